@@ -1,0 +1,86 @@
+"""The key and certificate that a server shows: made by Pulumi, or brought by the operator."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_tls as tls
+
+from components.keypair import KeyPair
+from components.parsing import is_address
+
+#: As `openssl req -newkey rsa:2048 -x509 -days 365` makes them.
+RSA_BITS = 2048
+VALID_HOURS = 365 * 24
+
+#: From that long before its end on, `pulumi up` makes a new certificate.
+RENEWAL_HOURS = 30 * 24
+
+#: Characters a common name may have (RFC 5280, ub-common-name). Clients go by the others anyway.
+COMMON_NAME = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateArgs:
+    """What a Certificate is made of."""
+
+    names: tuple[str, ...]
+    """DNS names and addresses it is valid for, one at least."""
+    brought: KeyPair | None = None
+    """The operator's own; None to have them made."""
+    protect: bool = False
+    """Whether Pulumi refuses to delete the key."""
+
+
+class Certificate(pulumi.ComponentResource):
+    """A key and a certificate, renewed by `pulumi up` in good time before its end."""
+
+    key_pem: pulumi.Output[str]
+    certificate_pem: pulumi.Output[str]
+    fingerprint: pulumi.Output[str]
+    """SHA-256 of the certificate, as browsers show it."""
+
+    def __init__(
+        self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("zhub:certificate:Certificate", name, None, opts)
+        if args.brought:
+            self.key_pem = pulumi.Output.secret(args.brought.key_pem)
+            self.certificate_pem = pulumi.Output.from_input(args.brought.certificate_pem)
+        else:
+            key = tls.PrivateKey(
+                name,
+                algorithm="RSA",
+                rsa_bits=RSA_BITS,
+                opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+            )
+            certificate = tls.SelfSignedCert(
+                name,
+                private_key_pem=key.private_key_pem,
+                subject={"common_name": args.names[0][:COMMON_NAME]},
+                dns_names=[name for name in args.names if not is_address(name)],
+                ip_addresses=[name for name in args.names if is_address(name)],
+                allowed_uses=["digital_signature", "key_encipherment", "server_auth"],
+                validity_period_hours=VALID_HOURS,
+                early_renewal_hours=RENEWAL_HOURS,
+                set_subject_key_id=True,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            self.key_pem = key.private_key_pem
+            self.certificate_pem = certificate.cert_pem
+        self.fingerprint = self.certificate_pem.apply(_fingerprint)
+        self.register_outputs(
+            {
+                "keyPem": self.key_pem,
+                "certificatePem": self.certificate_pem,
+                "fingerprint": self.fingerprint,
+            }
+        )
+
+
+def _fingerprint(chain_pem: str) -> str:
+    own = chain_pem[: chain_pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)]
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(own)).digest().hex(":").upper()

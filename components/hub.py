@@ -1,0 +1,173 @@
+"""JupyterHub in a container, with the network and volumes it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+import pulumi_command as command
+import pulumi_docker as docker
+
+from components.certificate import Certificate
+from components.engine import Engine
+from components.names import Names
+from components.service import service
+from components.settings import Ldap, UserServers
+
+#: Where the hub expects its files inside the container.
+CERTIFICATES = "/certs"
+STATE = "/srv/jupyterhub"
+SOCKET = "/var/run/docker.sock"
+
+#: Seconds until the hub must answer; under emulation it takes most of a minute.
+START_SECONDS = 300
+
+REMOVE_NOTEBOOKS = Path(__file__).with_name("remove_notebooks.sh")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubArgs:
+    """What a Hub is made of."""
+
+    names: Names
+    engine: Engine
+    image: pulumi.Input[str]
+    """Digest of the hub's image."""
+    notebook_image: pulumi.Input[str]
+    """Digest of the image users' servers run from."""
+    certificate: Certificate
+    bind_address: str
+    port: int
+    ldap: Ldap
+    admin_users: tuple[str, ...]
+    users: UserServers
+    memory: int
+    """MiB."""
+    protect: bool
+    """Whether Pulumi refuses to delete the hub's state."""
+
+
+class Hub(pulumi.ComponentResource):
+    """The hub; before it is gone for good, so are the servers it started."""
+
+    container: pulumi.Output[str]
+    """Name of the hub's container."""
+
+    def __init__(
+        self, name: str, args: HubArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("zhub:hub:Hub", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        names = args.names
+        network = docker.Network(
+            name, name=names("hub"), labels=names.labels("network"), opts=child
+        )
+        certs = docker.Volume(
+            "certs", name=names("certs"), labels=names.labels("certs"), opts=child
+        )
+        state = docker.Volume(
+            "state",
+            name=names("state"),
+            labels=names.labels("state"),
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+        )
+        files = self._files(args, certs)
+        # In `pulumi destroy`, things go in the opposite order: the hub, what it started, networks.
+        remove_notebooks = command.local.Command(
+            "remove-notebooks",
+            # While it can still be mended: that the command is there and reaches the engine.
+            create="docker version --format '{{.Server.Version}}'",
+            delete=REMOVE_NOTEBOOKS.read_text(),
+            environment={"ZHUB_PREFIX": names.prefix, **args.engine.environment},
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[network]),
+        )
+        hub = service(
+            "hub",
+            names,
+            image=args.image,
+            # What was uploaded is not part of this container; without these it would not notice.
+            labels=[
+                {"label": "zhub.certificate", "value": args.certificate.fingerprint},
+                {"label": "zhub.ldap-ca", "value": _digest(args.ldap.ca_pem)},
+            ],
+            networks=[network.name, *([args.ldap.network] if args.ldap.network else [])],
+            alias="hub",
+            memory=args.memory,
+            health=["/usr/local/bin/zhub-health", str(args.port)],
+            start_seconds=START_SECONDS,
+            command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
+            envs=environment(args),
+            ports=[{"internal": args.port, "external": args.port, "ip": args.bind_address}],
+            volumes=[
+                {"volume_name": certs.name, "container_path": CERTIFICATES, "read_only": True},
+                {"volume_name": state.name, "container_path": STATE},
+                {"host_path": args.engine.socket, "container_path": SOCKET},
+            ],
+            read_only=True,
+            tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - inside the container
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[files, remove_notebooks]),
+        )
+        self.container = hub.name
+        self.register_outputs({"container": self.container})
+
+    def _files(self, args: HubArgs, certs: docker.Volume) -> docker.Container:
+        """A container that never runs and only puts files into the volume.
+
+        The provider cannot upload into the hub's container itself, whose file system is read-only.
+        """
+        contents = {
+            "hub.key": args.certificate.key_pem,
+            "hub.crt": args.certificate.certificate_pem,
+        }
+        if args.ldap.ca_pem is not None:
+            contents["ldap-ca.pem"] = pulumi.Output.from_input(args.ldap.ca_pem)
+        return docker.Container(
+            "files",
+            name=args.names("files"),
+            image=args.image,
+            labels=args.names.labels("files"),
+            start=False,
+            must_run=False,
+            network_mode="none",
+            log_driver="none",
+            volumes=[{"volume_name": certs.name, "container_path": CERTIFICATES}],
+            uploads=[
+                {"file": f"{CERTIFICATES}/{file}", "content": content, "permissions": "0600"}
+                for file, content in contents.items()
+            ],
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+def environment(args: HubArgs) -> list[pulumi.Input[str]]:
+    """What the hub is told; nothing secret, for anybody who may inspect containers reads it."""
+    ldap, users = args.ldap, args.users
+    told: dict[str, pulumi.Input[str]] = {
+        "PREFIX": args.names.prefix,
+        "NOTEBOOK_IMAGE": args.notebook_image,
+        "LDAP_PORT": str(ldap.port or ""),
+        "LDAP_TLS": ldap.tls,
+        "LDAP_CA_FILE": f"{CERTIFICATES}/ldap-ca.pem" if ldap.ca_pem is not None else "",
+        "LDAP_DN_TEMPLATES": json.dumps(ldap.dn_templates) if ldap.dn_templates else "",
+        "LDAP_ALLOWED_GROUPS": json.dumps(ldap.allowed_groups),
+        "LDAP_ALLOW_EVERYONE": json.dumps(ldap.allow_everyone),
+        "ADMIN_USERS": json.dumps(args.admin_users),
+        "USER_MEMORY": f"{users.memory}M",
+        "USER_CPUS": users.cpus,
+        "USER_PIDS": str(users.pids),
+        "USER_INTERNET": json.dumps(users.internet_access),
+        "USER_NETWORK_POOL": users.network_pool,
+        "IDLE_TIMEOUT": str(users.idle_timeout),
+        "START_TIMEOUT": str(users.start_timeout),
+    }
+    return [pulumi.Output.concat("ZHUB_", name, "=", value) for name, value in told.items()]
+
+
+def _digest(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:
+    if pem is None:
+        return ""
+    return pulumi.Output.from_input(pem).apply(lambda pem: hashlib.sha256(pem.encode()).hexdigest())

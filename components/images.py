@@ -1,0 +1,96 @@
+"""The images: a notebook server, and the hub built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.settings import Build
+
+
+def built_image(
+    folder: str,
+    build: Build,
+    args: Mapping[str, pulumi.Input[str]],
+    opts: pulumi.ResourceOptions,
+) -> docker.Image:
+    """Declare the image of `images/<folder>`, and its push where the stack has a registry."""
+    registry = build.registry
+    return docker.Image(
+        folder,
+        image_name=image_name(folder, build),
+        build=docker.DockerBuildArgs(
+            # Relative, so that every checkout finds the image unchanged.
+            context=f"images/{folder}",
+            platform=build.platform,
+            builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
+            args=args,
+        ),
+        registry=None
+        if registry is None
+        else docker.RegistryArgs(
+            server=registry.address.partition("/")[0],
+            username=registry.username,
+            password=registry.password,
+        ),
+        skip_push=registry is None,
+        opts=opts,
+    )
+
+
+def image_name(folder: str, build: Build) -> str:
+    """Name and tag of an image, such as jupyter_hub_s390x:latest."""
+    product = "zhub" if folder == "directory" else "jupyter"
+    name = f"{product}_{folder}_{build.platform.rpartition('/')[2]}:latest"
+    return f"{build.registry.address}/{name}" if build.registry else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesArgs:
+    """What Images are made of."""
+
+    build: Build
+
+
+class Images(pulumi.ComponentResource):
+    """The notebook image and the hub image; a new notebook image makes a new hub image."""
+
+    notebook: pulumi.Output[str]
+    """Digest of the image users' servers run from; its id on the engine when it is not pushed."""
+    hub: pulumi.Output[str]
+    """The same of the hub's image."""
+
+    def __init__(
+        self, name: str, args: ImagesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("zhub:images:Images", name, None, opts)
+        build = args.build
+        site = {
+            "BUILD_IMAGE": build.build_image,
+            "EXTRA_CA": build.extra_ca_pem,
+            "PIP_INDEX_URL": build.pip_index_url,
+        }
+        notebook = built_image(
+            "notebook",
+            build,
+            {"BASE_IMAGE": build.base_image, **site},
+            pulumi.ResourceOptions(parent=self),
+        )
+        hub = built_image(
+            "hub",
+            build,
+            {
+                # The tag never changes; the digest makes this build follow the notebook's.
+                "NOTEBOOK_IMAGE": image_name("notebook", build),
+                "NOTEBOOK_DIGEST": notebook.repo_digest,
+                "NPM_REGISTRY": build.npm_registry,
+                **site,
+            },
+            pulumi.ResourceOptions(parent=self, depends_on=[notebook]),
+        )
+        self.notebook = notebook.repo_digest
+        self.hub = hub.repo_digest
+        self.register_outputs({"notebook": self.notebook, "hub": self.hub})

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Remove the containers and networks a hub made for its users, of which Pulumi knows nothing. Their
+# volumes stay. In the environment: ZHUB_PREFIX, DOCKER_HOST.
+set -eu
+
+ours="label=zhub.stack=$ZHUB_PREFIX"
+containers=$(docker ps --all --quiet --filter "$ours" --filter label=zhub.role=notebook)
+networks=$(docker network ls --quiet --filter "$ours" --filter label=zhub.role=user-network)
+# Several ids in each, so without quotes.
+# shellcheck disable=SC2086
+[ -z "$containers" ] || docker rm --force --volumes $containers
+# shellcheck disable=SC2086
+[ -z "$networks" ] || docker network rm $networks

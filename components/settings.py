@@ -1,0 +1,484 @@
+"""The stack's settings: all of its config is read, checked and given its meaning here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+
+import pulumi
+from pulumi.runtime.config import CONFIG, is_config_secret
+
+from components import engine as engines
+from components import keypair, machine, parsing
+from components.config import Config, Schema, remove_command, schema_defaults, set_command
+from components.engine import Engine
+from components.keypair import KeyPair
+from components.names import Names
+from components.parsing import RefusedError
+
+NAMESPACE = "zhub"
+PROJECT = Path(__file__).parents[1] / "Pulumi.yaml"
+
+#: Settings of Pulumi's Docker provider that reach all of it, and the `docker` command too. Of the
+#: others, context and sshOpts reach only half, and keyMaterial would stay in the state in clear.
+DOCKER_DEFAULTS = {"docker:host": "", "docker:certPath": ""}
+
+#: Ports that JupyterHub and its proxy use inside the hub's container.
+HUB_PORTS = {8001, 8081}
+
+#: What names of containers and volumes may consist of, with room for a user's name behind it.
+STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+
+#: Value of a setting that stands for what an administrator set up on this machine.
+SYSTEM = "system"
+
+#: Settings that must be encrypted, with what their value is read from when they are set.
+SECRETS = {"registryPassword": "", "tlsKey": " < hub.example.com.key"}
+
+LDAP_KEYS = (
+    "ldapServer",
+    "ldapPort",
+    "ldapTls",
+    "ldapCaFile",
+    "ldapDnTemplates",
+    "ldapAllowedGroups",
+    "ldapAllowEveryone",
+)
+
+#: What a command that mends a setting shows where the default would not do.
+EXAMPLES = {
+    "adminUsers": "alice",
+    "buildImage": "debian:trixie-slim",
+    "docker:certPath": "engine-certificates",
+    "docker:host": "ssh://user@z.example.com",
+    "extraCaFile": "site-ca.pem",
+    "extraNames": "hub.example.com",
+    "hostname": "hub.example.com",
+    "ldapAllowedGroups": "cn=jupyter,ou=groups,dc=example,dc=org",
+    "ldapCaFile": "ldap-ca.pem",
+    "ldapDnTemplates": "uid={username},ou=people,dc=example,dc=org",
+    "ldapServer": "ldap.example.com",
+    "npmRegistry": "https://packages.example.com/npm",
+    "pipIndexUrl": "https://packages.example.com/simple",
+    "registry": "registry.example.com/jupyter",
+    "registryUsername": "NAME",
+    "tlsCertFile": "hub.example.com.crt",
+    "tlsKeyFile": "hub.example.com.key",
+}
+
+
+class Platform(StrEnum):
+    """Platforms that all parts of the images exist for."""
+
+    S390X = "linux/s390x"
+    AMD64 = "linux/amd64"
+    ARM64 = "linux/arm64"
+
+
+class LdapTls(StrEnum):
+    """How the connection to the directory is secured."""
+
+    STARTTLS = "starttls"
+    """Plain connection, upgraded before the password is sent."""
+    LDAPS = "ldaps"
+    """TLS from the first byte."""
+    NONE = "none"
+    """Passwords cross the network in clear."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ldap:
+    """The directory that knows the users and their passwords."""
+
+    servers: tuple[str, ...]
+    """In the order they are asked."""
+    tls: LdapTls
+    dn_templates: tuple[str, ...]
+    """DNs to log in as, with `{username}`; none for the hub's own default."""
+    allowed_groups: tuple[str, ...]
+    """DNs of the groups whose members are let in."""
+    allow_everyone: bool = False
+    """Whether all are let in whose password is right."""
+    port: int | None = None
+    """None for the one registered for the TLS mode."""
+    ca_pem: pulumi.Input[str] | None = None
+    """Certificates to trust; None for those the hub's image trusts."""
+    network: pulumi.Input[str] | None = None
+    """Docker network to reach it in; None for the engine's own way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserServers:
+    """What each user's server gets, as the hub is told it."""
+
+    memory: int
+    """MiB."""
+    cpus: str
+    pids: int
+    internet_access: bool
+    network_pool: str
+    idle_timeout: int
+    """Seconds; 0 for never."""
+    start_timeout: int
+    """Seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """Where images are pushed to."""
+
+    address: str
+    """As host[:port][/path]."""
+    username: str | None
+    password: pulumi.Output[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """How images are built, and for what."""
+
+    platform: Platform
+    base_image: str
+    build_image: str
+    """Runs on the engine's own platform."""
+    registry: Registry | None
+    """None to keep images on the engine."""
+    extra_ca_pem: str
+    """CA certificates to trust besides the public ones; may be empty."""
+    pip_index_url: str
+    """Empty for the public one."""
+    npm_registry: str
+    """Empty for the public one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A stack, as its config describes it."""
+
+    names: Names
+    engine: Engine
+    hostname: str
+    extra_names: tuple[str, ...]
+    port: int
+    bind_address: str
+    key_pair: KeyPair | None
+    """What the operator brought; None to have key and certificate made."""
+    ldap: Ldap | None
+    """None for the demo directory."""
+    admin_users: tuple[str, ...]
+    users: UserServers
+    hub_memory: int
+    """MiB."""
+    protect: bool
+    build: Build
+
+    @property
+    def url(self) -> str:
+        """Where users find the hub."""
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return f"https://{host}:{self.port}"
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Names and addresses the certificate must be valid for, the one users type first."""
+        return tuple(dict.fromkeys((self.hostname, *self.extra_names)))
+
+    def warnings(self, now: datetime) -> list[str]:
+        """What is allowed but not advised, a sentence each."""
+        told = []
+        loopback = ip_address(self.bind_address).is_loopback
+        if self.key_pair:
+            told += keypair.warnings(self.key_pair.chain, self.certificate_names, now)
+        if self.hostname == "localhost" and not (loopback and self.engine.local):
+            told.append(
+                "hostname is localhost, so the URL and the certificate are of no use elsewhere"
+            )
+        if self.engine.host.startswith("tcp://") and not self.engine.cert_path:
+            told.append(
+                f"docker:host is {self.engine.host} without docker:certPath: whoever reaches that"
+                " port is root on the engine's machine; use ssh:// or TLS"
+            )
+        if self.ldap is None and not loopback:
+            told.append(
+                "demoDirectory is for trying things out, but bindAddress lets other machines in;"
+                f" {set_command('bindAddress', '127.0.0.1')} keeps them out"
+            )
+        if self.ldap and self.ldap.tls is LdapTls.NONE:
+            told.append(
+                "ldapTls is none: PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR, and anybody on the"
+                " way can read them"
+            )
+        if self.ldap and not self.ldap.dn_templates:
+            told.append(
+                f"ldapDnTemplates is empty, so everybody logs in as {EXAMPLES['ldapDnTemplates']};"
+                " that fits demo directories only"
+            )
+        return told
+
+
+def load() -> Settings:
+    """Read the config of the stack that is being previewed or deployed.
+
+    Raises:
+        pulumi.RunError: with every mistake there is, and the commands that mend them.
+    """
+    # Pulumi has no public way to list the keys that are set; without it, misspelt ones stay unseen.
+    values = {key: str(value) for key, value in CONFIG.get().items()}
+    config = declared(values, {key for key in values if is_config_secret(key)})
+    stack = pulumi.get_stack()
+    settings = read(config, stack, datetime.now(UTC))
+    config.check("docker:host", lambda: engines.refuse_context(os.environ))
+    if not config.refused & {"docker:host", "bindAddress"}:
+        config.check(
+            "bindAddress",
+            lambda: engines.refuse_foreign_address(settings.engine, settings.bind_address),
+        )
+    if not config.refused & {"docker:host", "bindAddress", "port"}:
+        config.check(
+            "port",
+            lambda: engines.refuse_taken_port(
+                settings.engine, settings.names.prefix, settings.bind_address, settings.port
+            ),
+        )
+    if config.problems:
+        raise pulumi.RunError(
+            f"the settings of stack {stack} cannot be used; nothing was changed\n\n"
+            + "\n".join(map(str, config.problems))
+        )
+    return settings
+
+
+def declared(values: Mapping[str, str], secret: Collection[str]) -> Config:
+    """The config of a stack: what is set, in front of the defaults Pulumi.yaml declares."""
+    defaults = schema_defaults(PROJECT, NAMESPACE) | DOCKER_DEFAULTS
+    schema = Schema(namespace=NAMESPACE, defaults=defaults, examples=EXAMPLES, confidential=SECRETS)
+    return Config(schema, values, secret)
+
+
+def read(config: Config, stack: str, now: datetime) -> Settings:
+    """Read the settings; they are of use only when `config` then has no problems."""
+    if not STACK_NAME.fullmatch(stack):
+        config.clash(
+            "stack",
+            f"the name {stack} cannot be part of container names: 1 to 32 of a-z, 0-9 and -",
+            "pulumi stack rename site",
+        )
+    _secrets(config)
+    config.refuse_unknown(but="pulumi")
+    hostname = config.value("hostname", parsing.host)
+    extra_names = config.value("extraNames", parsing.list_of(parsing.host))
+    return Settings(
+        names=Names(f"{NAMESPACE}-{stack}"),
+        engine=_engine(config),
+        hostname=hostname,
+        extra_names=extra_names,
+        port=config.value("port", _port),
+        bind_address=config.value("bindAddress", parsing.address),
+        key_pair=_key_pair(config, now),
+        ldap=_ldap(config),
+        admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),
+        users=UserServers(
+            memory=config.value("userMemory", parsing.size("128M")),
+            cpus=config.value("userCpus", parsing.processors),
+            pids=config.value("userPids", parsing.whole_number(64, 4194304)),
+            internet_access=config.value("userInternetAccess", parsing.boolean),
+            network_pool=config.value("userNetworkPool", parsing.pool),
+            idle_timeout=config.value("idleTimeout", parsing.whole_number(60, 31536000, also=0)),
+            start_timeout=config.value("startTimeout", parsing.whole_number(10, 86400)),
+        ),
+        hub_memory=config.value("hubMemory", parsing.size("256M")),
+        protect=config.value("protect", parsing.boolean),
+        build=_build(config),
+    )
+
+
+def _secrets(config: Config) -> None:
+    """Refuse secrets in clear, and encrypted values that the hub would be told in clear."""
+    for key in SECRETS:
+        if config.is_set(key) and not config.is_secret(key):
+            reason = "stored in clear in the stack's file"
+            config.refuse(key, RefusedError(reason, secret=True, mend=set_secret_command(key)))
+    for key in sorted(config.secret_keys() - SECRETS.keys()):
+        config.refuse(
+            key, RefusedError("encrypted, but used where it can be read; set it without --secret")
+        )
+
+
+def set_secret_command(key: str) -> str:
+    """The command that sets a secret, which never has the secret in it."""
+    return f"pulumi config set --secret {key}{SECRETS[key]}"
+
+
+def _engine(config: Config) -> Engine:
+    host = config.value("docker:host", engines.host)
+    cert_path = config.value("docker:certPath", parsing.or_none(_cert_path))
+    if cert_path and not host.startswith("tcp://"):
+        config.clash(
+            "docker:certPath",
+            "is for engines at tcp:// addresses only",
+            remove_command("docker:certPath"),
+        )
+    socket = config.value("engineSocket", parsing.absolute_path)
+    return Engine(host=host, cert_path=cert_path, socket=socket)
+
+
+def _cert_path(text: str) -> str:
+    missing = [name for name in ("ca.pem", "cert.pem", "key.pem") if not Path(text, name).exists()]
+    if missing:
+        raise RefusedError(f"no such folder, or one without {', '.join(missing)}")
+    return text
+
+
+def _port(text: str) -> int:
+    port = parsing.whole_number(1024, 65535)(text)
+    if port in HUB_PORTS:
+        raise RefusedError("JupyterHub uses it itself, inside its container")
+    return port
+
+
+def _key_pair(config: Config, now: datetime) -> KeyPair | None:
+    chain = config.value(
+        "tlsCertFile",
+        parsing.or_none(lambda path: keypair.read_certificate(parsing.content(path), now)),
+    )
+    keys = {
+        "tlsKeyFile": config.value(
+            "tlsKeyFile",
+            parsing.or_none(lambda path: keypair.read_key(parsing.content(path), chain or [])),
+        ),
+        "tlsKey": config.value(
+            "tlsKey", parsing.or_none(lambda pem: keypair.read_key(pem.encode(), chain or []))
+        ),
+    }
+    given = list(filter(config.is_set, keys))
+    if len(given) > 1:
+        config.clash("tlsKeyFile", "contradicts tlsKey", remove_command("tlsKeyFile"))
+    if given and not config.is_set("tlsCertFile"):
+        config.clash(
+            "tlsCertFile",
+            f"must be set when {given[0]} is",
+            config.set_command("tlsCertFile"),
+            f"or, to have both made: {remove_command(given[0])}",
+        )
+    if config.is_set("tlsCertFile") and not given:
+        config.clash(
+            "tlsKeyFile",
+            "must be set, or tlsKey, when tlsCertFile is",
+            config.set_command("tlsKeyFile"),
+            f"or, to have both made: {remove_command('tlsCertFile')}",
+        )
+    key = keys["tlsKeyFile"] or keys["tlsKey"]
+    return KeyPair(chain=chain, key_pem=key) if chain and key else None
+
+
+def _ldap(config: Config) -> Ldap | None:
+    ldap = Ldap(
+        servers=config.value("ldapServer", parsing.commas_of(parsing.host)),
+        port=config.value("ldapPort", parsing.whole_number(1, 65535, also=0)) or None,
+        tls=config.value("ldapTls", parsing.one_of(LdapTls)),
+        ca_pem=config.value("ldapCaFile", _ca_file) or None,
+        dn_templates=config.value("ldapDnTemplates", parsing.list_of(parsing.dn_template)),
+        allowed_groups=config.value("ldapAllowedGroups", parsing.list_of(parsing.dn)),
+        allow_everyone=config.value("ldapAllowEveryone", parsing.boolean),
+    )
+    demo = config.value("demoDirectory", parsing.boolean)
+    if "demoDirectory" in config.refused:
+        return None
+    if demo:
+        for key in filter(config.is_set, LDAP_KEYS):
+            config.clash(
+                key,
+                "does not go together with demoDirectory, which is a directory of its own",
+                remove_command(key),
+                f"or, to use your own directory: {remove_command('demoDirectory')}",
+            )
+        return None
+    _check_ldap(config, ldap)
+    return ldap
+
+
+def _check_ldap(config: Config, ldap: Ldap) -> None:
+    if not config.is_set("ldapServer"):
+        config.clash(
+            "ldapServer",
+            "must be set, or nobody could log in",
+            config.set_command("ldapServer"),
+            f"or, to try it with demo users: {set_command('demoDirectory', 'true')}",
+        )
+    everyone = "ldapAllowEveryone"
+    if everyone not in config.refused and config.is_set("ldapAllowedGroups") == ldap.allow_everyone:
+        reason = "contradicts" if ldap.allow_everyone else "must be set, or else"
+        config.clash(
+            "ldapAllowedGroups",
+            f"{reason} {everyone}: one of them says who may log in",
+            config.set_command("ldapAllowedGroups")
+            if not ldap.allow_everyone
+            else remove_command("ldapAllowedGroups"),
+            f"or {set_command(everyone, 'true')}"
+            if not ldap.allow_everyone
+            else f"or {remove_command(everyone)}",
+        )
+    if ldap.tls is LdapTls.NONE and config.is_set("ldapCaFile"):
+        config.clash("ldapCaFile", "has no use when ldapTls is none", config.set_command("ldapTls"))
+
+
+def _ca_file(path: str) -> str:
+    return parsing.ca_certificates(parsing.content(path)) if path else ""
+
+
+def _build(config: Config) -> Build:
+    base_image = config.value("baseImage", parsing.image)
+    build_image = config.value("buildImage", parsing.or_none(parsing.image))
+    return Build(
+        platform=config.value("platform", parsing.one_of(Platform)),
+        base_image=base_image,
+        build_image=build_image or base_image,
+        registry=_registry(config),
+        extra_ca_pem=config.value("extraCaFile", _extra_ca),
+        pip_index_url=config.value("pipIndexUrl", _site_url(machine.pip_index_url)),
+        npm_registry=config.value("npmRegistry", _site_url(machine.npm_registry)),
+    )
+
+
+def _registry(config: Config) -> Registry | None:
+    address = config.value("registry", parsing.or_none(parsing.registry))
+    username = config.text("registryUsername")
+    password = config.text("registryPassword")
+    if not address:
+        for key in filter(config.is_set, ("registryUsername", "registryPassword")):
+            config.clash(key, "has no use without registry", remove_command(key))
+        return None
+    if bool(username) != bool(password):
+        config.clash(
+            "registryUsername" if password else "registryPassword",
+            "must be set when the other of registryUsername and registryPassword is",
+            config.set_command("registryUsername")
+            if password
+            else set_secret_command("registryPassword"),
+        )
+    return Registry(
+        address=address,
+        username=username or None,
+        password=pulumi.Output.secret(password) if password else None,
+    )
+
+
+def _extra_ca(text: str) -> str:
+    if text != SYSTEM:
+        return _ca_file(text)
+    found = machine.ca_certificates()
+    return parsing.ca_certificates(found) if found else ""
+
+
+def _site_url(of_this_machine: Callable[[], str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        found = of_this_machine() if text == SYSTEM else text
+        return parsing.url(found) if found else ""
+
+    return parse
