@@ -1,0 +1,1 @@
+"""The hub image: checks what it was given, drops its privileges and runs JupyterHub."""

@@ -1,0 +1,140 @@
+"""Entry point of the hub image: `python -m zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from zhub import certificates, engine, privileges, settings
+from zhub.networks import UserNetworks
+from zhub.proxy import Launcher
+from zhub.settings import Settings, SettingsError, collecting
+
+CONFIG = Path(__file__).with_name("jupyterhub_config.py")
+
+log = logging.getLogger("zhub")
+
+
+def check_port(port: int) -> None:
+    """Make sure that the proxy can listen on the port.
+
+    Raises:
+        SettingsError: when something else already does.
+    """
+    with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            reason = "is taken" if error.errno == errno.EADDRINUSE else str(error.strerror)
+            raise SettingsError([f"port {port} {reason}: choose another one with --port"]) from None
+
+
+def check_state(folder: Path) -> None:
+    """Make sure that the hub's user can keep the database and the cookie secret.
+
+    Raises:
+        SettingsError: when the folder cannot be written.
+    """
+    try:
+        if os.geteuid() == 0:
+            privileges.give(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError([f"{folder} cannot be written: {error.strerror}"]) from None
+
+
+def checked(
+    arguments: Sequence[str], environment: dict[str, str]
+) -> tuple[Settings, certificates.Pair]:
+    """Check all that the hub needs before it starts; put the arguments into the environment.
+
+    Raises:
+        SettingsError: with everything that is wrong, not only the first thing.
+    """
+    problems: list[str] = []
+    read = pair = None
+    with collecting(problems):
+        settings.add_arguments(environment, arguments)
+    with collecting(problems):
+        read = settings.read(environment)
+        check_port(read.port)
+    with collecting(problems):
+        pair = certificates.find(settings.CERTIFICATES)
+    with collecting(problems):
+        check_state(settings.STATE)
+    with collecting(problems):
+        client = engine.connect()
+        if read:
+            engine.check(client, read)
+    if problems or not read or not pair:
+        raise SettingsError(problems)
+    return read, pair
+
+
+def run_hub(arguments: Sequence[str]) -> None:
+    """Check, become the hub's user, start the proxy and run JupyterHub until it ends.
+
+    Raises:
+        SettingsError: when the hub could not work as it is set up.
+    """
+    environment = dict(os.environ)
+    read, pair = checked(arguments, environment)
+    for warning in read.warnings:
+        log.warning(warning)
+
+    root = os.geteuid() == 0
+    private = Path("/run/zhub") if root else Path(tempfile.mkdtemp(prefix="zhub-"))
+    pair = privileges.private_copy(pair, private)
+    if read.ldap_ca_file:
+        copy = private / "ldap-ca.pem"
+        copy.write_bytes(read.ldap_ca_file.read_bytes())
+        environment["ZHUB_LDAP_CA_FILE"] = str(copy)
+    if root:
+        privileges.give(private, *private.iterdir())
+        privileges.drop(engine.socket_path(environment))
+
+    # Before JupyterHub is even imported: starting both takes long under emulation.
+    token = secrets.token_hex(32)
+    launcher = Launcher(read, pair, token)
+    launcher.running()
+    UserNetworks(
+        engine.connect(),
+        prefix=read.prefix,
+        hub=engine.own_container(),
+        pool=read.user_network_pool,
+        internet=read.user_internet,
+    ).restore()
+    os.environ.update(environment, ZHUB_PRIVATE=str(private), CONFIGPROXY_AUTH_TOKEN=token)
+    from jupyterhub.app import JupyterHub
+
+    from zhub.early_proxy import EarlyProxy
+
+    EarlyProxy.launcher = launcher
+    JupyterHub.launch_instance(["--config", str(CONFIG)])
+
+
+def main() -> None:
+    """Run the role that the first argument names."""
+    logging.basicConfig(level=logging.INFO, format="[%(name)s] %(levelname)s: %(message)s")
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["hub"]:
+        arguments = arguments[1:]
+    try:
+        run_hub(arguments)
+    except SettingsError as error:
+        for problem in error.problems:
+            log.critical(problem)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

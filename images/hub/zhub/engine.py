@@ -1,0 +1,72 @@
+"""The engine that runs the users' containers, and this hub's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException, NotFound
+from docker.utils import kwargs_from_env
+
+from zhub.settings import Settings, SettingsError
+
+SOCKET = Path("/var/run/docker.sock")
+
+
+def socket_path(environment: Mapping[str, str]) -> Path | None:
+    """Return the engine's socket in this container; None where DOCKER_HOST is no socket."""
+    host = environment.get("DOCKER_HOST")
+    if not host:
+        return SOCKET
+    return Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
+
+
+def connect() -> docker.APIClient:
+    """Connect to the engine DOCKER_HOST names, or to the socket at its usual place.
+
+    Raises:
+        SettingsError: when no engine answers there.
+    """
+    host = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
+    if host == f"unix://{SOCKET}" and not SOCKET.is_socket():
+        raise SettingsError(
+            [f"no engine: mount its socket with -v {SOCKET}:{SOCKET}, or set DOCKER_HOST"]
+        )
+    try:
+        return docker.APIClient(version="auto", timeout=30, **kwargs_from_env())
+    except DockerException as error:
+        raise SettingsError([f"the engine at {host} cannot be reached: {error}"]) from None
+
+
+def own_container() -> str:
+    """Name by which the engine knows the container this process runs in."""
+    return socket.gethostname()
+
+
+def check(client: docker.APIClient, settings: Settings) -> None:
+    """Make sure that the engine has what the hub needs of it.
+
+    Raises:
+        SettingsError: when the notebook image is missing, or when this container is not one of
+            the engine's, so that no user's network could be attached to it.
+    """
+    problems = []
+    try:
+        client.inspect_image(settings.notebook_image)  # type: ignore[no-untyped-call]
+    except NotFound:
+        problems.append(
+            f"the notebook image {settings.notebook_image} is not on the engine:"
+            " build it there, or name another one in ZHUB_NOTEBOOK_IMAGE"
+        )
+    try:
+        client.inspect_container(own_container())
+    except NotFound:
+        problems.append(
+            f"the engine has no container {own_container()}, which is this one's host name:"
+            " the hub must run on the engine it uses, and keep the host name the engine gave it"
+        )
+    if problems:
+        raise SettingsError(problems)

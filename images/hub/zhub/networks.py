@@ -1,0 +1,132 @@
+"""A network of its own for each user's server, with the hub attached to all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, ip_network
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+from docker.types import IPAMConfig, IPAMPool
+
+HUB_ALIAS = "hub"
+"""Host name by which notebooks reach the hub, whichever container it runs in."""
+
+SUBNET_PREFIX = 28
+"""Of a user's network: gateway, hub, notebook and room for a few more; 4096 of them in a /16."""
+
+log = logging.getLogger(__name__)
+
+
+def free_subnets(pool: IPv4Network, taken: Iterable[str]) -> Iterator[IPv4Network]:
+    """Yield the subnets of the pool that overlap none of the networks taken, lowest first."""
+    used = [network for network in map(ip_network, taken) if isinstance(network, IPv4Network)]
+    for subnet in pool.subnets(new_prefix=SUBNET_PREFIX):
+        if not any(subnet.overlaps(network) for network in used):
+            yield subnet
+
+
+class UserNetworks:
+    """The users' networks of one hub.
+
+    Addresses come from the hub's own pool, because Docker's default pools hold about thirty
+    networks. The hub has the same address in a network whichever container it runs in: a notebook
+    that outlives its hub may go on using the one it looked up.
+    """
+
+    def __init__(
+        self,
+        client: docker.APIClient,
+        *,
+        prefix: str,
+        hub: str,
+        pool: IPv4Network,
+        internet: bool,
+    ) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._hub = hub
+        self._pool = pool
+        self._internet = internet
+
+    def open(self, name: str, labels: dict[str, str]) -> None:
+        """Make sure that the network is there, as configured now, and the hub in it."""
+        network = self._inspect(name)
+        if network and network["Internal"] == self._internet and not self._members(network):
+            self.close(name)
+            network = None
+        self._attach(network or self._create(name, labels))
+
+    def close(self, name: str) -> None:
+        """Remove the network, whoever is still attached; do nothing when there is none."""
+        network = self._inspect(name)
+        if not network:
+            return
+        for container in network["Containers"]:
+            self._client.disconnect_container_from_network(container, name, force=True)
+        self._client.remove_network(name)
+
+    def restore(self) -> None:
+        """Attach the hub to the networks of servers that run, and remove the others.
+
+        Must be done before JupyterHub starts: it stops servers that it cannot reach then.
+        """
+        labels = [f"zhub.stack={self._prefix}", "zhub.role=user-network"]
+        for summary in self._client.networks(filters={"label": labels}):
+            network = self._inspect(summary["Name"])
+            if not network:
+                continue
+            if self._members(network):
+                log.info("attaching the hub to network %s", network["Name"])
+                self._attach(network)
+            else:
+                log.info("removing network %s, which nothing uses", network["Name"])
+                self.close(network["Name"])
+
+    def _inspect(self, name: str) -> dict[str, Any] | None:
+        try:
+            network: dict[str, Any] = self._client.inspect_network(name)
+        except NotFound:
+            return None
+        return network
+
+    def _members(self, network: dict[str, Any]) -> bool:
+        """Whether a container other than the hub runs in the network."""
+        hub = self._client.inspect_container(self._hub)["Id"]
+        return any(container != hub for container in network["Containers"])
+
+    def _create(self, name: str, labels: dict[str, str]) -> dict[str, Any]:
+        taken = [
+            config["Subnet"]
+            for network in self._client.networks()
+            for config in network["IPAM"]["Config"] or ()
+        ]
+        for subnet in free_subnets(self._pool, taken):
+            try:
+                self._client.create_network(
+                    name,
+                    driver="bridge",
+                    internal=not self._internet,
+                    ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+                    labels=labels,
+                )
+            except APIError as error:
+                # Another hub on the same engine was quicker.
+                if "overlap" not in str(error.explanation):
+                    raise
+                continue
+            network: dict[str, Any] = self._client.inspect_network(name)
+            return network
+        raise RuntimeError(f"no subnet is left in {self._pool}: set a larger network pool")
+
+    def _attach(self, network: dict[str, Any]) -> None:
+        hub = self._client.inspect_container(self._hub)
+        if network["Name"] in hub["NetworkSettings"]["Networks"]:
+            return
+        subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+        # The engine takes the first address for the gateway.
+        self._client.connect_container_to_network(
+            hub["Id"], network["Name"], aliases=[HUB_ALIAS], ipv4_address=str(subnet[2])
+        )

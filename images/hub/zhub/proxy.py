@@ -1,0 +1,47 @@
+"""The process that owns the published port: Node's configurable-http-proxy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from zhub.certificates import Pair
+from zhub.settings import Settings
+
+API = "http://127.0.0.1:8001"
+"""Where the hub, and nobody outside the container, tells the proxy its routes."""
+
+HUB = "http://127.0.0.1:8081"
+"""Where the hub listens; its error page stands in for servers that do not answer."""
+
+
+class Launcher:
+    """Starts the proxy, and starts it again when it has ended.
+
+    Whoever changes the proxy's routes must know the token.
+    """
+
+    def __init__(self, settings: Settings, pair: Pair, token: str) -> None:
+        self._command = [
+            "configurable-http-proxy",
+            f"--port={settings.port}",
+            f"--ssl-key={pair.key}",
+            f"--ssl-cert={pair.certificate}",
+            "--api-ip=127.0.0.1",
+            "--api-port=8001",
+            # Until the hub has set its routes: "unavailable" is true, "not found" is not.
+            f"--default-target={HUB}",
+            f"--error-target={HUB}{settings.base_url}hub/error",
+        ]
+        self._token = token
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def running(self) -> subprocess.Popen[bytes]:
+        """Return the proxy's process, started if there is none; it may not answer yet."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": self._token},
+                start_new_session=True,
+            )
+        return self._process

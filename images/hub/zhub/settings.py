@@ -1,0 +1,289 @@
+"""What the hub is told by its arguments and environment, read and checked in one place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TypeVar
+
+STATE = Path("/srv/jupyterhub")
+"""Database and cookie secret: what must outlive the hub's container."""
+
+CERTIFICATES = Path("/certs")
+"""Where the operator puts the key and the certificate."""
+
+T = TypeVar("T")
+
+_SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
+
+
+class SettingsError(Exception):
+    """The hub cannot start as it was told to; `problems` holds one sentence for each reason."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@contextmanager
+def collecting(problems: list[str]) -> Iterator[None]:
+    """Add the problems of one check to a list, so that the others are made as well."""
+    try:
+        yield
+    except SettingsError as error:
+        problems += error.problems
+
+
+class LdapTls(StrEnum):
+    """How the connection to the directory is secured."""
+
+    STARTTLS = "starttls"
+    """Plain connection, upgraded before the password is sent."""
+    LDAPS = "ldaps"
+    """TLS from the first byte."""
+    NONE = "none"
+    """Passwords cross the network in clear."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How this hub runs. Names in capitals below are the environment variables they come from."""
+
+    port: int
+    """`--port` or ZHUB_PORT: where the proxy serves HTTPS inside the container."""
+    ldap_servers: tuple[str, ...]
+    """`--ldap` or ZHUB_LDAP_SERVERS: host names or addresses, in the order they are asked."""
+    prefix: str
+    """ZHUB_PREFIX: what the names of the users' containers, networks and volumes start with."""
+    notebook_image: str
+    """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
+    ldap_port: int
+    """ZHUB_LDAP_PORT; by default the registered port of the TLS mode."""
+    ldap_tls: LdapTls
+    """ZHUB_LDAP_TLS."""
+    ldap_ca_file: Path | None
+    """ZHUB_LDAP_CA_FILE: PEM certificates to trust; None for the system's store."""
+    ldap_dn_templates: tuple[str, ...]
+    """ZHUB_LDAP_DN_TEMPLATES: DNs to bind as, with `{username}`."""
+    ldap_allowed_groups: tuple[str, ...]
+    """ZHUB_LDAP_ALLOWED_GROUPS: DNs of the groups whose members may log in."""
+    ldap_allow_everyone: bool
+    """ZHUB_LDAP_ALLOW_EVERYONE: whoever can bind may log in."""
+    admin_users: frozenset[str]
+    """ZHUB_ADMIN_USERS: hub names, lower case."""
+    user_memory: str
+    """ZHUB_USER_MEMORY: bytes, with an optional K, M, G or T (powers of 1024)."""
+    user_cpus: float
+    """ZHUB_USER_CPUS: processors, in hundredths if need be."""
+    user_pids: int
+    """ZHUB_USER_PIDS: processes and threads."""
+    user_internet: bool
+    """ZHUB_USER_INTERNET: whether notebooks reach anything but the hub."""
+    user_network_pool: IPv4Network
+    """ZHUB_USER_NETWORK_POOL: where the users' networks get their addresses."""
+    idle_timeout: int
+    """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
+    start_timeout: int
+    """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
+
+    @property
+    def base_url(self) -> str:
+        """Path below which everything is served: the prefix, between slashes.
+
+        Cookies belong to a host and a path, not to a port, so two hubs on one host with the same
+        path would overwrite each other's (https://github.com/jupyterhub/jupyterhub/issues/4512).
+        """
+        return f"/{self.prefix}/"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but not advised, or was decided for want of a setting."""
+        told = []
+        if self.ldap_tls is LdapTls.NONE:
+            told.append(
+                "PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR: anybody on the way can read them."
+                " Set ZHUB_LDAP_TLS to starttls or ldaps."
+            )
+        if self.ldap_allow_everyone:
+            told.append(
+                "everyone whose password the directory accepts may log in;"
+                " ZHUB_LDAP_ALLOWED_GROUPS would restrict it to members of groups"
+            )
+        return tuple(told)
+
+
+class _Reader:
+    """Reads variables one by one and collects what is wrong with them."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def value(self, name: str, default: str, parse: Callable[[str], T], expected: str) -> T:
+        """Parse the variable ZHUB_`name`; an empty one counts as unset."""
+        text = self._environment.get(f"ZHUB_{name}") or default
+        try:
+            return parse(text)
+        except ValueError:
+            option = {"PORT": "--port", "LDAP_SERVERS": "--ldap"}.get(name, f"ZHUB_{name}")
+            self.problems.append(f"{option} is {text!r}, but must be {expected}")
+            return parse(default)
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError(text)
+        return int(text)
+
+    return parse
+
+
+def _processors(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,2})?", text) or float(text) == 0:
+        raise ValueError(text)
+    return float(text)
+
+
+def _boolean(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError(text)
+    return text == "true"
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    items = json.loads(text)
+    if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
+        raise ValueError(text)
+    return tuple(items)
+
+
+def _templates(text: str) -> tuple[str, ...]:
+    templates = _texts(text)
+    for template in templates:
+        # What is formatted later with only the user's name must not ask for anything else.
+        if re.findall(r"\{[^}]*\}?|\}", template) != ["{username}"]:
+            raise ValueError(text)
+    return templates
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(host.strip() for host in text.split(",")) if text else ()
+    if not all(_HOST.fullmatch(host) for host in hosts):
+        raise ValueError(text)
+    return hosts
+
+
+def _pool(text: str) -> IPv4Network:
+    pool = IPv4Network(text)
+    if pool.prefixlen > 24 or not pool.is_private:
+        raise ValueError(text)
+    return pool
+
+
+def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None:
+    """Put `--port` and `--ldap` where the other settings are: into the environment.
+
+    Raises:
+        SettingsError: when there are other arguments.
+    """
+    names = {"--port": "ZHUB_PORT", "--ldap": "ZHUB_LDAP_SERVERS"}
+    problems = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option in names and equals:
+            # A space is a value, and a wrong one: an empty text would fall back to the default.
+            environment[names[option]] = value or " "
+        else:
+            problems.append(
+                f"{argument!r} is not an option; use --port=NUMBER and --ldap=HOST[,HOST...]"
+            )
+    if problems:
+        raise SettingsError(problems)
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from environment variables.
+
+    Raises:
+        SettingsError: with every value that cannot be used.
+    """
+    reader = _Reader(environment)
+    value = reader.value
+    texts = 'a JSON list of texts, such as ["one", "two"]'
+    tls = value("LDAP_TLS", LdapTls.NONE, LdapTls, "starttls, ldaps or none")
+    groups = value("LDAP_ALLOWED_GROUPS", "[]", _texts, texts)
+    ca_file = environment.get("ZHUB_LDAP_CA_FILE")
+    settings = Settings(
+        port=value("PORT", "11119", _number(1024, 65535), "a port number from 1024 to 65535"),
+        ldap_servers=value(
+            "LDAP_SERVERS", "", _hosts, "one or more host names or addresses, joined by commas"
+        ),
+        prefix=value(
+            "PREFIX", "jupyterhub", _matching(_PREFIX), "lower-case letters, digits, '.' and '-'"
+        ),
+        notebook_image=value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
+        ldap_port=value(
+            "LDAP_PORT",
+            "636" if tls is LdapTls.LDAPS else "389",
+            _number(1, 65535),
+            "a port number from 1 to 65535",
+        ),
+        ldap_tls=tls,
+        ldap_ca_file=Path(ca_file) if ca_file else None,
+        ldap_dn_templates=value(
+            "LDAP_DN_TEMPLATES",
+            '["uid={username},ou=people,dc=example,dc=org"]',
+            _templates,
+            f"{texts}, each with {{username}} once",
+        ),
+        ldap_allowed_groups=groups,
+        ldap_allow_everyone=value(
+            "LDAP_ALLOW_EVERYONE", "false" if groups else "true", _boolean, "true or false"
+        ),
+        admin_users=frozenset(name.lower() for name in value("ADMIN_USERS", "[]", _texts, texts)),
+        user_memory=value(
+            "USER_MEMORY", "2G", _matching(_SIZE), "a number of bytes such as 512M or 2G"
+        ),
+        user_cpus=value("USER_CPUS", "2.0", _processors, "a number of processors such as 0.5"),
+        user_pids=value("USER_PIDS", "512", _number(64, 1 << 22), "a number from 64 up"),
+        user_internet=value("USER_INTERNET", "true", _boolean, "true or false"),
+        user_network_pool=value(
+            "USER_NETWORK_POOL",
+            "10.213.0.0/16",
+            _pool,
+            "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
+        ),
+        idle_timeout=value("IDLE_TIMEOUT", "3600", _number(0, 1 << 31), "seconds, 0 for never"),
+        start_timeout=value("START_TIMEOUT", "300", _number(10, 86400), "seconds, 10 or more"),
+    )
+    problems = reader.problems
+    if not environment.get("ZHUB_LDAP_SERVERS"):
+        problems.append("no directory to check passwords with: give it as --ldap=HOST[,HOST...]")
+    if settings.ldap_allow_everyone == bool(groups):
+        problems.append(
+            "exactly one of ZHUB_LDAP_ALLOWED_GROUPS (a JSON list of group DNs)"
+            " and ZHUB_LDAP_ALLOW_EVERYONE=true must say who may log in"
+        )
+    if settings.ldap_ca_file and not settings.ldap_ca_file.is_file():
+        problems.append(f"ZHUB_LDAP_CA_FILE is {ca_file!r}, where there is no file")
+    if problems:
+        raise SettingsError(problems)
+    return settings

@@ -1,0 +1,74 @@
+"""Starts a container of its own for each user, in a network of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from docker.errors import APIError
+from dockerspawner import DockerSpawner
+from traitlets import Dict, Unicode, default
+
+from zhub.networks import UserNetworks
+
+
+class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
+    """DockerSpawner whose containers share no network and leave nothing behind."""
+
+    network_options = Dict(config=True, help="Arguments of UserNetworks, but for the client.")
+
+    stack = Unicode(config=True, help="Value of the label zhub.stack on all that is made.")
+
+    def labels(self, role: str) -> dict[str, str]:
+        """Labels by which the things of a user are found."""
+        return {"zhub.stack": self.stack, "zhub.role": role, "zhub.user": self.user.name}
+
+    @default("extra_create_kwargs")
+    def _labelled(self) -> dict[str, dict[str, str]]:
+        return {"labels": self.labels("notebook")}
+
+    @property
+    def networks(self) -> UserNetworks:
+        """The networks of all users of this hub."""
+        return UserNetworks(self.client, **self.network_options)
+
+    async def start(self) -> tuple[str, int]:
+        """Start the server in its network; return where it answers."""
+        # A container of that name is left over from a hub that lost its database: nobody has its
+        # tokens any more.
+        await self.remove_object()
+        for volume in self.volume_binds:
+            # The engine makes missing volumes itself, but without a label to find them by.
+            await self.docker("create_volume", volume, labels=self.labels("home"))
+        self.network_name = self.object_name
+        await self._in_turn(self.networks.open, self.object_name, self.labels("user-network"))
+        address: tuple[str, int] = await super().start()
+        return address
+
+    async def remove_object(self) -> None:
+        """Remove the container, running or not, and wait until its name is free again.
+
+        The parent leaves alone a container that runs, as an orphan of a lost database does, and
+        one whose removal the engine has only begun; each would make the next start fail.
+
+        Raises:
+            TimeoutError: when the engine has not removed it after a minute.
+        """
+        async with asyncio.timeout(60):
+            while await self.get_object():
+                try:
+                    await self.docker("remove_container", self.object_id, v=True, force=True)
+                except APIError as error:
+                    # Gone in the meantime, or the engine is already at it.
+                    if error.status_code not in {404, 409}:
+                        raise
+                    await asyncio.sleep(0.2)
+
+    async def run_post_stop_hook(self) -> None:
+        """Remove the network, also after a server that ended by itself or never came up."""
+        await self._in_turn(self.networks.close, self.object_name)
+
+    async def _in_turn(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """Call in the thread that makes all of the hub's calls to the engine."""
+        await asyncio.wrap_future(self.executor.submit(call, *arguments))
