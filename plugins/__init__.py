@@ -1,0 +1,1 @@
+"""Provider plugins in Python, for hosts where Pulumi's own binaries cannot be had."""

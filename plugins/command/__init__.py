@@ -1,0 +1,1 @@
+"""The `command` provider: programs run on the machine of the operator."""

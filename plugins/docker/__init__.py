@@ -1,0 +1,1 @@
+"""The `docker` provider: Image, Container, Network and Volume over the engine's API."""

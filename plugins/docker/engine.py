@@ -1,0 +1,409 @@
+"""The way to an engine: unix socket, tcp with or without TLS, or ssh; and its errors in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+import requests.adapters
+import requests.exceptions
+import urllib3
+import urllib3.connection
+from docker import APIClient
+from docker.errors import APIError, DockerException
+
+from plugins.base import Call, Cancelled, ResourceError
+from plugins.values import Properties
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+#: Where Docker Desktop has its socket when it runs without administrator's rights.
+USER_SOCKETS = ("~/.docker/run/docker.sock", "~/.docker/desktop/docker.sock")
+#: The newest API version that the official plugin's client (docker/docker 28.5) speaks: a newer one
+#: would answer with what that plugin never saw.
+NEWEST_API = (1, 51)
+CONNECT_SECONDS = 30
+#: Seconds. Waiting is bounded where something is waited for; this only keeps docker-py's own limit
+#: of a minute from ending a slow stop or a large upload.
+LONGEST_CALL = 24 * 3600
+
+#: What a lost connection can look like, depending on the layer that notices first.
+CONNECTION_ERRORS = (OSError, HTTPException, requests.exceptions.RequestException)
+
+
+class Unreachable(ResourceError):
+    """There is no engine where the configuration says."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Client certificate, its key and the CA of the engine: file names."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS settings; the engine's certificate is always verified."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            context.load_cert_chain(self.cert, self.key)
+        except (OSError, ssl.SSLError) as problem:
+            raise Unreachable(
+                f"cannot use the engine's TLS files {self.ca}, {self.cert}, {self.key}: {problem}"
+            ) from None
+        return context
+
+
+@dataclass
+class Engine:
+    """One engine. Connects at the first use; safe to use from several threads."""
+
+    host: str
+    tls: Tls | None = None
+    ssh_options: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.address: SplitResult = urlsplit(self.host)
+        if self.address.scheme not in ("unix", "tcp", "http", "https", "ssh"):
+            raise Unreachable(
+                f"docker:host is {self.host!r}: it must start with unix://, tcp:// or ssh://. "
+                "Set it with: pulumi config set docker:host unix:///var/run/docker.sock"
+            )
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """The engine's API, an `APIClient`; connects on first use. Raises Unreachable."""
+        # Any: the stubs of docker-py type it in part only.
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> APIClient:
+        # docker-py has no ssh without paramiko and reads TLS material from its own settings, so it
+        # gets a transport from here that is the same for every way to an engine.
+        try:
+            found = self._client_of_version("1.24").version(api_version=False)["ApiVersion"]
+        except (*CONNECTION_ERRORS, DockerException, KeyError) as problem:
+            raise Unreachable(
+                f"cannot reach the engine at {self.host}: {self._reason(problem)}"
+            ) from None
+        major, minor = (int(part) for part in found.split("."))
+        version = min((major, minor), NEWEST_API)
+        return self._client_of_version(f"{version[0]}.{version[1]}")
+
+    def _client_of_version(self, version: str) -> APIClient:
+        client = APIClient("unix:///dev/null", version=version, timeout=LONGEST_CALL)
+        client.mount("http+docker://", _Adapter(self))
+        return client
+
+    def _reason(self, problem: Exception) -> str:
+        if self.address.scheme == "ssh":
+            # What went wrong is known to ssh, not to the connection that just ended.
+            probe = subprocess.run(
+                self._ssh("true"),
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+            )
+            told = probe.stderr.strip().splitlines()
+            if probe.returncode and told:
+                return told[-1]
+        return _innermost(problem)
+
+    def _ssh(self, *command: str) -> list[str]:
+        """Return the command line that runs a command on the host of an `ssh://` engine."""
+        user = ["-l", self.address.username] if self.address.username else []
+        port = ["-p", str(self.address.port)] if self.address.port else []
+        host = self.address.hostname or ""
+        # BatchMode: nobody can answer a question asked by a plugin. As docker/cli has it:
+        # ConnectTimeout 30 and no pseudo-terminal.
+        # What the operator says comes first: ssh takes the first value it finds.
+        fixed = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}", "-T"]
+        return ["ssh", *self.ssh_options, *fixed, *user, *port, "--", host, *command]
+
+    def dial(self) -> socket.socket:
+        """Open a connection to the engine."""
+        if self.address.scheme == "unix":
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(self.address.path)
+            return connection
+        if self.address.scheme == "ssh":
+            ours, theirs = socket.socketpair()
+            place = self.address.path.strip("/")
+            remote = ["docker", *(["--host", f"unix:///{place}"] if place else [])]
+            with theirs:
+                end = theirs.fileno()
+                # Ends by itself when our end is closed. Its own complaints are asked for later, by
+                # `_reason`: on a working connection there are only banners.
+                subprocess.Popen(
+                    self._ssh(*remote, "system", "dial-stdio"),
+                    stdin=end,
+                    stdout=end,
+                    stderr=subprocess.DEVNULL,
+                    # The engine of Pulumi forwards Ctrl-C itself: a build is ended in good order.
+                    start_new_session=True,
+                )
+            return ours
+        host = self.address.hostname or ""
+        secure = self.tls is not None or self.address.scheme == "https"
+        port = self.address.port or (2376 if secure else 2375)
+        plain = socket.create_connection((host, port), timeout=CONNECT_SECONDS)
+        plain.settimeout(None)
+        if not secure:
+            return plain
+        context = self.tls.context() if self.tls else ssl.create_default_context()
+        return context.wrap_socket(plain, server_hostname=host)
+
+    def stream(
+        self,
+        call: Call,
+        path: str,
+        query: Mapping[str, Any],
+        body: IO[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """POST, and yield the JSON messages the engine answers with while it works.
+
+        Ends with Cancelled as soon as the run is to end: the engine stops the work when its
+        connection goes.
+        """
+        target = f"/v{self.client.api_version}{path}?{urlencode(query, doseq=True)}"
+        connection = HTTPConnection("docker")
+        wire = connection.sock = self.dial()
+
+        def stop() -> None:
+            wire.shutdown(socket.SHUT_RDWR)
+
+        try:
+            with call.on_cancel(stop):
+                connection.request("POST", target, body, dict(headers or {}))
+                response = connection.getresponse()
+                if response.status >= 400:
+                    raise APIError(_message_of(response.read()))
+                for line in response:
+                    if line.strip():
+                        yield json.loads(line)
+        except CONNECTION_ERRORS:
+            if call.cancelled:
+                raise Cancelled from None
+            raise
+        finally:
+            connection.close()
+            wire.close()
+        if call.cancelled:
+            raise Cancelled
+
+    def post(self, path: str, body: Any) -> None:
+        """POST a body as JSON where docker-py has no call for it, or knows fewer settings."""
+        client = self.client
+        answer = client.post(f"{client.base_url}/v{client.api_version}{path}", json=body)
+        if answer.status_code >= 400:
+            raise APIError(_message_of(answer.content), answer, _message_of(answer.content))
+
+    @contextmanager
+    def explained(self, doing: str) -> Iterator[None]:
+        """Turn what the engine or the connection to it raises into one message for the operator."""
+        try:
+            yield
+        except APIError as error:
+            raise ResourceError(f"cannot {doing}: {explain(error, self)}") from None
+        except CONNECTION_ERRORS as error:
+            raise ResourceError(
+                f"cannot {doing}: the connection to the engine at {self.host} was lost "
+                f"({_innermost(error)})"
+            ) from None
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    """An HTTP connection over whatever `Engine.dial` opens."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__("docker", timeout=LONGEST_CALL)
+        self._engine = engine
+
+    def connect(self) -> None:
+        self.sock = self._engine.dial()
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    def __init__(self, engine: Engine) -> None:
+        super().__init__("docker", timeout=LONGEST_CALL, maxsize=10)
+        self._engine = engine
+
+    def _new_conn(self) -> _Connection:
+        return _Connection(self._engine)
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """docker-py's transport, with connections from `Engine.dial`."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._pool = _Pool(engine)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> _Pool:
+        return self._pool
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        # Never by a proxy: what dials knows the way.
+        return str(request.path_url)
+
+
+def from_config(config: Properties) -> Engine:
+    """Return the engine of a provider's configuration, completed from the environment.
+
+    The order and the variables are those of `setConfiguration` and `configureDockerClientInner` in
+    provider/ of pulumi/pulumi-docker. Raises Unreachable where the settings contradict each other.
+    """
+
+    def setting(name: str, variable: str) -> str:
+        return str(config.get(name) or os.environ.get(variable) or "")
+
+    host = setting("host", "DOCKER_HOST")
+    material = [
+        setting("caMaterial", "DOCKER_CA_MATERIAL"),
+        setting("certMaterial", "DOCKER_CERT_MATERIAL"),
+        setting("keyMaterial", "DOCKER_KEY_MATERIAL"),
+    ]
+    folder = setting("certPath", "DOCKER_CERT_PATH")
+    options = config.get("sshOpts") or shlex.split(os.environ.get("DOCKER_SSH_OPTS", ""))
+    tls = None
+    if any(material):
+        if not all(material):
+            raise Unreachable(
+                "docker:caMaterial, docker:certMaterial and docker:keyMaterial go together: "
+                "set all three or none"
+            )
+        if folder:
+            raise Unreachable(
+                "docker:certPath (or DOCKER_CERT_PATH) and docker:caMaterial, docker:certMaterial, "
+                "docker:keyMaterial exclude each other: set one or the other"
+            )
+        tls = _tls_of(material)
+    elif folder:
+        place = Path(folder).expanduser()
+        tls = Tls(place / "ca.pem", place / "cert.pem", place / "key.pem")
+    if host:
+        return Engine(host, tls, options)
+    return _default_engine(tls)
+
+
+def _default_engine(tls: Tls | None) -> Engine:
+    engine = Engine(DEFAULT_HOST, tls)
+    if not _answers(engine):
+        for path in USER_SOCKETS:
+            candidate = Engine(f"unix://{Path(path).expanduser()}", tls)
+            if _answers(candidate):
+                return candidate
+    return engine
+
+
+def _answers(engine: Engine) -> bool:
+    try:
+        return bool(engine.client)
+    except Unreachable:
+        return False
+
+
+def _tls_of(material: list[str]) -> Tls:
+    # OpenSSL takes certificates from files only. They live as long as the plugin's process.
+    folder = tempfile.TemporaryDirectory(prefix="docker-tls-")
+    _kept.append(folder)
+    paths = [Path(folder.name, name) for name in ("ca.pem", "cert.pem", "key.pem")]
+    for path, text in zip(paths, material, strict=True):
+        path.write_text(text)
+    return Tls(*paths)
+
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _message_of(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace").strip()
+
+
+def _innermost(problem: BaseException) -> str:
+    """Return the reason at the bottom of an error that layers of HTTP code have wrapped."""
+    while True:
+        inner = next((a for a in problem.args if isinstance(a, BaseException)), None)
+        inner = inner or problem.__cause__ or getattr(problem, "reason", None)
+        if not isinstance(inner, BaseException):
+            return str(problem.args[-1] if problem.args else problem) or type(problem).__name__
+        problem = inner
+
+
+def said(error: APIError) -> str:
+    """Return what the engine itself said, without docker-py's account of the HTTP exchange."""
+    return str(error.explanation or error.args[0]).strip()
+
+
+def is_missing(error: APIError) -> bool:
+    """Tell whether the engine does not have what it was asked for."""
+    return error.status_code == 404
+
+
+def explain(error: APIError, engine: Engine) -> str:
+    """Return an error of the engine as what is wrong and what to do about it."""
+    message = said(error)
+    if "no space left on device" in message:
+        return (
+            f"the engine's disk is full ({message}). What takes the space: docker system df. "
+            "What is no longer used goes with: docker image prune"
+        )
+    taken = re.search(
+        r"Bind for (?P<ip>\S+):(?P<port>\d+) failed: port is already allocated"
+        r"|listen (?:tcp|udp)\d? (?P<ip2>\S+):(?P<port2>\d+): bind: address already in use"
+        r"|bind host port(?: for)? (?P<ip3>[\d.]+):(?P<port3>\d+).*address already in use",
+        message,
+    )
+    if taken:
+        found = [group for group in taken.groups() if group]
+        return _port_taken(found[0], int(found[1]), engine)
+    name = re.search(r'container name "/?(?P<name>[^"]+)" is already in use by container', message)
+    if name:
+        return _name_taken(name["name"], engine)
+    return message
+
+
+def _port_taken(ip: str, port: int, engine: Engine) -> str:
+    holders = [
+        container["Names"][0].lstrip("/")
+        for container in engine.client.containers()
+        if any(binding.get("PublicPort") == port for binding in container["Ports"])
+    ]
+    if holders:
+        who = f"the container {holders[0]} has it"
+    else:
+        who = "another program on the engine's host has it"
+    return f"port {port} on {ip} is taken: {who}. Free it, or choose another port"
+
+
+def _name_taken(name: str, engine: Engine) -> str:
+    holder = engine.client.inspect_container(name)
+    return (
+        f"the name {name} is in use by container {holder['Id'][:12]} "
+        f"({holder['State']['Status']}, image {holder['Config']['Image']}), which is not in this "
+        f"stack's state. Remove it (docker rm -f {name}), or take it over with: "
+        f"pulumi import docker:index/container:Container <name> {holder['Id']}"
+    )

@@ -1,0 +1,449 @@
+"""A container's properties as the engine takes them, and what the engine tells as properties.
+
+Pure functions. The order of things and what is read back at all are those of
+resource_docker_container_funcs.go in kreuzwerker/terraform-provider-docker.
+"""
+
+from __future__ import annotations
+
+import base64
+import grp
+import io
+import pwd
+import tarfile
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from plugins.docker import durations
+from plugins.docker.resource import in_order, label_map
+from plugins.values import Properties
+
+MEGABYTE = 1024 * 1024
+
+#: Properties that go to the engine's `Config` and `HostConfig` as they are, and come back so.
+CONFIG = {
+    "hostname": "Hostname",
+    "domainname": "Domainname",
+    "tty": "Tty",
+    "stdinOpen": "OpenStdin",
+    "stopSignal": "StopSignal",
+    "stopTimeout": "StopTimeout",
+    "command": "Cmd",
+    "entrypoints": "Entrypoint",
+    "user": "User",
+    "workingDir": "WorkingDir",
+}
+HOST_CONFIG = {
+    "rm": "AutoRemove",
+    "readOnly": "ReadonlyRootfs",
+    "privileged": "Privileged",
+    "publishAllPorts": "PublishAllPorts",
+    "runtime": "Runtime",
+    "init": "Init",
+    "dns": "Dns",
+    "dnsOpts": "DnsOptions",
+    "dnsSearches": "DnsSearch",
+    "cpuShares": "CpuShares",
+    "cpuSet": "CpusetCpus",
+    "storageOpts": "StorageOpt",
+    "networkMode": "NetworkMode",
+    "usernsMode": "UsernsMode",
+    "ipcMode": "IpcMode",
+    "sysctls": "Sysctls",
+    "groupAdds": "GroupAdd",
+    "securityOpts": "SecurityOpt",
+    "tmpfs": "Tmpfs",
+}
+#: Those that go to `HostConfig` but are not read back: what the program says is taken for true.
+WRITTEN_ONLY = {
+    "cgroupnsMode": "CgroupnsMode",
+    "cgroupParent": "CgroupParent",
+    "deviceCgroupRules": "DeviceCgroupRules",
+    "pidMode": "PidMode",
+}
+#: Sizes: megabytes here, bytes there. -1 (no limit) stays as it is.
+SIZES = {
+    "memory": "Memory",
+    "memoryReservation": "MemoryReservation",
+    "memorySwap": "MemorySwap",
+    "shmSize": "ShmSize",
+}
+RATES = {
+    "deviceReadBps": "BlkioDeviceReadBps",
+    "deviceReadIops": "BlkioDeviceReadIOps",
+    "deviceWriteBps": "BlkioDeviceWriteBps",
+    "deviceWriteIops": "BlkioDeviceWriteIOps",
+}
+HEALTH = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "startPeriod": "StartPeriod",
+    "startInterval": "StartInterval",
+}
+NETWORK_DATA = {
+    "ipAddress": "IPAddress",
+    "ipPrefixLength": "IPPrefixLen",
+    "gateway": "Gateway",
+    "globalIpv6Address": "GlobalIPv6Address",
+    "globalIpv6PrefixLength": "GlobalIPv6PrefixLen",
+    "ipv6Gateway": "IPv6Gateway",
+    "macAddress": "MacAddress",
+}
+
+
+def create_body(inputs: Properties) -> dict[str, Any]:
+    """Return the body of the engine's call that creates a container."""
+    config = _renamed(inputs, CONFIG)
+    config |= {"Image": inputs["image"], "Labels": label_map(inputs)}
+    config["Env"] = in_order(inputs.get("envs", []))
+    if inputs.get("healthcheck"):
+        config["Healthcheck"] = _healthcheck(inputs["healthcheck"])
+    ports = inputs.get("ports", [])
+    config["ExposedPorts"] = {_port_key(port): {} for port in ports}
+    volumes = inputs.get("volumes", [])
+    config["Volumes"] = {v["containerPath"]: {} for v in volumes if v.get("containerPath")}
+    return {**config, "HostConfig": _host_config(inputs), "NetworkingConfig": {}}
+
+
+def _host_config(inputs: Properties) -> dict[str, Any]:
+    host = {"Init": False, **_renamed(inputs, HOST_CONFIG), **_renamed(inputs, WRITTEN_ONLY)}
+    host |= limits(inputs)
+    host |= {key: bytes_of(inputs.get(name, 0)) for name, key in SIZES.items()}
+    host["Mounts"] = [_mount(item) for item in inputs.get("mounts", [])]
+    host["LogConfig"] = {"Type": inputs.get("logDriver", ""), "Config": inputs.get("logOpts", {})}
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for port in inputs.get("ports", []):
+        binding = {"HostIp": port["ip"], "HostPort": str(port.get("external", 0))}
+        bindings.setdefault(_port_key(port), []).append(binding)
+    host["PortBindings"] = bindings
+    host["ExtraHosts"] = [f"{item['host']}:{item['ip']}" for item in inputs.get("hosts", [])]
+    volumes = inputs.get("volumes", [])
+    host["Binds"] = [_bind(v) for v in volumes if v.get("hostPath") or v.get("volumeName")]
+    host["VolumesFrom"] = [v["fromContainer"] for v in volumes if v.get("fromContainer")]
+    host["Ulimits"] = [
+        {"Name": u["name"], "Soft": u["soft"], "Hard": u["hard"]} for u in inputs.get("ulimits", [])
+    ]
+    capabilities = inputs.get("capabilities", {})
+    host["CapAdd"] = _capabilities(capabilities.get("adds", []))
+    host["CapDrop"] = _capabilities(capabilities.get("drops", []))
+    host["Devices"] = [
+        {
+            "PathOnHost": device["hostPath"],
+            "PathInContainer": device.get("containerPath") or device["hostPath"],
+            "CgroupPermissions": device["permissions"],
+        }
+        for device in inputs.get("devices", [])
+    ]
+    # This option is the client's to carry out: the engine does not know it.
+    if "systempaths=unconfined" in host.get("SecurityOpt", []):
+        host["SecurityOpt"] = [o for o in host["SecurityOpt"] if o != "systempaths=unconfined"]
+        host |= {"MaskedPaths": [], "ReadonlyPaths": []}
+    if inputs.get("cpus"):
+        host["NanoCpus"] = int(Decimal(inputs["cpus"]) * 10**9)
+    else:
+        host |= _renamed(inputs, {"cpuPeriod": "CpuPeriod", "cpuQuota": "CpuQuota"})
+    return host
+
+
+def _capabilities(names: list[str]) -> list[str]:
+    """Return capabilities in full: Docker's own client changes them so before they are sent.
+
+    A program that says CHOWN therefore differs from what a refresh finds, CAP_CHOWN.
+    """
+    upper = {name.strip().upper() for name in names}
+    return sorted(n if n == "ALL" or n.startswith("CAP_") else f"CAP_{n}" for n in upper)
+
+
+def limits(inputs: Properties) -> dict[str, Any]:
+    """Return what the engine can change of a container that is there, save for the sizes."""
+    return {
+        "RestartPolicy": {
+            "Name": inputs["restart"],
+            "MaximumRetryCount": inputs.get("maxRetryCount", 0),
+        },
+        "CpuShares": inputs.get("cpuShares", 0),
+        "CpusetCpus": inputs.get("cpuSet", ""),
+        **{
+            key: [{"Path": item["path"], "Rate": item["rate"]} for item in inputs[name]]
+            for name, key in RATES.items()
+            if inputs.get(name)
+        },
+    }
+
+
+def update_body(inputs: Properties) -> dict[str, Any]:
+    """Return the body of the engine's call that updates a container."""
+    sizes = {key: bytes_of(inputs.get(name, 0)) for name, key in SIZES.items() if name != "shmSize"}
+    return {**limits(inputs), **sizes}
+
+
+def bytes_of(megabytes: int) -> int:
+    """Return a size as the engine takes it."""
+    return megabytes * MEGABYTE if megabytes > 0 else megabytes
+
+
+def _renamed(inputs: Properties, names: dict[str, str]) -> dict[str, Any]:
+    return {key: inputs[name] for name, key in names.items() if inputs.get(name)}
+
+
+def _port_key(port: Properties) -> str:
+    return f"{port['internal']}/{port['protocol']}"
+
+
+def _bind(volume: Properties) -> str:
+    # A path on the host wins over a volume's name.
+    source = volume.get("hostPath") or volume["volumeName"]
+    mode = "ro" if volume.get("readOnly") else "rw"
+    if volume.get("selinuxRelabel"):
+        mode += f",{volume['selinuxRelabel']}"
+    return f"{source}:{volume['containerPath']}:{mode}"
+
+
+def _healthcheck(check: Properties) -> dict[str, Any]:
+    times = {key: durations.parse(check[name]) for name, key in HEALTH.items() if name in check}
+    return {"Test": check.get("tests", []), "Retries": check.get("retries", 0), **times}
+
+
+def _mount(mount: Properties) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "Type": mount["type"],
+        "Target": mount["target"],
+        "Source": mount.get("source", ""),
+        "ReadOnly": mount.get("readOnly", False),
+    }
+    # Options of another type than the mount's own are left aside.
+    if mount["type"] == "bind" and "bindOptions" in mount:
+        body["BindOptions"] = {"Propagation": mount["bindOptions"].get("propagation", "")}
+    if mount["type"] == "tmpfs" and "tmpfsOptions" in mount:
+        tmpfs = mount["tmpfsOptions"]
+        body["TmpfsOptions"] = {
+            "SizeBytes": tmpfs.get("sizeBytes", 0),
+            "Mode": tmpfs.get("mode", 0),
+        }
+    if mount["type"] == "volume" and "volumeOptions" in mount:
+        volume = mount["volumeOptions"]
+        body["VolumeOptions"] = {
+            "NoCopy": volume.get("noCopy", False),
+            "Labels": label_map(volume),
+            "DriverConfig": {
+                "Name": volume.get("driverName", ""),
+                "Options": volume.get("driverOptions", {}),
+            },
+            **({"Subpath": volume["subpath"]} if volume.get("subpath") else {}),
+        }
+    return body
+
+
+def endpoint(network: Properties) -> dict[str, Any]:
+    """Return the settings by which a container is connected to a network."""
+    driver_options = (option.partition("=") for option in network.get("driverOpts", []))
+    return {
+        "Aliases": in_order(network.get("aliases", [])),
+        "IPAMConfig": {
+            "IPv4Address": network.get("ipv4Address", ""),
+            "IPv6Address": network.get("ipv6Address", ""),
+            "LinkLocalIPs": in_order(network.get("linkLocalIps", [])),
+        },
+        "MacAddress": network.get("macAddress", ""),
+        "DriverOpts": {name: value for name, equals, value in driver_options if equals},
+        **({"GwPriority": network["gwPriority"]} if network.get("gwPriority") else {}),
+    }
+
+
+def uploads_tar(uploads: list[Properties]) -> bytes:
+    """Return a tar of the uploads, to be unpacked at `/`.
+
+    Raises OSError where a `source` cannot be read, KeyError for an unknown owner or group.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for upload in uploads:
+            content = _content(upload)
+            member = tarfile.TarInfo(upload["file"])
+            member.size = len(content)
+            member.mtime = int(time.time())
+            executable = 0o744 if upload.get("executable") else 0o644
+            permissions = upload.get("permissions")
+            member.mode = int(permissions, 8) if permissions else executable
+            # Names are this machine's, not the container's: as the official plugin has it.
+            member.uid = _number(upload.get("owner"), lambda name: pwd.getpwnam(name).pw_uid)
+            member.gid = _number(upload.get("group"), lambda name: grp.getgrnam(name).gr_gid)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _content(upload: Properties) -> bytes:
+    if upload.get("source"):
+        return Path(upload["source"]).read_bytes()
+    if upload.get("contentBase64"):
+        return base64.b64decode(upload["contentBase64"])
+    return str(upload["content"]).encode()
+
+
+def _number(name: str | None, look_up: Any) -> int:
+    if not name:
+        return 0
+    return int(name) if name.isdecimal() else int(look_up(name))
+
+
+def stored(found: dict[str, Any], before: Properties) -> Properties:
+    """Return the properties of a container that is there, from what the engine's inspect tells.
+
+    `before` are its properties so far: some are read back only where the program set them.
+    """
+    config, host, state = found["Config"], found["HostConfig"], found["State"]
+    networks = found["NetworkSettings"] or {}
+    result: Properties = {name: config.get(key) for name, key in CONFIG.items()}
+    result |= {name: host.get(key) for name, key in HOST_CONFIG.items()}
+    result |= {name: _megabytes(host.get(key) or 0) for name, key in SIZES.items()}
+    result |= {
+        name: in_order({"path": d["Path"], "rate": d["Rate"]} for d in host.get(key) or [])
+        for name, key in RATES.items()
+    }
+    image = found["Image"] if before.get("image", "").startswith("sha256:") else config["Image"]
+    must_run = before.get("mustRun")
+    result |= {
+        "name": found["Name"].lstrip("/"),
+        "image": image,
+        "init": bool(host.get("Init")),
+        "stopTimeout": config.get("StopTimeout") or 0,
+        "stopSignal": config.get("StopSignal") or "",
+        "platform": found.get("Platform"),
+        "restart": host["RestartPolicy"]["Name"],
+        "maxRetryCount": host["RestartPolicy"]["MaximumRetryCount"],
+        "logDriver": host["LogConfig"]["Type"],
+        "mounts": in_order(map(_stored_mount, host.get("Mounts") or [])),
+        "hosts": in_order(map(_stored_host, host.get("ExtraHosts") or [])),
+        "bridge": networks.get("Bridge", ""),
+        "networkDatas": _network_datas(networks),
+        "mustRun": must_run,
+    }
+    for name in ("dns", "dnsOpts", "dnsSearches", "groupAdds", "securityOpts"):
+        result[name] = in_order(result[name] or [])
+    # Never null: the official plugin would take that for not known yet, and replace.
+    for name in ("command", "entrypoints"):
+        result[name] = result[name] or []
+    if host.get("CapAdd") or host.get("CapDrop"):
+        result["capabilities"] = {
+            "adds": in_order(host.get("CapAdd") or []),
+            "drops": in_order(host.get("CapDrop") or []),
+        }
+    if host.get("NanoCpus"):
+        result["cpus"] = _cpus(host["NanoCpus"])
+    if config.get("Healthcheck"):
+        result["healthcheck"] = _stored_healthcheck(config["Healthcheck"])
+    if not state["Running"]:
+        result["exitCode"] = state["ExitCode"]
+        if must_run:
+            # So the next update starts it again: the program wants true.
+            result["mustRun"] = False
+    # A container that has ended has no ports; one that need not run keeps those it had.
+    ports = networks.get("Ports") or {} if state["Running"] or must_run else None
+    return result | _stored_where_set(host, ports, before)
+
+
+def _stored_where_set(
+    host: dict[str, Any], ports: dict[str, Any] | None, before: Properties
+) -> Properties:
+    """Return what is read back only where the program set it."""
+    result: Properties = {}
+    if before.get("logOpts"):
+        result["logOpts"] = host["LogConfig"]["Config"]
+    if before.get("pidMode"):
+        result["pidMode"] = host["PidMode"]
+    if before.get("ulimits"):
+        result["ulimits"] = in_order(
+            {"name": u["Name"], "soft": u["Soft"], "hard": u["Hard"]}
+            for u in host.get("Ulimits") or []
+        )
+    if before.get("devices"):
+        result["devices"] = _stored_devices(host.get("Devices") or [], before["devices"])
+    if before.get("ports") and ports is not None:
+        result["ports"] = _stored_ports(ports)
+    return result
+
+
+def _megabytes(size: int) -> int:
+    return size // MEGABYTE if size > 0 else size
+
+
+def _cpus(nano: int) -> str:
+    """Return a number of processors as the official plugin writes it: `1.0`, `1.5`, `0.25`."""
+    return f"{Decimal(nano) / 10**9:f}".rstrip("0") if nano % 10**9 else f"{nano // 10**9}.0"
+
+
+def _stored_healthcheck(check: dict[str, Any]) -> Properties:
+    times = {name: durations.written(check.get(key, 0)) for name, key in HEALTH.items()}
+    return {"tests": check.get("Test") or [], "retries": check.get("Retries", 0), **times}
+
+
+def _stored_host(entry: str) -> Properties:
+    host, _, ip = entry.partition(":")
+    return {"host": host, "ip": ip}
+
+
+def _stored_mount(mount: dict[str, Any]) -> Properties:
+    result: Properties = {
+        "target": mount["Target"],
+        "source": mount.get("Source", ""),
+        "type": mount["Type"],
+        "readOnly": mount.get("ReadOnly", False),
+    }
+    if mount.get("BindOptions"):
+        result["bindOptions"] = {"propagation": mount["BindOptions"].get("Propagation", "")}
+    if mount.get("TmpfsOptions"):
+        tmpfs = mount["TmpfsOptions"]
+        result["tmpfsOptions"] = {
+            "sizeBytes": tmpfs.get("SizeBytes", 0),
+            "mode": tmpfs.get("Mode", 0),
+        }
+    if mount.get("VolumeOptions"):
+        volume = mount["VolumeOptions"]
+        driver = volume.get("DriverConfig") or {}
+        result["volumeOptions"] = {
+            "noCopy": volume.get("NoCopy", False),
+            "labels": in_order(
+                {"label": k, "value": v} for k, v in (volume.get("Labels") or {}).items()
+            ),
+            "driverName": driver.get("Name", ""),
+            "driverOptions": driver.get("Options") or {},
+            "subpath": volume.get("Subpath", ""),
+        }
+    return result
+
+
+def _stored_devices(devices: list[dict[str, Any]], before: list[Properties]) -> list[Properties]:
+    named = {device["hostPath"] for device in before if device.get("containerPath")}
+    return in_order(
+        {
+            "hostPath": device["PathOnHost"],
+            "containerPath": device["PathInContainer"] if device["PathOnHost"] in named else "",
+            "permissions": device["CgroupPermissions"],
+        }
+        for device in devices
+    )
+
+
+def _stored_ports(ports: dict[str, list[dict[str, str]] | None]) -> list[Properties]:
+    result = []
+    for key in sorted(ports, key=lambda key: int(key.partition("/")[0])):
+        internal, _, protocol = key.partition("/")
+        result += [
+            {
+                "internal": int(internal),
+                "external": int(binding["HostPort"]),
+                "ip": binding["HostIp"],
+                "protocol": protocol,
+            }
+            for binding in ports[key] or []
+        ]
+    return result
+
+
+def _network_datas(networks: dict[str, Any]) -> list[Properties]:
+    return [
+        {"networkName": name, **{to: data.get(key) for to, key in NETWORK_DATA.items()}}
+        for name, data in sorted((networks.get("Networks") or {}).items())
+    ]

@@ -1,0 +1,128 @@
+"""docker:index/network:Network."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from docker.errors import APIError
+
+from plugins.base import Call, Created
+from plugins.docker.engine import is_missing, said
+from plugins.docker.resource import (
+    EngineResource,
+    flag,
+    in_order,
+    label_list,
+    label_map,
+    labels,
+    object_type,
+    options,
+    text,
+)
+from plugins.properties import BOOLEAN, STRING, Property, set_of
+from plugins.values import Properties
+
+IPAM_CONFIG = object_type(
+    "NetworkIpamConfig",
+    Property("subnet", STRING),
+    text("ipRange"),
+    Property("gateway", STRING),
+    options("auxAddress"),
+)
+
+
+class Network(EngineResource):
+    """A network. Every change replaces it."""
+
+    token = "docker:index/network:Network"
+    schema_version = 1
+    properties: ClassVar = (
+        Property("name", STRING, computed=True, replaces=True),
+        labels("Network"),
+        Property("driver", STRING, computed=True, replaces=True),
+        options("options", computed=True, replaces=True),
+        Property("internal", BOOLEAN, computed=True, replaces=True),
+        flag("attachable", replaces=True),
+        flag("ingress", replaces=True),
+        flag("ipv6", replaces=True),
+        Property("ipamDriver", STRING, default="default", replaces=True),
+        options("ipamOptions", replaces=True),
+        Property("ipamConfigs", set_of(IPAM_CONFIG), computed=True, replaces=True),
+        Property("scope", STRING, output=True),
+    )
+
+    def create(self, inputs: Properties, call: Call) -> Created:
+        name = inputs["name"]
+        with self.engine.explained(f"create network {name}"):
+            made = self.engine.client.create_network(
+                name,
+                driver=inputs.get("driver"),
+                options=inputs.get("options"),
+                ipam={
+                    "Driver": inputs["ipamDriver"],
+                    "Options": inputs.get("ipamOptions"),
+                    "Config": [_ipam_config(item) for item in inputs.get("ipamConfigs", [])],
+                },
+                check_duplicate=True,
+                internal=inputs.get("internal", False),
+                labels=label_map(inputs),
+                enable_ipv6=inputs.get("ipv6", False),
+                attachable=inputs.get("attachable", False),
+                ingress=inputs.get("ingress", False),
+            )
+        return Created(made["Id"], self.read(made["Id"], inputs, call) or {})
+
+    def read(self, id: str, state: Properties, call: Call) -> Properties | None:
+        with self.engine.explained(f"read network {id}"):
+            try:
+                found = self.engine.client.inspect_network(id)
+            except APIError as error:
+                if is_missing(error):
+                    return None
+                raise
+        return {
+            "name": found["Name"],
+            "labels": label_list(found["Labels"]),
+            "driver": found["Driver"],
+            "options": found["Options"] or {},
+            "internal": found["Internal"],
+            "attachable": found["Attachable"],
+            "ingress": found["Ingress"],
+            "ipv6": found["EnableIPv6"],
+            "ipamDriver": found["IPAM"]["Driver"],
+            "ipamOptions": found["IPAM"]["Options"],
+            "ipamConfigs": in_order(map(_stored_ipam_config, found["IPAM"]["Config"] or [])),
+            "scope": found["Scope"],
+        }
+
+    def delete(self, id: str, state: Properties, call: Call) -> None:
+        def remove() -> bool:
+            try:
+                self.engine.client.remove_network(id)
+            except APIError as error:
+                if "has active endpoints" in said(error):
+                    return False
+                if not is_missing(error):
+                    raise
+            return True
+
+        def users() -> list[str]:
+            found = self.engine.client.inspect_network(id)["Containers"]
+            return [container["Name"] for container in found.values()]
+
+        name = state.get("name", id)
+        with self.engine.explained(f"remove network {name}"):
+            self.remove_unused(call, f"network {name}", remove, users)
+
+
+_IPAM_KEYS = {"subnet": "Subnet", "ipRange": "IPRange", "gateway": "Gateway"}
+
+
+def _ipam_config(config: Properties) -> dict[str, Any]:
+    result = {key: config[name] for name, key in _IPAM_KEYS.items() if name in config}
+    return {**result, "AuxiliaryAddresses": config.get("auxAddress", {})}
+
+
+def _stored_ipam_config(config: dict[str, Any]) -> Properties:
+    result: Properties = {name: config.get(key, "") for name, key in _IPAM_KEYS.items()}
+    return {**result, "auxAddress": config.get("AuxiliaryAddresses") or {}}

@@ -1,0 +1,182 @@
+"""What containers, networks and volumes share: rows of tables, state compared as Terraform does.
+
+The official plugin bridges these three from kreuzwerker/terraform-provider-docker. There, inputs
+are compared with the stored state and not with the stored inputs: what the engine chose for a
+property that the program leaves out is a change, unless the property is marked as computed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from plugins.base import Call, CheckCall, Resource, ResourceError
+from plugins.docker.engine import Engine
+from plugins.properties import (
+    BOOLEAN,
+    INTEGER,
+    STRING,
+    Change,
+    Failure,
+    ListOf,
+    MapOf,
+    Object,
+    Property,
+    Type,
+    set_of,
+)
+from plugins.values import Properties
+
+#: Rows whose zero means the same as leaving them out.
+text = partial(Property, type=STRING, output_default="")
+number = partial(Property, type=INTEGER, output_default=0)
+flag = partial(Property, type=BOOLEAN, output_default=False)
+strings = partial(Property, type=set_of(STRING))
+options = partial(Property, type=MapOf(STRING))
+
+#: Seconds that something in use is waited for before its removal fails.
+IN_USE_SECONDS = 30
+
+
+def object_type(name: str, *rows: Property) -> Object:
+    """Return the type of a nested object by its name in the SDK, such as `ContainerPort`."""
+    module = name[0].lower() + name[1:]
+    return Object(f"docker:index/{module}:{name}", rows, empty_is_none=True)
+
+
+def labels(owner: str, *, computed: bool = False) -> Property:
+    """Return the row of a resource's labels; `owner` is its name in the SDK."""
+    label = object_type(
+        f"{owner}Label",
+        Property("label", STRING, required=True),
+        Property("value", STRING, required=True),
+    )
+    return Property("labels", set_of(label), computed=computed, replaces=True)
+
+
+def label_map(inputs: Properties) -> dict[str, str]:
+    """Return labels as the engine takes them."""
+    return {item["label"]: item["value"] for item in inputs.get("labels", [])}
+
+
+def label_list(found: dict[str, str] | None) -> list[Properties]:
+    """Return labels as they are stored."""
+    return in_order({"label": key, "value": value} for key, value in (found or {}).items())
+
+
+def in_order(items: Iterable[Any]) -> list[Any]:
+    """Return the elements of a set in the order in which the official plugin stores them.
+
+    Strings go by their bytes, objects by one attribute after the other in the order of their names
+    (zclconf/go-cty, the `Less` of its sets).
+    """
+    return sorted(items, key=_sort_key)
+
+
+def _sort_key(item: Any) -> str:
+    if isinstance(item, dict):
+        return ";".join(_sort_key(item[name]) for name in sorted(item))
+    if isinstance(item, list):
+        return "[" + ";".join(map(_sort_key, item)) + "]"
+    # Unlike JSON, the true value of a boolean is a letter that comes after all digits.
+    return str(item) if isinstance(item, bool) else json.dumps(item, ensure_ascii=False)
+
+
+def filled(type: Type, value: Any) -> Any:
+    """Return an input as it is stored: sets in order, and elements with what they leave out."""
+    if isinstance(type, ListOf) and isinstance(value, list):
+        items = [filled(type.element, item) for item in value]
+        return items if type.ordered else in_order(items)
+    if isinstance(type, Object) and isinstance(value, dict):
+        result = {}
+        for row in type.properties:
+            if row.name in value:
+                result[row.name] = filled(row.type, value[row.name])
+            elif row.output_default is not None:
+                result[row.name] = row.output_default
+            elif isinstance(row.type, ListOf):
+                result[row.name] = []
+        return result
+    return value
+
+
+def _without_zeros(value: Any) -> Any:
+    """Return a value as a program would write it: without what means nothing."""
+    if isinstance(value, dict):
+        return {k: _without_zeros(v) for k, v in value.items() if v not in (None, "", 0, [], {})}
+    return [_without_zeros(item) for item in value] if isinstance(value, list) else value
+
+
+class EngineResource(Resource):
+    """A resource that the official plugin bridges from Terraform."""
+
+    empty_is_none = True
+    records_defaults = True
+    id_in_outputs = True
+    autonamed = True
+
+    @property
+    def engine(self) -> Engine:
+        """The engine this stack is on."""
+        engine: Engine = self.provider.engine
+        return engine
+
+    def check(self, inputs: Properties, old: Properties, call: CheckCall) -> list[Failure]:
+        if inputs.get("name") is None:
+            name = call.autoname(old)
+            if name is None:
+                return [
+                    Failure("name", "is required: this stack's configuration makes up no names")
+                ]
+            inputs["name"] = name
+        return []
+
+    def diff(
+        self, changes: list[Change], old: Properties, new: Properties, state: Properties
+    ) -> list[Change]:
+        found = self.table.changes(self.table.stored(state), new, "", replaces=False)
+        return [replace(change, inputs=False) for change in found]
+
+    def refreshed_inputs(
+        self, inputs: Properties, state: Properties, outputs: Properties
+    ) -> Properties:
+        # The bridge brings what the program says up to date, and adds nothing to it.
+        found = super().refreshed_inputs(inputs, state, outputs)
+        return {name: value for name, value in found.items() if name in inputs}
+
+    def filled_inputs(self, inputs: Properties) -> Properties:
+        """Return inputs as they are stored among the outputs, with what they leave out."""
+        result: Properties = {}
+        for row in self.properties:
+            if row.name in inputs:
+                result[row.name] = filled(row.type, inputs[row.name])
+            elif row.output_default is False:
+                result[row.name] = False
+            elif isinstance(row.type, ListOf) and not row.output:
+                # Terraform has no null for a list of blocks.
+                result[row.name] = []
+        return result
+
+    def imported_inputs(self, outputs: Properties) -> Properties:
+        found = super().imported_inputs(outputs)
+        return {name: _without_zeros(value) for name, value in found.items()}
+
+    def remove_unused(
+        self, call: Call, what: str, remove: Callable[[], bool], users: Callable[[], list[str]]
+    ) -> None:
+        """Call `remove` until it says that it could, for the while that the official plugin waits.
+
+        Raises ResourceError naming the `users`, the containers that keep it.
+        """
+        for _ in range(IN_USE_SECONDS):
+            if remove():
+                return
+            call.status(f"waiting for {what} to be free: used by {', '.join(users())}")
+            call.sleep(1)
+        raise ResourceError(
+            f"cannot remove {what}: it is still used by {', '.join(users())}, which this run does "
+            "not remove. Remove what uses it (docker rm -f …) and run again"
+        )

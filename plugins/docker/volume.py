@@ -1,0 +1,74 @@
+"""docker:index/volume:Volume."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from docker.errors import APIError
+
+from plugins.base import Call, Created
+from plugins.docker.engine import is_missing, said
+from plugins.docker.resource import EngineResource, label_list, label_map, labels, options
+from plugins.properties import STRING, Property
+from plugins.values import Properties
+
+
+class Volume(EngineResource):
+    """A named volume; its id is its name. Every change replaces it, with what it holds."""
+
+    token = "docker:index/volume:Volume"
+    schema_version = 1
+    properties: ClassVar = (
+        Property("name", STRING, computed=True, replaces=True),
+        labels("Volume"),
+        Property("driver", STRING, computed=True, replaces=True, stable=True),
+        options("driverOpts", replaces=True),
+        Property("cluster", STRING, unsupported=True),
+        Property("mountpoint", STRING, output=True),
+    )
+
+    def create(self, inputs: Properties, call: Call) -> Created:
+        name = inputs["name"]
+        client = self.engine.client
+        with self.engine.explained(f"create volume {name}"):
+            if client.volumes({"name": f"^{name}$"})["Volumes"]:
+                # The engine returns the one that is there, whatever its driver and labels are.
+                call.warn(f"volume {name} was there already; this stack uses it with what it holds")
+            client.create_volume(
+                name, inputs.get("driver"), inputs.get("driverOpts", {}), label_map(inputs)
+            )
+        return Created(name, self.read(name, inputs, call) or {})
+
+    def read(self, id: str, state: Properties, call: Call) -> Properties | None:
+        with self.engine.explained(f"read volume {id}"):
+            try:
+                found = self.engine.client.inspect_volume(id)
+            except APIError as error:
+                if is_missing(error):
+                    return None
+                raise
+        return {
+            "name": found["Name"],
+            "labels": label_list(found["Labels"]),
+            "driver": found["Driver"],
+            "driverOpts": found["Options"],
+            "mountpoint": found["Mountpoint"],
+        }
+
+    def delete(self, id: str, state: Properties, call: Call) -> None:
+        def remove() -> bool:
+            try:
+                self.engine.client.remove_volume(id, force=True)
+            except APIError as error:
+                if "volume is in use" in said(error):
+                    return False
+                if not is_missing(error):
+                    raise
+            return True
+
+        def users() -> list[str]:
+            found = self.engine.client.containers(all=True, filters={"volume": id})
+            return [container["Names"][0].lstrip("/") for container in found]
+
+        with self.engine.explained(f"remove volume {id}"):
+            self.remove_unused(call, f"volume {id}", remove, users)

@@ -1,0 +1,458 @@
+"""Property tables: the types of a resource's properties, and what is read off them.
+
+From one table come the checks of a program's inputs, the defaults, the detailed diff and the
+schema. Values here are revealed (no `Secret`), but may be or hold `UNKNOWN`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pulumi import Archive, Asset
+
+from plugins.values import UNKNOWN, Properties, has_unknown
+
+Kind = Literal["add", "delete", "update"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What is wrong with an input: the path of the property, and the reason as a sentence part."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One changed place of a resource.
+
+    `inputs` says that the path is one of the inputs; otherwise it is one of the stored outputs.
+    """
+
+    path: str
+    kind: Kind
+    replaces: bool
+    inputs: bool = True
+
+    @property
+    def property(self) -> str:
+        """The name of the top-level property."""
+        return re.split(r"[.\[]", self.path, maxsplit=1)[0]
+
+
+class Type:
+    """The type of a property's values."""
+
+    #: What the schema says a value is, for messages.
+    noun: str
+
+    def normalise(self, value: Any, path: str, failures: list[Failure]) -> Any:
+        """Return `value` as this type has it, with defaults; add to `failures` what is wrong."""
+        raise NotImplementedError
+
+    def changes(self, old: Any, new: Any, path: str, *, replaces: bool) -> Iterator[Change]:
+        """Yield what differs. Neither value is None, both are normalised."""
+        if old != new or has_unknown(new):
+            yield Change(path, "update", replaces)
+
+    def schema(self, types: dict[str, Any]) -> dict[str, Any]:
+        """Return the type as Pulumi's package schema has it; add object types to `types`."""
+        raise NotImplementedError
+
+    def _refuse(self, value: Any, path: str, failures: list[Failure]) -> Any:
+        # The value itself stays out of the message: it may be a secret.
+        failures.append(Failure(path, f"must be {self.noun}, not {_noun_of(value)}"))
+        return value
+
+
+def _noun_of(value: Any) -> str:
+    if isinstance(value, (Asset, Archive)):
+        return "an asset or archive"
+    for kind, noun in (
+        (bool, "a boolean"),
+        ((int, float), "a number"),
+        (str, "a string"),
+        (list, "a list"),
+        (dict, "an object"),
+    ):
+        if isinstance(value, kind):
+            return noun
+    return "null"
+
+
+@dataclass(frozen=True)
+class Scalar(Type):
+    """A string, integer, number or boolean, with what is allowed of it.
+
+    With `converts`, strings that read as a number or boolean are taken where one is asked for, and
+    the other way round, as Pulumi's bridge to Terraform does; its own providers do not.
+    """
+
+    name: Literal["string", "integer", "number", "boolean"]
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    pattern: str = ""
+    #: What a value looks like, in words; said where `pattern` does not match.
+    pattern_in_words: str = ""
+    converts: bool = True
+
+    @property
+    def noun(self) -> str:  # type: ignore[override]
+        return f"an {self.name}" if self.name == "integer" else f"a {self.name}"
+
+    def normalise(self, value: Any, path: str, failures: list[Failure]) -> Any:
+        if value is UNKNOWN:
+            return value
+        if self.converts:
+            value = self._converted(value)
+        if not self._is_mine(value):
+            return self._refuse(value, path, failures)
+        if self.choices and value not in self.choices:
+            failures.append(Failure(path, f"must be one of {', '.join(self.choices)}"))
+        elif self.minimum is not None and value < self.minimum:
+            failures.append(Failure(path, f"must be at least {self.minimum}"))
+        elif self.maximum is not None and value > self.maximum:
+            failures.append(Failure(path, f"must be at most {self.maximum}"))
+        elif self.pattern and not re.fullmatch(self.pattern, value):
+            failures.append(Failure(path, f"must be {self.pattern_in_words}"))
+        return value
+
+    def _is_mine(self, value: Any) -> bool:
+        if self.name == "string":
+            return isinstance(value, str)
+        if self.name == "boolean":
+            return isinstance(value, bool)
+        if isinstance(value, bool):
+            return False  # a bool is an int to Python, not to a schema
+        return isinstance(value, int if self.name == "integer" else (int, float))
+
+    def _converted(self, value: Any) -> Any:
+        if isinstance(value, str):
+            if self.name == "boolean" and value in ("true", "false"):
+                return value == "true"
+            if self.name in ("integer", "number") and re.fullmatch(r"-?\d{1,15}", value):
+                return int(value)
+            if self.name == "number" and re.fullmatch(r"-?\d{1,15}\.\d{1,15}", value):
+                return float(value)
+        elif self.name == "string":
+            if isinstance(value, bool):
+                return "true" if value else "false"
+            if isinstance(value, (int, float)):
+                return repr(value)
+        return value
+
+    def schema(self, types: dict[str, Any]) -> dict[str, Any]:
+        return {"type": self.name}
+
+
+@dataclass(frozen=True)
+class Anything(Type):
+    """Any value at all."""
+
+    noun = "anything"
+
+    def normalise(self, value: Any, path: str, failures: list[Failure]) -> Any:
+        return value
+
+    def changes(self, old: Any, new: Any, path: str, *, replaces: bool) -> Iterator[Change]:
+        if not same(old, new):
+            yield Change(path, "update", replaces)
+
+    def schema(self, types: dict[str, Any]) -> dict[str, Any]:
+        return {"$ref": "pulumi.json#/Any"}
+
+
+@dataclass(frozen=True)
+class ListOf(Type):
+    """A list whose elements are all of one type; with `ordered` false, a set."""
+
+    element: Type
+    ordered: bool = True
+    minimum: int = 0
+    maximum: int | None = None
+
+    noun = "a list"
+
+    def normalise(self, value: Any, path: str, failures: list[Failure]) -> Any:
+        if value is UNKNOWN:
+            return value
+        if not isinstance(value, list):
+            return self._refuse(value, path, failures)
+        if len(value) < self.minimum:
+            failures.append(Failure(path, f"must have at least {self.minimum} element(s)"))
+        if self.maximum is not None and len(value) > self.maximum:
+            failures.append(Failure(path, f"must have at most {self.maximum} element(s)"))
+        result = []
+        for index, item in enumerate(value):
+            if item is None:
+                failures.append(Failure(f"{path}[{index}]", "must not be null"))
+            else:
+                result.append(self.element.normalise(item, f"{path}[{index}]", failures))
+        return result
+
+    def changes(self, old: Any, new: Any, path: str, *, replaces: bool) -> Iterator[Change]:
+        if not (isinstance(old, list) and isinstance(new, list)):
+            yield from super().changes(old, new, path, replaces=replaces)
+            return
+        if not self.ordered:
+            yield from self._set_changes(old, new, path, replaces=replaces)
+            return
+        for index in range(max(len(old), len(new))):
+            place = f"{path}[{index}]"
+            if index >= len(old):
+                yield Change(place, "add", replaces)
+            elif index >= len(new):
+                yield Change(place, "delete", replaces)
+            else:
+                yield from self.element.changes(old[index], new[index], place, replaces=replaces)
+
+    def _set_changes(
+        self, old: list[Any], new: list[Any], path: str, *, replaces: bool
+    ) -> Iterator[Change]:
+        gone = list(enumerate(old))
+        added = []
+        for index, item in enumerate(new):
+            for position, (_, candidate) in enumerate(gone):
+                if not any(self.element.changes(candidate, item, "", replaces=False)):
+                    del gone[position]
+                    break
+            else:
+                added.append((index, item))
+        for index, item in list(added):
+            # One that kept its place and changed a little reads better as an update of its fields.
+            match = next((pair for pair in gone if pair[0] == index), None)
+            if match is not None:
+                gone.remove(match)
+                added.remove((index, item))
+                yield from self.element.changes(
+                    match[1], item, f"{path}[{index}]", replaces=replaces
+                )
+        for index, _ in added:
+            yield Change(f"{path}[{index}]", "add", replaces)
+        for index, _ in gone:
+            yield Change(f"{path}[{index}]", "delete", replaces)
+
+    def schema(self, types: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "array", "items": self.element.schema(types)}
+
+
+@dataclass(frozen=True)
+class MapOf(Type):
+    """An object with any keys, whose values are all of one type."""
+
+    element: Type
+
+    noun = "an object"
+
+    def normalise(self, value: Any, path: str, failures: list[Failure]) -> Any:
+        if value is UNKNOWN:
+            return value
+        if not isinstance(value, dict):
+            return self._refuse(value, path, failures)
+        return {
+            key: self.element.normalise(item, _member(path, key), failures)
+            for key, item in value.items()
+            if item is not None and not is_bridge_key(key)
+        }
+
+    def changes(self, old: Any, new: Any, path: str, *, replaces: bool) -> Iterator[Change]:
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            yield from super().changes(old, new, path, replaces=replaces)
+            return
+        for key in sorted({*old, *new}):
+            place = _member(path, key)
+            if key not in old:
+                yield Change(place, "add", replaces)
+            elif key not in new:
+                yield Change(place, "delete", replaces)
+            else:
+                yield from self.element.changes(old[key], new[key], place, replaces=replaces)
+
+    def schema(self, types: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": self.element.schema(types)}
+
+
+@dataclass(frozen=True)
+class Property:
+    """One row of a property table. `name` is the camelCase name on the wire.
+
+    default:      filled into the inputs where the program leaves it out
+    replaces:     a change needs a new resource
+    secret:       the schema says it is a secret, whatever the program says
+    output:       only the provider sets it; as an input it is refused
+    derived:      an input the `check` hook works out (it takes part in the diff, not in the schema)
+    unsupported:  the official plugin has it, this one refuses it by name
+    computed:     the provider chooses where the program leaves it out, so leaving it out after
+                  having set it is no change (Terraform's "optional and computed")
+    stable:       an output an update cannot change, so a preview of one knows it
+    output_default: what it is among the outputs where nobody sets it; a preview knows it, and
+                  setting it to that is no change
+    equal:        whether an old and a new value mean the same; None stands for one left out
+    """
+
+    name: str
+    type: Type
+    required: bool = False
+    default: Any = None
+    replaces: bool = False
+    secret: bool = False
+    output: bool = False
+    derived: bool = False
+    unsupported: bool = False
+    computed: bool = False
+    stable: bool = True
+    output_default: Any = None
+    equal: Callable[[Any, Any], bool] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Object(Type):
+    """An object with a property table of its own. `token` names it in the schema."""
+
+    token: str
+    properties: tuple[Property, ...]
+    #: An empty list means the same as none. So it is with Terraform's older SDK (docker), not with
+    #: its plugin framework (tls).
+    empty_is_none: bool = False
+
+    noun = "an object"
+
+    def normalise(self, value: Any, path: str, failures: list[Failure]) -> Any:
+        if value is UNKNOWN:
+            return value
+        if not isinstance(value, dict):
+            return self._refuse(value, path, failures)
+        failures += self._refusals(value, path)
+        result = {}
+        for row in self.properties:
+            if row.output or row.unsupported:
+                continue
+            item = value.get(row.name)
+            if item is None:
+                item = row.default
+            if item is not None:
+                result[row.name] = row.type.normalise(item, _member(path, row.name), failures)
+            elif row.required:
+                failures.append(Failure(_member(path, row.name), "is required"))
+        return result
+
+    def _refusals(self, value: dict[str, Any], path: str) -> Iterator[Failure]:
+        """Yield a failure for each member a program must not set."""
+        table = {row.name: row for row in self.properties}
+        for key, item in value.items():
+            row = table.get(key)
+            if is_bridge_key(key) or item is None:
+                continue
+            if row is None:
+                known = ", ".join(r.name for r in self.properties if is_input(r))
+                reason = f"is not a property; the properties are {known}"
+            elif row.unsupported:
+                reason = "is not supported by this plugin"
+            elif row.output:
+                reason = "is an output and cannot be set"
+            else:
+                continue
+            yield Failure(_member(path, key), reason)
+
+    def changes(self, old: Any, new: Any, path: str, *, replaces: bool) -> Iterator[Change]:
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            yield from super().changes(old, new, path, replaces=replaces)
+            return
+        for row in self.properties:
+            if row.output:
+                continue
+            before, after = self._value(old, row), self._value(new, row)
+            place = _member(path, row.name)
+            replace = replaces or row.replaces
+            if after is None and (before is None or row.computed):
+                continue
+            if row.equal is not None and not has_unknown(after) and row.equal(before, after):
+                continue
+            if before is None:
+                yield Change(place, "add", replace)
+            elif after is None:
+                yield Change(place, "delete", replace)
+            else:
+                yield from row.type.changes(before, after, place, replaces=replace)
+
+    def _value(self, values: dict[str, Any], row: Property) -> Any:
+        value = values.get(row.name)
+        if value is None:
+            return row.output_default if row.default is None else row.default
+        return None if self.empty_is_none and value in ([], {}) else value
+
+    def stored(self, values: Properties) -> Properties:
+        """Return inputs as they were stored, by whichever plugin, in the form `changes` compares.
+
+        What is wrong with them is no business of the program that replaces them, so failures are
+        dropped; keys no table knows are gone.
+        """
+        return dict(self.normalise(values, "", []))
+
+    def schema(self, types: dict[str, Any]) -> dict[str, Any]:
+        if self.token not in types:
+            types[self.token] = {}  # before the members, or a type within itself would not end
+            types[self.token] = {"type": "object", **schema_of(self.properties, types)}
+        return {"$ref": f"#/types/{self.token}"}
+
+
+STRING = Scalar("string")
+INTEGER = Scalar("integer")
+NUMBER = Scalar("number")
+BOOLEAN = Scalar("boolean")
+ANYTHING = Anything()
+
+
+def one_of(*choices: str) -> Scalar:
+    """Return the type of a string out of a closed list."""
+    return Scalar("string", choices=choices)
+
+
+def set_of(element: Type) -> ListOf:
+    """Return the type of a list whose order means nothing."""
+    return ListOf(element, ordered=False)
+
+
+def same(old: Any, new: Any) -> bool:
+    """Tell whether two values are equal; an unknown equals nothing, true is not 1."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(same, old, new))
+    if UNKNOWN in (old, new) or isinstance(old, bool) != isinstance(new, bool):
+        return False
+    return bool(old == new)
+
+
+def schema_of(rows: Sequence[Property], types: dict[str, Any]) -> dict[str, Any]:
+    """Return `properties` and `required` of these rows as the package schema has them."""
+    return {
+        "properties": {
+            row.name: {**row.type.schema(types), **({"secret": True} if row.secret else {})}
+            for row in rows
+        },
+        "required": [row.name for row in rows if row.required],
+    }
+
+
+def is_bridge_key(key: str) -> bool:
+    """Tell whether a stored key is Pulumi's own book-keeping (`__defaults`, `__meta` …)."""
+    return key.startswith("__")
+
+
+def is_input(row: Property) -> bool:
+    """Tell whether a program may set the property."""
+    return not (row.output or row.derived or row.unsupported)
+
+
+def _member(path: str, key: str) -> str:
+    """Return the path of a member, quoted where the engine's path syntax needs it."""
+    if not re.fullmatch(r"[^.\[\]\"]+", key):
+        escaped = key.replace('"', '\\"')
+        return f'{path}["{escaped}"]'
+    return f"{path}.{key}" if path else key

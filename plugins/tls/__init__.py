@@ -1,0 +1,1 @@
+"""The `tls` provider: private keys and self-signed certificates."""

@@ -1,0 +1,17 @@
+"""Run the `tls` plugin."""
+
+from plugins.base import Provider
+from plugins.properties import ANYTHING, Property
+from plugins.serving import main
+from plugins.tls.private_key import PrivateKey
+from plugins.tls.self_signed_cert import SelfSignedCert
+
+main(
+    Provider(
+        "tls",
+        "5.6.2",
+        [PrivateKey, SelfSignedCert],
+        # Only the functions of the official plugin reach out through it.
+        [Property("proxy", ANYTHING, unsupported=True)],
+    )
+)
