@@ -1,0 +1,52 @@
+# The operator's commands; `make` alone lists them. What they do is in toolchain/.
+STACK ?= dev
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+TOOLCHAIN = $(if $(PYTHON),$(PYTHON) -m toolchain,$(error Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)))
+RUN = .venv/bin/python -m
+TESTS ?=
+
+.DEFAULT_GOAL = help
+.PHONY: help up preview down env doctor test lint lock toolchain base clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+up: ## get what is missing, bring the stack up, say how to log in (STACK=dev)
+	@$(TOOLCHAIN) up $(STACK)
+
+preview: ## show what `make up` would change
+	@$(TOOLCHAIN) preview $(STACK)
+
+down: ## remove everything the stack made, except the users' volumes
+	@$(TOOLCHAIN) down $(STACK)
+
+env: ## print shell lines for plain pulumi commands: eval "$$(make -s env)"
+	@$(TOOLCHAIN) env $(STACK)
+
+doctor: ## say what is there, what is missing and what to type
+	@$(TOOLCHAIN) doctor $(STACK)
+
+test: ## run every test, getting what they need first (TESTS=tests/unit for some)
+	@$(TOOLCHAIN) test-environment
+	$(RUN) pytest $(TESTS)
+
+lint: ## ruff, mypy, shellcheck
+	@$(TOOLCHAIN) lint-environment
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	shellcheck $$(git ls-files | xargs grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh')
+
+lock: ## refresh every pin and hash, and show what changed
+	@$(TOOLCHAIN) lock-environment
+	@$(RUN) toolchain.lock
+
+toolchain: ## get what is missing, and nothing else
+	@$(TOOLCHAIN) toolchain $(STACK)
+
+base: ## ask the image registry or the Debian mirror for new base images
+	@$(TOOLCHAIN) base
+
+clean: ## remove this clone's environment and toolchain; state and shared cache stay
+	rm -rf .venv .toolchain .hypothesis .mypy_cache .pytest_cache .ruff_cache

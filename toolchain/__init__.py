@@ -1,0 +1,1 @@
+"""How the Pulumi CLI, language host, plugins, engine and base images get onto a machine."""

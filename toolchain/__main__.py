@@ -1,0 +1,172 @@
+"""The commands behind the Makefile: `python3 -m toolchain COMMAND [STACK]`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from toolchain import base, cli, doctor, engine, environment, plugins, stack
+from toolchain.console import Problem, apt_install, fail, output, say, stop_commands
+
+#: Seconds from which on a command says how long it took.
+WORTH_TELLING = 10
+
+
+def ensure_pulumi() -> None:
+    """The CLI with its language host and plugins."""
+    plugins.ensure(official=cli.ensure())
+
+
+def ensure_engine() -> None:
+    """An engine on which s390x images can be built and run."""
+    architecture = engine.ensure()
+    engine.ensure_emulation(architecture)
+    base.ensure(architecture)
+
+
+def side_by_side(*steps: Callable[[], None]) -> None:
+    """Run steps at the same time, and wait for all of them.
+
+    Raises:
+        Problem: of every step that failed.
+        KeyboardInterrupt: after the steps have been told to end.
+    """
+    failures: list[BaseException] = []
+
+    def keep_failure(step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException as failure:  # noqa: BLE001 - raised below, in the main thread
+            failures.append(failure)
+
+    threads = [threading.Thread(target=keep_failure, args=(step,), daemon=True) for step in steps]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        stop_commands()
+        for thread in threads:
+            thread.join(timeout=10)  # temporary folders are removed on the way out
+        raise
+    for failure in failures:
+        if not isinstance(failure, Problem):
+            raise failure
+    if failures:
+        raise Problem("\n\n".join(map(str, failures)))
+
+
+def ensure(*, with_engine: bool, development: bool = False) -> None:
+    """Everything a stack needs.
+
+    Raises:
+        Problem: of every step that failed.
+    """
+    steps: list[Callable[[], None]] = [
+        lambda: environment.ensure(development=development),
+        ensure_pulumi,
+    ]
+    if with_engine:
+        steps.append(ensure_engine)
+    side_by_side(*steps)
+
+
+def ensure_for(name: str) -> None:
+    """Everything one stack needs: a remote engine is none of this machine's business."""
+    ensure(with_engine=not stack.remote(name))
+
+
+def up(name: str) -> None:
+    ensure_for(name)
+    stack.up(name)
+
+
+def preview(name: str) -> None:
+    ensure_for(name)
+    stack.preview(name)
+
+
+def down(name: str) -> None:
+    if stack.keeps_no_state():
+        # Getting a whole toolchain, only to say this, would not be kind.
+        print(f"The stack {name} is not there: nothing to do.")
+        return
+    ensure_for(name)
+    stack.down(name)
+    if not stack.remote(name):
+        stack.tell_kept_volumes(name, engine.client())
+
+
+def make_test_environment(_: str) -> None:
+    ensure(with_engine=True, development=True)
+
+
+def make_lint_environment(_: str) -> None:
+    environment.ensure(development=True)
+    if output(["shellcheck", "--version"]) is None:
+        apt_install("lint", "shellcheck")
+
+
+def make_lock_environment(_: str) -> None:
+    environment.ensure(development=True)
+
+
+def make_base(_: str) -> None:
+    architecture = engine.ensure()
+    engine.ensure_emulation(architecture)
+    base.refresh(architecture)
+
+
+def print_environment(name: str) -> None:
+    print(stack.exports(name))
+
+
+def check(name: str) -> None:
+    doctor.check(with_engine=not stack.remote(name))
+
+
+COMMANDS: dict[str, Callable[[str], None]] = {
+    "up": up,
+    "preview": preview,
+    "down": down,
+    "toolchain": ensure_for,
+    "test-environment": make_test_environment,
+    "lint-environment": make_lint_environment,
+    "lock-environment": make_lock_environment,
+    "base": make_base,
+    "env": print_environment,
+    "doctor": check,
+}
+
+
+def interrupt(_: int, __: FrameType | None) -> None:
+    """End on SIGTERM as on Ctrl-C: commands under way ended, temporary files removed."""
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; returns the exit code."""
+    if not arguments or arguments[0] not in COMMANDS:
+        return fail(Problem(f"usage: python3 -m toolchain {'|'.join(COMMANDS)} [STACK]"))
+    signal.signal(signal.SIGTERM, interrupt)
+    begin = time.monotonic()
+    command, name = [*arguments, stack.DEV][:2]
+    try:
+        COMMANDS[command](stack.checked(name))
+    except Problem as problem:
+        return fail(problem)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    if (seconds := time.monotonic() - begin) > WORTH_TELLING:
+        say(command, f"took {seconds:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,286 @@
+"""The Debian images that everything is built from: one for s390x, one for the building machine.
+
+From an image registry where one answers, else from a Debian mirror. A mirror can be out of step
+for s390x for a day (its InRelease newer than its Packages), so several ways are tried in a stated
+order; signatures, hashes and validity are checked in each.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from toolchain.console import Problem, apt_install, is_root, output, run, say, timed
+from toolchain.engine import client
+from toolchain.pins import BASE_CODENAME, BASE_TAG
+from toolchain.places import CACHE
+
+STEP = "base"
+
+#: Names on the engine, as Pulumi.dev.yaml has them.
+TARGET = "zhub-base:trixie-s390x"
+BUILD = "zhub-base:trixie-build"
+
+TARGET_ARCHITECTURE = "s390x"
+
+#: Left out of every package, now and in the images built on it. Licences stay.
+EXCLUDED = ("doc/*", "man/*", "info/*", "locale/*", "lintian/*", "bug/*")
+INCLUDED = ("doc/*/copyright",)
+
+#: Said to apt in so many words: the machine's own settings may have loosened one of them.
+CHECKS = (
+    'Acquire::Check-Valid-Until "true"',
+    'Acquire::AllowInsecureRepositories "false"',
+    'Acquire::AllowWeakRepositories "false"',
+    'APT::Get::AllowUnauthenticated "false"',
+)
+OTHER_APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
+
+APT = Path("/etc/apt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One way to ask for Debian.
+
+    Attributes:
+        title: what it is called in messages.
+        lines: as in sources.list; empty leaves it to mmdebstrap, which knows Debian's own.
+        warning: what is wrong with images made from it.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """The mirrors this machine is set to use; None where it names none."""
+
+    main: str | None
+    security: str | None
+
+
+def _entries(file: Path) -> Iterator[tuple[str, str, str]]:
+    """Address, suites and components of each entry of a file of either of apt's formats."""
+    lines = file.read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    if file.suffix != ".sources":
+        pattern = r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)[ \t]*(.*)$"
+        for entry in re.finditer(pattern, text, re.MULTILINE):
+            yield entry[1], entry[2], entry[3]
+        return
+    for stanza in re.split(r"\n\s*\n", text):
+        fields = dict(re.findall(r"^([A-Za-z-]+):[ \t]*(.+)$", stanza, re.MULTILINE))
+        if {"URIs", "Suites", "Components"} <= fields.keys():
+            for address in fields["URIs"].split():
+                yield address, fields["Suites"], fields["Components"]
+
+
+def mirrors(apt: Path = APT) -> Mirrors:
+    """The Debian and the security mirror that this machine's apt uses.
+
+    Args:
+        apt: the folder of apt's settings.
+    """
+    files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.*"))]
+    main = security = None
+    for file in files:
+        if file.suffix not in (".list", ".sources") or not file.is_file():
+            continue
+        for address, suites, components in _entries(file):
+            if "main" not in components.split():
+                continue  # another project's repository
+            if re.search(r"-security\b", suites):
+                security = security or address.rstrip("/")
+            elif address.rstrip("/").endswith("debian"):
+                main = main or address.rstrip("/")
+    return Mirrors(main, security)
+
+
+def sources(known: Mirrors) -> Iterator[Source]:
+    """The ways to get the release, best first."""
+    release = BASE_CODENAME
+    if known.main is None:
+        yield Source(f"Debian's own servers, {release} with its security updates", ())
+        return
+    main = f"deb {known.main} {release} main"
+    later = "`make base` on another day asks again"
+    if known.security:
+        yield Source(
+            f"{release} with its security updates",
+            (
+                main,
+                f"deb {known.main} {release}-updates main",
+                f"deb {known.security} {release}-security main",
+            ),
+        )
+    yield Source(
+        f"{release} alone",
+        (main,),
+        f"the images are without security updates, which the mirror does not give now; {later}",
+    )
+    yield Source(
+        "the alias stable",
+        (f"deb {known.main} stable main",),
+        f"the mirror's {release} does not verify now, its alias `stable` does: the images may be a "
+        f"point release behind and are without security updates; {later}",
+    )
+
+
+def _mmdebstrap(architecture: str, source: Source, tar: Path) -> None:
+    """Make a root file system from one source.
+
+    Raises:
+        Problem: the mirror does not hold together, or holds another release.
+    """
+    options = [f"--dpkgopt=path-exclude=/usr/share/{path}" for path in EXCLUDED]
+    options += [f"--dpkgopt=path-include=/usr/share/{path}" for path in INCLUDED]
+    options += [f"--aptopt={option}" for option in (*CHECKS, *OTHER_APT_OPTIONS)]
+    codename = f'grep -qx VERSION_CODENAME={BASE_CODENAME} "$1/etc/os-release"'
+    run(
+        STEP,
+        [
+            *("mmdebstrap", "--variant=minbase", f"--architectures={architecture}"),
+            *(["--mode=root"] if is_root() else []),
+            *options,
+            f"--customize-hook={codename}",
+            *(BASE_CODENAME, str(tar), *source.lines),
+        ],
+    )
+
+
+def _tar(architecture: str) -> Path:
+    """Where the cache has a root file system."""
+    return CACHE / "base" / f"{BASE_CODENAME}-{architecture}.tar"
+
+
+def bootstrap(architectures: list[str]) -> None:
+    """Make root file systems in the cache, all from the same source, so that their packages agree.
+
+    Raises:
+        Problem: no way of asking the mirror gives a release that verifies. The cache is as it was.
+    """
+    if shutil.which("mmdebstrap") is None:
+        apt_install(STEP, "mmdebstrap")
+    folder = CACHE / "base"
+    folder.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for source in sources(mirrors()):
+        with tempfile.TemporaryDirectory(dir=folder) as making:
+            try:
+                for architecture in architectures:
+                    with timed(STEP, f"making a {architecture} base from {source.title}"):
+                        _mmdebstrap(architecture, source, Path(making, f"{architecture}.tar"))
+            except Problem as problem:
+                say(STEP, f"{source.title}: the mirror does not give it now")
+                failures.append(f"{source.title}: {problem}")
+                continue
+            for architecture in architectures:
+                Path(making, f"{architecture}.tar").replace(_tar(architecture))
+                record = json.dumps(asdict(source), indent=1)
+                _tar(architecture).with_suffix(".json").write_text(record)
+        if source.warning:
+            say(STEP, f"warning: {source.warning}")
+        return
+    raise Problem(
+        "no base image from the Debian mirror, tried in this order:\n" + "\n".join(failures)
+    )
+
+
+def _build(docker: str, architecture: str, tag: str, recipe: str, tar: Path | None = None) -> None:
+    """Make an image for one platform. `docker import` would label it as the engine's own."""
+    with tempfile.TemporaryDirectory(dir=tar.parent if tar else None) as folder:
+        if tar:
+            Path(folder, "rootfs.tar").hardlink_to(tar)
+        Path(folder, "Dockerfile").write_text(recipe)
+        run(
+            STEP,
+            [docker, "build", "--platform", f"linux/{architecture}", "--tag", tag, folder],
+            environment={"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"},
+        )
+
+
+def _from_registry(docker: str, images: dict[str, str]) -> bool:
+    """Take all images from the image registry; returns whether it had them."""
+    try:
+        with timed(STEP, f"asking the image registry for {BASE_TAG}"):
+            for tag, architecture in images.items():
+                _build(docker, architecture, tag, f"FROM {BASE_TAG}\n")
+    except Problem:
+        say(STEP, "the image registry is out of reach; asking the Debian mirror instead")
+        return False
+    return True
+
+
+def missing(docker: str, own_architecture: str) -> dict[str, str]:
+    """The images that are not on the engine or are for another processor, by tag."""
+    images = {TARGET: TARGET_ARCHITECTURE, BUILD: own_architecture}
+
+    def found(*tags: str) -> list[str]:
+        show = [docker, "image", "inspect", "--format", "{{.Architecture}}", *tags]
+        return (output(show) or "").split()
+
+    if found(*images) == list(images.values()):  # one question where nothing is to do
+        return {}
+    return {tag: wanted for tag, wanted in images.items() if found(tag) != [wanted]}
+
+
+def ensure(own_architecture: str) -> None:
+    """Have both base images on the engine, whose architecture is `own_architecture`.
+
+    Raises:
+        Problem: neither a registry nor a Debian mirror gives them, or the engine cannot run them.
+    """
+    docker = client()
+    wanted = missing(docker, own_architecture)
+    architectures = list(dict.fromkeys(wanted.values()))
+    absent = [architecture for architecture in architectures if not _tar(architecture).exists()]
+    if absent and _from_registry(docker, wanted):
+        _try_all(docker, wanted)
+        return
+    if absent:
+        # All of them, also what is there: another source may be another point release.
+        bootstrap(list(dict.fromkeys([TARGET_ARCHITECTURE, own_architecture])))
+    for tag, architecture in wanted.items():
+        recipe = 'FROM scratch\nADD rootfs.tar /\nCMD ["bash"]\n'
+        _build(docker, architecture, tag, recipe, _tar(architecture))
+    _try_all(docker, wanted)
+
+
+def _try_all(docker: str, images: dict[str, str]) -> None:
+    """See the images run.
+
+    Raises:
+        Problem: one does not.
+    """
+    for tag, architecture in images.items():
+        run(
+            STEP,
+            [docker, "run", "--rm", "--platform", f"linux/{architecture}", tag, "uname", "-m"],
+            mend=f"The engine cannot run {architecture} containers; see `make doctor`.",
+        )
+        say(STEP, f"{tag} is on the engine and runs")
+
+
+def refresh(own_architecture: str) -> None:
+    """Get both base images anew. What is there stays where nothing newer can be had.
+
+    Raises:
+        Problem: nothing newer can be had.
+    """
+    docker = client()
+    images = {TARGET: TARGET_ARCHITECTURE, BUILD: own_architecture}
+    if _from_registry(docker, images):
+        _try_all(docker, images)
+        return
+    bootstrap(list(dict.fromkeys(images.values())))
+    for tag in images:
+        output([docker, "image", "rm", tag])
+    ensure(own_architecture)

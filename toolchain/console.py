@@ -1,0 +1,179 @@
+"""What the toolchain says, how it runs commands, and how it gives up."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from toolchain.places import LOGS
+
+#: Seconds between two signs of life of a long step.
+PULSE = 30
+
+#: Characters of a failed command that a message shows.
+WIDTH = 100
+
+#: Lines of a failed command's log that are shown.
+TAIL = 12
+
+
+class Problem(Exception):
+    """Something the operator has to mend; the text says what failed, why, and what to type."""
+
+
+def say(step: str, text: str) -> None:
+    """Print one line of progress under the name of its step."""
+    # To standard error: what `make env` prints on standard output is evaluated by a shell.
+    print(f"{step:>10}  {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def timed(step: str, text: str) -> Iterator[None]:
+    """Say what begins, that it still goes on, and how long it took."""
+    begin = time.monotonic()
+    done = threading.Event()
+
+    def pulse() -> None:
+        while not done.wait(PULSE):
+            say(step, f"… {text} ({time.monotonic() - begin:.0f} s so far)")
+
+    say(step, f"{text} …")
+    threading.Thread(target=pulse, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+    say(step, f"{text}: done in {time.monotonic() - begin:.0f} s")
+
+
+def output(command: Sequence[str | Path], timeout: float = 60) -> str | None:
+    """Standard output of a command that may well fail; None when it does."""
+    try:
+        result = subprocess.run(
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+_stopping = threading.Event()
+_started_logs: set[str] = set()
+_lock = threading.Lock()
+
+
+def stop_commands() -> None:
+    """End every command that `run` has under way, and let it start no other."""
+    with _lock:
+        _stopping.set()
+        for process in _running:
+            process.terminate()
+
+
+def _log_of(step: str) -> Path:
+    """The step's log file; what an earlier `make` wrote into it is dropped once."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"{step}.log"
+    with _lock:
+        if step not in _started_logs:
+            _started_logs.add(step)
+            log.write_text("")
+    return log
+
+
+def run(
+    step: str,
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    mend: str = "",
+) -> None:
+    """Run a command with its output in a log file, of which a failure shows the last lines.
+
+    Args:
+        step: names the log file.
+        command: the program and its arguments.
+        environment: is added to this process's own.
+        mend: what to do about a failure, the last sentence of the message.
+
+    Raises:
+        Problem: the command failed, is not there, or may no longer be started.
+    """
+    shown = shlex.join(map(str, command))
+    log = _log_of(step)
+    with log.open("ab") as file:
+        file.write(f"\n$ {shown}\n".encode())
+        file.flush()
+        begin = file.tell()
+        with _lock:
+            if _stopping.is_set():
+                raise Problem(f"interrupted before: {shown}")
+            try:
+                process = subprocess.Popen(
+                    command,
+                    env={**os.environ, **(environment or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                )
+            except OSError as error:
+                raise Problem(f"{command[0]} cannot be run: {error.strerror}. {mend}") from error
+            _running.add(process)
+        code = process.wait()
+        with _lock:
+            _running.discard(process)
+    if code:
+        with log.open("rb") as file:
+            file.seek(begin)
+            lines = file.read().decode(errors="replace").split("\n")
+        tail = "\n".join([f"    {line}" for line in lines if line.strip()][-TAIL:])
+        raise Problem(f"{_short(shown)} ended with code {code}:\n{tail}\n  log: {log}\n  {mend}")
+
+
+def _short(command: str) -> str:
+    """A command for a message; the log has the whole of it."""
+    return command if len(command) <= WIDTH else f"{command[:WIDTH]}…"
+
+
+def is_root() -> bool:
+    """Whether packages and services may be changed."""
+    return os.geteuid() == 0
+
+
+_apt = threading.Lock()
+
+
+def apt_install(step: str, *packages: str) -> None:
+    """Install Debian packages, one installation at a time.
+
+    Raises:
+        Problem: this is not a Debian machine or not root; the message has the line to type.
+    """
+    line = f"apt-get install --no-install-recommends {' '.join(packages)}"
+    if not is_root() or not Path("/usr/bin/apt-get").exists():
+        raise Problem(f"missing: {', '.join(packages)}. As root on Debian: {line}")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    with _apt, timed(step, f"installing {', '.join(packages)}"):
+        # Another apt may be at work on a fresh machine (unattended-upgrades): wait for it.
+        apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
+        run(step, [*apt, "update"], environment=quiet)
+        run(step, [*apt, *line.split()[1:]], environment=quiet, mend=f"Try: {line}")
+
+
+def fail(problem: Problem) -> int:
+    """Print what the operator has to mend; returns the exit code."""
+    print(f"\nerror: {str(problem).rstrip()}", file=sys.stderr)
+    return 1

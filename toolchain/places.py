@@ -1,0 +1,20 @@
+"""Where things are: of this clone, and shared between clones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+#: This clone's own, ignored by git.
+VENV = ROOT / ".venv"
+TOOLCHAIN = ROOT / ".toolchain"
+BIN = TOOLCHAIN / "bin"
+CLI = TOOLCHAIN / "cli"
+LOGS = TOOLCHAIN / "logs"
+PULUMI_HOME = TOOLCHAIN / "home"
+STATE = ROOT / ".state"
+
+#: Shared between clones: what takes minutes to make and depends on nothing of a clone.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zhub"
