@@ -1,0 +1,94 @@
+"""Stacks on the real engine, brought up once for the whole session."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import pytest
+
+from tests.engine.stack import PULUMI, Stack
+
+#: What both test stacks share: the demo directory, images from the bases that `make base` made.
+CONFIG: dict[str, Any] = {
+    "demoDirectory": True,
+    "bindAddress": "127.0.0.1",
+    "hostname": "localhost",
+    "extraNames": ["127.0.0.1", "hub.example.com"],
+    "baseImage": "zhub-base:trixie-s390x",
+    "buildImage": "zhub-base:trixie-build",
+    "extraCaFile": "system",
+    "pipIndexUrl": "system",
+    "npmRegistry": "system",
+    "protect": False,
+}
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The real engine, asked beside Pulumi to see what is really there."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker engine answers: {error}")
+    if not PULUMI.exists():
+        pytest.skip("no toolchain: run `make toolchain`")
+    yield client
+    client.close()
+
+
+def remove_leftovers(engine: docker.DockerClient, prefix: str) -> None:
+    """Remove everything of a test stack, the users' volumes included."""
+    labelled: dict[str, Any] = {"label": f"zhub.stack={prefix}"}
+    for container in engine.containers.list(all=True, filters=labelled):
+        container.remove(force=True)
+    for network in engine.networks.list(filters=labelled):
+        network.remove()
+    for volume in engine.volumes.list(filters=labelled):
+        volume.remove()
+
+
+def running_stack(
+    engine: docker.DockerClient, name: str, folder: Path, config: dict[str, Any]
+) -> Iterator[Stack]:
+    """Bring a stack up, hand it over, and take down whatever the test left of it."""
+    stack = Stack(name, folder)
+    remove_leftovers(engine, stack.prefix)
+    stack.init(config)
+    try:
+        stack.up()
+        yield stack
+        stack.on_stack("destroy", "--yes")
+    finally:
+        remove_leftovers(engine, stack.prefix)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack most tests use."""
+    config = CONFIG | {"port": free_port()}
+    yield from running_stack(engine, "e2e", tmp_path_factory.mktemp("e2e"), config)
+
+
+@pytest.fixture(scope="session")
+def second_stack(
+    engine: docker.DockerClient, stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A second stack beside the first, on the same engine."""
+    config = CONFIG | {"port": free_port()}
+    yield from running_stack(engine, "e2e-second", tmp_path_factory.mktemp("second"), config)

@@ -1,0 +1,102 @@
+"""A real stack of this program, driven by the `pulumi` command as an operator would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PULUMI = ROOT / ".toolchain" / "bin" / "pulumi"
+PASSPHRASE = "engine-tests"  # of throw-away stacks, whose state is a temporary folder
+
+
+class PulumiError(Exception):
+    """A `pulumi` command that ended with an error; its text is what the operator would read."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack whose state and stack file live in a folder of their own, outside the project.
+
+    `folder` holds the state backend and the stack file, so that the work tree stays clean.
+    """
+
+    name: str
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the stack's Docker objects start with."""
+        return f"zhub-{self.name}"
+
+    @property
+    def config_file(self) -> Path:
+        """The stack file, which the project folder never sees."""
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
+    @property
+    def state_file(self) -> Path:
+        """The checkpoint as the file backend stores it."""
+        return self.folder / ".pulumi" / "stacks" / "zhub" / f"{self.name}.json"
+
+    def pulumi(self, *arguments: str, timeout: float = 1500) -> str:
+        """Run `pulumi` on this stack; `timeout` in seconds. Returns standard output.
+
+        Raises:
+            PulumiError: with both streams, when the command fails.
+        """
+        environment = {
+            **os.environ,
+            "PULUMI_BACKEND_URL": self.folder.as_uri(),
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            **self.environment,
+        }
+        result = subprocess.run(
+            [str(PULUMI), "--non-interactive", "--color=never", *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if result.returncode:
+            raise PulumiError(result.stdout + result.stderr)
+        return result.stdout
+
+    def on_stack(self, command: str, *arguments: str) -> str:
+        """Run a `pulumi` command that takes this stack and its stack file."""
+        own = ("--stack", self.name, "--config-file", str(self.config_file))
+        return self.pulumi(*command.split(), *own, *arguments)
+
+    def init(self, config: dict[str, Any]) -> None:
+        """Create the stack and set its config, as `pulumi config set` would."""
+        self.pulumi("stack", "init", self.name)
+        # `stack init` knows no --config-file: it writes the passphrase's salt into the project.
+        (ROOT / f"Pulumi.{self.name}.yaml").replace(self.config_file)
+        self.configure(config)
+
+    def configure(self, config: dict[str, Any]) -> None:
+        """Set config values of the program; of a list, each element."""
+        for key, value in config.items():
+            elements = enumerate(value) if isinstance(value, list) else ()
+            for path, element in [(f"zhub:{key}[{i}]", e) for i, e in elements]:
+                self.on_stack("config set", "--path", "--", path, element)
+            if not isinstance(value, list):
+                text = value if isinstance(value, str) else json.dumps(value)
+                self.on_stack("config set", "--", f"zhub:{key}", text)
+
+    def up(self, *arguments: str) -> str:
+        """Bring the stack up without asking."""
+        return self.on_stack("up", "--yes", *arguments)
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs, secrets in clear."""
+        text = self.pulumi("stack", "output", "--stack", self.name, "--json", "--show-secrets")
+        outputs: dict[str, Any] = json.loads(text)
+        return outputs

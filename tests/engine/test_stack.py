@@ -1,0 +1,251 @@
+"""The whole system on a real engine: what the operator, the data scientist and a stranger see.
+
+One stack serves every test, because an emulated hub takes half a minute to start. The tests run
+in file order; the last ones change the stack and take it down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import ssl
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import requests
+from cryptography import x509
+
+from tests.engine.stack import PulumiError, Stack
+from tests.hubclient import LoginRefused, User
+
+pytestmark = pytest.mark.engine
+
+
+def port_of(stack: Stack) -> int:
+    return int(stack.outputs()["url"].rsplit(":", 1)[1])
+
+
+def served_certificate(port: int) -> bytes:
+    """The certificate the published port shows, in DER."""
+    pem = ssl.get_server_certificate(("127.0.0.1", port), timeout=30)
+    return ssl.PEM_cert_to_DER_cert(pem)
+
+
+def certificate_file(stack: Stack) -> Path:
+    """What the hub serves, as the file that verifies it."""
+    path = stack.folder / "served.crt"
+    path.write_text(ssl.DER_cert_to_PEM_cert(served_certificate(port_of(stack))))
+    return path
+
+
+def browser(stack: Stack) -> User:
+    """A browser that trusts the stack's certificate; nobody is logged in."""
+    return User(stack.outputs()["url"], certificate_file(stack))
+
+
+def logged_in(stack: Stack, name: str) -> User:
+    """A demo user's browser, logged in with the password the stack tells."""
+    user = browser(stack)
+    user.log_in(name, stack.outputs()["demoUsers"][name])
+    return user
+
+
+def labelled(stack: Stack, role: str, user: str | None = None) -> dict[str, Any]:
+    labels = [f"zhub.stack={stack.prefix}", f"zhub.role={role}"]
+    return {"label": labels + ([f"zhub.user={user}"] if user else [])}
+
+
+def test_outputs_describe_the_stack(stack: Stack, engine: docker.DockerClient) -> None:
+    outputs = stack.outputs()
+    expected = {"url", "certificateFingerprint", "notebookDigest", "hubDigest", "container"}
+    assert expected | {"engine", "demoUsers"} <= set(outputs)
+    hub = engine.containers.get(outputs["container"])
+    assert hub.attrs["Image"] == outputs["hubDigest"]
+    notebook = engine.images.get(outputs["notebookDigest"])
+    assert notebook.attrs["Architecture"] == "s390x"
+    assert hub.attrs["State"]["Health"]["Status"] == "healthy"
+
+
+def test_the_port_serves_the_certificate_of_the_stack(stack: Stack) -> None:
+    served = served_certificate(port_of(stack))
+    fingerprint = stack.outputs()["certificateFingerprint"]
+    assert fingerprint.replace(":", "").lower() == hashlib.sha256(served).hexdigest()
+    certificate = x509.load_der_x509_certificate(served)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost", "hub.example.com"]
+    assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+
+
+def test_plain_http_gets_nothing(stack: Stack) -> None:
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{port_of(stack)}/hub/login", timeout=30)
+
+
+def test_a_wrong_password_and_an_unknown_user_are_refused_alike(stack: Stack) -> None:
+    messages = set()
+    for user, password in [("alice", "wrong"), ("nobody", "wrong"), ("alice", "")]:
+        with pytest.raises(LoginRefused) as refusal:
+            browser(stack).log_in(user, password)
+        messages.add(str(refusal.value))
+    assert len(messages) == 1
+
+
+def test_a_user_gets_a_private_s390x_server_and_keeps_the_files(
+    stack: Stack, engine: docker.DockerClient
+) -> None:
+    alice = logged_in(stack, "alice")
+    alice.start_server()
+    [container] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    assert container.attrs["Image"] == stack.outputs()["notebookDigest"]
+    assert alice.run("import platform; print(platform.machine())") == "s390x\n"
+    alice.save("kept.txt", "still here")
+    alice.stop_server()
+    assert not engine.containers.list(all=True, filters=labelled(stack, "notebook", "alice"))
+    assert not engine.networks.list(filters=labelled(stack, "user-network", "alice"))
+
+    alice.start_server()
+    assert alice.read("kept.txt") == "still here"
+
+
+PROBE = textwrap.dedent(
+    """
+    import os, socket
+    def reached(host):
+        try:
+            socket.create_connection((host, 8888), timeout=5).close()
+        except OSError:
+            return False
+        return True
+    print([reached(host) for host in {hosts!r}], os.path.exists('kept.txt'), reached('localhost'))
+    """
+)
+
+
+def test_a_second_user_shares_nothing_with_the_first(
+    stack: Stack, engine: docker.DockerClient
+) -> None:
+    bob = logged_in(stack, "bob")
+    bob.start_server()
+    [alices] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    [bobs] = engine.containers.list(filters=labelled(stack, "notebook", "bob"))
+    addresses = [n["IPAddress"] for n in alices.attrs["NetworkSettings"]["Networks"].values()]
+
+    # The last probe is Bob's own server: it shows that the probe can tell.
+    probe = PROBE.format(hosts=[alices.name, *addresses])
+    assert bob.run(probe) == f"{[False] * (1 + len(addresses))} False True\n"
+
+    def homes(container: Any) -> set[str]:
+        return {mount["Name"] for mount in container.attrs["Mounts"] if mount["Type"] == "volume"}
+
+    assert homes(alices)
+    assert homes(bobs)
+    assert not homes(alices) & homes(bobs)
+    assert bob.request("GET", "user/alice/api/status").status_code in (403, 404)
+    bob.stop_server()
+
+
+def test_no_secret_is_in_clear_in_state_or_containers(
+    stack: Stack, engine: docker.DockerClient
+) -> None:
+    passwords = list(stack.outputs()["demoUsers"].values())
+    state = stack.state_file.read_text()
+    plain = json.dumps(
+        [
+            container.attrs
+            for container in engine.containers.list(
+                all=True, filters={"label": f"zhub.stack={stack.prefix}"}
+            )
+        ]
+    )
+    for text in (state, plain):
+        assert "PRIVATE KEY" not in text
+        assert not [password for password in passwords if password in text]
+
+
+def test_a_second_up_changes_nothing(stack: Stack) -> None:
+    stack.up("--expect-no-changes")
+
+
+def test_two_stacks_live_side_by_side(
+    stack: Stack, second_stack: Stack, engine: docker.DockerClient
+) -> None:
+    alice = logged_in(second_stack, "alice")
+    alice.start_server()
+    assert alice.run("import os; print(os.path.exists('kept.txt'))") == "False\n"
+    [here] = engine.containers.list(filters=labelled(second_stack, "notebook", "alice"))
+    [there] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    assert here.id != there.id
+
+    second_stack.on_stack("destroy", "--yes")
+    assert not engine.containers.list(
+        all=True, filters={"label": f"zhub.stack={second_stack.prefix}"}
+    )
+    assert there.id in {c.id for c in engine.containers.list()}
+    page = requests.get(stack.outputs()["url"], verify=str(certificate_file(stack)), timeout=30)
+    assert "/zhub-e2e/hub/login" in page.url
+
+
+def test_a_wrong_value_is_refused_before_anything_changes(stack: Stack) -> None:
+    before = stack.state_file.read_text()
+    with pytest.raises(PulumiError) as refusal:
+        stack.up("--config", "zhub:userMemory=lots", "--config", "zhub:hostnam=x")
+    stack.on_stack("config rm", "zhub:userMemory")
+    stack.on_stack("config rm", "zhub:hostnam")
+    message = str(refusal.value)
+    assert "pulumi config set userMemory" in message
+    assert "hostnam" in message
+    assert "Traceback" not in message
+    resources = [
+        json.loads(text)["checkpoint"]["latest"]["resources"]
+        for text in (before, stack.state_file.read_text())
+    ]
+    assert resources[0] == resources[1]
+
+
+def test_a_port_in_use_is_refused_before_anything_changes(stack: Stack) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        own = port_of(stack)
+        stack.configure({"port": port})
+        with pytest.raises(PulumiError) as refusal:
+            stack.up()
+        stack.configure({"port": own})
+    assert "pulumi config set port" in str(refusal.value)
+    assert str(port) in str(refusal.value)
+
+
+def test_a_kernel_and_a_login_outlive_a_replaced_hub(
+    stack: Stack, engine: docker.DockerClient
+) -> None:
+    alice = logged_in(stack, "alice")
+    alice.open_lab()
+    kernel = alice.start_kernel()
+    kernel.run("answer = 6 * 7")
+    [notebook] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    before = engine.containers.get(stack.outputs()["container"])
+
+    stack.configure({"idleTimeout": 1800})
+    stack.up()
+
+    assert before.id != engine.containers.get(stack.outputs()["container"]).id
+    [still] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    assert still.id == notebook.id
+    assert kernel.run("print(answer)") == "42\n"
+    assert logged_in(stack, "alice").open_lab()
+
+
+def test_destroy_leaves_only_the_users_volumes(stack: Stack, engine: docker.DockerClient) -> None:
+    assert engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    stack.on_stack("destroy", "--yes")
+    everything: dict[str, Any] = {"label": f"zhub.stack={stack.prefix}"}
+    assert not engine.containers.list(all=True, filters=everything)
+    assert not engine.networks.list(filters=everything)
+    roles = {
+        volume.attrs["Labels"]["zhub.role"] for volume in engine.volumes.list(filters=everything)
+    }
+    assert roles == {"home"}
+    stack.on_stack("destroy", "--yes")

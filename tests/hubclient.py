@@ -1,0 +1,239 @@
+"""A user of a hub: logs in with the form, starts a server, runs code, keeps files.
+
+Every request has a connection of its own: configurable-http-proxy now and then drops one that is
+used again, which browsers retry and `requests` does not.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+import uuid
+from http.cookiejar import Cookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import websocket
+
+
+class LoginRefused(Exception):
+    """The hub did not let the user in; the text is what its login page says."""
+
+
+class KernelError(Exception):
+    """Code raised an exception in the kernel; the text is its traceback."""
+
+
+class User:
+    """One browser of one user.
+
+    `authority` is the PEM file that the hub's certificate is checked with, `timeout` the seconds
+    an answer may take.
+    """
+
+    def __init__(self, url: str, authority: Path, *, timeout: float = 60) -> None:
+        self._root = url if url.endswith("/") else f"{url}/"
+        self._authority = authority
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.verify = str(authority)
+        self._session.headers["Connection"] = "close"
+        self._session.trust_env = False
+        self.name = ""
+        self.base = ""
+        """URL below which the hub serves everything, with a slash at its end; known after login."""
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        """Send a request as a page of the hub or of the server would; relative to `base`."""
+        target = urljoin(self.base or self._root, url)
+        headers = {**options.pop("headers", {}), "X-XSRFToken": self._xsrf(urlsplit(target).path)}
+        return self._session.request(
+            method, target, headers=headers, timeout=self._timeout, **options
+        )
+
+    def log_in(self, name: str, password: str) -> None:
+        """Fill in the login form.
+
+        Raises:
+            LoginRefused: when the hub shows the form again.
+            requests.HTTPError: when it answers with an error.
+        """
+        # The root, wherever that leads: a user types no path.
+        page = self._session.get(self._root, timeout=self._timeout)
+        page.raise_for_status()
+        self.base = page.url[: page.url.index("/hub/") + 1]
+        answer = self._session.post(
+            urljoin(self.base, "hub/login?next="),
+            data={"username": name, "password": password, "_xsrf": self._xsrf(page.url)},
+            timeout=self._timeout,
+            allow_redirects=False,
+        )
+        if answer.status_code == requests.codes.forbidden:
+            raise LoginRefused(_message(answer.text))
+        answer.raise_for_status()
+        self.name = name.lower()
+
+    def start_server(self, *, timeout: float = 300) -> float:
+        """Start the user's server and wait until JupyterLab answers; return the seconds it took.
+
+        Raises:
+            TimeoutError: when it did not in `timeout` seconds.
+            requests.HTTPError: when the hub refuses or the start fails.
+        """
+        begin = time.monotonic()
+        answer = self.request("POST", f"hub/api/users/{self.name}/server")
+        answer.raise_for_status()
+        while not self.server()["ready"]:
+            if time.monotonic() - begin > timeout:
+                raise TimeoutError(f"the server of {self.name} is not ready after {timeout} s")
+            time.sleep(1)
+        self.open_lab()
+        return time.monotonic() - begin
+
+    def open_lab(self) -> str:
+        """Open JupyterLab, which logs in to the user's server on the way; return the page."""
+        page = self._session.get(urljoin(self.base, f"user/{self.name}/lab"), timeout=self._timeout)
+        page.raise_for_status()
+        if "jupyter-config-data" not in page.text:
+            raise AssertionError(f"not JupyterLab's page: {page.url}")
+        return page.text
+
+    def stop_server(self, *, timeout: float = 120) -> None:
+        """Stop the user's server and wait until it is gone."""
+        self.request("DELETE", f"hub/api/users/{self.name}/server").raise_for_status()
+        end = time.monotonic() + timeout
+        while self.server():
+            if time.monotonic() > end:
+                raise TimeoutError(f"the server of {self.name} is still there after {timeout} s")
+            time.sleep(1)
+
+    def server(self) -> dict[str, Any]:
+        """What the hub knows of the user's server; nothing when there is none."""
+        answer = self.request("GET", f"hub/api/users/{self.name}")
+        answer.raise_for_status()
+        servers: dict[str, dict[str, Any]] = answer.json()["servers"] or {}
+        return servers.get("", {})
+
+    def run(self, code: str, *, timeout: float = 120) -> str:
+        """Run code in a new kernel, which ends with it; return what it printed.
+
+        Raises:
+            KernelError: when the code raises an exception.
+            TimeoutError: when no answer comes for `timeout` seconds.
+        """
+        kernel = self.start_kernel()
+        try:
+            return kernel.run(code, timeout=timeout)
+        finally:
+            kernel.end()
+
+    def start_kernel(self) -> Kernel:
+        """Start a Python kernel in the user's server."""
+        answer = self.request("POST", f"user/{self.name}/api/kernels", json={"name": "python3"})
+        answer.raise_for_status()
+        return Kernel(self, f"user/{self.name}/api/kernels/{answer.json()['id']}")
+
+    def save(self, path: str, content: str) -> None:
+        """Save a text file in the user's home."""
+        self.request(
+            "PUT",
+            f"user/{self.name}/api/contents/{path}",
+            json={"type": "file", "format": "text", "content": content},
+        ).raise_for_status()
+
+    def read(self, path: str) -> str:
+        """Read a text file of the user's home."""
+        answer = self.request("GET", f"user/{self.name}/api/contents/{path}")
+        answer.raise_for_status()
+        return str(answer.json()["content"])
+
+    def cookies(self) -> list[Cookie]:
+        """What the browser would send back to the hub."""
+        return [cookie for cookie in self._session.cookies]  # noqa: C416 - mypy: not Iterable
+
+    def websocket(self, path: str, *, timeout: float) -> websocket.WebSocket:
+        """Open a websocket as a page of the user's server would; relative to `base`."""
+        url = urljoin(self.base, path)
+        prepared = self._session.prepare_request(requests.Request("GET", url))
+        return websocket.create_connection(
+            url.replace("https:", "wss:", 1),
+            cookie=prepared.headers.get("Cookie"),
+            origin=url[: url.index("/", len("https://"))],
+            header=[f"X-XSRFToken: {self._xsrf(url)}"],
+            sslopt={"ca_certs": str(self._authority), "cert_reqs": ssl.CERT_REQUIRED},
+            timeout=timeout,
+            http_no_proxy=["*"],
+        )
+
+    def _xsrf(self, url: str) -> str:
+        """Return the token of the part of the site that `url` is in: each has its own cookie."""
+        path = urlsplit(url).path
+        fitting = [
+            cookie
+            for cookie in self._session.cookies
+            if cookie.name == "_xsrf" and path.startswith(cookie.path)
+        ]
+        longest = max(fitting, key=lambda cookie: len(cookie.path), default=None)
+        return (longest.value or "") if longest else ""
+
+
+class Kernel:
+    """A kernel of a user's server, spoken to over its websocket."""
+
+    def __init__(self, user: User, url: str) -> None:
+        self._user = user
+        self._url = url
+
+    def run(self, code: str, *, timeout: float = 120) -> str:
+        """Run code, return what it printed; raises as `User.run` does."""
+        connection = self._user.websocket(f"{self._url}/channels", timeout=timeout)
+        try:
+            return _converse(connection, code)
+        except websocket.WebSocketTimeoutException as error:
+            raise TimeoutError(f"the kernel is silent for {timeout} s") from error
+        finally:
+            connection.close()
+
+    def end(self) -> None:
+        """Stop the kernel."""
+        self._user.request("DELETE", self._url).raise_for_status()
+
+
+def _converse(connection: websocket.WebSocket, code: str) -> str:
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "msg_type": "execute_request",
+        "session": uuid.uuid4().hex,
+        "username": "",
+        "version": "5.3",
+    }
+    request = {
+        "header": header,
+        "parent_header": {},
+        "metadata": {},
+        "content": {"code": code, "silent": False, "store_history": False},
+        "channel": "shell",
+        "buffers": [],
+    }
+    connection.send(json.dumps(request))
+    printed = []
+    while True:
+        message = json.loads(connection.recv())
+        if message["parent_header"].get("msg_id") != header["msg_id"]:
+            continue
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            printed.append(content["text"])
+        elif message["msg_type"] == "error":
+            raise KernelError("\n".join(content["traceback"]))
+        elif message["msg_type"] == "status" and content["execution_state"] == "idle":
+            return "".join(printed)
+
+
+def _message(page: str) -> str:
+    """Return the error text of the login page."""
+    _, found, rest = page.partition('class="login_error">')
+    return rest.partition("<")[0].strip() if found else page

@@ -1,0 +1,188 @@
+"""What the hub reads from its arguments and environment, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from traitlets.config.loader import PyFileConfigLoader
+from zhub import settings
+from zhub.settings import LdapTls, SettingsError
+
+CONFIG = Path(settings.__file__).with_name("jupyterhub_config.py")
+LDAP = {"ZHUB_LDAP_SERVERS": "ldap.example.org"}
+
+#: Every variable, with a value that is wrong.
+WRONG = {
+    "ZHUB_PORT": "443 and more",
+    "ZHUB_LDAP_SERVERS": "not a host",
+    "ZHUB_PREFIX": "Upper",
+    "ZHUB_LDAP_PORT": "0",
+    "ZHUB_LDAP_TLS": "ssl",
+    "ZHUB_LDAP_CA_FILE": "/nowhere/ca.pem",
+    "ZHUB_LDAP_DN_TEMPLATES": '["uid=alice,dc=example"]',
+    "ZHUB_LDAP_ALLOWED_GROUPS": "cn=jupyter",
+    "ZHUB_LDAP_ALLOW_EVERYONE": "yes",
+    "ZHUB_ADMIN_USERS": '["alice", 1]',
+    "ZHUB_USER_MEMORY": "2 GB",
+    "ZHUB_USER_CPUS": "0",
+    "ZHUB_USER_PIDS": "-1",
+    "ZHUB_USER_INTERNET": "False",
+    "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
+    "ZHUB_IDLE_TIMEOUT": "1h",
+    "ZHUB_START_TIMEOUT": "0",
+}
+
+
+def problems(environment: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        settings.read(environment)
+    return caught.value.problems
+
+
+def test_by_hand_a_directory_is_all_it_needs() -> None:
+    environment: dict[str, str] = {}
+    settings.add_arguments(environment, ["--port=11119", "--ldap=172.17.0.2"])
+    read = settings.read(environment)
+    assert (read.port, read.ldap_servers, read.ldap_port) == (11119, ("172.17.0.2",), 389)
+    assert read.ldap_tls is LdapTls.NONE
+    assert read.ldap_allow_everyone
+    assert read.base_url == "/jupyterhub/"
+
+
+def test_what_is_allowed_but_unsafe_is_said() -> None:
+    clear, everyone = settings.read(LDAP).warnings
+    assert clear.startswith("PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR")
+    assert everyone.startswith("everyone whose password the directory accepts may log in")
+    safe = {"ZHUB_LDAP_TLS": "starttls", "ZHUB_LDAP_ALLOWED_GROUPS": '["cn=jupyter"]'}
+    assert not settings.read(LDAP | safe).warnings
+
+
+def test_several_directories_keep_their_order() -> None:
+    read = settings.read({"ZHUB_LDAP_SERVERS": "one.example.org, two.example.org"})
+    assert read.ldap_servers == ("one.example.org", "two.example.org")
+
+
+def test_the_default_port_follows_tls() -> None:
+    assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "ldaps"}).ldap_port == 636
+    assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "starttls"}).ldap_port == 389
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    assert settings.read(LDAP | dict.fromkeys(WRONG, "") | LDAP) == settings.read(LDAP)
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    found = problems(WRONG)
+    for name, value in WRONG.items():
+        option = {"ZHUB_PORT": "--port", "ZHUB_LDAP_SERVERS": "--ldap"}.get(name, name)
+        assert [text for text in found if text.startswith(f"{option} is {value!r}, ")], name
+    assert len(found) == len(WRONG)
+
+
+@pytest.mark.parametrize("port", ["0", "80", "65536", "11119.0", "\u0661\u0661\u0661\u0661\u0669"])
+def test_ports_out_of_range_or_malformed_are_refused(port: str) -> None:
+    (problem,) = problems(LDAP | {"ZHUB_PORT": port})
+    assert problem == f"--port is {port!r}, but must be a port number from 1024 to 65535"
+
+
+def test_no_directory_is_said() -> None:
+    (problem,) = problems({})
+    assert "no directory" in problem
+
+
+def test_an_empty_option_is_not_a_default() -> None:
+    environment: dict[str, str] = {}
+    settings.add_arguments(environment, ["--port=", "--ldap="])
+    port, ldap = problems(environment)
+    assert port.startswith("--port is ' '")
+    assert ldap.startswith("--ldap is ' '")
+
+
+@pytest.mark.parametrize("argument", ["--prot=1", "--port", "11119", "--ldap"])
+def test_other_arguments_are_refused(argument: str) -> None:
+    with pytest.raises(SettingsError, match="is not an option; use --port=NUMBER"):
+        settings.add_arguments({}, [argument])
+
+
+@pytest.mark.parametrize("groups", ["", '["cn=jupyter"]'])
+def test_nobody_and_everybody_by_accident_are_refused(groups: str) -> None:
+    everyone = "true" if groups else "false"
+    found = problems(
+        LDAP | {"ZHUB_LDAP_ALLOWED_GROUPS": groups, "ZHUB_LDAP_ALLOW_EVERYONE": everyone}
+    )
+    assert [text for text in found if text.startswith("exactly one of")]
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["uid=alice", "{}", "{0}", "{username}{username}", "uid={username},{x}", "{username", "{{a}}"],
+)
+def test_dn_templates_that_could_not_be_filled_in_are_refused(template: str) -> None:
+
+    (problem,) = problems(LDAP | {"ZHUB_LDAP_DN_TEMPLATES": json.dumps([template])})
+    assert "with {username} once" in problem
+
+
+@given(name=st.sampled_from(sorted(WRONG)), text=st.text(max_size=60))
+def test_no_text_brings_anything_but_settings_or_problems(name: str, text: str) -> None:
+    found: list[str] = []
+    with settings.collecting(found):
+        settings.read(LDAP | {name: text})
+    assert all(problem.strip() for problem in found)
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Loads JupyterHub's configuration as JupyterHub does, with more variables set."""
+
+    def load(**variables: str) -> Any:
+        for name in [name for name in os.environ if name.startswith("ZHUB_")]:
+            monkeypatch.delenv(name)
+        for name, value in (LDAP | {"ZHUB_PRIVATE": "/run/zhub"} | variables).items():
+            monkeypatch.setenv(name, value)
+        return PyFileConfigLoader(str(CONFIG)).load_config()
+
+    return load
+
+
+@pytest.mark.parametrize("tls", list(LdapTls))
+def test_tls_to_the_directory_is_always_verified(config: Any, tls: LdapTls) -> None:
+    loaded = config(ZHUB_LDAP_TLS=tls).DirectoryAuthenticator
+    assert loaded.tls_kwargs["validate"] == ssl.CERT_REQUIRED
+    expected = {"starttls": "before_bind", "ldaps": "on_connect", "none": "insecure"}
+    assert loaded.tls_strategy == expected[tls]
+
+
+def test_without_a_timeout_there_is_no_culler(config: Any) -> None:
+    assert config(ZHUB_IDLE_TIMEOUT="60").JupyterHub.services[0]["name"] == "idle-culler"
+    assert "services" not in config(ZHUB_IDLE_TIMEOUT="0").JupyterHub
+
+
+def test_limits_reach_the_container(config: Any) -> None:
+    spawner = config(ZHUB_USER_MEMORY="512M", ZHUB_USER_CPUS="0.5", ZHUB_USER_PIDS="99").UserSpawner
+    assert (spawner.mem_limit, spawner.cpu_limit) == ("512M", 0.5)
+    host = spawner.extra_host_config
+    assert (host["memswap_limit"], host["pids_limit"]) == ("512M", 99)
+    assert host["cap_drop"] == ["ALL"]
+
+
+def test_who_may_log_in_is_said_once(config: Any) -> None:
+    everyone = config().DirectoryAuthenticator
+    members = config(ZHUB_LDAP_ALLOWED_GROUPS='["cn=jupyter"]').DirectoryAuthenticator
+    assert (everyone.allow_all, everyone.allowed_groups) == (True, [])
+    assert (members.allow_all, members.allowed_groups) == (False, ["cn=jupyter"])
+    assert not everyone.allow_existing_users
+    assert not members.allow_existing_users
+
+
+def test_users_networks_come_from_the_pool(config: Any) -> None:
+    options = config(ZHUB_USER_NETWORK_POOL="172.30.0.0/20").UserSpawner.network_options
+    assert options["pool"] == IPv4Network("172.30.0.0/20")

@@ -1,0 +1,57 @@
+"""Fixtures of the docker plugin's tests. Whoever uses them needs a real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugins.docker_tools import (
+    IMAGE,
+    TINY,
+    engine_or_skip,
+    new_name,
+    remove_all,
+    tiny_context,
+)
+from tests.plugins.plugin_driver import Plugin, running
+
+
+@pytest.fixture(scope="session")
+def engine() -> Any:
+    """The real engine's API, asked beside the plugin to see what is really there."""
+    return engine_or_skip()
+
+
+@pytest.fixture(scope="module")
+def docker(engine: Any) -> Iterator[Plugin]:
+    """A running docker plugin on the default engine."""
+    with running("plugins.docker", {}) as plugin:
+        yield plugin
+
+
+@pytest.fixture(scope="session")
+def tiny(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of an image with a shell and not much more, built by the plugin."""
+    folder = tiny_context(tmp_path_factory.mktemp("tiny"))
+    with running("plugins.docker", {}) as plugin:
+        plugin.create(
+            IMAGE, {"imageName": TINY, "skipPush": True, "build": {"context": str(folder)}}
+        )
+    return TINY
+
+
+@pytest.fixture
+def name(engine: Any) -> Iterator[str]:
+    """A name of the test's own; all on the engine that is called so is gone afterwards."""
+    name = new_name()
+    yield name
+    remove_all(engine, name)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """A folder with what the tiny image is made of."""
+    return tiny_context(tmp_path / "context")

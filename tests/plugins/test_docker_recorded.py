@@ -1,0 +1,70 @@
+"""What a change of a container amounts to, property by property, as the official plugin has it.
+
+`recorded/docker-container-diffs.json` holds two containers as pulumi-docker 5.1.0 stored them, one
+with next to nothing set and one with nearly everything, and for each property what that plugin
+answered when it was added, changed and left out. `healthcheck` is not among them: it replaces since
+5.2. No container is made here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugins.docker_tools import CONTAINER
+from tests.plugins.plugin_driver import Plugin, Resource, changed
+
+pytestmark = pytest.mark.engine
+
+RECORDED: dict[str, Any] = json.loads(
+    (Path(__file__).parent / "recorded" / "docker-container-diffs.json").read_text()
+)
+CASES: list[dict[str, Any]] = RECORDED["cases"]
+
+
+def stored(state: str) -> Resource:
+    """Return a container as the official plugin left it in the state."""
+    recorded = RECORDED["states"][state]
+    return Resource(CONTAINER, "it", "0" * 64, recorded["inputs"], recorded["outputs"])
+
+
+@pytest.mark.parametrize("state", ["minimal", "full"])
+def test_the_same_program_is_no_change(docker: Plugin, state: str) -> None:
+    assert changed(docker.diff(stored(state), RECORDED["states"][state]["program"])) == {}
+
+
+@pytest.mark.parametrize("state", ["minimal", "full"])
+def test_inputs_are_stored_alike(docker: Plugin, state: str) -> None:
+    recorded = RECORDED["states"][state]
+    checked = docker.check(CONTAINER, recorded["program"])
+    assert checked["__defaults"] == recorded["inputs"]["__defaults"]
+    assert without_records(checked) == without_records(recorded["inputs"])
+
+
+def without_records(value: Any) -> Any:
+    """Return inputs without the record of defaults, which the official plugin also nests."""
+    if isinstance(value, dict):
+        return {k: without_records(v) for k, v in value.items() if k != "__defaults"}
+    return [without_records(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "case",
+    CASES,
+    ids=[
+        f"{c['property']}-{'left-out' if c['value'] is None else 'set'}-{c['state']}" for c in CASES
+    ],
+)
+def test_a_change_is_as_recorded(docker: Plugin, case: dict[str, Any]) -> None:
+    program = {**RECORDED["states"][case["state"]]["program"], case["property"]: case["value"]}
+    answer = docker.diff(
+        stored(case["state"]), {name: v for name, v in program.items() if v is not None}
+    )
+    assert (
+        sorted({*answer.diffs}),
+        sorted({*answer.replaces}),
+        answer.deleteBeforeReplace,
+    ) == (case["changes"], case["replaces"], case["first"])

@@ -1,0 +1,134 @@
+"""What the toolchain's tests run in: a Pulumi project, or a clone, of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from toolchain.places import BIN, CLI, ROOT, VENV
+
+PASSPHRASE = "of tests"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A Pulumi project in Python with a stack `test` whose state is a temporary folder."""
+
+    folder: Path
+    state: Path
+
+    def write(self, program: str) -> None:
+        """Make this text the program."""
+        (self.folder / "__main__.py").write_text(program)
+
+    def environment(self) -> dict[str, str]:
+        """As a shell has it that found only this clone's `pulumi` on PATH."""
+        return {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.defpath}",
+            "PULUMI_BACKEND_URL": self.state.as_uri(),
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            "PULUMI_STACK": "test",
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `pulumi`, in a process group of its own as a terminal would."""
+        return subprocess.Popen(
+            ["pulumi", *arguments, "--non-interactive", "--color=never"],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+        )
+
+    def pulumi(self, *arguments: str, fails: bool = False) -> str:
+        """Run `pulumi`, which must succeed or, with `fails`, fail; returns what it printed."""
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=120)
+        assert bool(process.returncode) == fails, output
+        return output
+
+
+def require_toolchain() -> None:
+    """Skip where `make toolchain` has not been run."""
+    if not (CLI / "pulumi").exists():
+        pytest.skip("no toolchain: run `make toolchain`")
+
+
+@pytest.fixture(scope="session")
+def empty_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """An empty program and its stack, to be copied."""
+    require_toolchain()
+    root = tmp_path_factory.mktemp("pulumi")
+    project = Project(root / "project", root / "state")
+    project.folder.mkdir()
+    project.state.mkdir()
+    (project.folder / "Pulumi.yaml").write_text(
+        f"name: zhub\nruntime: {{name: python, options: {{virtualenv: {VENV}}}}}\n"
+    )
+    project.write("")
+    project.pulumi("stack", "init", "test")
+    return project
+
+
+@pytest.fixture
+def project(empty_project: Project, tmp_path: Path) -> Project:
+    project = Project(tmp_path / "project", tmp_path / "state")
+    shutil.copytree(empty_project.folder, project.folder)
+    shutil.copytree(empty_project.state, project.state)
+    return project
+
+
+@dataclass(frozen=True)
+class Clone:
+    """The toolchain in a folder of its own, with a cache of its own."""
+
+    root: Path
+    cache: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """This process's, with the clone's own cache and no Pulumi settings."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI")}
+        return {**kept, "XDG_CACHE_HOME": str(self.cache), **more}
+
+    def make(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run `make` in the clone, with more environment variables."""
+        return subprocess.run(
+            ["make", "-s", *arguments],
+            cwd=self.root,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def python(self, code: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run Python code that imports the clone's toolchain."""
+        return subprocess.run(
+            ["python3", "-c", code],
+            cwd=self.root,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    root = tmp_path / "clone with space"
+    root.mkdir()
+    for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy2(ROOT / name, root / name)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "toolchain", root / "toolchain", ignore=ignored)
+    return Clone(root, tmp_path / "cache")

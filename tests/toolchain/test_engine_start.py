@@ -1,0 +1,80 @@
+"""Starting a real Docker engine, beside the machine's own and out of its way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolchain import engine
+from toolchain.console import Problem
+
+pytestmark = pytest.mark.engine
+
+#: Debian's client, whatever else is on PATH.
+CLIENT = next(filter(engine.builds, engine.clients()), None)
+
+
+@pytest.fixture
+def second_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine without systemd whose `dockerd` and `docker` are those of an engine of its own."""
+    dockerd = shutil.which("dockerd")
+    if dockerd is None or CLIENT is None or os.geteuid():
+        pytest.skip("starting an engine needs root, dockerd and a client")
+    folder = tmp_path / "e"  # the path of a socket may have 107 characters
+    folder.mkdir()
+    scripts = {
+        # In a network of its own: with `--bridge=none` dockerd removes docker0 from where it runs.
+        "dockerd": f"exec unshare --net {dockerd} --data-root {folder}/data"
+        f" --exec-root {folder}/exec --pidfile {folder}/pid -H unix://{folder}/sock"
+        # What would touch the network of the machine and of its own engine.
+        ' --bridge=none --iptables=false --ip-forward=false --ip-masq=false "$@"',
+        "docker": f'exec {CLIENT} -H unix://{folder}/sock "$@"',
+    }
+    (folder / "bin").mkdir()
+    for name, line in scripts.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(engine, "BIN", folder / "clone")
+    monkeypatch.setattr(engine, "CACHE", folder / "cache")
+    monkeypatch.setattr(engine, "PID_FILES", {folder / "pid": "dockerd"})
+    monkeypatch.setattr(engine, "SYSTEMD", folder / "absent")
+    yield folder
+    if (folder / "pid").exists():
+        pid = int((folder / "pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while (folder / "pid").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def test_an_engine_that_is_not_running_is_started_and_outlives_make(second_engine: Path) -> None:
+    # As after a power cut: the file of the process id is there, the process is not.
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (second_engine / "pid").write_text(str(gone.pid))
+    found = engine.ensure()
+    assert found == engine.ensure()
+    pid = int((second_engine / "pid").read_text())
+    assert os.getsid(pid) == pid, "an engine in make's session would end with the terminal"
+    assert (second_engine / "cache" / "dockerd.log").stat().st_size
+
+
+def test_an_engine_that_cannot_start_is_reported_with_its_log(
+    second_engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The machine's own engine runs and would count as one that is still coming up.
+    monkeypatch.setattr(engine, "START_TIMEOUT", 3)
+    (second_engine / "data").write_text("no folder")
+    with pytest.raises(Problem, match=r"did not start in 3 s|ended with code 1") as caught:
+        engine.ensure()
+    assert str(second_engine / "cache" / "dockerd.log") in str(caught.value)

@@ -1,0 +1,118 @@
+"""The Python environment, made by the real venv and pip from a package of our own making."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.toolchain.conftest import Clone
+
+ENSURE = """
+import sys
+from toolchain import environment
+from toolchain.console import Problem
+try:
+    environment.ensure(development="development" in sys.argv)
+except Problem as problem:
+    sys.exit(str(problem))
+"""
+
+
+def wheel(folder: Path) -> str:
+    """A package `sample` in a folder of wheels; returns its SHA-256."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "sample-1.0-py3-none-any.whl"
+    metadata = "sample-1.0.dist-info/"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("sample.py", "VALUE = 1\n")
+        archive.writestr(
+            metadata + "METADATA", "Metadata-Version: 2.1\nName: sample\nVersion: 1.0\n"
+        )
+        tags = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr(metadata + "WHEEL", tags)
+        archive.writestr(metadata + "RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No index; the clone's locks name the one package there is."""
+    folder = tmp_path / "wheels"
+    lock = f"sample==1.0 --hash=sha256:{wheel(folder)}\n"
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        (clone.root / name).write_text(lock)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def imports(clone: Clone, module: str) -> bool:
+    python = clone.root / ".venv" / "bin" / "python"
+    command = [str(python), "-P", "-c", f"import {module}"]
+    return subprocess.run(command, cwd="/", check=False, capture_output=True).returncode == 0
+
+
+def test_the_environment_is_made_once_and_again_when_it_is_broken_or_the_lock_changes(
+    clone: Clone, wheels: Path
+) -> None:
+    first = clone.python(ENSURE)
+    assert first.returncode == 0, first.stderr
+    assert "installing requirements.txt into .venv: done" in first.stderr
+    assert imports(clone, "sample")
+    assert imports(clone, "toolchain.pins"), "the clone's own packages, from any folder"
+
+    assert clone.python(ENSURE).stderr == ""
+
+    # As after the machine's Python was upgraded away.
+    (clone.root / ".venv" / "bin" / "python").unlink()
+    assert clone.python(ENSURE).returncode == 0
+    assert imports(clone, "sample")
+
+    lock = clone.root / "requirements.txt"
+    lock.write_text(lock.read_text() + "# another lock\n")
+    assert "installing" in clone.python(ENSURE).stderr
+
+
+def test_a_package_with_another_hash_is_never_installed(clone: Clone, wheels: Path) -> None:
+    (wheels / "sample-1.0-py3-none-any.whl").open("ab").write(b"tampered")
+    result = clone.python(ENSURE)
+    assert result.returncode == 1
+    assert "HASHES" in result.stderr or "hashes" in result.stderr
+    assert "A wrong hash means: do not use it." in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (clone.root / ".venv" / "program").exists()
+    assert not imports(clone, "sample")
+
+
+def test_the_makefile_says_which_python_it_needs(clone: Clone, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("python3", "python3.13", "python3.12", "python3.11"):
+        (old / name).write_text("#!/bin/sh\nexit 1\n")
+        (old / name).chmod(0o755)
+    (old / "sh").symlink_to("/bin/sh")
+    (old / "make").symlink_to("/usr/bin/make")
+    result = clone.make("env", PATH=str(old))
+    assert result.returncode
+    assert "Python 3.11 or newer is needed: make PYTHON=" in result.stderr
+
+
+def test_make_alone_lists_the_commands(clone: Clone) -> None:
+    printed = clone.make().stdout
+    for command in ("up", "preview", "down", "env", "doctor", "test", "lint", "lock", "clean"):
+        assert any(line.split()[0] == command for line in printed.splitlines()), command
+
+
+def test_doctor_names_what_is_missing_and_changes_nothing(clone: Clone) -> None:
+    result = clone.make("doctor")
+    assert result.returncode
+    assert "MISSING  Python" in result.stdout
+    assert "MISSING  Pulumi CLI: missing" in result.stdout
+    assert "→ make up gets it" in result.stdout
+    assert "Traceback" not in result.stderr
+    left = {path.name for path in clone.root.iterdir()}
+    assert left == {"Makefile", "requirements.txt", "requirements-dev.txt", "toolchain"}

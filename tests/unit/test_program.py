@@ -1,0 +1,558 @@
+"""What the program declares: the whole of it, run against Pulumi's mocks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+
+from components import directory
+from components.engine import Engine
+from components.settings import Platform
+from tests.images.pki import Identity
+from tests.unit.recorder import (
+    Declared,
+    Recording,
+    certificate_pem,
+    identity,
+    key_pem,
+    run,
+    texts,
+)
+
+REGISTRY_PASSWORD = "correct horse battery staple"
+
+#: With an engine elsewhere: nothing on this machine is looked at.
+REMOTE = {"docker:host": "ssh://ops@z.example.com"}
+DEMO = REMOTE | {"zhub:demoDirectory": "true", "zhub:protect": "false"}
+SITE = REMOTE | {
+    "zhub:hostname": "hub.example.com",
+    "zhub:ldapServer": "ldap1.example.com, ldap2.example.com",
+    "zhub:ldapTls": "ldaps",
+    "zhub:ldapDnTemplates": '["racfid={username},profiletype=user,o=example"]',
+    "zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]',
+    "zhub:adminUsers": '["JDOE"]',
+    "zhub:userMemory": "4G",
+    "zhub:hubMemory": "512M",
+}
+
+
+@pytest.fixture(scope="module")
+def demo() -> Recording:
+    return run(DEMO)
+
+
+@pytest.fixture(scope="module")
+def site() -> Recording:
+    return run(SITE)
+
+
+@pytest.fixture
+def brought(tmp_path: Path) -> dict[str, str]:
+    """Config of a stack with a certificate of its own, and a registry."""
+    Identity.create("hub.example.com").write(tmp_path, "hub")
+    Identity.create("ldap.example.com").write(tmp_path, "ldap-ca")
+    return SITE | {
+        "zhub:tlsCertFile": str(tmp_path / "hub.crt"),
+        "zhub:tlsKeyFile": str(tmp_path / "hub.key"),
+        "zhub:ldapCaFile": str(tmp_path / "ldap-ca.crt"),
+        "zhub:registry": "registry.example.com:5000/jupyter",
+        "zhub:registryUsername": "builder",
+        "zhub:registryPassword": REGISTRY_PASSWORD,
+    }
+
+
+def environment(container: Declared) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in container.inputs["envs"])
+
+
+def labels(resource: Declared) -> dict[str, str]:
+    return {pair["label"]: pair["value"] for pair in resource.inputs["labels"]}
+
+
+def uploads(container: Declared) -> dict[str, dict[str, str]]:
+    return {upload["file"]: upload for upload in container.inputs["uploads"]}
+
+
+def objects(recording: Recording) -> Iterator[Declared]:
+    """What there is on the engine, but for images."""
+    for kind in ("Container", "Network", "Volume"):
+        yield from recording.all(kind)
+
+
+def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
+    found = sorted((one.type.rpartition(":")[2], one.name) for one in demo.declared)
+    assert found == [
+        ("Certificate", "certificate"),
+        ("Certificate", "directory"),
+        ("Command", "remove-notebooks"),
+        ("Container", "directory"),
+        ("Container", "files"),
+        ("Container", "hub"),
+        ("Directory", "directory"),
+        ("Hub", "hub"),
+        ("Image", "directory"),
+        ("Image", "hub"),
+        ("Image", "notebook"),
+        ("Images", "images"),
+        ("Network", "directory"),
+        ("Network", "hub"),
+        ("PrivateKey", "certificate"),
+        ("PrivateKey", "directory"),
+        ("SelfSignedCert", "certificate"),
+        ("SelfSignedCert", "directory"),
+        ("Stack", "zhub-test"),
+        ("Volume", "certs"),
+        ("Volume", "state"),
+        ("docker", "engine"),
+    ]
+
+
+def test_a_site_with_its_own_directory_and_certificate_has_no_demo(brought: dict[str, str]) -> None:
+    recording = run(brought, secret=("zhub:registryPassword",))
+    assert {one.name for one in recording.all("Container")} == {"hub", "files"}
+    assert not recording.all("PrivateKey")
+    assert "demoUsers" not in recording.outputs
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_every_image_is_for_the_configured_platform(platform: Platform) -> None:
+    recording = run(DEMO | {"zhub:platform": platform})
+    images = recording.all("Image")
+    assert {image.inputs["build"]["platform"] for image in images} == {platform}
+    architecture = platform.removeprefix("linux/")
+    assert {image.inputs["imageName"] for image in images} == {
+        f"jupyter_notebook_{architecture}:latest",
+        f"jupyter_hub_{architecture}:latest",
+        f"zhub_directory_{architecture}:latest",
+    }
+
+
+def test_no_container_names_a_platform(demo: Recording) -> None:
+    """The engine reports it without the processor: every `up` would replace the container."""
+    assert [one for one in demo.all("Container") if "platform" in one.inputs] == []
+
+
+def test_a_new_notebook_image_makes_a_new_hub_image_and_a_new_container(demo: Recording) -> None:
+    notebook, hub = demo.one("Image", "notebook"), demo.one("Image", "hub")
+    container = demo.one("Container", "hub")
+    digests = {name: demo.outputs[f"{name}Digest"]["value"] for name in ("notebook", "hub")}
+
+    assert notebook.urn in hub.dependencies
+    assert hub.inputs["build"]["args"]["NOTEBOOK_DIGEST"] == digests["notebook"]
+    assert hub.inputs["build"]["args"]["NOTEBOOK_IMAGE"] == notebook.inputs["imageName"]
+    assert container.inputs["image"] == digests["hub"]
+    assert hub.urn in container.dependencies
+    assert environment(container)["ZHUB_NOTEBOOK_IMAGE"] == digests["notebook"]
+
+
+def test_images_are_built_from_folders_that_exist(demo: Recording) -> None:
+    for image in demo.all("Image"):
+        build = image.inputs["build"]
+        assert build["context"] == f"images/{image.name}"
+        assert build["builderVersion"] == "BuilderBuildKit"
+        folder = Path(__file__).parents[2] / build["context"]
+        declared = set((folder / "Dockerfile").read_text().split())
+        unknown = {arg for arg in build["args"] if not any(w.startswith(arg) for w in declared)}
+        assert unknown == set(), f"{folder}/Dockerfile takes no such build argument"
+        assert (folder / ".dockerignore").is_file()
+
+
+def test_images_stay_on_the_engine_or_go_to_the_registry(
+    demo: Recording, brought: dict[str, str]
+) -> None:
+    assert all(image.inputs["skipPush"] for image in demo.all("Image"))
+    for image in run(brought, secret=("zhub:registryPassword",)).all("Image"):
+        assert not image.inputs["skipPush"]
+        assert image.inputs["imageName"].startswith("registry.example.com:5000/jupyter/jupyter_")
+        assert image.inputs["registry"] == {
+            "server": "registry.example.com:5000",
+            "username": "builder",
+            "password": REGISTRY_PASSWORD,
+        }
+
+
+def test_every_docker_object_is_named_and_labelled_after_its_stack(demo: Recording) -> None:
+    roles = {}
+    for one in objects(demo):
+        assert one.inputs["name"].startswith("zhub-test-")
+        assert labels(one)["zhub.stack"] == "zhub-test"
+        roles[one.inputs["name"], one.type.rpartition(":")[2]] = labels(one)["zhub.role"]
+    assert roles == {
+        ("zhub-test-hub", "Container"): "hub",
+        ("zhub-test-directory", "Container"): "directory",
+        ("zhub-test-files", "Container"): "files",
+        ("zhub-test-hub", "Network"): "network",
+        ("zhub-test-directory", "Network"): "network",
+        ("zhub-test-certs", "Volume"): "certs",
+        ("zhub-test-state", "Volume"): "state",
+    }
+
+
+def test_two_stacks_share_no_name(demo: Recording) -> None:
+    second = run(DEMO, stack="second")
+    assert {one.inputs["name"] for one in objects(demo)}.isdisjoint(
+        one.inputs["name"] for one in objects(second)
+    )
+    clean_up = second.one("Command", "remove-notebooks").inputs
+    assert clean_up["environment"]["ZHUB_PREFIX"] == "zhub-second"
+    assert environment(second.one("Container", "hub"))["ZHUB_PREFIX"] == "zhub-second"
+
+
+def test_all_docker_resources_go_to_the_stacks_engine(demo: Recording) -> None:
+    engine = demo.one("docker", "engine")
+    assert engine.inputs["host"] == DEMO["docker:host"]
+    for one in [*demo.all("Image"), *objects(demo)]:
+        assert one.request.provider.startswith(engine.urn)
+
+
+def test_the_hub_is_told_its_settings(site: Recording) -> None:
+    hub = site.one("Container", "hub")
+    assert hub.inputs["command"] == ["--port=11119", "--ldap=ldap1.example.com,ldap2.example.com"]
+    digest = site.outputs["notebookDigest"]["value"]
+    assert environment(hub) == {
+        "ZHUB_PREFIX": "zhub-test",
+        "ZHUB_NOTEBOOK_IMAGE": digest,
+        "ZHUB_LDAP_PORT": "",
+        "ZHUB_LDAP_TLS": "ldaps",
+        "ZHUB_LDAP_CA_FILE": "",
+        "ZHUB_LDAP_DN_TEMPLATES": '["racfid={username},profiletype=user,o=example"]',
+        "ZHUB_LDAP_ALLOWED_GROUPS": '["cn=jupyter,o=example"]',
+        "ZHUB_LDAP_ALLOW_EVERYONE": "false",
+        "ZHUB_ADMIN_USERS": '["jdoe"]',
+        "ZHUB_USER_MEMORY": "4096M",
+        "ZHUB_USER_CPUS": "2.0",
+        "ZHUB_USER_PIDS": "512",
+        "ZHUB_USER_INTERNET": "true",
+        "ZHUB_USER_NETWORK_POOL": "10.213.0.0/16",
+        "ZHUB_IDLE_TIMEOUT": "3600",
+        "ZHUB_START_TIMEOUT": "300",
+    }
+
+
+@pytest.mark.parametrize("config", [DEMO, SITE], ids=["demo", "site"])
+def test_the_hubs_own_code_takes_what_it_is_told(config: dict[str, str], tmp_path: Path) -> None:
+    """The other end of the environment is the package in images/hub."""
+    from zhub import settings as hub_settings
+
+    hub = run(config).one("Container", "hub")
+    told = environment(hub)
+    hub_settings.add_arguments(told, hub.inputs["command"])
+    if told["ZHUB_LDAP_CA_FILE"]:
+        assert told["ZHUB_LDAP_CA_FILE"] in uploads(run(config).one("Container", "files"))
+        told["ZHUB_LDAP_CA_FILE"] = str(tmp_path / "ca.pem")
+        (tmp_path / "ca.pem").touch()
+    settings = hub_settings.read(told)
+    assert settings.prefix == "zhub-test"
+    assert settings.port == 11119
+    assert settings.user_pids == 512
+
+
+def test_the_hubs_container_is_confined(site: Recording) -> None:
+    hub = site.one("Container", "hub").inputs
+    assert hub["readOnly"] is True
+    assert "uploads" not in hub, "uploads fail in a container with a read-only root"
+    assert hub["capabilities"]["drops"] == ["ALL"]
+    assert set(hub["capabilities"]["adds"]) == {
+        "CAP_CHOWN",
+        "CAP_DAC_OVERRIDE",
+        "CAP_SETGID",
+        "CAP_SETUID",
+    }
+    assert hub["securityOpts"] == ["no-new-privileges:true"]
+    assert "privileged" not in hub
+    assert hub["memory"] == hub["memorySwap"] == 512
+    writable = {volume["containerPath"] for volume in hub["volumes"] if not volume.get("readOnly")}
+    assert writable == {"/srv/jupyterhub", "/var/run/docker.sock"}
+    assert set(hub["tmpfs"]) == {"/run", "/tmp"}  # noqa: S108 - inside the container
+
+
+def test_the_port_is_open_on_the_configured_address_only(site: Recording) -> None:
+    assert site.one("Container", "hub").inputs["ports"] == [
+        {"internal": 11119, "external": 11119, "ip": "0.0.0.0"}  # noqa: S104 - the default
+    ]
+    other = run(SITE | {"zhub:port": "8443", "zhub:bindAddress": "127.0.0.1"})
+    hub = other.one("Container", "hub").inputs
+    assert hub["ports"] == [{"internal": 8443, "external": 8443, "ip": "127.0.0.1"}]
+    assert hub["command"][0] == "--port=8443"
+    assert hub["healthcheck"]["tests"][-1] == "8443"
+    assert other.outputs["url"]["value"] == "https://hub.example.com:8443"
+    for recording in (site, other):
+        others = [one for one in recording.all("Container") if one.name != "hub"]
+        assert [one.name for one in others if "ports" in one.inputs] == []
+
+
+@pytest.mark.parametrize("name", ["hub", "directory"])
+def test_services_are_healthy_before_up_ends_and_replaced_when_they_were_not(
+    demo: Recording, name: str
+) -> None:
+    container = demo.one("Container", name)
+    inputs = container.inputs
+    assert inputs["wait"] is True
+    assert inputs["healthcheck"]["tests"][0] == "CMD"
+    assert inputs["restart"] == "unless-stopped"
+    assert inputs["destroyGraceSeconds"] == 30
+    assert set(container.request.replaceOnChanges) >= {"healthcheck", "tmpfs", "#initerror"}
+    # Unset, these show a change in every preview or keep logs for ever.
+    assert inputs["networkMode"] == "bridge"
+    assert inputs["memorySwap"] == inputs["memory"]
+    assert inputs["logOpts"] == {"max-size": "10m", "max-file": "3"}
+
+
+def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs(
+    demo: Recording,
+) -> None:
+    files = demo.one("Container", "files")
+    hub = demo.one("Container", "hub")
+    assert files.inputs["start"] is False
+    assert files.inputs["mustRun"] is False
+    content = {file: upload["content"] for file, upload in uploads(files).items()}
+    assert content == {
+        "/certs/hub.key": key_pem("certificate"),
+        "/certs/hub.crt": certificate_pem("certificate"),
+        "/certs/ldap-ca.pem": certificate_pem("directory"),
+    }
+    assert {upload["permissions"] for upload in uploads(files).values()} == {"0600"}
+    assert files.urn in hub.dependencies
+    mounted = {one["containerPath"]: one.get("volumeName") for one in hub.inputs["volumes"]}
+    assert mounted["/certs"] == files.inputs["volumes"][0]["volumeName"] == "zhub-test-certs"
+
+
+def test_another_certificate_or_directory_ca_restarts_the_hub(
+    brought: dict[str, str], tmp_path: Path
+) -> None:
+    first = run(brought, secret=("zhub:registryPassword",)).one("Container", "hub")
+    Identity.create("hub.example.com").write(tmp_path, "hub")
+    second = run(brought, secret=("zhub:registryPassword",)).one("Container", "hub")
+    Identity.create("ldap.example.com").write(tmp_path, "ldap-ca")
+    third = run(brought, secret=("zhub:registryPassword",)).one("Container", "hub")
+    changed = [name for name in labels(first) if labels(first)[name] != labels(second)[name]]
+    assert changed == ["zhub.certificate"]
+    changed = [name for name in labels(second) if labels(second)[name] != labels(third)[name]]
+    assert changed == ["zhub.ldap-ca"]
+
+
+def test_the_fingerprint_is_what_browsers_show(demo: Recording) -> None:
+    digest = identity("certificate").certificate.fingerprint(hashes.SHA256())
+    assert demo.outputs["certificateFingerprint"]["value"] == digest.hex(":").upper()
+
+
+def test_a_made_certificate_is_for_all_names_and_renewed_in_time() -> None:
+    names = '["hub", "192.0.2.7", "2001:db8::7"]'
+    recording = run(SITE | {"zhub:extraNames": names})
+    certificate = recording.one("SelfSignedCert", "certificate").inputs
+    assert certificate["subject"] == {"commonName": "hub.example.com"}
+    assert certificate["dnsNames"] == ["hub.example.com", "hub"]
+    assert certificate["ipAddresses"] == ["192.0.2.7", "2001:db8::7"]
+    assert certificate["validityPeriodHours"] == 365 * 24
+    assert certificate["earlyRenewalHours"] >= 30 * 24
+    assert "server_auth" in certificate["allowedUses"]
+    key = recording.one("PrivateKey", "certificate").inputs
+    assert key == {"algorithm": "RSA", "rsaBits": 2048}
+
+
+def test_a_long_host_name_does_not_make_an_invalid_subject() -> None:
+    """RFC 5280 allows a common name of 64 characters."""
+    name = f"{'a' * 60}.{'b' * 60}.example.com"
+    certificate = run(SITE | {"zhub:hostname": name}).one("SelfSignedCert", "certificate").inputs
+    assert certificate["subject"]["commonName"] == name[:64]
+    assert certificate["dnsNames"] == [name]
+
+
+def test_the_brought_certificate_is_what_the_hub_gets(
+    brought: dict[str, str], tmp_path: Path
+) -> None:
+    recording = run(brought, secret=("zhub:registryPassword",))
+    files = uploads(recording.one("Container", "files"))
+    assert files["/certs/hub.crt"]["content"] == (tmp_path / "hub.crt").read_text()
+    assert files["/certs/hub.key"]["content"] == (tmp_path / "hub.key").read_text()
+    assert files["/certs/ldap-ca.pem"]["content"] == (tmp_path / "ldap-ca.crt").read_text()
+
+
+def test_the_brought_key_may_be_an_encrypted_setting(
+    brought: dict[str, str], tmp_path: Path
+) -> None:
+    brought["zhub:tlsKey"] = (tmp_path / "hub.key").read_text()
+    brought.pop("zhub:tlsKeyFile")
+    recording = run(brought, secret=("zhub:registryPassword", "zhub:tlsKey"))
+    files = uploads(recording.one("Container", "files"))
+    assert files["/certs/hub.key"]["content"] == brought["zhub:tlsKey"]
+
+
+@pytest.mark.parametrize("protect", ["true", "false"])
+def test_state_and_key_are_protected_when_configured(protect: str) -> None:
+    recording = run(DEMO | {"zhub:protect": protect})
+    protected = {
+        (one.type.rpartition(":")[2], one.name) for one in recording.declared if one.request.protect
+    }
+    expected = {("Volume", "state"), ("PrivateKey", "certificate")}
+    assert protected == (expected if protect == "true" else set())
+
+
+def test_on_destroy_the_hub_goes_first_then_what_it_started_then_networks(demo: Recording) -> None:
+    """Pulumi deletes in the opposite order of the dependencies."""
+    clean_up = demo.one("Command", "remove-notebooks")
+    assert clean_up.urn in demo.one("Container", "hub").dependencies
+    assert demo.one("Network", "hub").urn in clean_up.dependencies
+    assert demo.one("Network", "directory").urn in demo.one("Container", "hub").dependencies
+
+
+def test_clean_up_asks_the_stacks_own_engine(demo: Recording) -> None:
+    command = demo.one("Command", "remove-notebooks").inputs
+    assert command["environment"] == {
+        "ZHUB_PREFIX": "zhub-test",
+        "DOCKER_HOST": "ssh://ops@z.example.com",
+    }
+    assert "zhub.role=notebook" in command["delete"]
+    assert "zhub.role=user-network" in command["delete"]
+    assert "volume rm" not in command["delete"], "users' homes are theirs"
+
+
+def test_clean_up_uses_the_engines_client_certificates() -> None:
+    engine = Engine(host="tcp://z:2376", cert_path="certs", socket="/var/run/docker.sock")
+    assert engine.environment == {
+        "DOCKER_HOST": "tcp://z:2376",
+        "DOCKER_CERT_PATH": "certs",
+        "DOCKER_TLS_VERIFY": "1",
+    }
+
+
+def test_demo_passwords_are_this_deployments_own_and_nobody_elses() -> None:
+    first, again = (directory.passwords("one key") for _ in range(2))
+    second = directory.passwords("another")
+    assert first == again
+    assert set(first) == {"alice", "bob", "carol"}
+    assert len({*first.values(), *second.values()}) == 6
+    assert all(len(password) >= 16 for password in first.values())
+
+
+def test_the_directory_is_reached_by_the_hub_alone_and_with_tls(demo: Recording) -> None:
+    container, hub = demo.one("Container", "directory"), demo.one("Container", "hub")
+    network = demo.one("Network", "directory").inputs
+    assert network["internal"] is True
+    joined = [one["name"] for one in container.inputs["networksAdvanced"]]
+    assert joined == [network["name"]]
+    assert network["name"] in [one["name"] for one in hub.inputs["networksAdvanced"]]
+    assert container.inputs["networksAdvanced"][0]["aliases"] == ["directory"]
+    assert hub.inputs["command"][1] == "--ldap=directory"
+    assert environment(hub)["ZHUB_LDAP_TLS"] == "starttls"
+    assert environment(hub)["ZHUB_LDAP_CA_FILE"] == "/certs/ldap-ca.pem"
+    assert demo.one("SelfSignedCert", "directory").inputs["dnsNames"] == ["directory"]
+    files = uploads(container)
+    assert files["/certs/directory.crt"]["content"] == certificate_pem("directory")
+    assert json.loads(files["/certs/users.json"]["content"]) == demo.outputs["demoUsers"]["value"]
+
+
+def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
+    assert set(demo.outputs) == {
+        "url",
+        "certificateFingerprint",
+        "notebookDigest",
+        "hubDigest",
+        "container",
+        "engine",
+        "demoUsers",
+    }
+    assert demo.outputs["url"]["value"] == "https://localhost:11119"
+    assert demo.outputs["container"]["value"] == "zhub-test-hub"
+    assert demo.outputs["engine"]["value"] == "ssh://ops@z.example.com"
+    assert {name for name, output in demo.outputs.items() if output["secret"]} == {"demoUsers"}
+
+
+def secrets_of(config: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """What must never be seen, by what it is; of keys a line that no other key has."""
+    if "zhub:demoDirectory" in config:
+        users = directory.passwords(key_pem("directory"))
+        keys = {name: key_pem(name).splitlines()[5] for name in ("certificate", "directory")}
+        return keys | users
+    key = (tmp_path / "hub.key").read_text().splitlines()[5]
+    return {"registry password": REGISTRY_PASSWORD, "key": key}
+
+
+@pytest.mark.parametrize("variant", ["demo", "brought"])
+def test_secrets_are_never_declared_in_clear(
+    variant: str, brought: dict[str, str], tmp_path: Path
+) -> None:
+    config = DEMO if variant == "demo" else brought
+    recording = run(config, secret=("zhub:registryPassword",))
+    everything: list[Any] = [one.raw for one in recording.declared]
+    plain = "\n".join(texts(everything, secret=False))
+    hidden = "\n".join(texts(everything, secret=True))
+    for name, secret in secrets_of(config, tmp_path).items():
+        assert secret in hidden, f"{name}: not declared at all, so this test would show nothing"
+        assert secret not in plain, name
+    seen_by_everybody = ("command", "envs", "labels", "healthcheck", "build", "create", "delete")
+    for one in recording.declared:
+        for key in seen_by_everybody:
+            shown = json.dumps(one.inputs.get(key))
+            for name, secret in secrets_of(config, tmp_path).items():
+                assert secret not in shown, f"{name} in {key} of {one.urn}"
+
+
+@pytest.mark.parametrize("variant", ["demo", "site"])
+def test_a_preview_knows_all_but_what_is_made_later(variant: str) -> None:
+    config = {"demo": DEMO, "site": SITE}[variant]
+    real, preview = run(config), run(config, preview=True)
+    assert {one.urn for one in preview.declared} == {one.urn for one in real.declared}
+    unknown = {name for name, output in preview.outputs.items() if not output["known"]}
+    assert unknown == {"certificateFingerprint", "notebookDigest", "hubDigest"} | (
+        {"demoUsers"} if variant == "demo" else set()
+    )
+    hub = preview.one("Container", "hub").inputs
+    assert hub["ports"] == real.one("Container", "hub").inputs["ports"]
+
+
+def test_what_is_not_advised_is_said(demo: Recording, site: Recording) -> None:
+    assert site.warnings == []
+    assert len(demo.warnings) == 2
+    assert demo.warnings[0].startswith("hostname is localhost")
+    assert "pulumi config set bindAddress 127.0.0.1" in demo.warnings[1]
+    [warning] = run(SITE | {"zhub:ldapTls": "none"}).warnings
+    assert "PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR" in warning
+    [warning] = run(SITE | {"docker:host": "tcp://z.example.com:2375"}).warnings
+    assert "root on the engine's machine" in warning
+    [warning] = run(SITE | {"zhub:ldapDnTemplates": "[]"}).warnings
+    assert "uid={username},ou=people,dc=example,dc=org" in warning
+
+
+def test_build_arguments_of_a_site(tmp_path: Path) -> None:
+    Identity.create("ca.example.com").write(tmp_path, "ca")
+    recording = run(
+        SITE
+        | {
+            "zhub:extraCaFile": str(tmp_path / "ca.crt"),
+            "zhub:pipIndexUrl": "https://packages.example.com/simple",
+            "zhub:npmRegistry": "https://packages.example.com/npm",
+            "zhub:baseImage": "registry.example.com/debian:trixie",
+        }
+    )
+    ca = (tmp_path / "ca.crt").read_text()
+    notebook = recording.one("Image", "notebook").inputs["build"]["args"]
+    assert notebook == {
+        "BASE_IMAGE": "registry.example.com/debian:trixie",
+        "BUILD_IMAGE": "registry.example.com/debian:trixie",
+        "EXTRA_CA": ca,
+        "PIP_INDEX_URL": "https://packages.example.com/simple",
+    }
+    hub = recording.one("Image", "hub").inputs["build"]["args"]
+    assert hub["EXTRA_CA"] == ca
+    assert hub["NPM_REGISTRY"] == "https://packages.example.com/npm"
+
+
+def test_same_certificates_in_another_file_do_not_rebuild(tmp_path: Path) -> None:
+    """Order, comments and repetition in the file say nothing about whom to trust."""
+    for name in ("a", "b"):
+        Identity.create(f"{name}.example.com").write(tmp_path, name)
+    first, second = ((tmp_path / f"{name}.crt").read_text() for name in ("a", "b"))
+    digests = set()
+    for content in (first + second, f"# ours\n{second}\n{first}{second}"):
+        (tmp_path / "ca.pem").write_text(content)
+        recording = run(SITE | {"zhub:extraCaFile": str(tmp_path / "ca.pem")})
+        args = recording.one("Image", "notebook").inputs["build"]["args"]
+        digests.add(hashlib.sha256(args["EXTRA_CA"].encode()).hexdigest())
+    assert len(digests) == 1

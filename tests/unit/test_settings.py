@@ -1,0 +1,565 @@
+"""Which config is refused, and how: every mistake at once, each with the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pulumi
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import settings
+from components.config import Config
+from components.settings import Settings
+from tests.images.pki import Identity, passphrase
+from tests.unit.recorder import ROOT, identity, run
+
+NOW = datetime.now(UTC)
+SITE = {
+    "docker:host": "ssh://ops@z.example.com",
+    "zhub:hostname": "hub.example.com",
+    "zhub:ldapServer": "ldap.example.com",
+    "zhub:ldapDnTemplates": '["uid={username},ou=people,dc=example,dc=com"]',
+    "zhub:ldapAllowEveryone": "true",
+}
+DEMO = {"docker:host": SITE["docker:host"], "zhub:demoDirectory": "true"}
+
+
+@cache
+def schema() -> dict[str, Any]:
+    declared: dict[str, Any] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    return {key: about for key, about in declared.items() if ":" not in key}
+
+
+def read(
+    config: dict[str, str], *, secret: tuple[str, ...] = (), stack: str = "test"
+) -> tuple[Settings, Config]:
+    declared = settings.declared(config, secret)
+    return settings.read(declared, stack, NOW), declared
+
+
+def refused(config: dict[str, str], *, secret: tuple[str, ...] = ()) -> str:
+    """What is said about a config with a single mistake."""
+    [problem] = read(config, secret=secret)[1].problems
+    return str(problem)
+
+
+@pytest.mark.parametrize("config", [SITE, DEMO], ids=["site", "demo"])
+def test_these_stacks_are_fine(config: dict[str, str]) -> None:
+    assert read(config)[1].problems == []
+
+
+@pytest.mark.parametrize(
+    "file", ["Pulumi.dev.yaml", "Pulumi.production.example.yaml"], ids=["dev", "example"]
+)
+def test_the_stack_files_are_fine(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = yaml.safe_load((ROOT / file).read_text())["config"]
+    config = {key: v if isinstance(v, str) else json.dumps(v) for key, v in given.items()}
+    for name in ("hub.example.com", "site-ca"):
+        identity("hub.example.com").write(tmp_path, name)
+    (tmp_path / "site-ca.crt").rename(tmp_path / "site-ca.pem")
+    secret = []
+    if "zhub:tlsCertFile" in config:
+        # As its comment says.
+        config["zhub:tlsKey"] = (tmp_path / "hub.example.com.key").read_text()
+        secret = ["zhub:tlsKey"]
+    monkeypatch.chdir(tmp_path)
+    assert [str(problem) for problem in read(config, secret=tuple(secret))[1].problems] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("port", "80", "not a whole number from 1024 to 65535"),
+        ("port", "65536", "not a whole number from 1024 to 65535"),
+        ("port", "", "not a whole number"),
+        ("port", "1e4", "not a whole number"),
+        ("port", "١١١١٩", "not a whole number"),
+        ("port", "8081", "JupyterHub uses it itself"),
+        ("hostname", "", "not a host name or address"),
+        ("hostname", "hub_1.example.com", "not a host name or address"),
+        ("hostname", "-hub", "not a host name or address"),
+        ("hostname", "hub..example.com", "not a host name or address"),
+        ("hostname", "10.0.0.256", "not a host name or address"),
+        ("hostname", "https://hub.example.com", "not a host name or address"),
+        ("hostname", f"{'a.' * 127}com", "not a host name or address"),
+        ("bindAddress", "localhost", "not an IPv4 or IPv6 address"),
+        ("platform", "linux/amd46", "none of linux/s390x, linux/amd64, linux/arm64"),
+        ("platform", "s390x", "none of"),
+        ("ldapServer", "ldap://ldap.example.com", "not a host name or address"),
+        ("ldapServer", "ldap1.example.com,", "not a host name or address"),
+        ("ldapServer", "ldap.example.com,LDAP.example.com", "given twice"),
+        ("ldapPort", "70000", "not a whole number from 1 to 65535, or 0"),
+        ("ldapTls", "tls", "none of starttls, ldaps, none"),
+        ("ldapAllowEveryone", "yes", "neither true nor false"),
+        ("ldapCaFile", "no-such-file.pem", "no such file"),
+        ("userMemory", "2", "not an amount of memory"),
+        ("userMemory", "2GB", "not an amount of memory"),
+        ("userMemory", "64M", "128M is the least"),
+        ("hubMemory", "1g", "not an amount of memory"),
+        ("userCpus", "0", "not a number of processors"),
+        ("userCpus", "two", "not a number of processors"),
+        ("userPids", "-1", "not a whole number"),
+        ("userNetworkPool", "10.213.0.0/28", "/24 or larger"),
+        ("userNetworkPool", "10.213.0.1/16", "not an IPv4 network"),
+        ("userNetworkPool", "8.8.0.0/16", "not a private network"),
+        ("idleTimeout", "30", "not a whole number from 60"),
+        ("startTimeout", "0", "not a whole number from 10"),
+        ("userInternetAccess", "1", "neither true nor false"),
+        ("protect", "True", "neither true nor false"),
+        ("baseImage", "Debian Trixie", "not the name of an image"),
+        ("buildImage", "debian:", "not the name of an image"),
+        ("registry", "https://registry.example.com", "without https://"),
+        ("extraCaFile", "no-such-file.pem", "no such file"),
+        ("extraCaFile", str(ROOT / "Pulumi.yaml"), "does not hold certificates in PEM form"),
+        ("extraCaFile", str(ROOT), "no such file"),
+        ("extraCaFile", "x" * 300, "cannot be read"),
+        ("extraCaFile", "\0", "no such file"),
+        ("pipIndexUrl", "packages.example.com", "not an http:// or https:// address"),
+        ("npmRegistry", "https://", "not an http:// or https:// address"),
+        ("engineSocket", "docker.sock", "not an absolute path"),
+        ("docker:host", "z.example.com", "neither ssh://"),
+        ("docker:host", "ssh://", "neither ssh://"),
+        ("docker:host", "ssh://z:port", "not an address"),
+        ("docker:host", "tcp://z", "neither ssh://"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_key_value_reason_and_command(
+    key: str, value: str, reason: str
+) -> None:
+    full = key if ":" in key else f"zhub:{key}"
+    said = refused(SITE | {full: value})
+    first, command = said.split("\n    ")
+    if len(value) < 100:
+        assert first.startswith(f"{key} is {json.dumps(value)}: ")
+    assert reason in first
+    assert command.startswith(f"pulumi config set {key} ")
+
+
+@pytest.mark.parametrize(
+    ("key", "items", "number", "reason"),
+    [
+        ("extraNames", ["hub", "a b"], 1, '"a b": not a host name or address'),
+        ("extraNames", ["hub", "hub", "::1"], 1, '"hub": given twice'),
+        ("ldapDnTemplates", ["uid=x,o=example"], 0, "does not hold {username} exactly once"),
+        ("ldapDnTemplates", ["uid={user},o=example"], 0, "does not hold {username} exactly once"),
+        ("ldapDnTemplates", ["uid={username.x},o=y"], 0, "does not hold {username} exactly once"),
+        ("ldapDnTemplates", ["{username}", "{username}{username}"], 1, "exactly once"),
+        ("adminUsers", ["alice", "bob\n"], 1, "not a user's name"),
+        ("adminUsers", ["alice", "Alice"], 1, "given twice"),
+    ],
+)
+def test_a_wrong_item_is_named_and_mended_in_its_place(
+    key: str, items: list[str], number: int, reason: str
+) -> None:
+    said = refused(SITE | {f"zhub:{key}": json.dumps(items)})
+    assert reason in said
+    verb = "rm" if "given twice" in reason else "set"
+    assert f"pulumi config {verb} --path '{key}[{number}]'" in said
+
+
+def test_a_wrong_group_is_named() -> None:
+    config = SITE | {"zhub:ldapAllowEveryone": "false", "zhub:ldapAllowedGroups": '["jupyter"]'}
+    assert '"jupyter": not a DN such as cn=' in refused(config)
+
+
+@pytest.mark.parametrize("value", ["hub.example.com", '{"a": 1}', "[1]", "[", "[" * 100_000, "7"])
+def test_what_is_no_list_is_removed_before_it_is_set(value: str) -> None:
+    _, remove, add = refused(SITE | {"zhub:extraNames": value}).split("\n    ")
+    assert remove == "pulumi config rm extraNames"
+    assert add == "pulumi config set --path 'extraNames[0]' hub.example.com"
+
+
+def test_all_mistakes_are_said_at_once_and_nothing_is_declared() -> None:
+    wrong = {"port": "80", "hostname": "?", "platform": "z", "userCpus": "none", "idleTimeout": "x"}
+    with pytest.raises(pulumi.RunError) as raised:
+        run(SITE | {f"zhub:{key}": value for key, value in wrong.items()})
+    said = str(raised.value)
+    assert "nothing was changed" in said
+    for key, value in wrong.items():
+        assert f"{key} is {json.dumps(value)}: " in said
+        assert f"pulumi config set {key} " in said
+
+
+def test_every_setting_is_read_and_checked() -> None:
+    """A key that Pulumi.yaml declares and nobody looks at would be ignored."""
+    free = {"registryUsername"}
+    for key in schema().keys() - free:
+        _, config = read({f"zhub:{key}": "\x01 nothing takes this"})
+        assert any(problem.subject.startswith(f"{key} ") for problem in config.problems), key
+    said = refused(SITE | {"zhub:registryUsername": "x", "zhub:registry": "r.example.com"})
+    assert said.startswith("registryPassword: must be set")
+
+
+def test_every_setting_has_a_type_a_description_and_a_default_that_fits() -> None:
+    kinds = {"string": str, "integer": int, "boolean": bool, "array": list}
+    for key, about in schema().items():
+        assert type(about["default"]) is kinds[about["type"]], key
+        assert about["description"], key
+        assert "secret" not in about, f"{key}: Pulumi allows no default for secrets"
+
+
+def test_the_documentation_has_every_setting_as_it_is() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE))
+    assert rows.keys() == schema().keys()
+    for key, about in schema().items():
+        default = about["default"] if isinstance(about["default"], str) else None
+        default = json.dumps(about["default"]) if default is None else default
+        cells = [cell.strip().strip("`") for cell in rows[key].split("|")]
+        assert cells == [about["type"], default, about["description"]], key
+
+
+def test_unknown_keys_are_refused_and_the_nearest_is_named() -> None:
+    said = refused(SITE | {"zhub:ldapSever": "x"})
+    assert said == (
+        "ldapSever: no setting of this program; did you mean ldapServer?\n"
+        "    pulumi config rm ldapSever"
+    )
+    assert "did you mean" not in refused(SITE | {"zhub:somethingElse": "x"})
+    assert "pulumi config rm jupyterhub:port" in refused(SITE | {"jupyterhub:port": "1"})
+    # These reach only half of the Docker provider.
+    for key in ("docker:context", "docker:sshOpts"):
+        assert f"pulumi config rm {key}" in refused(SITE | {key: "x"})
+
+
+def test_pulumis_own_settings_are_pulumis_business() -> None:
+    assert read(SITE | {"pulumi:disable-default-providers": '["docker"]'})[1].problems == []
+
+
+@pytest.mark.parametrize("stack", ["Prod", "my_stack", "my.stack", "-a", "a" * 33])
+def test_a_stack_whose_name_cannot_name_containers_is_refused(stack: str) -> None:
+    [problem] = read(SITE, stack=stack)[1].problems
+    assert stack in str(problem)
+    assert problem.commands == ("pulumi stack rename site",)
+
+
+class TestDirectory:
+    """Who knows the users: the site's directory or the demo one, and never nobody."""
+
+    def test_neither(self) -> None:
+        said = refused({"docker:host": SITE["docker:host"], "zhub:ldapAllowEveryone": "true"})
+        assert said.startswith("ldapServer: must be set")
+        assert "pulumi config set ldapServer ldap.example.com" in said
+        assert "pulumi config set demoDirectory true" in said
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("ldapServer", "ldap.example.com"),
+            ("ldapPort", "3269"),
+            ("ldapTls", "ldaps"),
+            ("ldapDnTemplates", '["{username}"]'),
+            ("ldapAllowedGroups", '["cn=a"]'),
+            ("ldapAllowEveryone", "true"),
+        ],
+    )
+    def test_both(self, key: str, value: str) -> None:
+        said = refused(DEMO | {f"zhub:{key}": value})
+        assert said.startswith(f"{key}: does not go together with demoDirectory")
+        assert f"pulumi config rm {key}" in said
+        assert "pulumi config rm demoDirectory" in said
+
+    def test_nobody_is_let_in_by_accident(self) -> None:
+        said = refused(SITE | {"zhub:ldapAllowEveryone": "false"})
+        assert said.startswith("ldapAllowedGroups: must be set")
+        assert "pulumi config set --path 'ldapAllowedGroups[0]' cn=" in said
+        assert "pulumi config set ldapAllowEveryone true" in said
+
+    def test_everybody_is_not_let_in_by_accident(self) -> None:
+        said = refused(SITE | {"zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]'})
+        assert said.startswith("ldapAllowedGroups: contradicts ldapAllowEveryone")
+
+    def test_a_ca_without_tls(self) -> None:
+        config = SITE | {"zhub:ldapTls": "none", "zhub:ldapCaFile": str(ROOT / "no-such-file")}
+        said = [str(problem) for problem in read(config)[1].problems]
+        assert len(said) == 2
+        assert said[1].startswith("ldapCaFile: has no use when ldapTls is none")
+
+    def test_several_servers_as_text_or_list(self) -> None:
+        for text in ("LDAP1.example.com, 10.0.0.2", '["ldap1.example.com", "10.0.0.2"]'):
+            ldap = read(SITE | {"zhub:ldapServer": text})[0].ldap
+            assert ldap
+            assert ldap.servers == ("ldap1.example.com", "10.0.0.2")
+
+
+class TestSecrets:
+    """Secrets are encrypted, and no message shows one."""
+
+    def test_a_password_in_clear_is_refused_unseen(self) -> None:
+        config = SITE | {
+            "zhub:registry": "registry.example.com",
+            "zhub:registryUsername": "builder",
+            "zhub:registryPassword": "hunter2",
+        }
+        said = refused(config)
+        assert said == (
+            "registryPassword is [not shown]: stored in clear in the stack's file\n"
+            "    pulumi config set --secret registryPassword"
+        )
+        assert read(config, secret=("zhub:registryPassword",))[1].problems == []
+
+    def test_a_key_in_clear_is_refused_unseen(self, tmp_path: Path) -> None:
+        identity("hub.example.com").write(tmp_path, "hub")
+        key = (tmp_path / "hub.key").read_text()
+        config = SITE | {"zhub:tlsCertFile": str(tmp_path / "hub.crt"), "zhub:tlsKey": key}
+        said = refused(config)
+        assert "pulumi config set --secret tlsKey < " in said
+        assert "PRIVATE KEY" not in said
+        assert "rubbish" not in str(read(SITE | {"zhub:tlsKey": "rubbish"})[1].problems)
+
+    def test_a_key_where_a_file_name_belongs_is_not_shown(self, tmp_path: Path) -> None:
+        identity("hub.example.com").write(tmp_path, "hub")
+        config = SITE | {
+            "zhub:tlsCertFile": str(tmp_path / "hub.crt"),
+            "zhub:tlsKeyFile": (tmp_path / "hub.key").read_text(),
+        }
+        assert "PRIVATE KEY" not in refused(config)
+
+    def test_an_address_with_a_password_is_refused_unseen(self) -> None:
+        for key, url in (
+            ("pipIndexUrl", "https://user:hunter2@packages.example.com/simple"),
+            ("npmRegistry", "https://hunter2@packages.example.com/"),
+            ("npmRegistry", "ftp://user:hunter2@packages.example.com/"),
+        ):
+            assert "hunter2" not in refused(SITE | {f"zhub:{key}": url})
+        assert "hunter2" not in refused(SITE | {"docker:host": "ssh://ops:hunter2@z.example.com"})
+
+    def test_an_encrypted_value_that_would_be_told_in_clear_is_refused_unseen(self) -> None:
+        said = refused(SITE, secret=("zhub:ldapServer",))
+        assert said == (
+            "ldapServer is [not shown]: encrypted, but used where it can be read;"
+            " set it without --secret\n    pulumi config set ldapServer ldap.example.com"
+        )
+
+    def test_credentials_without_a_registry(self) -> None:
+        config = SITE | {"zhub:registryUsername": "x", "zhub:registryPassword": "hunter2"}
+        problems = read(config, secret=("zhub:registryPassword",))[1].problems
+        assert [problem.commands for problem in problems] == [
+            ("pulumi config rm registryUsername",),
+            ("pulumi config rm registryPassword",),
+        ]
+        assert "hunter2" not in str(problems)
+
+
+class TestBroughtCertificate:
+    """The operator's own key and certificate are checked as far as that can be done."""
+
+    def config(self, folder: Path, **files: str) -> dict[str, str]:
+        names = {"tlsCertFile": "hub.crt", "tlsKeyFile": "hub.key"} | files
+        return SITE | {f"zhub:{key}": str(folder / name) for key, name in names.items() if name}
+
+    def warnings(self, config: dict[str, str]) -> list[str]:
+        found, declared = read(config)
+        assert [str(problem) for problem in declared.problems] == []
+        return found.warnings(NOW)
+
+    def refused(self, folder: Path, certificate: Identity) -> str:
+        certificate.write(folder, "hub")
+        return refused(self.config(folder))
+
+    def test_a_good_one(self, tmp_path: Path) -> None:
+        year = timedelta(days=365)
+        Identity.create("hub.example.com", end=year).write(tmp_path, "hub")
+        assert self.warnings(self.config(tmp_path)) == []
+
+    def test_only_one_of_the_files(self, tmp_path: Path) -> None:
+        identity("hub.example.com").write(tmp_path, "hub")
+        said = refused(self.config(tmp_path, tlsKeyFile=""))
+        assert said.startswith("tlsKeyFile: must be set")
+        said = refused(self.config(tmp_path, tlsCertFile=""))
+        assert said.startswith("tlsCertFile: must be set when tlsKeyFile is")
+
+    def test_both_kinds_of_key(self, tmp_path: Path) -> None:
+        identity("hub.example.com").write(tmp_path, "hub")
+        config = self.config(tmp_path) | {"zhub:tlsKey": (tmp_path / "hub.key").read_text()}
+        [problem] = read(config, secret=("zhub:tlsKey",))[1].problems
+        assert str(problem).startswith("tlsKeyFile: contradicts tlsKey")
+
+    def test_missing_files(self, tmp_path: Path) -> None:
+        _, config = read(self.config(tmp_path))
+        assert [problem.subject.split()[0] for problem in config.problems] == [
+            "tlsCertFile",
+            "tlsKeyFile",
+        ]
+
+    def test_expired(self, tmp_path: Path) -> None:
+        expired = Identity.create("hub.example.com", begin=-timedelta(9), end=-timedelta(1))
+        assert "the certificate expired at" in self.refused(tmp_path, expired)
+
+    def test_not_valid_yet(self, tmp_path: Path) -> None:
+        early = Identity.create("hub.example.com", begin=timedelta(1), end=timedelta(9))
+        assert "is not valid before" in self.refused(tmp_path, early)
+
+    def test_expires_soon(self, tmp_path: Path) -> None:
+        Identity.create("hub.example.com", end=timedelta(days=29)).write(tmp_path, "hub")
+        [warning] = self.warnings(self.config(tmp_path))
+        assert "expires in 28 days" in warning or "expires in 29 days" in warning
+
+    def test_for_another_name(self, tmp_path: Path) -> None:
+        names = ("*.example.com", "hub.example.org", "192.0.2.1")
+        Identity.create(*names, end=timedelta(days=365)).write(tmp_path, "hub")
+        config = self.config(tmp_path)
+        more = '["hub.example.org", "a.b.example.com", "example.com", "192.0.2.1", "192.0.2.2"]'
+        [warning] = self.warnings(config | {"zhub:extraNames": more})
+        assert "not valid for a.b.example.com, example.com, 192.0.2.2:" in warning
+
+    def test_without_any_name(self, tmp_path: Path) -> None:
+        year = timedelta(days=365)
+        Identity.create("hub.example.org", end=year).write(tmp_path, "hub")
+        [warning] = self.warnings(self.config(tmp_path))
+        assert "not valid for hub.example.com" in warning
+
+    def test_another_ones_key(self, tmp_path: Path) -> None:
+        identity("hub.example.com").write(tmp_path, "hub")
+        identity("other.example.com").write(tmp_path, "other")
+        said = refused(self.config(tmp_path, tlsKeyFile="other.key"))
+        assert said.startswith("tlsKeyFile is ")
+        assert "it is not the key of the certificate in tlsCertFile" in said
+
+    def test_encrypted_key(self, tmp_path: Path) -> None:
+        identity("hub.example.com").write(tmp_path, "hub", passphrase("secret"))
+        assert "the key is encrypted" in refused(self.config(tmp_path))
+
+    def test_weak_key(self, tmp_path: Path) -> None:
+        assert "2048 bits or more, this has 1024" in self.refused(
+            tmp_path, Identity.create("hub.example.com", bits=1024)
+        )
+
+    def test_mixed_up_files(self, tmp_path: Path) -> None:
+        identity("hub.example.com").write(tmp_path, "hub")
+        config = self.config(tmp_path, tlsCertFile="hub.key", tlsKeyFile="hub.crt")
+        said = [str(problem) for problem in read(config)[1].problems]
+        assert "does not hold certificates in PEM form" in said[0]
+        assert "does not hold a private key in PEM form" in said[1]
+
+    @pytest.mark.parametrize("order", ["right", "wrong"])
+    def test_chain(self, tmp_path: Path, order: str) -> None:
+        authority = Identity.create("ca.example.com", authority=True)
+        own = Identity.create("hub.example.com", issuer=authority)
+        own.write(tmp_path, "hub")
+        authority.write(tmp_path, "ca")
+        files = ["hub.crt", "ca.crt"] if order == "right" else ["ca.crt", "hub.crt"]
+        chain = "".join((tmp_path / file).read_text() for file in files)
+        (tmp_path / "chain.crt").write_text(chain)
+        config = self.config(tmp_path, tlsCertFile="chain.crt")
+        if order == "right":
+            pair = read(config)[0].key_pair
+            assert pair
+            assert pair.certificate_pem == chain
+        else:
+            said = refused(config)
+            assert "certificate 1 in the file is not issued by certificate 2" in said
+
+
+def test_an_ipv6_address_is_put_in_brackets() -> None:
+    assert read(SITE | {"zhub:hostname": "2001:DB8::1"})[0].url == "https://[2001:db8::1]:11119"
+
+
+def keys() -> st.SearchStrategy[str]:
+    known = st.sampled_from(
+        [f"zhub:{key}" for key in schema()] + ["docker:host", "docker:certPath"]
+    )
+    unknown = st.from_regex(r"[a-z]{1,8}:[A-Za-z_.-]{1,12}", fullmatch=True)
+    return st.one_of(known, known, known, unknown)
+
+
+def values() -> st.SearchStrategy[str]:
+    sensible = st.sampled_from(
+        ["true", "false", "0", "1", "11119", "2G", "localhost", "10.0.0.1", "{username}"]
+    )
+    lists = st.lists(st.text(max_size=12) | sensible, max_size=3).map(json.dumps)
+    anything = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=6,
+    )
+    return st.one_of(sensible, lists, st.text(max_size=40), anything.map(json.dumps))
+
+
+def commands(problem_commands: tuple[str, ...]) -> Iterator[list[str]]:
+    for line in problem_commands:
+        words = shlex.split(line)
+        yield words[words.index("pulumi") :]
+
+
+@hypothesis.settings(deadline=None)
+@given(st.dictionaries(keys(), values(), max_size=12), st.sets(keys(), max_size=3))
+def test_any_config_makes_settings_or_messages_that_name_key_and_command(
+    config: dict[str, str], secret: set[str]
+) -> None:
+    found, declared = read(config, secret=tuple(secret))
+    names = {key.removeprefix("zhub:") for key in (*config, *secret)} | set(schema())
+    for problem in declared.problems:
+        assert problem.subject.split(" is ")[0] in names
+        assert problem.reason
+        assert "\n" not in problem.subject + problem.reason
+        assert problem.commands
+        for words in commands(problem.commands):
+            assert words[:3] in (["pulumi", "config", "set"], ["pulumi", "config", "rm"])
+            assert {word.partition("[")[0] for word in words} & names
+        if f"zhub:{problem.subject.split()[0]}" in {
+            "zhub:registryPassword",
+            "zhub:tlsKey",
+            *secret,
+        }:
+            assert problem.subject.endswith(" is [not shown]") or " " not in problem.subject
+    if not declared.problems:
+        assert found.url.startswith("https://")
+        assert found.ldap or config["zhub:demoDirectory"] == "true"
+        assert all(isinstance(warning, str) for warning in found.warnings(NOW))
+
+
+@hypothesis.settings(deadline=None)
+@given(st.data())
+def test_the_command_of_a_message_mends_what_it_is_about(data: st.DataObject) -> None:
+    """Following the first command of every message leads to a config without mistakes."""
+    config = SITE | data.draw(st.dictionaries(keys(), values(), max_size=6))
+    secret: set[str] = set()
+    for _ in range(20):
+        declared = read(config, secret=tuple(secret))[1]
+        if not declared.problems:
+            return
+        follow(declared.problems[0].commands, config, secret)
+    pytest.fail(f"still wrong: {declared.problems}")
+
+
+def follow(lines: tuple[str, ...], config: dict[str, str], secret: set[str]) -> None:
+    """Do what a message says, as `pulumi config` would, up to the first alternative."""
+    for line in lines:
+        if line.startswith("or"):
+            return
+        options = {"--path", "--", "--secret"}
+        words = [word for word in shlex.split(line)[2:] if word not in options]
+        key = words[1] if ":" in words[1] else f"zhub:{words[1]}"
+        if words[0] == "rm" and "[" in key:
+            name, number = key.removesuffix("]").split("[")
+            items = json.loads(config[name])
+            del items[int(number)]
+            config[name] = json.dumps(items)
+        elif words[0] == "rm" or key.endswith(("File", "certPath", "tlsKey")):
+            # What a key is, or what a file holds, no message can say.
+            config.pop(key, None)
+        elif "--secret" in line:
+            config[key] = "as typed"
+            secret.add(key)
+        elif "[" in key:
+            name, number = key.removesuffix("]").split("[")
+            items = json.loads(config.get(name, "[]"))
+            items[int(number) : int(number) + 1] = [words[2]]
+            config[name] = json.dumps(items)
+        else:
+            config[key] = words[2]
+            secret.discard(key)
