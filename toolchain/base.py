@@ -41,6 +41,10 @@ CHECKS = (
 )
 OTHER_APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
 
+#: Of Debian. The second one tells the first whether it can run what it installs, for which it only
+#: recommends it.
+PROGRAMS = ("mmdebstrap", "arch-test")
+
 APT = Path("/etc/apt")
 
 
@@ -167,8 +171,8 @@ def bootstrap(architectures: list[str]) -> None:
     Raises:
         Problem: no way of asking the mirror gives a release that verifies. The cache is as it was.
     """
-    if shutil.which("mmdebstrap") is None:
-        apt_install(STEP, "mmdebstrap")
+    if not all(map(shutil.which, PROGRAMS)):
+        apt_install(STEP, *PROGRAMS)
     folder = CACHE / "base"
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
@@ -179,7 +183,8 @@ def bootstrap(architectures: list[str]) -> None:
                     with timed(STEP, f"making a {architecture} base from {source.title}"):
                         _mmdebstrap(architecture, source, Path(making, f"{architecture}.tar"))
             except Problem as problem:
-                say(STEP, f"{source.title}: the mirror does not give it now")
+                reason = [line for line in str(problem).splitlines() if line.startswith("    ")]
+                say(STEP, f"{source.title}: cannot be had now ({' '.join(reason[-1:]).strip()})")
                 failures.append(f"{source.title}: {problem}")
                 continue
             for architecture in architectures:
