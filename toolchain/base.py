@@ -160,6 +160,13 @@ def _mmdebstrap(architecture: str, source: Source, tar: Path) -> None:
     )
 
 
+def _reason(problem: Problem) -> str:
+    """The first error in a failed command's output: what follows it is its consequence."""
+    lines = [line.strip() for line in str(problem).splitlines()]
+    errors = [line for line in lines if line.startswith("E: ")]
+    return [*errors, lines[0]][0]
+
+
 def _tar(architecture: str) -> Path:
     """Where the cache has a root file system."""
     return CACHE / "base" / f"{BASE_CODENAME}-{architecture}.tar"
@@ -183,8 +190,7 @@ def bootstrap(architectures: list[str]) -> None:
                     with timed(STEP, f"making a {architecture} base from {source.title}"):
                         _mmdebstrap(architecture, source, Path(making, f"{architecture}.tar"))
             except Problem as problem:
-                reason = [line for line in str(problem).splitlines() if line.startswith("    ")]
-                say(STEP, f"{source.title}: cannot be had now ({' '.join(reason[-1:]).strip()})")
+                say(STEP, f"{source.title}: cannot be had now ({_reason(problem)})")
                 failures.append(f"{source.title}: {problem}")
                 continue
             for architecture in architectures:
