@@ -48,7 +48,8 @@ class Directory(pulumi.ComponentResource):
         super().__init__("zhub:directory:Directory", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         names = args.names
-        image = built_image("directory", args.build, {"BASE_IMAGE": args.build.base_image}, child)
+        bases = {"BASE_IMAGE": args.build.base_image, "BUILD_IMAGE": args.build.build_image}
+        image = built_image("directory", args.build, bases, child)
         certificate = Certificate(name, CertificateArgs(names=(ALIAS,)), child)
         self.users = certificate.key_pem.apply(passwords)
         network = docker.Network(

@@ -23,8 +23,10 @@ def built_image(
         folder,
         image_name=image_name(folder, build),
         build=docker.DockerBuildArgs(
-            # Relative, so that every checkout finds the image unchanged.
-            context=f"images/{folder}",
+            # Relative, so that every checkout finds the image unchanged. All images have the same
+            # context, which the Dockerfile's own .dockerignore narrows to what it copies.
+            context="images",
+            dockerfile=f"images/{folder}/Dockerfile",
             platform=build.platform,
             builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
             args=args,

@@ -7,6 +7,7 @@ packages=$(echo "$environment"/lib/python3.*/site-packages)
 
 find "$environment" -type f -name '*.map' -delete
 find "$packages" -depth -type d \( -name tests -o -name test \) -exec rm -rf {} +
+rm -rf "$packages"/sqlalchemy/testing "$packages"/alembic/testing
 rm -rf "$environment"/share/man "$environment"/share/applications
 
 # jsonschema, if it finds these, parses the grammar of internationalized web addresses at each start
@@ -19,10 +20,27 @@ if [ -d "$packages/jupyterlab/static" ]; then
     ln -s "$environment/share/jupyter/lab/static" "$packages/jupyterlab/static"
 fi
 
+# Lab's own test framework, and a package manager for building Lab anew, which needs Node as well.
+rm -rf "$packages"/jupyterlab/galata/@jupyterlab "$packages"/jupyter_builder/yarn.js
+
+# Names of languages and their plurals, but for those that Lab is translated into.
+for file in "$packages"/babel/locale-data/*.dat; do
+    name=${file##*/}
+    case ${name%%[_.]*} in
+        root | ar | ca | cs | da | de | el | en | es | et | fi | fr | he | hu | hy | id | it | ja | ko | lt) ;;
+        nb | nl | no | pl | pt | ro | ru | si | sv | th | tr | uk | vi | zh) ;;
+        *) rm -f "$file" ;;
+    esac
+done
+
+# Type stubs of packages that are not here, for completion; those of Python itself stay.
+rm -rf "$packages"/jedi/third_party/typeshed/stubs/* "$packages"/jedi/third_party/django-stubs/*
+
 # Debuggers to inject into running processes of other platforms, and sources of built extensions.
 pydevd=$packages/debugpy/_vendored/pydevd
 if [ -d "$pydevd" ]; then
     find "$pydevd/pydevd_attach_to_process" -type f ! -name '*.py' -delete
+    rm -rf "$pydevd/pydevd_attach_to_process/winappdbg"
     find "$pydevd" -type f \( -name '*.c' -o -name '*.cpp' -o -name '*.pyx' -o -name '*.pxd' \
         -o -name '*.so' -o -name '*.pyd' \) -delete
 fi
@@ -34,6 +52,8 @@ if [ -d "$hub" ]; then
         ! -name LICENSE.txt ! -name css ! -name webfonts -exec rm -rf {} +
     rm -rf "$hub/scss" "$hub/components/bootstrap/scss" "$hub/components/bootstrap/js" \
         "$hub/components/bootstrap/dist/css" "$hub/components/requirejs/bin"
+    rm -rf "$hub/components/jquery/src" "$hub/components/jquery/dist-module"
+    find "$hub/components/jquery/dist" -type f ! -name jquery.min.js -delete
     find "$hub/components/bootstrap/dist/js" -type f ! -name bootstrap.bundle.min.js -delete
     find "$hub/components/moment" -mindepth 1 -maxdepth 1 ! -name moment.js ! -name LICENSE \
         -exec rm -rf {} +

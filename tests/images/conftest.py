@@ -56,7 +56,7 @@ def images(engine: docker.DockerClient) -> Images:
             **site,
         },
     )
-    build("directory", built.directory, {"BASE_IMAGE": base.TARGET})
+    build("directory", built.directory, {"BASE_IMAGE": base.TARGET, "BUILD_IMAGE": base.BUILD})
     return built
 
 
@@ -66,8 +66,11 @@ def build(folder: str, tag: str, args: dict[str, str | None]) -> None:
         part for name, value in args.items() for part in ("--build-arg", f"{name}={value}")
     ]
     built = subprocess.run(
-        [docker_command(), "build", "--platform=linux/s390x", f"--tag={tag}", *arguments, folder],
-        cwd=ROOT / "images",
+        [
+            *(docker_command(), "build", "--platform=linux/s390x", f"--tag={tag}"),
+            *(f"--file=images/{folder}/Dockerfile", *arguments, "images"),
+        ],
+        cwd=ROOT,
         env={**os.environ, "DOCKER_BUILDKIT": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

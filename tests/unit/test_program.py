@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from components import directory
 from components.engine import Engine
 from components.settings import Platform
+from plugins.docker.context import digest
 from tests.images.pki import Identity
 from tests.unit.recorder import (
     Declared,
@@ -154,13 +156,31 @@ def test_a_new_notebook_image_makes_a_new_hub_image_and_a_new_container(demo: Re
 def test_images_are_built_from_folders_that_exist(demo: Recording) -> None:
     for image in demo.all("Image"):
         build = image.inputs["build"]
-        assert build["context"] == f"images/{image.name}"
+        assert build["context"] == "images"
+        assert build["dockerfile"] == f"images/{image.name}/Dockerfile"
         assert build["builderVersion"] == "BuilderBuildKit"
-        folder = Path(__file__).parents[2] / build["context"]
-        declared = set((folder / "Dockerfile").read_text().split())
+        dockerfile = Path(__file__).parents[2] / build["dockerfile"]
+        declared = set(dockerfile.read_text().split())
         unknown = {arg for arg in build["args"] if not any(w.startswith(arg) for w in declared)}
-        assert unknown == set(), f"{folder}/Dockerfile takes no such build argument"
-        assert (folder / ".dockerignore").is_file()
+        assert unknown == set(), f"{dockerfile} takes no such build argument"
+
+
+def test_an_edit_of_one_image_does_not_rebuild_another(demo: Recording, tmp_path: Path) -> None:
+    """All images have one context; what each Dockerfile's ignore file leaves of it is its own."""
+    copy = tmp_path / "images"
+    shutil.copytree(Path(__file__).parents[2] / "images", copy)
+
+    def digests() -> dict[str, str]:
+        return {
+            image.name: digest(str(copy), str(copy / image.name / "Dockerfile"))
+            for image in demo.all("Image")
+        }
+
+    before = digests()
+    (copy / "hub" / "zhub" / "jupyterhub_config.py").open("a").write("# edited\n")
+    (copy / "directory" / "rootfs" / "etc" / "new").touch()
+    after = digests()
+    assert {name for name in before if before[name] != after[name]} == {"hub", "directory"}
 
 
 def test_images_stay_on_the_engine_or_go_to_the_registry(

@@ -1,0 +1,45 @@
+#!/bin/sh
+# debs.sh ARCHITECTURE PACKAGE...: get Debian packages for a processor, with all they need that the
+# image whose /etc/apt and dpkg status are under /base lacks. Leaves them in /debs, and what is in
+# them in /unpacked.
+#
+# Runs on the building machine: apt needs ten seconds under emulation to read its lists alone. The
+# packages are then installed by the target's own dpkg, with all their scripts.
+set -eu
+architecture=$1
+shift
+
+mkdir /debs /unpacked
+export APT_CONFIG=/build/apt.conf
+cat >"$APT_CONFIG" <<EOF
+APT::Architecture "$architecture";
+APT::Architectures { "$architecture"; };
+Dir::Etc "/base/etc/apt";
+Dir::State::status "/base/var/lib/dpkg/status";
+Dir::Cache::archives "/var/cache/apt/archives";
+Acquire::Languages "none";
+Acquire::Retries "3";
+# With a pause before it tries again, apt fills the screen with "Tried to start delayed item".
+Acquire::Retries::Delay "false";
+EOF
+apt-get update --quiet
+
+unknown=
+for package; do
+    apt-cache show "$package" >/dev/null 2>&1 || unknown="$unknown $package"
+done
+if [ "$unknown" ]; then
+    echo "notebookPackages: Debian has no package for $architecture that is called$unknown" >&2
+    echo "Mend the list in the stack's file; for the default: pulumi config rm notebookPackages" >&2
+    exit 1
+fi
+apt-get install --quiet --yes --no-install-recommends --download-only "$@"
+
+# Packed anew without compression: to decompress is most of dpkg's work, and slow under emulation.
+# shellcheck disable=SC2016 # the inner shell expands it
+find /var/cache/apt/archives -name '*.deb' -print0 |
+    xargs -0 --no-run-if-empty -n 1 -P "$(nproc)" sh -euc '
+        dpkg-deb --raw-extract "$0" "/unpacked/${0##*/}"
+        dpkg-deb --build -Znone "/unpacked/${0##*/}" /debs/ >/dev/null'
+apt-get clean
+rm -rf /var/lib/apt/lists/*

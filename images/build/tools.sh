@@ -1,0 +1,15 @@
+#!/bin/sh
+# Make of a bare Debian what the build stages run in: a Python with pip, and the certificates to
+# trust, the public ones and those in $EXTRA_CA. Runs on the building machine.
+set -eu
+
+# update-ca-certificates wants one certificate a file, and runs when its package is installed.
+mkdir -p /usr/local/share/ca-certificates
+echo "$EXTRA_CA" |
+    awk '/-BEGIN CERTIFICATE-/ { n++ } n { print > "/usr/local/share/ca-certificates/site-" n ".crt" }'
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get update --quiet
+apt-get install --quiet --yes --no-install-recommends ca-certificates python3 python3-pip
+apt-get clean
+rm -rf /var/lib/apt/lists/*

@@ -1,0 +1,217 @@
+"""What is in the images, and what is not. Nothing is run: the files are read from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+import struct
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import cast
+
+import docker
+import pytest
+
+from tests.images.conftest import Images
+
+pytestmark = pytest.mark.engine
+
+MB = 1_000_000
+JUPYTER = "opt/jupyter/lib/python3.13/site-packages"
+
+#: Python files without bytecode, which nothing imports as a module, or not in this Python.
+NOT_COMPILED = re.compile(
+    "jedi/third_party|debugpy/_vendored|alembic/templates|jupyterhub/alembic|/tests?/"
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of an image."""
+
+    files: dict[str, tarfile.TarInfo]
+    """By path, without the slash in front."""
+    archive: tarfile.TarFile
+
+    def read(self, path: str) -> bytes:
+        """Content of a regular file, hard links followed."""
+        content = self.archive.extractfile(self.files[path])
+        assert content is not None, path
+        return content.read()
+
+    def paths(self, pattern: str) -> Iterator[str]:
+        """Paths in which the pattern occurs."""
+        return filter(re.compile(pattern).search, self.files)
+
+    def resolve(self, path: str) -> str | None:
+        """Where a path leads with all links followed; None where that is nothing."""
+        for _ in range(40):
+            parts = path.split("/")
+            for depth in range(1, len(parts) + 1):
+                here = "/".join(parts[:depth])
+                entry = self.files.get(here)
+                if entry is not None and entry.issym():
+                    target = posixpath.join("/", posixpath.dirname(here), entry.linkname)
+                    rest = parts[depth:]
+                    path = posixpath.normpath("/".join([target, *rest])).lstrip("/")
+                    break
+            else:
+                return path if path in self.files else None
+        return None
+
+
+def contents(engine: docker.DockerClient, image: str) -> Iterator[Contents]:
+    container = engine.containers.create(image, platform="linux/s390x")
+    try:
+        with TemporaryFile() as file:
+            for chunk in cast("Iterator[bytes]", container.export()):
+                file.write(chunk)
+            file.seek(0)
+            with tarfile.open(fileobj=file) as archive:
+                yield Contents({entry.name: entry for entry in archive}, archive)
+    finally:
+        container.remove(force=True)
+
+
+@pytest.fixture(scope="module")
+def notebook(engine: docker.DockerClient, images: Images) -> Iterator[Contents]:
+    yield from contents(engine, images.notebook)
+
+
+@pytest.fixture(scope="module")
+def hub(engine: docker.DockerClient, images: Images) -> Iterator[Contents]:
+    yield from contents(engine, images.hub)
+
+
+@pytest.fixture(params=["notebook", "hub"])
+def image(request: pytest.FixtureRequest) -> Contents:
+    found: Contents = request.getfixturevalue(request.param)
+    return found
+
+
+def test_the_hub_has_every_layer_of_the_notebook(
+    engine: docker.DockerClient, images: Images
+) -> None:
+    layers = {
+        name: engine.images.get(name).attrs["RootFS"]["Layers"]
+        for name in (images.notebook, images.hub)
+    }
+    notebook = layers[images.notebook]
+    assert layers[images.hub][: len(notebook)] == notebook
+
+
+def test_sizes(engine: docker.DockerClient, images: Images) -> None:
+    notebook, hub = (engine.images.get(n).attrs["Size"] for n in (images.notebook, images.hub))
+    assert notebook <= 280 * MB
+    assert hub - notebook <= 115 * MB
+
+
+def test_what_is_not_needed_is_not_there(image: Contents) -> None:
+    unwanted = (
+        r"\.(deb|map|a|o|whl)$",
+        r"^var/lib/apt/lists/[^/]*_",
+        r"^var/cache/apt/.*\.bin$",
+        r"^var/(log|cache/debconf|lib/dpkg)/.*(-old|\.log)$",
+        r"^(root|home/jovyan)/\.(cache|npm|config)",
+        r"^usr/(local/)?s?bin/(gcc|cc|g\+\+|make|ld|as|rustc|cargo|git|npm|npx|yarn)$",
+        r"^usr/include/.*\.h$",
+        r"/(dist|site)-packages/(.*/)?tests?/",
+        r"^(build|mnt|debs|unpacked)/",
+        r"^tmp/",
+    )
+    assert [path for pattern in unwanted for path in image.paths(pattern)] == []
+
+
+def test_the_home_is_the_users(image: Contents) -> None:
+    for path in image.paths(r"^home/jovyan"):
+        entry = image.files[path]
+        assert (entry.uid, entry.gid) == (1000, 1000), path
+
+
+def test_only_the_home_belongs_to_the_user(image: Contents) -> None:
+    """What the server consists of, no user can change."""
+    owned = {path for path, entry in image.files.items() if entry.uid == 1000}
+    assert {path for path in owned if not path.startswith("home/jovyan")} <= {"srv/jupyterhub"}
+    for path in image.paths(r"^(opt|usr|etc)/"):
+        entry = image.files[path]
+        assert entry.issym() or not entry.mode & 0o022, f"others may write {path}"
+
+
+def test_dpkg_has_installed_all_packages(image: Contents) -> None:
+    status = image.read("var/lib/dpkg/status").decode()
+    assert set(re.findall(r"^Status: (.*)$", status, re.MULTILINE)) == {"install ok installed"}
+    assert not any(image.paths(r"^var/lib/dpkg/(updates|triggers)/[0-9]"))
+
+
+def test_packaged_files_are_as_debian_made_them(image: Contents) -> None:
+    """Packed anew on the way: nothing may have changed, nothing got lost but what is excluded."""
+    rules = "\n".join(
+        image.read(path).decode() for path in image.paths(r"^etc/dpkg/dpkg\.cfg\.d/.")
+    )
+    excluded = [
+        re.compile(re.escape(pattern).replace(r"\*", ".*"))
+        for pattern in re.findall(r"^path-exclude=/(.*)$", rules, re.MULTILINE)
+    ]
+    checked = 0
+    wrong = []
+    for sums in image.paths(r"^var/lib/dpkg/info/.*\.md5sums$"):
+        for line in image.read(sums).decode().splitlines():
+            expected, _, path = line.partition("  ")
+            found = image.resolve(path)
+            checked += 1
+            if found is None:
+                if not any(pattern.fullmatch(path) for pattern in excluded):
+                    wrong.append(f"{path} is missing")
+            elif hashlib.md5(image.read(found)).hexdigest() != expected:  # noqa: S324 - dpkg's own
+                wrong.append(f"{path} has changed")
+    assert checked > 2000
+    assert wrong == []
+
+
+def test_python_is_compiled_and_the_bytecode_is_fresh(image: Contents) -> None:
+    """A header that does not fit the source would be compiled again at every start."""
+    sources = [
+        path
+        for path in image.paths(r"^(usr/lib/python3|opt/jupyter/lib/python3).*\.py$")
+        if image.files[path].isreg() and not NOT_COMPILED.search(path)
+    ]
+    stale = []
+    for path in sources:
+        folder, _, name = path.rpartition("/")
+        bytecode = f"{folder}/__pycache__/{name.removesuffix('.py')}.cpython-313.pyc"
+        entry = image.files[path]
+        if bytecode in image.files:
+            _, flags, mtime, size = struct.unpack("<4sLLL", image.read(bytecode)[:16])
+            fresh = flags == 0 and (mtime, size) == (int(entry.mtime), entry.size)
+        else:
+            fresh = False
+        if not fresh:
+            stale.append(path)
+    assert len(sources) > 2000
+    assert stale == []
+
+
+def test_trusted_certificates_are_there(image: Contents) -> None:
+    bundle = image.read("etc/ssl/certs/ca-certificates.crt").count(b"BEGIN CERTIFICATE")
+    own = sum(1 for _ in image.paths(r"^usr/local/share/ca-certificates/.*\.crt$"))
+    conf = image.read("etc/ca-certificates.conf").decode().splitlines()
+    enabled = [line for line in conf if line and line[0] not in "#!"]
+    assert bundle == len(enabled) + own
+    packaged = set(image.paths(r"^usr/share/ca-certificates/.*\.crt$"))
+    assert packaged == {f"usr/share/ca-certificates/{line}" for line in enabled}
+    for path in image.paths(r"^etc/ssl/certs/."):
+        assert image.resolve(path), f"{path} leads nowhere"
+
+
+def test_versions_of_debians_python_packages_are_those_of_the_locks(notebook: Contents) -> None:
+    """images/notebook/debian.txt is what the resolver was told the image would have."""
+    told = (Path(__file__).parents[2] / "images/notebook/debian.txt").read_text()
+    for name, version in re.findall(r"^(\S+)==(\S+)$", told, re.MULTILINE):
+        module = {"argon2-cffi": "argon2_cffi"}.get(name, name)
+        folder = r"^usr/lib/python3/dist-packages/"
+        found = notebook.paths(rf"(?i){folder}{module}-{re.escape(version)}\.(dist|egg)-info")
+        assert any(found), f"{name} {version} is not in the image"
