@@ -76,6 +76,8 @@ class Directory(pulumi.ComponentResource):
             memory=MEMORY,
             health=["/usr/local/bin/directory-health"],
             start_seconds=START_SECONDS,
+            # From root to a user of its own, and nothing else.
+            capabilities=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID"],
             uploads=[
                 {"file": f"/certs/{file}", "content": content, "permissions": "0600"}
                 for file, content in (

@@ -11,8 +11,10 @@ import pulumi
 import pulumi_command as command
 import pulumi_docker as docker
 
+from components import guard
 from components.certificate import Certificate
 from components.engine import Engine
+from components.guard import Guard, GuardArgs
 from components.names import Names
 from components.service import service
 from components.settings import Ldap, UserServers
@@ -20,7 +22,9 @@ from components.settings import Ldap, UserServers
 #: Where the hub expects its files inside the container.
 CERTIFICATES = "/certs"
 STATE = "/srv/jupyterhub"
-SOCKET = "/var/run/docker.sock"
+
+#: The image's own user and group for the hub.
+USER = "1000"
 
 #: Seconds until the hub must answer; under emulation it takes most of a minute.
 START_SECONDS = 300
@@ -75,6 +79,17 @@ class Hub(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         files = self._files(args, certs)
+        its_guard = Guard(
+            "guard",
+            GuardArgs(
+                names=names,
+                engine=args.engine,
+                image=args.image,
+                notebook_image=args.notebook_image,
+                users=args.users,
+            ),
+            child,
+        )
         # In `pulumi destroy`, things go in the opposite order: the hub, what it started, networks.
         remove_notebooks = command.local.Command(
             "remove-notebooks",
@@ -105,11 +120,20 @@ class Hub(pulumi.ComponentResource):
             volumes=[
                 {"volume_name": certs.name, "container_path": CERTIFICATES, "read_only": True},
                 {"volume_name": state.name, "container_path": STATE},
-                {"host_path": args.engine.socket, "container_path": SOCKET},
+                {
+                    "volume_name": its_guard.volume,
+                    "container_path": guard.FOLDER,
+                    "read_only": True,
+                },
             ],
+            user=f"{USER}:{USER}",
+            # A way between users' networks there is none, not even for forged packets.
+            sysctls={"net.ipv4.ip_forward": "0"},
             read_only=True,
             tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - inside the container
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[files, remove_notebooks]),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[files, remove_notebooks, its_guard]
+            ),
         )
         self.container = hub.name
         self.register_outputs({"container": self.container})
@@ -136,7 +160,13 @@ class Hub(pulumi.ComponentResource):
             log_driver="none",
             volumes=[{"volume_name": certs.name, "container_path": CERTIFICATES}],
             uploads=[
-                {"file": f"{CERTIFICATES}/{file}", "content": content, "permissions": "0600"}
+                {
+                    "file": f"{CERTIFICATES}/{file}",
+                    "content": content,
+                    "permissions": "0600",
+                    "owner": USER,
+                    "group": USER,
+                }
                 for file, content in contents.items()
             ],
             opts=pulumi.ResourceOptions(parent=self),
@@ -147,8 +177,6 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
     """What the hub is told; nothing secret, for anybody who may inspect containers reads it."""
     ldap, users = args.ldap, args.users
     told: dict[str, pulumi.Input[str]] = {
-        "PREFIX": args.names.prefix,
-        "NOTEBOOK_IMAGE": args.notebook_image,
         "LDAP_PORT": str(ldap.port or ""),
         "LDAP_TLS": ldap.tls,
         "LDAP_CA_FILE": f"{CERTIFICATES}/ldap-ca.pem" if ldap.ca_pem is not None else "",
@@ -156,15 +184,14 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
         "LDAP_ALLOWED_GROUPS": json.dumps(ldap.allowed_groups),
         "LDAP_ALLOW_EVERYONE": json.dumps(ldap.allow_everyone),
         "ADMIN_USERS": json.dumps(args.admin_users),
-        "USER_MEMORY": f"{users.memory}M",
-        "USER_CPUS": users.cpus,
-        "USER_PIDS": str(users.pids),
-        "USER_INTERNET": json.dumps(users.internet_access),
-        "USER_NETWORK_POOL": users.network_pool,
         "IDLE_TIMEOUT": str(users.idle_timeout),
         "START_TIMEOUT": str(users.start_timeout),
     }
-    return [pulumi.Output.concat("ZHUB_", name, "=", value) for name, value in told.items()]
+    told |= guard.servers(args.names, args.notebook_image, users)
+    return [
+        f"DOCKER_HOST=unix://{guard.SOCKET}",
+        *(pulumi.Output.concat("ZHUB_", name, "=", value) for name, value in told.items()),
+    ]
 
 
 def _digest(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:

@@ -147,6 +147,14 @@ def pool(text: str) -> str:
     return str(network)
 
 
+def network(text: str) -> str:
+    """IPv4 networks, and addresses as networks of one."""
+    try:
+        return str(ipaddress.IPv4Network(text))
+    except ValueError:
+        raise RefusedError("not an IPv4 network such as 10.20.30.0/24, or an address") from None
+
+
 def dn(text: str) -> str:
     """Distinguished names (RFC 4514)."""
     if not _DN.fullmatch(text):

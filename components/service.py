@@ -27,11 +27,14 @@ def service(  # noqa: PLR0913 - so much there is to say about a container
     *,
     image: pulumi.Input[str],
     networks: Sequence[pulumi.Input[str]],
-    alias: str,
     memory: int,
     health: Sequence[str],
     start_seconds: int,
     opts: pulumi.ResourceOptions,
+    alias: str = "",
+    network_mode: str = "bridge",
+    capabilities: Sequence[str] = (),
+    wait: bool = True,
     labels: Sequence[Any] = (),
     **more: Any,
 ) -> docker.Container:
@@ -44,11 +47,14 @@ def service(  # noqa: PLR0913 - so much there is to say about a container
             engine reports a container's platform without the processor, so that setting it would
             replace the container in every `up`.
         networks: names of those it is in, from its start on.
-        alias: host name it has in these.
         memory: MiB; none of it is swapped.
         health: command that tells whether it works.
         start_seconds: how long it may take until it does.
         opts: with the parent.
+        alias: host name it has in its networks.
+        network_mode: none for a container without any network.
+        capabilities: all it has.
+        wait: whether `up` waits until it is healthy.
         labels: besides those of the stack.
         more: further arguments of docker.Container.
     """
@@ -60,17 +66,13 @@ def service(  # noqa: PLR0913 - so much there is to say about a container
         restart="unless-stopped",
         destroy_grace_seconds=GRACE_SECONDS,
         # All that the engine would fill in otherwise, and the provider report as a change.
-        network_mode="bridge",
+        network_mode=network_mode,
         networks_advanced=[{"name": network, "aliases": [alias]} for network in networks],
         memory=memory,
         memory_swap=memory,
         log_driver="json-file",
         log_opts={"max-size": "10m", "max-file": "3"},
-        # From root to a user of its own, and nothing else.
-        capabilities={
-            "drops": ["ALL"],
-            "adds": ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID"],
-        },
+        capabilities={"drops": ["ALL"], "adds": list(capabilities)},
         security_opts=["no-new-privileges:true"],
         healthcheck={
             "tests": ["CMD", *health],
@@ -79,7 +81,7 @@ def service(  # noqa: PLR0913 - so much there is to say about a container
             "retries": 3,
             "start_period": _duration(start_seconds),
         },
-        wait=True,
+        wait=wait,
         wait_timeout=start_seconds,
         opts=pulumi.ResourceOptions.merge(
             opts,

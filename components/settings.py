@@ -70,6 +70,8 @@ EXAMPLES = {
     "registryUsername": "NAME",
     "tlsCertFile": "hub.example.com.crt",
     "tlsKeyFile": "hub.example.com.key",
+    "userAllowedNetworks": "10.20.30.0/24",
+    "userBlockedNetworks": "198.51.100.0/24",
 }
 
 
@@ -123,6 +125,10 @@ class UserServers:
     pids: int
     internet_access: bool
     network_pool: str
+    allowed_networks: tuple[str, ...]
+    """Private ones that servers reach all the same."""
+    blocked_networks: tuple[str, ...]
+    """Public ones that servers do not reach."""
     idle_timeout: int
     """Seconds; 0 for never."""
     start_timeout: int
@@ -283,19 +289,33 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         key_pair=_key_pair(config, now),
         ldap=_ldap(config),
         admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),
-        users=UserServers(
-            memory=config.value("userMemory", parsing.size("128M")),
-            cpus=config.value("userCpus", parsing.processors),
-            pids=config.value("userPids", parsing.whole_number(64, 4194304)),
-            internet_access=config.value("userInternetAccess", parsing.boolean),
-            network_pool=config.value("userNetworkPool", parsing.pool),
-            idle_timeout=config.value("idleTimeout", parsing.whole_number(60, 31536000, also=0)),
-            start_timeout=config.value("startTimeout", parsing.whole_number(10, 86400)),
-        ),
+        users=_users(config),
         hub_memory=config.value("hubMemory", parsing.size("256M")),
         protect=config.value("protect", parsing.boolean),
         build=_build(config),
     )
+
+
+def _users(config: Config) -> UserServers:
+    users = UserServers(
+        memory=config.value("userMemory", parsing.size("128M")),
+        cpus=config.value("userCpus", parsing.processors),
+        pids=config.value("userPids", parsing.whole_number(64, 4194304)),
+        internet_access=config.value("userInternetAccess", parsing.boolean),
+        network_pool=config.value("userNetworkPool", parsing.pool),
+        allowed_networks=config.value("userAllowedNetworks", parsing.list_of(parsing.network)),
+        blocked_networks=config.value("userBlockedNetworks", parsing.list_of(parsing.network)),
+        idle_timeout=config.value("idleTimeout", parsing.whole_number(60, 31536000, also=0)),
+        start_timeout=config.value("startTimeout", parsing.whole_number(10, 86400)),
+    )
+    if not users.internet_access and config.is_set("userAllowedNetworks"):
+        config.clash(
+            "userAllowedNetworks",
+            "has no use when userInternetAccess is false, which leaves no way out at all",
+            set_command("userInternetAccess", "true"),
+            f"or {remove_command('userAllowedNetworks')}",
+        )
+    return users
 
 
 def _secrets(config: Config) -> None:

@@ -189,7 +189,15 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
     networks("shut", internet=False).open(user, labels(prefix))
 
     assert client.inspect_network(user)["Internal"]
-    assert succeeds(client, run("user-alice", user), "getent hosts hub")
+    alice = run("user-alice", user)
+    assert succeeds(client, alice, "getent hosts hub")
+    # A way that is open ends in a refusal, for nothing listens there: at the hub's, which shows
+    # that the probe can tell, but not at the engine's machine's, by any of its addresses.
+    hub = addresses(client, user)[f"{prefix}-shut"]
+    machine = [str(IPv4Network(f"{hub}/28", strict=False)[1]), "172.17.0.1"]
+    for address, open_way in [(hub, True), *((own, False) for own in machine)]:
+        probe = f"timeout 5 bash -c '</dev/tcp/{address}/9' 2>&1 | grep -q refused"
+        assert succeeds(client, alice, probe) is open_way, address
 
 
 @pytest.mark.engine

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,10 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
         ("Command", "remove-notebooks"),
         ("Container", "directory"),
         ("Container", "files"),
+        ("Container", "guard"),
         ("Container", "hub"),
         ("Directory", "directory"),
+        ("Guard", "guard"),
         ("Hub", "hub"),
         ("Image", "directory"),
         ("Image", "hub"),
@@ -110,6 +113,7 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
         ("SelfSignedCert", "directory"),
         ("Stack", "zhub-test"),
         ("Volume", "certs"),
+        ("Volume", "guard"),
         ("Volume", "state"),
         ("docker", "engine"),
     ]
@@ -117,7 +121,7 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
 
 def test_a_site_with_its_own_directory_and_certificate_has_no_demo(brought: dict[str, str]) -> None:
     recording = run(brought, secret=("zhub:registryPassword",))
-    assert {one.name for one in recording.all("Container")} == {"hub", "files"}
+    assert {one.name for one in recording.all("Container")} == {"hub", "files", "guard"}
     assert not recording.all("PrivateKey")
     assert "demoUsers" not in recording.outputs
 
@@ -207,9 +211,11 @@ def test_every_docker_object_is_named_and_labelled_after_its_stack(demo: Recordi
         ("zhub-test-hub", "Container"): "hub",
         ("zhub-test-directory", "Container"): "directory",
         ("zhub-test-files", "Container"): "files",
+        ("zhub-test-guard", "Container"): "guard",
         ("zhub-test-hub", "Network"): "network",
         ("zhub-test-directory", "Network"): "network",
         ("zhub-test-certs", "Volume"): "certs",
+        ("zhub-test-guard", "Volume"): "guard",
         ("zhub-test-state", "Volume"): "state",
     }
 
@@ -236,6 +242,7 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
     assert hub.inputs["command"] == ["--port=11119", "--ldap=ldap1.example.com,ldap2.example.com"]
     digest = site.outputs["notebookDigest"]["value"]
     assert environment(hub) == {
+        "DOCKER_HOST": "unix:///run/guard/engine.sock",
         "ZHUB_PREFIX": "zhub-test",
         "ZHUB_NOTEBOOK_IMAGE": digest,
         "ZHUB_LDAP_PORT": "",
@@ -273,23 +280,75 @@ def test_the_hubs_own_code_takes_what_it_is_told(config: dict[str, str], tmp_pat
     assert settings.user_pids == 512
 
 
+def test_the_guard_is_told_the_same_by_the_stack(site: Recording, demo: Recording) -> None:
+    from zhub import settings as hub_settings
+
+    told = environment(site.one("Container", "guard"))
+    of_hub = environment(site.one("Container", "hub"))
+    own = {"ZHUB_USER_ALLOWED_NETWORKS", "ZHUB_USER_BLOCKED_NETWORKS"}
+    assert {name: of_hub[name] for name in told.keys() - own} == {
+        name: value for name, value in told.items() if name not in own
+    }
+    read = hub_settings.read_guard(told)
+    assert read.user_memory == "4096M"
+    assert read.notebook_image == site.outputs["notebookDigest"]["value"]
+    networks = {
+        "zhub:userAllowedNetworks": '["10.20.30.40"]',
+        "zhub:userBlockedNetworks": '["198.51.100.0/24"]',
+    }
+    read = hub_settings.read_guard(environment(run(SITE | networks).one("Container", "guard")))
+    assert read.user_allowed_networks == (IPv4Network("10.20.30.40"),)
+    assert read.user_blocked_networks == (IPv4Network("198.51.100.0/24"),)
+
+
+def writable(container: Declared) -> set[str]:
+    volumes = container.inputs["volumes"]
+    return {volume["containerPath"] for volume in volumes if not volume.get("readOnly")}
+
+
 def test_the_hubs_container_is_confined(site: Recording) -> None:
-    hub = site.one("Container", "hub").inputs
+    container = site.one("Container", "hub")
+    hub = container.inputs
     assert hub["readOnly"] is True
     assert "uploads" not in hub, "uploads fail in a container with a read-only root"
-    assert hub["capabilities"]["drops"] == ["ALL"]
-    assert set(hub["capabilities"]["adds"]) == {
-        "CAP_CHOWN",
-        "CAP_DAC_OVERRIDE",
-        "CAP_SETGID",
-        "CAP_SETUID",
-    }
+    assert hub["user"] == "1000:1000"
+    assert hub["capabilities"] == {"drops": ["ALL"], "adds": []}
     assert hub["securityOpts"] == ["no-new-privileges:true"]
     assert "privileged" not in hub
     assert hub["memory"] == hub["memorySwap"] == 512
-    writable = {volume["containerPath"] for volume in hub["volumes"] if not volume.get("readOnly")}
-    assert writable == {"/srv/jupyterhub", "/var/run/docker.sock"}
+    assert hub["sysctls"] == {"net.ipv4.ip_forward": "0"}
+    assert writable(container) == {"/srv/jupyterhub"}
+    assert [volume for volume in hub["volumes"] if "hostPath" in volume] == []
     assert set(hub["tmpfs"]) == {"/run", "/tmp"}  # noqa: S108 - inside the container
+
+
+def test_the_guard_alone_has_the_engines_socket_and_no_network(site: Recording) -> None:
+    container = site.one("Container", "guard")
+    guard = container.inputs
+    assert guard["networkMode"] == "none"
+    assert not guard.get("networksAdvanced")
+    assert guard["readOnly"] is True
+    assert guard["securityOpts"] == ["no-new-privileges:true"]
+    assert guard["capabilities"] == {"drops": ["ALL"], "adds": ["CAP_SETGID", "CAP_SETUID"]}
+    assert guard["memory"] == guard["memorySwap"]
+    mounted = {
+        one.name
+        for one in site.all("Container")
+        for volume in one.inputs.get("volumes", ())
+        if volume.get("hostPath")
+    }
+    assert mounted == {"guard"}
+    # In memory, its folder the guard's own; the hub only gets to the socket in it.
+    volume = site.one("Volume", "guard").inputs
+    assert volume["driverOpts"]["type"] == "tmpfs"
+    assert volume["driverOpts"]["o"].startswith("uid=1001,gid=1000,mode=0750,")
+    [shared] = [
+        one
+        for one in site.one("Container", "hub").inputs["volumes"]
+        if one.get("volumeName") == volume["name"]
+    ]
+    assert shared["readOnly"] is True
+    assert container.urn in site.one("Container", "hub").dependencies
 
 
 def test_the_port_is_open_on_the_configured_address_only(site: Recording) -> None:
@@ -337,7 +396,8 @@ def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs
         "/certs/hub.crt": certificate_pem("certificate"),
         "/certs/ldap-ca.pem": certificate_pem("directory"),
     }
-    assert {upload["permissions"] for upload in uploads(files).values()} == {"0600"}
+    modes = {(u["permissions"], u["owner"], u["group"]) for u in uploads(files).values()}
+    assert modes == {("0600", "1000", "1000")}
     assert files.urn in hub.dependencies
     mounted = {one["containerPath"]: one.get("volumeName") for one in hub.inputs["volumes"]}
     assert mounted["/certs"] == files.inputs["volumes"][0]["volumeName"] == "zhub-test-certs"
@@ -429,6 +489,7 @@ def test_clean_up_asks_the_stacks_own_engine(demo: Recording) -> None:
         "DOCKER_HOST": "ssh://ops@z.example.com",
     }
     assert "zhub.role=notebook" in command["delete"]
+    assert "zhub.role=guard-helper" in command["delete"]
     assert "zhub.role=user-network" in command["delete"]
     assert "volume rm" not in command["delete"], "users' homes are theirs"
 

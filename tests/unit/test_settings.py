@@ -158,6 +158,8 @@ def test_a_wrong_value_is_refused_with_key_value_reason_and_command(
         ("ldapDnTemplates", ["uid={username.x},o=y"], 0, "does not hold {username} exactly once"),
         ("ldapDnTemplates", ["{username}", "{username}{username}"], 1, "exactly once"),
         ("adminUsers", ["alice", "bob\n"], 1, "not a user's name"),
+        ("userAllowedNetworks", ["10.2.0.0/16", "10.1.0.1/16"], 1, "not an IPv4 network"),
+        ("userBlockedNetworks", ["192.0.2.1", "2001:db8::/32"], 1, "not an IPv4 network"),
         ("adminUsers", ["alice", "Alice"], 1, "given twice"),
     ],
 )
@@ -281,6 +283,15 @@ class TestDirectory:
     def test_everybody_is_not_let_in_by_accident(self) -> None:
         said = refused(SITE | {"zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]'})
         assert said.startswith("ldapAllowedGroups: contradicts ldapAllowEveryone")
+
+    def test_a_way_to_somewhere_without_any_way_out(self) -> None:
+        config = {
+            "zhub:userInternetAccess": "false",
+            "zhub:userAllowedNetworks": '["10.2.0.0/16"]',
+        }
+        said = refused(SITE | config)
+        assert said.startswith("userAllowedNetworks: has no use when userInternetAccess is false")
+        assert "pulumi config rm userAllowedNetworks" in said
 
     def test_a_ca_without_tls(self) -> None:
         config = SITE | {"zhub:ldapTls": "none", "zhub:ldapCaFile": str(ROOT / "no-such-file")}

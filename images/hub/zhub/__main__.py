@@ -1,4 +1,7 @@
-"""Entry point of the hub image: `python -m zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`."""
+"""Entry point of the hub image, which has two roles: the hub and its guard.
+
+`python -m zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, or `python -m zhub guard`.
+"""
 
 from __future__ import annotations
 
@@ -122,14 +125,29 @@ def run_hub(arguments: Sequence[str]) -> None:
     JupyterHub.launch_instance(["--config", str(CONFIG)])
 
 
+def run_guard(arguments: Sequence[str]) -> None:
+    """Become the guard's user and serve the hub until told to end.
+
+    Raises:
+        SettingsError: when the guard could not work as it is set up.
+    """
+    from zhub.guard.service import run
+
+    if arguments:
+        raise SettingsError([f"the guard takes no arguments, but got {' '.join(arguments)}"])
+    run(dict(os.environ))
+
+
 def main() -> None:
     """Run the role that the first argument names."""
     logging.basicConfig(level=logging.INFO, format="[%(name)s] %(levelname)s: %(message)s")
     arguments = sys.argv[1:]
-    if arguments[:1] == ["hub"]:
-        arguments = arguments[1:]
+    roles = {"hub": run_hub, "guard": run_guard}
+    role = run_hub
+    if arguments and arguments[0] in roles:
+        role = roles[arguments.pop(0)]
     try:
-        run_hub(arguments)
+        role(arguments)
     except SettingsError as error:
         for problem in error.problems:
             log.critical(problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from docker.utils import kwargs_from_env
 from zhub.settings import Settings, SettingsError
 
 SOCKET = Path("/var/run/docker.sock")
+
+GUARD_SECONDS = 120
+"""How long the guard may take to start, which is some seconds under emulation."""
 
 
 def socket_path(environment: Mapping[str, str]) -> Path | None:
@@ -27,9 +31,14 @@ def socket_path(environment: Mapping[str, str]) -> Path | None:
 def connect() -> docker.APIClient:
     """Connect to the engine DOCKER_HOST names, or to the socket at its usual place.
 
+    Another socket is the guard's, which starts at the same time as the hub and is waited for.
+
     Raises:
         SettingsError: when no engine answers there.
     """
+    own = socket_path(os.environ)
+    if own and own != SOCKET:
+        _wait_for(own)
     host = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
     if host == f"unix://{SOCKET}" and not SOCKET.is_socket():
         raise SettingsError(
@@ -39,6 +48,16 @@ def connect() -> docker.APIClient:
         return docker.APIClient(version="auto", timeout=30, **kwargs_from_env())
     except DockerException as error:
         raise SettingsError([f"the engine at {host} cannot be reached: {error}"]) from None
+
+
+def _wait_for(path: Path) -> None:
+    end = time.monotonic() + GUARD_SECONDS
+    while not path.is_socket():
+        if time.monotonic() > end:
+            raise SettingsError(
+                [f"the guard has not opened {path} in {GUARD_SECONDS} s: its own log says why"]
+            )
+        time.sleep(0.1)
 
 
 def own_container() -> str:

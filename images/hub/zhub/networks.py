@@ -17,7 +17,16 @@ HUB_ALIAS = "hub"
 SUBNET_PREFIX = 28
 """Of a user's network: gateway, hub, notebook and room for a few more; 4096 of them in a /16."""
 
+NO_HOST = {"com.docker.network.bridge.inhibit_ipv4": "true"}
+"""Option of a network in which the engine's machine has no address. Docker 20.10 gives it one in
+internal networks, too, and with it the way to all that listens on that machine."""
+
 log = logging.getLogger(__name__)
+
+
+def hub_address(subnet: IPv4Network) -> str:
+    """Return the hub's address in a user's network; the engine takes the first one itself."""
+    return str(subnet[2])
 
 
 def free_subnets(pool: IPv4Network, taken: Iterable[str]) -> Iterator[IPv4Network]:
@@ -109,6 +118,7 @@ class UserNetworks:
                     name,
                     driver="bridge",
                     internal=not self._internet,
+                    options=None if self._internet else NO_HOST,
                     ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
                     labels=labels,
                 )
@@ -126,7 +136,6 @@ class UserNetworks:
         if network["Name"] in hub["NetworkSettings"]["Networks"]:
             return
         subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
-        # The engine takes the first address for the gateway.
         self._client.connect_container_to_network(
-            hub["Id"], network["Name"], aliases=[HUB_ALIAS], ipv4_address=str(subnet[2])
+            hub["Id"], network["Name"], aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
         )

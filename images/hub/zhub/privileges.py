@@ -10,6 +10,9 @@ from zhub.certificates import Pair
 HUB_USER = 1000
 HUB_GROUP = 1000
 
+GUARD_USER = 1001
+"""Not the hub's: neither may signal the other or read its files. The group they share."""
+
 KEY = "hub.key"
 CERTIFICATE = "hub.crt"
 """Names of the private copies."""
@@ -36,9 +39,9 @@ def give(*paths: Path) -> None:
         os.chown(path, HUB_USER, HUB_GROUP)
 
 
-def drop(socket: Path | None) -> None:
-    """Become the hub's user for good, in the group that may use the engine's socket."""
+def drop(socket: Path | None, user: int = HUB_USER) -> None:
+    """Become an ordinary user for good, in the group that may use the engine's socket."""
     groups = [socket.stat().st_gid] if socket and socket.exists() else []
     os.setgroups(groups)
     os.setresgid(HUB_GROUP, HUB_GROUP, HUB_GROUP)
-    os.setresuid(HUB_USER, HUB_USER, HUB_USER)
+    os.setresuid(user, user, user)

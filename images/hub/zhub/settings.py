@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 STATE = Path("/srv/jupyterhub")
 """Database and cookie secret: what must outlive the hub's container."""
@@ -54,17 +54,46 @@ class LdapTls(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ServerSettings:
+    """What users' servers get: the hub asks for it, and the guard sees to it that it is no more.
+
+    Names in capitals are the environment variables the settings come from.
+    """
+
+    prefix: str
+    """ZHUB_PREFIX: what the names of the users' containers, networks and volumes start with."""
+    notebook_image: str
+    """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
+    user_memory: str
+    """ZHUB_USER_MEMORY: bytes, with an optional K, M, G or T (powers of 1024)."""
+    user_cpus: float
+    """ZHUB_USER_CPUS: processors, in hundredths if need be."""
+    user_pids: int
+    """ZHUB_USER_PIDS: processes and threads."""
+    user_internet: bool
+    """ZHUB_USER_INTERNET: whether notebooks reach anything but the hub."""
+    user_network_pool: IPv4Network
+    """ZHUB_USER_NETWORK_POOL: where the users' networks get their addresses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardSettings(ServerSettings):
+    """What only the guard is told."""
+
+    user_allowed_networks: tuple[IPv4Network, ...]
+    """ZHUB_USER_ALLOWED_NETWORKS: JSON list; private ones that notebooks reach all the same."""
+    user_blocked_networks: tuple[IPv4Network, ...]
+    """ZHUB_USER_BLOCKED_NETWORKS: JSON list; public ones that notebooks do not reach."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ServerSettings):
     """How this hub runs. Names in capitals below are the environment variables they come from."""
 
     port: int
     """`--port` or ZHUB_PORT: where the proxy serves HTTPS inside the container."""
     ldap_servers: tuple[str, ...]
     """`--ldap` or ZHUB_LDAP_SERVERS: host names or addresses, in the order they are asked."""
-    prefix: str
-    """ZHUB_PREFIX: what the names of the users' containers, networks and volumes start with."""
-    notebook_image: str
-    """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
     ldap_port: int
     """ZHUB_LDAP_PORT; by default the registered port of the TLS mode."""
     ldap_tls: LdapTls
@@ -79,16 +108,6 @@ class Settings:
     """ZHUB_LDAP_ALLOW_EVERYONE: whoever can bind may log in."""
     admin_users: frozenset[str]
     """ZHUB_ADMIN_USERS: hub names, lower case."""
-    user_memory: str
-    """ZHUB_USER_MEMORY: bytes, with an optional K, M, G or T (powers of 1024)."""
-    user_cpus: float
-    """ZHUB_USER_CPUS: processors, in hundredths if need be."""
-    user_pids: int
-    """ZHUB_USER_PIDS: processes and threads."""
-    user_internet: bool
-    """ZHUB_USER_INTERNET: whether notebooks reach anything but the hub."""
-    user_network_pool: IPv4Network
-    """ZHUB_USER_NETWORK_POOL: where the users' networks get their addresses."""
     idle_timeout: int
     """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
     start_timeout: int
@@ -198,6 +217,10 @@ def _pool(text: str) -> IPv4Network:
     return pool
 
 
+def _networks(text: str) -> tuple[IPv4Network, ...]:
+    return tuple(map(IPv4Network, _texts(text)))
+
+
 def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None:
     """Put `--port` and `--ldap` where the other settings are: into the environment.
 
@@ -219,6 +242,47 @@ def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None
         raise SettingsError(problems)
 
 
+def _servers(reader: _Reader) -> dict[str, Any]:
+    """Read what ServerSettings consists of."""
+    value = reader.value
+    return {
+        "prefix": value(
+            "PREFIX", "jupyterhub", _matching(_PREFIX), "lower-case letters, digits, '.' and '-'"
+        ),
+        "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
+        "user_memory": value(
+            "USER_MEMORY", "2G", _matching(_SIZE), "a number of bytes such as 512M or 2G"
+        ),
+        "user_cpus": value("USER_CPUS", "2.0", _processors, "a number of processors such as 0.5"),
+        "user_pids": value("USER_PIDS", "512", _number(64, 1 << 22), "a number from 64 up"),
+        "user_internet": value("USER_INTERNET", "true", _boolean, "true or false"),
+        "user_network_pool": value(
+            "USER_NETWORK_POOL",
+            "10.213.0.0/16",
+            _pool,
+            "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
+        ),
+    }
+
+
+def read_guard(environment: Mapping[str, str]) -> GuardSettings:
+    """Read what the guard is told.
+
+    Raises:
+        SettingsError: with every value that cannot be used.
+    """
+    reader = _Reader(environment)
+    networks = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
+    settings = GuardSettings(
+        **_servers(reader),
+        user_allowed_networks=reader.value("USER_ALLOWED_NETWORKS", "[]", _networks, networks),
+        user_blocked_networks=reader.value("USER_BLOCKED_NETWORKS", "[]", _networks, networks),
+    )
+    if reader.problems:
+        raise SettingsError(reader.problems)
+    return settings
+
+
 def read(environment: Mapping[str, str]) -> Settings:
     """Read the settings from environment variables.
 
@@ -232,14 +296,11 @@ def read(environment: Mapping[str, str]) -> Settings:
     groups = value("LDAP_ALLOWED_GROUPS", "[]", _texts, texts)
     ca_file = environment.get("ZHUB_LDAP_CA_FILE")
     settings = Settings(
+        **_servers(reader),
         port=value("PORT", "11119", _number(1024, 65535), "a port number from 1024 to 65535"),
         ldap_servers=value(
             "LDAP_SERVERS", "", _hosts, "one or more host names or addresses, joined by commas"
         ),
-        prefix=value(
-            "PREFIX", "jupyterhub", _matching(_PREFIX), "lower-case letters, digits, '.' and '-'"
-        ),
-        notebook_image=value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
         ldap_port=value(
             "LDAP_PORT",
             "636" if tls is LdapTls.LDAPS else "389",
@@ -259,18 +320,6 @@ def read(environment: Mapping[str, str]) -> Settings:
             "LDAP_ALLOW_EVERYONE", "false" if groups else "true", _boolean, "true or false"
         ),
         admin_users=frozenset(name.lower() for name in value("ADMIN_USERS", "[]", _texts, texts)),
-        user_memory=value(
-            "USER_MEMORY", "2G", _matching(_SIZE), "a number of bytes such as 512M or 2G"
-        ),
-        user_cpus=value("USER_CPUS", "2.0", _processors, "a number of processors such as 0.5"),
-        user_pids=value("USER_PIDS", "512", _number(64, 1 << 22), "a number from 64 up"),
-        user_internet=value("USER_INTERNET", "true", _boolean, "true or false"),
-        user_network_pool=value(
-            "USER_NETWORK_POOL",
-            "10.213.0.0/16",
-            _pool,
-            "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
-        ),
         idle_timeout=value("IDLE_TIMEOUT", "3600", _number(0, 1 << 31), "seconds, 0 for never"),
         start_timeout=value("START_TIMEOUT", "300", _number(10, 86400), "seconds, 10 or more"),
     )

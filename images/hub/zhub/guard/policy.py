@@ -1,0 +1,272 @@
+"""What the hub may ask of the engine, decided on parsed requests; nothing here talks to anyone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from docker.utils import parse_bytes
+
+from zhub.networks import NO_HOST, SUBNET_PREFIX
+from zhub.settings import ServerSettings
+
+HOME = "/home/jovyan"
+PORT = "8888/tcp"
+
+CPU_PERIOD = 100_000
+"""Microseconds; what DockerSpawner counts processors in."""
+
+LEAST_MEMORY = 6 << 20
+"""Bytes; less the engine itself refuses."""
+
+STACK, ROLE, USER = "zhub.stack", "zhub.role", "zhub.user"
+"""Labels of what belongs to a user."""
+
+LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+
+# The part of a name behind the prefix: escapism's output for DockerSpawner, and the engine's limit.
+_SUFFIX = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0]*", re.DOTALL)
+_CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
+
+
+class Refused(Exception):
+    """A request that is not carried out; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The stack's rules. They come from the stack, never from the hub."""
+
+    settings: ServerSettings
+
+    @property
+    def hub(self) -> str:
+        """Name of the only container that may be attached to users' networks."""
+        return f"{self.settings.prefix}-hub"
+
+    def suffix(self, name: str) -> str:
+        """Return what of a container's or network's name stands for the user.
+
+        Raises:
+            Refused: when it is not the name of a user's container.
+        """
+        return self._behind(f"{self.settings.prefix}-user-", name)
+
+    def _behind(self, prefix: str, name: object) -> str:
+        if not isinstance(name, str) or not name.startswith(prefix):
+            raise Refused(f"the name {name!r} does not start with {prefix}")
+        suffix = name.removeprefix(prefix)
+        if not _SUFFIX.fullmatch(suffix):
+            raise Refused(f"the name {name!r} is none of a user's")
+        return suffix
+
+    def container(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the body that creates a user's container.
+
+        Of the request, only environment, command, user label and limits are taken over. The rest
+        it may leave out or give exactly as it will be, so that an attempt at more is seen.
+
+        Raises:
+            Refused: when the request asks for anything else.
+        """
+        suffix = self.suffix(name)
+        given = dict(body)
+        host = _mapping(given.pop("HostConfig", None), "HostConfig")
+        labels = self.labels(given.pop("Labels", None), "notebook")
+        taken = {
+            "Env": _texts(given.pop("Env", None), "Env"),
+            "Cmd": _texts(given.pop("Cmd", None), "Cmd"),
+        }
+        for variable in taken["Env"]:
+            if not _VARIABLE.fullmatch(variable):
+                raise Refused("Env holds what is no variable")
+        fixed = {
+            "Image": self.settings.notebook_image,
+            "ExposedPorts": {PORT: {}},
+            "Volumes": {HOME: {}},
+        }
+        if given.get("Image") != fixed["Image"]:
+            raise Refused(f"Image is {given.get('Image')!r}")
+        # The client writes null where the engine's documentation has an empty object.
+        if given.get("ExposedPorts") == {PORT: None}:
+            del given["ExposedPorts"]
+        # What is attached to is the client's affair, not the container's.
+        _agree(given, fixed | {"AttachStdout": True, "AttachStderr": True}, "")
+        return {**fixed, **taken, "Labels": labels, "HostConfig": self._host(name, suffix, host)}
+
+    def _host(self, name: str, suffix: str, given: dict[str, Any]) -> dict[str, Any]:
+        settings = self.settings
+        memory = _number(given, "Memory", LEAST_MEMORY, int(parse_bytes(settings.user_memory)))
+        limits = {
+            "Memory": memory,
+            "MemorySwap": _number(given, "MemorySwap", memory, memory),
+            "CpuPeriod": _number(given, "CpuPeriod", CPU_PERIOD, CPU_PERIOD),
+            "CpuQuota": _number(given, "CpuQuota", 1000, int(settings.user_cpus * CPU_PERIOD)),
+            "PidsLimit": _number(given, "PidsLimit", 1, settings.user_pids),
+        }
+        fixed = {
+            "NetworkMode": name,
+            "Binds": [f"{settings.prefix}-home-{suffix}:{HOME}:rw"],
+            "AutoRemove": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "LogConfig": LOG,
+        }
+        # Without one, the engine's own bridge would be the network, where all users meet.
+        if given.get("NetworkMode") != name:
+            raise Refused(f"HostConfig.NetworkMode is {given.get('NetworkMode')!r}")
+        _agree(given, fixed | limits, "HostConfig.")
+        return fixed | limits
+
+    def labels(self, given: object, role: str) -> dict[str, str]:
+        """Return the labels of a user's object.
+
+        Raises:
+            Refused: when they are not those of this stack and role.
+        """
+        labels = _mapping(given, "Labels")
+        user = labels.get(USER)
+        wanted = {STACK: self.settings.prefix, ROLE: role, USER: user}
+        if not isinstance(user, str) or not 0 < len(user) <= 255 or labels != wanted:
+            raise Refused(f"Labels are not those of a user's {role}")
+        return {**wanted, USER: user}
+
+    def volume(self, body: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+        """Return name and labels of a home volume that is to be made.
+
+        Raises:
+            Refused: when anything else is asked for, such as options that mount the engine's disk.
+        """
+        given = dict(body)
+        name = given.pop("Name", None)
+        self._behind(f"{self.settings.prefix}-home-", name)
+        labels = self.labels(given.pop("Labels", None), "home")
+        _agree(given, {"Driver": "local"}, "")
+        return str(name), labels
+
+    def network(self, body: Mapping[str, Any]) -> tuple[str, IPv4Network, dict[str, str]]:
+        """Return name, subnet and labels of a user's network that is to be made.
+
+        Raises:
+            Refused: when anything else is asked for.
+        """
+        given = dict(body)
+        name = given.pop("Name", None)
+        self.suffix(name)
+        labels = self.labels(given.pop("Labels", None), "user-network")
+        ipam = _mapping(given.pop("IPAM", None), "IPAM")
+        pools = ipam.pop("Config", None)
+        _agree(ipam, {"Driver": "default"}, "IPAM.")
+        if not isinstance(pools, list) or len(pools) != 1:
+            raise Refused("IPAM.Config does not hold one subnet")
+        pool = _mapping(pools[0], "IPAM.Config")
+        subnet = self._subnet(pool.pop("Subnet", None))
+        _agree(pool, {}, "IPAM.Config.")
+        internal = not self.settings.user_internet
+        if bool(given.pop("Internal", False)) != internal:
+            raise Refused(f"Internal is not {internal}")
+        options = NO_HOST if internal else {}
+        _agree(given, {"Driver": "bridge", "CheckDuplicate": True, "Options": options}, "")
+        return str(name), subnet, labels
+
+    def _subnet(self, given: object) -> IPv4Network:
+        try:
+            subnet = IPv4Network(str(given))
+        except ValueError:
+            raise Refused(f"{given!r} is no subnet") from None
+        pool = self.settings.user_network_pool
+        if subnet.prefixlen != SUBNET_PREFIX or not subnet.subnet_of(pool):
+            raise Refused(f"{subnet} is not one of the users' subnets in {pool}")
+        return subnet
+
+    def connection(self, body: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+        """Return the container that is to be attached to a network.
+
+        Raises:
+            Refused: when the endpoint is to be anything but what is wanted.
+        """
+        given = dict(body)
+        container = _container(given.pop("Container", None))
+        _agree(_mapping(given.pop("EndpointConfig", None), "EndpointConfig"), wanted, "")
+        _agree(given, {}, "")
+        return container
+
+    def disconnection(self, body: Mapping[str, Any]) -> str:
+        """Return the container that is to be detached from a network."""
+        given = dict(body)
+        container = _container(given.pop("Container", None))
+        _agree(given, {"Force": True}, "")
+        return container
+
+    def owns(self, labels: Mapping[str, str] | None, *roles: str) -> bool:
+        """Whether an object with these labels is this stack's and has one of the roles."""
+        labels = labels or {}
+        return labels.get(STACK) == self.settings.prefix and labels.get(ROLE) in roles
+
+
+def parse_body(text: bytes) -> dict[str, Any]:
+    """Parse the body of a request, which no two readers may understand differently.
+
+    Raises:
+        Refused: when it is not a JSON object, or has a key twice in any spelling: the engine, being
+            written in Go, takes "privileged" for "Privileged".
+    """
+    try:
+        body = json.loads(text or b"{}", object_pairs_hook=_unique, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Refused("the body is not JSON") from None
+    return _mapping(body, "the body")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key.casefold() for key, _ in pairs}) != len(pairs):
+        raise Refused("a key is given twice")
+    return dict(pairs)
+
+
+def _no_number(text: str) -> Any:
+    raise Refused(f"{text} is no number")
+
+
+def _agree(given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
+    """Refuse whatever is given and is neither empty nor as wanted."""
+    for key, value in given.items():
+        empty = value is None or value is False or value in ("", [], {})
+        if not empty and (key not in wanted or not _same(value, wanted[key])):
+            raise Refused(f"{where}{key} is {json.dumps(value)[:200]}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+def _mapping(value: object, name: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Refused(f"{name} is not an object")
+    return dict(value)
+
+
+def _texts(value: object, name: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise Refused(f"{name} is not a list of texts")
+    return value
+
+
+def _number(given: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    value = given.get(key)
+    if type(value) is not int or not low <= value <= high:
+        raise Refused(f"HostConfig.{key} is {value!r}, not a number from {low} to {high}")
+    return value
+
+
+def _container(value: object) -> str:
+    if not isinstance(value, str) or not _CONTAINER_ID.fullmatch(value):
+        raise Refused(f"{value!r} is no container")
+    return value

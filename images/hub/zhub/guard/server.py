@@ -1,0 +1,317 @@
+"""The guard's side of the engine's API: each call the hub makes, and a refusal for all others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import docker
+import requests.exceptions
+from docker.errors import APIError, NotFound
+from docker.types import IPAMConfig, IPAMPool
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_unix_socket
+from tornado.web import Application, HTTPError, RequestHandler
+
+from zhub.guard.egress import Egress
+from zhub.guard.policy import Policy, Refused, parse_body
+from zhub.networks import HUB_ALIAS, NO_HOST, hub_address
+
+MAX_HEADERS = 16 << 10
+MAX_BODY = 256 << 10
+"""Bytes; a create body has a few thousand."""
+
+CLIENT_SECONDS = 10
+"""How long a client may take to send a request."""
+
+STOP_SECONDS = 60
+"""The longest grace a server can be given to end."""
+
+THREADS = 16
+"""Calls to the engine at the same time."""
+
+_NAME = "([A-Za-z0-9][A-Za-z0-9_.-]{0,254})"
+_TRUE, _FALSE = {"True", "true", "1"}, {"False", "false", "0"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is left of a request once it is parsed."""
+
+    name: str
+    """Of the object in the path; empty where there is none."""
+    query: dict[str, str]
+    body: dict[str, Any]
+
+    def flag(self, name: str) -> bool:
+        """Take a yes or no out of the query; no when it is not there."""
+        value = self.query.pop(name, "False")
+        if value not in _TRUE | _FALSE:
+            raise Refused(f"{name} is {value!r}")
+        return value in _TRUE
+
+    def done(self) -> None:
+        """Refuse what nobody has taken out of the query."""
+        if self.query:
+            raise Refused(f"the query has {', '.join(self.query)}")
+
+
+class Guard:
+    """Carries out, with the engine's socket, what the policy allows."""
+
+    def __init__(self, client: docker.APIClient, policy: Policy, egress: Egress) -> None:
+        self._client = client
+        self._policy = policy
+        self._egress = egress
+        self.api_version: str = client.api_version
+
+    def version(self, request: Request) -> Any:
+        request.done()
+        return {"ApiVersion": self.api_version, "MinAPIVersion": self.api_version}
+
+    def inspect_image(self, request: Request) -> Any:
+        request.done()
+        if request.name != self._policy.settings.notebook_image:
+            raise Refused("it is not the users' image")
+        return self._client.inspect_image(request.name)  # type: ignore[no-untyped-call]
+
+    def inspect_container(self, request: Request) -> Any:
+        request.done()
+        found = self._client.inspect_container(request.name)
+        if not (self._is_hub(found) or self._is_notebook(found)):
+            raise Refused("the container is neither the hub's nor a user's")
+        return found
+
+    def create_container(self, request: Request) -> Any:
+        name = request.query.pop("name", "")
+        request.done()
+        body = self._policy.container(name, request.body)
+        self._own_network(name)
+        volume = body["HostConfig"]["Binds"][0].partition(":")[0]
+        try:
+            found = self._client.inspect_volume(volume)
+        except NotFound:
+            raise Refused(f"there is no volume {volume}") from None
+        # A local volume with options can be a folder of the engine's machine.
+        if found["Driver"] != "local" or found.get("Options"):
+            raise Refused(f"volume {volume} is not a plain one")
+        return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+
+    def start_container(self, request: Request) -> None:
+        request.done()
+        container = self._notebook(request.name)
+        self._client.start(container)
+        try:
+            # Before the hub learns that it runs, and so before a user can run anything in it.
+            self._egress.confine(container)
+        except BaseException:
+            self._client.remove_container(container, force=True, v=True)
+            raise
+
+    def stop_container(self, request: Request) -> None:
+        seconds = request.query.pop("t", "10")
+        request.done()
+        if not re.fullmatch("[0-9]{1,2}", seconds) or int(seconds) > STOP_SECONDS:
+            raise Refused(f"t is {seconds!r}, not a number of seconds up to {STOP_SECONDS}")
+        self._client.stop(self._notebook(request.name), timeout=int(seconds))
+
+    def remove_container(self, request: Request) -> None:
+        options = {name: request.flag(name) for name in ("v", "force")}
+        if request.flag("link"):
+            raise Refused("links are not the hub's business")
+        request.done()
+        self._client.remove_container(self._notebook(request.name), **options)
+
+    def create_volume(self, request: Request) -> Any:
+        request.done()
+        name, labels = self._policy.volume(request.body)
+        return self._client.create_volume(name, driver="local", labels=labels)
+
+    def list_networks(self, request: Request) -> Any:
+        """The users' networks as they are; of others no more than which subnets are taken."""
+        filters = parse_body(request.query.pop("filters", "{}").encode())
+        request.done()
+        labels = [f"zhub.stack={self._policy.settings.prefix}", "zhub.role=user-network"]
+        if filters:
+            if filters != {"label": labels}:
+                raise Refused("the filter is not for the users' networks")
+            return self._client.networks(filters=filters)
+        subnets = [
+            {"Subnet": config["Subnet"]}
+            for network in self._client.networks()
+            for config in network["IPAM"]["Config"] or ()
+        ]
+        return [{"IPAM": {"Config": subnets}}]
+
+    def inspect_network(self, request: Request) -> Any:
+        request.done()
+        return self._own_network(request.name)
+
+    def create_network(self, request: Request) -> Any:
+        request.done()
+        name, subnet, labels = self._policy.network(request.body)
+        return self._client.create_network(
+            name,
+            driver="bridge",
+            internal=not self._policy.settings.user_internet,
+            options=None if self._policy.settings.user_internet else NO_HOST,
+            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+            labels=labels,
+        )
+
+    def connect(self, request: Request) -> None:
+        request.done()
+        network = self._own_network(request.name)
+        address = hub_address(IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
+        endpoint = {"Aliases": [HUB_ALIAS], "IPAMConfig": {"IPv4Address": address}}
+        hub = self._client.inspect_container(self._policy.connection(request.body, endpoint))
+        if not self._is_hub(hub):
+            raise Refused("only the hub is attached to users' networks")
+        self._client.connect_container_to_network(
+            hub["Id"], network["Id"], aliases=[HUB_ALIAS], ipv4_address=address
+        )
+
+    def disconnect(self, request: Request) -> None:
+        request.done()
+        network = self._own_network(request.name)
+        container = self._policy.disconnection(request.body)
+        self._client.disconnect_container_from_network(container, network["Id"], force=True)
+
+    def remove_network(self, request: Request) -> None:
+        request.done()
+        self._client.remove_network(self._own_network(request.name)["Id"])
+
+    def _is_hub(self, found: dict[str, Any]) -> bool:
+        labels = found["Config"]["Labels"]
+        return self._policy.owns(labels, "hub") and found["Name"] == f"/{self._policy.hub}"
+
+    def _is_notebook(self, found: dict[str, Any]) -> bool:
+        return self._policy.owns(found["Config"]["Labels"], "notebook")
+
+    def _notebook(self, name: str) -> str:
+        """Return the id of a user's container."""
+        found = self._client.inspect_container(name)
+        if not self._is_notebook(found):
+            raise Refused("the container is not a user's")
+        return str(found["Id"])
+
+    def _own_network(self, name: str) -> dict[str, Any]:
+        self._policy.suffix(name)
+        found: dict[str, Any] = self._client.inspect_network(name)
+        if not self._policy.owns(found["Labels"], "user-network"):
+            raise Refused("the network is not a user's")
+        return found
+
+
+CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
+    ("GET", "/images/([A-Za-z0-9][A-Za-z0-9_./:@-]{0,254})/json", Guard.inspect_image),
+    ("GET", f"/containers/{_NAME}/json", Guard.inspect_container),
+    ("POST", "/containers/create", Guard.create_container),
+    ("POST", f"/containers/{_NAME}/start", Guard.start_container),
+    ("POST", f"/containers/{_NAME}/stop", Guard.stop_container),
+    ("DELETE", f"/containers/{_NAME}", Guard.remove_container),
+    ("POST", "/volumes/create", Guard.create_volume),
+    ("GET", "/networks", Guard.list_networks),
+    ("POST", "/networks/create", Guard.create_network),
+    ("GET", f"/networks/{_NAME}", Guard.inspect_network),
+    ("POST", f"/networks/{_NAME}/connect", Guard.connect),
+    ("POST", f"/networks/{_NAME}/disconnect", Guard.disconnect),
+    ("DELETE", f"/networks/{_NAME}", Guard.remove_network),
+]
+"""All there is: method, path behind the version, what is done."""
+
+
+class Handler(RequestHandler):
+    """Parses a request, has it carried out in a thread, and answers as the engine would."""
+
+    def initialize(self, guard: Guard, threads: ThreadPoolExecutor) -> None:
+        self._guard = guard
+        self._threads = threads
+
+    async def prepare(self) -> None:
+        try:
+            call, request = self._parsed()
+            loop = asyncio.get_running_loop()
+            result = await loop.run_in_executor(self._threads, call, self._guard, request)
+        except Refused as refusal:
+            # Escaped: what a hub in foreign hands writes must not look like lines of this log.
+            told = f"{self.request.method} {self.request.uri}"[:300], str(refusal)[:500]
+            log.warning("refused %s: %s", *(t.encode("unicode_escape").decode() for t in told))
+            raise HTTPError(HTTPStatus.FORBIDDEN, reason="Forbidden") from refusal
+        self.set_status(HTTPStatus.NO_CONTENT if result is None else HTTPStatus.OK)
+        if result is not None:
+            self.set_header("Content-Type", "application/json")
+            self.write(json.dumps(result))
+        await self.finish()
+
+    def _parsed(self) -> tuple[Callable[[Guard, Request], Any], Request]:
+        received = self.request
+        for header in ("Transfer-Encoding", "Upgrade", "Expect", "X-Registry-Auth"):
+            if header in received.headers:
+                raise Refused(f"it has the header {header}")
+        try:
+            pairs = parse_qsl(received.query, keep_blank_values=True, max_num_fields=20)
+        except ValueError:
+            raise Refused("the query cannot be understood") from None
+        query = dict(pairs)
+        if len(query) != len(pairs):
+            raise Refused("the query has something twice")
+        if received.body and received.method != "POST":
+            raise Refused("it has a body")
+        body = parse_body(received.body)
+        if (received.method, received.path) == ("GET", "/version"):
+            return Guard.version, Request("", query, body)
+        prefix = f"/v{self._guard.api_version}"
+        for method, path, call in CALLS:
+            match = re.fullmatch(re.escape(prefix) + path, received.path)
+            if match and method == received.method:
+                return call, Request("".join(match.groups()), query, body)
+        raise Refused("the hub has no use for it")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        message = "the guard refuses this; its log says why"
+        if isinstance(error, APIError):
+            status_code, message = error.status_code or 500, str(error.explanation)
+        elif isinstance(error, requests.exceptions.RequestException):
+            status_code, message = HTTPStatus.BAD_GATEWAY, "the engine does not answer the guard"
+        elif not isinstance(error, HTTPError):
+            message = "the guard failed; its log says why"
+        self.set_status(status_code)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"message": message}))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if not isinstance(value, (APIError, HTTPError)):
+            log.error("%s failed", self.request.method, exc_info=(typ, value, tb))
+
+
+def listen(path: Path, guard: Guard) -> HTTPServer:
+    """Serve the guard at a Unix socket that the group may use; needs a running event loop."""
+    application = Application(
+        [(r".*", Handler, {"guard": guard, "threads": ThreadPoolExecutor(THREADS)})],
+        # What was refused or failed is logged where that is known.
+        log_function=lambda _: None,
+    )
+    server = HTTPServer(
+        application,
+        no_keep_alive=True,
+        max_header_size=MAX_HEADERS,
+        max_body_size=MAX_BODY,
+        idle_connection_timeout=CLIENT_SECONDS,
+        body_timeout=CLIENT_SECONDS,
+    )
+    server.add_socket(bind_unix_socket(str(path), mode=0o660))
+    return server

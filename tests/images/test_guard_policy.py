@@ -1,0 +1,424 @@
+"""What the guard lets the hub ask for, decided without an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import docker
+import pytest
+from docker.types import LogConfig
+from hypothesis import given
+from hypothesis import strategies as st
+from zhub import settings
+from zhub.guard import egress
+from zhub.guard.policy import Policy, Refused, parse_body
+
+IMAGE = "sha256:" + "0123456789abcdef" * 4
+NAME = "site-user-alice"
+LABELS = {"zhub.stack": "site", "zhub.role": "notebook", "zhub.user": "Alice"}
+
+POLICY = Policy(
+    settings.read_guard(
+        {
+            "ZHUB_PREFIX": "site",
+            "ZHUB_NOTEBOOK_IMAGE": IMAGE,
+            "ZHUB_USER_MEMORY": "1G",
+            "ZHUB_USER_CPUS": "1.5",
+            "ZHUB_USER_PIDS": "100",
+            "ZHUB_USER_NETWORK_POOL": "10.214.0.0/16",
+        }
+    )
+)
+
+
+def asked() -> dict[str, Any]:
+    """What the spawner's own library makes of a request for a server."""
+    client = docker.APIClient("tcp://127.0.0.1:9", version="1.41")
+    config = client.create_container_config(
+        IMAGE,
+        ["start"],
+        environment={"JUPYTERHUB_API_TOKEN": "abc", "EMPTY": ""},
+        volumes=["/home/jovyan"],
+        ports={"8888/tcp": None},  # type: ignore[dict-item] # as the spawner
+        labels=LABELS,
+        host_config=client.create_host_config(
+            auto_remove=True,
+            binds={"site-home-alice": {"bind": "/home/jovyan", "mode": "rw"}},
+            links={},
+            mounts=[],
+            mem_limit="1G",
+            memswap_limit="1G",
+            cpu_period=100_000,
+            cpu_quota=150_000,
+            pids_limit=100,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
+            network_mode=NAME,
+        ),
+    )
+    body: dict[str, Any] = json.loads(json.dumps(config))
+    return body
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The request with one more thing in it, or another."""
+    body = asked()
+    place = body
+    *folders, last = path.split(".")
+    for folder in folders:
+        place = place[folder]
+    place[last] = value
+    return body
+
+
+def test_what_the_spawner_asks_for_is_made_with_all_limits() -> None:
+    made = POLICY.container(NAME, asked())
+    assert made == {
+        "Image": IMAGE,
+        "Cmd": ["start"],
+        "Env": ["JUPYTERHUB_API_TOKEN=abc", "EMPTY="],
+        "ExposedPorts": {"8888/tcp": {}},
+        "Volumes": {"/home/jovyan": {}},
+        "Labels": LABELS,
+        "HostConfig": {
+            "AutoRemove": True,
+            "Binds": ["site-home-alice:/home/jovyan:rw"],
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "NetworkMode": NAME,
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+            "Memory": 1 << 30,
+            "MemorySwap": 1 << 30,
+            "CpuPeriod": 100_000,
+            "CpuQuota": 150_000,
+            "PidsLimit": 100,
+        },
+    }
+
+
+def test_less_than_the_limits_is_allowed() -> None:
+    body = changed("HostConfig.Memory", 1 << 29)
+    body["HostConfig"] |= {"MemorySwap": 1 << 29, "CpuQuota": 50_000, "PidsLimit": 64}
+    host = POLICY.container(NAME, body)["HostConfig"]
+    assert (host["Memory"], host["CpuQuota"], host["PidsLimit"]) == (1 << 29, 50_000, 64)
+
+
+def test_what_protects_cannot_be_left_out() -> None:
+    body = asked()
+    for key in ("CapDrop", "SecurityOpt", "LogConfig", "AutoRemove", "Binds"):
+        del body["HostConfig"][key]
+    assert POLICY.container(NAME, body) == POLICY.container(NAME, asked())
+
+
+#: Ways to more than a user's server, most of them to root on the engine's machine.
+ATTACKS: dict[str, Any] = {
+    "HostConfig.Privileged": True,
+    "HostConfig.privileged": True,
+    "HostConfig.Binds": ["/:/host"],
+    "HostConfig.Mounts": [{"Type": "bind", "Source": "/", "Target": "/host"}],
+    "HostConfig.VolumesFrom": ["site-hub"],
+    "HostConfig.CapAdd": ["SYS_ADMIN"],
+    "HostConfig.CapDrop": ["NET_RAW"],
+    "HostConfig.SecurityOpt": ["no-new-privileges", "seccomp=unconfined"],
+    "HostConfig.NetworkMode": "host",
+    "HostConfig.PidMode": "host",
+    "HostConfig.IpcMode": "host",
+    "HostConfig.UTSMode": "host",
+    "HostConfig.UsernsMode": "host",
+    "HostConfig.CgroupnsMode": "host",
+    "HostConfig.CgroupParent": "/",
+    "HostConfig.Cgroup": "container:site-hub",
+    "HostConfig.Devices": [{"PathOnHost": "/dev/sda", "PathInContainer": "/dev/sda"}],
+    "HostConfig.DeviceCgroupRules": ["b *:* rwm"],
+    "HostConfig.DeviceRequests": [{"Count": -1}],
+    "HostConfig.Runtime": "other",
+    "HostConfig.Sysctls": {"net.ipv4.ip_forward": "1"},
+    "HostConfig.Ulimits": [{"Name": "nofile", "Soft": 1 << 30, "Hard": 1 << 30}],
+    "HostConfig.RestartPolicy": {"Name": "always"},
+    "HostConfig.PortBindings": {"8888/tcp": [{"HostPort": "22"}]},
+    "HostConfig.PublishAllPorts": True,
+    "HostConfig.ExtraHosts": ["hub:203.0.113.1"],
+    "HostConfig.Dns": ["203.0.113.1"],
+    "HostConfig.GroupAdd": ["0"],
+    "HostConfig.OomKillDisable": True,
+    "HostConfig.OomScoreAdj": -1000,
+    "HostConfig.ShmSize": 1 << 40,
+    "HostConfig.StorageOpt": {"size": "1T"},
+    "HostConfig.Tmpfs": {"/dev/shm": "size=1T"},  # noqa: S108
+    "HostConfig.VolumeDriver": "other",
+    "HostConfig.ReadonlyPaths": ["/nowhere"],
+    "HostConfig.LogConfig": {"Type": "syslog", "Config": {"syslog-address": "tcp://203.0.113.1"}},
+    "HostConfig.ContainerIDFile": "/etc/passwd",
+    "HostConfig.Memory": 2 << 30,
+    "HostConfig.MemorySwap": -1,
+    "HostConfig.CpuQuota": 150_001,
+    "HostConfig.CpuPeriod": 1000,
+    "HostConfig.CpuRealtimeRuntime": 1,
+    "HostConfig.NanoCpus": 10**12,
+    "HostConfig.PidsLimit": 0,
+    "HostConfig": None,
+    "Image": "debian",
+    "User": "root",
+    "Entrypoint": ["/bin/sh"],
+    "Volumes": {"/home/jovyan": {}, "/etc": {}},
+    "ExposedPorts": {"22/tcp": {}},
+    "Labels": {"zhub.stack": "site", "zhub.role": "hub", "zhub.user": "Alice"},
+    "NetworkingConfig": {"EndpointsConfig": {"bridge": {}}},
+    "NetworkDisabled": "no",
+    "MacAddress": "02:42:0a:d5:00:02",
+    "Hostname": "hub",
+    "Domainname": "example.com",
+    "Healthcheck": {"Test": ["CMD", "x"]},
+    "OnBuild": ["RUN x"],
+    "Env": "LD_PRELOAD=x",
+    "Cmd": "sh",
+    "image": "debian",
+}
+
+
+@pytest.mark.parametrize("path", sorted(ATTACKS))
+def test_more_than_a_users_server_is_refused(path: str) -> None:
+    with pytest.raises(Refused, match=path.rpartition(".")[2]):
+        POLICY.container(NAME, changed(path, ATTACKS[path]))
+
+
+def test_paths_that_the_engine_hides_stay_hidden() -> None:
+    made = POLICY.container(NAME, changed("HostConfig.MaskedPaths", []))
+    assert "MaskedPaths" not in made["HostConfig"]
+
+
+@pytest.mark.parametrize("user", ["", None, 1, "x" * 256])
+def test_labels_are_those_of_a_user_of_this_stack(user: Any) -> None:
+    with pytest.raises(Refused):
+        POLICY.container(NAME, changed("Labels", LABELS | {"zhub.user": user}))
+    with pytest.raises(Refused):
+        POLICY.container(NAME, changed("Labels", LABELS | {"zhub.stack": "other"}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "site-hub",
+        "site-guard",
+        "site-user-",
+        "other-user-alice",
+        "site-user-a/../../x",
+        "alice",
+        "",
+    ],
+)
+def test_only_users_names_are_taken(name: str) -> None:
+    with pytest.raises(Refused):
+        POLICY.container(name, changed("HostConfig.NetworkMode", name))
+
+
+def test_a_server_has_its_own_users_network_and_volume() -> None:
+    with pytest.raises(Refused):
+        POLICY.container("site-user-bob", asked())
+    body = changed("HostConfig.NetworkMode", "site-user-bob")
+    with pytest.raises(Refused, match="site-home-alice"):
+        POLICY.container("site-user-bob", body)
+
+
+ASKED = asked()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(sorted(path.rpartition(".")[2] for path in ATTACKS)) | st.text()
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=4), st.dictionaries(KEYS, JSON, max_size=4))
+def test_whatever_is_asked_the_result_is_a_confined_server(
+    top: dict[str, Any], host: dict[str, Any]
+) -> None:
+    body = copy.deepcopy(ASKED) | top
+    if isinstance(body["HostConfig"], dict):
+        body["HostConfig"] |= host
+    try:
+        made = POLICY.container(NAME, body)
+    except Refused:
+        return
+    confined = POLICY.container(NAME, ASKED)
+    free = {"Env", "Cmd", "Labels"}
+    assert {k: v for k, v in made.items() if k not in free | {"HostConfig"}} == {
+        k: v for k, v in confined.items() if k not in free | {"HostConfig"}
+    }
+    limits = {"Memory", "MemorySwap", "CpuQuota", "PidsLimit"}
+    assert made["HostConfig"].keys() == confined["HostConfig"].keys()
+    for key, value in confined["HostConfig"].items():
+        assert made["HostConfig"][key] == value or (
+            key in limits and 0 < made["HostConfig"][key] < value
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"HostConfig": {}, "HostConfig": {"Privileged": true}}',
+        '{"HostConfig": {"Privileged": false, "privileged": true}}',
+        '{"Memory": 1, "MEMORY": 2}',
+        '{"\\u0053tra\u00dfe": 1, "STRASSE": 2}',
+        '{"Memory": NaN}',
+        '{"Memory": Infinity}',
+        "[" * 100_000,
+        "[]",
+        "1",
+        "{",
+        '{"a": 1} {"b": 2}',
+        "\xff",
+    ],
+)
+def test_a_body_that_two_readers_may_understand_differently_is_refused(text: str) -> None:
+    with pytest.raises(Refused):
+        parse_body(text.encode("latin-1"))
+
+
+@given(st.binary(max_size=200))
+def test_any_body_is_an_object_or_refused(text: bytes) -> None:
+    with contextlib.suppress(Refused):
+        assert isinstance(parse_body(text), dict)
+
+
+VOLUME = {
+    "Name": "site-home-alice",
+    "Driver": None,
+    "DriverOpts": None,
+    "Labels": LABELS | {"zhub.role": "home"},
+}
+
+
+def test_a_volume_is_a_plain_one() -> None:
+    assert POLICY.volume(VOLUME) == ("site-home-alice", LABELS | {"zhub.role": "home"})
+    for more in (
+        {"DriverOpts": {"type": "none", "o": "bind", "device": "/"}},
+        {"driveropts": {"device": "/"}},
+        {"Driver": "other"},
+        {"Name": "site-state"},
+        {"Name": None},
+        {"ClusterVolumeSpec": {"Group": "x"}},
+        {"Labels": LABELS},
+    ):
+        with pytest.raises(Refused):
+            POLICY.volume(VOLUME | more)
+
+
+def network(subnet: Any = "10.214.3.16/28", **more: Any) -> dict[str, Any]:
+    pool = {"Subnet": subnet, "IPRange": None, "Gateway": None, "AuxiliaryAddresses": None}
+    return {
+        "Name": NAME,
+        "Driver": "bridge",
+        "Options": None,
+        "IPAM": {"Driver": "default", "Config": [pool | more.pop("pool", {})]},
+        "CheckDuplicate": None,
+        "Labels": LABELS | {"zhub.role": "user-network"},
+        **more,
+    }
+
+
+def test_a_network_is_a_small_bridge_of_the_pool() -> None:
+    name, subnet, labels = POLICY.network(network())
+    assert (name, subnet) == (NAME, IPv4Network("10.214.3.16/28"))
+    assert labels["zhub.role"] == "user-network"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        network("10.213.0.0/28"),
+        network("10.214.0.0/16"),
+        network("10.214.3.17/28"),
+        network(None),
+        network(7),
+        network(pool={"Gateway": "10.214.3.30"}),
+        network(Driver="macvlan"),
+        network(Driver="host"),
+        network(Internal=True),
+        network(EnableIPv6=True),
+        network(Attachable=True),
+        network(Ingress=True),
+        network(Options={"com.docker.network.bridge.name": "docker0"}),
+        network(ConfigFrom={"Network": "x"}),
+        network(Name="site-hub"),
+        network(Labels=LABELS),
+        network(IPAM={"Driver": "other", "Config": [{"Subnet": "10.214.3.16/28"}]}),
+        network(IPAM={"Config": []}),
+    ],
+)
+def test_any_other_network_is_refused(body: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        POLICY.network(body)
+
+
+PRIVATE = [IPv4Network(text) for text in egress.PRIVATE]
+
+
+def test_the_way_to_the_site_is_closed_but_for_what_it_opens() -> None:
+    host, metadata = IPv4Network("10.1.0.9"), IPv4Network("169.254.169.254")
+    found = egress.routes(
+        "10.214.3.17",
+        blocked=[*PRIVATE, host, metadata],
+        allowed=[IPv4Network("10.1.0.0/24"), IPv4Network("192.168.0.0/16")],
+    )
+    assert "10.1.0.0/24 via 10.214.3.17 dev eth0" in found
+    # Within what is opened, the engine's machine stays closed; without, one route is enough.
+    assert "prohibit 10.1.0.9/32" in found
+    assert "prohibit 169.254.169.254/32" not in found
+    assert "prohibit 169.254.0.0/16" in found
+    assert "prohibit 192.168.0.0/16" not in found
+
+
+NETWORKS = st.builds(
+    lambda address, length: IPv4Network((address, length), strict=False),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 32),
+)
+
+
+@given(st.lists(NETWORKS, max_size=8), st.lists(NETWORKS, max_size=8), st.integers(0, 2**32 - 1))
+def test_leaving_out_routes_opens_nothing(
+    blocked: list[IPv4Network], allowed: list[IPv4Network], number: int
+) -> None:
+    def closed(routes: list[str]) -> bool:
+        """What the kernel decides: the longest prefix wins."""
+        table = {}
+        for route in routes:
+            kind, _, rest = route.partition(" ")
+            network = IPv4Network(rest if kind == "prohibit" else kind)
+            assert network not in table
+            table[network] = kind == "prohibit"
+        fitting = [network for network in table if address in network]
+        return bool(fitting) and table[max(fitting, key=lambda n: n.prefixlen)]
+
+    address = IPv4Address(number)
+    everything = [
+        *(f"prohibit {network}" for network in set(blocked) - set(allowed)),
+        *(f"{network} via x" for network in set(allowed)),
+    ]
+    found = egress.routes("x", blocked=blocked, allowed=allowed)
+    assert found.pop() == "prohibit x/32", "always, for it is in the server's own network"
+    assert closed(found) == closed(everything)
+
+
+def test_name_servers_and_addresses_of_the_engines_machine_are_read() -> None:
+    assert egress.name_servers(
+        "# made by x\nsearch example.com\nnameserver 10.1.0.5\nnameserver fd00::5\noptions x\n"
+    ) == {IPv4Address("10.1.0.5")}
+    trie = """Local:
+        +-- 127.0.0.0/31 1 0 0
+           |-- 127.0.0.1
+              /32 host LOCAL
+        |-- 192.0.2.0
+           /24 link UNICAST
+        |-- 192.0.2.2
+           /32 host LOCAL
+        |-- 192.0.2.255
+           /32 link BROADCAST
+"""
+    assert egress.addresses(trie) == {IPv4Address("192.0.2.2")}
