@@ -1,5 +1,6 @@
 # The operator's commands; `make` alone lists them. What they do is in toolchain/.
 STACK ?= dev
+ARCH ?= s390x
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 TOOLCHAIN = $(if $(PYTHON),$(PYTHON) -m toolchain,$(error Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)))
@@ -7,7 +8,7 @@ RUN = .venv/bin/python -m
 TESTS ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor test lint lock toolchain base clean
+.PHONY: help up preview down env doctor test lint lock toolchain base cli clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -47,6 +48,9 @@ toolchain: ## get what is missing, and nothing else
 
 base: ## ask the image registry or the Debian mirror for new base images
 	@$(TOOLCHAIN) base
+
+cli: ## build the Pulumi CLI for another machine to save it the work (ARCH=s390x)
+	@$(TOOLCHAIN) cli $(ARCH)
 
 clean: ## remove this clone's environment and toolchain; state and shared cache stay
 	rm -rf .venv .toolchain .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -99,6 +99,7 @@ class Call:
         #: Seconds the program allows for the operation (`custom_timeouts`), None = not said.
         self.timeout: float | None = timeout or None
         self._deadline = monotonic() + timeout if timeout else inf
+        self._shown = ""
 
     @property
     def name(self) -> str:
@@ -106,8 +107,13 @@ class Call:
         return self.urn.rsplit("::", 1)[-1]
 
     def status(self, message: str) -> None:
-        """Show a line of progress beside the resource; the next one replaces it."""
-        self._provider.log("info", self.redacted(message), self.urn, ephemeral=True)
+        """Show a line of progress beside the resource; the next one replaces it.
+
+        What is shown already is not sent again: without a terminal each one is a line of its own.
+        """
+        if message != self._shown:
+            self._shown = message
+            self._provider.log("info", self.redacted(message), self.urn, ephemeral=True)
 
     def info(self, message: str) -> None:
         """Write a line to the log of the run."""

@@ -59,6 +59,10 @@ class Type:
         if old != new or has_unknown(new):
             yield Change(path, "update", replaces)
 
+    def differ(self, old: Any, new: Any) -> bool:
+        """Tell whether there is any change from one value to the other."""
+        return any(self.changes(old, new, "", replaces=False))
+
     def schema(self, types: dict[str, Any]) -> dict[str, Any]:
         """Return the type as Pulumi's package schema has it; add object types to `types`."""
         raise NotImplementedError
@@ -218,11 +222,16 @@ class ListOf(Type):
         added = []
         for index, item in enumerate(new):
             for position, (_, candidate) in enumerate(gone):
-                if not any(self.element.changes(candidate, item, "", replaces=False)):
+                if not self.element.differ(candidate, item):
                     del gone[position]
                     break
             else:
                 added.append((index, item))
+        if isinstance(self.element, Object) and any(
+            self.element.leaves_out(item) for _, item in added
+        ):
+            yield Change(path, "update", replaces)
+            return
         for index, item in list(added):
             # One that kept its place and changed a little reads better as an update of its fields.
             match = next((pair for pair in gone if pair[0] == index), None)
@@ -369,22 +378,55 @@ class Object(Type):
             before, after = self._value(old, row), self._value(new, row)
             place = _member(path, row.name)
             replace = replaces or row.replaces
-            if after is None and (before is None or row.computed):
+            chosen = row.computed and not self._emptied(new, row)
+            if after is None and (before is None or chosen):
                 continue
             if row.equal is not None and not has_unknown(after) and row.equal(before, after):
                 continue
-            if before is None:
-                yield Change(place, "add", replace)
-            elif after is None:
-                yield Change(place, "delete", replace)
+            if before is None or (self.empty_is_none and self._left_out(old, row)):
+                if before is None or row.type.differ(before, after):
+                    yield Change(place, "add", replace)
+            elif after is None if not self.empty_is_none else self._shown_as_gone(new, row):
+                if after is None or row.type.differ(before, after):
+                    yield Change(place, "delete", replace)
             else:
-                yield from row.type.changes(before, after, place, replaces=replace)
+                rest = {} if after is None else after
+                yield from row.type.changes(before, rest, place, replaces=replace)
+
+    def _shown_as_gone(self, values: dict[str, Any], row: Property) -> bool:
+        # A map goes entry by entry.
+        return self._left_out(values, row) and not isinstance(row.type, MapOf)
+
+    def _left_out(self, values: dict[str, Any], row: Property) -> bool:
+        value = values.get(row.name)
+        return value is None or (self.empty_is_none and value in ([], {}))
 
     def _value(self, values: dict[str, Any], row: Property) -> Any:
         value = values.get(row.name)
         if value is None:
             return row.output_default if row.default is None else row.default
-        return None if self.empty_is_none and value in ([], {}) else value
+        return None if self._left_out(values, row) else value
+
+    def leaves_out(self, value: Any) -> bool:
+        """Tell whether a member that could be set is not.
+
+        The bridge then cannot tell which of a program's elements a planned one is, and shows their
+        whole set as changed (`matchPlanElementsToInputs` in its pkg/tfbridge/detailed_diff.go).
+        """
+        return value is UNKNOWN or any(
+            row.type.leaves_out(value[row.name])
+            if row.name in value and isinstance(row.type, Object)
+            else row.name not in value and isinstance(row.type, Scalar) and not row.computed
+            for row in self.properties
+        )
+
+    def _emptied(self, values: dict[str, Any], row: Property) -> bool:
+        """Tell whether the program says "none", and does not leave it to the provider to choose.
+
+        Lists of blocks have no such thing in Terraform: an empty one is one left out.
+        """
+        blocks = isinstance(row.type, ListOf) and isinstance(row.type.element, Object)
+        return row.computed and not blocks and values.get(row.name) in ([], {})
 
     def stored(self, values: Properties) -> Properties:
         """Return inputs as they were stored, by whichever plugin, in the form `changes` compares.
@@ -451,8 +493,11 @@ def is_input(row: Property) -> bool:
 
 
 def _member(path: str, key: str) -> str:
-    """Return the path of a member, quoted where the engine's path syntax needs it."""
-    if not re.fullmatch(r"[^.\[\]\"]+", key):
+    """Return the path of a member, quoted as the engine's own paths are.
+
+    Source: `PropertyPath.String` in sdk/go/common/resource/properties_path.go of pulumi/pulumi.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_]+", key):
         escaped = key.replace('"', '\\"')
         return f'{path}["{escaped}"]'
     return f"{path}.{key}" if path else key

@@ -139,6 +139,7 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "lint-environment": make_lint_environment,
     "lock-environment": make_lock_environment,
     "base": make_base,
+    "cli": cli.cross_build,
     "env": print_environment,
     "doctor": check,
 }

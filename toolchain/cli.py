@@ -220,6 +220,7 @@ def build(architecture: str) -> Path:
                 "GOTOOLCHAIN": "local",
                 "GOFLAGS": "",
                 "GOARCH": architecture,
+                **({} if architecture == own_architecture() else {"GOOS": "linux"}),
                 "CGO_ENABLED": "0",
             },
             mend="Is the Go module registry reachable (go env GOPROXY)?",
@@ -228,7 +229,12 @@ def build(architecture: str) -> Path:
     return folder
 
 
-def _own_architecture() -> str:
+def own_architecture() -> str:
+    """The processor of this machine in Go's words.
+
+    Raises:
+        Problem: the CLI has never been built for it.
+    """
     machine = platform.machine()
     if machine not in GO_ARCHITECTURES:
         raise Problem(f"the Pulumi CLI is not known to build for {machine}.")
@@ -258,6 +264,24 @@ def _place(folder: Path) -> None:
     say(STEP, f"Pulumi {version} is in .toolchain/")
 
 
+def cross_build(architecture: str) -> None:
+    """Build the CLI for another Linux machine, and say how it gets there.
+
+    Args:
+        architecture: that machine's processor in Go's words.
+
+    Raises:
+        Problem: the processor is unknown, there is no Go, or the build failed.
+    """
+    known = sorted(set(GO_ARCHITECTURES.values()))
+    if architecture not in known:
+        raise Problem(f"ARCH={architecture} is none of {', '.join(known)}")
+    folder = build(architecture)
+    say(STEP, f"the Pulumi CLI {PULUMI} for {architecture} is in {folder}")
+    say(STEP, "in ~/.cache/zhub of the other machine, its `make up` finds it and builds none:")
+    say(STEP, f"ssh HOST mkdir -p .cache/zhub && scp -r {folder} HOST:.cache/zhub/")
+
+
 def ensure() -> bool:
     """Have the CLI in this clone's toolchain; returns whether it is Pulumi's own release.
 
@@ -267,7 +291,7 @@ def ensure() -> bool:
     wanted = os.environ.get(CHOICE, "auto")
     if wanted not in CHOICES:
         raise Problem(f"{CHOICE}={wanted} is none of {', '.join(CHOICES)}")
-    architecture = _own_architecture()
+    architecture = own_architecture()
     built = built_folder(architecture)
     # Once it is built, asking the download site at every `make up` would only cost time.
     official = None

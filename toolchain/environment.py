@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import platform
+import re
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from toolchain.console import apt_install, output, run, timed
@@ -13,6 +17,16 @@ from toolchain.places import ROOT, VENV
 STEP = "python"
 
 PYTHON = VENV / "bin" / "python"
+
+#: What the Python package index has no s390x wheel of that works, by the module that says whether
+#: it is there: the distribution's own packages stand in, of whatever version. Compiling takes most
+#: of an hour. protobuf's wheel crashes on any big-endian machine (protocolbuffers/protobuf#29651).
+#: Seen to work: those of Debian 13 (cryptography 43.0, grpcio 1.51, protobuf 3.21).
+FROM_DISTRIBUTION = {
+    "cryptography": ("cryptography", "python3-cryptography"),
+    "grpc": ("grpcio", "python3-grpcio"),
+    "google.protobuf": ("protobuf", "python3-protobuf"),
+}
 
 #: Makes the packages of this clone importable in `.venv` from any folder and without PYTHONPATH,
 #: which the commands of a stack would inherit.
@@ -32,6 +46,32 @@ def agrees(*, development: bool) -> bool:
     return PYTHON.exists() and mark.exists() and mark.read_text() == locked(development=development)
 
 
+def takes_from_distribution() -> bool:
+    """Whether this machine's processor is one that the package index lacks wheels for."""
+    return platform.machine() == "s390x"
+
+
+def without(names: Iterable[str], lock: str) -> str:
+    """A lock without some of its packages."""
+    blocks = re.split(r"^(?=\S)", lock, flags=re.MULTILINE)
+    return "".join(block for block in blocks if block.partition("==")[0] not in names)
+
+
+def _require_distribution_packages(python: Path) -> None:
+    """Have the distribution's packages that stand in for missing wheels.
+
+    Raises:
+        Problem: one is missing and may not be installed.
+    """
+    missing = [
+        package
+        for module, (_, package) in FROM_DISTRIBUTION.items()
+        if output([python, "-c", f"import {module}"]) is None
+    ]
+    if missing:
+        apt_install(STEP, *missing)
+
+
 def _create() -> None:
     """Make an empty `.venv`, unless there is a sound one.
 
@@ -45,7 +85,11 @@ def _create() -> None:
     python = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
     if output([python, "-c", "import ensurepip"]) is None:
         apt_install(STEP, "python3-venv")
-    run(STEP, [python, "-m", "venv", VENV], mend="Install Python's venv module.")
+    options = []
+    if takes_from_distribution():
+        _require_distribution_packages(python)
+        options = ["--system-site-packages"]
+    run(STEP, [python, "-m", "venv", *options, VENV], mend="Install Python's venv module.")
 
 
 def ensure(*, development: bool = False) -> None:
@@ -57,8 +101,16 @@ def ensure(*, development: bool = False) -> None:
     if agrees(development=development) or (not development and agrees(development=True)):
         return
     lock = "requirements-dev.txt" if development else "requirements.txt"
-    with timed(STEP, f"installing {lock} into .venv"):
+    with (
+        timed(STEP, f"installing {lock} into .venv"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         _create()
+        wanted = ROOT / lock
+        if takes_from_distribution():
+            names = [name for name, _ in FROM_DISTRIBUTION.values()]
+            wanted = Path(folder, lock)
+            wanted.write_text(without(names, (ROOT / lock).read_text()))
         install: list[str | Path] = [
             PYTHON,
             "-m",
@@ -67,7 +119,7 @@ def ensure(*, development: bool = False) -> None:
             "--quiet",
             "--disable-pip-version-check",
         ]
-        locked_only: list[str | Path] = ["--require-hashes", "--no-deps", "-r", ROOT / lock]
+        locked_only: list[str | Path] = ["--require-hashes", "--no-deps", "-r", wanted]
         mend = "Is a package index reachable (pip config list)? A wrong hash means: do not use it."
         run(STEP, [*install, *locked_only], mend=mend)
     for site in VENV.glob("lib/python3*/site-packages"):

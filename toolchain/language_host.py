@@ -240,8 +240,21 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         environment = self._environment(request.info, context)
         # By standard input, not by the environment: configuration holds secrets, which every
         # process that the program starts would inherit, and a variable is limited to 128 KiB.
-        settings = json_format.MessageToDict(request, always_print_fields_with_no_presence=True)
-        settings["engineAddress"] = self._engine_address
+        settings = {
+            "engineAddress": self._engine_address,
+            "monitorAddress": request.monitor_address,
+            "organization": request.organization,
+            "project": request.project,
+            "stack": request.stack,
+            "config": dict(request.config),
+            "configSecretKeys": list(request.configSecretKeys),
+            "dryRun": request.dryRun,
+            "parallel": request.parallel,
+            "rootDirectory": request.info.root_directory,
+            "programDirectory": request.info.program_directory,
+            "entryPoint": request.info.entry_point,
+            "args": list(request.args),
+        }
         with self._lock:
             if self._cancelled:
                 return language_pb2.RunResponse(error="cancelled before the program was started")

@@ -17,6 +17,9 @@ CREDENTIALS = PULUMI_HOME / "credentials.json"
 
 SCRIPT = b"#!/bin/sh\n"
 
+#: How much the logs of all Pulumi commands may take.
+LOG_MEGABYTES = 50
+
 
 def _script(path: Path, *lines: str) -> None:
     """Write an executable shell script, unless it is there and the same."""
@@ -30,6 +33,12 @@ def _script(path: Path, *lines: str) -> None:
     new.replace(path)
 
 
+def python() -> str:
+    """The Python of this clone, as a shell script calls it."""
+    # With -P, what lies in the folder of a Pulumi project cannot stand in for our modules.
+    return f"{shlex.quote(str(PYTHON))} -P"
+
+
 def _write_wrapper() -> None:
     """Write the `pulumi` that works with nothing but its folder on PATH."""
     home, credentials = shlex.quote(str(PULUMI_HOME)), shlex.quote(str(CREDENTIALS))
@@ -39,10 +48,12 @@ def _write_wrapper() -> None:
         f"export PULUMI_HOME={home}",
         # No route out: asking for news costs seconds. On PATH: whatever version that may be.
         "export PULUMI_SKIP_UPDATE_CHECK=true PULUMI_IGNORE_AMBIENT_PLUGINS=true",
+        # It logs every command; its own limit is ten times as much.
+        f"export PULUMI_LOG_ROTATION_MAX_TOTAL_MB={LOG_MEGABYTES}",
         # Pulumi's own check stops at the first wrong setting; the program names them all.
         "export PULUMI_OPTION_SKIP_CONFIG_VALIDATION=true",
         f'[ -e {credentials} ] || export PULUMI_BACKEND_URL="{backend}"',
-        f'PATH={shlex.quote(str(BIN))}:$PATH exec {shlex.quote(str(CLI / "pulumi"))} "$@"',
+        f'PATH={shlex.quote(str(BIN))}:$PATH exec {python()} -m toolchain.command "$@"',
     )
 
 
@@ -62,12 +73,10 @@ def ensure(*, official: bool) -> None:
     if official:
         _install_official()
         return
-    # With -P, what lies in the folder of a Pulumi project cannot stand in for our modules.
-    python = f"exec {shlex.quote(str(PYTHON))} -P"
     host = shlex.quote(str(ROOT / "toolchain" / "language_host.py"))
-    _script(CLI / "pulumi-language-python", f'{python} {host} "$@"')
+    _script(CLI / "pulumi-language-python", f'exec {python()} {host} "$@"')
     for name in PLUGINS:
-        _script(plugin_path(name), f'{python} -m plugins.{name} "$@"')
+        _script(plugin_path(name), f'exec {python()} -m plugins.{name} "$@"')
 
 
 def _install_official() -> None:
@@ -78,6 +87,8 @@ def _install_official() -> None:
         with timed(STEP, f"getting Pulumi's own {name} plugin {version}"):
             run(
                 STEP,
-                [BIN / "pulumi", "plugin", "install", "resource", name, version, "--reinstall"],
+                # Not by the wrapper: its Python may be in the making.
+                [CLI / "pulumi", "plugin", "install", "resource", name, version, "--reinstall"],
+                environment={"PULUMI_HOME": str(PULUMI_HOME), "PULUMI_SKIP_UPDATE_CHECK": "true"},
                 mend="To use the plugins of this project: ZHUB_TOOLCHAIN=portable make up",
             )

@@ -1,6 +1,6 @@
 """Run one Pulumi program in this process, as the language host tells it on standard input.
 
-The message is `RunRequest` of Pulumi's language.proto in JSON form, with `engineAddress` added. A
+The message is JSON, with what `RunRequest` of Pulumi's language.proto says and `engineAddress`. A
 process runs one program once: preview and update would otherwise share imported modules.
 """
 
@@ -45,8 +45,7 @@ def run(request: dict[str, Any]) -> int:
     import pulumi
     import pulumi.runtime
 
-    info = request["info"]
-    entry_point = Path(info["programDirectory"], info["entryPoint"])
+    entry_point = Path(request["programDirectory"], request["entryPoint"])
     if entry_point.is_dir():
         entry_point /= "__main__.py"
 
@@ -63,7 +62,7 @@ def run(request: dict[str, Any]) -> int:
             parallel=request["parallel"],
             dry_run=request["dryRun"],
             organization=request["organization"],
-            root_directory=info["rootDirectory"],
+            root_directory=request["rootDirectory"],
         )
     )
     # A program that fails leaves futures that nobody awaits; complaints about them bury the cause.
@@ -86,7 +85,7 @@ def run(request: dict[str, Any]) -> int:
         pulumi.log.error(str(error))
         return REPORTED
     except Exception as error:  # noqa: BLE001 - whatever a program raises is shown to its author
-        own = user_traceback(error, Path(info["programDirectory"]))
+        own = user_traceback(error, Path(request["programDirectory"]))
         pulumi.log.error(f"Program failed with an unhandled exception:\n{own}")
         return REPORTED
     return 0

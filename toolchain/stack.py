@@ -51,9 +51,13 @@ def checked(stack: str) -> str:
     return stack
 
 
+def _passphrase_place(stack: str) -> Path:
+    return STATE / f"passphrase-{stack}"
+
+
 def passphrase_file(stack: str) -> Path:
     """The file with a stack's own passphrase; made, and said aloud, the first time."""
-    file = STATE / f"passphrase-{stack}"
+    file = _passphrase_place(stack)
     if not file.exists():
         STATE.mkdir(mode=0o700, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as new:
@@ -63,8 +67,13 @@ def passphrase_file(stack: str) -> Path:
     return file
 
 
-def _passphrase(stack: str) -> dict[str, str | None]:
-    """The passphrase variables for a stack; none when the shell has a passphrase of its own."""
+def passphrase(stack: str, *, make: bool) -> dict[str, str | None]:
+    """The passphrase variables for a stack; none when the shell has a passphrase of its own.
+
+    Args:
+        stack: its name.
+        make: make a passphrase where the stack has none yet, instead of leaving it to Pulumi.
+    """
     text, file = "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"
     # What an earlier `make env` put there, for whichever stack, is not the shell's own.
     own_text = os.environ.get(text) not in (None, DEV_PASSPHRASE)
@@ -73,6 +82,8 @@ def _passphrase(stack: str) -> dict[str, str | None]:
         return {}
     if stack == DEV:
         return {text: DEV_PASSPHRASE, file: None}
+    if not make and not _passphrase_place(stack).exists():
+        return {}
     return {text: None, file: str(passphrase_file(stack))}
 
 
@@ -81,7 +92,7 @@ def settings(stack: str) -> dict[str, str | None]:
 
     A backend or a passphrase that the shell has set stays, and so does one logged in to.
     """
-    variables = _passphrase(stack)
+    variables = passphrase(stack, make=True)
     if not CREDENTIALS.exists():
         STATE.mkdir(mode=0o700, exist_ok=True)
         variables["PULUMI_BACKEND_URL"] = os.environ.get("PULUMI_BACKEND_URL") or STATE.as_uri()

@@ -60,10 +60,12 @@ def _message_types() -> dict[str, Any]:
                 field.type = kind  # type: ignore[assignment]
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"buildkit.{name}"))
-        for name in _MESSAGES
-    }
+    # The second is of protobuf before 4.22, which is what Debian has.
+    make = (
+        getattr(message_factory, "GetMessageClass", None)
+        or message_factory.MessageFactory(pool).GetPrototype  # type: ignore[attr-defined]
+    )
+    return {name: make(pool.FindMessageTypeByName(f"buildkit.{name}")) for name in _MESSAGES}
 
 
 _TYPES = _message_types()

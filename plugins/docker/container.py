@@ -147,6 +147,24 @@ def _ports_equal(old: Any, new: Any) -> bool:
     return all(map(met, old))
 
 
+def _replace(old: Any, new: Any) -> bool:
+    """Tell whether other mounts need another container. A change within one mostly does not.
+
+    `mounts` replaces when their number changes, and what replaces within a mount does so too when
+    the mount around it is another one. Nobody knows how many unknown ones will be.
+    """
+    if new is UNKNOWN or UNKNOWN in new or len(old) != len(new):
+        return True
+
+    def without(mounts: list[Any], others: list[Any]) -> Iterator[Properties]:
+        return (m for m in mounts if all(MOUNT.differ(other, m) for other in others))
+
+    return any(
+        mount.get("tmpfsOptions") or mount.get("volumeOptions", {}).get("subpath")
+        for mount in [*without(old, new), *without(new, old)]
+    )
+
+
 def _unless_left_out(old: Any, new: Any) -> bool:
     """An empty user or directory means the image's own, whatever that is."""
     return new in (None, "", old)
@@ -330,10 +348,8 @@ class Container(EngineResource):
         self, changes: list[Change], old: Properties, new: Properties, state: Properties
     ) -> list[Change]:
         found = super().diff(changes, old, new, state)
-        mounts = new.get("mounts")
-        if mounts is not UNKNOWN and len(mounts or ()) == len(state.get("mounts") or ()):
+        if not _replace(self.table.stored(state).get("mounts", []), new.get("mounts", [])):
             return found
-        # A mount more or less replaces, and so do mounts nobody knows yet.
         return [replace(c, replaces=True) if c.property == "mounts" else c for c in found]
 
     def create(self, inputs: Properties, call: Call) -> Created:
@@ -348,13 +364,9 @@ class Container(EngineResource):
         return Created(made["Id"], self._brought_up(made["Id"], outputs, inputs, call))
 
     def read(self, id: str, state: Properties, call: Call) -> Properties | None:
-        with self.engine.explained(f"read container {id[:12]}"):
-            try:
-                found = self.engine.client.inspect_container(id)
-            except APIError as error:
-                if is_missing(error):
-                    return None
-                raise
+        found = self.inspected(f"container {id[:12]}", id, self.engine.client.inspect_container)
+        if found is None:
+            return None
         return {**state, **hostconfig.stored(found, state)}
 
     def update(self, id: str, state: Properties, new: Properties, call: Call) -> Properties:
@@ -494,7 +506,7 @@ class Container(EngineResource):
             if health["Status"] == "healthy":
                 return
             if second < limit:
-                call.status(f"waiting for {name} to be healthy: {health['Status']} ({second} s)")
+                call.status(f"waiting for {name} to be healthy: {health['Status']}")
                 call.sleep(1)
         raise ResourceError(
             f"container {name} was not healthy within {limit} seconds (waitTimeout): "

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from docker.errors import APIError
-
 from plugins.base import Call, Created
-from plugins.docker.engine import is_missing, said
 from plugins.docker.resource import (
     EngineResource,
     flag,
@@ -73,13 +70,9 @@ class Network(EngineResource):
         return Created(made["Id"], self.read(made["Id"], inputs, call) or {})
 
     def read(self, id: str, state: Properties, call: Call) -> Properties | None:
-        with self.engine.explained(f"read network {id}"):
-            try:
-                found = self.engine.client.inspect_network(id)
-            except APIError as error:
-                if is_missing(error):
-                    return None
-                raise
+        found = self.inspected(f"network {id}", id, self.engine.client.inspect_network)
+        if found is None:
+            return None
         return {
             "name": found["Name"],
             "labels": label_list(found["Labels"]),
@@ -96,23 +89,16 @@ class Network(EngineResource):
         }
 
     def delete(self, id: str, state: Properties, call: Call) -> None:
-        def remove() -> bool:
-            try:
-                self.engine.client.remove_network(id)
-            except APIError as error:
-                if "has active endpoints" in said(error):
-                    return False
-                if not is_missing(error):
-                    raise
-            return True
+        client = self.engine.client
 
         def users() -> list[str]:
-            found = self.engine.client.inspect_network(id)["Containers"]
+            found = client.inspect_network(id)["Containers"]
             return [container["Name"] for container in found.values()]
 
-        name = state.get("name", id)
-        with self.engine.explained(f"remove network {name}"):
-            self.remove_unused(call, f"network {name}", remove, users)
+        what = f"network {state.get('name', id)}"
+        self.remove_unused(
+            call, what, lambda: client.remove_network(id), "has active endpoints", users
+        )
 
 
 _IPAM_KEYS = {"subnet": "Subnet", "ipRange": "IPRange", "gateway": "Gateway"}

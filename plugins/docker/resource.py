@@ -13,8 +13,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from docker.errors import APIError
+
 from plugins.base import Call, CheckCall, Resource, ResourceError
-from plugins.docker.engine import Engine
+from plugins.docker.engine import Engine, is_missing, said
 from plugins.properties import (
     BOOLEAN,
     INTEGER,
@@ -164,19 +166,41 @@ class EngineResource(Resource):
         found = super().imported_inputs(outputs)
         return {name: _without_zeros(value) for name, value in found.items()}
 
-    def remove_unused(
-        self, call: Call, what: str, remove: Callable[[], bool], users: Callable[[], list[str]]
-    ) -> None:
-        """Call `remove` until it says that it could, for the while that the official plugin waits.
+    def inspected(self, what: str, id: str, inspect: Callable[[str], Any]) -> Any:
+        """Return what the engine's `inspect` tells of the id; None where it knows none of it."""
+        with self.engine.explained(f"read {what}"):
+            try:
+                return inspect(id)
+            except APIError as error:
+                if is_missing(error):
+                    return None
+                raise
 
+    def remove_unused(
+        self,
+        call: Call,
+        what: str,
+        remove: Callable[[], None],
+        in_use: str,
+        users: Callable[[], list[str]],
+    ) -> None:
+        """Call `remove` until it succeeds, for the while that the official plugin waits.
+
+        `in_use` is what the engine says of a thing that containers keep. Gone already is fine.
         Raises ResourceError naming the `users`, the containers that keep it.
         """
-        for _ in range(IN_USE_SECONDS):
-            if remove():
-                return
-            call.status(f"waiting for {what} to be free: used by {', '.join(users())}")
-            call.sleep(1)
-        raise ResourceError(
-            f"cannot remove {what}: it is still used by {', '.join(users())}, which this run does "
-            "not remove. Remove what uses it (docker rm -f …) and run again"
-        )
+        with self.engine.explained(f"remove {what}"):
+            for _ in range(IN_USE_SECONDS):
+                try:
+                    return remove()
+                except APIError as error:
+                    if is_missing(error):
+                        return None
+                    if in_use not in said(error):
+                        raise
+                call.status(f"waiting for {what} to be free: used by {', '.join(users())}")
+                call.sleep(1)
+            raise ResourceError(
+                f"cannot remove {what}: it is still used by {', '.join(users())}, which this run "
+                "does not remove. Remove what uses it (docker rm -f …) and run again"
+            )

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from docker.errors import APIError
-
 from plugins.base import Call, Created
-from plugins.docker.engine import is_missing, said
 from plugins.docker.resource import EngineResource, label_list, label_map, labels, options
 from plugins.properties import STRING, Property
 from plugins.values import Properties
@@ -40,13 +37,9 @@ class Volume(EngineResource):
         return Created(name, self.read(name, inputs, call) or {})
 
     def read(self, id: str, state: Properties, call: Call) -> Properties | None:
-        with self.engine.explained(f"read volume {id}"):
-            try:
-                found = self.engine.client.inspect_volume(id)
-            except APIError as error:
-                if is_missing(error):
-                    return None
-                raise
+        found = self.inspected(f"volume {id}", id, self.engine.client.inspect_volume)
+        if found is None:
+            return None
         return {
             "name": found["Name"],
             "labels": label_list(found["Labels"]),
@@ -56,19 +49,16 @@ class Volume(EngineResource):
         }
 
     def delete(self, id: str, state: Properties, call: Call) -> None:
-        def remove() -> bool:
-            try:
-                self.engine.client.remove_volume(id, force=True)
-            except APIError as error:
-                if "volume is in use" in said(error):
-                    return False
-                if not is_missing(error):
-                    raise
-            return True
+        client = self.engine.client
 
         def users() -> list[str]:
-            found = self.engine.client.containers(all=True, filters={"volume": id})
+            found = client.containers(all=True, filters={"volume": id})
             return [container["Names"][0].lstrip("/") for container in found]
 
-        with self.engine.explained(f"remove volume {id}"):
-            self.remove_unused(call, f"volume {id}", remove, users)
+        self.remove_unused(
+            call,
+            f"volume {id}",
+            lambda: client.remove_volume(id, force=True),
+            "volume is in use",
+            users,
+        )

@@ -299,7 +299,7 @@ class TestDiff:
             ({}, {"address": "10.0.0.9"}, {"address": "ADD"}),
             ({}, {"level": 5}, {}),
             ({"level": 5}, {}, {}),
-            ({}, {"level": 6}, {"level": "UPDATE_REPLACE"}),
+            ({}, {"level": 6}, {"level": "ADD_REPLACE"}),
             ({}, {"name": "other"}, {"name": "UPDATE_REPLACE"}),
             ({"password": "first"}, {"password": Secret("first")}, {}),
             ({"password": "first"}, {"password": Secret("second")}, {"password": "UPDATE"}),

@@ -93,6 +93,14 @@ class TestNetwork:
         # A name the program gave is free only once the old one has gone.
         assert answer.deleteBeforeReplace
 
+    def test_emptied_options_replace(self, docker: Plugin, name: str) -> None:
+        options = {"com.docker.network.bridge.enable_icc": "false"}
+        made = docker.create(NETWORK, {"name": name, "options": options})
+        assert changed(docker.diff(made, {"name": name})) == {}
+        assert changed(docker.diff(made, {"name": name, "options": {}})) == {
+            'options["com.docker.network.bridge.enable_icc"]': "DELETE_REPLACE"
+        }
+
     def test_a_made_up_name_is_made_up_anew(self, docker: Plugin) -> None:
         made = docker.create(NETWORK, {}, name="pdk-auto")
         try:

@@ -1,0 +1,145 @@
+"""`pulumi` in a shell that has nothing of this clone but the folder it is in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.docker_tools import engine_or_skip
+from tests.toolchain.conftest import require_toolchain
+from toolchain import command, stack
+from toolchain.places import BIN, CLI, ROOT
+
+Pulumi = Callable[..., str]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Pulumi:
+    """Runs `pulumi` in this clone, with no other program on PATH and no setting of Pulumi's."""
+    require_toolchain()
+    (tmp_path / "state").mkdir()
+    variables = {
+        "HOME": str(tmp_path),
+        "PATH": str(BIN),
+        "PULUMI_BACKEND_URL": (tmp_path / "state").as_uri(),
+    }
+
+    def pulumi(*arguments: str) -> str:
+        result = subprocess.run(
+            ["/usr/bin/env", "pulumi", *arguments, "--non-interactive", "--color=never"],
+            cwd=ROOT,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    return pulumi
+
+
+@pytest.mark.engine
+def test_a_plain_preview_of_the_dev_stack(bare: Pulumi) -> None:
+    engine_or_skip()
+    before = (ROOT / "Pulumi.dev.yaml").read_bytes()
+    bare("stack", "init", "--stack", stack.DEV, "--no-select")
+    shown = bare("preview", "--stack", stack.DEV)
+    assert "to create" in shown
+    assert "warning" not in shown.lower()
+    assert "passphrase" not in shown.lower()
+    assert (ROOT / "Pulumi.dev.yaml").read_bytes() == before
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with a passphrase for the stack `site`, in a shell without Pulumi settings."""
+    root = tmp_path / "clone"
+    (root / "part").mkdir(parents=True)
+    (root / "Pulumi.yaml").write_text("name: zhub\nruntime: python\n")
+    (root / ".state").mkdir()
+    (root / ".state" / "passphrase-site").write_text("of the site")
+    for name in [name for name in os.environ if name.startswith("PULUMI_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(command, "ROOT", root)
+    monkeypatch.setattr(command, "PULUMI_HOME", tmp_path / "home")
+    monkeypatch.setattr(stack, "STATE", root / ".state")
+    monkeypatch.chdir(root)
+    return root
+
+
+def passphrases(*arguments: str) -> dict[str, str]:
+    return {
+        name.removeprefix("PULUMI_CONFIG_"): value
+        for name, value in command.environment(arguments).items()
+        if name.startswith("PULUMI_CONFIG_")
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("preview", "--stack", "site"), ("preview", "-s", "site"), ("up", "--stack=org/zhub/site")],
+)
+def test_the_stack_of_the_command_gets_its_passphrase(
+    clone: Path, arguments: tuple[str, ...]
+) -> None:
+    assert passphrases(*arguments) == {"PASSPHRASE_FILE": str(clone / ".state/passphrase-site")}
+
+
+def test_the_stack_of_the_shell_gets_its_passphrase(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_STACK", "dev")
+    monkeypatch.chdir(clone / "part")
+    assert passphrases("up") == {"PASSPHRASE": stack.DEV_PASSPHRASE}
+
+
+def test_the_selected_stack_gets_its_passphrase(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_toolchain()
+    backend = (clone / ".state").as_uri()
+    monkeypatch.setenv("PULUMI_BACKEND_URL", backend)
+    assert passphrases("up") == {}
+    subprocess.run(
+        [CLI / "pulumi", "stack", "init", "site"],
+        env={
+            "HOME": str(tmp_path),
+            "PATH": os.defpath,
+            "PULUMI_HOME": str(tmp_path / "home"),
+            "PULUMI_BACKEND_URL": backend,
+            "PULUMI_CONFIG_PASSPHRASE": "of the site",
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+        },
+        check=True,
+        capture_output=True,
+    )
+    assert passphrases("up") == {"PASSPHRASE_FILE": str(clone / ".state/passphrase-site")}
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://another")
+    assert passphrases("up") == {}
+
+
+def test_a_stack_without_a_passphrase_here_is_left_to_pulumi(clone: Path) -> None:
+    assert passphrases("up", "--stack", "other") == {}
+    assert not (clone / ".state" / "passphrase-other").exists()
+
+
+def test_the_shells_own_passphrase_stays(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "its own")
+    assert passphrases("up", "--stack", "site") == {"PASSPHRASE": "its own"}
+
+
+def test_another_project_gets_none(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "Pulumi.yaml").write_text("name: other\nruntime: python\n")
+    monkeypatch.chdir(tmp_path / "other")
+    assert passphrases("up", "--stack", "site") == {}
