@@ -1,165 +1,241 @@
-"""Login at the real demo directory: what is let in, and to whom a password is never sent."""
+"""Login as JupyterHub does it: what it is told, what users and the log are told, and how long."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
+import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import ldap3
 import pytest
-from ldapauthenticator.ldapauthenticator import TlsStrategy
 from tornado import web
+from zhub import authenticator as module
+from zhub import directory
+from zhub.attempts import PER_NAME
 from zhub.authenticator import DirectoryAuthenticator
+from zhub.ldap import Ldap
 
-from tests.images.conftest import PASSWORDS, Site
-from tests.images.pki import Identity
-
-pytestmark = pytest.mark.engine
-
-GROUP = "cn=jupyter,ou=groups,dc=example,dc=org"
-NAMES = r"^[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}$"
+from tests.images import slapd
+from tests.images.scripted_ldap import mute, scripted
+from tests.images.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
 
 
 @pytest.fixture(scope="module")
-def ports(site: Site) -> dict[str, int]:
-    """Where the directory is on loopback, by how TLS is used."""
-    directory = site.engine.containers.get(f"{site.prefix}-directory")
-    bindings = directory.attrs["NetworkSettings"]["Ports"]
-    published = {port: int(bindings[f"{port}/tcp"][0]["HostPort"]) for port in (389, 636)}
-    return {"before_bind": published[389], "insecure": published[389], "on_connect": published[636]}
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    with slapd.running(tmp_path_factory.mktemp("slapd") / "server") as server:
+        yield server
 
 
 @pytest.fixture
-def authenticator(site: Site, ports: dict[str, int]) -> Any:
-    def make(
-        tls: str = "before_bind", *, ca_file: Path = site.ca_file, **options: Any
-    ) -> DirectoryAuthenticator:
+def options(server: Slapd, tmp_path: Path) -> dict[str, Any]:
+    """A directory with a service account."""
+    (tmp_path / "password").write_text(slapd.SERVICE_PASSWORD)
+    return {
+        "servers": ("127.0.0.1",),
+        "port": server.port,
+        "ca_file": server.ca_file,
+        "bind_dn": SERVICE,
+        "bind_password_file": tmp_path / "password",
+        "search_base": SUFFIX,
+        "allowed_groups": (group_dn("jupyter"),),
+        "admin_groups": (group_dn("admins"),),
+    }
+
+
+Make = Callable[..., DirectoryAuthenticator]
+
+
+@pytest.fixture
+def make(options: dict[str, Any]) -> Make:
+    def make(traits: dict[str, Any] | None = None, **more: Any) -> DirectoryAuthenticator:
+        ldap = Ldap(**options | more)
         return DirectoryAuthenticator(
-            **{
-                "server_addresses": ["127.0.0.1"],
-                "server_port": ports[tls],
-                "tls_strategy": TlsStrategy[tls],
-                "tls_kwargs": {"validate": ssl.CERT_REQUIRED, "ca_certs_file": str(ca_file)},
-                "bind_dn_template": ["uid={username},ou=people,dc=example,dc=org"],
-                "valid_username_regex": NAMES,
-                "allowed_groups": [GROUP],
-                "allow_existing_users": False,
-                "receive_timeout": 2,
-                **options,
-            }
+            ldap=ldap,
+            allowed_groups=list(ldap.allowed_groups),
+            allow_all=ldap.allow_everyone,
+            allow_existing_users=False,
+            **traits or {},
         )
 
     return make
 
 
-def log_in(authenticator: DirectoryAuthenticator, name: str, password: str) -> str | None:
-    """Name under which the hub knows the user then; None when the user is refused."""
-    model = asyncio.run(
-        authenticator.get_authenticated_user(None, {"username": name, "password": password})
+def browser(address: str = "192.0.2.1") -> Any:
+    return SimpleNamespace(request=SimpleNamespace(remote_ip=address))
+
+
+async def authenticated(
+    authenticator: DirectoryAuthenticator, name: str, password: str, address: str = "192.0.2.1"
+) -> Any:
+    return await authenticator.get_authenticated_user(
+        browser(address), {"username": name, "password": password}
     )
-    return model["name"] if model else None
 
 
-@pytest.mark.parametrize("tls", ["before_bind", "on_connect", "insecure"])
-@pytest.mark.parametrize(("name", "password"), PASSWORDS.items())
-def test_the_right_password_lets_in(authenticator: Any, tls: str, name: str, password: str) -> None:
-    assert log_in(authenticator(tls), name, password) == name
+def log_in(authenticator: DirectoryAuthenticator, name: str, password: str | None = None) -> Any:
+    """What JupyterHub knows of the user then; None when the user is refused."""
+    password = PASSWORDS[name] if password is None else password
+    return asyncio.run(authenticated(authenticator, name, password))
 
 
-def test_however_it_is_typed_a_name_is_one_person(authenticator: Any) -> None:
-    assert log_in(authenticator(), "ALICE", PASSWORDS["alice"]) == "alice"
+def test_a_member_an_administrator_and_one_who_is_not_allowed(make: Make) -> None:
+    authenticator = make()
+    alice, carol = log_in(authenticator, "alice"), log_in(authenticator, "carol")
+    assert (alice["name"], alice["admin"]) == ("alice", False)
+    assert (carol["name"], carol["admin"]) == ("carol", True)
+    with pytest.raises(web.HTTPError, match="Your account is not allowed") as caught:
+        log_in(authenticator, "dave")
+    assert caught.value.status_code == 403
 
 
-@pytest.mark.parametrize(
-    ("name", "password"),
-    [
-        ("alice", "wrong"),
-        ("alice", ""),
-        ("alice", " "),
-        ("nobody", "wonder land 1"),
-        ("alice,ou=people", PASSWORDS["alice"]),
-        ("*", PASSWORDS["alice"]),
-        ("", PASSWORDS["alice"]),
-    ],
-)
-def test_everything_else_is_refused(authenticator: Any, name: str, password: str) -> None:
-    assert log_in(authenticator(), name, password) is None
+def test_administrators_by_name_stay_and_all_others_are_told_not_to_be(make: Make) -> None:
+    authenticator = make({"admin_users": {"alice"}}, admin_groups=())
+    assert log_in(authenticator, "alice")["admin"] is True
+    assert log_in(authenticator, "carol")["admin"] is False
 
 
-def test_who_is_in_no_allowed_group_is_refused(authenticator: Any) -> None:
-    others = authenticator(allowed_groups=["cn=others,ou=groups,dc=example,dc=org"])
-    assert log_in(others, "alice", PASSWORDS["alice"]) is None
+def test_groups_only_when_asked_for(make: Make) -> None:
+    assert "groups" not in log_in(make(), "carol")
+    asked = make({"manage_groups": True}, group_base=f"ou=groups,{SUFFIX}")
+    assert log_in(asked, "carol")["groups"] == ["admins", "jupyter"]
 
 
-@pytest.fixture
-def bound(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Whom ldap3 sent a password for."""
-    names: list[str] = []
-    bind = ldap3.Connection.bind
-
-    def recorded(connection: ldap3.Connection, *arguments: Any, **options: Any) -> Any:
-        names.append(str(connection.user))
-        return bind(connection, *arguments, **options)
-
-    monkeypatch.setattr(ldap3.Connection, "bind", recorded)
-    return names
+@pytest.mark.parametrize("data", [{}, {"username": "alice"}, {"password": "x"}])
+def test_an_incomplete_form_is_refused(make: Make, data: dict[str, str]) -> None:
+    assert asyncio.run(make().get_authenticated_user(browser(), data)) is None
 
 
-@pytest.mark.parametrize("tls", ["before_bind", "on_connect"])
-def test_a_directory_that_cannot_prove_itself_gets_no_password(
-    authenticator: Any, tls: str, tmp_path: Path, bound: list[str]
+def test_the_log_says_which_server_which_step_and_why_but_no_password(
+    make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Identity.create("Another authority", authority=True).write(tmp_path, "ca")
-    impostors = [
-        authenticator(tls, ca_file=tmp_path / "ca.crt"),
-        # The certificate is for the address, not for this name.
-        authenticator(tls, server_addresses=["localhost"]),
+    caplog.set_level(logging.DEBUG)
+    authenticator = make()
+    authenticator.log = logging.getLogger("test")
+    secret = "a wrong secret 1"
+    for name in ("alice", "nobody", "forged\nline"):
+        assert log_in(authenticator, name, secret) is None
+    refused, unknown, forged = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
     ]
-    for impostor in impostors:
-        with pytest.raises(web.HTTPError, match="The directory does not answer"):
-            log_in(impostor, "alice", PASSWORDS["alice"])
-    assert not bound
-    assert log_in(authenticator(tls), "alice", PASSWORDS["alice"]) == "alice"
-    assert bound
+    alice = f"uid=alice,ou=people,{SUFFIX}"
+    assert refused == (
+        "Login of 'alice' from 192.0.2.1 is refused:"
+        f" 127.0.0.1, bind as '{alice}': invalidCredentials"
+    )
+    assert unknown.startswith("Login of 'nobody' from 192.0.2.1 is refused: 127.0.0.1 has no entry")
+    assert "\n" not in forged
+    log_in(authenticator, "alice")
+    for password in (secret, PASSWORDS["alice"], slapd.SERVICE_PASSWORD):
+        assert password not in caplog.text
 
 
-@pytest.fixture
-def mute(ports: dict[str, int]) -> Iterator[str]:
-    """Address of a server that takes connections and says nothing, at the directory's port."""
-    with socket.create_server(("127.0.0.2", ports["before_bind"])):
-        yield "127.0.0.2"
+def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, server: Slapd) -> None:
+    authenticator = make()
+    for _ in range(PER_NAME):
+        assert log_in(authenticator, "alice", "wrong") is None
+    before = len(server.binds())
+    with pytest.raises(web.HTTPError, match=r"try again in \d+ seconds") as caught:
+        log_in(authenticator, "alice")
+    assert caught.value.status_code == 429
+    assert len(server.binds()) == before
+    elsewhere = asyncio.run(
+        authenticated(authenticator, "alice", PASSWORDS["alice"], address="192.0.2.2")
+    )
+    assert elsewhere["name"] == "alice"
+    assert log_in(authenticator, "carol")["name"] == "carol"
 
 
-def test_a_mute_server_costs_one_login_its_timeout_and_nobody_else_anything(
-    authenticator: Any, mute: str
+def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
+    make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def ticking() -> tuple[float, str | None]:
+    monkeypatch.setattr(directory, "ANSWER_SECONDS", 1)
+
+    async def logins(authenticator: DirectoryAuthenticator) -> tuple[list[Any], float]:
         """Log in beside a clock; return the longest time in which the clock stood still."""
-        login = asyncio.create_task(
-            authenticator(server_addresses=[mute, "127.0.0.1"]).get_authenticated_user(
-                None, {"username": "alice", "password": PASSWORDS["alice"]}
-            )
+        tasks = asyncio.gather(
+            *(authenticated(authenticator, f"user{n}", "x") for n in range(50)),
+            return_exceptions=True,
         )
         longest = 0.0
-        while not login.done():
+        while not tasks.done():
             begin = time.monotonic()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
             longest = max(longest, time.monotonic() - begin)
-        return longest, (await login or {}).get("name")
+        return await tasks, longest
 
-    begin = time.monotonic()
-    longest, name = asyncio.run(ticking())
-    assert name == "alice"
-    assert time.monotonic() - begin > 2
-    assert longest < 1
+    with scripted(mute) as silent:
+        authenticator = make(port=silent.port)
+        begin = time.monotonic()
+        failures, longest = asyncio.run(logins(authenticator))
+        took = time.monotonic() - begin
+    assert [failure.status_code for failure in failures] == [503] * 50
+    assert "The directory does not answer" in str(failures[0])
+    assert longest < 0.5
+    # Those that waited for a thread need not wait for the directory.
+    assert took < 4
+    assert silent.connections <= module.LOGINS + 2
+    assert authenticator.attempts.wait("user1", "192.0.2.1") == 0
 
 
-def test_when_no_server_answers_that_is_said(authenticator: Any, mute: str) -> None:
-    with pytest.raises(web.HTTPError) as caught:
-        log_in(authenticator(server_addresses=[mute]), "alice", PASSWORDS["alice"])
-    assert caught.value.status_code == 503
+def test_what_would_wait_too_long_is_told_to_try_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOGINS", 1)
+    monkeypatch.setattr(module, "QUEUE", 1)
+    authenticator = make()
+    hold = threading.Event()
+    monkeypatch.setattr(authenticator.directory, "log_in", lambda *_: hold.wait(10))
+
+    async def three() -> Any:
+        tasks = [
+            asyncio.create_task(authenticated(authenticator, f"user{n}", "x")) for n in range(3)
+        ]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        hold.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        (first,) = done
+        return first.exception()
+
+    assert asyncio.run(three()).status_code == 503
+
+
+class TestRefresh:
+    """What JupyterHub is told of a user who has logged in some time ago."""
+
+    def refreshed(self, authenticator: DirectoryAuthenticator, name: str) -> Any:
+        return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name)))
+
+    def test_who_is_still_let_in(self, make: Make) -> None:
+        model = self.refreshed(make(), "carol")
+        assert (model["name"], model["admin"]) == ("carol", True)
+
+    @pytest.mark.parametrize("name", ["dave", "nobody", "no name"])
+    def test_who_is_not(self, make: Make, name: str) -> None:
+        assert self.refreshed(make(), name) is False
+
+    def test_without_a_service_account_nothing_is_known(self, make: Make) -> None:
+        authenticator = make(bind_dn="", dn_templates=(f"uid={{username}},ou=people,{SUFFIX}",))
+        assert self.refreshed(authenticator, "nobody") is True
+
+    def test_no_answer_is_no_reason_and_no_page_waits_for_it(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "PATIENCE", 0.2)
+        monkeypatch.setattr(directory, "ANSWER_SECONDS", 1)
+
+        async def timed(authenticator: DirectoryAuthenticator) -> tuple[Any, float]:
+            begin = time.monotonic()
+            user = SimpleNamespace(name="alice")
+            answers = await asyncio.gather(*(authenticator.refresh_user(user) for _ in range(20)))
+            return answers, time.monotonic() - begin
+
+        with scripted(mute) as silent:
+            answers, took = asyncio.run(timed(make(port=silent.port)))
+            assert answers == [True] * 20
+            assert took < 0.8
+            # The same user is not looked up twice at a time.
+            assert silent.connections == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from traitlets.config.loader import PyFileConfigLoader
-from zhub import settings
-from zhub.settings import LdapTls, SettingsError
+from zhub import ldap, settings
+from zhub.ldap import LdapTls
+from zhub.settings import SettingsError
 
 CONFIG = Path(settings.__file__).with_name("jupyterhub_config.py")
 LDAP = {"ZHUB_LDAP_SERVERS": "ldap.example.org"}
@@ -28,6 +28,14 @@ WRONG = {
     "ZHUB_LDAP_TLS": "ssl",
     "ZHUB_LDAP_CA_FILE": "/nowhere/ca.pem",
     "ZHUB_LDAP_DN_TEMPLATES": '["uid=alice,dc=example"]',
+    "ZHUB_LDAP_BIND_PASSWORD_FILE": "/nowhere/password",
+    "ZHUB_LDAP_SEARCH_BASE": "example.org",
+    "ZHUB_LDAP_NAME_ATTRIBUTES": '["uid)(x"]',
+    "ZHUB_LDAP_USER_FILTER": "(a=b))((c=d)",
+    "ZHUB_LDAP_ADMIN_GROUPS": "cn=admins",
+    "ZHUB_LDAP_GROUP_BASE": "groups",
+    "ZHUB_LDAP_NESTED_GROUPS": "yes",
+    "ZHUB_LDAP_RECHECK": "0",
     "ZHUB_LDAP_ALLOWED_GROUPS": "cn=jupyter",
     "ZHUB_LDAP_ALLOW_EVERYONE": "yes",
     "ZHUB_ADMIN_USERS": '["alice", 1]',
@@ -51,28 +59,35 @@ def test_by_hand_a_directory_is_all_it_needs() -> None:
     environment: dict[str, str] = {}
     settings.add_arguments(environment, ["--port=11119", "--ldap=172.17.0.2"])
     read = settings.read(environment)
-    assert (read.port, read.ldap_servers, read.ldap_port) == (11119, ("172.17.0.2",), 389)
-    assert read.ldap_tls is LdapTls.NONE
-    assert read.ldap_allow_everyone
+    assert (read.port, read.ldap.servers, read.ldap.port) == (11119, ("172.17.0.2",), 389)
+    assert read.ldap.tls is LdapTls.NONE
+    assert read.ldap.allow_everyone
     assert read.base_url == "/jupyterhub/"
 
 
-def test_what_is_allowed_but_unsafe_is_said() -> None:
-    clear, everyone = settings.read(LDAP).warnings
+def test_what_is_allowed_but_unsafe_is_said(tmp_path: Path) -> None:
+    clear, everyone, unnoticed = settings.read(LDAP).warnings
     assert clear.startswith("PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR")
     assert everyone.startswith("everyone whose password the directory accepts may log in")
-    safe = {"ZHUB_LDAP_TLS": "starttls", "ZHUB_LDAP_ALLOWED_GROUPS": '["cn=jupyter"]'}
+    assert unnoticed.startswith("without a service account")
+    (tmp_path / "password").touch()
+    safe = {
+        "ZHUB_LDAP_TLS": "starttls",
+        "ZHUB_LDAP_ALLOWED_GROUPS": '["cn=jupyter"]',
+        "ZHUB_LDAP_BIND_DN": "cn=hub",
+        "ZHUB_LDAP_BIND_PASSWORD_FILE": str(tmp_path / "password"),
+    }
     assert not settings.read(LDAP | safe).warnings
 
 
 def test_several_directories_keep_their_order() -> None:
     read = settings.read({"ZHUB_LDAP_SERVERS": "one.example.org, two.example.org"})
-    assert read.ldap_servers == ("one.example.org", "two.example.org")
+    assert read.ldap.servers == ("one.example.org", "two.example.org")
 
 
 def test_the_default_port_follows_tls() -> None:
-    assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "ldaps"}).ldap_port == 636
-    assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "starttls"}).ldap_port == 389
+    assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "ldaps"}).ldap.port == 636
+    assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "starttls"}).ldap.port == 389
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:
@@ -153,17 +168,48 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Any:
     return load
 
 
-@pytest.mark.parametrize("tls", list(LdapTls))
-def test_tls_to_the_directory_is_always_verified(config: Any, tls: LdapTls) -> None:
-    loaded = config(ZHUB_LDAP_TLS=tls).DirectoryAuthenticator
-    assert loaded.tls_kwargs["validate"] == ssl.CERT_REQUIRED
-    expected = {"starttls": "before_bind", "ldaps": "on_connect", "none": "insecure"}
-    assert loaded.tls_strategy == expected[tls]
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"BIND_DN": "cn=hub"}, "BIND_PASSWORD_FILE must be set together"),
+        ({"SEARCH_BASE": "dc=example"}, "exactly one of ZHUB_LDAP_BIND_DN"),
+        ({"DN_TEMPLATES": '["{username}@example.org"]'}, "is no DN: ZHUB_LDAP_SEARCH_BASE must"),
+        ({"USER_FILTER": "(a=b)"}, "has no use without ZHUB_LDAP_SEARCH_BASE"),
+    ],
+)
+def test_what_does_not_go_together_is_said(more: dict[str, str], reason: str) -> None:
+    (problem,) = problems(LDAP | {f"ZHUB_LDAP_{name}": value for name, value in more.items()})
+    assert reason in problem
+
+
+@pytest.mark.parametrize("text", ["(a=b)", "(&(a=b)(!(c=d)))", r"(a=\28)", r"(a=\(b)"])
+def test_these_could_be_filters(text: str) -> None:
+    assert ldap.balanced(text)
+
+
+@pytest.mark.parametrize("text", ["", "a=b", "(a=b", "(a=b))", "(a=b)(c=d)", ")a=b(", "x(a=b)"])
+def test_these_could_not(text: str) -> None:
+    assert not ldap.balanced(text)
+
+
+def test_who_is_removed_from_the_directory_is_noticed(config: Any, tmp_path: Path) -> None:
+    (tmp_path / "password").touch()
+    loaded = config(
+        ZHUB_LDAP_BIND_DN="cn=hub",
+        ZHUB_LDAP_BIND_PASSWORD_FILE=str(tmp_path / "password"),
+        ZHUB_LDAP_RECHECK="60",
+    )
+    authenticator = loaded.DirectoryAuthenticator
+    assert authenticator.auth_refresh_age == 60
+    assert authenticator.auth_refresh_strict, "tokens of removed users would stay valid"
+    assert authenticator.refresh_pre_spawn
+    assert [service["name"] for service in loaded.JupyterHub.services][-1] == "recheck"
+    assert "recheck" not in [service["name"] for service in config().JupyterHub.services]
 
 
 def test_without_a_timeout_there_is_no_culler(config: Any) -> None:
     assert config(ZHUB_IDLE_TIMEOUT="60").JupyterHub.services[0]["name"] == "idle-culler"
-    assert "services" not in config(ZHUB_IDLE_TIMEOUT="0").JupyterHub
+    assert not config(ZHUB_IDLE_TIMEOUT="0").JupyterHub.services
 
 
 def test_limits_reach_the_container(config: Any) -> None:

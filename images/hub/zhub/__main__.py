@@ -12,10 +12,10 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zhub import certificates, engine, privileges, settings
+from zhub import certificates, engine, privileges, recheck, settings
 from zhub.networks import UserNetworks
 from zhub.proxy import Launcher
 from zhub.settings import Settings, SettingsError, collecting
@@ -97,10 +97,11 @@ def run_hub(arguments: Sequence[str]) -> None:
     root = os.geteuid() == 0
     private = Path("/run/zhub") if root else Path(tempfile.mkdtemp(prefix="zhub-"))
     pair = privileges.private_copy(pair, private)
-    if read.ldap_ca_file:
-        copy = private / "ldap-ca.pem"
-        copy.write_bytes(read.ldap_ca_file.read_bytes())
-        environment["ZHUB_LDAP_CA_FILE"] = str(copy)
+    for name in ("ZHUB_LDAP_CA_FILE", "ZHUB_LDAP_BIND_PASSWORD_FILE"):
+        if path := environment.get(name):
+            copy = private / Path(path).name
+            copy.write_bytes(Path(path).read_bytes())
+            environment[name] = str(copy)
     if root:
         privileges.give(private, *private.iterdir())
         privileges.drop(engine.socket_path(environment))
@@ -138,12 +139,17 @@ def run_guard(arguments: Sequence[str]) -> None:
     run(dict(os.environ))
 
 
+def run_recheck(_: Sequence[str]) -> None:
+    """Stop, again and again, the servers of users whom the directory does not let in any more."""
+    recheck.run()
+
+
 def main() -> None:
     """Run the role that the first argument names."""
     logging.basicConfig(level=logging.INFO, format="[%(name)s] %(levelname)s: %(message)s")
     arguments = sys.argv[1:]
-    roles = {"hub": run_hub, "guard": run_guard}
-    role = run_hub
+    roles = {"hub": run_hub, "guard": run_guard, "recheck": run_recheck}
+    role: Callable[[Sequence[str]], None] = run_hub
     if arguments and arguments[0] in roles:
         role = roles[arguments.pop(0)]
     try:

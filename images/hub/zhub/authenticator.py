@@ -3,72 +3,162 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-import ldap3
 from jupyterhub.handlers import BaseHandler
-from ldap3.core.exceptions import LDAPBindError, LDAPException
+from jupyterhub.user import User
 from ldapauthenticator import LDAPAuthenticator
-from ldapauthenticator.ldapauthenticator import TlsStrategy
 from tornado import web
-from traitlets import Int, List, Unicode
+from traitlets import Instance
+
+from zhub.attempts import Attempts
+from zhub.directory import (
+    Directory,
+    DirectoryError,
+    LoginRefusedError,
+    Person,
+    administers,
+    allowed,
+)
+from zhub.ldap import Ldap
+
+T = TypeVar("T")
+
+LOGINS = 16
+"""Logins that wait for the directory at a time; the others queue."""
+
+QUEUE = 200
+"""Logins in the queue; what comes then is told to try again."""
+
+LOOK_UPS = 4
+"""Users that are looked up again at a time."""
+
+PATIENCE = 2
+"""Seconds a page waits for its user to be looked up; the answer then counts for the next one."""
 
 
 class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
-    """LDAPAuthenticator that asks several servers, with time limits, off the hub's event loop."""
+    """LDAPAuthenticator that asks the directory by way of `zhub.directory`, in threads.
 
-    server_addresses = List(Unicode(), config=True, help="Directory servers, in order of use.")
-    connect_timeout = Int(5, config=True, help="Seconds to wait for a connection.")
-    receive_timeout = Int(10, config=True, help="Seconds to wait for an answer.")
+    The parent keeps the say on who of those may log in, by `allow_all` and `allowed_groups`. Its
+    own way to ask has one server, no time limits, no verification unless told, and blocks the hub.
+    """
+
+    ldap = Instance(Ldap, config=True, help="The directory, and whom it lets in.")
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.directory = Directory(self.ldap)
+        self.attempts = Attempts()
+        self._logins = Pool(LOGINS, QUEUE)
+        self._look_ups = Pool(LOOK_UPS, QUEUE)
+        self._under_way: dict[str, asyncio.Task[Person]] = {}
 
     async def authenticate(
-        self, handler: BaseHandler, data: dict[str, str]
+        self, handler: BaseHandler | None, data: dict[str, str]
     ) -> dict[str, Any] | None:
         """Check name and password with the directory.
 
         Raises:
-            tornado.web.HTTPError: 503 when no server of the directory answers.
+            tornado.web.HTTPError: 403 who is known but not allowed, 429 after too many failed
+                logins, 503 when no server of the directory answers.
         """
-        # The parent's coroutine never waits: it blocks, so it gets a thread and a loop of its own.
-        parent = super().authenticate
+        name = data.get("username", "")
+        address = str(handler.request.remote_ip) if handler else ""
+        seconds = self.attempts.wait(name, address)
+        if seconds:
+            self.log.warning("Login of %.64r from %s: too many failed ones", name, address)
+            raise web.HTTPError(
+                429, f"Too many failed logins. Please try again in {math.ceil(seconds)} seconds."
+            )
         try:
-            return await asyncio.to_thread(lambda: asyncio.run(parent(handler, data)))
-        except LDAPException as error:
-            self.log.warning("The directory does not answer: %s", error)
+            person = await self._logins.run(
+                lambda: self.directory.log_in(name, data.get("password", ""))
+            )
+        except LoginRefusedError as refused:
+            self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
+            return None
+        except DirectoryError as problem:
+            self.attempts.undo(name, address)
+            self.log.warning("Login of %.64r from %s: no answer: %s", name, address, problem)
             raise web.HTTPError(
                 503, "The directory does not answer. Please try again in a moment."
-            ) from error
-
-    def get_connection(self, userdn: str, password: str) -> ldap3.Connection | None:
-        """Bind at the first server that answers; None when it refuses the name or the password.
-
-        Raises:
-            LDAPException: when no server answers, or none can show that it is the right one.
-        """
-        failure: LDAPException = LDAPException("no server is configured")
-        for address in self.server_addresses:
-            server = ldap3.Server(
-                address,
-                port=self.server_port,
-                use_ssl=self.tls_strategy == TlsStrategy.on_connect,
-                tls=ldap3.Tls(**self.tls_kwargs),
-                connect_timeout=self.connect_timeout,
-                # The schema, which ldap3 would otherwise read at each login, is never used.
-                get_info=ldap3.NONE,
+            ) from problem
+        self.attempts.succeeded(name, address)
+        if not allowed(self.ldap, person):
+            self.log.warning(
+                "Login of %s from %s: %s is in no allowed group", name, address, person.dn
             )
-            try:
-                return ldap3.Connection(
-                    server,
-                    user=userdn,
-                    password=password,
-                    auto_bind=ldap3.AUTO_BIND_TLS_BEFORE_BIND
-                    if self.tls_strategy == TlsStrategy.before_bind
-                    else ldap3.AUTO_BIND_NO_TLS,
-                    receive_timeout=self.receive_timeout,
-                )
-            except LDAPBindError:
-                return None
-            except LDAPException as error:
-                self.log.warning("Directory server %s: %s", address, error)
-                failure = error
-        raise failure
+            raise web.HTTPError(403, "Your account is not allowed to use this hub.")
+        return self.model(person)
+
+    def model(self, person: Person) -> dict[str, Any]:
+        """What JupyterHub is told of a person.
+
+        Whether it is an administrator is always said: who left the group is none any more.
+        """
+        told: dict[str, Any] = {
+            "name": person.name,
+            "admin": person.name in self.admin_users or administers(self.ldap, person),
+            "auth_state": {"ldap_groups": sorted(person.groups)},
+        }
+        if self.manage_groups:
+            told["groups"] = list(person.all_groups)
+        return told
+
+    async def refresh_user(
+        self,
+        user: User,
+        handler: BaseHandler | None = None,  # noqa: ARG002 - JupyterHub's own interface
+    ) -> bool | dict[str, Any]:
+        """Look a user up again.
+
+        Returns:
+            What is true of the user now; False for who is not let in any more; True, for no news,
+            without a service account or an answer of the directory.
+        """
+        if not self.ldap.bind_dn:
+            return True
+        try:
+            person = await asyncio.wait_for(asyncio.shield(self._look_up(user.name)), PATIENCE)
+        except LoginRefusedError as refused:
+            self.log.warning("%s is not let in any more: %s", user.name, refused)
+            return False
+        except (DirectoryError, TimeoutError) as problem:
+            self.log.warning("%s could not be looked up again: %s", user.name, problem)
+            return True
+        if not allowed(self.ldap, person):
+            self.log.warning("%s is not let in any more: in no allowed group", user.name)
+            return False
+        return self.model(person)
+
+    def _look_up(self, name: str) -> asyncio.Task[Person]:
+        """The look-up of a user that is under way, or a new one."""
+        if name not in self._under_way:
+            task = asyncio.create_task(
+                self._look_ups.run(lambda: self.directory.look_up(name)), name=f"look up {name}"
+            )
+            self._under_way[name] = task
+            task.add_done_callback(lambda _: self._under_way.pop(name))
+        return self._under_way[name]
+
+
+class Pool:
+    """Runs what blocks in a limited number of threads, and refuses what would wait too long."""
+
+    def __init__(self, threads: int, queue: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="directory")
+        self._free = threads + queue
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work`; raises what it raises, and DirectoryError when too much is waiting."""
+        if not self._free:
+            raise DirectoryError("too many are waiting for the directory")
+        self._free -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._free += 1

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import ssl
 import sys
 
 from zhub import proxy, settings
@@ -10,7 +9,6 @@ from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
 from zhub.networks import HUB_ALIAS
 from zhub.privileges import CERTIFICATE, KEY
-from zhub.settings import LdapTls
 from zhub.spawner import UserSpawner
 
 told = settings.read(os.environ)
@@ -34,25 +32,18 @@ c.JupyterHub.cleanup_servers = False
 
 # Login. Without allow_existing_users=False, who has left the group would still be let in.
 c.JupyterHub.authenticator_class = DirectoryAuthenticator
-c.DirectoryAuthenticator.server_addresses = list(told.ldap_servers)
-c.DirectoryAuthenticator.server_address = told.ldap_servers[0]
-c.DirectoryAuthenticator.server_port = told.ldap_port
-c.DirectoryAuthenticator.tls_strategy = {
-    LdapTls.STARTTLS: "before_bind",
-    LdapTls.LDAPS: "on_connect",
-    LdapTls.NONE: "insecure",
-}[told.ldap_tls]
-c.DirectoryAuthenticator.tls_kwargs = {
-    "validate": ssl.CERT_REQUIRED,
-    "ca_certs_file": str(told.ldap_ca_file or ssl.get_default_verify_paths().cafile),
-}
-c.DirectoryAuthenticator.bind_dn_template = list(told.ldap_dn_templates)
-# Upper case, because RACF's users type it; the hub lowers it, so that nobody is two people.
-c.DirectoryAuthenticator.valid_username_regex = r"^[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}$"
-c.DirectoryAuthenticator.allowed_groups = list(told.ldap_allowed_groups)
-c.DirectoryAuthenticator.allow_all = told.ldap_allow_everyone
+c.DirectoryAuthenticator.ldap = told.ldap
+c.DirectoryAuthenticator.allowed_groups = list(told.ldap.allowed_groups)
+c.DirectoryAuthenticator.allow_all = told.ldap.allow_everyone
 c.DirectoryAuthenticator.allow_existing_users = False
 c.DirectoryAuthenticator.admin_users = set(told.admin_users)
+c.DirectoryAuthenticator.manage_groups = bool(told.ldap.group_base)
+# Who is removed from the directory loses pages, tokens and new servers; recheck.py takes the rest.
+c.DirectoryAuthenticator.auth_refresh_age = told.ldap.recheck
+c.DirectoryAuthenticator.auth_refresh_strict = True
+c.DirectoryAuthenticator.refresh_pre_spawn = True
+# Without a service account to look users up, this is how long a removed one stays logged in.
+c.JupyterHub.cookie_max_age_days = 1
 
 # Servers: one container, one network and one volume a user.
 c.JupyterHub.spawner_class = UserSpawner
@@ -86,8 +77,10 @@ c.UserSpawner.disable_user_config = True
 c.UserSpawner.start_timeout = told.start_timeout
 c.UserSpawner.http_timeout = told.start_timeout
 
+c.JupyterHub.services = []
+c.JupyterHub.load_roles = []
 if told.idle_timeout:
-    c.JupyterHub.services = [
+    c.JupyterHub.services += [
         {
             "name": "idle-culler",
             "command": [
@@ -96,10 +89,25 @@ if told.idle_timeout:
             ],
         }
     ]
-    c.JupyterHub.load_roles = [
+    c.JupyterHub.load_roles += [
         {
             "name": "idle-culler",
             "services": ["idle-culler"],
             "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+        }
+    ]
+if told.ldap.bind_dn:
+    c.JupyterHub.services += [
+        {
+            "name": "recheck",
+            "command": [sys.executable, "-I", "-m", "zhub", "recheck"],
+            "environment": {name: os.environ[name] for name in os.environ if name[:5] == "ZHUB_"},
+        }
+    ]
+    c.JupyterHub.load_roles += [
+        {
+            "name": "recheck",
+            "services": ["recheck"],
+            "scopes": ["list:users", "read:servers", "delete:servers"],
         }
     ]

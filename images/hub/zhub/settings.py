@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
+
+from zhub import ldap, parsing
+from zhub.ldap import Ldap
 
 STATE = Path("/srv/jupyterhub")
 """Database and cookie secret: what must outlive the hub's container."""
@@ -22,7 +23,6 @@ T = TypeVar("T")
 
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 
 
 class SettingsError(Exception):
@@ -40,17 +40,6 @@ def collecting(problems: list[str]) -> Iterator[None]:
         yield
     except SettingsError as error:
         problems += error.problems
-
-
-class LdapTls(StrEnum):
-    """How the connection to the directory is secured."""
-
-    STARTTLS = "starttls"
-    """Plain connection, upgraded before the password is sent."""
-    LDAPS = "ldaps"
-    """TLS from the first byte."""
-    NONE = "none"
-    """Passwords cross the network in clear."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,20 +81,8 @@ class Settings(ServerSettings):
 
     port: int
     """`--port` or ZHUB_PORT: where the proxy serves HTTPS inside the container."""
-    ldap_servers: tuple[str, ...]
-    """`--ldap` or ZHUB_LDAP_SERVERS: host names or addresses, in the order they are asked."""
-    ldap_port: int
-    """ZHUB_LDAP_PORT; by default the registered port of the TLS mode."""
-    ldap_tls: LdapTls
-    """ZHUB_LDAP_TLS."""
-    ldap_ca_file: Path | None
-    """ZHUB_LDAP_CA_FILE: PEM certificates to trust; None for the system's store."""
-    ldap_dn_templates: tuple[str, ...]
-    """ZHUB_LDAP_DN_TEMPLATES: DNs to bind as, with `{username}`."""
-    ldap_allowed_groups: tuple[str, ...]
-    """ZHUB_LDAP_ALLOWED_GROUPS: DNs of the groups whose members may log in."""
-    ldap_allow_everyone: bool
-    """ZHUB_LDAP_ALLOW_EVERYONE: whoever can bind may log in."""
+    ldap: Ldap
+    """The directory that knows the users."""
     admin_users: frozenset[str]
     """ZHUB_ADMIN_USERS: hub names, lower case."""
     idle_timeout: int
@@ -125,18 +102,7 @@ class Settings(ServerSettings):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but not advised, or was decided for want of a setting."""
-        told = []
-        if self.ldap_tls is LdapTls.NONE:
-            told.append(
-                "PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR: anybody on the way can read them."
-                " Set ZHUB_LDAP_TLS to starttls or ldaps."
-            )
-        if self.ldap_allow_everyone:
-            told.append(
-                "everyone whose password the directory accepts may log in;"
-                " ZHUB_LDAP_ALLOWED_GROUPS would restrict it to members of groups"
-            )
-        return tuple(told)
+        return self.ldap.warnings
 
 
 class _Reader:
@@ -155,70 +121,6 @@ class _Reader:
             option = {"PORT": "--port", "LDAP_SERVERS": "--ldap"}.get(name, f"ZHUB_{name}")
             self.problems.append(f"{option} is {text!r}, but must be {expected}")
             return parse(default)
-
-
-def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError(text)
-        return text
-
-    return parse
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise ValueError(text)
-        return int(text)
-
-    return parse
-
-
-def _processors(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,2})?", text) or float(text) == 0:
-        raise ValueError(text)
-    return float(text)
-
-
-def _boolean(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise ValueError(text)
-    return text == "true"
-
-
-def _texts(text: str) -> tuple[str, ...]:
-    items = json.loads(text)
-    if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
-        raise ValueError(text)
-    return tuple(items)
-
-
-def _templates(text: str) -> tuple[str, ...]:
-    templates = _texts(text)
-    for template in templates:
-        # What is formatted later with only the user's name must not ask for anything else.
-        if re.findall(r"\{[^}]*\}?|\}", template) != ["{username}"]:
-            raise ValueError(text)
-    return templates
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    hosts = tuple(host.strip() for host in text.split(",")) if text else ()
-    if not all(_HOST.fullmatch(host) for host in hosts):
-        raise ValueError(text)
-    return hosts
-
-
-def _pool(text: str) -> IPv4Network:
-    pool = IPv4Network(text)
-    if pool.prefixlen > 24 or not pool.is_private:
-        raise ValueError(text)
-    return pool
-
-
-def _networks(text: str) -> tuple[IPv4Network, ...]:
-    return tuple(map(IPv4Network, _texts(text)))
 
 
 def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None:
@@ -247,19 +149,24 @@ def _servers(reader: _Reader) -> dict[str, Any]:
     value = reader.value
     return {
         "prefix": value(
-            "PREFIX", "jupyterhub", _matching(_PREFIX), "lower-case letters, digits, '.' and '-'"
+            "PREFIX",
+            "jupyterhub",
+            parsing.matching(_PREFIX),
+            "lower-case letters, digits, '.' and '-'",
         ),
         "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
         "user_memory": value(
-            "USER_MEMORY", "2G", _matching(_SIZE), "a number of bytes such as 512M or 2G"
+            "USER_MEMORY", "2G", parsing.matching(_SIZE), "a number of bytes such as 512M or 2G"
         ),
-        "user_cpus": value("USER_CPUS", "2.0", _processors, "a number of processors such as 0.5"),
-        "user_pids": value("USER_PIDS", "512", _number(64, 1 << 22), "a number from 64 up"),
-        "user_internet": value("USER_INTERNET", "true", _boolean, "true or false"),
+        "user_cpus": value(
+            "USER_CPUS", "2.0", parsing.processors, "a number of processors such as 0.5"
+        ),
+        "user_pids": value("USER_PIDS", "512", parsing.number(64, 1 << 22), "a number from 64 up"),
+        "user_internet": value("USER_INTERNET", "true", parsing.boolean, "true or false"),
         "user_network_pool": value(
             "USER_NETWORK_POOL",
             "10.213.0.0/16",
-            _pool,
+            parsing.pool,
             "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
         ),
     }
@@ -275,8 +182,12 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
     networks = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
     settings = GuardSettings(
         **_servers(reader),
-        user_allowed_networks=reader.value("USER_ALLOWED_NETWORKS", "[]", _networks, networks),
-        user_blocked_networks=reader.value("USER_BLOCKED_NETWORKS", "[]", _networks, networks),
+        user_allowed_networks=reader.value(
+            "USER_ALLOWED_NETWORKS", "[]", parsing.networks, networks
+        ),
+        user_blocked_networks=reader.value(
+            "USER_BLOCKED_NETWORKS", "[]", parsing.networks, networks
+        ),
     )
     if reader.problems:
         raise SettingsError(reader.problems)
@@ -292,47 +203,26 @@ def read(environment: Mapping[str, str]) -> Settings:
     reader = _Reader(environment)
     value = reader.value
     texts = 'a JSON list of texts, such as ["one", "two"]'
-    tls = value("LDAP_TLS", LdapTls.NONE, LdapTls, "starttls, ldaps or none")
-    groups = value("LDAP_ALLOWED_GROUPS", "[]", _texts, texts)
-    ca_file = environment.get("ZHUB_LDAP_CA_FILE")
     settings = Settings(
         **_servers(reader),
-        port=value("PORT", "11119", _number(1024, 65535), "a port number from 1024 to 65535"),
-        ldap_servers=value(
-            "LDAP_SERVERS", "", _hosts, "one or more host names or addresses, joined by commas"
+        port=value(
+            "PORT", "11119", parsing.number(1024, 65535), "a port number from 1024 to 65535"
         ),
-        ldap_port=value(
-            "LDAP_PORT",
-            "636" if tls is LdapTls.LDAPS else "389",
-            _number(1, 65535),
-            "a port number from 1 to 65535",
+        ldap=ldap.read(value),
+        admin_users=frozenset(
+            name.lower() for name in value("ADMIN_USERS", "[]", parsing.texts, texts)
         ),
-        ldap_tls=tls,
-        ldap_ca_file=Path(ca_file) if ca_file else None,
-        ldap_dn_templates=value(
-            "LDAP_DN_TEMPLATES",
-            '["uid={username},ou=people,dc=example,dc=org"]',
-            _templates,
-            f"{texts}, each with {{username}} once",
+        idle_timeout=value(
+            "IDLE_TIMEOUT", "3600", parsing.number(0, 1 << 31), "seconds, 0 for never"
         ),
-        ldap_allowed_groups=groups,
-        ldap_allow_everyone=value(
-            "LDAP_ALLOW_EVERYONE", "false" if groups else "true", _boolean, "true or false"
+        start_timeout=value(
+            "START_TIMEOUT", "300", parsing.number(10, 86400), "seconds, 10 or more"
         ),
-        admin_users=frozenset(name.lower() for name in value("ADMIN_USERS", "[]", _texts, texts)),
-        idle_timeout=value("IDLE_TIMEOUT", "3600", _number(0, 1 << 31), "seconds, 0 for never"),
-        start_timeout=value("START_TIMEOUT", "300", _number(10, 86400), "seconds, 10 or more"),
     )
     problems = reader.problems
     if not environment.get("ZHUB_LDAP_SERVERS"):
         problems.append("no directory to check passwords with: give it as --ldap=HOST[,HOST...]")
-    if settings.ldap_allow_everyone == bool(groups):
-        problems.append(
-            "exactly one of ZHUB_LDAP_ALLOWED_GROUPS (a JSON list of group DNs)"
-            " and ZHUB_LDAP_ALLOW_EVERYONE=true must say who may log in"
-        )
-    if settings.ldap_ca_file and not settings.ldap_ca_file.is_file():
-        problems.append(f"ZHUB_LDAP_CA_FILE is {ca_file!r}, where there is no file")
+    problems += ldap.problems(settings.ldap)
     if problems:
         raise SettingsError(problems)
     return settings

@@ -1,0 +1,83 @@
+"""Parsers of single values from the environment: each returns the value or raises ValueError."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Address
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
+
+
+def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    """Texts that a pattern matches as a whole."""
+
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def number(low: int, high: int) -> Callable[[str], int]:
+    """Whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError(text)
+        return int(text)
+
+    return parse
+
+
+def processors(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,2})?", text) or float(text) == 0:
+        raise ValueError(text)
+    return float(text)
+
+
+def boolean(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError(text)
+    return text == "true"
+
+
+def texts(text: str) -> tuple[str, ...]:
+    """JSON lists of texts, none of them empty."""
+    items = json.loads(text)
+    if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
+        raise ValueError(text)
+    return tuple(items)
+
+
+def templates(text: str) -> tuple[str, ...]:
+    """JSON lists of texts with one placeholder, `{username}`."""
+    items = texts(text)
+    for item in items:
+        # What is formatted later with only the user's name must not ask for anything else.
+        if re.findall(r"\{[^}]*\}?|\}", item) != ["{username}"]:
+            raise ValueError(text)
+    return items
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Host names and addresses, joined by commas."""
+    items = tuple(host.strip() for host in text.split(",")) if text else ()
+    for host in items:
+        if not _HOST.fullmatch(host):
+            IPv6Address(host)
+    return items
+
+
+def pool(text: str) -> IPv4Network:
+    network = IPv4Network(text)
+    if network.prefixlen > 24 or not network.is_private:
+        raise ValueError(text)
+    return network
+
+
+def networks(text: str) -> tuple[IPv4Network, ...]:
+    """JSON lists of IPv4 networks."""
+    return tuple(map(IPv4Network, texts(text)))
