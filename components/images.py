@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pulumi
 import pulumi_docker as docker
 
 from components.settings import Build
+
+ROOT = Path(__file__).parents[1]
 
 
 def built_image(
@@ -41,6 +46,35 @@ def built_image(
         skip_push=registry is None,
         opts=opts,
     )
+
+
+def label_args(folder: str, package: str, build: Build) -> dict[str, str]:
+    """Build arguments for an image's labels (OCI image spec, annotations).
+
+    Args:
+        folder: of the image.
+        package: the one of the notebook image's lock whose version is the image's.
+        build: how it is built.
+    """
+    lock = (ROOT / "images/notebook/requirements.txt").read_text()
+    (version,) = re.findall(rf"^{package}==(\S+)", lock, re.MULTILINE)
+    return {"SOURCE": build.source_url, "VERSION": version, "REVISION": revision(folder)}
+
+
+def revision(folder: str) -> str:
+    """The last commit that changed what an image is made from, marked if more has changed since.
+
+    Not the commit that is checked out: every commit would then rebuild the images and restart the
+    hub. Empty where there is no repository.
+    """
+    places = ("--", f"images/{folder}", "images/build")
+    commit, changes = (
+        subprocess.run(
+            ["git", *command, *places], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout.strip()
+        for command in (("log", "-1", "--format=%H"), ("status", "--porcelain"))
+    )
+    return f"{commit}-dirty" if commit and changes else commit
 
 
 def image_name(folder: str, build: Build) -> str:
@@ -78,7 +112,13 @@ class Images(pulumi.ComponentResource):
         notebook = built_image(
             "notebook",
             build,
-            {"BASE_IMAGE": build.base_image, **site},
+            {
+                "BASE_IMAGE": build.base_image,
+                "BASE_DIGEST": build.base_image.partition("@")[2],
+                "NOTEBOOK_PACKAGES": " ".join(sorted(build.notebook_packages)),
+                **label_args("notebook", "jupyterlab", build),
+                **site,
+            },
             pulumi.ResourceOptions(parent=self),
         )
         hub = built_image(
@@ -89,6 +129,7 @@ class Images(pulumi.ComponentResource):
                 "NOTEBOOK_IMAGE": image_name("notebook", build),
                 "NOTEBOOK_DIGEST": notebook.repo_digest,
                 "NPM_REGISTRY": build.npm_registry,
+                **label_args("hub", "jupyterhub", build),
                 **site,
             },
             pulumi.ResourceOptions(parent=self, depends_on=[notebook]),

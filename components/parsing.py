@@ -32,6 +32,8 @@ _RDN = r"[A-Za-z][A-Za-z0-9.-]*=([^,\\]|\\.)+"
 _DN = re.compile(rf"\s*{_RDN}(,\s*{_RDN})*")
 # What the hub lets through; it lowers the letters.
 _USER = re.compile(r"[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}")
+# Debian policy 5.6.7.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _SIZE = re.compile(r"([1-9][0-9]{0,5})([MGT])")
 
 
@@ -174,6 +176,12 @@ def user(text: str) -> str:
     if not _USER.fullmatch(text):
         raise RefusedError("not a user's name: letters, digits and @#$._- only")
     return text.lower()
+
+
+def package(text: str) -> str:
+    if not _PACKAGE.fullmatch(text):
+        raise RefusedError("not the name of a Debian package, such as python3-numpy")
+    return text
 
 
 def image(text: str) -> str:

@@ -60,10 +60,12 @@ EXAMPLES = {
     "extraCaFile": "site-ca.pem",
     "extraNames": "hub.example.com",
     "hostname": "hub.example.com",
+    "imageSource": "https://git.example.com/jupyterhub",
     "ldapAllowedGroups": "cn=jupyter,ou=groups,dc=example,dc=org",
     "ldapCaFile": "ldap-ca.pem",
     "ldapDnTemplates": "uid={username},ou=people,dc=example,dc=org",
     "ldapServer": "ldap.example.com",
+    "notebookPackages": "python3-numpy",
     "npmRegistry": "https://packages.example.com/npm",
     "pipIndexUrl": "https://packages.example.com/simple",
     "registry": "registry.example.com/jupyter",
@@ -153,6 +155,10 @@ class Build:
     base_image: str
     build_image: str
     """Runs on the engine's own platform."""
+    notebook_packages: tuple[str, ...]
+    """Debian's, for the users' servers."""
+    source_url: str
+    """Of the repository, for the images' labels; may be empty."""
     registry: Registry | None
     """None to keep images on the engine."""
     extra_ca_pem: str
@@ -459,6 +465,8 @@ def _build(config: Config) -> Build:
         platform=config.value("platform", parsing.one_of(Platform)),
         base_image=base_image,
         build_image=build_image or base_image,
+        notebook_packages=config.value("notebookPackages", parsing.list_of(parsing.package)),
+        source_url=config.value("imageSource", parsing.or_none(parsing.url)) or "",
         registry=_registry(config),
         extra_ca_pem=config.value("extraCaFile", _extra_ca),
         pip_index_url=config.value("pipIndexUrl", _site_url(machine.pip_index_url)),

@@ -14,6 +14,7 @@ from typing import Any
 
 import docker
 import pytest
+import yaml
 from docker.models.containers import Container
 from docker.types import EndpointConfig
 
@@ -40,12 +41,15 @@ class Images:
 def images(engine: docker.DockerClient) -> Images:
     """Build the images as the program does, so that one's layers are the other's cache."""
     built = Images(*(f"zhub-test-{folder}:latest" for folder in ("notebook", "hub", "directory")))
-    site = {
-        "BUILD_IMAGE": base.BUILD,
-        "EXTRA_CA": parsing.ca_certificates(machine.ca_certificates()),
-        "PIP_INDEX_URL": machine.pip_index_url(),
-    }
-    build("notebook", built.notebook, {"BASE_IMAGE": base.TARGET, **site})
+    site = site_args()
+    defaults = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    packages = " ".join(sorted(defaults["notebookPackages"]["default"]))
+    labels = {"SOURCE": "https://git.example.com/jupyterhub", "VERSION": "1.2", "REVISION": "abc"}
+    build(
+        "notebook",
+        built.notebook,
+        {"BASE_IMAGE": base.TARGET, "NOTEBOOK_PACKAGES": packages, **labels, **site},
+    )
     build(
         "hub",
         built.hub,
@@ -53,6 +57,7 @@ def images(engine: docker.DockerClient) -> Images:
             "NOTEBOOK_IMAGE": built.notebook,
             "NOTEBOOK_DIGEST": str(engine.images.get(built.notebook).id),
             "NPM_REGISTRY": machine.npm_registry(),
+            **labels,
             **site,
         },
     )
@@ -60,8 +65,25 @@ def images(engine: docker.DockerClient) -> Images:
     return built
 
 
+@pytest.fixture(scope="session")
+def bare_notebook(images: Images) -> str:
+    """Name of a notebook image without the scientific stack."""
+    name = "zhub-test-notebook-bare:latest"
+    build("notebook", name, {"BASE_IMAGE": base.TARGET, **site_args()})
+    return name
+
+
+def site_args() -> dict[str, str | None]:
+    """Build arguments that depend on where the tests run."""
+    return {
+        "BUILD_IMAGE": base.BUILD,
+        "EXTRA_CA": parsing.ca_certificates(machine.ca_certificates()),
+        "PIP_INDEX_URL": machine.pip_index_url(),
+    }
+
+
 def build(folder: str, tag: str, args: dict[str, str | None]) -> None:
-    """Build an image of `images/`."""
+    """Build an image of `images/`; a build that fails fails the test, with its last lines."""
     arguments = [
         part for name, value in args.items() for part in ("--build-arg", f"{name}={value}")
     ]

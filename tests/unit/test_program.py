@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from ipaddress import IPv4Network
@@ -609,14 +610,22 @@ def test_build_arguments_of_a_site(tmp_path: Path) -> None:
             "zhub:extraCaFile": str(tmp_path / "ca.crt"),
             "zhub:pipIndexUrl": "https://packages.example.com/simple",
             "zhub:npmRegistry": "https://packages.example.com/npm",
-            "zhub:baseImage": "registry.example.com/debian:trixie",
+            "zhub:baseImage": f"registry.example.com/debian:trixie@sha256:{'0' * 64}",
+            "zhub:notebookPackages": '["python3-scipy", "python3-numpy"]',
+            "zhub:imageSource": "https://git.example.com/jupyterhub",
         }
     )
     ca = (tmp_path / "ca.crt").read_text()
     notebook = recording.one("Image", "notebook").inputs["build"]["args"]
+    base = f"registry.example.com/debian:trixie@sha256:{'0' * 64}"
+    assert re.fullmatch(r"4\.\d+\.\d+", notebook.pop("VERSION"))
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", notebook.pop("REVISION"))
     assert notebook == {
-        "BASE_IMAGE": "registry.example.com/debian:trixie",
-        "BUILD_IMAGE": "registry.example.com/debian:trixie",
+        "BASE_IMAGE": base,
+        "BASE_DIGEST": f"sha256:{'0' * 64}",
+        "BUILD_IMAGE": base,
+        "NOTEBOOK_PACKAGES": "python3-numpy python3-scipy",
+        "SOURCE": "https://git.example.com/jupyterhub",
         "EXTRA_CA": ca,
         "PIP_INDEX_URL": "https://packages.example.com/simple",
     }

@@ -119,6 +119,7 @@ def test_the_stack_files_are_fine(
         ("startTimeout", "0", "not a whole number from 10"),
         ("userInternetAccess", "1", "neither true nor false"),
         ("protect", "True", "neither true nor false"),
+        ("imageSource", "git.example.com/hub", "not an http:// or https:// address"),
         ("baseImage", "Debian Trixie", "not the name of an image"),
         ("buildImage", "debian:", "not the name of an image"),
         ("registry", "https://registry.example.com", "without https://"),
@@ -161,6 +162,9 @@ def test_a_wrong_value_is_refused_with_key_value_reason_and_command(
         ("userAllowedNetworks", ["10.2.0.0/16", "10.1.0.1/16"], 1, "not an IPv4 network"),
         ("userBlockedNetworks", ["192.0.2.1", "2001:db8::/32"], 1, "not an IPv4 network"),
         ("adminUsers", ["alice", "Alice"], 1, "given twice"),
+        ("notebookPackages", ["python3-numpy", "numpy; true"], 1, "not the name of a Debian"),
+        ("notebookPackages", ["--reinstall"], 0, "not the name of a Debian package"),
+        ("notebookPackages", ["python3-PIL"], 0, "not the name of a Debian package"),
     ],
 )
 def test_a_wrong_item_is_named_and_mended_in_its_place(
