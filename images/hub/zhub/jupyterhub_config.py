@@ -97,17 +97,18 @@ if told.idle_timeout:
         }
     ]
 if told.ldap.bind_dn:
-    c.JupyterHub.services += [
+    # Not "+=": with idleTimeout 0 there is no list yet.
+    c.JupyterHub.services.append(
         {
             "name": "recheck",
             "command": [sys.executable, "-I", "-m", "zhub", "recheck"],
             "environment": {name: os.environ[name] for name in os.environ if name[:5] == "ZHUB_"},
         }
-    ]
-    c.JupyterHub.load_roles += [
+    )
+    c.JupyterHub.load_roles.append(
         {
             "name": "recheck",
             "services": ["recheck"],
             "scopes": ["list:users", "read:servers", "delete:servers"],
         }
-    ]
+    )
