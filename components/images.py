@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,8 +66,10 @@ def revision(folder: str) -> str:
     """The last commit that changed what an image is made from, marked if more has changed since.
 
     Not the commit that is checked out: every commit would then rebuild the images and restart the
-    hub. Empty where there is no repository.
+    hub. Empty where there is no repository, or no git to ask.
     """
+    if shutil.which("git") is None:
+        return ""
     places = ("--", f"images/{folder}", "images/build")
     commit, changes = (
         subprocess.run(

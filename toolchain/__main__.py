@@ -44,15 +44,16 @@ def side_by_side(*steps: Callable[[], None]) -> None:
             failures.append(failure)
 
     threads = [threading.Thread(target=keep_failure, args=(step,), daemon=True) for step in steps]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         for thread in threads:
             thread.join()
     except KeyboardInterrupt:
         stop_commands()
         for thread in threads:
-            thread.join(timeout=10)  # temporary folders are removed on the way out
+            if thread.is_alive():  # one may not even have been started
+                thread.join(timeout=10)  # temporary folders are removed on the way out
         raise
     for failure in failures:
         if not isinstance(failure, Problem):
