@@ -28,6 +28,21 @@ def ensure_engine() -> None:
     base.ensure(architecture)
 
 
+def _run(threads: list[threading.Thread]) -> None:
+    """Start threads and wait for all; an interrupt also ends the commands they run."""
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        stop_commands()
+        for thread in threads:
+            if thread.is_alive():  # one may not even have been started
+                thread.join(timeout=10)  # temporary folders are removed on the way out
+        raise
+
+
 def side_by_side(*steps: Callable[[], None]) -> None:
     """Run steps at the same time, and wait for all of them.
 
@@ -43,18 +58,7 @@ def side_by_side(*steps: Callable[[], None]) -> None:
         except BaseException as failure:  # noqa: BLE001 - raised below, in the main thread
             failures.append(failure)
 
-    threads = [threading.Thread(target=keep_failure, args=(step,), daemon=True) for step in steps]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    except KeyboardInterrupt:
-        stop_commands()
-        for thread in threads:
-            if thread.is_alive():  # one may not even have been started
-                thread.join(timeout=10)  # temporary folders are removed on the way out
-        raise
+    _run([threading.Thread(target=keep_failure, args=(step,), daemon=True) for step in steps])
     for failure in failures:
         if not isinstance(failure, Problem):
             raise failure
