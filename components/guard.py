@@ -57,12 +57,13 @@ class Guard(pulumi.ComponentResource):
             name,
             name=names("guard"),
             labels=names.labels("guard"),
-            # In memory: of a guard that is gone, no socket stays behind.
+            # In memory: of a guard that is gone, no socket stays behind. The health check runs as
+            # root without capabilities: it must get to the socket, though not use it.
             driver="local",
             driver_opts={
                 "type": "tmpfs",
                 "device": "tmpfs",
-                "o": f"uid={USER},gid={GROUP},mode=0750,size=64k",
+                "o": f"uid={USER},gid={GROUP},mode=0751,size=64k",
             },
             opts=child,
         )

@@ -342,7 +342,7 @@ def test_the_guard_alone_has_the_engines_socket_and_no_network(site: Recording) 
     # In memory, its folder the guard's own; the hub only gets to the socket in it.
     volume = site.one("Volume", "guard").inputs
     assert volume["driverOpts"]["type"] == "tmpfs"
-    assert volume["driverOpts"]["o"].startswith("uid=1001,gid=1000,mode=0750,")
+    assert volume["driverOpts"]["o"].startswith("uid=1001,gid=1000,mode=0751,")
     [shared] = [
         one
         for one in site.one("Container", "hub").inputs["volumes"]
