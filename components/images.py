@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,35 +47,18 @@ def built_image(
     )
 
 
-def label_args(folder: str, package: str, build: Build) -> dict[str, str]:
+def label_args(package: str, build: Build) -> dict[str, str]:
     """Build arguments for an image's labels (OCI image spec, annotations).
 
+    Not the commit: it would depend on the checkout, and restart the hub for a change elsewhere.
+
     Args:
-        folder: of the image.
         package: the one of the notebook image's lock whose version is the image's.
         build: how it is built.
     """
     lock = (ROOT / "images/notebook/requirements.txt").read_text()
     (version,) = re.findall(rf"^{package}==(\S+)", lock, re.MULTILINE)
-    return {"SOURCE": build.source_url, "VERSION": version, "REVISION": revision(folder)}
-
-
-def revision(folder: str) -> str:
-    """The last commit that changed what an image is made from, marked if more has changed since.
-
-    Not the commit that is checked out: every commit would then rebuild the images and restart the
-    hub. Empty where there is no repository, or no git to ask.
-    """
-    if shutil.which("git") is None:
-        return ""
-    places = ("--", f"images/{folder}", "images/build")
-    commit, changes = (
-        subprocess.run(
-            ["git", *command, *places], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout.strip()
-        for command in (("log", "-1", "--format=%H"), ("status", "--porcelain"))
-    )
-    return f"{commit}-dirty" if commit and changes else commit
+    return {"SOURCE": build.source_url, "VERSION": version}
 
 
 def image_name(folder: str, build: Build) -> str:
@@ -119,7 +100,7 @@ class Images(pulumi.ComponentResource):
                 "BASE_IMAGE": build.base_image,
                 "BASE_DIGEST": build.base_image.partition("@")[2],
                 "NOTEBOOK_PACKAGES": " ".join(sorted(build.notebook_packages)),
-                **label_args("notebook", "jupyterlab", build),
+                **label_args("jupyterlab", build),
                 **site,
             },
             pulumi.ResourceOptions(parent=self),
@@ -132,7 +113,7 @@ class Images(pulumi.ComponentResource):
                 "NOTEBOOK_IMAGE": image_name("notebook", build),
                 "NOTEBOOK_DIGEST": notebook.repo_digest,
                 "NPM_REGISTRY": build.npm_registry,
-                **label_args("hub", "jupyterhub", build),
+                **label_args("jupyterhub", build),
                 **site,
             },
             pulumi.ResourceOptions(parent=self, depends_on=[notebook]),

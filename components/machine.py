@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,8 +60,10 @@ def pip_index_url() -> str:
 
 
 def npm_registry() -> str:
-    """The registry npm is set to; empty where there is no npm and nothing is set."""
+    """The registry npm is set to; empty for its default, and where there is no npm."""
     npm = shutil.which("npm")
     if npm:
-        return _told_by(npm, "config", "get", "registry")
+        # Only what is set: with npm's default, and without npm, images must come out the same.
+        told = re.search(r'^registry = "(.*)"', _told_by(npm, "config", "list"), re.MULTILINE)
+        return told[1] if told else ""
     return os.environ.get("NPM_CONFIG_REGISTRY", "")

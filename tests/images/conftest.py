@@ -44,7 +44,7 @@ def images(engine: docker.DockerClient) -> Images:
     site = site_args()
     defaults = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     packages = " ".join(sorted(defaults["notebookPackages"]["default"]))
-    labels = {"SOURCE": "https://git.example.com/jupyterhub", "VERSION": "1.2", "REVISION": "abc"}
+    labels = {"SOURCE": "https://git.example.com/jupyterhub", "VERSION": "1.2"}
     build(
         "notebook",
         built.notebook,
