@@ -221,10 +221,6 @@ def or_none(parse: Callable[[str], T]) -> Callable[[str], T | None]:
     return lambda text: parse(text) if text else None
 
 
-def text_or_none(text: str) -> str | None:
-    return text or None
-
-
 def _elements(text: str) -> list[str]:
     # Lists come from Pulumi as JSON. Nesting that Python cannot follow is no list of texts either.
     try:
