@@ -14,16 +14,18 @@ import importlib.metadata
 import json
 import os
 import platform
+import queue
 import signal
 import subprocess
 import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 if __name__ == "__main__":
     # The protocol's modules alone: the SDK around them takes longer to load than all the rest, and
@@ -108,9 +110,9 @@ class Environment:
         root = self.folder or Path(sys.prefix)
         return [str(folder) for folder in sorted(root.glob("lib/python3*/site-packages"))]
 
-    def variables(self) -> dict[str, str]:
+    def variables(self, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
         """The process environment a program gets, as after `activate`."""
-        variables = dict(os.environ)
+        variables = dict(inherited)
         if self.folder:
             variables["VIRTUAL_ENV"] = str(self.folder)
             variables["PATH"] = (
@@ -255,23 +257,14 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             "entryPoint": request.info.entry_point,
             "args": list(request.args),
         }
-        with self._lock:
-            if self._cancelled:
-                return language_pb2.RunResponse(error="cancelled before the program was started")
-            program = subprocess.Popen(
-                [environment.python, "-P", "-u", RUNNER],
-                stdin=subprocess.PIPE,
-                cwd=request.pwd or request.info.program_directory,
-                env=environment.variables(),
-            )
-            self._programs.add(program)
-        # Called at the end of the call too, when there is nothing left to stop.
-        context.add_callback(lambda: stop(program))
-        try:
+        with self._started(
+            [environment.python, "-P", "-u", RUNNER],
+            context,
+            stdin=subprocess.PIPE,
+            cwd=request.pwd or request.info.program_directory,
+            env=environment.variables(),
+        ) as program:
             program.communicate(json.dumps(settings).encode())
-        finally:
-            with self._lock:
-                self._programs.discard(program)
         if program.returncode == REPORTED or self._cancelled or not context.is_active():
             return language_pb2.RunResponse(bail=True)
         if program.returncode < 0:
@@ -282,6 +275,56 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
                 error=f"the program ended with exit code {program.returncode}"
             )
         return language_pb2.RunResponse()
+
+    def RunPlugin(
+        self, request: language_pb2.RunPluginRequest, context: grpc.ServicerContext
+    ) -> Iterator[language_pb2.RunPluginResponse]:
+        """Run a policy pack until the engine ends the call; its first line is its port.
+
+        Unlike Pulumi's own host, this one does not tell it the stack's config.
+        """
+        if request.kind != "analyzer":
+            context.abort(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"this language host runs no {request.kind} plugins in Python, only policy packs",
+            )
+        environment = self._environment(request.info, context)
+        folder = request.info.program_directory
+        with self._started(
+            [environment.python, "-u", "-m", "pulumi.policy", *request.args, folder],
+            context,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=environment.variables(dict(line.split("=", 1) for line in request.env)),
+        ) as pack:
+            yield from output(pack)
+        yield language_pb2.RunPluginResponse(exitcode=pack.returncode)
+
+    @contextmanager
+    def _started(
+        self, command: Sequence[str | Path], context: grpc.ServicerContext, **options: Any
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that is interrupted when the call ends before it does.
+
+        Args:
+            command: what to run.
+            context: of the call; aborted where the host has been told to start nothing more.
+            options: of Popen.
+        """
+        with self._lock:
+            if self._cancelled:
+                context.abort(grpc.StatusCode.CANCELLED, "cancelled before it was started")
+            process = subprocess.Popen(command, **options)
+            self._programs.add(process)
+        # Called at the end of the call too, when there is nothing left to stop.
+        context.add_callback(lambda: stop(process))
+        try:
+            with process:
+                yield process
+        finally:
+            with self._lock:
+                self._programs.discard(process)
 
     def Cancel(self, request: empty_pb2.Empty, context: grpc.ServicerContext) -> empty_pb2.Empty:
         self.stop_programs()
@@ -306,6 +349,23 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         except OptionError as error:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return environment
+
+
+def output(process: subprocess.Popen[bytes]) -> Iterator[language_pb2.RunPluginResponse]:
+    """What a process prints, line by line as it comes, until it closes both its streams."""
+    lines: queue.SimpleQueue[language_pb2.RunPluginResponse | None] = queue.SimpleQueue()
+
+    def read(stream: IO[bytes], name: str) -> None:
+        for line in stream:
+            message: dict[str, Any] = {name: line}
+            lines.put(language_pb2.RunPluginResponse(**message))
+        lines.put(None)
+
+    streams = [(process.stdout, "stdout"), (process.stderr, "stderr")]
+    for stream, name in streams:
+        threading.Thread(target=read, args=(stream, name), daemon=True).start()
+    for _ in streams:
+        yield from iter(lines.get, None)
 
 
 def stop(program: subprocess.Popen[bytes]) -> None:

@@ -170,6 +170,42 @@ def test_a_failed_installation_is_an_error_with_pips_own_words(
     assert b"Invalid requirement" in printed
 
 
+def test_plugins_in_python_are_refused_except_policy_packs(
+    host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path
+) -> None:
+    request = language_pb2.RunPluginRequest(info=info(tmp_path), kind="resource")
+    with pytest.raises(grpc.RpcError, match="runs no resource plugins in Python") as caught:
+        list(host.RunPlugin(request))
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_policy_pack_ends_with_the_engines_call(
+    host: language_pb2_grpc.LanguageRuntimeStub, tmp_path: Path
+) -> None:
+    (tmp_path / "__main__.py").write_text(
+        "import os, signal, sys\n"
+        "print(os.getpid())\n"
+        "print(os.environ['GIVEN'], os.getcwd(), file=sys.stderr)\n"
+        "signal.pause()\n"
+    )
+    request = language_pb2.RunPluginRequest(
+        info=info(tmp_path, virtualenv=str(VENV)),
+        kind="analyzer",
+        args=["127.0.0.1:1"],
+        env=["GIVEN=a=b", f"PATH={os.defpath}"],
+    )
+    call = host.RunPlugin(request)
+    printed = {first.WhichOneof("output"): first for first in (next(call), next(call))}
+    assert printed["stderr"].stderr == f"a=b {tmp_path}\n".encode()
+    process = Path("/proc", printed["stdout"].stdout.decode().strip())
+    assert process.exists()
+    call.cancel()
+    deadline = time.monotonic() + 10
+    while process.exists():
+        assert time.monotonic() < deadline, "the policy pack outlives the call"
+        time.sleep(0.1)
+
+
 def test_the_host_ends_when_the_engine_was_killed() -> None:
     # The shell stands for the engine: killed, it cannot tell its host to end.
     engine = subprocess.Popen(
