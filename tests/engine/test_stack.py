@@ -170,6 +170,10 @@ def test_a_second_up_changes_nothing(stack: Stack) -> None:
     stack.up("--expect-no-changes")
 
 
+def test_what_is_declared_violates_no_policy(stack: Stack) -> None:
+    assert "zhub@v" in stack.on_stack("preview", "--policy-pack", "policy")
+
+
 def test_two_stacks_live_side_by_side(
     stack: Stack, second_stack: Stack, engine: docker.DockerClient
 ) -> None:

@@ -87,6 +87,7 @@ def test_each_stack_is_previewed_and_nothing_is_changed(workflow: dict[Any, Any]
     assert preview["with"]["stack-name"] == "${{ matrix.stack }}"
     assert preview["with"]["comment-on-pr"] is True
     assert preview["with"]["refresh"] is False
+    assert (ROOT / preview["with"]["policyPacks"] / "PulumiPolicy.yaml").exists()
     for step in steps(workflow):
         assert not re.search(r"pulumi (up|destroy|refresh)|make (up|down)", step.get("run", ""))
 
