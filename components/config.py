@@ -63,8 +63,9 @@ class Schema:
     """Every key, with its namespace, and its value where none is set."""
     examples: Mapping[str, str]
     """Values for the commands that mend a setting, where the default would not do."""
-    confidential: Collection[str]
-    """Keys whose values no message may show."""
+    confidential: Mapping[str, str]
+    """Keys whose values must be encrypted and no message may show, and from where the command that
+    sets one reads it; nothing for asking."""
 
 
 class Config:
@@ -149,7 +150,12 @@ class Config:
         return self._default(key).startswith("[")
 
     def set_command(self, key: str, item: int = 0) -> str:
-        """The command that gives a setting a value that would do; of a list, to one item of it."""
+        """The command that gives a setting a value that would do; of a list, to one item of it.
+
+        A secret is not part of the command that sets it.
+        """
+        if key in self._schema.confidential:
+            return f"pulumi config set --secret {key}{self._schema.confidential[key]}"
         example = self._schema.examples.get(key) or self._default(key)
         if self._is_list(key):
             return set_command(f"{key}[{item}]", example, path=True)

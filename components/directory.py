@@ -13,9 +13,10 @@ import pulumi_docker as docker
 
 from components.certificate import Certificate, CertificateArgs
 from components.images import built_image
+from components.ldap import Ldap, LdapTls
 from components.names import Names
 from components.service import service
-from components.settings import Build, Ldap, LdapTls
+from components.settings import Build
 
 USERS = ("alice", "bob", "carol")
 

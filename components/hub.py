@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,18 @@ from components import guard
 from components.certificate import Certificate
 from components.engine import Engine
 from components.guard import Guard, GuardArgs
+from components.ldap import Ldap
 from components.names import Names
 from components.service import service
-from components.settings import Ldap, UserServers
+from components.settings import UserServers
 
 #: Where the hub expects its files inside the container.
 CERTIFICATES = "/certs"
 STATE = "/srv/jupyterhub"
+
+#: Names of files beside key and certificate.
+LDAP_CA = "ldap-ca.pem"
+LDAP_PASSWORD = "ldap-password"  # noqa: S105 - not one itself
 
 #: The image's own user and group for the hub.
 USER = "1000"
@@ -108,6 +114,7 @@ class Hub(pulumi.ComponentResource):
             labels=[
                 {"label": "zhub.certificate", "value": args.certificate.fingerprint},
                 {"label": "zhub.ldap-ca", "value": _digest(args.ldap.ca_pem)},
+                {"label": "zhub.ldap-password", "value": _password_mark(args)},
             ],
             networks=[network.name, *([args.ldap.network] if args.ldap.network else [])],
             alias="hub",
@@ -148,7 +155,9 @@ class Hub(pulumi.ComponentResource):
             "hub.crt": args.certificate.certificate_pem,
         }
         if args.ldap.ca_pem is not None:
-            contents["ldap-ca.pem"] = pulumi.Output.from_input(args.ldap.ca_pem)
+            contents[LDAP_CA] = pulumi.Output.from_input(args.ldap.ca_pem)
+        if args.ldap.bind_password is not None:
+            contents[LDAP_PASSWORD] = pulumi.Output.secret(args.ldap.bind_password)
         return docker.Container(
             "files",
             name=args.names("files"),
@@ -175,18 +184,13 @@ class Hub(pulumi.ComponentResource):
 
 def environment(args: HubArgs) -> list[pulumi.Input[str]]:
     """What the hub is told; nothing secret, for anybody who may inspect containers reads it."""
-    ldap, users = args.ldap, args.users
+    users = args.users
     told: dict[str, pulumi.Input[str]] = {
-        "LDAP_PORT": str(ldap.port or ""),
-        "LDAP_TLS": ldap.tls,
-        "LDAP_CA_FILE": f"{CERTIFICATES}/ldap-ca.pem" if ldap.ca_pem is not None else "",
-        "LDAP_DN_TEMPLATES": json.dumps(ldap.dn_templates) if ldap.dn_templates else "",
-        "LDAP_ALLOWED_GROUPS": json.dumps(ldap.allowed_groups),
-        "LDAP_ALLOW_EVERYONE": json.dumps(ldap.allow_everyone),
         "ADMIN_USERS": json.dumps(args.admin_users),
         "IDLE_TIMEOUT": str(users.idle_timeout),
         "START_TIMEOUT": str(users.start_timeout),
     }
+    told |= directory(args.ldap)
     told |= guard.servers(args.names, args.notebook_image, users)
     return [
         f"DOCKER_HOST=unix://{guard.SOCKET}",
@@ -194,7 +198,44 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
     ]
 
 
+def directory(ldap: Ldap) -> dict[str, str]:
+    """What the hub is told of the directory, but for its servers; empty is as if not told."""
+    return {
+        "LDAP_PORT": str(ldap.port or ""),
+        "LDAP_TLS": ldap.tls,
+        "LDAP_CA_FILE": f"{CERTIFICATES}/{LDAP_CA}" if ldap.ca_pem is not None else "",
+        "LDAP_BIND_DN": ldap.bind_dn,
+        "LDAP_BIND_PASSWORD_FILE": f"{CERTIFICATES}/{LDAP_PASSWORD}" if ldap.bind_dn else "",
+        "LDAP_SEARCH_BASE": ldap.search_base,
+        "LDAP_NAME_ATTRIBUTES": json.dumps(ldap.name_attributes),
+        "LDAP_USER_FILTER": ldap.user_filter,
+        "LDAP_DN_TEMPLATES": json.dumps(ldap.dn_templates) if ldap.dn_templates else "",
+        "LDAP_ALLOWED_GROUPS": json.dumps(ldap.allowed_groups),
+        "LDAP_ALLOW_EVERYONE": json.dumps(ldap.allow_everyone),
+        "LDAP_ADMIN_GROUPS": json.dumps(ldap.admin_groups),
+        "LDAP_GROUP_BASE": ldap.group_base,
+        "LDAP_NESTED_GROUPS": json.dumps(ldap.nested_groups),
+        "LDAP_RECHECK": str(ldap.recheck),
+    }
+
+
 def _digest(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:
     if pem is None:
         return ""
     return pulumi.Output.from_input(pem).apply(lambda pem: hashlib.sha256(pem.encode()).hexdigest())
+
+
+def _password_mark(args: HubArgs) -> pulumi.Input[str]:
+    """What changes with the service account's password and tells nothing of it.
+
+    Everybody who may inspect containers reads labels, and a plain digest would let them try
+    passwords out. With the hub's own key in it, only who has that can: and it lies beside the
+    password.
+    """
+    if args.ldap.bind_password is None:
+        return ""
+    mark = pulumi.Output.all(args.certificate.key_pem, args.ldap.bind_password).apply(
+        lambda both: hmac.digest(both[0].encode(), both[1].encode(), hashlib.sha256).hex()
+    )
+    # Otherwise previews would hide all labels.
+    return pulumi.Output.unsecret(mark)

@@ -30,6 +30,7 @@ _REGISTRY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{{1,5}})?(/{_PATH})?")
 # Attribute, "=", value without an unescaped comma; that again after each comma (RFC 4514).
 _RDN = r"[A-Za-z][A-Za-z0-9.-]*=([^,\\]|\\.)+"
 _DN = re.compile(rf"\s*{_RDN}(,\s*{_RDN})*")
+_ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}|[0-9]+(\.[0-9]+)+")
 # What the hub lets through; it lowers the letters.
 _USER = re.compile(r"[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}")
 # Debian policy 5.6.7.
@@ -157,17 +158,21 @@ def network(text: str) -> str:
         raise RefusedError("not an IPv4 network such as 10.20.30.0/24, or an address") from None
 
 
+def is_dn(text: str) -> bool:
+    """Whether a text is a distinguished name (RFC 4514)."""
+    return _DN.fullmatch(text) is not None
+
+
 def dn(text: str) -> str:
-    """Distinguished names (RFC 4514)."""
-    if not _DN.fullmatch(text):
+    if not is_dn(text):
         raise RefusedError("not a DN such as cn=jupyter,ou=groups,dc=example,dc=org")
     return text
 
 
-def dn_template(text: str) -> str:
-    """What becomes a DN, or Active Directory's user@domain, with the user's name filled in."""
-    if re.findall(r"\{[^}]*\}?|\}", text) != ["{username}"]:
-        raise RefusedError("does not hold {username} exactly once, and no other braces")
+def attribute(text: str) -> str:
+    """Names of attributes of a directory's entries, and their numbers (RFC 4512, section 2.5)."""
+    if not _ATTRIBUTE.fullmatch(text):
+        raise RefusedError("not the name of an attribute, such as uid")
     return text
 
 

@@ -15,10 +15,11 @@ import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
 from components import engine as engines
-from components import keypair, machine, parsing
+from components import keypair, ldap, machine, parsing
 from components.config import Config, Schema, remove_command, schema_defaults, set_command
 from components.engine import Engine
 from components.keypair import KeyPair
+from components.ldap import Ldap
 from components.names import Names
 from components.parsing import RefusedError
 
@@ -39,17 +40,7 @@ STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 SYSTEM = "system"
 
 #: Settings that must be encrypted, with what their value is read from when they are set.
-SECRETS = {"registryPassword": "", "tlsKey": " < hub.example.com.key"}
-
-LDAP_KEYS = (
-    "ldapServer",
-    "ldapPort",
-    "ldapTls",
-    "ldapCaFile",
-    "ldapDnTemplates",
-    "ldapAllowedGroups",
-    "ldapAllowEveryone",
-)
+SECRETS = {"ldapBindPassword": "", "registryPassword": "", "tlsKey": " < hub.example.com.key"}
 
 #: What a command that mends a setting shows where the default would not do.
 EXAMPLES = {
@@ -61,10 +52,6 @@ EXAMPLES = {
     "extraNames": "hub.example.com",
     "hostname": "hub.example.com",
     "imageSource": "https://git.example.com/jupyterhub",
-    "ldapAllowedGroups": "cn=jupyter,ou=groups,dc=example,dc=org",
-    "ldapCaFile": "ldap-ca.pem",
-    "ldapDnTemplates": "uid={username},ou=people,dc=example,dc=org",
-    "ldapServer": "ldap.example.com",
     "notebookPackages": "python3-numpy",
     "npmRegistry": "https://packages.example.com/npm",
     "pipIndexUrl": "https://packages.example.com/simple",
@@ -74,6 +61,7 @@ EXAMPLES = {
     "tlsKeyFile": "hub.example.com.key",
     "userAllowedNetworks": "10.20.30.0/24",
     "userBlockedNetworks": "198.51.100.0/24",
+    **ldap.EXAMPLES,
 }
 
 
@@ -83,38 +71,6 @@ class Platform(StrEnum):
     S390X = "linux/s390x"
     AMD64 = "linux/amd64"
     ARM64 = "linux/arm64"
-
-
-class LdapTls(StrEnum):
-    """How the connection to the directory is secured."""
-
-    STARTTLS = "starttls"
-    """Plain connection, upgraded before the password is sent."""
-    LDAPS = "ldaps"
-    """TLS from the first byte."""
-    NONE = "none"
-    """Passwords cross the network in clear."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ldap:
-    """The directory that knows the users and their passwords."""
-
-    servers: tuple[str, ...]
-    """In the order they are asked."""
-    tls: LdapTls
-    dn_templates: tuple[str, ...]
-    """DNs to log in as, with `{username}`; none for the hub's own default."""
-    allowed_groups: tuple[str, ...]
-    """DNs of the groups whose members are let in."""
-    allow_everyone: bool = False
-    """Whether all are let in whose password is right."""
-    port: int | None = None
-    """None for the one registered for the TLS mode."""
-    ca_pem: pulumi.Input[str] | None = None
-    """Certificates to trust; None for those the hub's image trusts."""
-    network: pulumi.Input[str] | None = None
-    """Docker network to reach it in; None for the engine's own way out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,16 +177,8 @@ class Settings:
                 "demoDirectory is for trying things out, but bindAddress lets other machines in;"
                 f" {set_command('bindAddress', '127.0.0.1')} keeps them out"
             )
-        if self.ldap and self.ldap.tls is LdapTls.NONE:
-            told.append(
-                "ldapTls is none: PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR, and anybody on the"
-                " way can read them"
-            )
-        if self.ldap and not self.ldap.dn_templates:
-            told.append(
-                f"ldapDnTemplates is empty, so everybody logs in as {EXAMPLES['ldapDnTemplates']};"
-                " that fits demo directories only"
-            )
+        if self.ldap:
+            told += self.ldap.warnings()
         return told
 
 
@@ -293,7 +241,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         port=config.value("port", _port),
         bind_address=config.value("bindAddress", parsing.address),
         key_pair=_key_pair(config, now),
-        ldap=_ldap(config),
+        ldap=ldap.read(config),
         admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),
         users=_users(config),
         hub_memory=config.value("hubMemory", parsing.size("256M")),
@@ -329,16 +277,11 @@ def _secrets(config: Config) -> None:
     for key in SECRETS:
         if config.is_set(key) and not config.is_secret(key):
             reason = "stored in clear in the stack's file"
-            config.refuse(key, RefusedError(reason, secret=True, mend=set_secret_command(key)))
+            config.refuse(key, RefusedError(reason, secret=True))
     for key in sorted(config.secret_keys() - SECRETS.keys()):
         config.refuse(
             key, RefusedError("encrypted, but used where it can be read; set it without --secret")
         )
-
-
-def set_secret_command(key: str) -> str:
-    """The command that sets a secret, which never has the secret in it."""
-    return f"pulumi config set --secret {key}{SECRETS[key]}"
 
 
 def _engine(config: Config) -> Engine:
@@ -403,61 +346,6 @@ def _key_pair(config: Config, now: datetime) -> KeyPair | None:
     return KeyPair(chain=chain, key_pem=key) if chain and key else None
 
 
-def _ldap(config: Config) -> Ldap | None:
-    ldap = Ldap(
-        servers=config.value("ldapServer", parsing.commas_of(parsing.host)),
-        port=config.value("ldapPort", parsing.whole_number(1, 65535, also=0)) or None,
-        tls=config.value("ldapTls", parsing.one_of(LdapTls)),
-        ca_pem=config.value("ldapCaFile", _ca_file) or None,
-        dn_templates=config.value("ldapDnTemplates", parsing.list_of(parsing.dn_template)),
-        allowed_groups=config.value("ldapAllowedGroups", parsing.list_of(parsing.dn)),
-        allow_everyone=config.value("ldapAllowEveryone", parsing.boolean),
-    )
-    demo = config.value("demoDirectory", parsing.boolean)
-    if "demoDirectory" in config.refused:
-        return None
-    if demo:
-        for key in filter(config.is_set, LDAP_KEYS):
-            config.clash(
-                key,
-                "does not go together with demoDirectory, which is a directory of its own",
-                remove_command(key),
-                f"or, to use your own directory: {remove_command('demoDirectory')}",
-            )
-        return None
-    _check_ldap(config, ldap)
-    return ldap
-
-
-def _check_ldap(config: Config, ldap: Ldap) -> None:
-    if not config.is_set("ldapServer"):
-        config.clash(
-            "ldapServer",
-            "must be set, or nobody could log in",
-            config.set_command("ldapServer"),
-            f"or, to try it with demo users: {set_command('demoDirectory', 'true')}",
-        )
-    everyone = "ldapAllowEveryone"
-    if everyone not in config.refused and config.is_set("ldapAllowedGroups") == ldap.allow_everyone:
-        reason = "contradicts" if ldap.allow_everyone else "must be set, or else"
-        config.clash(
-            "ldapAllowedGroups",
-            f"{reason} {everyone}: one of them says who may log in",
-            config.set_command("ldapAllowedGroups")
-            if not ldap.allow_everyone
-            else remove_command("ldapAllowedGroups"),
-            f"or {set_command(everyone, 'true')}"
-            if not ldap.allow_everyone
-            else f"or {remove_command(everyone)}",
-        )
-    if ldap.tls is LdapTls.NONE and config.is_set("ldapCaFile"):
-        config.clash("ldapCaFile", "has no use when ldapTls is none", config.set_command("ldapTls"))
-
-
-def _ca_file(path: str) -> str:
-    return parsing.ca_certificates(parsing.content(path)) if path else ""
-
-
 def _build(config: Config) -> Build:
     base_image = config.value("baseImage", parsing.image)
     build_image = config.value("buildImage", parsing.or_none(parsing.image))
@@ -486,9 +374,7 @@ def _registry(config: Config) -> Registry | None:
         config.clash(
             "registryUsername" if password else "registryPassword",
             "must be set when the other of registryUsername and registryPassword is",
-            config.set_command("registryUsername")
-            if password
-            else set_secret_command("registryPassword"),
+            config.set_command("registryUsername" if password else "registryPassword"),
         )
     return Registry(
         address=address,
@@ -499,7 +385,7 @@ def _registry(config: Config) -> Registry | None:
 
 def _extra_ca(text: str) -> str:
     if text != SYSTEM:
-        return _ca_file(text)
+        return parsing.ca_certificates(parsing.content(text)) if text else ""
     found = machine.ca_certificates()
     return parsing.ca_certificates(found) if found else ""
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.protobuf import json_format
 from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks, set_mocks
 
+from components.settings import SECRETS
 from tests.images.pki import Identity
 
 ROOT = Path(__file__).parents[2]
@@ -138,33 +139,25 @@ class _Warnings(logging.Handler):
         self.texts.append(record.getMessage())
 
 
-def run(
-    config: Mapping[str, str],
-    *,
-    secret: tuple[str, ...] = (),
-    stack: str = "test",
-    preview: bool = False,
-) -> Recording:
-    """Run the whole program with this config.
+def run(config: Mapping[str, str], *, stack: str = "test", preview: bool = False) -> Recording:
+    """Run the whole program with this config, of which what must be encrypted is.
 
     Raises:
         pulumi.RunError: when the program refuses the config.
     """
     # The SDK keeps the root resource, with the stack's outputs, in a context variable.
     context = contextvars.copy_context()
-    return context.run(_run, config, secret=secret, stack=stack, preview=preview)
+    return context.run(_run, config, stack=stack, preview=preview)
 
 
-def _run(
-    config: Mapping[str, str], *, secret: tuple[str, ...], stack: str, preview: bool
-) -> Recording:
+def _run(config: Mapping[str, str], *, stack: str, preview: bool) -> Recording:
     mocks = EngineMocks(preview=preview)
     recorder = Recorder(mocks)
     warnings = _Warnings()
     logger = logging.getLogger("tests.unit.program")
     logger.handlers = [warnings]
     set_mocks(mocks, project="zhub", stack=stack, preview=preview, logger=logger, monitor=recorder)
-    pulumi.runtime.set_all_config(dict(config), list(secret))
+    pulumi.runtime.set_all_config(dict(config), [f"zhub:{key}" for key in SECRETS])
     outputs: dict[str, Any] = {}
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]

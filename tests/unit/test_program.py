@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 import shutil
@@ -30,6 +31,7 @@ from tests.unit.recorder import (
 )
 
 REGISTRY_PASSWORD = "correct horse battery staple"
+LDAP_PASSWORD = "grün & blau"
 
 #: With an engine elsewhere: nothing on this machine is looked at.
 REMOTE = {"docker:host": "ssh://ops@z.example.com"}
@@ -38,7 +40,10 @@ SITE = REMOTE | {
     "zhub:hostname": "hub.example.com",
     "zhub:ldapServer": "ldap1.example.com, ldap2.example.com",
     "zhub:ldapTls": "ldaps",
+    "zhub:ldapBindDn": "racfid=HUB,profiletype=user,o=example",
+    "zhub:ldapBindPassword": LDAP_PASSWORD,
     "zhub:ldapDnTemplates": '["racfid={username},profiletype=user,o=example"]',
+    "zhub:ldapAdminGroups": '["cn=admins,o=example"]',
     "zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]',
     "zhub:adminUsers": '["JDOE"]',
     "zhub:userMemory": "4G",
@@ -121,7 +126,7 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
 
 
 def test_a_site_with_its_own_directory_and_certificate_has_no_demo(brought: dict[str, str]) -> None:
-    recording = run(brought, secret=("zhub:registryPassword",))
+    recording = run(brought)
     assert {one.name for one in recording.all("Container")} == {"hub", "files", "guard"}
     assert not recording.all("PrivateKey")
     assert "demoUsers" not in recording.outputs
@@ -192,7 +197,7 @@ def test_images_stay_on_the_engine_or_go_to_the_registry(
     demo: Recording, brought: dict[str, str]
 ) -> None:
     assert all(image.inputs["skipPush"] for image in demo.all("Image"))
-    for image in run(brought, secret=("zhub:registryPassword",)).all("Image"):
+    for image in run(brought).all("Image"):
         assert not image.inputs["skipPush"]
         assert image.inputs["imageName"].startswith("registry.example.com:5000/jupyter/jupyter_")
         assert image.inputs["registry"] == {
@@ -249,9 +254,18 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
         "ZHUB_LDAP_PORT": "",
         "ZHUB_LDAP_TLS": "ldaps",
         "ZHUB_LDAP_CA_FILE": "",
+        "ZHUB_LDAP_BIND_DN": "racfid=HUB,profiletype=user,o=example",
+        "ZHUB_LDAP_BIND_PASSWORD_FILE": "/certs/ldap-password",
+        "ZHUB_LDAP_SEARCH_BASE": "",
+        "ZHUB_LDAP_NAME_ATTRIBUTES": '["uid"]',
+        "ZHUB_LDAP_USER_FILTER": "",
         "ZHUB_LDAP_DN_TEMPLATES": '["racfid={username},profiletype=user,o=example"]',
         "ZHUB_LDAP_ALLOWED_GROUPS": '["cn=jupyter,o=example"]',
         "ZHUB_LDAP_ALLOW_EVERYONE": "false",
+        "ZHUB_LDAP_ADMIN_GROUPS": '["cn=admins,o=example"]',
+        "ZHUB_LDAP_GROUP_BASE": "",
+        "ZHUB_LDAP_NESTED_GROUPS": "false",
+        "ZHUB_LDAP_RECHECK": "300",
         "ZHUB_ADMIN_USERS": '["jdoe"]',
         "ZHUB_USER_MEMORY": "4096M",
         "ZHUB_USER_CPUS": "2.0",
@@ -268,13 +282,15 @@ def test_the_hubs_own_code_takes_what_it_is_told(config: dict[str, str], tmp_pat
     """The other end of the environment is the package in images/hub."""
     from zhub import settings as hub_settings
 
-    hub = run(config).one("Container", "hub")
+    recording = run(config)
+    hub = recording.one("Container", "hub")
     told = environment(hub)
     hub_settings.add_arguments(told, hub.inputs["command"])
-    if told["ZHUB_LDAP_CA_FILE"]:
-        assert told["ZHUB_LDAP_CA_FILE"] in uploads(run(config).one("Container", "files"))
-        told["ZHUB_LDAP_CA_FILE"] = str(tmp_path / "ca.pem")
-        (tmp_path / "ca.pem").touch()
+    for name in ("ZHUB_LDAP_CA_FILE", "ZHUB_LDAP_BIND_PASSWORD_FILE"):
+        if told[name]:
+            assert told[name] in uploads(recording.one("Container", "files"))
+            told[name] = str(tmp_path / name)
+            (tmp_path / name).touch()
     settings = hub_settings.read(told)
     assert settings.prefix == "zhub-test"
     assert settings.port == 11119
@@ -404,18 +420,42 @@ def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs
     assert mounted["/certs"] == files.inputs["volumes"][0]["volumeName"] == "zhub-test-certs"
 
 
-def test_another_certificate_or_directory_ca_restarts_the_hub(
+def test_another_certificate_or_directory_ca_or_password_restarts_the_hub(
     brought: dict[str, str], tmp_path: Path
 ) -> None:
-    first = run(brought, secret=("zhub:registryPassword",)).one("Container", "hub")
+    first = run(brought).one("Container", "hub")
     Identity.create("hub.example.com").write(tmp_path, "hub")
-    second = run(brought, secret=("zhub:registryPassword",)).one("Container", "hub")
+    second = run(brought).one("Container", "hub")
     Identity.create("ldap.example.com").write(tmp_path, "ldap-ca")
-    third = run(brought, secret=("zhub:registryPassword",)).one("Container", "hub")
+    third = run(brought).one("Container", "hub")
     changed = [name for name in labels(first) if labels(first)[name] != labels(second)[name]]
-    assert changed == ["zhub.certificate"]
+    assert changed == ["zhub.certificate", "zhub.ldap-password"], "the latter has the key in it"
     changed = [name for name in labels(second) if labels(second)[name] != labels(third)[name]]
     assert changed == ["zhub.ldap-ca"]
+    brought["zhub:ldapBindPassword"] = "another"
+    fourth = run(brought).one("Container", "hub")
+    changed = [name for name in labels(third) if labels(third)[name] != labels(fourth)[name]]
+    assert changed == ["zhub.ldap-password"]
+
+
+def test_the_mark_of_the_service_accounts_password_does_not_let_it_be_guessed(
+    brought: dict[str, str], tmp_path: Path
+) -> None:
+    """Labels are for everybody who may inspect containers; the key is not."""
+    hub = run(brought).one("Container", "hub")
+    mark = labels(hub)["zhub.ldap-password"]
+    key = (tmp_path / "hub.key").read_bytes()
+    assert mark == hmac.new(key, LDAP_PASSWORD.encode(), "sha256").hexdigest()
+    assert mark in texts(hub.raw["labels"], secret=False), "previews would hide all labels"
+
+
+def test_the_service_accounts_password_is_a_file_that_the_hub_alone_reads(site: Recording) -> None:
+    upload = uploads(site.one("Container", "files"))["/certs/ldap-password"]
+    assert upload["content"] == LDAP_PASSWORD
+    assert (upload["permissions"], upload["owner"], upload["group"]) == ("0600", "1000", "1000")
+    without = run({key: value for key, value in SITE.items() if "ldapBind" not in key})
+    assert "/certs/ldap-password" not in uploads(without.one("Container", "files"))
+    assert labels(without.one("Container", "hub"))["zhub.ldap-password"] == ""
 
 
 def test_the_fingerprint_is_what_browsers_show(demo: Recording) -> None:
@@ -448,7 +488,7 @@ def test_a_long_host_name_does_not_make_an_invalid_subject() -> None:
 def test_the_brought_certificate_is_what_the_hub_gets(
     brought: dict[str, str], tmp_path: Path
 ) -> None:
-    recording = run(brought, secret=("zhub:registryPassword",))
+    recording = run(brought)
     files = uploads(recording.one("Container", "files"))
     assert files["/certs/hub.crt"]["content"] == (tmp_path / "hub.crt").read_text()
     assert files["/certs/hub.key"]["content"] == (tmp_path / "hub.key").read_text()
@@ -460,7 +500,7 @@ def test_the_brought_key_may_be_an_encrypted_setting(
 ) -> None:
     brought["zhub:tlsKey"] = (tmp_path / "hub.key").read_text()
     brought.pop("zhub:tlsKeyFile")
-    recording = run(brought, secret=("zhub:registryPassword", "zhub:tlsKey"))
+    recording = run(brought)
     files = uploads(recording.one("Container", "files"))
     assert files["/certs/hub.key"]["content"] == brought["zhub:tlsKey"]
 
@@ -553,7 +593,7 @@ def secrets_of(config: dict[str, str], tmp_path: Path) -> dict[str, str]:
         keys = {name: key_pem(name).splitlines()[5] for name in ("certificate", "directory")}
         return keys | users
     key = (tmp_path / "hub.key").read_text().splitlines()[5]
-    return {"registry password": REGISTRY_PASSWORD, "key": key}
+    return {"registry password": REGISTRY_PASSWORD, "key": key, "LDAP": LDAP_PASSWORD}
 
 
 @pytest.mark.parametrize("variant", ["demo", "brought"])
@@ -561,7 +601,7 @@ def test_secrets_are_never_declared_in_clear(
     variant: str, brought: dict[str, str], tmp_path: Path
 ) -> None:
     config = DEMO if variant == "demo" else brought
-    recording = run(config, secret=("zhub:registryPassword",))
+    recording = run(config)
     everything: list[Any] = [one.raw for one in recording.declared]
     plain = "\n".join(texts(everything, secret=False))
     hidden = "\n".join(texts(everything, secret=True))
@@ -595,11 +635,11 @@ def test_what_is_not_advised_is_said(demo: Recording, site: Recording) -> None:
     assert demo.warnings[0].startswith("hostname is localhost")
     assert "pulumi config set bindAddress 127.0.0.1" in demo.warnings[1]
     [warning] = run(SITE | {"zhub:ldapTls": "none"}).warnings
-    assert "PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR" in warning
+    assert "ARE SENT TO THE DIRECTORY IN CLEAR" in warning
     [warning] = run(SITE | {"docker:host": "tcp://z.example.com:2375"}).warnings
     assert "root on the engine's machine" in warning
-    [warning] = run(SITE | {"zhub:ldapDnTemplates": "[]"}).warnings
-    assert "uid={username},ou=people,dc=example,dc=org" in warning
+    [warning] = run(SITE | {"zhub:ldapBindDn": "", "zhub:ldapBindPassword": ""}).warnings
+    assert warning.startswith("ldapBindDn is empty")
 
 
 def test_build_arguments_of_a_site(tmp_path: Path) -> None:
