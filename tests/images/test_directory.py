@@ -367,6 +367,32 @@ class TestSearch:
         assert server.binds()[before:] == [SERVICE]
 
 
+@pytest.mark.parametrize("service", [True, False], ids=["service account", "as the user"])
+def test_two_people_of_one_name_are_not_one_user(
+    tmp_path: Path,
+    by_template: Make,
+    secret: Path,
+    service: bool,  # noqa: FBT001
+) -> None:
+    account = {"bind_dn": SERVICE, "bind_password_file": secret} if service else {}
+    twin = slapd.person("alice", base=f"ou=staff,{SUFFIX}").replace(PASSWORDS["alice"], "other")
+    with slapd.running(tmp_path / "twins", ldif=twin) as server:
+        directory = by_template(
+            port=server.port,
+            ca_file=server.ca_file,
+            dn_templates=(TEMPLATE, f"uid={{username}},ou=staff,{SUFFIX}"),
+            **account,
+        )
+        for password in (PASSWORDS["alice"], "other"):
+            with pytest.raises(LoginRefusedError, match="several entries of 'alice'"):
+                directory.log_in("alice", password)
+        assert directory.log_in("bob", PASSWORDS["bob"]).name == "bob"
+        if service:
+            with pytest.raises(LoginRefusedError, match="several entries of 'alice'"):
+                directory.look_up("alice")
+            assert directory.look_up("bob").name == "bob"
+
+
 def test_racf_names(tmp_path: Path, by_template: Make, secret: Path) -> None:
     """A stand-in with the DNs and attributes of z/OS: upper case, and @ # $ in names."""
     suffix = f"o=racf,{SUFFIX}"

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from traitlets.config.loader import PyFileConfigLoader
 from zhub import ldap, settings
+from zhub.__main__ import take_files
 from zhub.ldap import LdapTls
 from zhub.settings import SettingsError
 
@@ -232,3 +233,19 @@ def test_who_may_log_in_is_said_once(config: Any) -> None:
 def test_users_networks_come_from_the_pool(config: Any) -> None:
     options = config(ZHUB_USER_NETWORK_POOL="172.30.0.0/20").UserSpawner.network_options
     assert options["pool"] == IPv4Network("172.30.0.0/20")
+
+
+def test_files_of_one_name_do_not_collide(tmp_path: Path) -> None:
+    variables = ("ZHUB_LDAP_CA_FILE", "ZHUB_LDAP_BIND_PASSWORD_FILE")
+    environment = {}
+    for name in variables:
+        given = tmp_path / name / "directory"
+        given.parent.mkdir()
+        given.write_text(name)
+        environment[name] = str(given)
+    private = tmp_path / "private"
+    private.mkdir()
+    take_files(environment, private)
+    for name in variables:
+        assert Path(environment[name]).parent == private
+        assert Path(environment[name]).read_text() == name

@@ -83,6 +83,18 @@ def checked(
     return read, pair
 
 
+def take_files(environment: dict[str, str], folder: Path) -> None:
+    """Copy the directory's files to where the hub's user reads them, and say so."""
+    # Under names of their own: two files may have one name, in two folders.
+    for name, copy in (
+        ("ZHUB_LDAP_CA_FILE", folder / "ldap-ca.pem"),
+        ("ZHUB_LDAP_BIND_PASSWORD_FILE", folder / "ldap-password"),
+    ):
+        if path := environment.get(name):
+            copy.write_bytes(Path(path).read_bytes())
+            environment[name] = str(copy)
+
+
 def run_hub(arguments: Sequence[str]) -> None:
     """Check, become the hub's user, start the proxy and run JupyterHub until it ends.
 
@@ -97,11 +109,7 @@ def run_hub(arguments: Sequence[str]) -> None:
     root = os.geteuid() == 0
     private = Path("/run/zhub") if root else Path(tempfile.mkdtemp(prefix="zhub-"))
     pair = privileges.private_copy(pair, private)
-    for name in ("ZHUB_LDAP_CA_FILE", "ZHUB_LDAP_BIND_PASSWORD_FILE"):
-        if path := environment.get(name):
-            copy = private / Path(path).name
-            copy.write_bytes(Path(path).read_bytes())
-            environment[name] = str(copy)
+    take_files(environment, private)
     if root:
         privileges.give(private, *private.iterdir())
         privileges.drop(engine.socket_path(environment))

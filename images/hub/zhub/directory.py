@@ -488,7 +488,7 @@ class Directory:
             session.bind_service()
         if DN.fullmatch(bound_as):
             entry = self._read(session, bound_as) or Entry(bound_as)
-            return self._person(session, entry, name)
+            return self._person(session, self._alone(session, entry, name), name)
         # Active Directory takes user@domain for a name, too. It may be somebody else's than the
         # one who has the first part as another name: found must be one entry by either.
         also = f"(userPrincipalName={escape_filter_chars(bound_as)})"
@@ -514,8 +514,26 @@ class Directory:
         for template in self.ldap.dn_templates:
             entry = self._read(session, _filled_in(template, name))
             if entry:
-                return self._person(session, entry, name)
+                return self._person(session, self._alone(session, entry, name), name)
         raise LoginRefusedError(f"{session.address} has no entry of {name!r}")
+
+    def _alone(self, session: Session, entry: Entry, name: str) -> Entry:
+        """Return the entry, if no other template leads to somebody else of that name.
+
+        Raises:
+            LoginRefusedError: one does, and the hub would take the two for one user.
+        """
+        for template in self.ldap.dn_templates:
+            dn = _filled_in(template, name)
+            if not DN.fullmatch(dn) or same_dn(dn, entry.dn):
+                continue
+            other = self._read(session, dn)
+            if other and not same_dn(other.dn, entry.dn):
+                raise LoginRefusedError(
+                    f"{session.address} has several entries of {name!r}:"
+                    f" {entry.dn!r} and {other.dn!r}"
+                )
+        return entry
 
     def _wanted(self) -> list[str]:
         return [*self.ldap.name_attributes, *GROUPS_OF_USER, *DISABLED]
