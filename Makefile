@@ -6,9 +6,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 TOOLCHAIN = $(if $(PYTHON),$(PYTHON) -m toolchain,$(error Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)))
 RUN = .venv/bin/python -m
 TESTS ?=
+PARTS ?=
+BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor test lint lock toolchain base cli clean
+.PHONY: help up preview down env doctor test lint bench lock toolchain base cli clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,6 +40,10 @@ lint: ## ruff, mypy, shellcheck
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	shellcheck $$(git ls-files | xargs grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh')
+
+bench: ## measure the images beside others, into docs/benchmarks.md (PARTS=size,start for some)
+	@$(TOOLCHAIN) test-environment
+	$(RUN) benchmarks $(if $(PARTS),--parts=$(PARTS)) $(BENCH)
 
 lock: ## refresh every pin and hash, and show what changed
 	@$(TOOLCHAIN) lock-environment

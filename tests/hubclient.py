@@ -89,7 +89,7 @@ class User:
         while not self.server()["ready"]:
             if time.monotonic() - begin > timeout:
                 raise TimeoutError(f"the server of {self.name} is not ready after {timeout} s")
-            time.sleep(1)
+            time.sleep(0.2)
         self.open_lab()
         return time.monotonic() - begin
 
@@ -108,7 +108,7 @@ class User:
         while self.server():
             if time.monotonic() > end:
                 raise TimeoutError(f"the server of {self.name} is still there after {timeout} s")
-            time.sleep(1)
+            time.sleep(0.2)
 
     def server(self) -> dict[str, Any]:
         """What the hub knows of the user's server; nothing when there is none."""

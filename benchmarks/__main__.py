@@ -1,0 +1,242 @@
+"""Measure, and write table and plot: what `make bench` runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import docker
+
+from benchmarks import images, machine, measured, plot, program, running, table
+from benchmarks.measured import METRICS, PARTS, SUBJECTS, Results, Series
+from toolchain import base
+from toolchain.console import Problem, fail, output, say
+from toolchain.places import ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLOT = PAGE.with_suffix(".svg")
+KEPT = PAGE.with_suffix(".json")
+
+
+@dataclass
+class Bench:
+    """One run: what it measures, and what it has measured so far.
+
+    Attributes:
+        engine: where everything is built and run.
+        results: of this run and of earlier ones.
+        subjects: what is compared.
+        repeats: how often everything is measured but the usual way's cold builds, which take long.
+        limit: seconds that one build may take.
+        note: under which conditions this run measures.
+    """
+
+    engine: docker.DockerClient
+    results: Results
+    subjects: Sequence[str]
+    repeats: int
+    limit: float
+    note: str
+    unbuilt: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def keep(
+        self, metric: str, subject: str, platform: str, values: Sequence[float], not_run: str = ""
+    ) -> None:
+        """Keep a series at once, so that a run that is cut off loses one at most."""
+        date = datetime.now(UTC).date().isoformat()
+        rounded = tuple(round(value, 3) for value in values)
+        series = Series(
+            metric=metric,
+            subject=subject,
+            platform=platform,
+            values=rounded,
+            date=date,
+            note=self.note,
+            not_run=not_run,
+        )
+        self.results = self.results.with_series(series)
+        measured.save(KEPT, self.results)
+        said = " ".join(map(table.number, rounded)) or f"not run: {not_run}"
+        say("bench", f"{platform} {SUBJECTS[subject]}, {metric}: {said}")
+
+    def cannot(self, part: str, subject: str, platform: str, why: str) -> None:
+        """Keep why a whole part has no values."""
+        for metric in METRICS:
+            if metric.part == part and subject in metric.subjects:
+                self.keep(metric.key, subject, platform, [], why)
+
+    def built(self, subject: str, platform: str) -> None:
+        """Have both images of a subject, from the engine's cache as far as it goes.
+
+        Raises:
+            images.BuildError: when one cannot be built; said again without another try.
+        """
+        key = (subject, platform)
+        if why := self.unbuilt.get(key):
+            raise images.BuildError(why)
+        for recipe in images.recipes(subject, platform):
+            if not images.present(self.engine, recipe):
+                say("bench", f"building {recipe.tag} …")
+                try:
+                    images.build(recipe, cached=True, limit=self.limit)
+                except images.BuildError as error:
+                    self.unbuilt[key] = str(error)
+                    raise
+
+    @contextmanager
+    def site(self) -> Iterator[running.Site]:
+        """What hubs live with; the directory is no part of the comparison and never emulated."""
+        recipe = images.directory(self.results.native)
+        if not images.present(self.engine, recipe):
+            images.build(recipe, cached=True, limit=self.limit)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            running.running_site(self.engine, Path(folder), self.results.native) as site,
+        ):
+            yield site
+
+    def cold(self, subject: str, platform: str) -> None:
+        """Build both images without the engine's cache."""
+        repeats = 1 if subject == "seed" else self.repeats
+        seconds: dict[str, list[float]] = {"cold-notebook": [], "cold-hub": []}
+        for _ in range(repeats):
+            for metric, recipe in zip(seconds, images.recipes(subject, platform), strict=True):
+                seconds[metric].append(images.build(recipe, cached=False, limit=self.limit))
+        for metric, values in seconds.items():
+            self.keep(metric, subject, platform, values)
+
+    def size(self, subject: str, platform: str) -> None:
+        """Look at the images."""
+        self.built(subject, platform)
+        for metric, recipe in zip(
+            ("size-notebook", "size-hub"), images.recipes(subject, platform), strict=True
+        ):
+            self.keep(metric, subject, platform, [images.size(self.engine, recipe)])
+
+    def edit(self, subject: str, platform: str) -> None:
+        """Rebuild the hub's image after edits of its config."""
+        self.built(subject, platform)
+        _, hub = images.recipes(subject, platform)
+        seconds = [images.rebuild_after_edit(hub, limit=self.limit) for _ in range(self.repeats)]
+        self.keep("edit", subject, platform, seconds)
+
+    def start(self, subject: str, platform: str) -> None:
+        """Start containers of both images."""
+        self.built(subject, platform)
+        seconds = [
+            running.start_notebook(self.engine, subject, platform) for _ in range(self.repeats)
+        ]
+        self.keep("start-notebook", subject, platform, seconds)
+        seconds = []
+        with self.site() as site:
+            for _ in range(self.repeats):
+                with running.running_hub(site, subject, platform) as hub:
+                    seconds.append(hub.seconds)
+        self.keep("start-hub", subject, platform, seconds)
+
+    def login(self, subject: str, platform: str) -> None:
+        """Log in to a hub, again and again; each time a new server is started."""
+        self.built(subject, platform)
+        with self.site() as site, running.running_hub(site, subject, platform) as hub:
+            uses = [running.log_in_once(hub, site) for _ in range(self.repeats)]
+        self.keep("login", subject, platform, [use.seconds for use in uses])
+        self.keep("memory-hub", subject, platform, [use.hub for use in uses])
+        self.keep("memory-proxy", subject, platform, [use.proxy for use in uses])
+        self.keep("memory-notebook", subject, platform, [use.notebook for use in uses])
+
+    def stack(self, subject: str, platform: str) -> None:
+        """Ask for what is there already."""
+        ups, previews = program.unchanged(self.engine, platform, self.repeats)
+        self.keep("up", subject, platform, ups)
+        self.keep("preview", subject, platform, previews)
+
+    def measure(self, part: str, platform: str) -> bool:
+        """Measure one part, subject by subject; returns whether all went well."""
+        steps = {
+            "cold": self.cold,
+            "size": self.size,
+            "edit": self.edit,
+            "start": self.start,
+            "login": self.login,
+            "stack": self.stack,
+        }
+        well = True
+        for subject in self.subjects:
+            if not any(m.part == part and subject in m.subjects for m in METRICS):
+                continue
+            say("bench", f"{part}: {SUBJECTS[subject]}, {platform} …")
+            try:
+                steps[part](subject, platform)
+            except Exception as error:  # noqa: BLE001 - one failure must not lose hours of others
+                traceback.print_exc()
+                lines = str(error).splitlines() or [type(error).__name__]
+                self.cannot(part, subject, platform, lines[0])
+                well = False
+        return well
+
+
+def choice(allowed: Sequence[str]) -> Callable[[str], list[str]]:
+    """Reads names joined by commas."""
+
+    def read(text: str) -> list[str]:
+        names = [name for name in text.split(",") if name]
+        if wrong := [name for name in names if name not in allowed]:
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(wrong)}: there is only {', '.join(allowed)}"
+            )
+        return sorted(names, key=allowed.index)
+
+    return read
+
+
+def write(results: Results) -> None:
+    """Write the table and, where there is a matplotlib, the plot."""
+    text = table.table(results)
+    PAGE.write_text(table.put_into(PAGE.read_text(), text))
+    print(text)
+    try:
+        plot.draw(results, PLOT)
+    except ImportError:
+        say("bench", "no plot: PyPI has no matplotlib for this machine's processor")
+    say("bench", f"written to {PAGE.relative_to(ROOT)}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; returns the exit code."""
+    engine = docker.from_env(timeout=running.PATIENCE)
+    native = f"linux/{engine.version()['Arch']}"
+    platforms = list(dict.fromkeys([native, f"linux/{base.TARGET_ARCHITECTURE}"]))
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--parts", type=choice(PARTS), default=list(PARTS))
+    parser.add_argument("--platforms", type=choice(platforms), default=platforms)
+    parser.add_argument("--subjects", type=choice(list(SUBJECTS)), default=list(SUBJECTS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--limit", type=float, default=60, help="minutes that one build may take")
+    parser.add_argument("--note", default="", help="what else went on; goes into the page")
+    options = parser.parse_args(arguments)
+    if not running.local(engine):
+        return fail(Problem("the benchmarks need the engine of this machine: unset DOCKER_HOST"))
+    qemu = output(["qemu-s390x-static", "--version"]) or ""
+    kept = measured.load(KEPT, machine.describe(engine, qemu), native)
+    bench = Bench(engine, kept, options.subjects, options.repeats, options.limit * 60, options.note)
+    try:
+        well = [
+            bench.measure(part, platform)
+            for part in options.parts
+            for platform in options.platforms
+        ]
+    finally:
+        running.clean(engine)
+    write(bench.results)
+    return 0 if all(well) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

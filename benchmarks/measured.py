@@ -1,0 +1,144 @@
+"""What is measured, of what, and what came out; kept as JSON between runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+
+#: What is compared, by the name of its column.
+SUBJECTS = {
+    "project": "this project",
+    "bare": "this project, bare",
+    "seed": "the usual way",
+}
+
+IMAGES = ("project", "bare", "seed")
+RUNNING = ("project", "seed")
+PROGRAM = ("project",)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One thing that is measured.
+
+    Attributes:
+        key: its name in the JSON file.
+        title: its row in the table.
+        unit: of its values.
+        part: of the benchmarks that measures it.
+        subjects: what it is measured of; of the others it says nothing.
+    """
+
+    key: str
+    title: str
+    unit: str
+    part: str
+    subjects: tuple[str, ...]
+
+
+#: In the order they are measured: cold builds leave the images that the others need.
+METRICS = (
+    Metric("cold-notebook", "cold build of the notebook image", "s", "cold", IMAGES),
+    Metric("cold-hub", "cold build of the hub image on it", "s", "cold", IMAGES),
+    Metric("size-notebook", "notebook image", "MB", "size", IMAGES),
+    Metric("size-hub", "hub image, the notebook's layers included", "MB", "size", IMAGES),
+    Metric("edit", "rebuild after an edit of the hub's config", "s", "edit", IMAGES),
+    Metric("start-notebook", "`docker run` to JupyterLab's API", "s", "start", RUNNING),
+    Metric("start-hub", "`docker run` to the hub's login page", "s", "start", RUNNING),
+    Metric("login", "login to the user's JupyterLab page", "s", "login", RUNNING),
+    Metric("memory-hub", "memory of the hub", "MiB", "login", RUNNING),
+    Metric("memory-proxy", "memory of the proxy", "MiB", "login", RUNNING),
+    Metric("memory-notebook", "memory of one notebook", "MiB", "login", RUNNING),
+    Metric("up", "`pulumi up` without changes", "s", "stack", PROGRAM),
+    Metric("preview", "`pulumi preview` without changes", "s", "stack", PROGRAM),
+)
+
+PARTS = tuple(dict.fromkeys(metric.part for metric in METRICS))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """The values of one metric for one subject on one platform.
+
+    Attributes:
+        metric: key of the metric.
+        subject: key of the subject.
+        platform: of the images, such as linux/s390x.
+        values: in the metric's unit, in the order they were measured.
+        date: of the measurement, ISO 8601.
+        note: under which conditions, if they were special.
+        not_run: why there are no values, where there are none.
+    """
+
+    metric: str
+    subject: str
+    platform: str
+    values: tuple[float, ...]
+    date: str
+    note: str = ""
+    not_run: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a newer series must agree in to replace this one."""
+        return self.metric, self.subject, self.platform
+
+    @property
+    def median(self) -> float:
+        """The value in the middle; of an even number, the mean of the two."""
+        return median(self.values)
+
+
+@dataclass(frozen=True)
+class Results:
+    """All series measured on one machine.
+
+    Attributes:
+        machine: what the machine is, without its name.
+        native: the platform of its own processor.
+        series: by `Series.key`.
+    """
+
+    machine: str
+    native: str
+    series: dict[tuple[str, str, str], Series]
+
+    def find(self, metric: str, subject: str, platform: str) -> Series | None:
+        """The series, if it was ever tried."""
+        return self.series.get((metric, subject, platform))
+
+    def platforms(self) -> list[str]:
+        """The platforms there are series of, the machine's own first."""
+        found = sorted({series.platform for series in self.series.values()})
+        return sorted(found, key=lambda platform: platform != self.native)
+
+    def with_series(self, new: Series) -> Results:
+        """These results with one series added or replaced."""
+        return replace(self, series={**self.series, new.key: new})
+
+
+def load(path: Path, machine: str, native: str) -> Results:
+    """Results kept in a file; none where it is of another machine, whose times say nothing here."""
+    if path.exists():
+        kept = json.loads(path.read_text())
+        if (kept["machine"], kept["native"]) == (machine, native):
+            series = [Series(**{**s, "values": tuple(s["values"])}) for s in kept["series"]]
+            return Results(machine, native, {one.key: one for one in series})
+    return Results(machine, native, {})
+
+
+def save(path: Path, results: Results) -> None:
+    """Keep results in a file."""
+    order = [metric.key for metric in METRICS]
+    series = sorted(
+        results.series.values(),
+        key=lambda one: (one.platform, order.index(one.metric), list(SUBJECTS).index(one.subject)),
+    )
+    kept = {
+        "machine": results.machine,
+        "native": results.native,
+        "series": [asdict(one) for one in series],
+    }
+    path.write_text(json.dumps(kept, indent=1) + "\n")

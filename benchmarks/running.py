@@ -1,0 +1,233 @@
+"""Containers of the compared images: how soon they answer, how soon a user works, what it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.models.containers import Container
+
+from benchmarks.images import tag
+from tests.engine.conftest import free_port, remove_leftovers
+from tests.hubclient import User
+from tests.images.pki import Identity
+
+#: First part of the names, and label, of all containers, volumes and networks made here.
+PREFIX = "zhub-bench"
+LABEL = {"zhub.stack": PREFIX}
+
+SOCKET = "/var/run/docker.sock"
+USER = "alice"
+
+#: Seconds that a container or a server may take.
+PATIENCE = 300
+
+
+def until_it_answers(url: str, container: Container, verify: Path | None = None) -> None:
+    """Ask until an answer is a page.
+
+    Raises:
+        RuntimeError: when the container ends or does not answer; with the end of its log.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        # Until then connections are refused, reset, or answered with an error.
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
+            if requests.get(url, verify=str(verify) if verify else True, timeout=10).ok:
+                return
+        container.reload()
+        if container.status != "running" or time.monotonic() > end:
+            log = container.logs(tail=20).decode(errors="replace")
+            raise RuntimeError(f"{container.name} is {container.status}, no answer:\n{log}")
+        time.sleep(0.05)
+
+
+def run(
+    engine: docker.DockerClient, image: str, platform: str, command: list[str], **options: Any
+) -> Container:
+    """Start a container that `clean` finds again."""
+    return engine.containers.run(
+        image, command, platform=platform, detach=True, labels=LABEL, **options
+    )
+
+
+def clean(engine: docker.DockerClient) -> None:
+    """Remove everything that a run of the benchmarks made, or an earlier one left."""
+    remove_leftovers(engine, PREFIX)
+
+
+def start_notebook(engine: docker.DockerClient, subject: str, platform: str) -> float:
+    """Seconds from `docker run` of a notebook image to the first answer of JupyterLab's API."""
+    port = free_port()
+    begin = time.monotonic()
+    container = run(
+        engine,
+        tag("notebook", subject, platform),
+        platform,
+        ["jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--no-browser"],
+        ports={"8888/tcp": ("127.0.0.1", port)},
+    )
+    try:
+        until_it_answers(f"http://127.0.0.1:{port}/api", container)
+        return time.monotonic() - begin
+    finally:
+        container.remove(force=True, v=True)
+
+
+@dataclass(frozen=True)
+class Site:
+    """What both hubs live with: a directory, a certificate.
+
+    Attributes:
+        engine: where it all runs; its socket must be this machine's.
+        directory: the directory's address.
+        password: of the user there.
+        certificates: folder with the hub's key and certificate.
+        authority: PEM file that the certificate is checked with.
+    """
+
+    engine: docker.DockerClient
+    directory: str
+    password: str
+    certificates: Path
+    authority: Path
+
+
+@contextlib.contextmanager
+def running_site(engine: docker.DockerClient, folder: Path, platform: str) -> Iterator[Site]:
+    """A directory with one user in a container of a platform, and a certificate for hubs."""
+    authority = Identity.create("Benchmarks", authority=True)
+    authority.write(folder / "authority", "ca")
+    Identity.create("localhost", "127.0.0.1", issuer=authority).write(folder / "hub", "hub")
+    Identity.create("directory", issuer=authority).write(folder / "directory", "directory")
+    password = secrets.token_hex(8)
+    (folder / "directory" / "users.json").write_text(json.dumps({USER: password}))
+    container = run(
+        engine,
+        tag("directory", "project", platform),
+        platform,
+        [],
+        volumes=[f"{folder}/directory:/certs:ro"],
+        tmpfs={"/run": ""},
+    )
+    try:
+        container.reload()
+        address = container.attrs["NetworkSettings"]["IPAddress"]
+        _wait_for(lambda: container.exec_run("directory-health").exit_code == 0, "the directory")
+        yield Site(engine, address, password, folder / "hub", folder / "authority" / "ca.crt")
+    finally:
+        container.remove(force=True, v=True)
+
+
+def _wait_for(done: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > end:
+            raise RuntimeError(f"{what} is not up after {PATIENCE} s")
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A hub's container, its address, and how long it took to answer, in seconds."""
+
+    container: Container
+    url: str
+    seconds: float
+
+
+def hub_command(site: Site, subject: str, platform: str, port: int) -> list[str]:
+    """Arguments that tell a hub its port and its directory, each in its own way."""
+    if subject != "seed":
+        return [f"--port={port}", f"--ldap={site.directory}"]
+    return [
+        f"--port={port}",
+        f"--LDAPAuthenticator.server_address={site.directory}",
+        f"--DockerSpawner.image={tag('notebook', subject, platform)}",
+        f"--DockerSpawner.prefix={PREFIX}-user",
+    ]
+
+
+@contextlib.contextmanager
+def running_hub(site: Site, subject: str, platform: str) -> Iterator[Hub]:
+    """A hub run by hand, with the engine's socket and a fresh database."""
+    port = free_port()
+    begin = time.monotonic()
+    container = run(
+        site.engine,
+        tag("hub", subject, platform),
+        platform,
+        hub_command(site, subject, platform, port),
+        environment={
+            "ZHUB_PREFIX": PREFIX,
+            "ZHUB_NOTEBOOK_IMAGE": tag("notebook", subject, platform),
+        },
+        ports={f"{port}/tcp": ("127.0.0.1", port)},
+        volumes=[f"{site.certificates}:/certs:ro", f"{SOCKET}:{SOCKET}"],
+    )
+    try:
+        url = f"https://127.0.0.1:{port}/"
+        until_it_answers(url, container, site.authority)
+        yield Hub(container, url, time.monotonic() - begin)
+    finally:
+        clean_hub(site.engine, container)
+
+
+def clean_hub(engine: docker.DockerClient, container: Container) -> None:
+    """Remove a hub with all it spawned."""
+    container.remove(force=True, v=True)
+    for spawned in engine.containers.list(all=True, filters={"name": f"{PREFIX}-user"}):
+        spawned.remove(force=True, v=True)
+
+
+@dataclass(frozen=True)
+class Use:
+    """One login: seconds to the JupyterLab page, and memory in MiB while the server runs."""
+
+    seconds: float
+    hub: float
+    proxy: float
+    notebook: float
+
+
+def log_in_once(hub: Hub, site: Site) -> Use:
+    """Log in, wait for one's own JupyterLab, see what it all takes, stop the server."""
+    user = User(hub.url, site.authority)
+    begin = time.monotonic()
+    user.log_in(USER, site.password)
+    user.start_server(timeout=PATIENCE)
+    seconds = time.monotonic() - begin
+    (notebook,) = site.engine.containers.list(filters={"name": f"{PREFIX}-user"})
+    proxy, rest = memory(hub.container)
+    use = Use(seconds, rest, proxy, sum(memory(notebook)))
+    user.stop_server()
+    return use
+
+
+def memory(container: Container) -> tuple[float, float]:
+    """Resident memory in MiB of a container's proxy, if it has one, and of all its other processes.
+
+    Pages that processes share count for each; an emulated process includes its emulator.
+    """
+    top = container.top(ps_args="-o pid,rss,args")
+    proxy = rest = 0.0
+    for _, kib, command in top["Processes"]:
+        if "configurable-http-proxy" in command:
+            proxy += int(kib) / 1024
+        else:
+            rest += int(kib) / 1024
+    return proxy, rest
+
+
+def local(engine: docker.DockerClient) -> bool:
+    """Whether the engine can see this machine's files and its own socket here."""
+    return Path(SOCKET).is_socket() and engine.info()["Name"] == socket.gethostname()

@@ -1,0 +1,93 @@
+"""The table of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from benchmarks.measured import METRICS, SUBJECTS, Metric, Results, Series
+
+#: What stands around the table in the page.
+BEGIN = "<!-- written by make bench: begin -->\n"
+END = "<!-- written by make bench: end -->\n"
+
+
+def number(value: float) -> str:
+    """A value with as many digits as it is worth: a tenth below 100, else none."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def cell(metric: Metric, series: Series | None, subject: str) -> str:
+    """Median, and how far the values spread where there are several."""
+    if subject not in metric.subjects:
+        return ""
+    if series is None:
+        return "not measured"
+    if not series.values:
+        return "not run"
+    text = f"{number(series.median)} {metric.unit}"
+    if metric.part == "size":
+        return text
+    if len(series.values) == 1:
+        return f"{text} (once)"
+    low, high = min(series.values), max(series.values)
+    return f"{text} ({number(low)}-{number(high)}, n={len(series.values)})"
+
+
+def times(metric: Metric, results: Results, platform: str) -> str:
+    """How many times as much the usual way takes, where both were measured."""
+    pair = [results.find(metric.key, subject, platform) for subject in ("project", "seed")]
+    project, seed = (series.median if series and series.values else 0.0 for series in pair)
+    return f"{seed / project:.1f}x" if project and seed else ""
+
+
+def emulated(results: Results, platform: str) -> str:
+    """How a platform runs on the machine, for headings."""
+    return f"{platform}, {'native' if platform == results.native else 'emulated'}"
+
+
+def remarks(results: Results, platform: str) -> list[str]:
+    """What has to be known of single values: why there are none, or what else went on."""
+    said: dict[str, list[str]] = {}
+    for metric in METRICS:
+        for subject in metric.subjects:
+            series = results.find(metric.key, subject, platform)
+            if series and series.not_run:
+                why = f"Not run, because {series.not_run}"
+            elif series and series.note:
+                why = f"Measured {series.note}"
+            else:
+                continue
+            said.setdefault(why, []).append(f"{metric.title} ({SUBJECTS[subject]})")
+    return [f"- {why}: {'; '.join(rows)}." for why, rows in said.items()]
+
+
+def table(results: Results) -> str:
+    """Markdown: machine and dates, and for each platform a table with its remarks."""
+    dates = sorted({series.date for series in results.series.values()})
+    span = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "never"
+    parts = [f"Measured: {span}. Machine: {results.machine}.\n"]
+    for platform in results.platforms():
+        heading = " | ".join(SUBJECTS.values())
+        rows = [f"| | {heading} | usual way : project |", f"|---|{'---|' * (len(SUBJECTS) + 1)}"]
+        for metric in METRICS:
+            cells = [
+                cell(metric, results.find(metric.key, subject, platform), subject)
+                for subject in SUBJECTS
+            ]
+            ratio = times(metric, results, platform)
+            rows.append(f"| {metric.title} | {' | '.join([*cells, ratio])} |")
+        parts.append(f"### {emulated(results, platform)}\n\n" + "\n".join(rows) + "\n")
+        if said := remarks(results, platform):
+            parts.append("\n".join(said) + "\n")
+    return "\n".join(parts)
+
+
+def put_into(page: str, text: str) -> str:
+    """The page with everything between the two marks replaced.
+
+    Raises:
+        ValueError: when a mark is missing.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has lost its mark {END if begin else BEGIN}")
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
