@@ -68,12 +68,13 @@ access to * by users read by anonymous auth by * none
 
 @dataclass
 class Slapd:
-    """A server that runs."""
+    """A server, on loopback and at a further address if there is one."""
 
     folder: Path
     port: int
     tls_port: int
-    process: subprocess.Popen[bytes]
+    address: str = ""
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def ca_file(self) -> Path:
@@ -101,9 +102,46 @@ class Slapd:
             capture_output=True,
         )
 
+    def start(self) -> None:
+        """Start, with what it had when it was stopped; returns when it answers."""
+        urls = [f"ldap://127.0.0.1:{self.port}", f"ldap://[::1]:{self.port}"]
+        urls += [f"ldaps://127.0.0.1:{self.tls_port}"]
+        if self.address:
+            urls += [
+                f"ldap://{self.address}:{self.port}",
+                f"ldaps://{self.address}:{self.tls_port}",
+            ]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    "slapd",
+                    "-f",
+                    str(self.folder / "slapd.conf"),
+                    "-h",
+                    " ".join(urls),
+                    "-d",
+                    "stats",
+                ],
+                stderr=log,
+            )
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.log
+            probe = ldap3.Connection(ldap3.Server("127.0.0.1", self.port, get_info=ldap3.NONE))
+            try:
+                probe.open()
+                probe.unbind()
+            except LDAPException:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError(self.log)
+
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
+        """Stop; does nothing when it does not run."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
 
 
 def free_port() -> int:
@@ -112,13 +150,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(
+def running(  # noqa: PLR0913 - what a server differs in
     folder: Path,
     certificate: Identity | None = None,
     *,
     readers: str = "users read",
     ldif: str = "",
     port: int = 0,
+    address: str = "",
 ) -> Iterator[Slapd]:
     """Start a server with the people and groups below.
 
@@ -128,6 +167,7 @@ def running(
         readers: who, besides the service account, may do what with groups; in slapd's words.
         ldif: more entries.
         port: for LDAP; 0 for any.
+        address: of this machine, besides loopback, where it is reached.
     """
     if not shutil.which("slapd"):
         pytest.skip("no slapd: apt-get install slapd ldap-utils")
@@ -139,35 +179,13 @@ def running(
         certificate = Identity.create("127.0.0.1", "localhost", "::1", issuer=authority)
     certificate.write(folder, "tls")
     (folder / "slapd.conf").write_text(CONFIG.format(folder=folder, readers=readers))
-    port, tls_port = port or free_port(), free_port()
-    urls = f"ldap://127.0.0.1:{port} ldap://[::1]:{port} ldaps://127.0.0.1:{tls_port}"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["slapd", "-f", str(folder / "slapd.conf"), "-h", urls, "-d", "stats"],
-            stderr=log,
-        )
-    server = Slapd(folder, port, tls_port, process)
+    server = Slapd(folder, port or free_port(), free_port(), address)
     try:
-        _wait(server)
+        server.start()
         server.change(PEOPLE + ldif)
         yield server
     finally:
         server.stop()
-
-
-def _wait(server: Slapd) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        assert server.process.poll() is None, server.log
-        probe = ldap3.Connection(ldap3.Server("127.0.0.1", server.port, get_info=ldap3.NONE))
-        try:
-            probe.open()
-            probe.unbind()
-        except LDAPException:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(server.log)
 
 
 PASSWORDS = {

@@ -85,3 +85,12 @@ def test_what_is_remembered_is_limited(
 def test_a_burst_counts_before_it_has_failed(counted: Attempts) -> None:
     waits = [counted.wait("alice", "1.1.1.1") for _ in range(50)]
     assert len(list(itertools.takewhile(lambda wait: wait == 0, waits))) == PER_NAME
+
+
+def test_one_ipv6_network_is_one_place(counted: Attempts) -> None:
+    for number in range(PER_NAME):
+        fail(counted, "alice", f"2001:db8:1:1::{number}", 1)
+    assert counted.wait("alice", "2001:db8:1:1:ffff::1") > 0
+    assert counted.wait("alice", "2001:db8:1:2::1") == 0
+    counted.undo("alice", "2001:db8:1:1::7")
+    assert counted.wait("alice", "2001:db8:1:1::8") == 0

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tornado import web
+from tornado import httputil, web
 from zhub import authenticator as module
 from zhub import directory
 from zhub.attempts import PER_NAME
-from zhub.authenticator import DirectoryAuthenticator
+from zhub.authenticator import DirectoryAuthenticator, client
 from zhub.ldap import Ldap
 
 from tests.images import slapd
@@ -64,8 +64,14 @@ def make(options: dict[str, Any]) -> Make:
     return make
 
 
-def browser(address: str = "192.0.2.1") -> Any:
-    return SimpleNamespace(request=SimpleNamespace(remote_ip=address))
+def browser(address: str = "192.0.2.1", peer: str = "127.0.0.1") -> Any:
+    """A request through the proxy, which says where from; or straight from a peer."""
+    return SimpleNamespace(
+        request=SimpleNamespace(
+            headers=httputil.HTTPHeaders({"X-Forwarded-For": address}),
+            connection=SimpleNamespace(context=SimpleNamespace(address=(peer, 40000))),
+        )
+    )
 
 
 async def authenticated(
@@ -104,8 +110,18 @@ def test_groups_only_when_asked_for(make: Make) -> None:
     assert log_in(asked, "carol")["groups"] == ["admins", "jupyter"]
 
 
-@pytest.mark.parametrize("data", [{}, {"username": "alice"}, {"password": "x"}])
-def test_an_incomplete_form_is_refused(make: Make, data: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"username": "alice"},
+        {"password": "x"},
+        {"username": ["alice"], "password": "x"},
+        {"username": "alice", "password": {"x": 1}},
+        {"username": None, "password": None},
+    ],
+)
+def test_an_incomplete_form_is_refused(make: Make, data: dict[str, Any]) -> None:
     assert asyncio.run(make().get_authenticated_user(browser(), data)) is None
 
 
@@ -147,6 +163,23 @@ def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, ser
     )
     assert elsewhere["name"] == "alice"
     assert log_in(authenticator, "carol")["name"] == "carol"
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "address"),
+    [
+        ("127.0.0.1", "192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "::ffff:192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "10.0.0.1, 192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "10.0.0.1,2001:db8::1", "2001:db8::1"),
+        # A user's server, which asks the hub without the proxy and says what it likes.
+        ("10.213.0.3", "192.0.2.1", "10.213.0.3"),
+    ],
+)
+def test_the_address_is_the_one_the_proxy_saw(peer: str, told: str, address: str) -> None:
+    request = browser(told, peer)
+    request.request.headers["X-Real-Ip"] = "198.51.100.1"
+    assert client(request) == address
 
 
 def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
@@ -239,3 +272,52 @@ class TestRefresh:
             assert took < 0.8
             # The same user is not looked up twice at a time.
             assert silent.connections == 1
+
+    def test_an_answer_that_comes_too_late_counts_the_next_time(
+        self, make: Make, server: Slapd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "PATIENCE", 0.2)
+        slow = threading.Event()
+
+        async def twice(authenticator: DirectoryAuthenticator) -> list[Any]:
+            user = SimpleNamespace(name="dave")
+            look_up = authenticator.directory.look_up
+
+            def late(name: str) -> Any:
+                slow.wait(10)
+                return look_up(name)
+
+            monkeypatch.setattr(authenticator.directory, "look_up", late)
+            first = await authenticator.refresh_user(user)
+            slow.set()
+            await asyncio.wait(list(authenticator._under_way.values()))
+            slow.clear()
+            second = await authenticator.refresh_user(user)
+            slow.set()
+            return [first, second]
+
+        assert asyncio.run(twice(make())) == [True, False]
+
+    def test_who_was_refused_is_not_let_in_by_a_directory_that_is_down(
+        self, make: Make, tmp_path: Path
+    ) -> None:
+        with slapd.running(tmp_path / "leaving") as server:
+            authenticator = make(port=server.port, ca_file=server.ca_file)
+            log_in(authenticator, "alice")
+            server.change(f"dn: uid=alice,ou=people,{SUFFIX}\nchangetype: delete\n\n")
+            assert self.refreshed(authenticator, "alice") is False
+            assert self.refreshed(authenticator, "carol")["admin"] is True
+        assert self.refreshed(authenticator, "alice") is False
+        assert self.refreshed(authenticator, "carol")["admin"] is True
+        assert self.refreshed(authenticator, "frank") is True
+
+    def test_who_comes_back_is_let_in(self, make: Make, tmp_path: Path) -> None:
+        with slapd.running(tmp_path / "returning") as server:
+            authenticator = make(port=server.port, ca_file=server.ca_file)
+            assert self.refreshed(authenticator, "dave") is False
+            server.change(
+                f"dn: {group_dn('jupyter')}\nchangetype: modify\nadd: member\n"
+                f"member: uid=dave,ou=people,{SUFFIX}\n\n"
+            )
+            assert log_in(authenticator, "dave")["name"] == "dave"
+        assert self.refreshed(authenticator, "dave")["name"] == "dave"

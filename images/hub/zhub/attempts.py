@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
+from ipaddress import ip_address, ip_network
 
 SECONDS = 300
 """How long a failed login counts."""
@@ -35,6 +36,7 @@ class Attempts:
 
         To count it at once keeps a burst of logins at the same time within the limits.
         """
+        address = _origin(address)
         pair = (name.lower(), address)
         limits: list[tuple[Hashable, int]] = [(pair, PER_NAME)]
         if pair not in self._known:
@@ -48,7 +50,7 @@ class Attempts:
 
     def succeeded(self, name: str, address: str) -> None:
         """Forget failed logins of somebody who then knew the password."""
-        pair = (name.lower(), address)
+        pair = (name.lower(), _origin(address))
         self.undo(name, address)
         self._failures.pop(pair, None)
         self._known[pair] = None
@@ -58,6 +60,7 @@ class Attempts:
 
     def undo(self, name: str, address: str) -> None:
         """Take the latest login back: the directory did not say that it had failed."""
+        address = _origin(address)
         pair = (name.lower(), address)
         for key in (pair,) if pair in self._known else (pair, address):
             if failures := self._failures.get(key):
@@ -75,3 +78,12 @@ class Attempts:
     def _wait(self, key: Hashable, limit: int, now: float) -> float:
         failures = self._recent(key, now)
         return failures[-limit] + SECONDS - now if len(failures) >= limit else 0
+
+
+def _origin(address: str) -> str:
+    """What stands for one place: of IPv6 the network, in which one machine has any address."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((found, 64), strict=False)) if found.version == 6 else address

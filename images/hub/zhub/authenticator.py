@@ -39,6 +39,9 @@ LOOK_UPS = 4
 PATIENCE = 2
 """Seconds a page waits for its user to be looked up; the answer then counts for the next one."""
 
+PROXY = {"127.0.0.1", "::1"}
+"""Addresses that the proxy connects from."""
+
 
 class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
     """LDAPAuthenticator that asks the directory by way of `zhub.directory`, in threads.
@@ -55,7 +58,8 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         self.attempts = Attempts()
         self._logins = Pool(LOGINS, QUEUE)
         self._look_ups = Pool(LOOK_UPS, QUEUE)
-        self._under_way: dict[str, asyncio.Task[Person]] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._let_in: dict[str, Person | None] = {}
 
     async def authenticate(
         self, handler: BaseHandler | None, data: dict[str, str]
@@ -66,8 +70,11 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             tornado.web.HTTPError: 403 who is known but not allowed, 429 after too many failed
                 logins, 503 when no server of the directory answers.
         """
-        name = data.get("username", "")
-        address = str(handler.request.remote_ip) if handler else ""
+        name, password = data.get("username", ""), data.get("password", "")
+        if not isinstance(name, str) or not isinstance(password, str):
+            # From the API, which takes any JSON.
+            return None
+        address = client(handler) if handler else ""
         seconds = self.attempts.wait(name, address)
         if seconds:
             self.log.warning("Login of %.64r from %s: too many failed ones", name, address)
@@ -75,9 +82,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
                 429, f"Too many failed logins. Please try again in {math.ceil(seconds)} seconds."
             )
         try:
-            person = await self._logins.run(
-                lambda: self.directory.log_in(name, data.get("password", ""))
-            )
+            person = await self._logins.run(lambda: self.directory.log_in(name, password))
         except LoginRefusedError as refused:
             self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
             return None
@@ -88,6 +93,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
                 503, "The directory does not answer. Please try again in a moment."
             ) from problem
         self.attempts.succeeded(name, address)
+        self._let_in[person.name] = person if allowed(self.ldap, person) else None
         if not allowed(self.ldap, person):
             self.log.warning(
                 "Login of %s from %s: %s is in no allowed group", name, address, person.dn
@@ -110,40 +116,66 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         return told
 
     async def refresh_user(
-        self,
-        user: User,
-        handler: BaseHandler | None = None,  # noqa: ARG002 - JupyterHub's own interface
+        self, user: User, handler: BaseHandler | None = None
     ) -> bool | dict[str, Any]:
         """Look a user up again.
 
         Returns:
-            What is true of the user now; False for who is not let in any more; True, for no news,
-            without a service account or an answer of the directory.
+            What is true of the user now; False for who is not let in any more; without an answer
+            of the directory what it said last, and True, for no news, if it has said nothing.
         """
         if not self.ldap.bind_dn:
             return True
+        if handler is not None and not hasattr(handler, "_token_authenticated"):
+            # JupyterHub 6.1.1 reads it of a page whose user is refused, but sets it for tokens
+            # only: the user would see an internal error instead of the login page.
+            handler._token_authenticated = False  # noqa: SLF001 - see above
+        # What comes too late counts at the next request: nobody who was removed gets in, or back
+        # in, because the directory is slow or down.
         try:
-            person = await asyncio.wait_for(asyncio.shield(self._look_up(user.name)), PATIENCE)
-        except LoginRefusedError as refused:
-            self.log.warning("%s is not let in any more: %s", user.name, refused)
-            return False
-        except (DirectoryError, TimeoutError) as problem:
-            self.log.warning("%s could not be looked up again: %s", user.name, problem)
+            await asyncio.wait_for(asyncio.shield(self._look_up(user.name)), PATIENCE)
+        except TimeoutError:
+            self.log.warning("%s is not looked up again after %d s", user.name, PATIENCE)
+        if user.name not in self._let_in:
             return True
-        if not allowed(self.ldap, person):
-            self.log.warning("%s is not let in any more: in no allowed group", user.name)
-            return False
-        return self.model(person)
+        person = self._let_in[user.name]
+        return self.model(person) if person else False
 
-    def _look_up(self, name: str) -> asyncio.Task[Person]:
+    def _look_up(self, name: str) -> asyncio.Task[None]:
         """The look-up of a user that is under way, or a new one."""
         if name not in self._under_way:
-            task = asyncio.create_task(
-                self._look_ups.run(lambda: self.directory.look_up(name)), name=f"look up {name}"
-            )
+            task = asyncio.create_task(self._look_up_now(name), name=f"look up {name}")
             self._under_way[name] = task
             task.add_done_callback(lambda _: self._under_way.pop(name))
         return self._under_way[name]
+
+    async def _look_up_now(self, name: str) -> None:
+        """Look a user up, and keep what the directory says; nothing when it does not answer."""
+        try:
+            person = await self._look_ups.run(lambda: self.directory.look_up(name))
+        except LoginRefusedError as refused:
+            self.log.warning("%s is not let in any more: %s", name, refused)
+            self._let_in[name] = None
+        except DirectoryError as problem:
+            self.log.warning("%s could not be looked up again: %s", name, problem)
+        else:
+            if not allowed(self.ldap, person):
+                self.log.warning("%s is not let in any more: in no allowed group", name)
+            self._let_in[name] = person if allowed(self.ldap, person) else None
+
+
+def client(handler: BaseHandler) -> str:
+    """Address of who sent a request, whatever the request says of it.
+
+    JupyterHub's own `remote_ip` believes headers that the sender may set. Only the proxy is
+    believed, which runs beside the hub, and of it only what it adds itself: the last address.
+    Users' servers reach the hub without it.
+    """
+    address = str(handler.request.connection.context.address[0])
+    if address in PROXY:
+        told = handler.request.headers.get("X-Forwarded-For", address)
+        address = told.rpartition(",")[2].strip()
+    return address.removeprefix("::ffff:")
 
 
 class Pool:

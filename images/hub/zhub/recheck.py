@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -21,11 +22,14 @@ from zhub.directory import Directory, DirectoryError, LoginRefusedError, allowed
 #: Seconds an answer of the hub may take; stopping a server takes long under emulation.
 PATIENCE = 60
 
+#: What asking the hub raises when it does not answer, or answers with an error.
+UNANSWERED = (OSError, HTTPException)
+
 log = logging.getLogger("zhub.recheck")
 
 
 class Api:
-    """The part of the hub's API that this needs; raises OSError when the hub does not answer."""
+    """The part of the hub's API that this needs; all of it raises one of UNANSWERED."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._url = environment["JUPYTERHUB_API_URL"]
@@ -80,16 +84,23 @@ def check(api: Api, directory: Directory) -> None:
             refusals[user] = refusal(directory, user)
         if reason := refusals[user]:
             log.warning("stopping the server of %s, who is not let in any more: %s", user, reason)
-            api.stop(user, server)
+            try:
+                api.stop(user, server)
+            except UNANSWERED as error:
+                # The others' must not go on running for that.
+                log.warning("the server of %s was not stopped, trying again: %s", user, error)
 
 
-def run() -> None:
-    """Check, again and again, for as long as the hub runs."""
-    directory = Directory(settings.read(os.environ).ldap)
-    api = Api(os.environ)
+def forever(api: Api, directory: Directory) -> None:
+    """Check, again and again."""
     while True:
         time.sleep(directory.ldap.recheck)
         try:
             check(api, directory)
-        except OSError as error:
+        except UNANSWERED as error:
             log.warning("the hub does not answer: %s", error)
+
+
+def run() -> None:
+    """Check for as long as the hub runs, which has started this and ends it."""
+    forever(Api(os.environ), Directory(settings.read(os.environ).ldap))
