@@ -110,7 +110,8 @@ def running_site(engine: docker.DockerClient, folder: Path, platform: str) -> It
     Identity.create("localhost", "127.0.0.1", issuer=authority).write(folder / "hub", "hub")
     Identity.create("directory", issuer=authority).write(folder / "directory", "directory")
     password = secrets.token_hex(8)
-    (folder / "directory" / "users.json").write_text(json.dumps({USER: password}))
+    users = {USER: {"password": password, "unit": "people", "groups": ["jupyter"]}}
+    (folder / "directory" / "users.json").write_text(json.dumps(users))
     container = run(
         engine,
         tag("directory", "project", platform),

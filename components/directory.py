@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -18,7 +19,23 @@ from components.names import Names
 from components.service import service
 from components.settings import Build
 
-USERS = ("alice", "bob", "carol")
+BASE = "dc=example,dc=org"
+
+#: What the demo shows: the group that is let in, the one that administers, and who is in neither.
+MEMBERS, ADMINISTRATORS = "jupyter", "jupyter-admins"
+USERS = {
+    "alice": (MEMBERS,),
+    "bob": (MEMBERS,),
+    "carol": (MEMBERS,),
+    "grace": (MEMBERS, ADMINISTRATORS),
+    "mallory": (),
+}
+
+#: The hub's service account.
+SERVICE = "hub"
+
+#: Seconds; short, for who tries it out waits for it.
+RECHECK = 60
 
 #: Name by which the hub reaches the directory, in the network they share.
 ALIAS = "directory"
@@ -52,7 +69,8 @@ class Directory(pulumi.ComponentResource):
         bases = {"BASE_IMAGE": args.build.base_image, "BUILD_IMAGE": args.build.build_image}
         image = built_image("directory", args.build, bases, child)
         certificate = Certificate(name, CertificateArgs(names=(ALIAS,)), child)
-        self.users = certificate.key_pem.apply(passwords)
+        secrets = certificate.key_pem.apply(passwords)
+        self.users = secrets.apply(lambda found: {name: found[name] for name in USERS})
         network = docker.Network(
             name,
             name=names("directory"),
@@ -63,10 +81,15 @@ class Directory(pulumi.ComponentResource):
         self.ldap = Ldap(
             servers=(ALIAS,),
             tls=LdapTls.STARTTLS,
-            dn_templates=("uid={username},ou=people,dc=example,dc=org",),
-            allowed_groups=("cn=jupyter,ou=groups,dc=example,dc=org",),
             ca_pem=certificate.certificate_pem,
             network=network.name,
+            bind_dn=f"uid={SERVICE},ou=services,{BASE}",
+            bind_password=secrets[SERVICE],
+            search_base=f"ou=people,{BASE}",
+            allowed_groups=(f"cn={MEMBERS},ou=groups,{BASE}",),
+            admin_groups=(f"cn={ADMINISTRATORS},ou=groups,{BASE}",),
+            group_base=f"ou=groups,{BASE}",
+            recheck=RECHECK,
         )
         service(
             "directory",
@@ -84,7 +107,7 @@ class Directory(pulumi.ComponentResource):
                 for file, content in (
                     ("directory.key", certificate.key_pem),
                     ("directory.crt", certificate.certificate_pem),
-                    ("users.json", self.users.apply(json.dumps)),
+                    ("users.json", secrets.apply(content)),
                 )
             ],
             opts=child,
@@ -93,12 +116,35 @@ class Directory(pulumi.ComponentResource):
 
 
 def passwords(key_pem: str) -> dict[str, str]:
-    """A password for each demo user, the same as long as the directory's key is the same."""
+    """A password for each account, the same as long as the directory's key is the same."""
     return {
-        user: base64.b32encode(
-            hmac.digest(key_pem.encode(), f"password of {user}".encode(), hashlib.sha256)[:10]
+        name: base64.b32encode(
+            hmac.digest(key_pem.encode(), f"password of {name}".encode(), hashlib.sha256)[:10]
         )
         .decode()
         .lower()
-        for user in USERS
+        for name in (*USERS, SERVICE)
+    }
+
+
+def content(secrets: Mapping[str, str]) -> str:
+    """What the directory's image makes entries from."""
+    units = dict.fromkeys(USERS, "people") | {SERVICE: "services"}
+    return json.dumps(
+        {
+            name: {"password": secrets[name], "unit": unit, "groups": USERS.get(name, ())}
+            for name, unit in units.items()
+        }
+    )
+
+
+def roles() -> dict[str, str]:
+    """What each user is there to show."""
+    return {
+        name: "administers the hub"
+        if ADMINISTRATORS in groups
+        else "may log in"
+        if MEMBERS in groups
+        else "is known, but may not log in"
+        for name, groups in USERS.items()
     }

@@ -122,7 +122,7 @@ class Ldap:
         }:
             told.append(
                 "ldapAdminGroups holds all of ldapAllowedGroups: whoever may log in administers the"
-                " hub, and sees everybody's servers"
+                " hub, and may open everybody's server"
             )
         if not self.bind_dn:
             told.append(

@@ -234,9 +234,10 @@ def up(stack: str) -> None:
     shown = ("stack", "output", "--stack", stack, "--json", "--show-secrets")
     outputs = json.loads(pulumi(stack, *shown, quiet=True))
     print(f"\nJupyterHub is up: {outputs['url']}")
-    if users := outputs.get("demoUsers"):
-        name = min(users)
-        print(f"Log in as {name} with the password {users[name]}")
+    if roles := outputs.get("demoRoles"):
+        print("Log in as one of the demo users:")
+        for name, role in roles.items():
+            print(f"  {name:8} {outputs['demoUsers'][name]}  {role}")
     print(f"Its certificate has the SHA-256 fingerprint {outputs['certificateFingerprint']}")
     own = "" if stack == DEV else f" STACK={stack}"
     print(

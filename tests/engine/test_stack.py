@@ -62,7 +62,7 @@ def labelled(stack: Stack, role: str, user: str | None = None) -> dict[str, Any]
 def test_outputs_describe_the_stack(stack: Stack, engine: docker.DockerClient) -> None:
     outputs = stack.outputs()
     expected = {"url", "certificateFingerprint", "notebookDigest", "hubDigest", "container"}
-    assert expected | {"engine", "demoUsers"} <= set(outputs)
+    assert expected | {"engine", "demoUsers", "demoRoles"} <= set(outputs)
     hub = engine.containers.get(outputs["container"])
     assert hub.attrs["Image"] == outputs["hubDigest"]
     notebook = engine.images.get(outputs["notebookDigest"])
@@ -92,6 +92,46 @@ def test_a_wrong_password_and_an_unknown_user_are_refused_alike(stack: Stack) ->
             browser(stack).log_in(user, password)
         messages.add(str(refusal.value))
     assert len(messages) == 1
+
+
+def account(user: User) -> tuple[bool, list[str]]:
+    """Whether the hub takes a user for an administrator, and for a member of which groups."""
+    answer = user.request("GET", "hub/api/user")
+    answer.raise_for_status()
+    return answer.json()["admin"], answer.json()["groups"]
+
+
+def change_group(engine: docker.DockerClient, stack: Stack, group: str, change: str) -> None:
+    """Change a group of the demo directory; `change` is LDIF, from `changetype: modify` on."""
+    ldif = f"dn: cn={group},ou=groups,dc=example,dc=org\nchangetype: modify\n{change}\n"
+    done = engine.containers.get(f"{stack.prefix}-directory").exec_run(
+        ["sh", "-c", 'printf %s "$LDIF" | ldapmodify -Q -Y EXTERNAL -H ldapi:///'],
+        environment={"LDIF": ldif},
+    )
+    assert done.exit_code == 0, done.output
+
+
+def test_groups_say_who_gets_in_and_who_administers(
+    stack: Stack, engine: docker.DockerClient
+) -> None:
+    grace = logged_in(stack, "grace")
+    admin, groups = account(grace)
+    assert (admin, sorted(groups)) == (True, ["jupyter", "jupyter-admins"])
+    assert grace.request("GET", "hub/api/users").status_code == requests.codes.ok
+    with pytest.raises(LoginRefused, match=r"Your account is not allowed to use this hub\."):
+        logged_in(stack, "mallory")
+
+    member = "member: uid=grace,ou=people,dc=example,dc=org"
+    stays = "member: uid=hub,ou=services,dc=example,dc=org"  # a group has one member at least
+    change_group(
+        engine, stack, "jupyter-admins", f"add: member\n{stays}\n-\ndelete: member\n{member}"
+    )
+    try:
+        assert account(logged_in(stack, "grace")) == (False, ["jupyter"])
+    finally:
+        change_group(
+            engine, stack, "jupyter-admins", f"add: member\n{member}\n-\ndelete: member\n{stays}"
+        )
 
 
 def test_a_user_gets_a_private_s390x_server_and_keeps_the_files(
@@ -151,7 +191,10 @@ def test_a_second_user_shares_nothing_with_the_first(
 def test_no_secret_is_in_clear_in_state_or_containers(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
-    passwords = list(stack.outputs()["demoUsers"].values())
+    hub = engine.containers.get(stack.outputs()["container"])
+    read: Any = hub.exec_run("cat /certs/ldap-password")
+    assert read.exit_code == 0
+    passwords = [read.output.decode(), *stack.outputs()["demoUsers"].values()]
     state = stack.state_file.read_text()
     plain = json.dumps(
         [

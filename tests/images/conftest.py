@@ -27,6 +27,14 @@ ROOT = Path(__file__).parents[2]
 PASSWORDS = {"alice": "wonder land 1", "bob": "grün & blau", "carol": "a,b=c+d"}
 """Of the directory's users; one with a blank, one with what UTF-8 writes in two bytes."""
 
+DIRECTORY: dict[str, Any] = {
+    "alice": {"password": PASSWORDS["alice"], "unit": "people", "groups": ["jupyter"]},
+    "bob": {"password": PASSWORDS["bob"], "unit": "people", "groups": ["jupyter", "admins"]},
+    "carol": {"password": PASSWORDS["carol"], "unit": "people", "groups": []},
+    "hub": {"password": "of the service", "unit": "services", "groups": []},
+}
+"""What the demo directory's image is told."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -190,7 +198,7 @@ def site(
         engine.networks.create(f"{prefix}-hub", labels={"zhub.stack": prefix})
         site = Site(engine, images, prefix, folder, authority)
         files = site.certificate("directory", "directory", "127.0.0.1")
-        (files / "users.json").write_text(json.dumps(PASSWORDS))
+        (files / "users.json").write_text(json.dumps(DIRECTORY))
         directory = site.start(
             "directory", images.directory, files, ports={389: 0, 636: 0}, **HARDENED
         )

@@ -412,6 +412,7 @@ def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs
         "/certs/hub.key": key_pem("certificate"),
         "/certs/hub.crt": certificate_pem("certificate"),
         "/certs/ldap-ca.pem": certificate_pem("directory"),
+        "/certs/ldap-password": directory.passwords(key_pem("directory"))["hub"],
     }
     modes = {(u["permissions"], u["owner"], u["group"]) for u in uploads(files).values()}
     assert modes == {("0600", "1000", "1000")}
@@ -548,8 +549,8 @@ def test_demo_passwords_are_this_deployments_own_and_nobody_elses() -> None:
     first, again = (directory.passwords("one key") for _ in range(2))
     second = directory.passwords("another")
     assert first == again
-    assert set(first) == {"alice", "bob", "carol"}
-    assert len({*first.values(), *second.values()}) == 6
+    assert set(first) == {"alice", "bob", "carol", "grace", "mallory", "hub"}
+    assert len({*first.values(), *second.values()}) == 12
     assert all(len(password) >= 16 for password in first.values())
 
 
@@ -567,7 +568,38 @@ def test_the_directory_is_reached_by_the_hub_alone_and_with_tls(demo: Recording)
     assert demo.one("SelfSignedCert", "directory").inputs["dnsNames"] == ["directory"]
     files = uploads(container)
     assert files["/certs/directory.crt"]["content"] == certificate_pem("directory")
-    assert json.loads(files["/certs/users.json"]["content"]) == demo.outputs["demoUsers"]["value"]
+    told = json.loads(files["/certs/users.json"]["content"])
+    users = {name: user["password"] for name, user in told.items() if user["unit"] == "people"}
+    assert users == demo.outputs["demoUsers"]["value"]
+
+
+def test_the_demo_shows_members_an_administrator_and_somebody_who_is_not_allowed(
+    demo: Recording,
+) -> None:
+    told = json.loads(uploads(demo.one("Container", "directory"))["/certs/users.json"]["content"])
+    told_hub = environment(demo.one("Container", "hub"))
+    assert json.loads(told_hub["ZHUB_LDAP_ALLOWED_GROUPS"]) == [
+        "cn=jupyter,ou=groups,dc=example,dc=org"
+    ]
+    assert json.loads(told_hub["ZHUB_LDAP_ADMIN_GROUPS"]) == [
+        "cn=jupyter-admins,ou=groups,dc=example,dc=org"
+    ]
+    roles = demo.outputs["demoRoles"]["value"]
+    assert roles.keys() == demo.outputs["demoUsers"]["value"].keys()
+    for name, role in roles.items():
+        assert ("jupyter" in told[name]["groups"]) == ("may not" not in role)
+        assert ("jupyter-admins" in told[name]["groups"]) == ("administers" in role)
+    assert len(set(roles.values())) == 3
+
+
+def test_the_demo_has_a_service_account_whose_password_both_ends_know(demo: Recording) -> None:
+    told = json.loads(uploads(demo.one("Container", "directory"))["/certs/users.json"]["content"])
+    told_hub = environment(demo.one("Container", "hub"))
+    assert told_hub["ZHUB_LDAP_BIND_DN"] == "uid=hub,ou=services,dc=example,dc=org"
+    assert (told["hub"]["unit"], told["hub"]["groups"]) == ("services", [])
+    upload = uploads(demo.one("Container", "files"))["/certs/ldap-password"]
+    assert upload["content"] == told["hub"]["password"]
+    assert "hub" not in demo.outputs["demoUsers"]["value"]
 
 
 def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
@@ -579,6 +611,7 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
         "container",
         "engine",
         "demoUsers",
+        "demoRoles",
     }
     assert demo.outputs["url"]["value"] == "https://localhost:11119"
     assert demo.outputs["container"]["value"] == "zhub-test-hub"
