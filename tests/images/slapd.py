@@ -47,6 +47,7 @@ modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload memberof
 moduleload refint
+moduleload ppolicy
 pidfile {folder}/slapd.pid
 TLSCertificateFile {folder}/tls.crt
 TLSCertificateKeyFile {folder}/tls.key
@@ -59,11 +60,17 @@ maxsize 16777216
 overlay memberof
 overlay refint
 refint_attributes member
+"""
+
+ACCESS = """\
 access to attrs=userPassword by anonymous auth by * none
 access to dn.subtree="ou=groups,dc=example,dc=org"
-  by dn.exact="cn=hub,ou=services,dc=example,dc=org" read by {readers} by * none
+  by dn.exact="cn=hub,ou=services,dc=example,dc=org" read by users read by * none
 access to * by users read by anonymous auth by * none
 """
+
+HIDDEN_GROUPS = ACCESS.replace("by users read by * none", "by * none", 1)
+"""Access rules by which users themselves must not read groups."""
 
 
 @dataclass
@@ -154,7 +161,7 @@ def running(  # noqa: PLR0913 - what a server differs in
     folder: Path,
     certificate: Identity | None = None,
     *,
-    readers: str = "users read",
+    access: str = ACCESS,
     ldif: str = "",
     port: int = 0,
     address: str = "",
@@ -164,7 +171,7 @@ def running(  # noqa: PLR0913 - what a server differs in
     Args:
         folder: where it keeps all it has.
         certificate: its own; None for one for this machine, of the authority in ca.crt.
-        readers: who, besides the service account, may do what with groups; in slapd's words.
+        access: who may do what, in slapd's words.
         ldif: more entries.
         port: for LDAP; 0 for any.
         address: of this machine, besides loopback, where it is reached.
@@ -178,7 +185,7 @@ def running(  # noqa: PLR0913 - what a server differs in
         authority.write(folder, "ca")
         certificate = Identity.create("127.0.0.1", "localhost", "::1", issuer=authority)
     certificate.write(folder, "tls")
-    (folder / "slapd.conf").write_text(CONFIG.format(folder=folder, readers=readers))
+    (folder / "slapd.conf").write_text(CONFIG.format(folder=folder) + access)
     server = Slapd(folder, port or free_port(), free_port(), address)
     try:
         server.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -259,7 +260,7 @@ class TestGroups:
 
     def test_member_of_is_enough(self, tmp_path: Path, by_template: Make, by_search: Make) -> None:
         """Where groups are hidden from everybody, the user's own entry tells."""
-        with slapd.running(tmp_path / "hidden", readers="users none") as server:
+        with slapd.running(tmp_path / "hidden", access=slapd.HIDDEN_GROUPS) as server:
             server.change(f"dn: {group_dn('unique')}\nchangetype: delete\n\n")
             directory = by_template(port=server.port, ca_file=server.ca_file)
             assert allowed(directory.ldap, directory.log_in("alice", PASSWORDS["alice"]))
@@ -268,7 +269,7 @@ class TestGroups:
     def test_groups_hidden_from_users_are_read_by_the_service_account(
         self, tmp_path: Path, by_template: Make, secret: Path
     ) -> None:
-        with slapd.running(tmp_path / "hidden", readers="users none") as server:
+        with slapd.running(tmp_path / "hidden", access=slapd.HIDDEN_GROUPS) as server:
             options = {
                 "port": server.port,
                 "ca_file": server.ca_file,
@@ -365,6 +366,31 @@ class TestSearch:
             with pytest.raises(DirectoryError, match="service account"):
                 directory.log_in("alice", PASSWORDS["alice"])
         assert server.binds()[before:] == [SERVICE]
+
+
+def test_the_access_rules_of_the_documentation_are_enough(tmp_path: Path, by_search: Make) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
+    (rules,) = re.findall(r"^```\n(olcAccess: .*?)^```", page, re.MULTILINE | re.DOTALL)
+    for documented, here in (
+        ("olcAccess: to", "access to"),
+        ("dc=example,dc=com", SUFFIX),
+        (f"cn=jupyterhub,ou=services,{SUFFIX}", SERVICE),
+    ):
+        assert documented in rules
+        rules = rules.replace(documented, here)
+    access = "access to attrs=userPassword by anonymous auth by * none\n" + rules
+    with slapd.running(tmp_path / "documented", access=access) as server:
+        directory = by_search(
+            port=server.port,
+            ca_file=server.ca_file,
+            search_base=f"ou=people,{SUFFIX}",
+            group_base=f"ou=groups,{SUFFIX}",
+        )
+        carol = directory.log_in("carol@example.org", PASSWORDS["carol"])
+        assert (carol.name, carol.all_groups) == ("carol", ("admins", "jupyter"))
+        assert allowed(directory.ldap, carol)
+        assert administers(directory.ldap, carol)
+        assert not allowed(directory.ldap, directory.look_up("bob"))
 
 
 @pytest.mark.parametrize("service", [True, False], ids=["service account", "as the user"])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from components import hub, ldap
 from components.ldap import Ldap
-from tests.unit.recorder import ROOT
+from tests.unit.recorder import ROOT, identity
 from tests.unit.stack_config import DEMO, SITE, mended, read, refused
 
 GROUPS = {"zhub:ldapAllowEveryone": "false", "zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]'}
@@ -246,6 +248,41 @@ def test_what_is_not_advised_is_warned_of(more: dict[str, str], said: str) -> No
         config |= {"zhub:ldapDnTemplates": SITE["zhub:ldapDnTemplates"]}
     [warning] = accepted(config).warnings()
     assert said in warning
+
+
+def examples() -> dict[str, dict[str, str]]:
+    """The directories that docs/identity.md shows, by their headings."""
+    page = (ROOT / "docs" / "identity.md").read_text()
+    found = re.findall(r"^### (.*?)\n\n```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    return {
+        heading: {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in yaml.safe_load(text)["config"].items()
+        }
+        for heading, text in found
+    }
+
+
+@pytest.mark.parametrize("heading", examples())
+def test_the_examples_of_the_documentation_are_fine(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity("Site CA").write(tmp_path, "site-ca")
+    (tmp_path / "site-ca.crt").rename(tmp_path / "site-ca.pem")
+    monkeypatch.chdir(tmp_path)
+    config = examples()[heading] | {"docker:host": SITE["docker:host"]}
+    if heading == "Without a service account":
+        [warning] = accepted(config).warnings()
+        assert warning.startswith("ldapBindDn is empty")
+    else:
+        assert accepted(config | {"zhub:ldapBindPassword": "as typed"}).warnings() == []
+
+
+def test_the_documentation_has_an_example_for_each_kind_of_directory() -> None:
+    kinds = ["OpenLDAP", "389", "Active Directory", "RACF", "Without"]
+    assert [heading.startswith(kind) for kind, heading in zip(kinds, examples(), strict=True)] == [
+        True
+    ] * 5
 
 
 def test_the_server_alone_is_told_its_limits() -> None:
