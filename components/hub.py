@@ -51,6 +51,8 @@ class HubArgs:
     certificate: Certificate
     bind_address: str
     port: int
+    hsts_seconds: int
+    """How long browsers insist on HTTPS for the host name; 0 for not at all."""
     ldap: Ldap
     admin_users: tuple[str, ...]
     users: UserServers
@@ -189,6 +191,7 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
         "ADMIN_USERS": json.dumps(args.admin_users),
         "IDLE_TIMEOUT": str(users.idle_timeout),
         "START_TIMEOUT": str(users.start_timeout),
+        "HSTS_SECONDS": str(args.hsts_seconds),
     }
     told |= directory(args.ldap)
     told |= guard.servers(args.names, args.notebook_image, users)

@@ -135,6 +135,8 @@ class Settings:
     extra_names: tuple[str, ...]
     port: int
     bind_address: str
+    hsts_seconds: int
+    """0 for no HSTS."""
     key_pair: KeyPair | None
     """What the operator brought; None to have key and certificate made."""
     ldap: Ldap | None
@@ -163,6 +165,11 @@ class Settings:
         loopback = ip_address(self.bind_address).is_loopback
         if self.key_pair:
             told += keypair.warnings(self.key_pair.chain, self.certificate_names, now)
+        if self.hsts_seconds and not self.key_pair:
+            told.append(
+                "hstsSeconds is set for a self-signed certificate: where browsers come to trust it,"
+                " nobody can click past the next one"
+            )
         if self.hostname == "localhost" and not (loopback and self.engine.local):
             told.append(
                 "hostname is localhost, so the URL and the certificate are of no use elsewhere"
@@ -240,6 +247,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         extra_names=extra_names,
         port=config.value("port", _port),
         bind_address=config.value("bindAddress", parsing.address),
+        hsts_seconds=config.value("hstsSeconds", parsing.whole_number(0, 2 * 31536000)),
         key_pair=_key_pair(config, now),
         ldap=ldap.read(config),
         admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),

@@ -49,7 +49,7 @@ class User:
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
         """Send a request as a page of the hub or of the server would; relative to `base`."""
         target = urljoin(self.base or self._root, url)
-        headers = {**options.pop("headers", {}), "X-XSRFToken": self._xsrf(urlsplit(target).path)}
+        headers = {"X-XSRFToken": self._xsrf(urlsplit(target).path), **options.pop("headers", {})}
         return self._session.request(
             method, target, headers=headers, timeout=self._timeout, **options
         )

@@ -80,9 +80,11 @@ def test_the_port_serves_the_certificate_of_the_stack(stack: Stack) -> None:
     assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
 
 
-def test_plain_http_gets_nothing(stack: Stack) -> None:
-    with pytest.raises(requests.ConnectionError):
-        requests.get(f"http://127.0.0.1:{port_of(stack)}/hub/login", timeout=30)
+def test_plain_http_is_refused_with_a_reason(stack: Stack) -> None:
+    answer = requests.get(f"http://127.0.0.1:{port_of(stack)}/hub/login", timeout=30)
+    assert answer.status_code == 400
+    assert "HTTPS only" in answer.text
+    assert not answer.cookies
 
 
 def test_a_wrong_password_and_an_unknown_user_are_refused_alike(stack: Stack) -> None:
@@ -149,6 +151,60 @@ def test_a_user_gets_a_private_s390x_server_and_keeps_the_files(
 
     alice.start_server()
     assert alice.read("kept.txt") == "still here"
+
+
+def test_pages_of_hub_and_server_are_for_this_site_only(stack: Stack) -> None:
+    alice = logged_in(stack, "alice")
+    alice.open_lab()
+    pages = {
+        path: alice.request("GET", path)
+        for path in (
+            "hub/home",
+            "hub/static/css/style.min.css",
+            "hub/no-such-page",
+            "hub/api/user",
+            "user/alice/lab",
+            "user/alice/api/status",
+            "user/alice/static/favicons/favicon.ico",
+        )
+    }
+    assert {path: page.status_code for path, page in pages.items()} == dict.fromkeys(pages, 200) | {
+        "hub/no-such-page": 404
+    }
+    for path, page in pages.items():
+        assert page.headers["X-Content-Type-Options"] == "nosniff", path
+        assert page.headers["Referrer-Policy"], path
+        assert "Strict-Transport-Security" not in page.headers, path
+        framing = page.headers["Content-Security-Policy"].split(";")[0]
+        assert framing in {"frame-ancestors 'none'", "frame-ancestors 'self'"}, path
+
+    cookies = {cookie.name: cookie for cookie in alice.cookies()}
+    assert {"_xsrf", "jupyterhub-hub-login", "jupyterhub-session-id"} < set(cookies)
+    assert "jupyterhub-user-alice" in cookies
+    for cookie in alice.cookies():
+        assert cookie.secure, cookie
+        assert cookie.get_nonstandard_attr("SameSite") in {"Lax", "Strict"}, cookie
+        # The one that pages have to read: they send its value back as a header.
+        assert cookie.has_nonstandard_attr("HttpOnly") != (cookie.name == "_xsrf"), cookie
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "hub/api/users/alice/tokens"),
+        ("DELETE", "hub/api/users/alice/server"),
+        ("POST", "user/alice/api/kernels"),
+        ("PUT", "user/alice/api/contents/forged.txt"),
+    ],
+)
+def test_a_request_that_another_site_forges_is_refused(
+    stack: Stack, method: str, path: str
+) -> None:
+    alice = logged_in(stack, "alice")
+    alice.open_lab()
+    forged = {"X-XSRFToken": "", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    answer = alice.request(method, path, json={}, headers=forged)
+    assert answer.status_code == 403
 
 
 PROBE = textwrap.dedent(

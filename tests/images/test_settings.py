@@ -47,6 +47,7 @@ WRONG = {
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
     "ZHUB_IDLE_TIMEOUT": "1h",
     "ZHUB_START_TIMEOUT": "0",
+    "ZHUB_HSTS_SECONDS": "1y",
 }
 
 

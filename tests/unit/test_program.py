@@ -274,6 +274,7 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
         "ZHUB_USER_NETWORK_POOL": "10.213.0.0/16",
         "ZHUB_IDLE_TIMEOUT": "3600",
         "ZHUB_START_TIMEOUT": "300",
+        "ZHUB_HSTS_SECONDS": "0",
     }
 
 
@@ -669,6 +670,8 @@ def test_what_is_not_advised_is_said(demo: Recording, site: Recording) -> None:
     assert "pulumi config set bindAddress 127.0.0.1" in demo.warnings[1]
     [warning] = run(SITE | {"zhub:ldapTls": "none"}).warnings
     assert "ARE SENT TO THE DIRECTORY IN CLEAR" in warning
+    [warning] = run(SITE | {"zhub:hstsSeconds": "86400"}).warnings
+    assert warning.startswith("hstsSeconds is set for a self-signed certificate")
     [warning] = run(SITE | {"docker:host": "tcp://z.example.com:2375"}).warnings
     assert "root on the engine's machine" in warning
     [warning] = run(SITE | {"zhub:ldapBindDn": "", "zhub:ldapBindPassword": ""}).warnings

@@ -86,6 +86,7 @@ def test_the_stack_files_are_fine(
         ("userNetworkPool", "8.8.0.0/16", "not a private network"),
         ("idleTimeout", "30", "not a whole number from 60"),
         ("startTimeout", "0", "not a whole number from 10"),
+        ("hstsSeconds", "1y", "not a whole number from 0"),
         ("userInternetAccess", "1", "neither true nor false"),
         ("protect", "True", "neither true nor false"),
         ("imageSource", "git.example.com/hub", "not an http:// or https:// address"),

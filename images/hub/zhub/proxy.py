@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 
 from zhub.certificates import Pair
 from zhub.settings import Settings
 
-API = "http://127.0.0.1:8001"
+MAIN = "/opt/proxy/proxy.mjs"
+"""What it runs."""
+
+API_PORT = 8001
+API = f"http://127.0.0.1:{API_PORT}"
 """Where the hub, and nobody outside the container, tells the proxy its routes."""
 
 HUB = "http://127.0.0.1:8081"
@@ -22,17 +27,17 @@ class Launcher:
     """
 
     def __init__(self, settings: Settings, pair: Pair, token: str) -> None:
-        self._command = [
-            "configurable-http-proxy",
-            f"--port={settings.port}",
-            f"--ssl-key={pair.key}",
-            f"--ssl-cert={pair.certificate}",
-            "--api-ip=127.0.0.1",
-            "--api-port=8001",
+        told = {
+            "port": settings.port,
+            "apiPort": API_PORT,
+            "key": str(pair.key),
+            "certificate": str(pair.certificate),
             # Until the hub has set its routes: "unavailable" is true, "not found" is not.
-            f"--default-target={HUB}",
-            f"--error-target={HUB}{settings.base_url}hub/error",
-        ]
+            "hub": HUB,
+            "errors": f"{HUB}{settings.base_url}hub/error",
+            "hstsSeconds": settings.hsts_seconds,
+        }
+        self._command = ["node", MAIN, json.dumps(told)]
         self._token = token
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -89,6 +89,8 @@ class Settings(ServerSettings):
     """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
     start_timeout: int
     """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
+    hsts_seconds: int
+    """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
 
     @property
     def base_url(self) -> str:
@@ -217,6 +219,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         start_timeout=value(
             "START_TIMEOUT", "300", parsing.number(10, 86400), "seconds, 10 or more"
+        ),
+        hsts_seconds=value(
+            "HSTS_SECONDS", "0", parsing.number(0, 1 << 31), "seconds, 0 for not at all"
         ),
     )
     problems = reader.problems

@@ -1,0 +1,104 @@
+// The process that owns the published port: configurable-http-proxy, with what its command line has
+// no options for. Takes its options as one argument in JSON, as zhub/proxy.py writes them, and the
+// token that its API demands from the environment.
+import { readFileSync } from "node:fs";
+
+import { ConfigurableProxy } from "configurable-http-proxy";
+
+// Mozilla's "intermediate" list. Without any of TLS 1.3 in it, Node would switch TLS 1.3 off.
+const CIPHERS = [
+  "TLS_AES_128_GCM_SHA256",
+  "TLS_AES_256_GCM_SHA384",
+  "TLS_CHACHA20_POLY1305_SHA256",
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+];
+
+// What only a proxy may say of a request. A client that could would choose the address that its
+// failed logins are counted for, and the protocol that cookies are made for.
+const FORWARDED = /^(forwarded|x-forwarded-.*|x-real-ip|x-scheme)$/;
+
+const REFUSAL = "This port speaks HTTPS only: put https:// in front of the address.\n";
+
+const told = JSON.parse(process.argv[2]);
+
+// In every answer, whoever answers: a user's server must not speak for the others on this name.
+const ALWAYS = {
+  "x-content-type-options": "nosniff",
+  "strict-transport-security": told.hstsSeconds ? `max-age=${told.hstsSeconds}` : undefined,
+};
+
+// In answers that say nothing of it themselves; hub and JupyterLab have a policy of their own.
+const DEFAULT = {
+  "referrer-policy": "same-origin",
+  "content-security-policy": "frame-ancestors 'self'",
+};
+
+const proxy = new ConfigurableProxy({
+  authToken: process.env.CONFIGPROXY_AUTH_TOKEN,
+  defaultTarget: told.hub,
+  errorTarget: told.errors,
+  xfwd: true,
+  ssl: {
+    key: readFileSync(told.key),
+    cert: readFileSync(told.certificate),
+    minVersion: "TLSv1.2",
+    ciphers: CIPHERS.join(":"),
+    honorCipherOrder: true,
+  },
+});
+
+function distrust(request) {
+  for (const name of Object.keys(request.headers)) {
+    if (FORWARDED.test(name)) {
+      delete request.headers[name];
+    }
+  }
+}
+
+// Hub and JupyterLab leave some of this to the browser's own default, which is not everywhere the same.
+function harden(cookie) {
+  const attributes = cookie.toLowerCase().split(/\s*;\s*/).slice(1);
+  const secure = attributes.includes("secure") ? "" : "; Secure";
+  const site = attributes.some((one) => one.startsWith("samesite=")) ? "" : "; SameSite=Lax";
+  return cookie + secure + site;
+}
+
+proxy.proxyServer.prependListener("upgrade", distrust);
+proxy.proxyServer.prependListener("request", (request, response) => {
+  distrust(request);
+  for (const [name, value] of Object.entries({ ...DEFAULT, ...ALWAYS })) {
+    if (value) {
+      response.setHeader(name, value);
+    }
+  }
+});
+proxy.proxy.on("proxyRes", (answer) => {
+  for (const name of Object.keys(ALWAYS)) {
+    delete answer.headers[name];
+  }
+  answer.headers["set-cookie"] = answer.headers["set-cookie"]?.map(harden);
+});
+
+// Plain HTTP on this port; otherwise the browser would only say that the connection broke. Node has
+// no documented way to the connection under the TLS that failed.
+proxy.proxyServer.on("tlsClientError", (error, socket) => {
+  if (error.code === "ERR_SSL_HTTP_REQUEST") {
+    socket._parent.end(
+      "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n" +
+        `Content-Length: ${REFUSAL.length}\r\n\r\n${REFUSAL}`,
+    );
+  }
+});
+
+for (const number of ["SIGINT", "SIGTERM"]) {
+  process.on(number, () => process.exit());
+}
+process.on("uncaughtException", (error) => proxy.log.error(error.stack));
+
+proxy.apiServer.listen(told.apiPort, "127.0.0.1");
+proxy.proxyServer.listen(told.port);
