@@ -85,7 +85,7 @@ def start(site: Site, hsts_seconds: int) -> Proxy:
         environment={"CONFIGPROXY_AUTH_TOKEN": "of this test"},
         ports={11119: 0},
     )
-    published: dict[str, list[dict[str, str]]] = container.ports
+    published: dict[str, Any] = dict(container.ports)
     proxy = Proxy(int(published["11119/tcp"][0]["HostPort"]), site.ca_file)
 
     def answers() -> bool:
