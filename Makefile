@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 TOOLCHAIN = $(if $(PYTHON),$(PYTHON) -m toolchain,$(error Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)))
 RUN = .venv/bin/python -m
 TESTS ?=
+# Not from the shell's environment, where the name may mean anything.
+LDAP =
 PARTS ?=
 BENCH ?=
 
@@ -27,8 +29,8 @@ down: ## remove everything the stack made, except the users' volumes
 env: ## print shell lines for plain pulumi commands: eval "$$(make -s env)"
 	@$(TOOLCHAIN) env $(STACK)
 
-doctor: ## say what is there, what is missing and what to type
-	@$(TOOLCHAIN) doctor $(STACK)
+doctor: ## say what is there, what is missing and what to type (LDAP=USER for the directory)
+	@$(TOOLCHAIN) $(if $(LDAP),directory $(STACK) '$(LDAP)',doctor $(STACK))
 
 test: ## run every test, getting what they need first (TESTS=tests/unit for some)
 	@$(TOOLCHAIN) test-environment

@@ -135,7 +135,7 @@ def check(name: str) -> None:
     doctor.check(with_engine=not stack.remote(name))
 
 
-COMMANDS: dict[str, Callable[[str], None]] = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "preview": preview,
     "down": down,
@@ -147,7 +147,11 @@ COMMANDS: dict[str, Callable[[str], None]] = {
     "cli": cli.cross_build,
     "env": print_environment,
     "doctor": check,
+    "directory": doctor.check_directory,
 }
+
+#: Those that take an argument more than the stack, and what it is.
+MORE = {"directory": "USER"}
 
 
 def interrupt(_: int, __: FrameType | None) -> None:
@@ -161,9 +165,11 @@ def main(arguments: list[str]) -> int:
         return fail(Problem(f"usage: python3 -m toolchain {'|'.join(COMMANDS)} [STACK]"))
     signal.signal(signal.SIGTERM, interrupt)
     begin = time.monotonic()
-    command, name = [*arguments, stack.DEV][:2]
+    command, name, *more = [*arguments, stack.DEV] if len(arguments) == 1 else arguments
+    if len(more) != (command in MORE):
+        return fail(Problem(f"usage: python3 -m toolchain {command} STACK {MORE.get(command, '')}"))
     try:
-        COMMANDS[command](stack.checked(name))
+        COMMANDS[command](stack.checked(name), *more)
     except Problem as problem:
         return fail(problem)
     except KeyboardInterrupt:

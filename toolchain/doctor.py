@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain import base, cli, engine, environment
+from toolchain import base, cli, engine, environment, stack
 from toolchain.console import Problem, output
 from toolchain.pins import PULUMI
 from toolchain.places import BIN, CACHE, ROOT
@@ -100,3 +101,24 @@ def check(*, with_engine: bool) -> None:
             print(f"MISSING  {finding.text}\n         → {finding.mend}", flush=True)
     if not all(finding.good for finding in findings):
         raise Problem("not everything is there yet, see above")
+
+
+def check_directory(name: str, user: str) -> None:
+    """Have a stack's hub try its directory out, and print what would become of a user's login.
+
+    Raises:
+        Problem: there is no hub to ask, or it found something that does not work.
+    """
+    docker = next(engine.clients(), None)
+    if docker is None:
+        raise Problem("no Docker client: apt-get install docker.io")
+    address = stack.engine_address(name)
+    command = [docker, *(["--host", address] if address else [])]
+    hub = f"{stack.PROJECT}-{name}-hub"
+    if output([*command, "inspect", "--format", "{{.State.Running}}", hub]) != "true":
+        own = "" if name == stack.DEV else f" STACK={name}"
+        where = address or os.environ.get("DOCKER_HOST") or "this machine's engine"
+        raise Problem(f"no container {hub} runs on {where}: make up{own}")
+    asked = [*command, "exec", hub, "zhub", "check-directory", "--", user]
+    if subprocess.run(asked, check=False).returncode:
+        raise Problem(f"{user} cannot log in, or not all of the directory works; see above")

@@ -158,11 +158,17 @@ def pulumi(stack: str, *arguments: str, quiet: bool = False) -> str:
     return out or ""
 
 
-def remote(stack: str) -> bool:
-    """Whether the stack's engine is another machine's, so that none is needed here."""
+def engine_address(stack: str) -> str | None:
+    """Where the stack file says that its engine is; None where it leaves that to the machine."""
     file = ROOT / f"Pulumi.{stack}.yaml"
     text = file.read_text() if file.exists() else ""
-    return re.search(r"^\s*docker:host:\s*['\"]?(ssh|tcp)://", text, re.MULTILINE) is not None
+    found = re.search(r"^\s*docker:host:\s*['\"]?([^\s'\"]+)", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def remote(stack: str) -> bool:
+    """Whether the stack's engine is another machine's, so that none is needed here."""
+    return (engine_address(stack) or "").startswith(("ssh://", "tcp://"))
 
 
 def keeps_no_state() -> bool:

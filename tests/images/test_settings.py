@@ -87,6 +87,23 @@ def test_several_directories_keep_their_order() -> None:
     assert read.ldap.servers == ("one.example.org", "two.example.org")
 
 
+@pytest.mark.parametrize("server", ["one:two", "one:0", "one:65536", "::g", "one:", ":389"])
+def test_servers_that_are_none(server: str) -> None:
+    (problem,) = problems({"ZHUB_LDAP_SERVERS": server})
+    assert problem.startswith(f"--ldap is {server!r}, but must be one or more host names")
+
+
+@pytest.mark.parametrize("server", ["one:1389", "10.0.0.1:1389", "::1", "2001:db8::1"])
+def test_servers_by_address_and_port(server: str) -> None:
+    assert settings.read({"ZHUB_LDAP_SERVERS": server}).ldap.servers == (server,)
+
+
+def test_a_file_without_certificates_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    (problem,) = problems(LDAP | {"ZHUB_LDAP_CA_FILE": str(tmp_path / "ca.pem")})
+    assert problem.endswith("but must be the path of a file of PEM certificates")
+
+
 def test_the_default_port_follows_tls() -> None:
     assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "ldaps"}).ldap.port == 636
     assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "starttls"}).ldap.port == 389

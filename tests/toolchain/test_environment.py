@@ -116,3 +116,14 @@ def test_doctor_names_what_is_missing_and_changes_nothing(clone: Clone) -> None:
     assert "Traceback" not in result.stderr
     left = {path.name for path in clone.root.iterdir()}
     assert left == {"Makefile", "requirements.txt", "requirements-dev.txt", "toolchain"}
+
+
+def test_doctor_of_a_directory_asks_a_hub_that_runs(clone: Clone) -> None:
+    result = clone.make("doctor", "STACK=nowhere", "LDAP=alice")
+    assert result.returncode
+    assert "no container zhub-nowhere-hub runs on" in result.stderr
+    assert "make up STACK=nowhere" in result.stderr
+
+
+def test_doctor_takes_no_user_from_the_shell(clone: Clone) -> None:
+    assert "MISSING  Python" in clone.make("doctor", LDAP="ldap.example.com").stdout

@@ -100,20 +100,26 @@ def test_a_stack_name_cannot_leave_its_folder(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "remote"),
+    ("line", "address", "remote"),
     [
-        ("docker:host: ssh://ops@z.example.com", True),
-        ('docker:host: "tcp://z.example.com:2376"', True),
-        ("docker:host: unix:///var/run/docker.sock", False),
-        ("# docker:host: ssh://ops@z.example.com", False),
+        ("docker:host: ssh://ops@z.example.com", "ssh://ops@z.example.com", True),
+        ('docker:host: "tcp://z.example.com:2376"  # TLS', "tcp://z.example.com:2376", True),
+        ("docker:host: unix:///var/run/docker.sock", "unix:///var/run/docker.sock", False),
+        ("# docker:host: ssh://ops@z.example.com", None, False),
     ],
 )
 def test_an_engine_of_another_machine_is_recognised(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, *, remote: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    address: str | None,
+    *,
+    remote: bool,
 ) -> None:
     monkeypatch.setattr(stack, "ROOT", tmp_path)
-    assert not stack.remote("site")
+    assert stack.engine_address("site") is None
     (tmp_path / "Pulumi.site.yaml").write_text(f"config:\n  {line}\n")
+    assert stack.engine_address("site") == address
     assert stack.remote("site") == remote
 
 

@@ -287,11 +287,11 @@ def test_the_hubs_own_code_takes_what_it_is_told(config: dict[str, str], tmp_pat
     hub = recording.one("Container", "hub")
     told = environment(hub)
     hub_settings.add_arguments(told, hub.inputs["command"])
+    files = uploads(recording.one("Container", "files"))
     for name in ("ZHUB_LDAP_CA_FILE", "ZHUB_LDAP_BIND_PASSWORD_FILE"):
         if told[name]:
-            assert told[name] in uploads(recording.one("Container", "files"))
+            (tmp_path / name).write_text(files[told[name]]["content"])
             told[name] = str(tmp_path / name)
-            (tmp_path / name).touch()
     settings = hub_settings.read(told)
     assert settings.prefix == "zhub-test"
     assert settings.port == 11119

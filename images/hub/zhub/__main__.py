@@ -1,6 +1,7 @@
-"""Entry point of the hub image, which has two roles: the hub and its guard.
+"""Entry point of the hub image and its roles: the hub, its guard, and what runs beside the hub.
 
-`python -m zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, or `python -m zhub guard`.
+`zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub recheck`, or
+`zhub check-directory [USER]`.
 """
 
 from __future__ import annotations
@@ -152,12 +153,24 @@ def run_recheck(_: Sequence[str]) -> None:
     recheck.run()
 
 
+def run_check_directory(arguments: Sequence[str]) -> None:
+    """Try the directory out; exits with 1 unless all is well."""
+    from zhub import check_directory
+
+    sys.exit(check_directory.run(arguments))
+
+
 def main() -> None:
     """Run the role that the first argument names."""
     logging.basicConfig(level=logging.INFO, format="[%(name)s] %(levelname)s: %(message)s")
     arguments = sys.argv[1:]
-    roles = {"hub": run_hub, "guard": run_guard, "recheck": run_recheck}
     role: Callable[[Sequence[str]], None] = run_hub
+    roles = {
+        "hub": run_hub,
+        "guard": run_guard,
+        "recheck": run_recheck,
+        "check-directory": run_check_directory,
+    }
     if arguments and arguments[0] in roles:
         role = roles[arguments.pop(0)]
     try:

@@ -120,6 +120,8 @@ class Person:
     """Those of the configured groups that the person is in, as they are configured."""
     all_groups: tuple[str, ...] = ()
     """Names of the groups below the configured base that the person is in."""
+    listed_groups: tuple[str, ...] = ()
+    """Groups that the person's own entry names, configured or not."""
 
 
 def allowed(ldap: Ldap, person: Person) -> bool:
@@ -179,6 +181,13 @@ def disabled(entry: Entry) -> str | None:
     return None
 
 
+def endpoint(ldap: Ldap, address: str) -> tuple[str, int]:
+    """Host and port of a server, whose address may name a port of its own."""
+    host, colon, port = address.rpartition(":")
+    # More colons are an IPv6 address.
+    return (host, int(port)) if colon and ":" not in host else (address, ldap.port)
+
+
 class _VerifyingTls(ldap3.Tls):
     """Leaves the verification of chain and host name to OpenSSL.
 
@@ -204,10 +213,11 @@ class Session:
     def __init__(self, ldap: Ldap, address: str, context: ssl.SSLContext | None) -> None:
         self._ldap = ldap
         self.address = address
+        host, port = endpoint(ldap, address)
         self._connection = ldap3.Connection(
             ldap3.Server(
-                address,
-                port=ldap.port,
+                host,
+                port=port,
                 use_ssl=ldap.tls is LdapTls.LDAPS,
                 tls=_VerifyingTls(context) if context else None,
                 connect_timeout=CONNECT_SECONDS,
@@ -613,14 +623,11 @@ class Directory:
                 group for group in groups if self._is_member(session, entry, spelt, group)
             ),
             all_groups=self._all_groups(session, entry, spelt),
+            listed_groups=_listed_groups(entry),
         )
 
     def _is_member(self, session: Session, entry: Entry, name: str, group: str) -> bool:
-        if any(
-            same_dn(group, value)
-            for attribute in GROUPS_OF_USER
-            for value in entry.values(attribute)
-        ):
+        if any(same_dn(group, listed) for listed in _listed_groups(entry)):
             return True
         found = session.search(
             group, self._members(entry, name), ldap3.BASE, ["1.1"], step="search for groups"
@@ -659,6 +666,10 @@ class Directory:
             limit=0,
         )
         return tuple(sorted({cn for group in found for cn in group.values("cn")[:1]}))
+
+
+def _listed_groups(entry: Entry) -> tuple[str, ...]:
+    return tuple(value for attribute in GROUPS_OF_USER for value in entry.values(attribute))
 
 
 def _filled_in(template: str, name: str) -> str:

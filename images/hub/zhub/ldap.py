@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -140,6 +141,16 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
+def _certificates(text: str) -> Path | None:
+    path = _path(text)
+    if path:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except OSError as error:
+            raise ValueError(text) from error
+    return path
+
+
 def read(value: Value) -> Ldap:
     """Read the settings of the directory."""
     texts = 'a JSON list of texts, such as ["one", "two"]'
@@ -160,7 +171,7 @@ def read(value: Value) -> Ldap:
             "a port number from 1 to 65535",
         ),
         tls=tls,
-        ca_file=value("LDAP_CA_FILE", "", _path, "the path of a file"),
+        ca_file=value("LDAP_CA_FILE", "", _certificates, "the path of a file of PEM certificates"),
         dn_templates=value(
             "LDAP_DN_TEMPLATES",
             "[]" if search_base else '["uid={username},ou=people,dc=example,dc=org"]',

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address
 
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
@@ -63,11 +63,16 @@ def templates(text: str) -> tuple[str, ...]:
 
 
 def hosts(text: str) -> tuple[str, ...]:
-    """Host names and addresses, joined by commas."""
+    """Host names and addresses, each with a port of its own if need be, joined by commas."""
     items = tuple(host.strip() for host in text.split(",")) if text else ()
     for host in items:
-        if not _HOST.fullmatch(host):
+        name, colon, port = host.partition(":")
+        if ":" in port:
             IPv6Address(host)
+        elif not _HOST.fullmatch(name):
+            raise ValueError(text)
+        elif colon:
+            number(1, 65535)(port)
     return items
 
 
