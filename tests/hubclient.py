@@ -24,7 +24,7 @@ class LoginRefused(Exception):
 
 
 class KernelError(Exception):
-    """Code raised an exception in the kernel; the text is its traceback."""
+    """Code raised an exception in the kernel, or ended it; the text is the traceback, if any."""
 
 
 class User:
@@ -36,7 +36,7 @@ class User:
 
     def __init__(self, url: str, authority: Path, *, timeout: float = 60) -> None:
         self._root = url if url.endswith("/") else f"{url}/"
-        self._authority = authority
+        self.authority = authority
         self._timeout = timeout
         self._session = requests.Session()
         self._session.verify = str(authority)
@@ -121,8 +121,8 @@ class User:
         """Run code in a new kernel, which ends with it; return what it printed.
 
         Raises:
-            KernelError: when the code raises an exception.
-            TimeoutError: when no answer comes for `timeout` seconds.
+            KernelError: when the code raises an exception, or the kernel ends.
+            TimeoutError: when it is not done after `timeout` seconds.
         """
         kernel = self.start_kernel()
         try:
@@ -150,6 +150,14 @@ class User:
         answer.raise_for_status()
         return str(answer.json()["content"])
 
+    def forget_cookies(self) -> None:
+        """Be a browser that was never here; the server runs on."""
+        self._session.cookies.clear()
+
+    def set_cookie(self, name: str, value: str, *, path: str) -> None:
+        """Put a cookie of the hub's host into the browser, wherever it is from."""
+        self._session.cookies.set(name, value, domain=_cookie_domain(self._root), path=path)
+
     def cookies(self) -> list[Cookie]:
         """What the browser would send back to the hub."""
         return [cookie for cookie in self._session.cookies]  # noqa: C416 - mypy: not Iterable
@@ -163,7 +171,7 @@ class User:
             cookie=prepared.headers.get("Cookie"),
             origin=url[: url.index("/", len("https://"))],
             header=[f"X-XSRFToken: {self._xsrf(url)}"],
-            sslopt={"ca_certs": str(self._authority), "cert_reqs": ssl.CERT_REQUIRED},
+            sslopt={"ca_certs": str(self.authority), "cert_reqs": ssl.CERT_REQUIRED},
             timeout=timeout,
             http_no_proxy=["*"],
         )
@@ -191,9 +199,9 @@ class Kernel:
         """Run code, return what it printed; raises as `User.run` does."""
         connection = self._user.websocket(f"{self._url}/channels", timeout=timeout)
         try:
-            return _converse(connection, code)
+            return _converse(connection, code, timeout)
         except websocket.WebSocketTimeoutException as error:
-            raise TimeoutError(f"the kernel is silent for {timeout} s") from error
+            raise TimeoutError(f"the kernel is not done after {timeout} s") from error
         finally:
             connection.close()
 
@@ -202,7 +210,8 @@ class Kernel:
         self._user.request("DELETE", self._url).raise_for_status()
 
 
-def _converse(connection: websocket.WebSocket, code: str) -> str:
+def _converse(connection: websocket.WebSocket, code: str, timeout: float) -> str:
+    end = time.monotonic() + timeout
     header = {
         "msg_id": uuid.uuid4().hex,
         "msg_type": "execute_request",
@@ -221,16 +230,32 @@ def _converse(connection: websocket.WebSocket, code: str) -> str:
     connection.send(json.dumps(request))
     printed = []
     while True:
-        message = json.loads(connection.recv())
+        # Not recv(): it waits anew after each of the server's pings, so for ever.
+        connection.settimeout(max(end - time.monotonic(), 0.001))
+        kind, data = connection.recv_data(control_frame=True)
+        if kind == websocket.ABNF.OPCODE_CLOSE:
+            raise KernelError("the server has closed the connection")
+        if kind != websocket.ABNF.OPCODE_TEXT:
+            continue
+        message = json.loads(data)
+        content = message["content"]
+        # Sent for no request: nobody will answer this one any more.
+        if content.get("execution_state") in {"restarting", "dead"}:
+            raise KernelError("the kernel has ended")
         if message["parent_header"].get("msg_id") != header["msg_id"]:
             continue
-        content = message["content"]
         if message["msg_type"] == "stream":
             printed.append(content["text"])
         elif message["msg_type"] == "error":
             raise KernelError("\n".join(content["traceback"]))
         elif message["msg_type"] == "status" and content["execution_state"] == "idle":
             return "".join(printed)
+
+
+def _cookie_domain(url: str) -> str:
+    """Return the domain under which `http.cookiejar` keeps cookies of a host without dots."""
+    host = urlsplit(url).hostname or ""
+    return host if "." in host else f"{host}.local"
 
 
 def _message(page: str) -> str:

@@ -44,6 +44,11 @@ class Stack:
         """The checkpoint as the file backend stores it."""
         return self.folder / ".pulumi" / "stacks" / "zhub" / f"{self.name}.json"
 
+    def labelled(self, role: str, user: str | None = None) -> dict[str, Any]:
+        """Filter by which the engine finds what has a role in this stack, for a user if any."""
+        labels = [f"zhub.stack={self.prefix}", f"zhub.role={role}"]
+        return {"label": labels + ([f"zhub.user={user}"] if user else [])}
+
     def pulumi(self, *arguments: str, timeout: float = 1500) -> str:
         """Run `pulumi` on this stack; `timeout` in seconds. Returns standard output.
 

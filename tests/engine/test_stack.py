@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import ssl
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -19,44 +17,11 @@ import pytest
 import requests
 from cryptography import x509
 
+from tests.engine.people import browser, certificate_file, logged_in, port_of, served_certificate
 from tests.engine.stack import PulumiError, Stack
 from tests.hubclient import LoginRefused, User
 
 pytestmark = pytest.mark.engine
-
-
-def port_of(stack: Stack) -> int:
-    return int(stack.outputs()["url"].rsplit(":", 1)[1])
-
-
-def served_certificate(port: int) -> bytes:
-    """The certificate the published port shows, in DER."""
-    pem = ssl.get_server_certificate(("127.0.0.1", port), timeout=30)
-    return ssl.PEM_cert_to_DER_cert(pem)
-
-
-def certificate_file(stack: Stack) -> Path:
-    """What the hub serves, as the file that verifies it."""
-    path = stack.folder / "served.crt"
-    path.write_text(ssl.DER_cert_to_PEM_cert(served_certificate(port_of(stack))))
-    return path
-
-
-def browser(stack: Stack) -> User:
-    """A browser that trusts the stack's certificate; nobody is logged in."""
-    return User(stack.outputs()["url"], certificate_file(stack))
-
-
-def logged_in(stack: Stack, name: str) -> User:
-    """A demo user's browser, logged in with the password the stack tells."""
-    user = browser(stack)
-    user.log_in(name, stack.outputs()["demoUsers"][name])
-    return user
-
-
-def labelled(stack: Stack, role: str, user: str | None = None) -> dict[str, Any]:
-    labels = [f"zhub.stack={stack.prefix}", f"zhub.role={role}"]
-    return {"label": labels + ([f"zhub.user={user}"] if user else [])}
 
 
 def test_outputs_describe_the_stack(stack: Stack, engine: docker.DockerClient) -> None:
@@ -141,13 +106,13 @@ def test_a_user_gets_a_private_s390x_server_and_keeps_the_files(
 ) -> None:
     alice = logged_in(stack, "alice")
     alice.start_server()
-    [container] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    [container] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert container.attrs["Image"] == stack.outputs()["notebookDigest"]
     assert alice.run("import platform; print(platform.machine())") == "s390x\n"
     alice.save("kept.txt", "still here")
     alice.stop_server()
-    assert not engine.containers.list(all=True, filters=labelled(stack, "notebook", "alice"))
-    assert not engine.networks.list(filters=labelled(stack, "user-network", "alice"))
+    assert not engine.containers.list(all=True, filters=stack.labelled("notebook", "alice"))
+    assert not engine.networks.list(filters=stack.labelled("user-network", "alice"))
 
     alice.start_server()
     assert alice.read("kept.txt") == "still here"
@@ -226,8 +191,8 @@ def test_a_second_user_shares_nothing_with_the_first(
 ) -> None:
     bob = logged_in(stack, "bob")
     bob.start_server()
-    [alices] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
-    [bobs] = engine.containers.list(filters=labelled(stack, "notebook", "bob"))
+    [alices] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
+    [bobs] = engine.containers.list(filters=stack.labelled("notebook", "bob"))
     addresses = [n["IPAddress"] for n in alices.attrs["NetworkSettings"]["Networks"].values()]
 
     # The last probe is Bob's own server: it shows that the probe can tell.
@@ -279,8 +244,8 @@ def test_two_stacks_live_side_by_side(
     alice = logged_in(second_stack, "alice")
     alice.start_server()
     assert alice.run("import os; print(os.path.exists('kept.txt'))") == "False\n"
-    [here] = engine.containers.list(filters=labelled(second_stack, "notebook", "alice"))
-    [there] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    [here] = engine.containers.list(filters=second_stack.labelled("notebook", "alice"))
+    [there] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert here.id != there.id
 
     second_stack.on_stack("destroy", "--yes")
@@ -328,21 +293,21 @@ def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     alice.open_lab()
     kernel = alice.start_kernel()
     kernel.run("answer = 6 * 7")
-    [notebook] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    [notebook] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     before = engine.containers.get(stack.outputs()["container"])
 
     stack.configure({"idleTimeout": 1800})
     stack.up()
 
     assert before.id != engine.containers.get(stack.outputs()["container"]).id
-    [still] = engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    [still] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert still.id == notebook.id
     assert kernel.run("print(answer)") == "42\n"
     assert logged_in(stack, "alice").open_lab()
 
 
 def test_destroy_leaves_only_the_users_volumes(stack: Stack, engine: docker.DockerClient) -> None:
-    assert engine.containers.list(filters=labelled(stack, "notebook", "alice"))
+    assert engine.containers.list(filters=stack.labelled("notebook", "alice"))
     stack.on_stack("destroy", "--yes")
     everything: dict[str, Any] = {"label": f"zhub.stack={stack.prefix}"}
     assert not engine.containers.list(all=True, filters=everything)

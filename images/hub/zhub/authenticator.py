@@ -13,6 +13,7 @@ from jupyterhub.user import User
 from ldapauthenticator import LDAPAuthenticator
 from tornado import web
 from traitlets import Instance
+from traitlets.config import Application
 
 from zhub.attempts import Attempts
 from zhub.directory import (
@@ -24,6 +25,7 @@ from zhub.directory import (
     allowed,
 )
 from zhub.ldap import Ldap
+from zhub.logout import EverywhereLogoutHandler
 
 T = TypeVar("T")
 
@@ -100,6 +102,10 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             )
             raise web.HTTPError(403, "Your account is not allowed to use this hub.")
         return self.model(person)
+
+    def get_handlers(self, app: Application) -> list[tuple[str, type[BaseHandler]]]:
+        """Add the pages that differ from JupyterHub's."""
+        return [*super().get_handlers(app), ("/logout", EverywhereLogoutHandler)]
 
     def model(self, person: Person) -> dict[str, Any]:
         """What JupyterHub is told of a person.

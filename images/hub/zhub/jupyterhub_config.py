@@ -4,6 +4,8 @@ import os
 import socket
 import sys
 
+from tornado.httpserver import HTTPServer
+
 from zhub import proxy, settings
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
@@ -23,6 +25,9 @@ c.JupyterHub.hub_bind_url = "http://0.0.0.0:8081"
 c.JupyterHub.hub_connect_ip = "127.0.0.1"
 c.JupyterHub.proxy_class = EarlyProxy
 c.EarlyProxy.api_url = proxy.API
+# Tornado would keep 100 MB of each request in memory: a few strangers could fill the hub's. What
+# users save does not pass through the hub.
+HTTPServer.configure(None, max_body_size=1 << 20)
 
 # State: what a new hub container takes over from the last one, running servers included.
 c.JupyterHub.db_url = f"sqlite:///{settings.STATE}/jupyterhub.sqlite"

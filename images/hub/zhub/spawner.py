@@ -8,9 +8,26 @@ from typing import Any
 
 from docker.errors import APIError
 from dockerspawner import DockerSpawner
+from jupyterhub.spawner import Spawner
+from tornado import web
 from traitlets import Dict, Unicode, default
 
 from zhub.networks import UserNetworks
+
+
+def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
+    """Refuse whatever a request for a server asks for: all servers are alike.
+
+    JupyterHub keeps options for later starts before anybody has looked at them. So they are
+    forgotten here: otherwise one bad request, or one bad link, would make all later starts fail.
+
+    Raises:
+        tornado.web.HTTPError: 400, when there are options.
+    """
+    if options:
+        spawner.orm_spawner.user_options = None
+        spawner.db.commit()
+        raise web.HTTPError(400, "Servers of this hub have no options. Please try again without.")
 
 
 class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
@@ -23,6 +40,10 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     def labels(self, role: str) -> dict[str, str]:
         """Labels by which the things of a user are found."""
         return {"zhub.stack": self.stack, "zhub.role": role, "zhub.user": self.user.name}
+
+    @default("apply_user_options")
+    def _without_options(self) -> Callable[[Spawner, dict[str, Any]], None]:
+        return refuse_options
 
     @default("extra_create_kwargs")
     def _labelled(self) -> dict[str, dict[str, str]]:

@@ -1,0 +1,300 @@
+"""What somebody in the hub's process tries: with the guard, with its container, with its files.
+
+The requests differ in one thing each from ones that the guard does carry out.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import textwrap
+from typing import Any
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from tests.engine.attacks.conftest import Tenant
+from tests.engine.people import Entrance
+from tests.engine.stack import Stack
+
+pytestmark = pytest.mark.engine
+
+#: Sends each request to the guard, exactly as written, and prints the statuses of the answers: 0
+#: for none. "@" and a number in braces stands for that many times the letter A.
+ASK = textwrap.dedent(
+    """
+    import json, re, socket, sys
+    def ask(text):
+        many = lambda match: "A" * int(match[1])
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect("/run/guard/engine.sock")
+            try:
+                connection.sendall(re.sub("@{([0-9]+)}", many, text).encode())
+                answer = connection.recv(65536)
+            except OSError:
+                answer = b""
+        found = re.match(rb"HTTP/1.1 ([0-9]+)", answer)
+        return int(found[1]) if found else 0
+    print(json.dumps([ask(text) for text in json.loads(sys.argv[1])]))
+    """
+)
+
+
+def asked(hub: Container, *requests: str) -> list[int]:
+    """Send requests from inside the hub's container, as its user; return the answers' statuses."""
+    command = ["/opt/jupyter/bin/python3", "-I", "-c", ASK, json.dumps(requests)]
+    status, output = hub.exec_run(command, user="1000:1000", stderr=False)
+    assert isinstance(output, bytes)
+    assert status == 0, output
+    statuses: list[int] = json.loads(output)
+    return statuses
+
+
+def request(line: str, body: Any = None, *headers: str) -> str:
+    """A request as it goes over the wire; a body that is no text becomes JSON."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    if body is None:
+        return f"{line} HTTP/1.1\r\nHost: guard\r\n" + "".join(f"{h}\r\n" for h in headers) + "\r\n"
+    length = len(text)
+    fields = [*headers, "Content-Type: application/json", f"Content-Length: {length}"]
+    return (
+        f"{line} HTTP/1.1\r\nHost: guard\r\n" + "".join(f"{h}\r\n" for h in fields) + f"\r\n{text}"
+    )
+
+
+class Calls:
+    """The calls that start a server for a user, who need not exist."""
+
+    def __init__(self, stack: Stack, image: str, version: str, user: str) -> None:
+        self.v = f"/v{version}"
+        self.name = f"{stack.prefix}-user-{user}"
+        self.home = f"{stack.prefix}-home-{user}"
+        self._labels = {"zhub.stack": stack.prefix, "zhub.user": user}
+        self.server: dict[str, Any] = {
+            "Image": image,
+            "Env": ["TOKEN=x"],
+            "Cmd": ["sleep", "60"],
+            "Labels": self.labels("notebook"),
+            "HostConfig": {
+                "NetworkMode": self.name,
+                "Binds": [f"{self.home}:/home/jovyan:rw"],
+                "Memory": 64 << 20,
+                "MemorySwap": 64 << 20,
+                "CpuPeriod": 100_000,
+                "CpuQuota": 100_000,
+                "PidsLimit": 64,
+            },
+        }
+        self.volume = {"Name": self.home, "Driver": "local", "Labels": self.labels("home")}
+        self.network = {
+            "Name": self.name,
+            "Driver": "bridge",
+            "Labels": self.labels("user-network"),
+            "IPAM": {"Driver": "default", "Config": [{"Subnet": "10.213.255.240/28"}]},
+        }
+
+    def labels(self, role: str) -> dict[str, str]:
+        return {**self._labels, "zhub.role": role}
+
+    def post(self, path: str, body: Any = None) -> str:
+        return request(f"POST {self.v}{path}", {} if body is None else body)
+
+    def create(self, changes: dict[str, Any], name: str = "") -> str:
+        """The request for a server, changed; a name with a dot is one of the HostConfig."""
+        body = copy.deepcopy(self.server)
+        for key, value in changes.items():
+            place, _, inner = key.rpartition(".")
+            (body[place] if place else body)[inner] = value
+        return self.post(f"/containers/create?name={name or self.name}", body)
+
+
+@pytest.fixture(scope="module")
+def calls(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> Calls:
+    image = entrance.outputs["notebookDigest"]
+    return Calls(stack, image, engine.version()["ApiVersion"], "ghost")
+
+
+def test_a_captured_hub_starts_servers_and_nothing_else(
+    stack: Stack, engine: docker.DockerClient, hub: Container, calls: Calls, alice: Tenant
+) -> None:
+    prefix = stack.prefix
+    evil: dict[str, list[str]] = {
+        "more rights for a server": [
+            calls.create({"HostConfig.Privileged": True}),
+            calls.create({"HostConfig.CapAdd": ["SYS_ADMIN"]}),
+            calls.create({"HostConfig.CapDrop": ["NET_RAW"]}),
+            calls.create({"HostConfig.SecurityOpt": ["seccomp=unconfined"]}),
+            calls.create({"HostConfig.Devices": [{"PathOnHost": "/dev/sda"}]}),
+            calls.create({"HostConfig.DeviceRequests": [{"Count": -1}]}),
+            calls.create({"HostConfig.Sysctls": {"net.ipv4.ip_forward": "1"}}),
+            calls.create({"HostConfig.Runtime": "other"}),
+            calls.create({"HostConfig.CgroupParent": "/"}),
+            calls.create({"HostConfig.UsernsMode": "host"}),
+            calls.create({"HostConfig.OomKillDisable": True}),
+            calls.create({"HostConfig.MaskedPaths": ["/nowhere"]}),
+            calls.create({"User": "root"}),
+            calls.create({"Entrypoint": ["sh"]}),
+        ],
+        "the machine's own things": [
+            calls.create({"HostConfig.Binds": ["/:/home/jovyan:rw"]}),
+            calls.create({"HostConfig.Binds": ["/var/run/docker.sock:/home/jovyan:rw"]}),
+            calls.create({"HostConfig.Binds": [f"{calls.home}/../../..:/home/jovyan:rw"]}),
+            calls.create({"HostConfig.Binds": [f"{calls.home}:/home/jovyan:rw", "/etc:/mnt:rw"]}),
+            calls.create(
+                {"HostConfig.Mounts": [{"Type": "bind", "Source": "/", "Target": "/mnt"}]}
+            ),
+            calls.create({"HostConfig.PidMode": "host"}),
+            calls.create({"HostConfig.IpcMode": "host"}),
+            calls.create({"HostConfig.NetworkMode": "host"}),
+            calls.create({"HostConfig.NetworkMode": "bridge"}),
+            calls.create({"HostConfig.NetworkMode": ""}),
+            calls.create({"HostConfig.PortBindings": {"8888/tcp": [{"HostPort": "8888"}]}}),
+            calls.post(
+                "/volumes/create",
+                calls.volume | {"DriverOpts": {"type": "none", "o": "bind", "device": "/"}},
+            ),
+        ],
+        "other users' and other parts' things": [
+            calls.create({"HostConfig.Binds": [f"{prefix}-home-alice:/home/jovyan:rw"]}),
+            calls.create({"HostConfig.Binds": [f"{prefix}-state:/home/jovyan:rw"]}),
+            calls.create({"HostConfig.VolumesFrom": [alice.name]}),
+            calls.create({"HostConfig.NetworkMode": alice.name}),
+            calls.create({"HostConfig.NetworkMode": f"container:{alice.container_id}"}),
+            calls.create({"HostConfig.PidMode": f"container:{alice.container_id}"}),
+            calls.create({"HostConfig.Links": [alice.name]}),
+            calls.create({}, name=f"{prefix}-guard"),
+            calls.create({}, name="somebody-else"),
+            calls.create({"Labels": calls.labels("notebook") | {"zhub.stack": "other"}}),
+            calls.post("/volumes/create", calls.volume | {"Name": f"{prefix}-certs"}),
+            calls.post("/networks/create", calls.network | {"Name": "somebody-else"}),
+            calls.post(
+                "/networks/create",
+                calls.network | {"IPAM": {"Config": [{"Subnet": "172.17.0.0/28"}]}},
+            ),
+            calls.post(f"/containers/{prefix}-guard/stop"),
+            calls.post(f"/containers/{prefix}-directory/stop"),
+            request(f"DELETE {calls.v}/containers/{prefix}-guard?force=1"),
+            request(f"GET {calls.v}/containers/{prefix}-guard/json"),
+            calls.post("/networks/bridge/connect", {"Container": hub.id, "EndpointConfig": {}}),
+            calls.post(f"/networks/{calls.name}/connect", {"Container": alice.container_id}),
+        ],
+        "other images": [
+            calls.create({"Image": "zhub-base:trixie-build"}),
+            calls.create({"Image": str(hub.attrs["Image"])}),
+            calls.post("/images/create?fromImage=debian"),
+            calls.post("/build"),
+            calls.post(f"/commit?container={alice.container_id}"),
+        ],
+        "more than the limits": [
+            calls.create({"HostConfig.Memory": 1 << 40, "HostConfig.MemorySwap": 1 << 40}),
+            calls.create({"HostConfig.MemorySwap": -1}),
+            calls.create({"HostConfig.PidsLimit": 0}),
+            calls.create({"HostConfig.CpuQuota": -1}),
+        ],
+        "the engine's other calls": [
+            calls.post(f"/containers/{alice.container_id}/exec", {"Cmd": ["id"]}),
+            calls.post(f"/containers/{alice.container_id}/attach?stream=1"),
+            calls.post(f"/containers/{alice.container_id}/update", {"Memory": 0}),
+            request(f"GET {calls.v}/containers/{alice.container_id}/logs?stdout=1"),
+            request(f"GET {calls.v}/containers/{alice.container_id}/archive?path=/"),
+            request(f"GET {calls.v}/containers/json"),
+            request(f"GET {calls.v}/info"),
+            request(f"GET {calls.v}/events"),
+            request(f"GET {calls.v}/secrets"),
+            calls.post("/swarm/init", {}),
+            calls.post("/session"),
+            request(f"POST {calls.v}/session", None, "Upgrade: h2c", "Connection: Upgrade"),
+        ],
+        "requests that two readers understand differently": [
+            request(
+                f"POST {calls.v}/containers/create?name={calls.name}",
+                json.dumps(calls.server)[:-1] + ', "hostConfig": {"Privileged": true}}',
+            ),
+            request(
+                f"POST {calls.v}/containers/create?name={calls.name}",
+                json.dumps(calls.server)[:-1] + ', "Image": "debian"}',
+            ),
+            calls.create({"HostConfig.privileged": True}),
+            calls.create({"HostConfig.Privileged": "true"}),
+            calls.create({"HostConfig.\u017fecurityOpt": ["seccomp=unconfined"]}),
+            calls.create({}, name=f"{calls.name}&name=somebody-else"),
+            request(f"GET {calls.v}/containers/{prefix}-hub/../{prefix}-guard/json"),
+            request(f"GET {calls.v}/containers/{prefix}-hub%2f..%2f{prefix}-guard/json"),
+            request(f"GET {calls.v}/../v1.24/containers/json"),
+            request("GET /containers/json"),
+            request("GET /v1.24/containers/json"),
+            request(f"GET http://engine{calls.v}/containers/json"),
+            request(f"GET {calls.v}/containers/{prefix}-hub/json?all=1"),
+            request(f"POST {calls.v}/volumes/create", None, "Transfer-Encoding: chunked")
+            + "2\r\n{}\r\n0\r\n\r\n",
+        ],
+    }
+    create = f"POST {calls.v}/volumes/create"
+    unreadable = [
+        request(create, '{"Name": "@{2000000}"}').replace(
+            "Content-Length: 22", "Content-Length: 2000012"
+        ),
+        request(f"GET {calls.v}/networks", None, "X-Padding: @{200000}"),
+        request(f"GET {calls.v}/networks/@{{100000}}"),
+        request(create, "[" * 20000),
+        request(create, "5\r\n{    \r\n1\r\n}\r\n0\r\n\r\n", "Transfer-Encoding: chunked"),
+        request(create, "{}", "Content-Length: 0"),
+    ]
+    good = [
+        request("GET /version"),
+        request(f"GET {calls.v}/containers/{prefix}-hub/json"),
+        request(f"GET {calls.v}/networks"),
+        calls.post("/volumes/create", calls.volume),
+        calls.post("/networks/create", calls.network),
+    ]
+    cleaning = [
+        request(f"DELETE {calls.v}/containers/{calls.name}?force=1"),
+        request(f"DELETE {calls.v}/networks/{calls.name}"),
+    ]
+    attacks = [text for group in evil.values() for text in group]
+    guard = engine.containers.get(f"{prefix}-guard")
+    refusals = guard.logs().decode().count("WARNING: refused ")
+    try:
+        answers = iter(asked(hub, *good, *attacks, *unreadable, calls.create({}), *cleaning))
+    finally:
+        engine.volumes.get(calls.home).remove()
+    assert [next(answers) // 100 for _ in good] == [2] * len(good)
+    for text in attacks:
+        assert next(answers) == 403, text
+    for text in unreadable:
+        # 0: no answer, but a closed connection.
+        assert next(answers) in {400, 403, 413, 0}, text[:500]
+    assert next(answers) // 100 == 2, "what the attacks differ from in one thing is refused itself"
+    told = guard.logs().decode().count("WARNING: refused ") - refusals
+    assert told >= len(attacks)
+    guard.reload()
+    assert guard.attrs["State"]["Running"]
+
+
+def test_the_hubs_container_has_nothing_to_climb_with(hub: Container) -> None:
+    script = textwrap.dedent(
+        """
+        grep -E '^(Uid|Cap|NoNewPrivs|Seccomp:)' /proc/1/status
+        cat /proc/sys/net/ipv4/ip_forward
+        for path in /var/run/docker.sock /run/docker.sock; do
+            test -e $path && echo engine
+        done
+        for folder in /etc /usr /opt/jupyter/bin /certs /run/guard /proc/sys/kernel /tmp; do
+            (: >$folder/x) 2>/dev/null && echo wrote $folder
+        done
+        """
+    )
+    output = hub.exec_run(["bash", "-c", script], user="1000:1000").output
+    assert isinstance(output, bytes)
+    lines = [line.split() for line in output.decode().splitlines()]
+    none = "0" * 16
+    assert lines == [
+        ["Uid:", *["1000"] * 4],
+        *([f"Cap{kind}:", none] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")),
+        ["NoNewPrivs:", "1"],
+        ["Seccomp:", "2"],
+        ["0"],
+        ["wrote", "/tmp"],  # noqa: S108 - inside the container
+    ]
