@@ -6,7 +6,7 @@ import pulumi
 
 from components import settings
 from components.certificate import Certificate, CertificateArgs
-from components.directory import Directory, DirectoryArgs, roles
+from components.directory import USERS, Directory, DirectoryArgs
 from components.hub import Hub, HubArgs
 from components.images import Images, ImagesArgs
 
@@ -27,7 +27,7 @@ if ldap is None:
     )
     ldap = directory.ldap
     pulumi.export("demoUsers", directory.users)
-    pulumi.export("demoRoles", roles())
+    pulumi.export("demoRoles", USERS)
 hub = Hub(
     "hub",
     HubArgs(

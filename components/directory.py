@@ -21,14 +21,23 @@ from components.settings import Build
 
 BASE = "dc=example,dc=org"
 
-#: What the demo shows: the group that is let in, the one that administers, and who is in neither.
+#: Groups of those who may log in, and of those who administer the hub.
 MEMBERS, ADMINISTRATORS = "jupyter", "jupyter-admins"
+
+#: What there is to show, and the groups that make it so.
+ROLES = {
+    "may log in": (MEMBERS,),
+    "administers the hub": (MEMBERS, ADMINISTRATORS),
+    "is known, but may not log in": (),
+}
+MAY, ADMINISTERS, MAY_NOT = ROLES
+
 USERS = {
-    "alice": (MEMBERS,),
-    "bob": (MEMBERS,),
-    "carol": (MEMBERS,),
-    "grace": (MEMBERS, ADMINISTRATORS),
-    "mallory": (),
+    "alice": MAY,
+    "bob": MAY,
+    "carol": MAY,
+    "grace": ADMINISTERS,
+    "mallory": MAY_NOT,
 }
 
 #: The hub's service account.
@@ -107,7 +116,7 @@ class Directory(pulumi.ComponentResource):
                 for file, content in (
                     ("directory.key", certificate.key_pem),
                     ("directory.crt", certificate.certificate_pem),
-                    ("users.json", secrets.apply(content)),
+                    ("users.json", secrets.apply(entries)),
                 )
             ],
             opts=child,
@@ -127,24 +136,13 @@ def passwords(key_pem: str) -> dict[str, str]:
     }
 
 
-def content(secrets: Mapping[str, str]) -> str:
+def entries(secrets: Mapping[str, str]) -> str:
     """What the directory's image makes entries from."""
+    groups = {name: ROLES[role] for name, role in USERS.items()}
     units = dict.fromkeys(USERS, "people") | {SERVICE: "services"}
     return json.dumps(
         {
-            name: {"password": secrets[name], "unit": unit, "groups": USERS.get(name, ())}
+            name: {"password": secrets[name], "unit": unit, "groups": groups.get(name, ())}
             for name, unit in units.items()
         }
     )
-
-
-def roles() -> dict[str, str]:
-    """What each user is there to show."""
-    return {
-        name: "administers the hub"
-        if ADMINISTRATORS in groups
-        else "may log in"
-        if MEMBERS in groups
-        else "is known, but may not log in"
-        for name, groups in USERS.items()
-    }
