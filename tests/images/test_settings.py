@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,4 @@ def test_files_of_one_name_do_not_collide(tmp_path: Path) -> None:
     for name in variables:
         assert Path(environment[name]).parent == private
         assert Path(environment[name]).read_text() == name
+        assert stat.S_IMODE(Path(environment[name]).stat().st_mode) == 0o600

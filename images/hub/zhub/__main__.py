@@ -92,6 +92,7 @@ def take_files(environment: dict[str, str], folder: Path) -> None:
         ("ZHUB_LDAP_BIND_PASSWORD_FILE", folder / "ldap-password"),
     ):
         if path := environment.get(name):
+            copy.touch(mode=0o600)
             copy.write_bytes(Path(path).read_bytes())
             environment[name] = str(copy)
 
