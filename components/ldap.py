@@ -63,7 +63,7 @@ class Ldap:
     """The directory that knows the users and their passwords."""
 
     servers: tuple[str, ...]
-    """In the order they are asked."""
+    """In the order they are asked; each may have a port of its own behind a colon."""
     port: int | None = None
     """None for the one registered for the TLS mode."""
     tls: LdapTls
@@ -143,7 +143,7 @@ def read(config: Config) -> Ldap | None:
     They are of use only when `config` then has no problems.
     """
     ldap = Ldap(
-        servers=config.value("ldapServer", parsing.commas_of(parsing.host)),
+        servers=config.value("ldapServer", parsing.commas_of(_server)),
         port=config.value("ldapPort", parsing.whole_number(1, 65535, also=0)) or None,
         tls=config.value("ldapTls", parsing.one_of(LdapTls)),
         ca_pem=config.value("ldapCaFile", parsing.or_none(_ca_file)),
@@ -276,6 +276,14 @@ def _check_search(config: Config, ldap: Ldap) -> None:
 
 def _has_account(config: Config) -> bool:
     return config.is_set("ldapBindDn") or config.is_set("ldapBindPassword")
+
+
+def _server(text: str) -> str:
+    with_port = re.fullmatch(r"([^:]*):([0-9]+)", text)
+    if not with_port:
+        return parsing.host(text)
+    host, port = with_port.groups()
+    return f"{parsing.host(host)}:{parsing.whole_number(1, 65535)(port)}"
 
 
 def _ca_file(path: str) -> str:

@@ -132,11 +132,9 @@ def test_a_ca_without_tls() -> None:
 
 
 def test_several_servers_as_text_or_list() -> None:
-    for text in ("LDAP1.example.com, 10.0.0.2", '["ldap1.example.com", "10.0.0.2"]'):
-        assert accepted(SITE | {"zhub:ldapServer": text}).servers == (
-            "ldap1.example.com",
-            "10.0.0.2",
-        )
+    servers = ("ldap1.example.com", "10.0.0.2:1636", "2001:db8::1")
+    for text in ("LDAP1.example.com, 10.0.0.2:1636,2001:DB8::1", json.dumps(servers)):
+        assert accepted(SITE | {"zhub:ldapServer": text}).servers == servers
 
 
 @pytest.mark.parametrize(
@@ -310,6 +308,9 @@ def choices() -> Iterator[tuple[str, st.SearchStrategy[str]]]:
         ["o=x", "cn=a\\,b,o=x", "racfid=A,profiletype=user,o=x", "hub@x.org", "x"]
     )
     for key, value in {
+        "Server": st.sampled_from(
+            ["ldap", "ldap:389", "::1", "a:636,b", "ldap:0", "[::1]:1", ":1"]
+        ),
         "BindDn": dns,
         "BindPassword": st.sampled_from(["hunter2", "grün & blau"]),
         "SearchBase": dns,
@@ -339,15 +340,24 @@ def test_the_hub_takes_whatever_is_not_refused(config: dict[str, str]) -> None:
     """What only the hub refused would be seen when `up` waits for it in vain."""
     from zhub import settings as hub_settings
 
-    stack = {"docker:host": SITE["docker:host"], "zhub:ldapServer": "ldap.example.com"}
+    stack = {"docker:host": SITE["docker:host"]}
     settings = mended(stack | config, set(SECRET))
     assert settings.ldap
     told = {f"ZHUB_{name}": value for name, value in hub.directory(settings.ldap).items()}
     if told["ZHUB_LDAP_BIND_PASSWORD_FILE"]:
         told["ZHUB_LDAP_BIND_PASSWORD_FILE"] = str(Path(__file__))
-    read_by_hub = hub_settings.read(told | {"ZHUB_LDAP_SERVERS": "ldap.example.com"}).ldap
+    hub_settings.add_arguments(told, [f"--ldap={','.join(settings.ldap.servers)}"])
+    read_by_hub = hub_settings.read(told).ldap
     for same in (
-        *("tls", "bind_dn", "search_base", "name_attributes", "user_filter", "allowed_groups"),
+        *(
+            "servers",
+            "tls",
+            "bind_dn",
+            "search_base",
+            "name_attributes",
+            "user_filter",
+            "allowed_groups",
+        ),
         *("allow_everyone", "admin_groups", "group_base", "nested_groups", "recheck"),
     ):
         assert getattr(read_by_hub, same) == getattr(settings.ldap, same), same

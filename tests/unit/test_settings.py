@@ -69,6 +69,7 @@ def test_the_stack_files_are_fine(
         ("platform", "s390x", "none of"),
         ("ldapServer", "ldap://ldap.example.com", "not a host name or address"),
         ("ldapServer", "ldap1.example.com,", "not a host name or address"),
+        ("ldapServer", "ldap1.example.com:0", "not a whole number from 1 to 65535"),
         ("ldapServer", "ldap.example.com,LDAP.example.com", "given twice"),
         ("ldapPort", "70000", "not a whole number from 1 to 65535, or 0"),
         ("ldapTls", "tls", "none of starttls, ldaps, none"),
