@@ -69,14 +69,16 @@ def test_by_hand_a_directory_is_all_it_needs() -> None:
 
 
 def test_what_is_allowed_but_unsafe_is_said(tmp_path: Path) -> None:
-    clear, everyone, unnoticed = settings.read(LDAP).warnings
+    clear, demo, everyone, unnoticed = settings.read(LDAP).warnings
     assert clear.startswith("PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR")
+    assert demo.startswith("everybody logs in as uid={username},ou=people,dc=example,dc=org")
     assert everyone.startswith("everyone whose password the directory accepts may log in")
     assert unnoticed.startswith("without a service account")
     (tmp_path / "password").touch()
     safe = {
         "ZHUB_LDAP_TLS": "starttls",
         "ZHUB_LDAP_ALLOWED_GROUPS": '["cn=jupyter"]',
+        "ZHUB_LDAP_SEARCH_BASE": "o=example",
         "ZHUB_LDAP_BIND_DN": "cn=hub",
         "ZHUB_LDAP_BIND_PASSWORD_FILE": str(tmp_path / "password"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 from collections.abc import Callable
@@ -19,6 +20,9 @@ ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}|[0-9]+(\.[0-9]+)+")
 
 #: What of a template or group is a DN: it begins with an attribute and its value.
 DN = re.compile(r"\s*[A-Za-z][A-Za-z0-9.-]*=.+", re.DOTALL)
+
+#: What to bind as where nobody says it: fits directories that were made to try things out.
+DEMO_TEMPLATE = "uid={username},ou=people,dc=example,dc=org"
 
 
 class LdapTls(StrEnum):
@@ -86,6 +90,11 @@ class Ldap:
             told.append(
                 "PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR: anybody on the way can read them."
                 " Set ZHUB_LDAP_TLS to starttls or ldaps."
+            )
+        if self.dn_templates == (DEMO_TEMPLATE,):
+            told.append(
+                f"everybody logs in as {DEMO_TEMPLATE}, which fits demo directories only;"
+                " ZHUB_LDAP_DN_TEMPLATES, or ZHUB_LDAP_SEARCH_BASE, says where people are"
             )
         if self.allow_everyone:
             told.append(
@@ -174,7 +183,7 @@ def read(value: Value) -> Ldap:
         ca_file=value("LDAP_CA_FILE", "", _certificates, "the path of a file of PEM certificates"),
         dn_templates=value(
             "LDAP_DN_TEMPLATES",
-            "[]" if search_base else '["uid={username},ou=people,dc=example,dc=org"]',
+            json.dumps([] if search_base else [DEMO_TEMPLATE]),
             parsing.templates,
             f"{texts}, each with {{username}} once",
         ),
