@@ -15,7 +15,7 @@ import pytest
 from tornado import httputil, web
 from zhub import authenticator as module
 from zhub import directory
-from zhub.attempts import PER_NAME
+from zhub.attempts import PER_ADDRESS, PER_NAME
 from zhub.authenticator import DirectoryAuthenticator, client
 from zhub.ldap import Ldap
 
@@ -147,6 +147,60 @@ def test_the_log_says_which_server_which_step_and_why_but_no_password(
     log_in(authenticator, "alice")
     for password in (secret, PASSWORDS["alice"], slapd.SERVICE_PASSWORD):
         assert password not in caplog.text
+
+
+@pytest.mark.parametrize("typed", ["Alice", "ALICE", " alice", "alice ", "\tAlice\n"])
+def test_however_a_name_is_typed_it_is_one_user_and_fails_as_one(make: Make, typed: str) -> None:
+    authenticator = make()
+    assert log_in(authenticator, typed, PASSWORDS["alice"])["name"] == "alice"
+    for _ in range(PER_NAME):
+        assert log_in(authenticator, typed, "wrong") is None
+    with pytest.raises(web.HTTPError, match="Too many"):
+        log_in(authenticator, "alice")
+
+
+def test_what_is_no_name_takes_no_memory_and_no_bind(make: Make, server: Slapd) -> None:
+    authenticator = make()
+    before = len(server.binds())
+    for number in range(2 * PER_ADDRESS):
+        assert log_in(authenticator, f"{'x' * 10_000}{number}", "x") is None
+    assert len(server.binds()) == before
+    assert not authenticator.attempts._failures
+    assert log_in(authenticator, "alice")["name"] == "alice"
+
+
+def test_a_burst_of_wrong_passwords_reaches_the_directory_a_few_times(
+    make: Make, server: Slapd
+) -> None:
+    """As often as one by one: the directory's own lock must not come sooner."""
+    authenticator = make()
+
+    async def burst() -> list[Any]:
+        tries = (authenticated(authenticator, "alice", f"wrong{number}") for number in range(50))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    before = len(server.binds())
+    answers = asyncio.run(burst())
+    assert answers.count(None) == PER_NAME
+    assert {error.status_code for error in answers if error} == {429}
+    assert server.binds()[before:].count(f"uid=alice,ou=people,{SUFFIX}") == PER_NAME
+
+
+def test_a_burst_of_good_logins_gets_in_with_one_bind_each(make: Make, server: Slapd) -> None:
+    authenticator = make()
+    people = ["alice", "carol"] * 40
+
+    async def burst() -> list[Any]:
+        tries = (
+            authenticated(authenticator, name, PASSWORDS[name], address=f"192.0.2.{number}")
+            for number, name in enumerate(people)
+        )
+        return await asyncio.gather(*tries)
+
+    before = len(server.binds())
+    assert [told["name"] for told in asyncio.run(burst())] == people
+    bound = [dn for dn in server.binds()[before:] if dn != SERVICE]
+    assert len(bound) == len(people)
 
 
 def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, server: Slapd) -> None:

@@ -17,6 +17,7 @@ from traitlets.config import Application
 
 from zhub.attempts import Attempts
 from zhub.directory import (
+    NAME,
     Directory,
     DirectoryError,
     LoginRefusedError,
@@ -76,7 +77,13 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         if not isinstance(name, str) or not isinstance(password, str):
             # From the API, which takes any JSON.
             return None
+        # Telephones put a blank behind a word they have completed.
+        name = name.strip()
         address = client(handler) if handler else ""
+        if not NAME.fullmatch(name):
+            # The directory is never asked of these, so they need not be counted, or remembered.
+            self.log.warning("Login of %.64r from %s: not made like a name", name, address)
+            return None
         seconds = self.attempts.wait(name, address)
         if seconds:
             self.log.warning("Login of %.64r from %s: too many failed ones", name, address)
