@@ -8,11 +8,12 @@ RUN = .venv/bin/python -m
 TESTS ?=
 # Not from the shell's environment, where the name may mean anything.
 LDAP =
+IMAGES ?= jupyter_notebook_s390x jupyter_hub_s390x zhub_directory_s390x
 PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor test lint bench lock toolchain base cli clean
+.PHONY: help up preview down env doctor test lint bench lock audit sbom toolchain base cli clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,8 +49,16 @@ bench: ## measure the images beside others, into docs/benchmarks.md (PARTS=size,
 	$(RUN) benchmarks $(if $(PARTS),--parts=$(PARTS)) $(BENCH)
 
 lock: ## refresh every pin and hash, and show what changed
-	@$(TOOLCHAIN) lock-environment
+	@$(TOOLCHAIN) development-environment
 	@$(RUN) toolchain.lock
+
+audit: ## ask what is known to be wrong with what the images hold
+	@$(TOOLCHAIN) development-environment
+	@$(RUN) toolchain.audit $(IMAGES)
+
+sbom: ## write down what the images hold, and show what changed (IMAGES=...)
+	@$(TOOLCHAIN) development-environment
+	@$(RUN) toolchain.sbom $(IMAGES)
 
 toolchain: ## get what is missing, and nothing else
 	@$(TOOLCHAIN) toolchain $(STACK)

@@ -117,7 +117,7 @@ def make_lint_environment(_: str) -> None:
         apt_install("lint", "shellcheck")
 
 
-def make_lock_environment(_: str) -> None:
+def make_development_environment(_: str) -> None:
     environment.ensure(development=True)
 
 
@@ -142,7 +142,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "toolchain": ensure_for,
     "test-environment": make_test_environment,
     "lint-environment": make_lint_environment,
-    "lock-environment": make_lock_environment,
+    "development-environment": make_development_environment,
     "base": make_base,
     "cli": cli.cross_build,
     "env": print_environment,

@@ -18,6 +18,9 @@ from toolchain.places import BIN, CACHE
 STEP = "engine"
 EMULATION = "emulation"
 
+#: Of an image; the engine wants to be told where it is not its own.
+PLATFORM = "{{.Os}}/{{.Architecture}}"
+
 #: Seconds that dockerd gets to answer after its start.
 START_TIMEOUT = 60
 
@@ -226,3 +229,19 @@ def ensure_emulation(architecture: str) -> None:
     if not emulates():
         raise Problem(f"QEMU's s390x handler did not take in {HANDLER}. Try as root: {prepare}")
     say(EMULATION, f"s390x programs run on this {architecture} machine")
+
+
+def image(name: str, field: str) -> str:
+    """What the engine knows of an image.
+
+    Args:
+        name: of the image.
+        field: a Go template, as `docker image inspect` takes it.
+
+    Raises:
+        Problem: the engine does not have the image.
+    """
+    told = output([client(), "image", "inspect", f"--format={field}", name])
+    if told is None:
+        raise Problem(f"the engine has no image {name}: `make up` builds the images first")
+    return told

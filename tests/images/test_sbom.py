@@ -1,0 +1,100 @@
+"""The bill of materials against the image itself, and what an audit says when nobody answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import docker
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
+
+from tests.images.conftest import Images
+from toolchain import audit, sbom
+from toolchain.places import ROOT
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def text(images: Images) -> str:
+    return sbom.text(images.hub)
+
+
+@pytest.fixture(scope="module")
+def packages(text: str) -> dict[str, dict[str, PackageURL]]:
+    """By type and name."""
+    found: dict[str, dict[str, PackageURL]] = {}
+    for part in json.loads(text)["components"]:
+        url = PackageURL.from_string(part["purl"])
+        found.setdefault(url.type, {})[url.name] = url
+    return found
+
+
+def run(engine: docker.DockerClient, image: str, *command: str) -> str:
+    printed: bytes = engine.containers.run(
+        image, list(command), entrypoint=[], platform="linux/s390x", remove=True
+    )
+    return printed.decode()
+
+
+def test_it_is_valid_and_the_same_for_the_same_image(text: str, images: Images) -> None:
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert sbom.text(images.hub) == text
+
+
+def test_it_has_what_the_images_own_tools_list(
+    engine: docker.DockerClient, images: Images, packages: dict[str, dict[str, PackageURL]]
+) -> None:
+    fields = "${Package} ${Version} ${Architecture}\n"
+    listed = run(engine, images.hub, "dpkg-query", "--show", f"--showformat={fields}")
+    debian = [(u.name, u.version, u.qualifiers["arch"]) for u in packages["deb"].values()]
+    assert sorted(debian) == sorted(tuple(line.split()) for line in listed.splitlines())
+
+    folder = "/opt/jupyter/lib/python3.13/site-packages"  # the rest of Python's is Debian's
+    own = f"distributions(path=['{folder}'])"
+    names = f"from importlib.metadata import *; print(*(found.name for found in {own}))"
+    python = run(engine, images.hub, "/opt/jupyter/bin/python3", "-Ic", names).split()
+    assert {re.sub("[-_.]+", "-", name).lower() for name in python} <= packages["pypi"].keys()
+    assert {"jupyterhub", "jupyterlab", "dockerspawner"} <= packages["pypi"].keys()
+
+    assert packages["npm"]["configurable-http-proxy"].version
+    assert packages["npm"]["apputils"].namespace == "@jupyterlab"  # inside Lab's pages
+
+
+def test_changes_name_what_came_went_and_moved(text: str) -> None:
+    before: dict[str, Any] = json.loads(text)
+    after = json.loads(text)
+    [zmq] = [part for part in after["components"] if part["name"] == "python3-zmq"]
+    zmq |= {"version": "99", "purl": zmq["purl"].replace(zmq["version"], "99")}
+    gone = after["components"].pop(0)
+    lines = list(sbom.changes(json.dumps(before), json.dumps(after)))
+    assert len(lines) == 2
+    assert any(line.startswith("deb debian/python3-zmq: 26") for line in lines)
+    assert any(gone["name"] in line and line.endswith("-> gone") for line in lines)
+
+
+def test_an_audit_that_gets_no_answer_is_no_all_clear() -> None:
+    nowhere = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
+    nowhere |= {"NO_PROXY": "", "no_proxy": "", "NPM_CONFIG_FETCH_RETRIES": "0"}
+    result = subprocess.run(
+        [sys.executable, "-m", "toolchain.audit"],
+        cwd=ROOT,
+        env={**os.environ, **nowhere},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "nothing known" not in result.stdout
+    assert len(result.stderr.partition("got no answer")[2].splitlines()) == 1 + len(
+        list(audit.questions([]))
+    )
+    assert "Traceback" not in result.stderr

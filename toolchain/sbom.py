@@ -1,0 +1,197 @@
+"""Write down what images hold, as CycloneDX JSON, and what changed since last time: `make sbom`.
+
+Runs in the development environment. Nothing of an image is run: its files are read as the engine
+exports them. The same image gives the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from email import message_from_bytes
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+from toolchain import engine
+from toolchain.console import Problem, fail
+from toolchain.places import ROOT
+
+FOLDER = ROOT / "sbom"
+
+#: The files that say what is installed: of Debian, Python, Node and the pages of JupyterLab, which
+#: carry the licences of all that they are built from.
+DPKG = "var/lib/dpkg/status"
+RELEASE = "usr/lib/os-release"
+PYTHON = re.compile(r"^opt/jupyter/.*\.dist-info/METADATA$")
+NODE = re.compile(r"^opt/proxy/node_modules/\.package-lock\.json$")
+PAGES = re.compile(r"^opt/jupyter/share/jupyter/.*/third-party-licenses\.json$")
+
+
+def inventory(digest: str) -> dict[str, bytes]:
+    """The files of an image that say what is installed, by path without the slash in front.
+
+    Raises:
+        Problem: the engine did not hand over all of it.
+    """
+    docker = engine.client()
+    container = subprocess.run(
+        [docker, "create", f"--platform={engine.image(digest, engine.PLATFORM)}", digest],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    try:
+        with (
+            subprocess.Popen([docker, "export", container], stdout=subprocess.PIPE) as export,
+            tarfile.open(fileobj=export.stdout, mode="r|") as archive,
+        ):
+            found = {
+                entry.name: file.read()
+                for entry in archive
+                if entry.name in {DPKG, RELEASE}
+                or any(kind.search(entry.name) for kind in (PYTHON, NODE, PAGES))
+                if (file := archive.extractfile(entry))
+            }
+        if export.returncode:
+            raise Problem(f"docker export of {digest} ended with code {export.returncode}")
+    finally:
+        subprocess.run([docker, "rm", container], stdout=subprocess.DEVNULL, check=True)
+    return found
+
+
+def component(kind: str, name: str, version: str, licence: str = "", **more: str) -> Component:
+    """One package.
+
+    Args:
+        kind: of package URL: deb, pypi or npm.
+        name: with its namespace, as in @jupyterlab/apputils.
+        version: as the packager writes it.
+        licence: an SPDX expression, or what the packager wrote instead.
+        more: qualifiers of the package URL.
+    """
+    namespace, _, short = name.rpartition("/")
+    namespace = "debian" if kind == "deb" else namespace
+    url = PackageURL(kind, namespace or None, short, version, more)
+    return Component(
+        name=short,
+        group=namespace or None,
+        version=version,
+        purl=url,
+        bom_ref=url.to_string(),
+        licenses=[LicenseFactory().make_from_string(licence)] if licence else (),
+    )
+
+
+def debian(files: Mapping[str, bytes]) -> Iterator[Component]:
+    """The packages that dpkg has installed."""
+    release = re.search(rb'^VERSION_ID="?([^"\n]+)', files[RELEASE], re.MULTILINE)
+    distro = f"debian-{release[1].decode()}" if release else "debian"
+    for stanza in files[DPKG].split(b"\n\n"):
+        package = message_from_bytes(stanza)
+        if package["Status"] == "install ok installed":
+            architecture = package["Architecture"]
+            yield component(
+                "deb", package["Package"], package["Version"], arch=architecture, distro=distro
+            )
+
+
+def python(files: Mapping[str, bytes]) -> Iterator[Component]:
+    """The packages from PyPI, and those that some of them bring along inside."""
+    for path in filter(PYTHON.search, files):
+        package = message_from_bytes(files[path])
+        name = re.sub(r"[-_.]+", "-", package["Name"]).lower()
+        licence = package["License-Expression"] or package["License"] or ""
+        # The older of the two fields holds the whole text of the licence in some packages.
+        yield component("pypi", name, package["Version"], licence if "\n" not in licence else "")
+
+
+def node(files: Mapping[str, bytes]) -> Iterator[Component]:
+    """The proxy's packages, and what JupyterLab's pages and those of its extensions consist of."""
+    for path in filter(NODE.search, files):
+        for folder, package in json.loads(files[path])["packages"].items():
+            name = folder.rpartition("node_modules/")[2]
+            yield component("npm", name, package["version"], package.get("license", ""))
+    for path in filter(PAGES.search, files):
+        for package in json.loads(files[path])["packages"]:
+            name, version = package["name"], package["versionInfo"]
+            yield component("npm", name, version, package["licenseId"] or "")
+
+
+def text(image: str) -> str:
+    """What an image on the engine holds, as CycloneDX JSON.
+
+    Raises:
+        Problem: the engine does not have the image.
+    """
+    digest, created = (engine.image(image, field) for field in ("{{.Id}}", "{{.Created}}"))
+    files = inventory(digest)
+    found = [*debian(files), *python(files), *node(files)]
+    whole = Component(type=ComponentType.CONTAINER, name=image, version=digest, bom_ref=digest)
+    # Of the image, not of this moment: two files differ where two images do.
+    bom = Bom(
+        components={part.purl: part for part in found}.values(),
+        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, digest),
+        metadata=BomMetaData(
+            timestamp=datetime.fromisoformat(re.sub(r"\.\d+Z$", "Z", created)), component=whole
+        ),
+    )
+    bom.register_dependency(whole, bom.components)
+    return JsonV1Dot6(bom).output_as_string(indent=1)
+
+
+def versions(materials: str) -> dict[str, str]:
+    """The versions of the packages in a file of `make sbom`; several of one package in one text."""
+    found: dict[str, list[str]] = {}
+    for part in json.loads(materials)["components"]:
+        url = PackageURL.from_string(part["purl"])
+        name = f"{url.type} {'/'.join(filter(None, (url.namespace, url.name)))}"
+        found.setdefault(name, []).append(part["version"])
+    return {name: " ".join(sorted(several)) for name, several in found.items()}
+
+
+def changes(before: str, after: str) -> Iterator[str]:
+    """One line for each package that came, went or changed its version."""
+    old, new = versions(before), versions(after)
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield f"{name}: {old.get(name, 'new')} -> {new.get(name, 'gone')}"
+
+
+def write(images: Iterable[str]) -> None:
+    """Write a file for each image, and print what changed in it.
+
+    Raises:
+        Problem: the engine does not have one.
+    """
+    FOLDER.mkdir(exist_ok=True)
+    for image in images:
+        file = FOLDER / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', image)}.cdx.json"
+        before = file.read_text() if file.exists() else None
+        after = text(image)
+        file.write_text(after)
+        print(f"{file.relative_to(ROOT)}: {len(json.loads(after)['components'])} packages")
+        for line in changes(before, after) if before else ():
+            print(f"  {line}")
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    try:
+        write(sys.argv[1:])
+    except Problem as problem:
+        return fail(problem)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
