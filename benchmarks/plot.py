@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measured import METRICS, SUBJECTS, Metric, Results
 from benchmarks.table import emulated, number
 
 COLOURS = {"project": "#0f62fe", "bare": "#78a9ff", "seed": "#8d8d8d"}
 
+#: Rows of the plot, by the first part of their metrics' keys. Of the program there is nothing to
+#: compare.
+TITLES = {
+    "cold": "cold build, s",
+    "size": "image size, MB",
+    "edit": "rebuild after an edit, s",
+    "start": "docker run to first answer, s",
+    "login": "login to JupyterLab, s",
+    "memory": "memory, MiB",
+}
 
-def rows() -> list[tuple[str, list[Metric]]]:
-    """The plot's rows: metrics of one part and unit share an axis."""
-    found: dict[str, list[Metric]] = {}
-    for metric in METRICS:
-        if metric.part != "stack":  # nothing to compare it with
-            found.setdefault(f"{metric.part} [{metric.unit}]", []).append(metric)
-    return list(found.items())
+
+def rows() -> dict[str, list[Metric]]:
+    """The metrics of each row; they share an axis."""
+    grouped = groupby(METRICS, lambda metric: metric.key.partition("-")[0])
+    return {TITLES[kind]: list(metrics) for kind, metrics in grouped if kind in TITLES}
+
+
+def draw_panel(axis: Any, results: Results, platform: str, metrics: list[Metric]) -> None:
+    """Draw one row's bars for one platform into a matplotlib Axes."""
+    place, ticks = 0.0, {}
+    for metric in metrics:
+        first = place
+        for subject in metric.subjects:
+            series = results.find(metric.key, subject, platform)
+            end, text = 0.0, "not run"
+            if series and series.values:
+                middle, end = series.median, max(series.values)
+                text = number(middle)
+                axis.barh(place, middle, color=COLOURS[subject])
+                if len(series.values) > 1:
+                    spread = [[middle - min(series.values)], [end - middle]]
+                    axis.errorbar(middle, place, xerr=spread, color="black", capsize=2)
+            axis.annotate(
+                text, (end, place), (4, 0), textcoords="offset points", verticalalignment="center"
+            )
+            place += 1
+        ticks[(first + place - 1) / 2] = metric.key.rpartition("-")[2]
+        place += 0.5
+    axis.set_yticks(list(ticks), list(ticks.values()))
+    axis.set_ylim(place - 0.8, -0.7)
+    axis.margins(x=0.15)
+    axis.set_xlim(left=0)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def draw(results: Results, path: Path) -> None:
@@ -34,37 +72,19 @@ def draw(results: Results, path: Path) -> None:
     from matplotlib.patches import Patch
 
     platforms = results.platforms()
+    bars = [sum(len(metric.subjects) for metric in metrics) + 2 for metrics in rows().values()]
     figure, axes = plt.subplots(
-        len(rows()),
+        len(bars),
         len(platforms),
-        figsize=(5.5 * len(platforms), 1.5 * len(rows())),
+        figsize=(5.5 * len(platforms), 0.3 * sum(bars)),
+        height_ratios=bars,
         squeeze=False,
         layout="constrained",
     )
-    for row, (title, metrics) in enumerate(rows()):
-        for column, platform in enumerate(platforms):
-            axis = axes[row][column]
-            axis.set_title(f"{title}, {emulated(results, platform)}", fontsize=9, loc="left")
-            axis.spines[["top", "right"]].set_visible(False)
-            place, ticks = 0.0, {}
-            for metric in metrics:
-                first = place
-                for subject in metric.subjects:
-                    series = results.find(metric.key, subject, platform)
-                    if series and series.values:
-                        middle = series.median
-                        spread = [[middle - min(series.values)], [max(series.values) - middle]]
-                        axis.barh(place, middle, xerr=spread, color=COLOURS[subject], capsize=2)
-                        axis.text(max(series.values), place, f"  {number(middle)}", va="center")
-                    else:
-                        axis.text(0, place, "  not run", va="center", style="italic")
-                    place += 1
-                ticks[(first + place - 1) / 2] = metric.key
-                place += 0.5
-            axis.set_yticks(list(ticks), list(ticks.values()))
-            axis.invert_yaxis()
-            axis.margins(x=0.15)
-            axis.set_xlim(left=0)
+    for panels, (title, metrics) in zip(axes, rows().items(), strict=True):
+        for axis, platform in zip(panels, platforms, strict=True):
+            axis.set_title(f"{title} ({emulated(results, platform)})", fontsize=9, loc="left")
+            draw_panel(axis, results, platform, metrics)
     figure.legend(
         handles=[Patch(color=COLOURS[key], label=name) for key, name in SUBJECTS.items()],
         loc="outside upper center",

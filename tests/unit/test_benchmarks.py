@@ -114,7 +114,7 @@ def test_the_plot_shows_medians_and_gaps_and_comes_out_the_same_again(tmp_path: 
         plot.draw(results(series("cold-hub", "project", 11.0, 12.5, 99.0)), path)
     drawn = first.read_text()
     assert "linux/s390x, emulated" in drawn
-    assert ">  12.5<" in drawn
+    assert ">12.5<" in drawn
     assert "not run" in drawn
     assert drawn == second.read_text()
 
