@@ -36,15 +36,16 @@ class Bench:
         repeats: how often everything is measured but the usual way's cold builds, which take long.
         limit: seconds that one build may take.
         note: under which conditions this run measures.
+        builds: subjects and platforms whose images were built in this run, with what failed.
     """
 
     engine: docker.DockerClient
     results: Results
     subjects: Sequence[str]
     repeats: int
-    limit: float
+    limit: int
     note: str
-    unbuilt: dict[tuple[str, str], str] = field(default_factory=dict)
+    builds: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def keep(
         self, metric: str, subject: str, platform: str, values: Sequence[float], not_run: str = ""
@@ -73,29 +74,36 @@ class Bench:
                 self.keep(metric.key, subject, platform, [], why)
 
     def built(self, subject: str, platform: str) -> None:
-        """Have both images of a subject, from the engine's cache as far as it goes.
+        """Have both images of a subject as its files are now, built once a run.
 
         Raises:
             images.BuildError: when one cannot be built; said again without another try.
         """
-        key = (subject, platform)
-        if why := self.unbuilt.get(key):
-            raise images.BuildError(why)
-        for recipe in images.recipes(subject, platform):
-            if not images.present(self.engine, recipe):
-                say("bench", f"building {recipe.tag} …")
-                try:
+        if (subject, platform) in self.builds:
+            if why := self.builds[subject, platform]:
+                raise images.BuildError(why)
+            return
+        with self.building(subject, platform):
+            for recipe in images.recipes(subject, platform):
+                # The usual way's cache may be gone, and its files hardly ever change.
+                if subject != "seed" or not images.present(self.engine, recipe):
+                    say("bench", f"building {recipe.tag} …")
                     images.build(recipe, cached=True, limit=self.limit)
-                except images.BuildError as error:
-                    self.unbuilt[key] = str(error)
-                    raise
+
+    @contextmanager
+    def building(self, subject: str, platform: str) -> Iterator[None]:
+        """Remember how it went: what failed is not tried again in this run."""
+        try:
+            yield
+        except images.BuildError as error:
+            self.builds[subject, platform] = str(error)
+            raise
+        self.builds[subject, platform] = ""
 
     @contextmanager
     def site(self) -> Iterator[running.Site]:
         """What hubs live with; the directory is no part of the comparison and never emulated."""
-        recipe = images.directory(self.results.native)
-        if not images.present(self.engine, recipe):
-            images.build(recipe, cached=True, limit=self.limit)
+        images.build(images.directory(self.results.native), cached=True, limit=self.limit)
         with (
             tempfile.TemporaryDirectory() as folder,
             running.running_site(self.engine, Path(folder), self.results.native) as site,
@@ -106,9 +114,11 @@ class Bench:
         """Build both images without the engine's cache."""
         repeats = 1 if subject == "seed" else self.repeats
         seconds: dict[str, list[float]] = {"cold-notebook": [], "cold-hub": []}
-        for _ in range(repeats):
-            for metric, recipe in zip(seconds, images.recipes(subject, platform), strict=True):
-                seconds[metric].append(images.build(recipe, cached=False, limit=self.limit))
+        recipes = images.recipes(subject, platform)
+        with self.building(subject, platform):
+            for _ in range(repeats):
+                for metric, recipe in zip(seconds, recipes, strict=True):
+                    seconds[metric].append(images.build(recipe, cached=False, limit=self.limit))
         for metric, values in seconds.items():
             self.keep(metric, subject, platform, values)
 
@@ -196,6 +206,13 @@ def choice(allowed: Sequence[str]) -> Callable[[str], list[str]]:
     return read
 
 
+def count(text: str) -> int:
+    """Reads a number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number from 1 on")
+    return int(text)
+
+
 def write(results: Results) -> None:
     """Write the table and, where there is a matplotlib, the plot."""
     text = table.table(results)
@@ -217,14 +234,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--parts", type=choice(PARTS), default=list(PARTS))
     parser.add_argument("--platforms", type=choice(platforms), default=platforms)
     parser.add_argument("--subjects", type=choice(list(SUBJECTS)), default=list(SUBJECTS))
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--limit", type=float, default=60, help="minutes that one build may take")
+    parser.add_argument("--repeats", type=count, default=5)
+    parser.add_argument("--limit", type=count, default=60, help="minutes that one build may take")
     parser.add_argument("--note", default="", help="what else went on; goes into the page")
     options = parser.parse_args(arguments)
     if not running.local(engine):
         return fail(Problem("the benchmarks need the engine of this machine: unset DOCKER_HOST"))
     qemu = output(["qemu-s390x-static", "--version"]) or ""
     kept = measured.load(KEPT, machine.describe(engine, qemu), native)
+    if not kept.series:
+        say("bench", f"starting anew: {KEPT.relative_to(ROOT)} has nothing of this machine")
     bench = Bench(engine, kept, options.subjects, options.repeats, options.limit * 60, options.note)
     try:
         well = [

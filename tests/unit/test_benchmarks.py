@@ -126,6 +126,13 @@ def test_parts_are_measured_in_their_own_order_whatever_the_order_asked() -> Non
         read("szie,start")
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "many", ""])
+def test_nothing_is_measured_less_than_once(text: str) -> None:
+    assert command.count("3") == 3
+    with pytest.raises(argparse.ArgumentTypeError, match="a number from 1 on"):
+        command.count(text)
+
+
 def test_the_machine_is_described_without_its_name() -> None:
     assert machine.processor("processor : 0\nmodel name\t: Some CPU @ 2 GHz\n") == (
         "Some CPU @ 2 GHz"
