@@ -62,7 +62,17 @@ def run(
 
 def clean(engine: docker.DockerClient) -> None:
     """Remove everything that a run of the benchmarks made, or an earlier one left."""
+    remove_spawned(engine)
     remove_leftovers(engine, PREFIX)
+
+
+def remove_spawned(engine: docker.DockerClient) -> None:
+    """Remove what hubs made for their users; the usual way's has no label to find it by."""
+    named: dict[str, Any] = {"name": f"{PREFIX}-user"}
+    for container in engine.containers.list(all=True, filters=named):
+        container.remove(force=True, v=True)
+    for volume in engine.volumes.list(filters=named):
+        volume.remove()
 
 
 def start_notebook(engine: docker.DockerClient, subject: str, platform: str) -> float:
@@ -180,14 +190,8 @@ def running_hub(site: Site, subject: str, platform: str) -> Iterator[Hub]:
         until_it_answers(url, container, site.authority)
         yield Hub(container, url, time.monotonic() - begin)
     finally:
-        clean_hub(site.engine, container)
-
-
-def clean_hub(engine: docker.DockerClient, container: Container) -> None:
-    """Remove a hub with all it spawned."""
-    container.remove(force=True, v=True)
-    for spawned in engine.containers.list(all=True, filters={"name": f"{PREFIX}-user"}):
-        spawned.remove(force=True, v=True)
+        container.remove(force=True, v=True)
+        remove_spawned(site.engine)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,6 @@ c.DockerSpawner.use_internal_ip = True
 c.DockerSpawner.network_name = "bridge"
 c.DockerSpawner.remove = True
 c.DockerSpawner.notebook_dir = "/home/jovyan"
-c.DockerSpawner.volumes = {"seed-home-{username}": "/home/jovyan"}
+c.DockerSpawner.volumes = {"zhub-bench-user-{username}": "/home/jovyan"}
 c.Spawner.start_timeout = 300
 c.Spawner.http_timeout = 300
