@@ -85,6 +85,8 @@ def draw(results: Results, path: Path) -> None:
         for axis, platform in zip(panels, platforms, strict=True):
             axis.set_title(f"{title} ({emulated(results, platform)})", fontsize=9, loc="left")
             draw_panel(axis, results, platform, metrics)
+            for artist in axis.findobj():
+                artist.set_clip_on(False)  # the file would name clip paths after memory addresses
     figure.legend(
         handles=[Patch(color=COLOURS[key], label=name) for key, name in SUBJECTS.items()],
         loc="outside upper center",
