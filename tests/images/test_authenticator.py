@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from tornado import httputil, web
 from zhub import authenticator as module
-from zhub import directory
+from zhub import directory, origin
 from zhub.attempts import PER_ADDRESS, PER_NAME
-from zhub.authenticator import DirectoryAuthenticator, client
+from zhub.authenticator import DirectoryAuthenticator
 from zhub.ldap import Ldap
 
 from tests.images import slapd
@@ -64,14 +64,26 @@ def make(options: dict[str, Any]) -> Make:
     return make
 
 
-def browser(address: str = "192.0.2.1", peer: str = "127.0.0.1") -> Any:
+class Page(web.RequestHandler):
+    """What JupyterHub hands to an authenticator, as far as that asks."""
+
+    hub = SimpleNamespace(base_url="/hub/")
+
+
+HUB = web.Application(cookie_secret="x" * 32)
+
+
+def browser(address: str = "192.0.2.1", peer: str = "127.0.0.1", cookie: str = "") -> Any:
     """A request through the proxy, which says where from; or straight from a peer."""
-    return SimpleNamespace(
-        request=SimpleNamespace(
-            headers=httputil.HTTPHeaders({"X-Forwarded-For": address}),
-            connection=SimpleNamespace(context=SimpleNamespace(address=(peer, 40000))),
-        )
+    connection: Any = SimpleNamespace(
+        context=SimpleNamespace(address=(peer, 40000), remote_ip=peer, protocol="https"),
+        set_close_callback=lambda _: None,
     )
+    said = {"Host": "hub.example.org", "X-Forwarded-For": address, "Cookie": cookie}
+    headers = httputil.HTTPHeaders(said)
+    line = httputil.RequestStartLine("POST", "/hub/login", "HTTP/1.1")
+    request = httputil.HTTPServerRequest(headers=headers, connection=connection, start_line=line)
+    return Page(HUB, request)
 
 
 async def authenticated(
@@ -233,7 +245,43 @@ def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, ser
 def test_the_address_is_the_one_the_proxy_saw(peer: str, told: str, address: str) -> None:
     request = browser(told, peer)
     request.request.headers["X-Real-Ip"] = "198.51.100.1"
-    assert client(request) == address
+    assert origin.address(request) == address
+
+
+def test_a_stranger_at_the_same_address_keeps_nobody_from_a_browser_of_their_own(
+    make: Make,
+) -> None:
+    authenticator = make()
+
+    def log_in(name: str, password: str, cookie: str) -> tuple[Any, str]:
+        """What becomes of it, and what the browser then keeps."""
+        page = browser(cookie=cookie)
+        data = {"username": name, "password": password}
+        try:
+            answer = asyncio.run(authenticator.get_authenticated_user(page, data))
+        except web.HTTPError as error:
+            answer = error.status_code
+        kept = getattr(page, "_new_cookie", {}).get(origin.COOKIE)
+        if kept:
+            assert (kept["path"], kept["httponly"], kept["secure"]) == ("/hub/", True, True)
+        return answer, f"{origin.COOKIE}={kept.coded_value}" if kept else cookie
+
+    good = PASSWORDS["alice"]
+    _, own = log_in("Alice", good, "")
+    assert own.startswith(origin.COOKIE)
+    for _ in range(PER_NAME):
+        assert log_in("alice", "wrong", "") == (None, "")
+    assert log_in("alice", good, "")[0] == 429
+    # No cookie of somebody else's, none that is made up.
+    _, carols = log_in("carol", PASSWORDS["carol"], "")
+    for cookie in (carols, f"{origin.COOKIE}=alice", own[:-3]):
+        assert log_in("alice", good, cookie)[0] == 429
+    answer, renewed = log_in("alice", good, own)
+    assert answer["name"] == "alice"
+    # And nobody guesses without end in a browser that was left open.
+    for _ in range(PER_NAME):
+        assert log_in("alice", "wrong", renewed)[0] is None
+    assert log_in("alice", good, renewed)[0] == 429
 
 
 def test_50_logins_at_a_mute_directory_leave_the_hub_alone(

@@ -14,6 +14,7 @@ import pytest
 import requests
 from docker.models.containers import Container
 from zhub.attempts import PER_NAME
+from zhub.origin import COOKIE
 
 from tests.hubclient import LoginRefused, User
 from tests.images import slapd
@@ -209,6 +210,19 @@ def test_nobody_guesses_under_another_address(hub: Hub, alice: User) -> None:
     assert alice.run(code) == "403\n"
     assert re.search(r"Login of 'erin' from 10\.213\.[\d.]+ is refused", hub.log(begin))
     assert "from 203.0.113" not in hub.log(begin)
+
+
+def test_a_stranger_at_the_same_address_keeps_nobody_out_of_a_browser_of_theirs(hub: Hub) -> None:
+    own = hub.browser("carol")
+    for _ in range(PER_NAME):
+        with pytest.raises(LoginRefused):
+            hub.browser().log_in("carol", "wrong")
+    with pytest.raises(requests.HTTPError, match="429"):
+        hub.browser("carol")
+    for cookie in own.cookies():
+        if cookie.name != COOKIE:
+            own._session.cookies.clear(cookie.domain, cookie.path, cookie.name)
+    own.log_in("carol", PASSWORDS["carol"])
 
 
 def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_rights(

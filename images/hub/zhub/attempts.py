@@ -21,7 +21,7 @@ REMEMBERED = 10_000
 
 
 class Attempts:
-    """Counts failed logins for each name and address.
+    """Counts failed logins for each name and address, or browser (`zhub.origin`).
 
     A stranger elsewhere has an address of their own, so that the owner of the name can log in.
     """

@@ -15,6 +15,7 @@ from tornado import web
 from traitlets import Instance
 from traitlets.config import Application
 
+from zhub import origin
 from zhub.attempts import Attempts
 from zhub.directory import (
     NAME,
@@ -41,9 +42,6 @@ LOOK_UPS = 4
 
 PATIENCE = 2
 """Seconds a page waits for its user to be looked up; the answer then counts for the next one."""
-
-PROXY = {"127.0.0.1", "::1"}
-"""Addresses that the proxy connects from."""
 
 
 class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
@@ -79,12 +77,13 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             return None
         # Telephones put a blank behind a word they have completed.
         name = name.strip()
-        address = client(handler) if handler else ""
+        address = origin.address(handler) if handler else ""
         if not NAME.fullmatch(name):
             # The directory is never asked of these, so they need not be counted, or remembered.
             self.log.warning("Login of %.64r from %s: not made like a name", name, address)
             return None
-        seconds = self.attempts.wait(name, address)
+        counted = origin.origin(handler, name) if handler else ""
+        seconds = self.attempts.wait(name, counted)
         if seconds:
             self.log.warning("Login of %.64r from %s: too many failed ones", name, address)
             raise web.HTTPError(
@@ -96,12 +95,14 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
             return None
         except DirectoryError as problem:
-            self.attempts.undo(name, address)
+            self.attempts.undo(name, counted)
             self.log.warning("Login of %.64r from %s: no answer: %s", name, address, problem)
             raise web.HTTPError(
                 503, "The directory does not answer. Please try again in a moment."
             ) from problem
-        self.attempts.succeeded(name, address)
+        self.attempts.succeeded(name, counted)
+        if handler:
+            origin.remember(handler, name)
         self._let_in[person.name] = person if allowed(self.ldap, person) else None
         if not allowed(self.ldap, person):
             self.log.warning(
@@ -175,20 +176,6 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             if not allowed(self.ldap, person):
                 self.log.warning("%s is not let in any more: in no allowed group", name)
             self._let_in[name] = person if allowed(self.ldap, person) else None
-
-
-def client(handler: BaseHandler) -> str:
-    """Address of who sent a request, whatever the request says of it.
-
-    JupyterHub's own `remote_ip` believes headers that the sender may set. Only the proxy is
-    believed, which runs beside the hub, and of it only what it adds itself: the last address.
-    Users' servers reach the hub without it.
-    """
-    address = str(handler.request.connection.context.address[0])
-    if address in PROXY:
-        told = handler.request.headers.get("X-Forwarded-For", address)
-        address = told.rpartition(",")[2].strip()
-    return address.removeprefix("::ffff:")
 
 
 class Pool:
