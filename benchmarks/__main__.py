@@ -14,7 +14,7 @@ from pathlib import Path
 
 import docker
 
-from benchmarks import images, machine, measured, plot, program, running, table
+from benchmarks import images, logins, machine, measured, plot, program, running, table
 from benchmarks.measured import METRICS, PARTS, SUBJECTS, Results, Series
 from toolchain import base
 from toolchain.console import Problem, fail, output, say
@@ -161,6 +161,25 @@ class Bench:
         self.keep("memory-proxy", subject, platform, [use.proxy for use in uses])
         self.keep("memory-notebook", subject, platform, [use.notebook for use in uses])
 
+    def logins(self, subject: str, platform: str) -> None:
+        """Log in without starting servers; then to a hub whose directory is mute."""
+        self.built(subject, platform)
+        with self.site() as site:
+            if subject == "project":
+                each, rate = logins.binds(site, self.repeats)
+                self.keep("bind", subject, platform, each)
+                self.keep("binds", subject, platform, [rate])
+            with running.running_hub(site, subject, platform) as hub:
+                each, rate = logins.logins(hub, site, self.repeats)
+            self.keep("password", subject, platform, each)
+            self.keep("passwords", subject, platform, [rate])
+            with (
+                logins.mute_directory(site) as mute,
+                running.running_hub(mute, subject, platform) as hub,
+            ):
+                slowest = logins.slowest_health(hub, mute)
+            self.keep("health", subject, platform, [slowest])
+
     def stack(self, subject: str, platform: str) -> None:
         """Ask for what is there already."""
         ups, previews = program.unchanged(self.engine, platform, self.repeats)
@@ -175,6 +194,7 @@ class Bench:
             "edit": self.edit,
             "start": self.start,
             "login": self.login,
+            "logins": self.logins,
             "stack": self.stack,
         }
         well = True

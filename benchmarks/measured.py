@@ -51,6 +51,13 @@ METRICS = (
     Metric("memory-hub", "memory of the hub", "MiB", "login", RUNNING),
     Metric("memory-proxy", "memory of the proxy", "MiB", "login", RUNNING),
     Metric("memory-notebook", "memory of one notebook", "MiB", "login", RUNNING),
+    Metric("bind", "the directory alone: a bind", "ms", "logins", PROGRAM),
+    Metric("binds", "the directory alone: binds, 16 at a time", "/s", "logins", PROGRAM),
+    Metric("password", "login form to answer", "ms", "logins", RUNNING),
+    Metric("passwords", "logins, 16 at a time", "/s", "logins", RUNNING),
+    Metric(
+        "health", "slowest `/hub/health`, 50 logins at a mute directory", "ms", "logins", RUNNING
+    ),
     Metric("up", "`pulumi up` without changes", "s", "stack", PROGRAM),
     Metric("preview", "`pulumi preview` without changes", "s", "stack", PROGRAM),
 )

@@ -26,7 +26,9 @@ PREFIX = "zhub-bench"
 LABEL = {"zhub.stack": PREFIX}
 
 SOCKET = "/var/run/docker.sock"
-USER = "alice"
+#: Whom the directory knows; all have one password.
+USERS = ("alice", *(f"user{number}" for number in range(15)))
+USER = USERS[0]
 
 #: Seconds that a container or a server may take.
 PATIENCE = 300
@@ -100,7 +102,7 @@ class Site:
     Attributes:
         engine: where it all runs; its socket must be this machine's.
         directory: the directory's address.
-        password: of the user there.
+        password: of each user there.
         certificates: folder with the hub's key and certificate.
         authority: PEM file that the certificate is checked with.
     """
@@ -114,7 +116,7 @@ class Site:
 
 @contextlib.contextmanager
 def running_site(engine: docker.DockerClient, folder: Path, platform: str) -> Iterator[Site]:
-    """A directory with one user in a container of a platform, and a certificate for hubs."""
+    """A directory with some users in a container of a platform, and a certificate for hubs."""
     authority = Identity.create("Benchmarks", authority=True)
     authority.write(folder / "authority", "ca")
     Identity.create("localhost", "127.0.0.1", issuer=authority).write(folder / "hub", "hub")

@@ -1,0 +1,162 @@
+"""Logins: what the hub adds to the directory's own time, how many it does, how awake it stays.
+
+Whom the hub asks is never emulated: the site's directory, or a server here that says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from urllib.parse import urljoin
+
+import ldap3
+import requests
+
+from benchmarks.running import USER, USERS, Hub, Site
+from tests.images.scripted_ldap import mute, scripted
+
+#: Browsers that log in at the same time; the hub takes as many logins of different users at a time.
+BROWSERS = len(USERS)
+
+#: Logins that wait for a mute directory at the same time.
+WAITING = 50
+
+#: Seconds after which nobody waits for a hub's answer any more.
+GIVEN_UP = 60
+
+#: Seconds between two looks at a hub's health.
+PAUSE = 0.05
+
+
+def session(site: Site) -> requests.Session:
+    """A browser; each request has a connection of its own, which the proxy is better at."""
+    browser = requests.Session()
+    browser.trust_env = False
+    browser.verify = str(site.authority)
+    browser.headers["Connection"] = "close"
+    return browser
+
+
+class Browser:
+    """A browser that shows the login page."""
+
+    def __init__(self, hub: Hub, site: Site) -> None:
+        self._session = session(site)
+        page = self._session.get(hub.url, timeout=GIVEN_UP)
+        page.raise_for_status()
+        token = re.search(r'name="_xsrf"\s+value="([^"]*)"', page.text)
+        if token is None:
+            raise RuntimeError(f"{page.url} shows no login form")
+        self._url = page.url
+        self._token = token[1]
+
+    def send(self, name: str, password: str) -> int:
+        """Send the form; return the status of the answer."""
+        form = {"username": name, "password": password, "_xsrf": self._token}
+        return self._session.post(
+            self._url, data=form, timeout=GIVEN_UP, allow_redirects=False
+        ).status_code
+
+    def log_in(self, name: str, password: str) -> None:
+        """Send the form.
+
+        Raises:
+            RuntimeError: when the hub does not let the user in.
+        """
+        status = self.send(name, password)
+        if status != requests.codes.found:
+            raise RuntimeError(f"the hub answers the login of {name} with {status}")
+
+
+def bind(name: str, site: Site) -> None:
+    """Ask the directory itself whether a password is right.
+
+    Raises:
+        RuntimeError: when it is not.
+    """
+    connection = ldap3.Connection(
+        ldap3.Server(site.directory, get_info=ldap3.NONE),
+        f"uid={name},ou=people,dc=example,dc=org",
+        site.password,
+    )
+    if not connection.bind():
+        raise RuntimeError(f"the directory refuses {name}: {connection.result}")
+    connection.unbind()
+
+
+def milliseconds(begin: float) -> float:
+    """Since a moment of the monotonic clock."""
+    return 1000 * (time.monotonic() - begin)
+
+
+def binds(site: Site, number: int) -> tuple[list[float], float]:
+    """Milliseconds of each bind, one after the other; and how many a second side by side."""
+    each = []
+    for _ in range(number):
+        begin = time.monotonic()
+        bind(USER, site)
+        each.append(milliseconds(begin))
+    begin = time.monotonic()
+    with ThreadPoolExecutor(BROWSERS) as pool:
+        list(pool.map(lambda name: bind(name, site), USERS * number))
+    return each, 1000 * len(USERS) * number / milliseconds(begin)
+
+
+def logins(hub: Hub, site: Site, number: int) -> tuple[list[float], float]:
+    """Milliseconds from form to answer, one after the other; and logins a second side by side."""
+    Browser(hub, site).log_in(USER, site.password)  # the first one loads what is needed for it
+    each = []
+    for _ in range(number):
+        browser = Browser(hub, site)
+        begin = time.monotonic()
+        browser.log_in(USER, site.password)
+        each.append(milliseconds(begin))
+    names = USERS * number
+    browsers = [Browser(hub, site) for _ in names]
+    begin = time.monotonic()
+    with ThreadPoolExecutor(BROWSERS) as pool:
+        list(pool.map(lambda browser, name: browser.log_in(name, site.password), browsers, names))
+    return each, 1000 * len(names) / milliseconds(begin)
+
+
+@contextlib.contextmanager
+def mute_directory(site: Site) -> Iterator[Site]:
+    """The site with a directory that takes everything and says nothing."""
+    bridge = site.engine.networks.get("bridge")
+    gateway = bridge.attrs["IPAM"]["Config"][0]["Gateway"]
+    with scripted(mute, gateway) as server:
+        yield replace(site, directory=f"{gateway}:{server.port}")
+
+
+def slowest_health(hub: Hub, site: Site) -> float:
+    """Milliseconds of the slowest answer about the hub's health while many logins wait."""
+    watcher = session(site)
+    page = watcher.get(hub.url, timeout=GIVEN_UP).url
+    health = urljoin(page[: page.index("/hub/") + 1], "hub/health")
+    browsers = [Browser(hub, site) for _ in range(WAITING)]
+    done = threading.Event()
+    took: list[float] = []
+
+    def watch() -> None:
+        while not done.is_set():
+            begin = time.monotonic()
+            with contextlib.suppress(requests.RequestException):
+                watcher.get(health, timeout=GIVEN_UP)
+            took.append(milliseconds(begin))
+            time.sleep(PAUSE)
+
+    def wait(number: int) -> None:
+        # Of a hub that hangs with its directory there is no answer.
+        with contextlib.suppress(requests.RequestException):
+            browsers[number].send(f"user{number}", "a password")
+
+    with ThreadPoolExecutor(WAITING + 1) as pool:
+        pool.submit(watch)
+        list(pool.map(wait, range(WAITING)))
+        done.set()
+    return max(took)
