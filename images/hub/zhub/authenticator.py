@@ -27,7 +27,7 @@ from zhub.directory import (
     allowed,
 )
 from zhub.ldap import Ldap
-from zhub.logout import EverywhereLogoutHandler
+from zhub.logout import EverywhereLogoutHandler, end_sessions
 
 T = TypeVar("T")
 
@@ -153,6 +153,9 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         if user.name not in self._let_in:
             return True
         person = self._let_in[user.name]
+        if not person and handler is not None and not handler._token_authenticated:  # noqa: SLF001
+            # Not even a hub that is started anew, with a directory that is down, takes them again.
+            end_sessions(user)
         return self.model(person) if person else False
 
     def _look_up(self, name: str) -> asyncio.Task[None]:
