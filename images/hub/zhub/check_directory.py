@@ -241,24 +241,24 @@ def _user(
         report.failed(str(problem), "the log of that server says why")
         return
     report.ok(f"{name} is {person.dn}{'' if password is None else ', and the password is right'}")
+    listed = "; ".join(person.listed_groups)
+    report.ok(f"groups that the entry names: {listed}" if listed else "the entry names no groups")
     _decision(ldap, person, admin_users, report)
 
 
 def _decision(ldap: Ldap, person: Person, admin_users: frozenset[str], report: Report) -> None:
     """Say what the hub makes of somebody, and why."""
     if allowed(ldap, person):
-        which = ", ".join(sorted(person.groups.intersection(ldap.allowed_groups)))
+        which = "; ".join(sorted(person.groups.intersection(ldap.allowed_groups)))
         why = "everyone is" if ldap.allow_everyone else f"a member of {which}"
         report.ok(f"let in, with the name {person.name} in the hub: {why}")
     else:
-        listed = ", ".join(person.listed_groups) or "none"
         report.failed(
-            f"not let in: in none of {', '.join(ldap.allowed_groups)}; groups that the entry names:"
-            f" {listed}",
+            f"not let in: a member of none of {'; '.join(ldap.allowed_groups)}",
             "put the user into one of these groups, or another group into ldapAllowedGroups",
         )
     if administers(ldap, person):
-        which = ", ".join(sorted(person.groups.intersection(ldap.admin_groups)))
+        which = "; ".join(sorted(person.groups.intersection(ldap.admin_groups)))
         report.ok(f"an administrator: a member of {which}")
     elif person.name in admin_users:
         report.ok("an administrator: named in adminUsers")
