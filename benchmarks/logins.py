@@ -23,6 +23,9 @@ from tests.images.scripted_ldap import mute, scripted
 #: Browsers that log in at the same time; the hub takes as many logins of different users at a time.
 BROWSERS = len(USERS)
 
+#: Times that each of their users logs in.
+ROUNDS = 5
+
 #: Logins that wait for a mute directory at the same time.
 WAITING = 50
 
@@ -103,8 +106,8 @@ def binds(site: Site, number: int) -> tuple[list[float], float]:
         each.append(milliseconds(begin))
     begin = time.monotonic()
     with ThreadPoolExecutor(BROWSERS) as pool:
-        list(pool.map(lambda name: bind(name, site), USERS * number))
-    return each, 1000 * len(USERS) * number / milliseconds(begin)
+        list(pool.map(lambda name: bind(name, site), USERS * ROUNDS))
+    return each, 1000 * len(USERS) * ROUNDS / milliseconds(begin)
 
 
 def logins(hub: Hub, site: Site, number: int) -> tuple[list[float], float]:
@@ -116,7 +119,7 @@ def logins(hub: Hub, site: Site, number: int) -> tuple[list[float], float]:
         begin = time.monotonic()
         browser.log_in(USER, site.password)
         each.append(milliseconds(begin))
-    names = USERS * number
+    names = USERS * ROUNDS
     browsers = [Browser(hub, site) for _ in names]
     begin = time.monotonic()
     with ThreadPoolExecutor(BROWSERS) as pool:
