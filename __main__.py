@@ -38,6 +38,7 @@ hub = Hub(
         certificate=certificate,
         bind_address=stack.bind_address,
         port=stack.port,
+        subdomain_host=stack.subdomain_host,
         hsts_seconds=stack.hsts_seconds,
         ldap=ldap,
         admin_users=stack.admin_users,

@@ -51,6 +51,8 @@ class HubArgs:
     certificate: Certificate
     bind_address: str
     port: int
+    subdomain_host: str | None
+    """What users' own names end in; None for one name for all."""
     hsts_seconds: int
     """How long browsers insist on HTTPS for the host name; 0 for not at all."""
     ldap: Ldap
@@ -191,6 +193,7 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
         "ADMIN_USERS": json.dumps(args.admin_users),
         "IDLE_TIMEOUT": str(users.idle_timeout),
         "START_TIMEOUT": str(users.start_timeout),
+        "SUBDOMAIN_HOST": args.subdomain_host or "",
         "HSTS_SECONDS": str(args.hsts_seconds),
     }
     told |= directory(args.ldap)

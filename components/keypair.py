@@ -95,7 +95,8 @@ def _covers(pattern: str, name: str) -> bool:
     return pattern.lower() == name
 
 
-def _uncovered(certificate: x509.Certificate, names: Iterable[str]) -> Iterator[str]:
+def uncovered(certificate: x509.Certificate, names: Iterable[str]) -> Iterator[str]:
+    """Those of the names and addresses that a certificate is not valid for."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         dns = extension.value.get_values_for_type(x509.DNSName)
@@ -120,7 +121,7 @@ def warnings(chain: Sequence[x509.Certificate], names: Iterable[str], now: datet
             f"the certificate in tlsCertFile expires in {days} days, at"
             f" {_when(own.not_valid_after_utc)}: get a new one, then run `pulumi up`"
         )
-    missing = ", ".join(_uncovered(own, names))
+    missing = ", ".join(uncovered(own, names))
     if missing:
         told.append(
             f"the certificate in tlsCertFile is not valid for {missing}: browsers will refuse it"

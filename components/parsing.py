@@ -140,6 +140,14 @@ def host(text: str) -> str:
     return text.lower()
 
 
+def domain(text: str) -> str:
+    """Names that a certificate for all names under them is valid for in browsers."""
+    name = host(text)
+    if is_address(name) or "." not in name:
+        raise RefusedError("not a name of two parts or more, such as hub.example.com")
+    return name
+
+
 def pool(text: str) -> str:
     try:
         network = ipaddress.IPv4Network(text)

@@ -57,6 +57,7 @@ EXAMPLES = {
     "pipIndexUrl": "https://packages.example.com/simple",
     "registry": "registry.example.com/jupyter",
     "registryUsername": "NAME",
+    "subdomainHost": "hub.example.com",
     "tlsCertFile": "hub.example.com.crt",
     "tlsKeyFile": "hub.example.com.key",
     "userAllowedNetworks": "10.20.30.0/24",
@@ -135,6 +136,8 @@ class Settings:
     extra_names: tuple[str, ...]
     port: int
     bind_address: str
+    subdomain_host: str | None
+    """What users' own names end in; None for one name for all."""
     hsts_seconds: int
     """0 for no HSTS."""
     key_pair: KeyPair | None
@@ -157,7 +160,8 @@ class Settings:
     @property
     def certificate_names(self) -> tuple[str, ...]:
         """Names and addresses the certificate must be valid for, the one users type first."""
-        return tuple(dict.fromkeys((self.hostname, *self.extra_names)))
+        wildcard = [f"*.{self.subdomain_host}"] if self.subdomain_host else []
+        return tuple(dict.fromkeys((self.hostname, *wildcard, *self.extra_names)))
 
     def warnings(self, now: datetime) -> list[str]:
         """What is allowed but not advised, a sentence each."""
@@ -240,6 +244,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     config.refuse_unknown(but="pulumi")
     hostname = config.value("hostname", parsing.host)
     extra_names = config.value("extraNames", parsing.list_of(parsing.host))
+    key_pair = _key_pair(config, now)
     return Settings(
         names=Names(f"{NAMESPACE}-{stack}"),
         engine=_engine(config),
@@ -247,8 +252,9 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         extra_names=extra_names,
         port=config.value("port", _port),
         bind_address=config.value("bindAddress", parsing.address),
+        subdomain_host=_subdomain_host(config, hostname, key_pair),
         hsts_seconds=config.value("hstsSeconds", parsing.whole_number(0, 2 * 31536000)),
-        key_pair=_key_pair(config, now),
+        key_pair=key_pair,
         ldap=ldap.read(config),
         admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),
         users=_users(config),
@@ -256,6 +262,28 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         protect=config.value("protect", parsing.boolean),
         build=_build(config),
     )
+
+
+def _subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> str | None:
+    name = config.value("subdomainHost", parsing.or_none(parsing.domain))
+    if not name or config.refused & {"hostname", "subdomainHost"}:
+        return name
+    if name != hostname:
+        config.clash(
+            "subdomainHost",
+            f"must be the same as hostname, which is {hostname}: JupyterHub has users log in there",
+            set_command("subdomainHost", hostname),
+            f"or {set_command('hostname', name)}",
+        )
+    elif key_pair and any(keypair.uncovered(key_pair.chain[0], [f"*.{name}"])):
+        config.clash(
+            "subdomainHost",
+            f"needs a certificate for *.{name} as well, which the one in tlsCertFile is not: users'"
+            " names could not be reached",
+            config.set_command("tlsCertFile"),
+            f"or {remove_command('subdomainHost')}",
+        )
+    return name
 
 
 def _users(config: Config) -> UserServers:

@@ -45,6 +45,8 @@ class User:
         self.name = ""
         self.base = ""
         """URL below which the hub serves everything, with a slash at its end; known after login."""
+        self.home = ""
+        """The same of the user's server, on a name of its own where users have one."""
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
         """Send a request as a page of the hub or of the server would; relative to `base`."""
@@ -75,6 +77,7 @@ class User:
             raise LoginRefused(_message(answer.text))
         answer.raise_for_status()
         self.name = name.lower()
+        self.home = urljoin(self.base, f"user/{self.name}/")
 
     def start_server(self, *, timeout: float = 300) -> float:
         """Start the user's server and wait until JupyterLab answers; return the seconds it took.
@@ -99,6 +102,7 @@ class User:
         page.raise_for_status()
         if "jupyter-config-data" not in page.text:
             raise AssertionError(f"not JupyterLab's page: {page.url}")
+        self.home = urljoin(page.url, ".")
         return page.text
 
     def stop_server(self, *, timeout: float = 120) -> None:
@@ -132,21 +136,22 @@ class User:
 
     def start_kernel(self) -> Kernel:
         """Start a Python kernel in the user's server."""
-        answer = self.request("POST", f"user/{self.name}/api/kernels", json={"name": "python3"})
+        kernels = urljoin(self.home, "api/kernels")
+        answer = self.request("POST", kernels, json={"name": "python3"})
         answer.raise_for_status()
-        return Kernel(self, f"user/{self.name}/api/kernels/{answer.json()['id']}")
+        return Kernel(self, f"{kernels}/{answer.json()['id']}")
 
     def save(self, path: str, content: str) -> None:
         """Save a text file in the user's home."""
         self.request(
             "PUT",
-            f"user/{self.name}/api/contents/{path}",
+            urljoin(self.home, f"api/contents/{path}"),
             json={"type": "file", "format": "text", "content": content},
         ).raise_for_status()
 
     def read(self, path: str) -> str:
         """Read a text file of the user's home."""
-        answer = self.request("GET", f"user/{self.name}/api/contents/{path}")
+        answer = self.request("GET", urljoin(self.home, f"api/contents/{path}"))
         answer.raise_for_status()
         return str(answer.json()["content"])
 

@@ -42,6 +42,7 @@ const proxy = new ConfigurableProxy({
   authToken: process.env.CONFIGPROXY_AUTH_TOKEN,
   defaultTarget: told.hub,
   errorTarget: told.errors,
+  hostRouting: told.hostRouting,
   xfwd: true,
   ssl: {
     key: readFileSync(told.key),

@@ -75,6 +75,7 @@ def start(site: Site, hsts_seconds: int) -> Proxy:
         "certificate": "/certs/hub.crt",
         "hub": "http://backend:8000",
         "errors": "http://backend:8000/error",
+        "hostRouting": False,
         "hstsSeconds": hsts_seconds,
     }
     container = site.start(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from jupyterhub.utils import subdomain_hook_idna
 from traitlets.config.loader import PyFileConfigLoader
 from zhub import ldap, settings
 from zhub.__main__ import take_files
@@ -48,6 +50,7 @@ WRONG = {
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
     "ZHUB_IDLE_TIMEOUT": "1h",
     "ZHUB_START_TIMEOUT": "0",
+    "ZHUB_SUBDOMAIN_HOST": "https://hub.example.com",
     "ZHUB_HSTS_SECONDS": "1y",
 }
 
@@ -114,6 +117,28 @@ def test_the_default_port_follows_tls() -> None:
 
 def test_an_empty_variable_is_an_unset_one() -> None:
     assert settings.read(LDAP | dict.fromkeys(WRONG, "") | LDAP) == settings.read(LDAP)
+
+
+def test_users_own_names_are_at_the_hubs_port() -> None:
+    assert settings.read(LDAP).subdomain_url == ""
+    own = {"ZHUB_SUBDOMAIN_HOST": "hub.example.com", "ZHUB_PORT": "8443"}
+    assert settings.read(LDAP | own).subdomain_url == "https://hub.example.com:8443"
+
+
+#: Of all characters the hub lets into a name, at both ends and in between.
+USER_NAMES = st.from_regex(r"[a-z0-9@#$][a-z0-9@#$._-]{0,63}", fullmatch=True)
+
+
+@given(st.lists(USER_NAMES, unique=True, min_size=1))
+@example(["a.b", "a-b", "a_b", "a--b", "ab", "@#$", "123", "1-", "x" * 64, "xn--a"])
+def test_every_user_has_a_name_of_their_own_that_the_certificate_is_for(names: list[str]) -> None:
+    """JupyterHub's escaping: one label, or the wildcard would not be for it."""
+    hosts = [subdomain_hook_idna(name, "hub.example.com", "user") for name in names]
+    for host in hosts:
+        label, _, rest = host.partition(".")
+        assert rest == "hub.example.com"
+        assert re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label)
+    assert len(set(hosts)) == len(names)
 
 
 def test_every_wrong_value_is_named_at_once() -> None:

@@ -274,6 +274,7 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
         "ZHUB_USER_NETWORK_POOL": "10.213.0.0/16",
         "ZHUB_IDLE_TIMEOUT": "3600",
         "ZHUB_START_TIMEOUT": "300",
+        "ZHUB_SUBDOMAIN_HOST": "",
         "ZHUB_HSTS_SECONDS": "0",
     }
 
@@ -477,6 +478,14 @@ def test_a_made_certificate_is_for_all_names_and_renewed_in_time() -> None:
     assert "server_auth" in certificate["allowedUses"]
     key = recording.one("PrivateKey", "certificate").inputs
     assert key == {"algorithm": "RSA", "rsaBits": 2048}
+
+
+def test_users_own_names_are_in_the_certificate_and_known_to_the_hub() -> None:
+    recording = run(SITE | {"zhub:subdomainHost": "hub.example.com"})
+    certificate = recording.one("SelfSignedCert", "certificate").inputs
+    assert certificate["dnsNames"] == ["hub.example.com", "*.hub.example.com"]
+    told = environment(recording.one("Container", "hub"))
+    assert told["ZHUB_SUBDOMAIN_HOST"] == "hub.example.com"
 
 
 def test_a_long_host_name_does_not_make_an_invalid_subject() -> None:

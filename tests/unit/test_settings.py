@@ -87,6 +87,9 @@ def test_the_stack_files_are_fine(
         ("userNetworkPool", "8.8.0.0/16", "not a private network"),
         ("idleTimeout", "30", "not a whole number from 60"),
         ("startTimeout", "0", "not a whole number from 10"),
+        ("subdomainHost", "localhost", "not a name of two parts or more"),
+        ("subdomainHost", "192.0.2.7", "not a name of two parts or more"),
+        ("subdomainHost", "*.example.com", "not a host name or address"),
         ("hstsSeconds", "1y", "not a whole number from 0"),
         ("userInternetAccess", "1", "neither true nor false"),
         ("protect", "True", "neither true nor false"),
@@ -295,6 +298,15 @@ class TestSecrets:
         assert "hunter2" not in str(problems)
 
 
+def test_users_own_names_end_in_the_hubs() -> None:
+    said = refused(SITE | {"zhub:subdomainHost": "users.example.com"})
+    assert said.startswith("subdomainHost: must be the same as hostname, which is hub.example.com")
+    assert "pulumi config set subdomainHost hub.example.com" in said
+    settings, config = read(SITE | {"zhub:subdomainHost": "Hub.Example.com"})
+    assert config.problems == []
+    assert settings.certificate_names[:2] == ("hub.example.com", "*.hub.example.com")
+
+
 class TestBroughtCertificate:
     """The operator's own key and certificate are checked as far as that can be done."""
 
@@ -356,6 +368,17 @@ class TestBroughtCertificate:
         more = '["hub.example.org", "a.b.example.com", "example.com", "192.0.2.1", "192.0.2.2"]'
         [warning] = self.warnings(config | {"zhub:extraNames": more})
         assert "not valid for a.b.example.com, example.com, 192.0.2.2:" in warning
+
+    def test_for_users_own_names(self, tmp_path: Path) -> None:
+        year = timedelta(days=365)
+        config = self.config(tmp_path) | {"zhub:subdomainHost": "hub.example.com"}
+        Identity.create("hub.example.com", "*.hub.example.com", end=year).write(tmp_path, "hub")
+        assert self.warnings(config) == []
+        Identity.create("hub.example.com", "*.example.com", end=year).write(tmp_path, "hub")
+        said = refused(config)
+        assert "needs a certificate for *.hub.example.com" in said
+        assert "pulumi config set tlsCertFile hub.example.com.crt" in said
+        assert "or pulumi config rm subdomainHost" in said
 
     def test_without_any_name(self, tmp_path: Path) -> None:
         year = timedelta(days=365)

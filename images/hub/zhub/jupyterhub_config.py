@@ -23,6 +23,10 @@ c.JupyterHub.ssl_key = f"{private}/{KEY}"
 c.JupyterHub.ssl_cert = f"{private}/{CERTIFICATE}"
 c.JupyterHub.hub_bind_url = "http://0.0.0.0:8081"
 c.JupyterHub.hub_connect_ip = "127.0.0.1"
+# With a name for each user, what one server's pages do stays away from the hub's cookies and pages:
+# also from cookies that were planted for all names, which the prefix keeps out.
+c.JupyterHub.subdomain_host = told.subdomain_url
+c.JupyterHub.cookie_host_prefix_enabled = bool(told.subdomain_host)
 c.JupyterHub.proxy_class = EarlyProxy
 c.EarlyProxy.api_url = proxy.API
 # Tornado would keep 100 MB of each request in memory: a few strangers could fill the hub's. What

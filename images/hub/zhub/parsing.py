@@ -32,6 +32,13 @@ def number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def domain(text: str) -> str:
+    """A name of several parts; none when empty."""
+    if text and not (_HOST.fullmatch(text) and "." in text and ":" not in text):
+        raise ValueError(text)
+    return text.lower()
+
+
 def processors(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,2})?", text) or float(text) == 0:
         raise ValueError(text)

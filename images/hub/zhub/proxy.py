@@ -35,6 +35,7 @@ class Launcher:
             # Until the hub has set its routes: "unavailable" is true, "not found" is not.
             "hub": HUB,
             "errors": f"{HUB}{settings.base_url}hub/error",
+            "hostRouting": bool(settings.subdomain_host),
             "hstsSeconds": settings.hsts_seconds,
         }
         self._command = ["node", MAIN, json.dumps(told)]

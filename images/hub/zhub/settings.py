@@ -89,6 +89,8 @@ class Settings(ServerSettings):
     """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
     start_timeout: int
     """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
+    subdomain_host: str
+    """ZHUB_SUBDOMAIN_HOST: name of the hub, under which users get names of their own; or empty."""
     hsts_seconds: int
     """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
 
@@ -100,6 +102,11 @@ class Settings(ServerSettings):
         path would overwrite each other's (https://github.com/jupyterhub/jupyterhub/issues/4512).
         """
         return f"/{self.prefix}/"
+
+    @property
+    def subdomain_url(self) -> str:
+        """Where the hub is, if users have names of their own; otherwise empty."""
+        return f"https://{self.subdomain_host}:{self.port}" if self.subdomain_host else ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -219,6 +226,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         start_timeout=value(
             "START_TIMEOUT", "300", parsing.number(10, 86400), "seconds, 10 or more"
+        ),
+        subdomain_host=value(
+            "SUBDOMAIN_HOST", "", parsing.domain, "a name such as hub.example.com"
         ),
         hsts_seconds=value(
             "HSTS_SECONDS", "0", parsing.number(0, 1 << 31), "seconds, 0 for not at all"
