@@ -30,6 +30,9 @@ SOCKET = "/var/run/docker.sock"
 USERS = ("alice", *(f"user{number}" for number in range(15)))
 USER = USERS[0]
 
+#: What tells a proxy's process: the usual way's, and this project's, which runs it as a library.
+PROXIES = ("configurable-http-proxy", "proxy.mjs")
+
 #: Seconds that a container or a server may take.
 PATIENCE = 300
 
@@ -228,7 +231,7 @@ def memory(container: Container) -> tuple[float, float]:
     top = container.top(ps_args="-o pid,rss,args")
     proxy = rest = 0.0
     for _, kib, command in top["Processes"]:
-        if "configurable-http-proxy" in command:
+        if any(name in command for name in PROXIES):
             proxy += int(kib) / 1024
         else:
             rest += int(kib) / 1024

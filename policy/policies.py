@@ -27,8 +27,9 @@ CAPABILITIES = {
 #: What the guard holds users' servers to.
 USER_LIMITS = ("ZHUB_USER_MEMORY", "ZHUB_USER_CPUS", "ZHUB_USER_PIDS")
 
-#: Where the guard finds the engine.
+#: Where the guard finds the engine, and the hub the guard.
 ENGINE_SOCKET = "/var/run/docker.sock"
+GUARD_SOCKET = "/run/guard/engine.sock"
 
 Inputs = Mapping[str, Any]
 
@@ -47,17 +48,16 @@ def runs(container: Inputs) -> bool:
     return container.get("start") is not False
 
 
-def variables(container: Inputs) -> set[str]:
-    """Names of the container's environment variables whose values are known by now."""
-    envs, names = container.get("envs") or [], set()
+def variables(container: Inputs) -> dict[str, str]:
+    """The container's environment variables, as far as their values are known by now."""
+    envs, found = container.get("envs") or [], {}
     for number in range(len(envs)):
         try:
             name, _, value = envs[number].partition("=")
         except UnknownValueError:
             continue
-        if value:
-            names.add(name)
-    return names
+        found[name] = value
+    return found
 
 
 def not_privileged(container: Inputs) -> Iterator[str]:
@@ -92,6 +92,13 @@ def no_files_of_the_machine(container: Inputs) -> Iterator[str]:
             yield f"{mount.get('source')} of the engine's machine is mounted"
 
 
+def guarded(container: Inputs) -> Iterator[str]:
+    """The hub speaks to the guard, and to no engine."""
+    host = variables(container).get("DOCKER_HOST")
+    if role(container) == "hub" and host != f"unix://{GUARD_SOCKET}":
+        yield f"DOCKER_HOST is {host or 'not set'}, which is not the guard's socket"
+
+
 def no_volume_of_the_machine(volume: Inputs) -> Iterator[str]:
     """No host path or disk by way of a volume."""
     device = (volume.get("driverOpts") or {}).get("device") or ""
@@ -112,7 +119,7 @@ def users_limited(container: Inputs) -> Iterator[str]:
     """The guard is told every limit of users' servers."""
     if role(container) == "guard":
         for name in USER_LIMITS:
-            if name not in variables(container):
+            if not variables(container).get(name):
                 yield f"{name} is not set: the guard is not told that limit of users' servers"
 
 
@@ -203,6 +210,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     (CONTAINER, not_privileged),
     (CONTAINER, own_namespaces),
     (CONTAINER, no_files_of_the_machine),
+    (CONTAINER, guarded),
     (CONTAINER, memory_limited),
     (CONTAINER, users_limited),
     (CONTAINER, capabilities_dropped),

@@ -89,7 +89,7 @@ proxy.proxy.on("proxyRes", (answer) => {
 // no documented way to the connection under the TLS that failed.
 proxy.proxyServer.on("tlsClientError", (error, socket) => {
   if (error.code === "ERR_SSL_HTTP_REQUEST") {
-    socket._parent.end(
+    socket._parent?.end(
       "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n" +
         `Content-Length: ${REFUSAL.length}\r\n\r\n${REFUSAL}`,
     );

@@ -128,6 +128,18 @@ CONTAINERS: list[tuple[str, dict[str, Any], str, str]] = [
         "no-files-of-the-machine",
         "it: /var/run/docker.sock of the engine's machine is mounted",
     ),
+    (
+        "hub",
+        {"envs": ["DOCKER_HOST=tcp://192.0.2.7:2375"]},
+        "guarded",
+        "it: DOCKER_HOST is tcp://192.0.2.7:2375, which is not the guard's socket",
+    ),
+    (
+        "hub",
+        {"envs": []},
+        "guarded",
+        "it: DOCKER_HOST is not set, which is not the guard's socket",
+    ),
     ("hub", {"memory": None}, "memory-limited", "it: memory is not limited"),
     (
         "hub",
