@@ -61,7 +61,7 @@ function distrust(request) {
   }
 }
 
-// Hub and JupyterLab leave some of this to the browser's own default, which is not everywhere the same.
+// What hub and JupyterLab leave to the browser's default, which is not the same everywhere.
 function harden(cookie) {
   const attributes = cookie.toLowerCase().split(/\s*;\s*/).slice(1);
   const secure = attributes.includes("secure") ? "" : "; Secure";
@@ -69,7 +69,19 @@ function harden(cookie) {
   return cookie + secure + site;
 }
 
-proxy.proxyServer.prependListener("upgrade", distrust);
+function correct(answer) {
+  for (const [name, value] of Object.entries(ALWAYS)) {
+    if (value) {
+      answer.headers[name] = value;
+    } else {
+      delete answer.headers[name];
+    }
+  }
+  if (answer.headers["set-cookie"]) {
+    answer.headers["set-cookie"] = answer.headers["set-cookie"].map(harden);
+  }
+}
+
 proxy.proxyServer.prependListener("request", (request, response) => {
   distrust(request);
   for (const [name, value] of Object.entries({ ...DEFAULT, ...ALWAYS })) {
@@ -78,11 +90,12 @@ proxy.proxyServer.prependListener("request", (request, response) => {
     }
   }
 });
-proxy.proxy.on("proxyRes", (answer) => {
-  for (const name of Object.keys(ALWAYS)) {
-    delete answer.headers[name];
-  }
-  answer.headers["set-cookie"] = answer.headers["set-cookie"]?.map(harden);
+proxy.proxy.on("proxyRes", correct);
+
+proxy.proxyServer.prependListener("upgrade", distrust);
+proxy.proxy.on("proxyReqWs", (request) => {
+  request.prependListener("upgrade", correct);
+  request.prependListener("response", correct);
 });
 
 // Plain HTTP on this port; otherwise the browser would only say that the connection broke. Node has

@@ -181,6 +181,17 @@ def test_cookies_are_for_https_and_this_site_only(proxy: Proxy) -> None:
     ]
 
 
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
+
+
+def test_a_refused_websocket_is_an_answer_like_others(proxy: Proxy) -> None:
+    answer = "Set-Cookie: a=1|Strict-Transport-Security: max-age=0"
+    headers = proxy.get(**UPGRADE, **{"X-Answer": answer}).headers
+    assert headers["Set-Cookie"] == "a=1; Secure; SameSite=Lax"
+    assert headers["Strict-Transport-Security"] == f"max-age={HSTS}"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
 SPOOFED = {
     "X-Real-Ip": "192.0.2.1",
     "X-Forwarded-For": "192.0.2.2",
@@ -190,7 +201,7 @@ SPOOFED = {
 }
 
 
-@pytest.mark.parametrize("upgrade", [{}, {"Connection": "Upgrade", "Upgrade": "websocket"}])
+@pytest.mark.parametrize("upgrade", [{}, UPGRADE], ids=["page", "websocket"])
 def test_a_client_cannot_choose_its_address(proxy: Proxy, upgrade: dict[str, str]) -> None:
     seen: dict[str, Any] = proxy.get(**SPOOFED, **upgrade).json()
     assert seen["x-forwarded-proto"] in {"https", "wss"}
