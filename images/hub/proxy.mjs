@@ -53,6 +53,7 @@ const proxy = new ConfigurableProxy({
   },
 });
 
+// Leaves of a request only what may reach a hub or server.
 function distrust(request) {
   for (const name of Object.keys(request.headers)) {
     if (FORWARDED.test(name)) {
@@ -69,6 +70,7 @@ function harden(cookie) {
   return cookie + secure + site;
 }
 
+// Makes the answer of a hub or server one that may leave the proxy.
 function correct(answer) {
   for (const [name, value] of Object.entries(ALWAYS)) {
     if (value) {
@@ -112,7 +114,14 @@ proxy.proxyServer.on("tlsClientError", (error, socket) => {
 for (const number of ["SIGINT", "SIGTERM"]) {
   process.on(number, () => process.exit());
 }
+// One odd connection must not end everybody's; as in configurable-http-proxy's own command.
 process.on("uncaughtException", (error) => proxy.log.error(error.stack));
+for (const server of [proxy.apiServer, proxy.proxyServer]) {
+  server.on("error", (error) => {
+    proxy.log.error(error.message);
+    process.exit(1);
+  });
+}
 
 proxy.apiServer.listen(told.apiPort, "127.0.0.1");
 proxy.proxyServer.listen(told.port);
