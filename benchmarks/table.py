@@ -10,8 +10,8 @@ END = "<!-- written by make bench: end -->\n"
 
 
 def number(value: float) -> str:
-    """A value with as many digits as it is worth: a tenth below 100, else none."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    """A value with the digits it is worth: three, or all before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def cell(metric: Metric, series: Series | None, subject: str) -> str:
@@ -44,19 +44,24 @@ def emulated(results: Results, platform: str) -> str:
 
 
 def remarks(results: Results, platform: str) -> list[str]:
-    """What has to be known of single values: why there are none, or what else went on."""
+    """What has to be known of values: why there are none, or what else went on."""
     said: dict[str, list[str]] = {}
+    tried = 0
     for metric in METRICS:
         for subject in metric.subjects:
             series = results.find(metric.key, subject, platform)
-            if series and series.not_run:
-                why = f"Not run, because {series.not_run}"
-            elif series and series.note:
-                why = f"Measured {series.note}"
-            else:
+            if series is None:
                 continue
-            said.setdefault(why, []).append(f"{metric.title} ({SUBJECTS[subject]})")
-    return [f"- {why}: {'; '.join(rows)}." for why, rows in said.items()]
+            tried += 1
+            why = f"Not run, because {series.not_run}" if series.not_run else ""
+            if series.values and series.note:
+                why = f"Measured {series.note}"
+            if why:
+                said.setdefault(why, []).append(f"{metric.title} ({SUBJECTS[subject]})")
+    return [
+        f"- {why}: {'; '.join(rows) if len(rows) < tried else 'all of it'}."
+        for why, rows in said.items()
+    ]
 
 
 def table(results: Results) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import images, machine, measured, plot, table
-from benchmarks.measured import METRICS, Results, Series
+from benchmarks.measured import METRICS, SUBJECTS, Results, Series
 from toolchain import base
 
 COLD = next(metric for metric in METRICS if metric.key == "cold-hub")
@@ -37,8 +37,8 @@ def results(*all_series: Series) -> Results:
 @pytest.mark.parametrize(
     ("measured_series", "shown"),
     [
-        (series("cold-hub", "seed", 1.26, 250.4, 30.0), "30.0 s (1.3-250, n=3)"),
-        (series("cold-hub", "seed", 8.0, 9.0), "8.5 s (8.0-9.0, n=2)"),
+        (series("cold-hub", "seed", 1.26, 250.4, 30.0), "30.0 s (1.26-250, n=3)"),
+        (series("cold-hub", "seed", 8.0, 9.0), "8.50 s (8.00-9.00, n=2)"),
         (series("cold-hub", "seed", 901.7), "902 s (once)"),
         (series("cold-hub", "seed", not_run="it took too long"), "not run"),
         (None, "not measured"),
@@ -75,6 +75,9 @@ def test_the_table_says_what_did_not_run_and_what_else_went_on() -> None:
     assert row in text[emulated:]
     assert f"- Not run, because the build failed with code 1: {COLD.title} (the usual way)." in text
     assert f"- Measured while something else was built: {COLD.title} (this project)." in text
+    assert "- Measured at night: all of it.\n" in table.table(
+        results(*[series("cold-hub", subject, 1.0, note="at night") for subject in SUBJECTS])
+    )
     assert "Measured: 2026-01-02. Machine: 4 x Zilog Z80." in text
 
 
