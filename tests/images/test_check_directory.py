@@ -120,6 +120,12 @@ def test_who_is_not_in_a_group_is_told_which_there_are(told: Told, capsys: Outpu
         assert "put the user into one of these groups" in output
 
 
+def test_a_user_by_another_name_that_may_be_typed(told: Told, capsys: Output) -> None:
+    by_mail = told(name_attributes='["uid", "mail"]')
+    assert check_directory.check(by_mail, "alice@example.org")
+    assert "     ok  let in, with the name alice in the hub" in capsys.readouterr().out
+
+
 def test_an_unknown_user(told: Told, capsys: Output) -> None:
     assert not check_directory.check(told(), "nobody")
     ((problem, advice),) = failures(capsys)

@@ -227,7 +227,10 @@ def _user(
         )
         return
     try:
-        person = directory.look_up(name) if password is None else directory.log_in(name, password)
+        if password is None:
+            person = directory.look_up(name, typed=True)
+        else:
+            person = directory.log_in(name, password)
     except LoginRefusedError as refused:
         report.failed(
             str(refused),

@@ -432,15 +432,20 @@ class Directory:
             raise LoginRefusedError(f"the password is empty or unusable: {error}") from None
         return self._ask(lambda session: self._log_in(session, name, prepared))
 
-    def look_up(self, name: str) -> Person:
+    def look_up(self, name: str, *, typed: bool = False) -> Person:
         """Return who the hub knows by this name, found by the service account.
+
+        Args:
+            name: of the user in the hub.
+            typed: whether it is what somebody types at login instead, which may be another one.
 
         Raises:
             LoginRefusedError: nobody, any more; or the account is disabled.
             DirectoryError: no server gives a usable answer.
         """
         _check_name(name)
-        return self._ask(lambda session: self._look_up(session, name))
+        attributes = self.ldap.name_attributes if typed else self.ldap.name_attributes[:1]
+        return self._ask(lambda session: self._look_up(session, name, attributes))
 
     def session(self, address: str) -> Session:
         """A connection to one of the servers, to be entered."""
@@ -519,10 +524,10 @@ class Directory:
                 return bind_as
         raise LoginRefusedError("; ".join(refusals))
 
-    def _look_up(self, session: Session, name: str) -> Person:
+    def _look_up(self, session: Session, name: str, attributes: Sequence[str]) -> Person:
         session.bind_service()
         if self.ldap.searches:
-            return self._person(session, self._find(session, name, self.ldap.name_attributes[:1]))
+            return self._person(session, self._find(session, name, attributes))
         for template in self.ldap.dn_templates:
             entry = self._read(session, _filled_in(template, name))
             if entry:
