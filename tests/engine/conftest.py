@@ -86,9 +86,30 @@ def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
+def resolved_localhost() -> Iterator[None]:
+    """Names that end in .localhost are this machine, as browsers have it (RFC 6761)."""
+    ask = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *more: Any, **named: Any) -> Any:
+        return ask("127.0.0.1" if str(host).endswith(".localhost") else host, *more, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield
+
+
+@pytest.fixture(scope="session")
 def second_stack(
-    engine: docker.DockerClient, stack: Stack, tmp_path_factory: pytest.TempPathFactory
+    engine: docker.DockerClient,
+    stack: Stack,
+    resolved_localhost: None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    """A second stack beside the first, on the same engine."""
-    config = CONFIG | {"port": free_port()}
+    """A second stack beside the first, on the same engine; its users have names of their own."""
+    config = CONFIG | {
+        "port": free_port(),
+        "hostname": "hub.localhost",
+        "subdomainHost": "hub.localhost",
+        "hstsSeconds": 300,
+    }
     yield from running_stack(engine, "e2e-second", tmp_path_factory.mktemp("second"), config)

@@ -11,6 +11,7 @@ import json
 import socket
 import textwrap
 from typing import Any
+from urllib.parse import urljoin
 
 import docker
 import pytest
@@ -238,6 +239,28 @@ def test_what_is_declared_violates_no_policy(stack: Stack) -> None:
     assert "zhub@v" in stack.on_stack("preview", "--policy-pack", "policy")
 
 
+def check_names_of_their_own(stack: Stack, alice: User) -> None:
+    """The server answers at the user's own name only, with cookies that go nowhere else."""
+    port = port_of(stack)
+    assert alice.home == f"https://alice.hub.localhost:{port}/{stack.prefix}/user/alice/"
+    pages = {"hub": alice.request("GET", "hub/home"), "server": alice.request("GET", alice.home)}
+    for name, page in pages.items():
+        assert page.status_code == 200, name
+        assert page.headers["Strict-Transport-Security"] == "max-age=300", name
+    # The hub's name only leads there.
+    page = alice.request("GET", urljoin(alice.base, "user/alice/lab"))
+    assert page.history
+    assert page.url.startswith(alice.home)
+    others = alice.home.replace("//alice.", "//bob.")
+    assert alice.request("GET", others, allow_redirects=False).status_code != 200
+
+    holders = {cookie.name: cookie.domain for cookie in alice.cookies()}
+    assert holders["__Host-jupyterhub-hub-login"] == "hub.localhost"
+    assert holders["__Host-jupyterhub-user-alice"] == "alice.hub.localhost"
+    shared = {cookie.name for cookie in alice.cookies() if cookie.domain_specified}
+    assert shared == {"jupyterhub-session-id"}, "which is of no use alone"
+
+
 def test_two_stacks_live_side_by_side(
     stack: Stack, second_stack: Stack, engine: docker.DockerClient
 ) -> None:
@@ -247,6 +270,7 @@ def test_two_stacks_live_side_by_side(
     [here] = engine.containers.list(filters=second_stack.labelled("notebook", "alice"))
     [there] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert here.id != there.id
+    check_names_of_their_own(second_stack, alice)
 
     second_stack.on_stack("destroy", "--yes")
     assert not engine.containers.list(
