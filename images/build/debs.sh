@@ -42,4 +42,3 @@ find /var/cache/apt/archives -name '*.deb' -print0 |
         dpkg-deb --raw-extract "$0" "/unpacked/${0##*/}"
         dpkg-deb --build -Znone "/unpacked/${0##*/}" /debs/ >/dev/null'
 apt-get clean
-rm -rf /var/lib/apt/lists/*

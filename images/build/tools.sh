@@ -16,4 +16,3 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet
 apt-get install --quiet --yes --no-install-recommends ca-certificates python3 python3-pip
 apt-get clean
-rm -rf /var/lib/apt/lists/*

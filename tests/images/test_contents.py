@@ -140,6 +140,7 @@ def test_what_is_not_needed_is_not_there(image: Contents) -> None:
         r"^(root|home/jovyan)/\.(cache|npm|config)",
         r"^usr/(local/)?s?bin/(gcc|cc|g\+\+|make|ld|as|rustc|cargo|git|npm|npx|yarn)$",
         r"^usr/include/.*\.h$",
+        r"^usr/share/unicode/.",
         r"/(dist|site)-packages/(.*/)?tests?/(test_|conftest)",
         r"^(build|mnt|debs|unpacked)/",
         r"^tmp/",
