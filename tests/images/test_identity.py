@@ -238,6 +238,7 @@ def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_right
         filters={"label": [f"zhub.stack={site.prefix}", "zhub.user=alice"]}
     )
 
+    changed = time.time()
     directory.change(members("jupyter", "carol") + members("admins", "bob"))
     wait_until(
         lambda: (
@@ -249,9 +250,8 @@ def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_right
         seconds=PATIENCE,
     )
     # The session itself has ended, and not only its user's permission.
-    before = time.time()
     assert page(alice) == 302
-    assert "Invalid cookie token" in hub.log(before)
+    assert "Invalid cookie token" in hub.log(changed)
     assert page(alice, "user/alice/api/status") != 200
     assert alice.request("POST", "hub/api/users/alice/server").status_code == 403
     assert (page(carol), status(hub, "user", carols)) == (200, 200)
