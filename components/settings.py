@@ -272,8 +272,9 @@ def _subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> 
         config.clash(
             "subdomainHost",
             f"must be the same as hostname, which is {hostname}: JupyterHub has users log in there",
-            set_command("subdomainHost", hostname),
-            f"or {set_command('hostname', name)}",
+            # The other way round would not do for a hostname that is an address, or has no dot.
+            set_command("hostname", name),
+            f"or {remove_command('subdomainHost')}",
         )
     elif key_pair and any(keypair.uncovered(key_pair.chain[0], [f"*.{name}"])):
         config.clash(
@@ -334,9 +335,11 @@ def _engine(config: Config) -> Engine:
 
 
 def _cert_path(text: str) -> str:
-    missing = [name for name in ("ca.pem", "cert.pem", "key.pem") if not Path(text, name).exists()]
-    if missing:
-        raise RefusedError(f"no such folder, or one without {', '.join(missing)}")
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        try:
+            parsing.content(f"{text}/{name}")
+        except RefusedError as error:
+            raise RefusedError(f"needs a file {name}: {error}") from None
     return text
 
 

@@ -13,7 +13,7 @@ import hypothesis
 import pulumi
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.images.pki import Identity, passphrase
@@ -301,7 +301,9 @@ class TestSecrets:
 def test_users_own_names_end_in_the_hubs() -> None:
     said = refused(SITE | {"zhub:subdomainHost": "users.example.com"})
     assert said.startswith("subdomainHost: must be the same as hostname, which is hub.example.com")
-    assert "pulumi config set subdomainHost hub.example.com" in said
+    assert "pulumi config set hostname users.example.com" in said
+    # No name that a message could tell to put here.
+    mended(SITE | {"zhub:hostname": "localhost", "zhub:subdomainHost": "hub.example.com"}, set())
     settings, config = read(SITE | {"zhub:subdomainHost": "Hub.Example.com"})
     assert config.problems == []
     assert settings.certificate_names[:2] == ("hub.example.com", "*.hub.example.com")
@@ -460,6 +462,7 @@ def commands(problem_commands: tuple[str, ...]) -> Iterator[list[str]]:
 
 
 @hypothesis.settings(deadline=None)
+@example({"docker:certPath": "longer/than/a/file/name/" + "x" * 300}, set())
 @given(st.dictionaries(keys(), values(), max_size=12), st.sets(keys(), max_size=3))
 def test_any_config_makes_settings_or_messages_that_name_key_and_command(
     config: dict[str, str], secret: set[str]
