@@ -198,3 +198,22 @@ def test_a_lock_of_another_machine_is_kept(driven: Project) -> None:
     (folder / "one.json").write_text(json.dumps(lock))
     stack._unlock("test")
     assert len(locks(driven)) == 1
+
+
+def test_up_ends_with_the_address_and_whom_to_log_in_as(
+    driven: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    driven.write(
+        "import pulumi\n"
+        "pulumi.export('url', 'https://localhost:11119')\n"
+        "pulumi.export('certificateFingerprint', 'AB:CD')\n"
+        "pulumi.export('demoRoles', {'alice': 'may log in', 'mallory': 'may not log in'})\n"
+        "pulumi.export('demoUsers', pulumi.Output.secret({'alice': 'one', 'mallory': 'two'}))\n"
+    )
+    stack.up("test")
+    told = capfd.readouterr().out.partition("JupyterHub is up: ")[2].splitlines()
+    assert told[0] == "https://localhost:11119"
+    assert [line.split(maxsplit=2) for line in told[2:4]] == [
+        ["alice", "one", "may log in"],
+        ["mallory", "two", "may not log in"],
+    ]
