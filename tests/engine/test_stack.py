@@ -10,6 +10,7 @@ import hashlib
 import json
 import socket
 import textwrap
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -21,6 +22,7 @@ from cryptography import x509
 from tests.engine.people import browser, certificate_file, logged_in, port_of, served_certificate
 from tests.engine.stack import PulumiError, Stack
 from tests.hubclient import LoginRefused, User
+from tests.images.pki import Identity
 
 pytestmark = pytest.mark.engine
 
@@ -313,6 +315,7 @@ def test_a_port_in_use_is_refused_before_anything_changes(stack: Stack) -> None:
 def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
+    """Replaced for a certificate that the operator brings, which the files' volume must get too."""
     alice = logged_in(stack, "alice")
     alice.open_lab()
     kernel = alice.start_kernel()
@@ -320,9 +323,13 @@ def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     [notebook] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     before = engine.containers.get(stack.outputs()["container"])
 
-    stack.configure({"idleTimeout": 1800})
+    brought = Identity.create("localhost", "127.0.0.1", "hub.example.com")
+    brought.write(stack.folder, "brought")
+    file = str(stack.folder / "brought")
+    stack.configure({"tlsCertFile": f"{file}.crt", "tlsKeyFile": f"{file}.key"})
     stack.up()
 
+    assert certificate_file(stack).read_text() == Path(f"{file}.crt").read_text()
     assert before.id != engine.containers.get(stack.outputs()["container"]).id
     [still] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert still.id == notebook.id
