@@ -36,7 +36,7 @@ def draw_panel(axis: Any, results: Results, platform: str, metrics: list[Metric]
         first = place
         for subject in metric.subjects:
             series = results.find(metric.key, subject, platform)
-            end, text = 0.0, "not run"
+            end, text = 0.0, "not run" if series else "not measured"
             if series and series.values:
                 middle, end = series.median, max(series.values)
                 text = number(middle)

@@ -114,11 +114,13 @@ def test_the_page_shows_what_is_kept() -> None:
 def test_the_plot_shows_medians_and_gaps_and_comes_out_the_same_again(tmp_path: Path) -> None:
     first, second = tmp_path / "first.svg", tmp_path / "second.svg"
     for path in (first, second):
-        plot.draw(results(series("cold-hub", "project", 11.0, 12.5, 99.0)), path)
+        failed = series("cold-hub", "seed", not_run="it took too long")
+        plot.draw(results(series("cold-hub", "project", 11.0, 12.5, 99.0), failed), path)
     drawn = first.read_text()
     assert "linux/s390x, emulated" in drawn
     assert ">12.5<" in drawn
-    assert "not run" in drawn
+    assert ">not run<" in drawn
+    assert ">not measured<" in drawn
     assert drawn == second.read_text()
 
 
