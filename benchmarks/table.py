@@ -45,23 +45,24 @@ def emulated(results: Results, platform: str) -> str:
 
 def remarks(results: Results, platform: str) -> list[str]:
     """What has to be known of values: why there are none, or what else went on."""
-    said: dict[str, list[str]] = {}
-    tried = 0
+    said: dict[str, dict[str, list[str]]] = {}
     for metric in METRICS:
         for subject in metric.subjects:
             series = results.find(metric.key, subject, platform)
-            if series is None:
-                continue
-            tried += 1
-            why = f"Not run, because {series.not_run}" if series.not_run else ""
-            if series.values and series.note:
+            if series and series.not_run:
+                why = f"Not run, because {series.not_run}"
+            elif series and series.note:
                 why = f"Measured {series.note}"
-            if why:
-                said.setdefault(why, []).append(f"{metric.title} ({SUBJECTS[subject]})")
-    return [
-        f"- {why}: {'; '.join(rows) if len(rows) < tried else 'all of it'}."
-        for why, rows in said.items()
-    ]
+            else:
+                continue
+            parts = said.setdefault(why, {}).setdefault(SUBJECTS[subject], [])
+            if metric.part not in parts:
+                parts.append(metric.part)
+    lines = []
+    for why, found in said.items():
+        rows = [f"{', '.join(parts)} ({name})" for name, parts in found.items()]
+        lines.append(f"- {why}: {'; '.join(rows)}.")
+    return lines
 
 
 def table(results: Results) -> str:
