@@ -226,27 +226,6 @@ def test_a_second_user_shares_nothing_with_the_first(
     bob.stop_server()
 
 
-def test_no_secret_is_in_clear_in_state_or_containers(
-    stack: Stack, engine: docker.DockerClient
-) -> None:
-    hub = engine.containers.get(stack.outputs()["container"])
-    read: Any = hub.exec_run("cat /certs/ldap-password")
-    assert read.exit_code == 0
-    passwords = [read.output.decode(), *stack.outputs()["demoUsers"].values()]
-    state = stack.state_file.read_text()
-    plain = json.dumps(
-        [
-            container.attrs
-            for container in engine.containers.list(
-                all=True, filters={"label": f"zhub.stack={stack.prefix}"}
-            )
-        ]
-    )
-    for text in (state, plain):
-        assert "PRIVATE KEY" not in text
-        assert not [password for password in passwords if password in text]
-
-
 def test_a_second_up_changes_nothing(stack: Stack) -> None:
     stack.up("--expect-no-changes")
 

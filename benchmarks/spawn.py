@@ -1,0 +1,239 @@
+"""What the guard and a network for each user cost.
+
+Measured are the engine's calls that a server's start consists of, made by the hub's own code: in
+one network for all and straight to the engine, as is usual; in a network of its own; and so through
+the guard, in its container. What JupyterHub and the notebook need on top is the same each time.
+Then: how the cost grows with the number of networks that there are, and what a new hub needs to
+attach itself to all of them.
+
+Needs the images of `make up` and takes some minutes; what it makes, it removes:
+
+    PYTHONPATH=images/hub .venv/bin/python -m benchmarks.spawn
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import DockerException
+from zhub.networks import SUBNET_PREFIX, UserNetworks
+
+#: Of this program alone; not the default one, which a stack may be using.
+POOL = IPv4Network("10.212.0.0/16")
+
+GUARD_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The engine, names of things that are made there, and the images that are measured."""
+
+    engine: docker.APIClient
+    prefix: str
+    notebook: str
+    hub: str
+
+    def labels(self, role: str) -> dict[str, str]:
+        """Of something of a user's."""
+        return {"zhub.stack": self.prefix, "zhub.role": role, "zhub.user": "bench"}
+
+    def networks(self, client: docker.APIClient) -> UserNetworks:
+        """The users' networks, made with a client."""
+        return UserNetworks(
+            client, prefix=self.prefix, hub=f"{self.prefix}-hub", pool=POOL, internet=True
+        )
+
+    def start(self, client: docker.APIClient, user: str, network: str) -> None:
+        """Create and start a server's container as the spawner does; it then does nothing."""
+        name, volume = f"{self.prefix}-user-{user}", f"{self.prefix}-home-{user}"
+        client.create_volume(volume, labels=self.labels("home"))
+        made = client.create_container(
+            self.notebook,
+            ["sleep", "600"],
+            name=name,
+            environment={"TOKEN": "x"},
+            volumes=["/home/jovyan"],
+            ports={"8888/tcp": None},  # type: ignore[dict-item] # as the spawner
+            labels=self.labels("notebook"),
+            host_config=client.create_host_config(
+                auto_remove=True,
+                binds={volume: {"bind": "/home/jovyan", "mode": "rw"}},
+                mem_limit="256M",
+                memswap_limit="256M",
+                cpu_period=100_000,
+                cpu_quota=100_000,
+                pids_limit=64,
+                network_mode=network,
+            ),
+        )
+        client.start(made["Id"])
+
+    def clean(self) -> None:
+        """Remove everything that was made."""
+        label = {"label": f"zhub.stack={self.prefix}"}
+        for container in self.engine.containers(all=True, filters=label):
+            self.engine.remove_container(container["Id"], force=True, v=True)
+        for network in self.engine.networks(filters=label):
+            self.engine.remove_network(network["Id"])
+        for volume in self.engine.volumes(filters=label)["Volumes"] or ():
+            self.engine.remove_volume(volume["Name"])
+
+
+@contextmanager
+def guard(bench: Bench) -> Iterator[docker.APIClient]:
+    """The guard in its container; gives a client that goes through it, as the hub does."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        made = bench.engine.create_container(
+            bench.hub,
+            ["guard"],
+            entrypoint=["/opt/jupyter/bin/python3", "-I", "-m", "zhub"],
+            labels={"zhub.stack": bench.prefix, "zhub.role": "guard"},
+            environment={
+                "ZHUB_PREFIX": bench.prefix,
+                "ZHUB_NOTEBOOK_IMAGE": bench.notebook,
+                "ZHUB_USER_MEMORY": "256M",
+                "ZHUB_USER_CPUS": "1",
+                "ZHUB_USER_PIDS": "64",
+                "ZHUB_USER_INTERNET": "true",
+                "ZHUB_USER_NETWORK_POOL": str(POOL),
+            },
+            user="0",
+            host_config=bench.engine.create_host_config(
+                network_mode="none",
+                binds=["/var/run/docker.sock:/var/run/docker.sock", f"{folder}:/run/guard"],
+            ),
+        )
+        bench.engine.start(made["Id"])
+        yield through(Path(folder, "engine.sock"))
+
+
+def through(socket: Path) -> docker.APIClient:
+    """A client that goes through the guard, once it answers."""
+    end = time.monotonic() + GUARD_SECONDS
+    while True:
+        try:
+            return docker.APIClient(f"unix://{socket}", version="auto", timeout=300)
+        except DockerException:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    begin = time.monotonic()
+    call()
+    return time.monotonic() - begin
+
+
+def said(values: list[float]) -> str:
+    """Median and range of values."""
+    low, high = min(values), max(values)
+    return f"{statistics.median(values):.2f} s ({low:.2f} to {high:.2f}, n={len(values)})"
+
+
+def idle_container(bench: Bench, name: str, network: str = "bridge") -> None:
+    """Start a container that does nothing, as small as there is."""
+    made = bench.engine.create_container(
+        bench.hub,
+        ["600"],
+        entrypoint=["busybox", "sleep"],
+        name=f"{bench.prefix}-{name}",
+        labels={"zhub.stack": bench.prefix, "zhub.role": "hub" if name == "hub" else "notebook"},
+        host_config=bench.engine.create_host_config(network_mode=network),
+    )
+    bench.engine.start(made["Id"])
+
+
+def measure_starts(bench: Bench, repeat: int) -> None:
+    """Print what the start of a server's container takes, in the three ways in turn."""
+    shared = f"{bench.prefix}-shared"
+    bench.engine.create_network(shared, driver="bridge", labels={"zhub.stack": bench.prefix})
+    with guard(bench) as guarded:
+
+        def usual(user: str) -> None:
+            bench.start(bench.engine, user, shared)
+
+        def own_network(client: docker.APIClient, user: str) -> None:
+            name = f"{bench.prefix}-user-{user}"
+            bench.networks(client).open(name, bench.labels("user-network"))
+            bench.start(client, user, name)
+
+        ways: dict[str, Callable[[str], None]] = {
+            "one network for all, no guard": usual,
+            "a network for each, no guard": partial(own_network, bench.engine),
+            "a network for each, guard and routes": partial(own_network, guarded),
+        }
+        values: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(repeat):
+            # In turn, so that what else the machine does falls on all of them.
+            for way, start in ways.items():
+                user = f"{len(way)}-{number}"
+                values[way].append(seconds(partial(start, user)))
+                bench.engine.remove_container(f"{bench.prefix}-user-{user}", force=True)
+                if start is not usual:
+                    bench.networks(bench.engine).close(f"{bench.prefix}-user-{user}")
+    for way, times in values.items():
+        print(f"{way}: {said(times)}", flush=True)
+
+
+def measure_number(bench: Bench, number: int) -> None:
+    """Print what further networks cost when there are many, each with a container in it."""
+    networks = bench.networks(bench.engine)
+    labels = bench.labels("user-network")
+    opened, started = [], []
+    for user in range(1, number + 1):
+        name = f"{bench.prefix}-user-{user}"
+        opened.append(seconds(partial(networks.open, name, labels)))
+        started.append(seconds(partial(idle_container, bench, f"user-{user}", name)))
+        if user in {10, 50} or user % 100 == 0:
+            network, container = said(opened[-10:]), said(started[-10:])
+            print(f"up to network {user}: {network}; its container: {container}", flush=True)
+    print(f"all of them: {sum(opened):.0f} s")
+    bench.engine.remove_container(f"{bench.prefix}-hub", force=True)
+    idle_container(bench, "hub")
+    print(f"a new hub attached to {number} networks: {seconds(networks.restore):.1f} s")
+    attached = bench.engine.inspect_container(f"{bench.prefix}-hub")["NetworkSettings"]["Networks"]
+    print(f"networks of that hub: {len(attached)}, its own among them")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    add = parser.add_argument
+    add("--repeat", type=int, default=10, help="starts in each way; 0 for none")
+    add("--number", type=int, default=300, help="networks at the same time; 0 for none")
+    add("--notebook-image", default="jupyter_notebook_s390x:latest")
+    add("--hub-image", default="jupyter_hub_s390x:latest")
+    told = parser.parse_args()
+    engine = docker.APIClient(version="auto", timeout=300)
+    notebook, hub = (
+        str(engine.inspect_image(name)["Id"])  # type: ignore[no-untyped-call]
+        for name in (told.notebook_image, told.hub_image)
+    )
+    bench = Bench(engine, f"zhub-bench-{uuid.uuid4().hex[:8]}", notebook, hub)
+    print(f"subnets in a pool of /16: {2 ** (SUBNET_PREFIX - 16)}")
+    try:
+        idle_container(bench, "hub")
+        if told.repeat:
+            measure_starts(bench, told.repeat)
+        if told.number:
+            measure_number(bench, told.number)
+    finally:
+        bench.clean()
+
+
+if __name__ == "__main__":
+    main()
