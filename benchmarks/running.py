@@ -125,7 +125,8 @@ def running_site(engine: docker.DockerClient, folder: Path, platform: str) -> It
     Identity.create("localhost", "127.0.0.1", issuer=authority).write(folder / "hub", "hub")
     Identity.create("directory", issuer=authority).write(folder / "directory", "directory")
     password = secrets.token_hex(8)
-    users = {USER: {"password": password, "unit": "people", "groups": ["jupyter"]}}
+    user = {"password": password, "unit": "people", "groups": ["jupyter"]}
+    users = dict.fromkeys(USERS, user)
     (folder / "directory" / "users.json").write_text(json.dumps(users))
     container = run(
         engine,
