@@ -65,7 +65,27 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         self.network_name = self.object_name
         await self._in_turn(self.networks.open, self.object_name, self.labels("user-network"))
         address: tuple[str, int] = await super().start()
+        await self._accepts_connections(*address)
         return address
+
+    async def _accepts_connections(self, host: str, port: int) -> None:
+        """Wait until the server listens, or has ended.
+
+        JupyterHub waits as well, but with pauses of up to five seconds, and for one that has ended.
+
+        Raises:
+            RuntimeError: when it has ended.
+        """
+        while (status := await self.poll()) is None:
+            for _ in range(20):
+                try:
+                    _, connection = await asyncio.open_connection(host, port)
+                except OSError:
+                    await asyncio.sleep(0.1)
+                else:
+                    connection.close()
+                    return
+        raise RuntimeError(f"The server of {self.user.name} ended while it started: {status}")
 
     async def remove_object(self) -> None:
         """Remove the container, running or not, and wait until its name is free again.
