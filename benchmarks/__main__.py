@@ -157,7 +157,8 @@ class Bench:
         self.built(subject, platform)
         with self.site() as site, running.running_hub(site, subject, platform) as hub:
             uses = [running.log_in_once(hub, site) for _ in range(self.repeats)]
-        self.keep("login", subject, platform, [use.seconds for use in uses])
+        self.keep("login-api", subject, platform, [use.api for use in uses])
+        self.keep("login", subject, platform, [use.lab for use in uses])
         self.keep("memory-hub", subject, platform, [use.hub for use in uses])
         self.keep("memory-proxy", subject, platform, [use.proxy for use in uses])
         self.keep("memory-notebook", subject, platform, [use.notebook for use in uses])

@@ -18,7 +18,7 @@ TITLES = {
     "size": "image size, MB",
     "edit": "rebuild after an edit, s",
     "start": "docker run to first answer, s",
-    "login": "login to JupyterLab, s",
+    "login": "login to first answer, s",
     "memory": "memory, MiB",
 }
 

@@ -57,19 +57,27 @@ class User:
         )
 
     def log_in(self, name: str, password: str) -> None:
-        """Fill in the login form.
+        """Open the login form, fill it in and send it; raises as `send_password` does."""
+        self.open_login_form()
+        self.send_password(name, password)
+
+    def open_login_form(self) -> None:
+        """Go to the hub's root, wherever that leads: a user types no path."""
+        page = self._session.get(self._root, timeout=self._timeout)
+        page.raise_for_status()
+        self.base = page.url[: page.url.index("/hub/") + 1]
+
+    def send_password(self, name: str, password: str) -> None:
+        """Send the login form.
 
         Raises:
             LoginRefused: when the hub shows the form again.
             requests.HTTPError: when it answers with an error.
         """
-        # The root, wherever that leads: a user types no path.
-        page = self._session.get(self._root, timeout=self._timeout)
-        page.raise_for_status()
-        self.base = page.url[: page.url.index("/hub/") + 1]
+        form = urljoin(self.base, "hub/login?next=")
         answer = self._session.post(
-            urljoin(self.base, "hub/login?next="),
-            data={"username": name, "password": password, "_xsrf": self._xsrf(page.url)},
+            form,
+            data={"username": name, "password": password, "_xsrf": self._xsrf(form)},
             timeout=self._timeout,
             allow_redirects=False,
         )
@@ -87,14 +95,23 @@ class User:
             requests.HTTPError: when the hub refuses or the start fails.
         """
         begin = time.monotonic()
-        answer = self.request("POST", f"hub/api/users/{self.name}/server")
-        answer.raise_for_status()
-        while not self.server()["ready"]:
-            if time.monotonic() - begin > timeout:
-                raise TimeoutError(f"the server of {self.name} is not ready after {timeout} s")
-            time.sleep(0.2)
+        self.ask_for_server(timeout=timeout)
         self.open_lab()
         return time.monotonic() - begin
+
+    def ask_for_server(self, *, timeout: float = 300) -> None:
+        """Start the user's server and wait until its API answers; raises as `start_server` does."""
+        end = time.monotonic() + timeout
+        answer = self.request("POST", f"hub/api/users/{self.name}/server")
+        answer.raise_for_status()
+        # The hub answers at once where it knows by then that the server is ready.
+        ready = answer.status_code == requests.codes.created
+        while not ready:
+            if time.monotonic() > end:
+                raise TimeoutError(f"the server of {self.name} is not ready after {timeout} s")
+            time.sleep(0.2)
+            ready = self.server()["ready"]
+        self.request("GET", urljoin(self.home, "api")).raise_for_status()
 
     def open_lab(self) -> str:
         """Open JupyterLab, which logs in to the user's server on the way; return the page."""

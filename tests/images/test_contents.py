@@ -227,6 +227,10 @@ def test_trusted_certificates_are_there(image: Contents) -> None:
     assert packaged == {f"usr/share/ca-certificates/{line}" for line in enabled}
     for path in image.paths(r"^etc/ssl/certs/."):
         assert image.resolve(path), f"{path} leads nowhere"
+    # By these names OpenSSL finds the one it needs in $SSL_CERT_DIR, without reading all of them.
+    hashed = {image.resolve(path) for path in image.paths(r"^etc/ssl/certs/[0-9a-f]{8}\.\d+$")}
+    assert len(hashed) == bundle
+    assert packaged <= hashed
 
 
 def test_versions_of_debians_python_packages_are_those_of_the_locks(notebook: Contents) -> None:

@@ -62,11 +62,13 @@ class UserNetworks:
 
     def open(self, name: str, labels: dict[str, str]) -> None:
         """Make sure that the network is there, as configured now, and the hub in it."""
-        network = self._inspect(name)
-        if network and network["Internal"] == self._internet and not self._members(network):
+        if network := self._inspect(name):
+            if network["Internal"] != self._internet or self._members(network):
+                self._attach(network)
+                return
             self.close(name)
-            network = None
-        self._attach(network or self._create(name, labels))
+        # Each question to the engine delays the server: about a new network there is none.
+        self._connect(name, self._create(name, labels))
 
     def close(self, name: str) -> None:
         """Remove the network, whoever is still attached; do nothing when there is none."""
@@ -106,7 +108,8 @@ class UserNetworks:
         hub = self._client.inspect_container(self._hub)["Id"]
         return any(container != hub for container in network["Containers"])
 
-    def _create(self, name: str, labels: dict[str, str]) -> dict[str, Any]:
+    def _create(self, name: str, labels: dict[str, str]) -> IPv4Network:
+        """Create a network in the first subnet that is free; return the subnet."""
         taken = [
             config["Subnet"]
             for network in self._client.networks()
@@ -127,15 +130,17 @@ class UserNetworks:
                 if "overlap" not in str(error.explanation):
                     raise
                 continue
-            network: dict[str, Any] = self._client.inspect_network(name)
-            return network
+            return subnet
         raise RuntimeError(f"no subnet is left in {self._pool}: set a larger network pool")
 
     def _attach(self, network: dict[str, Any]) -> None:
+        """Make sure that the hub is in a network that may be older than this hub."""
         hub = self._client.inspect_container(self._hub)
-        if network["Name"] in hub["NetworkSettings"]["Networks"]:
-            return
-        subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+        if network["Name"] not in hub["NetworkSettings"]["Networks"]:
+            subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+            self._connect(network["Name"], subnet)
+
+    def _connect(self, name: str, subnet: IPv4Network) -> None:
         self._client.connect_container_to_network(
-            hub["Id"], network["Name"], aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
+            self._hub, name, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
         )

@@ -77,11 +77,11 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
             RuntimeError: when it has ended.
         """
         while (status := await self.poll()) is None:
-            for _ in range(20):
+            for _ in range(40):
                 try:
                     _, connection = await asyncio.open_connection(host, port)
                 except OSError:
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.05)
                 else:
                     connection.close()
                     return

@@ -117,7 +117,7 @@ def test_nothing_of_the_engine_the_hub_or_another_user_is_there(
         assert mallory.shell(f"test -e {place}")[0] == 1, place
     # Processes, too, are their own only.
     names = mallory.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")[1]
-    assert "jupyterhub.singleuser" in names
+    assert "zsingleuser" in names
     assert "proxy.mjs" not in names
 
 

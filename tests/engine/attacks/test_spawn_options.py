@@ -99,4 +99,4 @@ def test_code_planted_at_home_does_not_run_in_the_server(carol: Tenant) -> None:
     carol.user.run("pass")
     planted = carol.shell("cat ~/planted")[1]
     assert "ipykernel_launcher" in planted
-    assert "jupyterhub.singleuser" not in planted
+    assert "zsingleuser" not in planted
