@@ -151,6 +151,12 @@ class Bench:
                 with running.running_hub(site, subject, platform) as hub:
                     seconds.append(hub.seconds)
         self.keep("start-hub", subject, platform, seconds)
+        if subject == "project":
+            seconds = [
+                running.start_jupyterhub(self.engine, subject, platform)
+                for _ in range(self.repeats)
+            ]
+            self.keep("start-jupyterhub", subject, platform, seconds)
 
     def login(self, subject: str, platform: str) -> None:
         """Log in to a hub, again and again; each time a new server is started."""

@@ -47,6 +47,7 @@ METRICS = (
     Metric("edit", "rebuild after an edit of the hub's config", "s", "edit", IMAGES),
     Metric("start-notebook", "`docker run` to JupyterLab's API", "s", "start", RUNNING),
     Metric("start-hub", "`docker run` to the hub's login page", "s", "start", RUNNING),
+    Metric("start-jupyterhub", "the same of a bare `jupyterhub`", "s", "start", PROGRAM),
     Metric("login-api", "login to the API of the user's server", "s", "login", RUNNING),
     Metric("login", "login to the page of the user's JupyterLab", "s", "login", RUNNING),
     Metric("memory-hub", "memory of the hub", "MiB", "login", RUNNING),
@@ -62,6 +63,9 @@ METRICS = (
     Metric("up", "`pulumi up` without changes", "s", "stack", PROGRAM),
     Metric("preview", "`pulumi preview` without changes", "s", "stack", PROGRAM),
 )
+
+#: What this project adds: a metric, and what it would be without the rest of this project.
+OVERHEADS = (("login-api", "start-notebook"), ("start-hub", "start-jupyterhub"))
 
 PARTS = tuple(dict.fromkeys(metric.part for metric in METRICS))
 

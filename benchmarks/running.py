@@ -33,6 +33,9 @@ USER = USERS[0]
 #: What tells a proxy's process: the usual way's, and this project's, which runs it as a library.
 PROXIES = ("configurable-http-proxy", "proxy.mjs")
 
+#: Where this project's hub image has the proxy that JupyterHub starts by itself.
+BARE_PROXY = "/opt/proxy/node_modules/.bin/configurable-http-proxy"
+
 #: Seconds that a container or a server may take.
 PATIENCE = 300
 
@@ -53,7 +56,7 @@ def until_it_answers(url: str, container: Container, verify: Path | None = None)
         if container.status != "running" or time.monotonic() > end:
             log = container.logs(tail=20).decode(errors="replace")
             raise RuntimeError(f"{container.name} is {container.status}, no answer:\n{log}")
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def run(
@@ -93,6 +96,25 @@ def start_notebook(engine: docker.DockerClient, subject: str, platform: str) -> 
     )
     try:
         until_it_answers(f"http://127.0.0.1:{port}/api", container)
+        return time.monotonic() - begin
+    finally:
+        container.remove(force=True, v=True)
+
+
+def start_jupyterhub(engine: docker.DockerClient, subject: str, platform: str) -> float:
+    """Seconds from `docker run` of JupyterHub as it comes, in a hub image, to its login page."""
+    port = free_port()
+    begin = time.monotonic()
+    container = run(
+        engine,
+        tag("hub", subject, platform),
+        platform,
+        [f"--ConfigurableHTTPProxy.command={BARE_PROXY}", "--DummyAuthenticator.allow_all=True"],
+        entrypoint=["jupyterhub", "--JupyterHub.authenticator_class=dummy"],
+        ports={"8000/tcp": ("127.0.0.1", port)},
+    )
+    try:
+        until_it_answers(f"http://127.0.0.1:{port}/", container)
         return time.monotonic() - begin
     finally:
         container.remove(force=True, v=True)

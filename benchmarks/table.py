@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measured import METRICS, SUBJECTS, Metric, Results, Series
+from benchmarks.measured import METRICS, OVERHEADS, SUBJECTS, Metric, Results, Series
 
 #: What stands around the table in the page.
 BEGIN = "<!-- written by make bench: begin -->\n"
@@ -65,6 +65,18 @@ def remarks(results: Results, platform: str) -> list[str]:
     return lines
 
 
+def overheads(results: Results, platform: str) -> list[str]:
+    """What this project adds to the time that the least of it would take, where both are known."""
+    titles = {metric.key: metric.title for metric in METRICS}
+    lines = []
+    for whole, least in OVERHEADS:
+        pair = [results.find(key, "project", platform) for key in (whole, least)]
+        ours, theirs = (series.median if series and series.values else 0.0 for series in pair)
+        if ours and theirs:
+            lines.append(f"- {titles[whole]} : {titles[least]} = {ours / theirs:.2f}x")
+    return lines
+
+
 def table(results: Results) -> str:
     """Markdown: machine and dates, and for each platform a table with its remarks."""
     dates = sorted({series.date for series in results.series.values()})
@@ -81,7 +93,7 @@ def table(results: Results) -> str:
             ratio = times(metric, results, platform)
             rows.append(f"| {metric.title} | {' | '.join([*cells, ratio])} |")
         parts.append(f"### {emulated(results, platform)}\n\n" + "\n".join(rows) + "\n")
-        if said := remarks(results, platform):
+        if said := [*overheads(results, platform), *remarks(results, platform)]:
             parts.append("\n".join(said) + "\n")
     return "\n".join(parts)
 

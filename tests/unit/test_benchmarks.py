@@ -80,6 +80,13 @@ def test_the_table_says_what_did_not_run_and_what_else_went_on() -> None:
     assert "Measured: 2026-01-02. Machine: 4 x Zilog Z80." in text
 
 
+def test_the_table_says_how_much_longer_a_login_takes_than_a_bare_container() -> None:
+    login, bare = series("login-api", "project", 4.2), series("start-notebook", "project", 3.5)
+    ratio = "- login to the API of the user's server : `docker run` to JupyterLab's API = 1.20x\n"
+    assert ratio in table.table(results(login, bare))
+    assert " = " not in table.table(results(login))
+
+
 def test_only_what_is_between_the_marks_is_replaced() -> None:
     page = f"before\n{table.BEGIN}old\n{table.END}after\n"
     assert table.put_into(page, "new") == f"before\n{table.BEGIN}\nnew\n{table.END}after\n"

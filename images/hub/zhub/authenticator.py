@@ -103,8 +103,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         self.attempts.succeeded(name, counted)
         if handler:
             origin.remember(handler, name)
-        self._let_in[person.name] = person if allowed(self.ldap, person) else None
-        if not allowed(self.ldap, person):
+        if not self._keep(person.name, person):
             self.log.warning(
                 "Login of %s from %s: %s is in no allowed group", name, address, person.dn
             )
@@ -176,9 +175,14 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         except DirectoryError as problem:
             self.log.warning("%s could not be looked up again: %s", name, problem)
         else:
-            if not allowed(self.ldap, person):
+            if not self._keep(name, person):
                 self.log.warning("%s is not let in any more: in no allowed group", name)
-            self._let_in[name] = person if allowed(self.ldap, person) else None
+
+    def _keep(self, name: str, person: Person) -> bool:
+        """Keep what the directory says of a user; return whether the user is let in."""
+        let_in = allowed(self.ldap, person)
+        self._let_in[name] = person if let_in else None
+        return let_in
 
 
 class Pool:
