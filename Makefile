@@ -63,7 +63,7 @@ sbom: ## write down what the images hold, and show what changed (IMAGES=...)
 toolchain: ## get what is missing, and nothing else
 	@$(TOOLCHAIN) toolchain $(STACK)
 
-base: ## ask the image registry or the Debian mirror for new base images
+base: ## get new base images: from the archives the project names, an image registry or a mirror
 	@$(TOOLCHAIN) base
 
 cli: ## build the Pulumi CLI for another machine to save it the work (ARCH=s390x)

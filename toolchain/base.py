@@ -1,8 +1,9 @@
 """The Debian images that everything is built from: one for s390x, one for the building machine.
 
-From an image registry where one answers, else from a Debian mirror. A mirror can be out of step
-for s390x for a day (its InRelease newer than its Packages), so several ways are tried in a stated
-order; signatures, hashes and validity are checked in each.
+From the archives that the project names, if it names any (toolchain/snapshot.py). Else from an
+image registry where one answers, else from a Debian mirror. A mirror can be out of step for s390x
+for a day (its InRelease newer than its Packages), so several ways are tried in a stated order;
+signatures, hashes and validity are checked in each.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from toolchain import snapshot
 from toolchain.console import Problem, apt_install, is_root, output, run, say, timed
 from toolchain.engine import client
 from toolchain.pins import BASE_CODENAME, BASE_TAG
-from toolchain.places import CACHE
+from toolchain.places import CACHE, LOGS
 
 STEP = "base"
 
@@ -27,6 +29,9 @@ TARGET = "zhub-base:trixie-s390x"
 BUILD = "zhub-base:trixie-build"
 
 TARGET_ARCHITECTURE = "s390x"
+
+#: The label with the archives, as of one moment, that an image is made from.
+LABEL = "zhub.debian"
 
 #: Left out of every package, now and in the images built on it. Licences stay.
 EXCLUDED = ("doc/*", "man/*", "info/*", "locale/*", "lintian/*", "bug/*")
@@ -45,7 +50,13 @@ OTHER_APT_OPTIONS = ('Acquire::Languages "none"', 'Acquire::Retries "3"')
 #: recommends it.
 PROGRAMS = ("mmdebstrap", "arch-test")
 
+#: The Dockerfile of a base image.
+FROM_TAR = 'FROM scratch\nADD rootfs.tar /\nCMD ["bash"]\n'
+
 APT = Path("/etc/apt")
+
+#: Lines of output, from the first thing that apt finds wrong with a mirror to the end.
+APT_TAIL = 60
 
 
 @dataclass(frozen=True)
@@ -56,11 +67,13 @@ class Source:
         title: what it is called in messages.
         lines: as in sources.list; empty leaves it to mmdebstrap, which knows Debian's own.
         warning: what is wrong with images made from it.
+        archives: those of one moment that the project names, as LABEL has them.
     """
 
     title: str
     lines: tuple[str, ...]
     warning: str = ""
+    archives: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,8 +121,31 @@ def mirrors(apt: Path = APT) -> Mirrors:
     return Mirrors(main, security)
 
 
+def _with_security(deb: str, main: str, security: str) -> tuple[str, ...]:
+    """The lines of the whole release, which begin with `deb`, and options where there are any."""
+    release = BASE_CODENAME
+    return (
+        f"{deb} {main} {release} main",
+        f"{deb} {main} {release}-updates main",
+        f"{deb} {security} {release}-security main",
+    )
+
+
+def dated(main: str, security: str) -> Source:
+    """The one way to get the release as of a moment: another one would give other versions.
+
+    What is under such an address never changes, and so its Valid-Until passes. Signatures and
+    hashes are checked as ever.
+    """
+    return Source(
+        f"{BASE_CODENAME} as of {snapshot.moment(main)}",
+        _with_security("deb [check-valid-until=no]", main, security),
+        archives=f"{main} {security}",
+    )
+
+
 def sources(known: Mirrors) -> Iterator[Source]:
-    """The ways to get the release, best first."""
+    """The ways to get the release of the day, best first."""
     release = BASE_CODENAME
     if known.main is None:
         yield Source(f"Debian's own servers, {release} with its security updates", ())
@@ -119,11 +155,7 @@ def sources(known: Mirrors) -> Iterator[Source]:
     if known.security:
         yield Source(
             f"{release} with its security updates",
-            (
-                main,
-                f"deb {known.main} {release}-updates main",
-                f"deb {known.security} {release}-security main",
-            ),
+            _with_security("deb", known.main, known.security),
         )
     yield Source(
         f"{release} alone",
@@ -157,19 +189,37 @@ def _mmdebstrap(architecture: str, source: Source, tar: Path) -> None:
             f"--customize-hook={codename}",
             *(BASE_CODENAME, str(tar), *source.lines),
         ],
+        tail=APT_TAIL,
     )
 
 
 def _reason(problem: Problem) -> str:
-    """The first error in a failed command's output: what follows it is its consequence."""
+    """The first error in a failed command's output: what follows it is its consequence.
+
+    Of a wrong signature apt warns, and then finds that there is none.
+    """
     lines = [line.strip() for line in str(problem).splitlines()]
-    errors = [line for line in lines if line.startswith("E: ")]
+    errors = [line for line in lines if line.startswith(("E: ", "W: GPG error: "))]
     return [*errors, lines[0]][0]
+
+
+def _archives() -> str:
+    """The archives that the project names, as LABEL has them."""
+    return " ".join(snapshot.archives())
 
 
 def _tar(architecture: str) -> Path:
     """Where the cache has a root file system."""
     return CACHE / "base" / f"{BASE_CODENAME}-{architecture}.tar"
+
+
+def _kept(architecture: str, archives: str) -> bool:
+    """Whether the cache has a root file system that was made from these archives."""
+    record = _tar(architecture).with_suffix(".json")
+    if not (record.exists() and _tar(architecture).exists()):
+        return False
+    made_from: str = json.loads(record.read_text()).get("archives", "")
+    return made_from == archives
 
 
 def bootstrap(architectures: list[str]) -> None:
@@ -183,7 +233,9 @@ def bootstrap(architectures: list[str]) -> None:
     folder = CACHE / "base"
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
-    for source in sources(mirrors()):
+    named = snapshot.archives()
+    ways: Iterable[Source] = [dated(*named)] if named else sources(mirrors())
+    for source in ways:
         with tempfile.TemporaryDirectory(dir=folder) as making:
             try:
                 for architecture in architectures:
@@ -191,7 +243,7 @@ def bootstrap(architectures: list[str]) -> None:
                         _mmdebstrap(architecture, source, Path(making, f"{architecture}.tar"))
             except Problem as problem:
                 say(STEP, f"{source.title}: cannot be had now ({_reason(problem)})")
-                failures.append(f"{source.title}: {problem}")
+                failures.append(f"  {source.title}: {_reason(problem)}")
                 continue
             for architecture in architectures:
                 Path(making, f"{architecture}.tar").replace(_tar(architecture))
@@ -200,13 +252,18 @@ def bootstrap(architectures: list[str]) -> None:
         if source.warning:
             say(STEP, f"warning: {source.warning}")
         return
+    if named:
+        failures.append(f"  {snapshot.FILE} says which archives, and of what moment")
     raise Problem(
-        "no base image from the Debian mirror, tried in this order:\n" + "\n".join(failures)
+        "\n".join(["no base image from the Debian mirror, tried in this order:", *failures])
+        + f"\n  log: {LOGS / STEP}.log"
     )
 
 
 def _build(docker: str, architecture: str, tag: str, recipe: str, tar: Path | None = None) -> None:
     """Make an image for one platform. `docker import` would label it as the engine's own."""
+    if archives := _archives():
+        recipe += f'LABEL {LABEL}="{archives}"\n'
     with tempfile.TemporaryDirectory(dir=tar.parent if tar else None) as folder:
         if tar:
             Path(folder, "rootfs.tar").hardlink_to(tar)
@@ -220,6 +277,8 @@ def _build(docker: str, architecture: str, tag: str, recipe: str, tar: Path | No
 
 def _from_registry(docker: str, images: dict[str, str]) -> bool:
     """Take all images from the image registry; returns whether it had them."""
+    if snapshot.archives():  # the registry's are of another moment
+        return False
     try:
         with timed(STEP, f"asking the image registry for {BASE_TAG}"):
             for tag, architecture in images.items():
@@ -231,16 +290,25 @@ def _from_registry(docker: str, images: dict[str, str]) -> bool:
 
 
 def missing(docker: str, own_architecture: str) -> dict[str, str]:
-    """The images that are not on the engine or are for another processor, by tag."""
+    """The images that are not on the engine as they should be, by tag.
+
+    That is, for their processor, and from the archives that the project names.
+
+    Raises:
+        Problem: the project names archives in a way that is wrong.
+    """
     images = {TARGET: TARGET_ARCHITECTURE, BUILD: own_architecture}
+    archives = _archives()
+    shown = f'{{{{.Architecture}}}} from {{{{index .Config.Labels "{LABEL}"}}}}.'
 
     def found(*tags: str) -> list[str]:
-        show = [docker, "image", "inspect", "--format", "{{.Architecture}}", *tags]
-        return (output(show) or "").split()
+        show = [docker, "image", "inspect", "--format", shown, *tags]
+        return (output(show) or "").splitlines()
 
-    if found(*images) == list(images.values()):  # one question where nothing is to do
+    wanted = {tag: f"{architecture} from {archives}." for tag, architecture in images.items()}
+    if found(*images) == list(wanted.values()):  # one question where nothing is to do
         return {}
-    return {tag: wanted for tag, wanted in images.items() if found(tag) != [wanted]}
+    return {tag: images[tag] for tag in images if found(tag) != [wanted[tag]]}
 
 
 def ensure(own_architecture: str) -> None:
@@ -252,7 +320,8 @@ def ensure(own_architecture: str) -> None:
     docker = client()
     wanted = missing(docker, own_architecture)
     architectures = list(dict.fromkeys(wanted.values()))
-    absent = [architecture for architecture in architectures if not _tar(architecture).exists()]
+    archives = _archives()
+    absent = [architecture for architecture in architectures if not _kept(architecture, archives)]
     if absent and _from_registry(docker, wanted):
         _try_all(docker, wanted)
         return
@@ -260,8 +329,7 @@ def ensure(own_architecture: str) -> None:
         # All of them, also what is there: another source may be another point release.
         bootstrap(list(dict.fromkeys([TARGET_ARCHITECTURE, own_architecture])))
     for tag, architecture in wanted.items():
-        recipe = 'FROM scratch\nADD rootfs.tar /\nCMD ["bash"]\n'
-        _build(docker, architecture, tag, recipe, _tar(architecture))
+        _build(docker, architecture, tag, FROM_TAR, _tar(architecture))
     _try_all(docker, wanted)
 
 

@@ -100,6 +100,7 @@ def run(
     *,
     environment: Mapping[str, str] | None = None,
     mend: str = "",
+    tail: int = TAIL,
 ) -> None:
     """Run a command with its output in a log file, of which a failure shows the last lines.
 
@@ -108,6 +109,7 @@ def run(
         command: the program and its arguments.
         environment: is added to this process's own.
         mend: what to do about a failure, the last sentence of the message.
+        tail: how many lines of the log a failure shows.
 
     Raises:
         Problem: the command failed, is not there, or may no longer be started.
@@ -139,8 +141,8 @@ def run(
         with log.open("rb") as file:
             file.seek(begin)
             lines = file.read().decode(errors="replace").split("\n")
-        tail = "\n".join([f"    {line}" for line in lines if line.strip()][-TAIL:])
-        raise Problem(f"{_short(shown)} ended with code {code}:\n{tail}\n  log: {log}\n  {mend}")
+        last = "\n".join([f"    {line}" for line in lines if line.strip()][-tail:])
+        raise Problem(f"{_short(shown)} ended with code {code}:\n{last}\n  log: {log}\n  {mend}")
 
 
 def _short(command: str) -> str:

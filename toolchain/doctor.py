@@ -84,7 +84,8 @@ def _engine() -> Iterator[Finding]:
         emulates = engine.emulates()
         yield Finding(emulates, f"s390x emulation: {'enabled' if emulates else 'not enabled'}")
     for tag in base.missing(docker, architecture):
-        yield Finding(good=False, text=f"base image {tag}: missing or for another processor")
+        text = f"base image {tag}: missing, for another processor or from other archives"
+        yield Finding(good=False, text=text)
 
 
 def check(*, with_engine: bool) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from toolchain import snapshot
 from toolchain.cli import GO_LOCK
 from toolchain.console import Problem, fail
 from toolchain.places import ROOT, VENV
@@ -100,6 +101,7 @@ def refresh() -> None:
         ],
         ROOT / HUB,
     )
+    print(snapshot.move(), flush=True)
     run(["git", "diff", "--stat"])
 
 

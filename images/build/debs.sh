@@ -22,6 +22,16 @@ Acquire::Retries "3";
 # With a pause before it tries again, apt fills the screen with "Tried to start delayed item".
 Acquire::Retries::Delay "false";
 EOF
+
+# A base image of another commit would give other versions.
+grep -v '^#' /build/debian-archives.txt | while read -r archive; do
+    for apt in /base/etc/apt /etc/apt; do
+        grep -rqsF "$archive" "$apt/sources.list" "$apt/sources.list.d" && continue
+        echo "baseImage, buildImage: one is not made from $archive," >&2
+        echo "which images/build/debian-archives.txt names. Where they are made: make base" >&2
+        exit 1
+    done
+done
 apt-get update --quiet
 
 unknown=

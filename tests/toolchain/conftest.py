@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -132,3 +136,21 @@ def clone(tmp_path: Path) -> Clone:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "toolchain", root / "toolchain", ignore=ignored)
     return Clone(root, tmp_path / "cache")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[str]:
+    """Serve a folder by http on loopback; yields the address."""
+
+    def handler(*arguments: object) -> Quiet:
+        return Quiet(*arguments, directory=str(root))  # type: ignore[arg-type]
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

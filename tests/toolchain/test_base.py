@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import textwrap
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from toolchain import base
+from tests.toolchain.conftest import serving
+from toolchain import base, snapshot
 from toolchain.console import Problem
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(base, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(snapshot, "archives", list)
     return tmp_path / "cache" / "base"
 
 
@@ -130,11 +130,6 @@ def test_nothing_is_left_and_the_old_is_kept_where_no_way_works(
     assert (cache / "trixie-amd64.tar").read_text() == "of a better day"
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture
 def unsigned_mirror(tmp_path: Path) -> Iterator[str]:
     """A mirror on loopback whose suites nobody has signed."""
@@ -143,14 +138,8 @@ def unsigned_mirror(tmp_path: Path) -> Iterator[str]:
         folder = root / "debian" / "dists" / suite
         folder.mkdir(parents=True)
         (folder / "Release").write_text(f"Suite: {suite}\nCodename: trixie\nSHA256:\n")
-
-    def handler(*arguments: object) -> Quiet:
-        return Quiet(*arguments, directory=str(root))  # type: ignore[arg-type]
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/debian"
-        server.shutdown()
+    with serving(root) as address:
+        yield f"{address}/debian"
 
 
 def test_a_mirror_nobody_signed_is_refused_in_every_way(
