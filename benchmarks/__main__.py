@@ -111,13 +111,14 @@ class Bench:
             yield site
 
     def cold(self, subject: str, platform: str) -> None:
-        """Build both images without the engine's cache."""
+        """Build both images without the engine's cache, and without what was downloaded before."""
         takes_long = subject == "seed" and platform != self.results.native
         repeats = 1 if takes_long else self.repeats
         seconds: dict[str, list[float]] = {"cold-notebook": [], "cold-hub": []}
         recipes = images.recipes(subject, platform)
         with self.building(subject, platform):
             for _ in range(repeats):
+                images.forget_downloads()
                 for metric, recipe in zip(seconds, recipes, strict=True):
                     seconds[metric].append(images.build(recipe, cached=False, limit=self.limit))
         for metric, values in seconds.items():

@@ -136,6 +136,12 @@ def build(recipe: Recipe, *, cached: bool, limit: float) -> float:
     return time.monotonic() - begin
 
 
+def forget_downloads() -> None:
+    """Empty the caches that builds share: `--no-cache` leaves them."""
+    prune = ["builder", "prune", "--force", "--filter=type=exec.cachemount"]
+    subprocess.run([docker_command(), *prune], stdout=subprocess.DEVNULL, check=True)
+
+
 def rebuild_after_edit(recipe: Recipe, *, limit: float) -> float:
     """Build an image from a copy of its files with one line added; returns the seconds.
 
