@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from toolchain import snapshot
 from toolchain.places import BIN, CLI, ROOT, VENV
 
 PASSPHRASE = "of tests"
@@ -135,6 +136,8 @@ def clone(tmp_path: Path) -> Clone:
         shutil.copy2(ROOT / name, root / name)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "toolchain", root / "toolchain", ignore=ignored)
+    (root / snapshot.FILE).parent.mkdir(parents=True)
+    shutil.copy(ROOT / snapshot.FILE, root / snapshot.FILE)
     return Clone(root, tmp_path / "cache")
 
 
