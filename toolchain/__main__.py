@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from toolchain import base, cli, doctor, engine, environment, plugins, stack
-from toolchain.console import Problem, apt_install, fail, output, say, stop_commands
+from toolchain.console import Problem, apt_install, exit_code, fail, output, say, stop_commands
 
 #: Seconds from which on a command says how long it took.
 WORTH_TELLING = 10
@@ -168,13 +168,8 @@ def main(arguments: list[str]) -> int:
     command, name, *more = [*arguments, stack.DEV] if len(arguments) == 1 else arguments
     if len(more) != (command in MORE):
         return fail(Problem(f"usage: python3 -m toolchain {command} STACK {MORE.get(command, '')}"))
-    try:
-        COMMANDS[command](stack.checked(name), *more)
-    except Problem as problem:
-        return fail(problem)
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    if code := exit_code(lambda: COMMANDS[command](stack.checked(name), *more)):
+        return code
     if (seconds := time.monotonic() - begin) > WORTH_TELLING:
         say(command, f"took {seconds:.0f} s")
     return 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain import engine, snapshot
-from toolchain.console import Problem, fail
+from toolchain.console import Problem, exit_code
 from toolchain.lock import HUB, NOTEBOOK
 from toolchain.places import ROOT, VENV
 
@@ -139,14 +139,5 @@ def audit(images: Sequence[str]) -> None:
         raise Problem(f"{named}\n{MEND}")
 
 
-def main() -> int:
-    """Entry point; returns the exit code."""
-    try:
-        audit(sys.argv[1:])
-    except Problem as problem:
-        return fail(problem)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(lambda: audit(sys.argv[1:])))

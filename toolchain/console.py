@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -173,6 +173,18 @@ def apt_install(step: str, *packages: str) -> None:
         apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
         run(step, [*apt, "update"], environment=quiet)
         run(step, [*apt, *line.split()[1:]], environment=quiet, mend=f"Try: {line}")
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Run a command; say what the operator has to mend, and return the exit code."""
+    try:
+        command()
+    except Problem as problem:
+        return fail(problem)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
 
 
 def fail(problem: Problem) -> int:

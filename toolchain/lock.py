@@ -15,7 +15,7 @@ from pathlib import Path
 
 from toolchain import snapshot
 from toolchain.cli import GO_LOCK
-from toolchain.console import Problem, fail
+from toolchain.console import Problem, exit_code
 from toolchain.places import ROOT, VENV
 
 UV = VENV / "bin" / "uv"
@@ -38,9 +38,13 @@ def run(command: Sequence[str | Path], folder: Path = ROOT) -> None:
     """Run a command on the terminal.
 
     Raises:
-        Problem: it failed; why is on the screen already.
+        Problem: it failed; why is on the screen already. Or it is not there.
     """
-    if subprocess.run(command, cwd=folder, check=False).returncode:
+    try:
+        code = subprocess.run(command, cwd=folder, check=False).returncode
+    except OSError as error:
+        raise Problem(f"{command[0]} cannot be run: {error.strerror}; install it") from error
+    if code:
         raise Problem(f"{shlex.join(map(str, command))} failed, see above")
 
 
@@ -105,14 +109,5 @@ def refresh() -> None:
     run(["git", "diff", "--stat"])
 
 
-def main() -> int:
-    """Entry point; returns the exit code."""
-    try:
-        refresh()
-    except Problem as problem:
-        return fail(problem)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(refresh))

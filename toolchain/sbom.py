@@ -23,7 +23,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from toolchain import engine
-from toolchain.console import Problem, fail
+from toolchain.console import Problem, exit_code
 from toolchain.places import ROOT
 
 FOLDER = ROOT / "sbom"
@@ -184,14 +184,5 @@ def write(images: Iterable[str]) -> None:
             print(f"  {line}")
 
 
-def main() -> int:
-    """Entry point; returns the exit code."""
-    try:
-        write(sys.argv[1:])
-    except Problem as problem:
-        return fail(problem)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(lambda: write(sys.argv[1:])))
