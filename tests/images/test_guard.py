@@ -57,7 +57,8 @@ class Site:
         return UserNetworks(
             self.hub,
             prefix=self.told.prefix,
-            hub=f"{self.told.prefix}-hub",
+            # As its container's host name, which is how a hub knows itself.
+            hub=self.engine.inspect_container(f"{self.told.prefix}-hub")["Id"][:12],
             pool=POOL,
             internet=self.told.user_internet,
         )
