@@ -10,7 +10,8 @@ from pathlib import Path
 
 import docker
 
-from tests.engine.conftest import CONFIG, free_port, running_stack
+from tests.engine.conftest import CONFIG, running_stack
+from tests.ports import free_port
 from toolchain import base
 
 

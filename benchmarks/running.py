@@ -17,9 +17,10 @@ import requests
 from docker.models.containers import Container
 
 from benchmarks.images import tag
-from tests.engine.conftest import free_port, remove_leftovers
+from tests.engine.conftest import remove_leftovers
 from tests.hubclient import User
 from tests.images.pki import Identity
+from tests.ports import free_port
 
 #: First part of the names, and label, of all containers, volumes and networks made here.
 PREFIX = "zhub-bench"
@@ -85,36 +86,41 @@ def remove_spawned(engine: docker.DockerClient) -> None:
 
 def start_notebook(engine: docker.DockerClient, subject: str, platform: str) -> float:
     """Seconds from `docker run` of a notebook image to the first answer of JupyterLab's API."""
-    port = free_port()
-    begin = time.monotonic()
-    container = run(
-        engine,
-        tag("notebook", subject, platform),
-        platform,
-        ["jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--no-browser"],
-        ports={"8888/tcp": ("127.0.0.1", port)},
-    )
-    try:
-        until_it_answers(f"http://127.0.0.1:{port}/api", container)
-        return time.monotonic() - begin
-    finally:
-        container.remove(force=True, v=True)
+    command = ["jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--no-browser"]
+    image = tag("notebook", subject, platform)
+    return seconds_to_answer(engine, image, platform, command, port=8888, path="/api")
 
 
 def start_jupyterhub(engine: docker.DockerClient, subject: str, platform: str) -> float:
     """Seconds from `docker run` of JupyterHub as it comes, in a hub image, to its login page."""
-    port = free_port()
-    begin = time.monotonic()
-    container = run(
-        engine,
-        tag("hub", subject, platform),
-        platform,
-        [f"--ConfigurableHTTPProxy.command={BARE_PROXY}", "--DummyAuthenticator.allow_all=True"],
-        entrypoint=["jupyterhub", "--JupyterHub.authenticator_class=dummy"],
-        ports={"8000/tcp": ("127.0.0.1", port)},
+    command = [
+        f"--ConfigurableHTTPProxy.command={BARE_PROXY}",
+        "--DummyAuthenticator.allow_all=True",
+    ]
+    entrypoint = ["jupyterhub", "--JupyterHub.authenticator_class=dummy"]
+    image = tag("hub", subject, platform)
+    return seconds_to_answer(
+        engine, image, platform, command, port=8000, path="/", entrypoint=entrypoint
     )
+
+
+def seconds_to_answer(  # noqa: PLR0913 - what containers differ in
+    engine: docker.DockerClient,
+    image: str,
+    platform: str,
+    command: list[str],
+    *,
+    port: int,
+    path: str,
+    **options: Any,
+) -> float:
+    """Seconds from `docker run` to the first page at a path of a container's port, by http."""
+    published = free_port()
+    begin = time.monotonic()
+    ports = {f"{port}/tcp": ("127.0.0.1", published)}
+    container = run(engine, image, platform, command, ports=ports, **options)
     try:
-        until_it_answers(f"http://127.0.0.1:{port}/", container)
+        until_it_answers(f"http://127.0.0.1:{published}{path}", container)
         return time.monotonic() - begin
     finally:
         container.remove(force=True, v=True)

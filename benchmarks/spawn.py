@@ -30,6 +30,8 @@ import docker
 from docker.errors import DockerException
 from zhub.networks import SUBNET_PREFIX, UserNetworks
 
+from tests.images import spawned
+
 #: Of this program alone; not the default one, which a stack may be using.
 POOL = IPv4Network("10.212.0.0/16")
 
@@ -58,26 +60,18 @@ class Bench:
         """Create and start a server's container as the spawner does; it then does nothing."""
         name, volume = f"{self.prefix}-user-{user}", f"{self.prefix}-home-{user}"
         client.create_volume(volume, labels=self.labels("home"))
-        made = client.create_container(
+        made = spawned.create(
+            client,
             self.notebook,
-            ["sleep", "600"],
             name=name,
-            environment={"TOKEN": "x"},
-            volumes=["/home/jovyan"],
-            ports={"8888/tcp": None},  # type: ignore[dict-item] # as the spawner
+            volume=volume,
             labels=self.labels("notebook"),
-            host_config=client.create_host_config(
-                auto_remove=True,
-                binds={volume: {"bind": "/home/jovyan", "mode": "rw"}},
-                mem_limit="256M",
-                memswap_limit="256M",
-                cpu_period=100_000,
-                cpu_quota=100_000,
-                pids_limit=64,
-                network_mode=network,
-            ),
+            mem_limit="256M",
+            memswap_limit="256M",
+            cpu_quota=100_000,
+            network_mode=network,
         )
-        client.start(made["Id"])
+        client.start(made)
 
     def clean(self) -> None:
         """Remove everything that was made."""
@@ -161,20 +155,23 @@ def measure_starts(bench: Bench, repeat: int) -> None:
     """Print what the start of a server's container takes, in the three ways in turn."""
     shared = f"{bench.prefix}-shared"
     bench.engine.create_network(shared, driver="bridge", labels={"zhub.stack": bench.prefix})
+    straight = bench.networks(bench.engine)
     with guard(bench) as guarded:
 
         def usual(user: str) -> None:
             bench.start(bench.engine, user, shared)
 
-        def own_network(client: docker.APIClient, user: str) -> None:
+        def own_network(client: docker.APIClient, networks: UserNetworks, user: str) -> None:
             name = f"{bench.prefix}-user-{user}"
-            bench.networks(client).open(name, bench.labels("user-network"))
+            networks.open(name, bench.labels("user-network"))
             bench.start(client, user, name)
 
         ways: dict[str, Callable[[str], None]] = {
             "one network for all, no guard": usual,
-            "a network for each, no guard": partial(own_network, bench.engine),
-            "a network for each, guard and routes": partial(own_network, guarded),
+            "a network for each, no guard": partial(own_network, bench.engine, straight),
+            "a network for each, guard and routes": partial(
+                own_network, guarded, bench.networks(guarded)
+            ),
         }
         values: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(repeat):
@@ -184,7 +181,7 @@ def measure_starts(bench: Bench, repeat: int) -> None:
                 values[way].append(seconds(partial(start, user)))
                 bench.engine.remove_container(f"{bench.prefix}-user-{user}", force=True)
                 if start is not usual:
-                    bench.networks(bench.engine).close(f"{bench.prefix}-user-{user}")
+                    straight.close(f"{bench.prefix}-user-{user}")
     for way, times in values.items():
         print(f"{way}: {said(times)}", flush=True)
 

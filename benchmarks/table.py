@@ -31,10 +31,16 @@ def cell(metric: Metric, series: Series | None, subject: str) -> str:
     return f"{text} ({number(low)}-{number(high)}, n={len(series.values)})"
 
 
+def median(results: Results, metric: str, subject: str, platform: str) -> float:
+    """The median of a series; 0 where there are no values."""
+    series = results.find(metric, subject, platform)
+    return series.median if series and series.values else 0.0
+
+
 def times(metric: Metric, results: Results, platform: str) -> str:
     """How many times as much the usual way takes, where both were measured."""
-    pair = [results.find(metric.key, subject, platform) for subject in ("project", "seed")]
-    project, seed = (series.median if series and series.values else 0.0 for series in pair)
+    subjects = ("project", "seed")
+    project, seed = (median(results, metric.key, subject, platform) for subject in subjects)
     return f"{seed / project:.1f}x" if project and seed else ""
 
 
@@ -70,8 +76,7 @@ def overheads(results: Results, platform: str) -> list[str]:
     titles = {metric.key: metric.title for metric in METRICS}
     lines = []
     for whole, least in OVERHEADS:
-        pair = [results.find(key, "project", platform) for key in (whole, least)]
-        ours, theirs = (series.median if series and series.values else 0.0 for series in pair)
+        ours, theirs = (median(results, key, "project", platform) for key in (whole, least))
         if ours and theirs:
             lines.append(f"- {titles[whole]} : {titles[least]} = {ours / theirs:.2f}x")
     return lines

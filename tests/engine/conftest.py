@@ -13,6 +13,7 @@ import docker.errors
 import pytest
 
 from tests.engine.stack import PULUMI, Stack
+from tests.ports import free_port
 
 #: What both test stacks share: the demo directory, images from the bases that `make base` made.
 CONFIG: dict[str, Any] = {
@@ -27,14 +28,6 @@ CONFIG: dict[str, Any] = {
     "npmRegistry": "system",
     "protect": False,
 }
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
-import subprocess
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ import pytest
 import requests
 from cryptography import x509
 
+from tests.doctor import doctor
 from tests.engine.people import browser, certificate_file, logged_in, port_of, served_certificate
-from tests.engine.stack import ROOT, PulumiError, Stack
+from tests.engine.stack import PulumiError, Stack
 from tests.hubclient import LoginRefused, User
 from tests.images.pki import Identity
 
@@ -107,15 +107,9 @@ def test_groups_say_who_gets_in_and_who_administers(
 
 def test_the_doctor_says_who_can_log_in(stack: Stack) -> None:
     for name, decision in (("alice", "     ok  let in"), ("mallory", " FAILED  not let in")):
-        doctor = subprocess.run(
-            ["make", "doctor", f"STACK={stack.name}", f"LDAP={name}"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert decision in doctor.stdout, doctor.stderr
-        assert bool(doctor.returncode) == (name == "mallory")
+        answer = doctor(stack.name, name)
+        assert decision in answer.stdout, answer.stderr
+        assert bool(answer.returncode) == (name == "mallory")
 
 
 def test_a_user_gets_a_private_s390x_server_and_keeps_the_files(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 from ldap3.core.exceptions import LDAPException
 
 from tests.images.pki import Identity
+from tests.ports import free_port
 
 SUFFIX = "dc=example,dc=org"
 ROOT = f"cn=root,{SUFFIX}"
@@ -149,11 +149,6 @@ class Slapd:
         if self.process:
             self.process.terminate()
             self.process.wait(10)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

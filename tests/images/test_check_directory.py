@@ -18,8 +18,9 @@ from zhub.settings import Settings
 from tests.images import slapd
 from tests.images.pki import Identity
 from tests.images.scripted_ldap import mute, scripted
-from tests.images.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, free_port, group_dn
+from tests.images.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
 from tests.images.test_directory_failures import refuse_starttls
+from tests.ports import free_port
 
 DAY = timedelta(days=1)
 

@@ -30,6 +30,7 @@ from zhub.guard.server import CLIENT_SECONDS, Guard, listen
 from zhub.networks import UserNetworks
 from zhub.settings import GuardSettings
 
+from tests.images import spawned
 from tests.images.conftest import Images, wait_until
 
 pytestmark = pytest.mark.engine
@@ -71,28 +72,15 @@ class Site:
         name, volume = f"{self.told.prefix}-user-{user}", f"{self.told.prefix}-home-{user}"
         self.hub.create_volume(volume, labels=self.labels("home"))
         self.networks.open(name, self.labels("user-network"))
-        options = {
-            "auto_remove": True,
-            "binds": {volume: {"bind": "/home/jovyan", "mode": "rw"}},
-            "mem_limit": "64M",
-            "memswap_limit": "64M",
-            "cpu_period": 100_000,
-            "cpu_quota": 50_000,
-            "pids_limit": 64,
-            "network_mode": name,
-            **more,
-        }
-        made = self.hub.create_container(
+        limits = {"mem_limit": "64M", "memswap_limit": "64M", "cpu_quota": 50_000}
+        return spawned.create(
+            self.hub,
             self.told.notebook_image,
-            ["sleep", "600"],
             name=name,
-            environment={"TOKEN": "x"},
-            volumes=["/home/jovyan"],
-            ports={"8888/tcp": None},  # type: ignore[dict-item] # as the spawner
+            volume=volume,
             labels=self.labels("notebook"),
-            host_config=self.hub.create_host_config(**options),
+            **{**limits, "network_mode": name, **more},
         )
-        return str(made["Id"])
 
     def run(self, container: str, command: str) -> tuple[int, str]:
         """Run a shell command in a container; return its status and output."""

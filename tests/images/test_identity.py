@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ from docker.models.containers import Container
 from zhub.attempts import PER_NAME
 from zhub.origin import COOKIE
 
+from tests.doctor import doctor
 from tests.hubclient import LoginRefused, User
 from tests.images import slapd
-from tests.images.conftest import ROOT, Images, Site, wait_until
+from tests.images.conftest import Images, Site, wait_until
 from tests.images.pki import Identity
-from tests.images.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, free_port, group_dn
+from tests.images.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 
@@ -166,16 +167,10 @@ def test_the_doctor_says_who_can_log_in(hub: Hub, site: Site) -> None:
     """Of a hub by hand, too, whose directory is an argument that the check does not get."""
     stack = site.prefix.removeprefix("zhub-")
     for name, status, decision in (("alice", 0, "     ok  let in"), ("bob", 2, " FAILED  not let")):
-        doctor = subprocess.run(
-            ["make", "doctor", f"STACK={stack}", f"LDAP={name}"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert doctor.returncode == status, doctor.stdout + doctor.stderr
-        assert f"\n{decision}" in doctor.stdout
-        assert "Traceback" not in doctor.stderr
+        answer = doctor(stack, name)
+        assert answer.returncode == status, answer.stdout + answer.stderr
+        assert f"\n{decision}" in answer.stdout
+        assert "Traceback" not in answer.stderr
 
 
 #: A guess past the proxy, under an address that is not one's own.

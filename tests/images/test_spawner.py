@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from types import SimpleNamespace
 
 import pytest
 from traitlets import Unicode
 from zhub.spawner import UserSpawner
+
+from tests.ports import free_port
 
 
 class Spawner(UserSpawner):
@@ -24,13 +25,6 @@ def spawner(state: str | None = None) -> Spawner:
     made = Spawner(mock=True, state=state)
     made.user = SimpleNamespace(name="alice")
     return made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_server_that_begins_to_listen_is_noticed_at_once() -> None:

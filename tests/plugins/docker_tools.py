@@ -102,14 +102,6 @@ def new_name() -> str:
     return f"{PREFIX}{secrets.token_hex(4)}"
 
 
-def free_port() -> int:
-    """Return a TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def server(command: list[str | Path], port: int, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Run a server until it is no longer needed; its output is in the failure if it ends early."""

@@ -16,7 +16,7 @@ import pytest
 from docker.errors import NotFound
 
 from plugins.values import UNKNOWN, Secret
-from tests.plugins.docker_tools import CONTAINER, free_port
+from tests.plugins.docker_tools import CONTAINER
 from tests.plugins.plugin_driver import (
     CheckError,
     Plugin,
@@ -27,6 +27,7 @@ from tests.plugins.plugin_driver import (
     running,
     wait_until,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 

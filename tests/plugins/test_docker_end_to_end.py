@@ -13,8 +13,9 @@ import pulumi_docker
 import pytest
 from pulumi import ResourceOptions
 
-from tests.plugins.docker_tools import TINY_DOCKERFILE, free_port
+from tests.plugins.docker_tools import TINY_DOCKERFILE
 from tests.plugins.stacks import Program, Stack
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 

@@ -20,7 +20,6 @@ from tests.plugins.docker_tools import (
     IMAGE,
     TINY_DOCKERFILE,
     debian_tool,
-    free_port,
     server,
 )
 from tests.plugins.plugin_driver import (
@@ -32,6 +31,7 @@ from tests.plugins.plugin_driver import (
     running,
     wait_until,
 )
+from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 

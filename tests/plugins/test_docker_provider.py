@@ -24,7 +24,6 @@ from tests.plugins.docker_tools import (
     VOLUME,
     certificates,
     debian_tool,
-    free_port,
     server,
 )
 from tests.plugins.plugin_driver import (
@@ -34,6 +33,7 @@ from tests.plugins.plugin_driver import (
     running,
     wait_until,
 )
+from tests.ports import free_port
 
 SOCKET = "/var/run/docker.sock"
 #: Nothing of this machine's own settings.

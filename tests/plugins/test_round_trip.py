@@ -22,9 +22,10 @@ import pulumi_tls
 import pytest
 
 from plugins.values import Secret
-from tests.plugins.docker_tools import free_port, tiny_context
+from tests.plugins.docker_tools import tiny_context
 from tests.plugins.plugin_driver import REPOSITORY, Resource, running
 from tests.plugins.stacks import OURS, Program, Stack
+from tests.ports import free_port
 
 RECORDED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "recorded" / "docker.json").read_text()
