@@ -165,6 +165,7 @@ def measure_starts(bench: Bench, repeat: int) -> None:
             name = f"{bench.prefix}-user-{user}"
             networks.open(name, bench.labels("user-network"))
             bench.start(client, user, name)
+            networks.attach(name)
 
         ways: dict[str, Callable[[str], None]] = {
             "one network for all, no guard": usual,
@@ -190,21 +191,23 @@ def measure_number(bench: Bench, number: int) -> None:
     """Print what further networks cost when there are many, each with a container in it."""
     networks = bench.networks(bench.engine)
     labels = bench.labels("user-network")
-    opened, started = [], []
+    opened, started, attached = [], [], []
     for user in range(1, number + 1):
         name = f"{bench.prefix}-user-{user}"
         opened.append(seconds(partial(networks.open, name, labels)))
         started.append(seconds(partial(idle_container, bench, f"user-{user}", name)))
+        attached.append(seconds(partial(networks.attach, name)))
         if user in {10, 50} or user % 100 == 0:
-            network, container = said(opened[-10:]), said(started[-10:])
-            print(f"up to network {user}: {network}; its container: {container}", flush=True)
-    print(f"all of them: {sum(opened):.0f} s")
+            network, container, hub = (said(last[-10:]) for last in (opened, started, attached))
+            parts = f"{network}; its container: {container}; the hub: {hub}"
+            print(f"up to network {user}: {parts}", flush=True)
+    print(f"all of them: {sum(opened) + sum(attached):.0f} s")
     bench.engine.remove_container(f"{bench.prefix}-hub", force=True)
     idle_container(bench, "hub")
-    attach = seconds(bench.networks(bench.engine).restore)
-    print(f"a new hub attached to {number} networks: {attach:.1f} s")
-    attached = bench.engine.inspect_container(f"{bench.prefix}-hub")["NetworkSettings"]["Networks"]
-    print(f"networks of that hub: {len(attached)}, its own among them")
+    restore = seconds(bench.networks(bench.engine).restore)
+    print(f"a new hub attached to {number} networks: {restore:.1f} s")
+    member_of = bench.engine.inspect_container(f"{bench.prefix}-hub")["NetworkSettings"]["Networks"]
+    print(f"networks of that hub: {len(member_of)}, its own among them")
 
 
 def main() -> None:

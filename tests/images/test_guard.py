@@ -186,6 +186,7 @@ def alice(site: Site) -> str:
     """A user's container that runs."""
     container = site.create()
     site.hub.start(container)
+    site.networks.attach(f"{site.told.prefix}-user-alice")
     return container
 
 
@@ -261,6 +262,7 @@ def test_without_its_routes_a_server_does_not_run(
 def test_a_server_stops_and_its_network_goes(site: Site) -> None:
     container = site.create("brief")
     site.hub.start(container)
+    site.networks.attach(f"{site.told.prefix}-user-brief")
     site.hub.stop(container, timeout=0)
     wait_until(lambda: not site.engine.containers(all=True, filters={"id": container}), seconds=30)
     site.networks.close(f"{site.told.prefix}-user-brief")

@@ -25,8 +25,11 @@ log = logging.getLogger(__name__)
 
 
 def hub_address(subnet: IPv4Network) -> str:
-    """Return the hub's address in a user's network; the engine takes the first one itself."""
-    return str(subnet[2])
+    """Return the hub's address in a user's network: the last, as the engine takes the first ones.
+
+    It has to be free still when the hub comes, after the server.
+    """
+    return str(subnet[-2])
 
 
 def free_subnets(pool: IPv4Network, taken: Iterable[str]) -> Iterator[IPv4Network]:
@@ -61,14 +64,26 @@ class UserNetworks:
         self._internet = internet
 
     def open(self, name: str, labels: dict[str, str]) -> None:
-        """Make sure that the network is there, as configured now, and the hub in it."""
+        """Make sure that the network is there, as configured now."""
         if network := self._inspect(name):
             if network["Internal"] != self._internet or self._members(network):
-                self._attach(network)
                 return
             self.close(name)
-        # Each question to the engine delays the server: about a new network there is none.
-        self._connect(name, self._create(name, labels))
+        self._create(name, labels)
+
+    def attach(self, name: str) -> None:
+        """Make sure that the hub is in the network, which may be older than this hub.
+
+        Raises:
+            docker.errors.NotFound: when there is no such network.
+        """
+        network = self._client.inspect_network(name)
+        hub = self._client.inspect_container(self._hub)
+        if name not in hub["NetworkSettings"]["Networks"]:
+            subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+            self._client.connect_container_to_network(
+                self._hub, name, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
+            )
 
     def close(self, name: str) -> None:
         """Remove the network, whoever is still attached; do nothing when there is none."""
@@ -91,7 +106,7 @@ class UserNetworks:
                 continue
             if self._members(network):
                 log.info("attaching the hub to network %s", network["Name"])
-                self._attach(network)
+                self.attach(network["Name"])
             else:
                 log.info("removing network %s, which nothing uses", network["Name"])
                 self.close(network["Name"])
@@ -108,8 +123,8 @@ class UserNetworks:
         hub = self._client.inspect_container(self._hub)["Id"]
         return any(container != hub for container in network["Containers"])
 
-    def _create(self, name: str, labels: dict[str, str]) -> IPv4Network:
-        """Create a network in the first subnet that is free; return the subnet."""
+    def _create(self, name: str, labels: dict[str, str]) -> None:
+        """Create a network in the first subnet that is free."""
         taken = [
             config["Subnet"]
             for network in self._client.networks()
@@ -130,17 +145,5 @@ class UserNetworks:
                 if "overlap" not in str(error.explanation):
                     raise
                 continue
-            return subnet
+            return
         raise RuntimeError(f"no subnet is left in {self._pool}: set a larger network pool")
-
-    def _attach(self, network: dict[str, Any]) -> None:
-        """Make sure that the hub is in a network that may be older than this hub."""
-        hub = self._client.inspect_container(self._hub)
-        if network["Name"] not in hub["NetworkSettings"]["Networks"]:
-            subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
-            self._connect(network["Name"], subnet)
-
-    def _connect(self, name: str, subnet: IPv4Network) -> None:
-        self._client.connect_container_to_network(
-            self._hub, name, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
-        )

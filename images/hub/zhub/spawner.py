@@ -68,6 +68,14 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         await self._accepts_connections(*address)
         return address
 
+    async def start_object(self) -> None:
+        """Start the container, and only then attach the hub to its network.
+
+        The server needs some time before it asks for the hub: this is done meanwhile.
+        """
+        await super().start_object()
+        await self._in_turn(self.networks.attach, self.object_name)
+
     async def _accepts_connections(self, host: str, port: int) -> None:
         """Wait until the server listens, or has ended.
 
