@@ -18,7 +18,7 @@ NAME = "zsingleuser_nowhere"
 IN_THE_IMAGE = """
 import gc, sys, zsingleuser
 named = ["sqlalchemy", "alembic", "jupyterhub.orm", "jupyterhub.roles", "jupyterhub.handlers"]
-named += ["requests", "urllib3", "aiodns", "pycares"]
+named += ["requests", "urllib3", "aiodns", "pycares", "httpx", "arrow", "rfc3986_validator"]
 start = zsingleuser.singleuser()
 print("imported:", [name for name in named if name in sys.modules])
 print("collecting:", gc.isenabled(), gc.get_freeze_count() > 100_000)
@@ -28,6 +28,11 @@ print("afterwards:", jupyterhub.orm.User.__tablename__, sqlalchemy.exc.NoResultF
 print(jupyterhub.handlers.pages.HealthCheckHandler.__mro__[1].__name__)
 import jupyterlab_server.listings_handler as listings, requests, aiodns
 print("requests:", listings.requests.request is requests.request)
+from jsonschema import FormatChecker
+formats = {"uri": ["https://a.b/c", "a b"], "duration": ["P1DT2H", "1 day"]}
+print([FormatChecker().conforms(text, kind) for kind in formats for text in formats[kind]])
+from jupyterlab.extensions import get_pypi_manager
+print(type(get_pypi_manager({}, {})).__mro__[1].__name__)
 """
 
 
@@ -46,6 +51,8 @@ def test_a_server_imports_nothing_of_the_hub_and_an_extension_may(
         "afterwards: users NoResultFound",
         "BaseHandler",
         "requests: True",
+        "[True, False, True, False]",
+        "ExtensionManager",
     ]
 
 
@@ -59,13 +66,17 @@ def test_a_stand_in_has_what_it_is_given_and_nothing_else() -> None:
 def test_a_later_module_is_imported_when_it_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / f"{NAME}.py").write_text("answer = 42")
+    (tmp_path / f"{NAME}.py").write_text("answer = 42\ndef double(number): return 2 * number")
     monkeypatch.syspath_prepend(tmp_path)
-    with standing_in({NAME: later(NAME)}):
+    with standing_in({NAME: later(NAME, "double", Error=ValueError)}):
         module = importlib.import_module(NAME)
+        double, error = module.double, module.Error
+        with pytest.raises(AttributeError, match=f"{NAME} stands in .* no answer"):
+            module.answer  # noqa: B018
     assert NAME not in sys.modules
+    assert error is ValueError
     try:
-        assert module.answer == 42
+        assert double(number=21) == module.answer == 42
         assert sys.modules[NAME].answer == 42
         with pytest.raises(AttributeError, match=f"{NAME}.*question"):
             module.question  # noqa: B018

@@ -25,32 +25,47 @@ def stand_in(name: str, *classes: str) -> ModuleType:
     return module
 
 
-def later(name: str) -> ModuleType:
-    """Return a module that is imported when somebody first asks it for something.
+def later(name: str, *calls: str, **known: type) -> ModuleType:
+    """Return a module that is imported when it is first asked for something.
 
-    importlib.util.LazyLoader is of no use here: `import` itself asks the module that it finds.
+    That is, once it no longer stands in: until then it has functions and classes that are called
+    later, and what is known of it. importlib.util.LazyLoader would not do: `import` itself asks the
+    module that it finds.
     """
     module = ModuleType(name)
 
     def ask(attribute: str) -> Any:
+        if sys.modules.get(name) is module:
+            raise AttributeError(f"{name} stands in for a module and has no {attribute}")
         return getattr(import_module(name), attribute)
 
+    def forward(function: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            return ask(function)(*arguments, **options)
+
+        return call
+
+    module.__dict__.update({call: forward(call) for call in calls}, **known)
     module.__getattr__ = ask  # type: ignore[method-assign] # PEP 562
     return module
 
 
-#: What imports find while a server is imported. JupyterHub's modules and SQLAlchemy are named by
-#: others of JupyterHub 6.1 (log.py, metrics.py, scopes.py and utils.py); JupyterLab's lists of
-#: allowed extensions, which this image has none of, are fetched with requests; and without aiodns,
-#: aiohttp has the system look up names.
+#: What imports find while a server is imported, None for nothing.
 STAND_INS: Mapping[str, ModuleType | None] = {
+    # JupyterHub's own, and SQLAlchemy: named in its log.py, metrics.py, scopes.py and utils.py.
     "jupyterhub.handlers.pages": stand_in("jupyterhub.handlers.pages", "HealthCheckHandler"),
     "jupyterhub.orm": stand_in("jupyterhub.orm"),
     "jupyterhub.roles": stand_in("jupyterhub.roles"),
     "sqlalchemy": stand_in("sqlalchemy"),
     "sqlalchemy.exc": stand_in("sqlalchemy.exc", "SQLAlchemyError"),
-    "requests": later("requests"),
+    # Without it, aiohttp has the system look up names.
     "aiodns": None,
+    # For lists of allowed extensions and for PyPI's: this image has neither.
+    "requests": later("requests"),
+    "jupyterlab.extensions.pypi": later("jupyterlab.extensions.pypi", "PyPIExtensionManager"),
+    # For formats that few of jsonschema's schemas have; DurationParsingException is a ValueError.
+    "isoduration": later("isoduration", DurationParsingException=ValueError),
+    "rfc3986_validator": later("rfc3986_validator", "validate_rfc3986"),
 }
 
 
