@@ -56,7 +56,7 @@ class Bench:
         hub = self.engine.inspect_container(f"{self.prefix}-hub")["Id"]
         return UserNetworks(client, prefix=self.prefix, hub=hub, pool=POOL, internet=True)
 
-    def start(self, client: docker.APIClient, user: str, network: str) -> None:
+    def start(self, client: docker.APIClient, user: str, network: str) -> str:
         """Create and start a server's container as the spawner does; it then does nothing."""
         name, volume = f"{self.prefix}-user-{user}", f"{self.prefix}-home-{user}"
         client.create_volume(volume, labels=self.labels("home"))
@@ -72,6 +72,7 @@ class Bench:
             network_mode=network,
         )
         client.start(made)
+        return made
 
     def clean(self) -> None:
         """Remove everything that was made."""
@@ -163,9 +164,9 @@ def measure_starts(bench: Bench, repeat: int) -> None:
 
         def own_network(client: docker.APIClient, networks: UserNetworks, user: str) -> None:
             name = f"{bench.prefix}-user-{user}"
+            container = bench.start(client, user, "none")
             networks.open(name, bench.labels("user-network"))
-            bench.start(client, user, name)
-            networks.attach(name)
+            networks.join(name, container)
 
         ways: dict[str, Callable[[str], None]] = {
             "one network for all, no guard": usual,
@@ -191,23 +192,21 @@ def measure_number(bench: Bench, number: int) -> None:
     """Print what further networks cost when there are many, each with a container in it."""
     networks = bench.networks(bench.engine)
     labels = bench.labels("user-network")
-    opened, started, attached = [], [], []
+    opened, started = [], []
     for user in range(1, number + 1):
         name = f"{bench.prefix}-user-{user}"
         opened.append(seconds(partial(networks.open, name, labels)))
         started.append(seconds(partial(idle_container, bench, f"user-{user}", name)))
-        attached.append(seconds(partial(networks.attach, name)))
         if user in {10, 50} or user % 100 == 0:
-            network, container, hub = (said(last[-10:]) for last in (opened, started, attached))
-            parts = f"{network}; its container: {container}; the hub: {hub}"
-            print(f"up to network {user}: {parts}", flush=True)
-    print(f"all of them: {sum(opened) + sum(attached):.0f} s")
+            network, container = said(opened[-10:]), said(started[-10:])
+            print(f"up to network {user}: {network}; its container: {container}", flush=True)
+    print(f"all of them: {sum(opened):.0f} s")
     bench.engine.remove_container(f"{bench.prefix}-hub", force=True)
     idle_container(bench, "hub")
-    restore = seconds(bench.networks(bench.engine).restore)
-    print(f"a new hub attached to {number} networks: {restore:.1f} s")
-    member_of = bench.engine.inspect_container(f"{bench.prefix}-hub")["NetworkSettings"]["Networks"]
-    print(f"networks of that hub: {len(member_of)}, its own among them")
+    attach = seconds(bench.networks(bench.engine).restore)
+    print(f"a new hub attached to {number} networks: {attach:.1f} s")
+    attached = bench.engine.inspect_container(f"{bench.prefix}-hub")["NetworkSettings"]["Networks"]
+    print(f"networks of that hub: {len(attached)}, its own among them")
 
 
 def main() -> None:

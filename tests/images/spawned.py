@@ -30,6 +30,7 @@ def create(
         "auto_remove": True,
         "binds": {volume: {"bind": "/home/jovyan", "mode": "rw"}},
         "cpu_period": 100_000,
+        "network_mode": "none",
         "pids_limit": 64,
         **host_config,
     }

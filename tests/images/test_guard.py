@@ -71,7 +71,6 @@ class Site:
         """Do what the spawner does until there is a container; return its id."""
         name, volume = f"{self.told.prefix}-user-{user}", f"{self.told.prefix}-home-{user}"
         self.hub.create_volume(volume, labels=self.labels("home"))
-        self.networks.open(name, self.labels("user-network"))
         limits = {"mem_limit": "64M", "memswap_limit": "64M", "cpu_quota": 50_000}
         return spawned.create(
             self.hub,
@@ -79,8 +78,16 @@ class Site:
             name=name,
             volume=volume,
             labels=self.labels("notebook"),
-            **{**limits, "network_mode": name, **more},
+            **{**limits, **more},
         )
+
+    def start(self, user: str) -> str:
+        """Do all that the spawner does; return the container's id."""
+        container = self.create(user)
+        self.hub.start(container)
+        self.networks.open(f"{self.told.prefix}-user-{user}", self.labels("user-network"))
+        self.networks.join(f"{self.told.prefix}-user-{user}", container)
+        return container
 
     def run(self, container: str, command: str) -> tuple[int, str]:
         """Run a shell command in a container; return its status and output."""
@@ -184,10 +191,7 @@ def site(
 @pytest.fixture(scope="module")
 def alice(site: Site) -> str:
     """A user's container that runs."""
-    container = site.create()
-    site.hub.start(container)
-    site.networks.attach(f"{site.told.prefix}-user-alice")
-    return container
+    return site.start("alice")
 
 
 def refused(call: Callable[[], Any]) -> bool:
@@ -249,20 +253,45 @@ def test_without_its_routes_a_server_does_not_run(
     # This image has no busybox.
     broken = replace(site.egress, image=IMAGE)
     stop = serving(Guard(client, Policy(site.told), broken), tmp_path / "engine.sock")
-    container = site.create("broken")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
-            hub.start(container)
+            replace(site, hub=hub).start("broken")
         assert caught.value.status_code == 500
     stop()
-    assert not client.containers(all=True, filters={"id": container})
+    container = f"{site.told.prefix}-user-broken"
+    assert not client.containers(all=True, filters={"name": container})
     assert not client.containers(all=True, filters={"label": "zhub.role=guard-helper"})
 
 
-def test_a_server_stops_and_its_network_goes(site: Site) -> None:
-    container = site.create("brief")
+def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
+    """Otherwise it could use it for a moment before its way out is closed."""
+    network = f"{site.told.prefix}-user-early"
+    container = site.create("early")
+    site.networks.open(network, site.labels("user-network"))
+    site.engine.disconnect_container_from_network(container, "none")
+    site.engine.connect_container_to_network(container, network)
+    assert refused(lambda: site.hub.start(container))
+    site.engine.disconnect_container_from_network(container, network)
+    assert refused(lambda: site.hub.connect_container_to_network(container, network))
+
+
+def test_a_server_gets_no_network_but_its_own_and_is_nothing_else_there(site: Site) -> None:
+    others, own = f"{site.told.prefix}-user-others", f"{site.told.prefix}-user-trudy"
+    for network in (others, own):
+        site.networks.open(network, site.labels("user-network"))
+    container = site.create("trudy")
     site.hub.start(container)
-    site.networks.attach(f"{site.told.prefix}-user-brief")
+    site.hub.disconnect_container_from_network(container, "none")
+    assert refused(lambda: site.hub.connect_container_to_network(container, others))
+    for more in ({"aliases": ["hub"]}, {"ipv4_address": "10.213.0.2"}, {"links": [("hub", "x")]}):
+        assert refused(partial(site.hub.connect_container_to_network, container, own, **more))
+    assert not site.engine.inspect_container(container)["NetworkSettings"]["Networks"]
+    site.hub.connect_container_to_network(container, own)
+    assert "Permission denied" in site.run(container, "</dev/tcp/169.254.169.254/80 2>&1")[1]
+
+
+def test_a_server_stops_and_its_network_goes(site: Site) -> None:
+    container = site.start("brief")
     site.hub.stop(container, timeout=0)
     wait_until(lambda: not site.engine.containers(all=True, filters={"id": container}), seconds=30)
     site.networks.close(f"{site.told.prefix}-user-brief")
@@ -341,7 +370,8 @@ def test_what_is_not_the_users_is_out_of_reach(site: Site, foreign: str, alice: 
         lambda: through.inspect_network(foreign),
         lambda: through.inspect_network("bridge"),
         lambda: through.remove_network(foreign),
-        lambda: through.connect_container_to_network(alice, network),
+        lambda: through.disconnect_container_from_network(foreign, "none"),
+        lambda: through.disconnect_container_from_network(hub, "none"),
         lambda: through.connect_container_to_network(foreign, network),
         lambda: through.connect_container_to_network(hub, "bridge"),
         lambda: through.connect_container_to_network(hub, foreign),

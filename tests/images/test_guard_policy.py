@@ -58,7 +58,7 @@ def asked() -> dict[str, Any]:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
-            network_mode=NAME,
+            network_mode="none",
         ),
     )
     body: dict[str, Any] = json.loads(json.dumps(config))
@@ -90,7 +90,7 @@ def test_what_the_spawner_asks_for_is_made_with_all_limits() -> None:
             "Binds": ["site-home-alice:/home/jovyan:rw"],
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
-            "NetworkMode": NAME,
+            "NetworkMode": "none",
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             "Memory": 1 << 30,
             "MemorySwap": 1 << 30,
@@ -214,15 +214,18 @@ def test_labels_are_those_of_a_user_of_this_stack(user: Any) -> None:
 )
 def test_only_users_names_are_taken(name: str) -> None:
     with pytest.raises(Refused):
-        POLICY.container(name, changed("HostConfig.NetworkMode", name))
+        POLICY.container(name, asked())
 
 
-def test_a_server_has_its_own_users_network_and_volume() -> None:
-    with pytest.raises(Refused):
-        POLICY.container("site-user-bob", asked())
-    body = changed("HostConfig.NetworkMode", "site-user-bob")
+def test_a_server_has_its_own_users_volume() -> None:
     with pytest.raises(Refused, match="site-home-alice"):
-        POLICY.container("site-user-bob", body)
+        POLICY.container("site-user-bob", asked())
+
+
+@pytest.mark.parametrize("network", [None, "", "default", "bridge", NAME, "container:site-hub"])
+def test_a_server_is_made_without_a_network(network: str | None) -> None:
+    with pytest.raises(Refused, match="NetworkMode"):
+        POLICY.container(NAME, changed("HostConfig.NetworkMode", network))
 
 
 ASKED = asked()

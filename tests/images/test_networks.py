@@ -122,10 +122,8 @@ def test_a_network_has_the_hub_and_its_labels(
     user = f"{prefix}-user-alice"
     of_hub = networks()
     of_hub.open(user, labels(prefix))
-    for _ in range(2):
-        of_hub.attach(user)
-        of_hub.open(user, labels(prefix))
-    assert addresses(client, user) == {f"{prefix}-hub": "10.214.7.14"}
+    of_hub.open(user, labels(prefix))
+    assert addresses(client, user) == {f"{prefix}-hub": "10.214.7.2"}
     assert client.inspect_network(user)["Labels"] == labels(prefix)
 
 
@@ -136,11 +134,10 @@ def test_users_reach_the_hub_by_name_and_nobody_else(
     of_hub = networks()
 
     def start(name: str) -> str:
-        """As the spawner does it: the server has an address before the hub has."""
-        network = f"{prefix}-user-{name}"
-        of_hub.open(network, labels(prefix))
-        container = run(f"user-{name}", network)
-        of_hub.attach(network)
+        """As the spawner does it: the server runs before it has a network."""
+        container = run(f"user-{name}", "none")
+        of_hub.open(f"{prefix}-user-{name}", labels(prefix))
+        of_hub.join(f"{prefix}-user-{name}", container)
         return container
 
     alice, bob = start("alice"), start("bob")
@@ -160,7 +157,6 @@ def test_a_closed_network_is_gone_even_with_somebody_in_it(
     user = f"{prefix}-user-alice"
     of_hub = networks()
     of_hub.open(user, labels(prefix))
-    of_hub.attach(user)
     run("guest", user)
     of_hub.close(user)
     of_hub.close(user)
@@ -174,7 +170,6 @@ def test_a_new_hub_takes_the_place_of_the_old_one(
     old = networks("old")
     for name in ("alice", "gone"):
         old.open(f"{prefix}-user-{name}", labels(prefix))
-        old.attach(f"{prefix}-user-{name}")
     run("user-alice", f"{prefix}-user-alice")
     before = addresses(client, f"{prefix}-user-alice")
     client.remove_container(f"{prefix}-old", force=True)
@@ -192,18 +187,14 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
     client: docker.APIClient, prefix: str, networks: Callable[..., UserNetworks], run: Run
 ) -> None:
     user = f"{prefix}-user-alice"
-    of_open = networks("open")
-    of_open.open(user, labels(prefix))
-    of_open.attach(user)
+    networks("open").open(user, labels(prefix))
     assert not client.inspect_network(user)["Internal"]
     client.remove_container(f"{prefix}-open", force=True)
 
-    of_shut = networks("shut", internet=False)
-    of_shut.open(user, labels(prefix))
+    networks("shut", internet=False).open(user, labels(prefix))
 
     assert client.inspect_network(user)["Internal"]
     alice = run("user-alice", user)
-    of_shut.attach(user)
     assert succeeds(client, alice, "getent hosts hub")
     # A way that is open ends in a refusal, for nothing listens there: at the hub's, which shows
     # that the probe can tell, but not at the engine's machine's, by any of its addresses.

@@ -17,6 +17,9 @@ HUB_ALIAS = "hub"
 SUBNET_PREFIX = 28
 """Of a user's network: gateway, hub, notebook and room for a few more; 4096 of them in a /16."""
 
+NO_NETWORK = "none"
+"""The engine's name for a container's network when it has none."""
+
 NO_HOST = {"com.docker.network.bridge.inhibit_ipv4": "true"}
 """Option of a network in which the engine's machine has no address. Docker 20.10 gives it one in
 internal networks, too, and with it the way to all that listens on that machine."""
@@ -25,11 +28,8 @@ log = logging.getLogger(__name__)
 
 
 def hub_address(subnet: IPv4Network) -> str:
-    """Return the hub's address in a user's network: the last, as the engine takes the first ones.
-
-    It has to be free still when the hub comes, after the server.
-    """
-    return str(subnet[-2])
+    """Return the hub's address in a user's network; the engine takes the first one itself."""
+    return str(subnet[2])
 
 
 def free_subnets(pool: IPv4Network, taken: Iterable[str]) -> Iterator[IPv4Network]:
@@ -64,26 +64,19 @@ class UserNetworks:
         self._internet = internet
 
     def open(self, name: str, labels: dict[str, str]) -> None:
-        """Make sure that the network is there, as configured now."""
+        """Make sure that the network is there, as configured now, and the hub in it."""
         if network := self._inspect(name):
             if network["Internal"] != self._internet or self._members(network):
+                self._attach(network)
                 return
             self.close(name)
-        self._create(name, labels)
+        # Each question to the engine delays the server: about a new network there is none.
+        self._connect(name, self._create(name, labels))
 
-    def attach(self, name: str) -> None:
-        """Make sure that the hub is in the network, which may be older than this hub.
-
-        Raises:
-            docker.errors.NotFound: when there is no such network.
-        """
-        network = self._client.inspect_network(name)
-        hub = self._client.inspect_container(self._hub)
-        if name not in hub["NetworkSettings"]["Networks"]:
-            subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
-            self._client.connect_container_to_network(
-                self._hub, name, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
-            )
+    def join(self, name: str, container: str) -> None:
+        """Attach a container that has no network, which the engine counts as one, to this one."""
+        self._client.disconnect_container_from_network(container, NO_NETWORK)
+        self._client.connect_container_to_network(container, name)
 
     def close(self, name: str) -> None:
         """Remove the network, whoever is still attached; do nothing when there is none."""
@@ -106,7 +99,7 @@ class UserNetworks:
                 continue
             if self._members(network):
                 log.info("attaching the hub to network %s", network["Name"])
-                self.attach(network["Name"])
+                self._attach(network)
             else:
                 log.info("removing network %s, which nothing uses", network["Name"])
                 self.close(network["Name"])
@@ -123,8 +116,8 @@ class UserNetworks:
         hub = self._client.inspect_container(self._hub)["Id"]
         return any(container != hub for container in network["Containers"])
 
-    def _create(self, name: str, labels: dict[str, str]) -> None:
-        """Create a network in the first subnet that is free."""
+    def _create(self, name: str, labels: dict[str, str]) -> IPv4Network:
+        """Create a network in the first subnet that is free; return the subnet."""
         taken = [
             config["Subnet"]
             for network in self._client.networks()
@@ -145,5 +138,17 @@ class UserNetworks:
                 if "overlap" not in str(error.explanation):
                     raise
                 continue
-            return
+            return subnet
         raise RuntimeError(f"no subnet is left in {self._pool}: set a larger network pool")
+
+    def _attach(self, network: dict[str, Any]) -> None:
+        """Make sure that the hub is in a network that may be older than this hub."""
+        hub = self._client.inspect_container(self._hub)
+        if network["Name"] not in hub["NetworkSettings"]["Networks"]:
+            subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+            self._connect(network["Name"], subnet)
+
+    def _connect(self, name: str, subnet: IPv4Network) -> None:
+        self._client.connect_container_to_network(
+            self._hub, name, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
+        )

@@ -12,7 +12,7 @@ from jupyterhub.spawner import Spawner
 from tornado import web
 from traitlets import Dict, Unicode, default
 
-from zhub.networks import UserNetworks
+from zhub.networks import NO_NETWORK, UserNetworks
 
 
 def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
@@ -62,19 +62,21 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         for volume in self.volume_binds:
             # The engine makes missing volumes itself, but without a label to find them by.
             await self.docker("create_volume", volume, labels=self.labels("home"))
-        self.network_name = self.object_name
-        await self._in_turn(self.networks.open, self.object_name, self.labels("user-network"))
+        self.network_name = NO_NETWORK
         address: tuple[str, int] = await super().start()
         await self._accepts_connections(*address)
         return address
 
     async def start_object(self) -> None:
-        """Start the container, and only then attach the hub to its network.
+        """Start the container without a network, then give it its own, with the hub in it.
 
-        The server needs some time before it asks for the hub: this is done meanwhile.
+        The engine takes a third of a second for that, which the server would otherwise wait for.
+        It loads meanwhile, and asks for the hub, more than once, when it has.
         """
         await super().start_object()
-        await self._in_turn(self.networks.attach, self.object_name)
+        await self._in_turn(self.networks.open, self.object_name, self.labels("user-network"))
+        await self._in_turn(self.networks.join, self.object_name, self.object_id)
+        self.network_name = self.object_name
 
     async def _accepts_connections(self, host: str, port: int) -> None:
         """Wait until the server listens, or has ended.

@@ -78,7 +78,7 @@ class Calls:
             "Cmd": ["sleep", "60"],
             "Labels": self.labels("notebook"),
             "HostConfig": {
-                "NetworkMode": self.name,
+                "NetworkMode": "none",
                 "Binds": [f"{self.home}:/home/jovyan:rw"],
                 "Memory": 64 << 20,
                 "MemorySwap": 64 << 20,
@@ -161,6 +161,7 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
             calls.create({"HostConfig.Binds": [f"{prefix}-state:/home/jovyan:rw"]}),
             calls.create({"HostConfig.VolumesFrom": [alice.name]}),
             calls.create({"HostConfig.NetworkMode": alice.name}),
+            calls.create({"HostConfig.NetworkMode": calls.name}),
             calls.create({"HostConfig.NetworkMode": f"container:{alice.container_id}"}),
             calls.create({"HostConfig.PidMode": f"container:{alice.container_id}"}),
             calls.create({"HostConfig.Links": [alice.name]}),
@@ -179,6 +180,8 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
             request(f"GET {calls.v}/containers/{prefix}-guard/json"),
             calls.post("/networks/bridge/connect", {"Container": hub.id, "EndpointConfig": {}}),
             calls.post(f"/networks/{calls.name}/connect", {"Container": alice.container_id}),
+            calls.post(f"/networks/{alice.name}/connect", {"Container": calls.name}),
+            calls.post("/networks/none/disconnect", {"Container": hub.id}),
         ],
         "other images": [
             calls.create({"Image": "zhub-base:trixie-build"}),

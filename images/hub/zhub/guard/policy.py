@@ -11,7 +11,7 @@ from typing import Any
 
 from docker.utils import parse_bytes
 
-from zhub.networks import NO_HOST, SUBNET_PREFIX
+from zhub.networks import NO_HOST, NO_NETWORK, SUBNET_PREFIX
 from zhub.settings import ServerSettings
 
 HOME = "/home/jovyan"
@@ -96,10 +96,10 @@ class Policy:
         if given.get("ExposedPorts") == {PORT: None}:
             del given["ExposedPorts"]
         # What is attached to is the client's affair, not the container's.
-        _agree(given, fixed | {"AttachStdout": True, "AttachStderr": True}, "")
-        return {**fixed, **taken, "Labels": labels, "HostConfig": self._host(name, suffix, host)}
+        agree(given, fixed | {"AttachStdout": True, "AttachStderr": True}, "")
+        return {**fixed, **taken, "Labels": labels, "HostConfig": self._host(suffix, host)}
 
-    def _host(self, name: str, suffix: str, given: dict[str, Any]) -> dict[str, Any]:
+    def _host(self, suffix: str, given: dict[str, Any]) -> dict[str, Any]:
         settings = self.settings
         memory = _number(given, "Memory", LEAST_MEMORY, int(parse_bytes(settings.user_memory)))
         limits = {
@@ -110,17 +110,17 @@ class Policy:
             "PidsLimit": _number(given, "PidsLimit", 1, settings.user_pids),
         }
         fixed = {
-            "NetworkMode": name,
+            "NetworkMode": NO_NETWORK,
             "Binds": [f"{settings.prefix}-home-{suffix}:{HOME}:rw"],
             "AutoRemove": True,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": LOG,
         }
-        # Without one, the engine's own bridge would be the network, where all users meet.
-        if given.get("NetworkMode") != name:
+        # Left out, the engine's own bridge would be the network, where all users meet.
+        if given.get("NetworkMode") != NO_NETWORK:
             raise Refused(f"HostConfig.NetworkMode is {given.get('NetworkMode')!r}")
-        _agree(given, fixed | limits, "HostConfig.")
+        agree(given, fixed | limits, "HostConfig.")
         return fixed | limits
 
     def labels(self, given: object, role: str) -> dict[str, str]:
@@ -146,7 +146,7 @@ class Policy:
         name = given.pop("Name", None)
         self._behind(f"{self.settings.prefix}-home-", name)
         labels = self.labels(given.pop("Labels", None), "home")
-        _agree(given, {"Driver": "local"}, "")
+        agree(given, {"Driver": "local"}, "")
         return str(name), labels
 
     def network(self, body: Mapping[str, Any]) -> tuple[str, IPv4Network, dict[str, str]]:
@@ -161,17 +161,17 @@ class Policy:
         labels = self.labels(given.pop("Labels", None), "user-network")
         ipam = _mapping(given.pop("IPAM", None), "IPAM")
         pools = ipam.pop("Config", None)
-        _agree(ipam, {"Driver": "default"}, "IPAM.")
+        agree(ipam, {"Driver": "default"}, "IPAM.")
         if not isinstance(pools, list) or len(pools) != 1:
             raise Refused("IPAM.Config does not hold one subnet")
         pool = _mapping(pools[0], "IPAM.Config")
         subnet = self._subnet(pool.pop("Subnet", None))
-        _agree(pool, {}, "IPAM.Config.")
+        agree(pool, {}, "IPAM.Config.")
         internal = not self.settings.user_internet
         if bool(given.pop("Internal", False)) != internal:
             raise Refused(f"Internal is not {internal}")
         options = NO_HOST if internal else {}
-        _agree(given, {"Driver": "bridge", "CheckDuplicate": True, "Options": options}, "")
+        agree(given, {"Driver": "bridge", "CheckDuplicate": True, "Options": options}, "")
         return str(name), subnet, labels
 
     def _subnet(self, given: object) -> IPv4Network:
@@ -184,23 +184,23 @@ class Policy:
             raise Refused(f"{subnet} is not one of the users' subnets in {pool}")
         return subnet
 
-    def connection(self, body: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-        """Return the container that is to be attached to a network.
+    def connection(self, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the container that is to be attached to a network, and as what.
 
         Raises:
-            Refused: when the endpoint is to be anything but what is wanted.
+            Refused: when anything else is asked for.
         """
         given = dict(body)
         container = _container(given.pop("Container", None))
-        _agree(_mapping(given.pop("EndpointConfig", None), "EndpointConfig"), wanted, "")
-        _agree(given, {}, "")
-        return container
+        endpoint = _mapping(given.pop("EndpointConfig", None), "EndpointConfig")
+        agree(given, {}, "")
+        return container, endpoint
 
     def disconnection(self, body: Mapping[str, Any]) -> str:
         """Return the container that is to be detached from a network."""
         given = dict(body)
         container = _container(given.pop("Container", None))
-        _agree(given, {"Force": True}, "")
+        agree(given, {"Force": True}, "")
         return container
 
     def owns(self, labels: Mapping[str, str] | None, *roles: str) -> bool:
@@ -233,8 +233,12 @@ def _no_number(text: str) -> Any:
     raise Refused(f"{text} is no number")
 
 
-def _agree(given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    """Refuse whatever is given and is neither empty nor as wanted."""
+def agree(given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
+    """Let pass what is given if it is empty or as wanted.
+
+    Raises:
+        Refused: when there is anything else.
+    """
     for key, value in given.items():
         empty = value is None or value is False or value in ("", [], {})
         if not empty and (key not in wanted or not _same(value, wanted[key])):

@@ -24,8 +24,8 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, HTTPError, RequestHandler
 
 from zhub.guard.egress import Egress
-from zhub.guard.policy import Policy, Refused, parse_body
-from zhub.networks import HUB_ALIAS, NO_HOST, hub_address
+from zhub.guard.policy import Policy, Refused, agree, parse_body
+from zhub.networks import HUB_ALIAS, NO_HOST, NO_NETWORK, hub_address
 
 MAX_HEADERS = 16 << 10
 MAX_BODY = 256 << 10
@@ -98,7 +98,6 @@ class Guard:
         name = request.query.pop("name", "")
         request.done()
         body = self._policy.container(name, request.body)
-        self._own_network(name)
         volume = body["HostConfig"]["Binds"][0].partition(":")[0]
         try:
             found = self._client.inspect_volume(volume)
@@ -111,28 +110,25 @@ class Guard:
 
     def start_container(self, request: Request) -> None:
         request.done()
-        container = self._notebook(request.name)
-        self._client.start(container)
-        try:
-            # Before the hub learns that it runs, and so before a user can run anything in it.
-            self._egress.confine(container)
-        except BaseException:
-            self._client.remove_container(container, force=True, v=True)
-            raise
+        found = self._notebook(request.name)
+        # With a network that it got before, it would run unconfined, however briefly.
+        if not set(found["NetworkSettings"]["Networks"]) <= {NO_NETWORK}:
+            raise Refused("the container has a network already")
+        self._client.start(found["Id"])
 
     def stop_container(self, request: Request) -> None:
         seconds = request.query.pop("t", "10")
         request.done()
         if not re.fullmatch("[0-9]{1,2}", seconds) or int(seconds) > STOP_SECONDS:
             raise Refused(f"t is {seconds!r}, not a number of seconds up to {STOP_SECONDS}")
-        self._client.stop(self._notebook(request.name), timeout=int(seconds))
+        self._client.stop(self._notebook(request.name)["Id"], timeout=int(seconds))
 
     def remove_container(self, request: Request) -> None:
         options = {name: request.flag(name) for name in ("v", "force")}
         if request.flag("link"):
             raise Refused("links are not the hub's business")
         request.done()
-        self._client.remove_container(self._notebook(request.name), **options)
+        self._client.remove_container(self._notebook(request.name)["Id"], **options)
 
     def create_volume(self, request: Request) -> Any:
         request.done()
@@ -174,20 +170,44 @@ class Guard:
     def connect(self, request: Request) -> None:
         request.done()
         network = self._own_network(request.name)
-        address = hub_address(IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
-        endpoint = {"Aliases": [HUB_ALIAS], "IPAMConfig": {"IPv4Address": address}}
-        hub = self._client.inspect_container(self._policy.connection(request.body, endpoint))
-        if not self._is_hub(hub):
-            raise Refused("only the hub is attached to users' networks")
-        self._client.connect_container_to_network(
-            hub["Id"], network["Id"], aliases=[HUB_ALIAS], ipv4_address=address
-        )
+        container, endpoint = self._policy.connection(request.body)
+        found = self._client.inspect_container(container)
+        if self._is_hub(found):
+            address = hub_address(IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
+            wanted = {"Aliases": [HUB_ALIAS], "IPAMConfig": {"IPv4Address": address}}
+            agree(endpoint, wanted, "EndpointConfig.")
+            self._client.connect_container_to_network(
+                found["Id"], network["Id"], aliases=[HUB_ALIAS], ipv4_address=address
+            )
+        elif self._is_notebook(found) and found["Name"] == f"/{network['Name']}":
+            agree(endpoint, {}, "EndpointConfig.")
+            # One that has not run yet could do so between this and its routes; one that has ended
+            # is gone.
+            if not found["State"]["Running"]:
+                raise Refused("the container does not run")
+            self._connect_notebook(found["Id"], network["Id"])
+        else:
+            raise Refused("it is neither the hub nor the network's own container")
+
+    def _connect_notebook(self, container: str, network: str) -> None:
+        self._client.connect_container_to_network(container, network)
+        try:
+            # Before the hub learns where it is, and so before a user can run anything in it.
+            self._egress.confine(container)
+        except BaseException:
+            self._client.remove_container(container, force=True, v=True)
+            raise
 
     def disconnect(self, request: Request) -> None:
         request.done()
-        network = self._own_network(request.name)
         container = self._policy.disconnection(request.body)
-        self._client.disconnect_container_from_network(container, network["Id"], force=True)
+        if request.name == NO_NETWORK:
+            network, container = NO_NETWORK, self._notebook(container)["Id"]
+        else:
+            network = self._own_network(request.name)["Id"]
+        self._client.disconnect_container_from_network(
+            container, network, force=network != NO_NETWORK
+        )
 
     def remove_network(self, request: Request) -> None:
         request.done()
@@ -200,12 +220,11 @@ class Guard:
     def _is_notebook(self, found: dict[str, Any]) -> bool:
         return self._policy.owns(found["Config"]["Labels"], "notebook")
 
-    def _notebook(self, name: str) -> str:
-        """Return the id of a user's container."""
-        found = self._client.inspect_container(name)
+    def _notebook(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.inspect_container(name)
         if not self._is_notebook(found):
             raise Refused("the container is not a user's")
-        return str(found["Id"])
+        return found
 
     def _own_network(self, name: str) -> dict[str, Any]:
         self._policy.suffix(name)
