@@ -6,13 +6,17 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 from docker.models.containers import Container
+from docker.types import IPAMConfig, IPAMPool
 from zhub.attempts import PER_NAME
+from zhub.networks import free_subnets
 from zhub.origin import COOKIE
 
 from tests.doctor import doctor
@@ -27,6 +31,9 @@ pytestmark = pytest.mark.engine
 
 RECHECK = 10
 """Seconds until a change in the directory counts, as the hub under test is told."""
+
+POOL = IPv4Network("10.215.6.0/24")
+"""Of this hub's users' networks; small, so that there can be none left."""
 
 PATIENCE = RECHECK + 60
 """Seconds until a test gives up; more than a change takes, because emulation is slow."""
@@ -80,6 +87,7 @@ def hub(site: Site, images: Images, directory: Slapd) -> Iterator[Hub]:
         environment={
             "ZHUB_PREFIX": site.prefix,
             "ZHUB_NOTEBOOK_IMAGE": images.notebook,
+            "ZHUB_USER_NETWORK_POOL": str(POOL),
             "ZHUB_LDAP_TLS": "starttls",
             "ZHUB_LDAP_PORT": str(directory.port),
             "ZHUB_LDAP_CA_FILE": "/certs/ca.pem",
@@ -203,7 +211,7 @@ def test_nobody_guesses_under_another_address(hub: Hub, alice: User) -> None:
     assert re.search(r"Login of 'erin' from [\d.]+: too many failed ones", hub.log(begin))
     code = GUESS.format(path=urlsplit(hub.url + path).path)
     assert alice.run(code) == "403\n"
-    assert re.search(r"Login of 'erin' from 10\.213\.[\d.]+ is refused", hub.log(begin))
+    assert re.search(r"Login of 'erin' from 10\.215\.6\.[\d]+ is refused", hub.log(begin))
     assert "from 203.0.113" not in hub.log(begin)
 
 
@@ -254,6 +262,36 @@ def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_right
     with pytest.raises(LoginRefused, match="not allowed"):
         hub.browser("alice")
     assert "Traceback" not in hub.log()
+
+
+def test_a_server_that_gets_no_network_leaves_nothing(hub: Hub, site: Site, carol: User) -> None:
+    """It runs by then. Later it starts as if nothing had been."""
+    taken = [
+        config["Subnet"]
+        for network in site.engine.networks.list()
+        for config in network.attrs["IPAM"]["Config"] or ()
+    ]
+    others = [
+        site.engine.networks.create(
+            f"{site.prefix}-other-{number}",
+            labels={"zhub.stack": site.prefix},
+            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+        )
+        for number, subnet in enumerate(free_subnets(POOL, taken))
+    ]
+    assert others
+    begin = time.time()
+    with pytest.raises(requests.HTTPError, match="500"):
+        carol.ask_for_server()
+    assert f"no subnet is left in {POOL}" in hub.log(begin)
+    assert not carol.server()
+    named: dict[str, Any] = {"name": f"{site.prefix}-user-carol"}
+    assert not site.engine.containers.list(all=True, filters=named)
+    for network in others:
+        network.remove()
+    carol.ask_for_server()
+    carol.stop_server()
+    assert not site.engine.networks.list(filters=named)
 
 
 def test_who_was_refused_stays_out_while_the_directory_is_down_and_comes_back_with_the_group(
