@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import gc
 import importlib
+import socket
 import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
-from zsingleuser import later, stand_in, standing_in, without_collecting
+from zsingleuser import later, stand_in, standing_in, wait_for, without_collecting
 
-from tests.images.conftest import Images
+from tests.images.conftest import Images, wait_until
+from tests.ports import free_port
 
 NAME = "zsingleuser_nowhere"
 
@@ -54,6 +61,79 @@ def test_a_server_imports_nothing_of_the_hub_and_an_extension_may(
         "[True, False, True, False]",
         "ExtensionManager",
     ]
+
+
+#: Answers as the hub's API does, as far as a server asks it while it starts.
+A_HUB = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Hub(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b"{}")
+    do_POST = do_GET
+HTTPServer(("", 8081), Hub).serve_forever()
+"""
+
+
+@pytest.mark.engine
+def test_a_server_that_has_loaded_waits_for_its_network(
+    engine: docker.DockerClient, images: Images
+) -> None:
+    name = f"zhub-test-{uuid.uuid4().hex[:8]}"
+    base: dict[str, Any] = {"platform": "linux/s390x", "detach": True, "auto_remove": True}
+    with ExitStack() as made:
+        network = engine.networks.create(name)
+        made.callback(network.remove)
+        python = ["/opt/jupyter/bin/python3", "-I", "-c", A_HUB]
+        hub = engine.containers.run(images.notebook, python, name=f"{name}-hub", **base)
+        made.callback(hub.remove, force=True)
+        network.connect(hub, aliases=["hub"])
+        server = engine.containers.run(
+            images.notebook,
+            network_mode="none",
+            environment={
+                "JUPYTERHUB_API_TOKEN": "x",
+                "JUPYTERHUB_API_URL": "http://hub:8081/hub/api",
+                "JUPYTERHUB_CLIENT_ID": "jupyterhub-user-alice",
+                "JUPYTERHUB_OAUTH_CALLBACK_URL": "/user/alice/oauth_callback",
+                "JUPYTERHUB_SERVICE_PREFIX": "/user/alice/",
+                "JUPYTERHUB_SERVICE_URL": "http://0.0.0.0:8888/user/alice/",
+                "JUPYTERHUB_USER": "alice",
+            },
+            **base,
+        )
+        made.callback(server.remove, force=True)
+        # Emulated, it has loaded after three seconds.
+        time.sleep(8)
+        assert server.logs() == b""
+        engine.networks.get("none").disconnect(server)
+        network.connect(server)
+        wait_until(lambda: b" is running at:" in server.logs(), seconds=60)
+        assert b"Failed to connect" not in server.logs()
+
+
+def test_nobody_is_waited_for_longer_than_was_said() -> None:
+    begin = time.monotonic()
+    wait_for(f"http://127.0.0.1:{free_port()}/hub/api", seconds=0.2)
+    assert 0.2 <= time.monotonic() - begin < 5
+
+
+def test_who_comes_late_is_waited_for() -> None:
+    port = free_port()
+
+    def listen() -> socket.socket:
+        time.sleep(0.3)
+        return socket.create_server(("127.0.0.1", port))
+
+    with ThreadPoolExecutor() as threads:
+        late = threads.submit(listen)
+        begin = time.monotonic()
+        wait_for(f"http://127.0.0.1:{port}/hub/api", seconds=60)
+        assert 0.3 <= time.monotonic() - begin < 30
+        late.result().close()
 
 
 def test_a_stand_in_has_what_it_is_given_and_nothing_else() -> None:

@@ -8,12 +8,15 @@ server needs them for one `isinstance`, one `except` and functions that only a h
 from __future__ import annotations
 
 import gc
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 
 def stand_in(name: str, *classes: str) -> ModuleType:
@@ -109,3 +112,21 @@ def singleuser() -> Callable[[], None]:
         from jupyterhub.singleuser import main
     start: Callable[[], None] = main
     return start
+
+
+def wait_for(url: str, seconds: float = 30) -> None:
+    """Wait until somebody listens there, but no longer than some seconds.
+
+    A server may have loaded before it has a network. JupyterHub would ask once, log a traceback and
+    sleep for two seconds; when nobody ever listens, it is left to say so.
+    """
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((parts.hostname, port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return

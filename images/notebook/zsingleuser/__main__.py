@@ -1,5 +1,9 @@
 """What the notebook image starts: `python3 -I -m zsingleuser`."""
 
-from zsingleuser import singleuser
+import os
 
-singleuser()()
+from zsingleuser import singleuser, wait_for
+
+start = singleuser()
+wait_for(os.environ["JUPYTERHUB_API_URL"])
+start()
