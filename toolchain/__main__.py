@@ -10,7 +10,16 @@ from collections.abc import Callable
 from types import FrameType
 
 from toolchain import base, cli, doctor, engine, environment, plugins, stack
-from toolchain.console import Problem, apt_install, exit_code, fail, output, say, stop_commands
+from toolchain.console import (
+    Problem,
+    apt_install,
+    exit_code,
+    fail,
+    output,
+    say,
+    stop_commands,
+    stopping,
+)
 
 #: Seconds from which on a command says how long it took.
 WORTH_TELLING = 10
@@ -38,7 +47,7 @@ def _run(threads: list[threading.Thread]) -> None:
     except KeyboardInterrupt:
         stop_commands()
         for thread in threads:
-            if thread.is_alive():  # one may not even have been started
+            if thread.is_alive():  # one that has not got that far yet does nothing any more
                 thread.join(timeout=10)  # temporary folders are removed on the way out
         raise
 
@@ -54,7 +63,8 @@ def side_by_side(*steps: Callable[[], None]) -> None:
 
     def keep_failure(step: Callable[[], None]) -> None:
         try:
-            step()
+            if not stopping():
+                step()
         except BaseException as failure:  # noqa: BLE001 - raised below, in the main thread
             failures.append(failure)
 

@@ -83,6 +83,11 @@ def stop_commands() -> None:
             process.terminate()
 
 
+def stopping() -> bool:
+    """Whether `stop_commands` has been called."""
+    return _stopping.is_set()
+
+
 def _log_of(step: str) -> Path:
     """The step's log file; what an earlier `make` wrote into it is dropped once."""
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -121,7 +126,7 @@ def run(
         file.flush()
         begin = file.tell()
         with _lock:
-            if _stopping.is_set():
+            if stopping():
                 raise Problem(f"interrupted before: {shown}")
             try:
                 process = subprocess.Popen(

@@ -93,6 +93,19 @@ sys.exit(main.main(["long"]))
     assert not (tmp_path / "done").exists()
 
 
+def test_after_an_interruption_no_step_begins() -> None:
+    code = """
+from toolchain import __main__ as main, console
+console.stop_commands()
+main.side_by_side(lambda: print("began"))
+print("ended")
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == "ended\n"
+
+
 def test_all_failures_of_steps_side_by_side_are_told() -> None:
     from toolchain.__main__ import side_by_side
 

@@ -70,8 +70,8 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     async def start_object(self) -> None:
         """Start the container without a network, then give it its own, with the hub in it.
 
-        The engine takes a third of a second for that, which the server would otherwise wait for.
-        It loads meanwhile, and asks for the hub, more than once, when it has.
+        The engine takes a third of a second for that, and longer with the guard. The server loads
+        meanwhile, and then waits for the hub.
         """
         await super().start_object()
         await self._in_turn(self.networks.open, self.object_name, self.labels("user-network"))

@@ -2,7 +2,8 @@
 
 jupyterhub.singleuser imports the hub's request handlers, and with them its database models,
 SQLAlchemy and Alembic: 300 of 1100 modules, and a third of the time until a server answers. A
-server needs them for one `isinstance`, one `except` and functions that only a hub calls.
+server needs them for one `isinstance`, one `except` and functions that only a hub calls. What it
+may need one day is imported then.
 """
 
 from __future__ import annotations

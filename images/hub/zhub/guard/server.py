@@ -37,6 +37,9 @@ CLIENT_SECONDS = 10
 STOP_SECONDS = 60
 """The longest grace a server can be given to end."""
 
+BACKLOG = 1024
+"""Connections not yet accepted: with none left, a socket with a timeout does not even wait."""
+
 THREADS = 16
 """Calls to the engine at the same time."""
 
@@ -332,5 +335,5 @@ def listen(path: Path, guard: Guard) -> HTTPServer:
         idle_connection_timeout=CLIENT_SECONDS,
         body_timeout=CLIENT_SECONDS,
     )
-    server.add_socket(bind_unix_socket(str(path), mode=0o660))
+    server.add_socket(bind_unix_socket(str(path), mode=0o660, backlog=BACKLOG))
     return server
