@@ -91,6 +91,16 @@ def test_the_scientific_stack_computes_and_plots(
     assert "['image/png', 'text/plain']" in printed
 
 
+def test_lab_asks_for_no_language_servers(engine: docker.DockerClient, images: Images) -> None:
+    """There are none, and the server has no answer either: jupyter_lsp is off."""
+    listed = run(engine, images.notebook, "jupyter", "labextension", "list", volumes=[])
+    assert listed.partition("Disabled extensions:")[2].split() == [
+        "@jupyterlab/fileeditor-extension:language-server",
+        *("@jupyterlab/lsp-extension", "(all", "plugins)"),
+        "@jupyterlab/notebook-extension:language-server",
+    ]
+
+
 def wheel(folder: Path, name: str, code: str) -> None:
     """Write a pure Python wheel of one module."""
     with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as archive:

@@ -112,7 +112,11 @@ def test_a_server_that_has_loaded_waits_for_its_network(
         engine.networks.get("none").disconnect(server)
         network.connect(server)
         wait_until(lambda: b" is running at:" in server.logs(), seconds=60)
-        assert b"Failed to connect" not in server.logs()
+        log = server.logs()
+        assert b"Failed to connect" not in log
+        assert b"jupyterlab | extension was successfully loaded" in log
+        assert b"jupyter_lsp" not in log
+        assert b"notebook_shim" not in log
 
 
 def test_nobody_is_waited_for_longer_than_was_said() -> None:
