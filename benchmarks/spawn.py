@@ -28,7 +28,7 @@ from typing import Any
 
 import docker
 from docker.errors import DockerException
-from zhub.networks import SUBNET_PREFIX, UserNetworks
+from zhub.networks import NO_NETWORK, SUBNET_PREFIX, UserNetworks
 
 from tests.images import spawned
 
@@ -164,9 +164,8 @@ def measure_starts(bench: Bench, repeat: int) -> None:
 
         def own_network(client: docker.APIClient, networks: UserNetworks, user: str) -> None:
             name = f"{bench.prefix}-user-{user}"
-            container = bench.start(client, user, "none")
-            networks.open(name, bench.labels("user-network"))
-            networks.join(name, container)
+            container = bench.start(client, user, NO_NETWORK)
+            networks.join(name, bench.labels("user-network"), container)
 
         ways: dict[str, Callable[[str], None]] = {
             "one network for all, no guard": usual,

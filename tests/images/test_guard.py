@@ -85,8 +85,8 @@ class Site:
         """Do all that the spawner does; return the container's id."""
         container = self.create(user)
         self.hub.start(container)
-        self.networks.open(f"{self.told.prefix}-user-{user}", self.labels("user-network"))
-        self.networks.join(f"{self.told.prefix}-user-{user}", container)
+        network = f"{self.told.prefix}-user-{user}"
+        self.networks.join(network, self.labels("user-network"), container)
         return container
 
     def run(self, container: str, command: str) -> tuple[int, str]:

@@ -16,7 +16,7 @@ import requests
 from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 from zhub.attempts import PER_NAME
-from zhub.networks import free_subnets
+from zhub.networks import free_subnets, taken_subnets
 from zhub.origin import COOKIE
 
 from tests.doctor import doctor
@@ -266,18 +266,13 @@ def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_right
 
 def test_a_server_that_gets_no_network_leaves_nothing(hub: Hub, site: Site, carol: User) -> None:
     """It runs by then. Later it starts as if nothing had been."""
-    taken = [
-        config["Subnet"]
-        for network in site.engine.networks.list()
-        for config in network.attrs["IPAM"]["Config"] or ()
-    ]
     others = [
         site.engine.networks.create(
             f"{site.prefix}-other-{number}",
             labels={"zhub.stack": site.prefix},
             ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
         )
-        for number, subnet in enumerate(free_subnets(POOL, taken))
+        for number, subnet in enumerate(free_subnets(POOL, taken_subnets(site.engine.api)))
     ]
     assert others
     begin = time.time()

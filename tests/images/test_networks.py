@@ -136,8 +136,7 @@ def test_users_reach_the_hub_by_name_and_nobody_else(
     def start(name: str) -> str:
         """As the spawner does it: the server runs before it has a network."""
         container = run(f"user-{name}", "none")
-        of_hub.open(f"{prefix}-user-{name}", labels(prefix))
-        of_hub.join(f"{prefix}-user-{name}", container)
+        of_hub.join(f"{prefix}-user-{name}", labels(prefix), container)
         return container
 
     alice, bob = start("alice"), start("bob")

@@ -40,6 +40,15 @@ def free_subnets(pool: IPv4Network, taken: Iterable[str]) -> Iterator[IPv4Networ
             yield subnet
 
 
+def taken_subnets(client: docker.APIClient) -> list[str]:
+    """Return the subnets of all networks that the engine has."""
+    return [
+        config["Subnet"]
+        for network in client.networks()
+        for config in network["IPAM"]["Config"] or ()
+    ]
+
+
 class UserNetworks:
     """The users' networks of one hub.
 
@@ -70,11 +79,12 @@ class UserNetworks:
                 self._attach(network)
                 return
             self.close(name)
-        # Each question to the engine delays the server: about a new network there is none.
+        # Each question to the engine takes its time: about a new network there is none.
         self._connect(name, self._create(name, labels))
 
-    def join(self, name: str, container: str) -> None:
-        """Attach a container that has no network, which the engine counts as one, to this one."""
+    def join(self, name: str, labels: dict[str, str], container: str) -> None:
+        """Open the network and attach a container that runs without one, which counts as one."""
+        self.open(name, labels)
         self._client.disconnect_container_from_network(container, NO_NETWORK)
         self._client.connect_container_to_network(container, name)
 
@@ -118,12 +128,7 @@ class UserNetworks:
 
     def _create(self, name: str, labels: dict[str, str]) -> IPv4Network:
         """Create a network in the first subnet that is free; return the subnet."""
-        taken = [
-            config["Subnet"]
-            for network in self._client.networks()
-            for config in network["IPAM"]["Config"] or ()
-        ]
-        for subnet in free_subnets(self._pool, taken):
+        for subnet in free_subnets(self._pool, taken_subnets(self._client)):
             try:
                 self._client.create_network(
                     name,

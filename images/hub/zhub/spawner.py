@@ -74,8 +74,8 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         meanwhile, and then waits for the hub.
         """
         await super().start_object()
-        await self._in_turn(self.networks.open, self.object_name, self.labels("user-network"))
-        await self._in_turn(self.networks.join, self.object_name, self.object_id)
+        labels = self.labels("user-network")
+        await self._in_turn(self.networks.join, self.object_name, labels, self.object_id)
         self.network_name = self.object_name
 
     async def _accepts_connections(self, host: str, port: int) -> None:

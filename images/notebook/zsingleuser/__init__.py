@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -43,33 +44,34 @@ def later(name: str, *calls: str, **known: type) -> ModuleType:
             raise AttributeError(f"{name} stands in for a module and has no {attribute}")
         return getattr(import_module(name), attribute)
 
-    def forward(function: str) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            return ask(function)(*arguments, **options)
+    def call(function: str, /, *arguments: Any, **options: Any) -> Any:
+        return ask(function)(*arguments, **options)
 
-        return call
-
-    module.__dict__.update({call: forward(call) for call in calls}, **known)
+    module.__dict__.update({function: partial(call, function) for function in calls}, **known)
     module.__getattr__ = ask  # type: ignore[method-assign] # PEP 562
     return module
 
 
-#: What imports find while a server is imported, None for nothing.
-STAND_INS: Mapping[str, ModuleType | None] = {
+_MODULES = (
     # JupyterHub's own, and SQLAlchemy: named in its log.py, metrics.py, scopes.py and utils.py.
-    "jupyterhub.handlers.pages": stand_in("jupyterhub.handlers.pages", "HealthCheckHandler"),
-    "jupyterhub.orm": stand_in("jupyterhub.orm"),
-    "jupyterhub.roles": stand_in("jupyterhub.roles"),
-    "sqlalchemy": stand_in("sqlalchemy"),
-    "sqlalchemy.exc": stand_in("sqlalchemy.exc", "SQLAlchemyError"),
-    # Without it, aiohttp has the system look up names.
-    "aiodns": None,
+    stand_in("jupyterhub.handlers.pages", "HealthCheckHandler"),
+    stand_in("jupyterhub.orm"),
+    stand_in("jupyterhub.roles"),
+    stand_in("sqlalchemy"),
+    stand_in("sqlalchemy.exc", "SQLAlchemyError"),
     # For lists of allowed extensions and for PyPI's: this image has neither.
-    "requests": later("requests"),
-    "jupyterlab.extensions.pypi": later("jupyterlab.extensions.pypi", "PyPIExtensionManager"),
+    later("requests"),
+    later("jupyterlab.extensions.pypi", "PyPIExtensionManager"),
     # For formats that few of jsonschema's schemas have; DurationParsingException is a ValueError.
-    "isoduration": later("isoduration", DurationParsingException=ValueError),
-    "rfc3986_validator": later("rfc3986_validator", "validate_rfc3986"),
+    later("isoduration", DurationParsingException=ValueError),
+    later("rfc3986_validator", "validate_rfc3986"),
+)
+
+#: What imports find while a server is imported, None for nothing: without aiodns, aiohttp has the
+#: system look up names.
+STAND_INS: Mapping[str, ModuleType | None] = {
+    **{module.__name__: module for module in _MODULES},
+    "aiodns": None,
 }
 
 

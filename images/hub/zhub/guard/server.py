@@ -25,7 +25,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from zhub.guard.egress import Egress
 from zhub.guard.policy import Policy, Refused, agree, parse_body
-from zhub.networks import HUB_ALIAS, NO_HOST, NO_NETWORK, hub_address
+from zhub.networks import HUB_ALIAS, NO_HOST, NO_NETWORK, hub_address, taken_subnets
 
 MAX_HEADERS = 16 << 10
 MAX_BODY = 256 << 10
@@ -147,11 +147,7 @@ class Guard:
             if filters != {"label": labels}:
                 raise Refused("the filter is not for the users' networks")
             return self._client.networks(filters=filters)
-        subnets = [
-            {"Subnet": config["Subnet"]}
-            for network in self._client.networks()
-            for config in network["IPAM"]["Config"] or ()
-        ]
+        subnets = [{"Subnet": subnet} for subnet in taken_subnets(self._client)]
         return [{"IPAM": {"Config": subnets}}]
 
     def inspect_network(self, request: Request) -> Any:
@@ -208,9 +204,7 @@ class Guard:
             network, container = NO_NETWORK, self._notebook(container)["Id"]
         else:
             network = self._own_network(request.name)["Id"]
-        self._client.disconnect_container_from_network(
-            container, network, force=network != NO_NETWORK
-        )
+        self._client.disconnect_container_from_network(container, network, force=True)
 
     def remove_network(self, request: Request) -> None:
         request.done()
