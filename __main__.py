@@ -35,6 +35,7 @@ hub = Hub(
         engine=stack.engine,
         image=images.hub,
         notebook_image=images.notebook,
+        filter_image=images.filter,
         certificate=certificate,
         bind_address=stack.bind_address,
         port=stack.port,

@@ -54,7 +54,7 @@ class Bench:
     def networks(self, client: docker.APIClient) -> UserNetworks:
         """The users' networks, made with a client."""
         hub = self.engine.inspect_container(f"{self.prefix}-hub")["Id"]
-        return UserNetworks(client, prefix=self.prefix, hub=hub, pool=POOL, internet=True)
+        return UserNetworks(client, prefix=self.prefix, hub=hub, pool=POOL, internal=False)
 
     def start(self, client: docker.APIClient, user: str, network: str) -> str:
         """Create and start a server's container as the spawner does; it then does nothing."""
@@ -170,7 +170,7 @@ def measure_starts(bench: Bench, repeat: int) -> None:
         ways: dict[str, Callable[[str], None]] = {
             "one network for all, no guard": usual,
             "a network for each, no guard": partial(own_network, bench.engine, straight),
-            "a network for each, guard and routes": partial(
+            "a network for each, guard and filter": partial(
                 own_network, guarded, bench.networks(guarded)
             ),
         }

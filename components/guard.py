@@ -9,6 +9,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.engine import Engine
+from components.ldap import Ldap
 from components.names import Names
 from components.service import service
 from components.settings import UserServers
@@ -38,6 +39,12 @@ class GuardArgs:
     """Digest of the hub's image."""
     notebook_image: pulumi.Input[str]
     """Digest of the only image users' servers run from."""
+    filter_image: pulumi.Input[str]
+    """Digest of the image that sets packet filters."""
+    hub_port: int
+    """The published one, whose answers may leave the hub's container."""
+    ldap: Ldap
+    """The directory, which the hub may ask."""
     users: UserServers
 
 
@@ -98,7 +105,12 @@ class Guard(pulumi.ComponentResource):
 def environment(args: GuardArgs) -> list[pulumi.Input[str]]:
     """The rules; they reach the guard without passing through the hub."""
     told = servers(args.names, args.notebook_image, args.users) | {
-        "USER_ALLOWED_NETWORKS": json.dumps(args.users.allowed_networks),
+        "FILTER_IMAGE": args.filter_image,
+        "PORT": str(args.hub_port),
+        "LDAP_SERVERS": ",".join(args.ldap.servers),
+        "LDAP_PORT": str(args.ldap.port or ""),
+        "LDAP_TLS": args.ldap.tls,
+        "DIRECTORY_NETWORK": args.ldap.network or "",
         "USER_BLOCKED_NETWORKS": json.dumps(args.users.blocked_networks),
     }
     return [pulumi.Output.concat("ZHUB_", name, "=", value) for name, value in told.items()]
@@ -115,5 +127,6 @@ def servers(
         "USER_CPUS": users.cpus,
         "USER_PIDS": str(users.pids),
         "USER_INTERNET": json.dumps(users.internet_access),
+        "USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
         "USER_NETWORK_POOL": users.network_pool,
     }

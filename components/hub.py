@@ -48,6 +48,8 @@ class HubArgs:
     """Digest of the hub's image."""
     notebook_image: pulumi.Input[str]
     """Digest of the image users' servers run from."""
+    filter_image: pulumi.Input[str]
+    """Digest of the image that sets packet filters."""
     certificate: Certificate
     bind_address: str
     port: int
@@ -96,6 +98,9 @@ class Hub(pulumi.ComponentResource):
                 engine=args.engine,
                 image=args.image,
                 notebook_image=args.notebook_image,
+                filter_image=args.filter_image,
+                hub_port=args.port,
+                ldap=args.ldap,
                 users=args.users,
             ),
             child,
@@ -195,6 +200,7 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
         "START_TIMEOUT": str(users.start_timeout),
         "SUBDOMAIN_HOST": args.subdomain_host or "",
         "HSTS_SECONDS": str(args.hsts_seconds),
+        "CONFINED": "true",
     }
     told |= directory(args.ldap)
     told |= guard.servers(args.names, args.notebook_image, users)

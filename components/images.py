@@ -1,4 +1,4 @@
-"""The images: a notebook server, and the hub built from it."""
+"""The images: a notebook server, the hub built from it, and the packet filter beside them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def label_args(package: str, build: Build) -> dict[str, str]:
 
 def image_name(folder: str, build: Build) -> str:
     """Name and tag of an image, such as jupyter_hub_s390x:latest."""
-    product = "zhub" if folder == "directory" else "jupyter"
+    product = "jupyter" if folder in {"notebook", "hub"} else "zhub"
     name = f"{product}_{folder}_{build.platform.rpartition('/')[2]}:latest"
     return f"{build.registry.address}/{name}" if build.registry else name
 
@@ -76,12 +76,14 @@ class ImagesArgs:
 
 
 class Images(pulumi.ComponentResource):
-    """The notebook image and the hub image; a new notebook image makes a new hub image."""
+    """All images but the demo directory's; a new notebook image makes a new hub image."""
 
     notebook: pulumi.Output[str]
     """Digest of the image users' servers run from; its id on the engine when it is not pushed."""
     hub: pulumi.Output[str]
     """The same of the hub's image."""
+    filter: pulumi.Output[str]
+    """The same of the image that sets packet filters."""
 
     def __init__(
         self, name: str, args: ImagesArgs, opts: pulumi.ResourceOptions | None = None
@@ -118,6 +120,13 @@ class Images(pulumi.ComponentResource):
             },
             pulumi.ResourceOptions(parent=self, depends_on=[notebook]),
         )
+        packet_filter = built_image(
+            "filter",
+            build,
+            {"BUILD_IMAGE": build.build_image, "SOURCE": build.source_url},
+            pulumi.ResourceOptions(parent=self),
+        )
         self.notebook = notebook.repo_digest
         self.hub = hub.repo_digest
-        self.register_outputs({"notebook": self.notebook, "hub": self.hub})
+        self.filter = packet_filter.repo_digest
+        self.register_outputs({"notebook": self.notebook, "hub": self.hub, "filter": self.filter})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 import pulumi
@@ -299,13 +299,16 @@ def _users(config: Config) -> UserServers:
         idle_timeout=config.value("idleTimeout", parsing.whole_number(60, 31536000, also=0)),
         start_timeout=config.value("startTimeout", parsing.whole_number(10, 86400)),
     )
-    if not users.internet_access and config.is_set("userAllowedNetworks"):
-        config.clash(
-            "userAllowedNetworks",
-            "has no use when userInternetAccess is false, which leaves no way out at all",
-            set_command("userInternetAccess", "true"),
-            f"or {remove_command('userAllowedNetworks')}",
-        )
+    if not config.refused & {"userAllowedNetworks", "userNetworkPool"}:
+        pool = IPv4Network(users.network_pool)
+        for text in users.allowed_networks:
+            if IPv4Network(text).subnet_of(pool):
+                config.clash(
+                    "userAllowedNetworks",
+                    f"holds {text}, which is in userNetworkPool ({pool}): there are only users'"
+                    " servers, and none reaches another's",
+                    remove_command("userAllowedNetworks"),
+                )
     return users
 
 

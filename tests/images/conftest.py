@@ -38,17 +38,20 @@ DIRECTORY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Images:
-    """Names of the three images on the engine."""
+    """Names of the images on the engine."""
 
     notebook: str
     hub: str
     directory: str
+    filter: str
 
 
 @pytest.fixture(scope="session")
 def images(engine: docker.DockerClient) -> Images:
     """Build the images as the program does, so that one's layers are the other's cache."""
-    built = Images(*(f"zhub-test-{folder}:latest" for folder in ("notebook", "hub", "directory")))
+    built = Images(
+        *(f"zhub-test-{folder}:latest" for folder in ("notebook", "hub", "directory", "filter"))
+    )
     site = site_args()
     defaults = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     packages = " ".join(sorted(defaults["notebookPackages"]["default"]))
@@ -70,6 +73,7 @@ def images(engine: docker.DockerClient) -> Images:
         },
     )
     build("directory", built.directory, {"BASE_IMAGE": base.TARGET, "BUILD_IMAGE": base.BUILD})
+    build("filter", built.filter, {"BUILD_IMAGE": base.BUILD})
     return built
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,14 +21,17 @@ from typing import Any
 import docker
 import pytest
 from docker.errors import APIError
+from docker.types import IPAMConfig, IPAMPool
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from zhub import settings
-from zhub.guard.egress import Egress
+from zhub import engine, settings
+from zhub.guard.confinement import Confinement
+from zhub.guard.helpers import Helpers
+from zhub.guard.machine import Machine
 from zhub.guard.policy import Policy
 from zhub.guard.server import CLIENT_SECONDS, Guard, listen
-from zhub.networks import UserNetworks
+from zhub.networks import NO_NETWORK, UserNetworks
 from zhub.settings import GuardSettings
 
 from tests.images import spawned
@@ -50,7 +54,9 @@ class Site:
     """As the hub: through the guard."""
     path: Path
     told: GuardSettings
-    egress: Egress
+    confinement: Confinement
+    notebook: str
+    """An image with Python."""
 
     @property
     def networks(self) -> UserNetworks:
@@ -61,7 +67,7 @@ class Site:
             # As its container's host name, which is how a hub knows itself.
             hub=self.engine.inspect_container(f"{self.told.prefix}-hub")["Id"][:12],
             pool=POOL,
-            internet=self.told.user_internet,
+            internal=self.told.internal,
         )
 
     def labels(self, role: str) -> dict[str, str]:
@@ -165,6 +171,7 @@ def site(
         {
             "ZHUB_PREFIX": prefix,
             "ZHUB_NOTEBOOK_IMAGE": image,
+            "ZHUB_FILTER_IMAGE": images.filter,
             "ZHUB_USER_MEMORY": "64M",
             "ZHUB_USER_CPUS": "0.5",
             "ZHUB_USER_PIDS": "64",
@@ -180,11 +187,12 @@ def site(
         labels={"zhub.stack": prefix, "zhub.role": "hub"},
     )
     client.start(hub["Id"])
-    egress = Egress.of_engine(client, images.hub, told)
+    confinement = Confinement(client, Helpers(client, images.filter, prefix), told)
+    confinement.begin()
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
-    stop = serving(Guard(client, Policy(told), egress), path)
+    stop = serving(Guard(client, Policy(told), confinement), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
-        yield Site(client, through, path, told, egress)
+        yield Site(client, through, path, told, confinement, images.notebook)
     stop()
 
 
@@ -216,30 +224,157 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert (status, output.split()[1]) == (0, "0" * 16)
 
 
-#: Closed: the cloud's metadata, the site, the engine's machine by several addresses, what was
-#: configured. The gateway and eth0's address are the machine's own.
-CLOSED = ["169.254.169.254", "168.63.129.16", "192.168.1.1", "10.1.2.3", "172.17.0.1"]
+#: Closed: the cloud's metadata and services, the site, the engine's machine by several addresses,
+#: what was configured.
+CLOSED = [
+    "169.254.169.254",
+    "168.63.129.16",
+    "161.26.0.10",
+    "166.9.14.5",
+    "198.51.100.7",
+    "192.168.199.9",
+    "10.98.2.3",
+]
+
+#: Connects as plainly as can be, with a device named, and from an address of its own choice.
+PROBE = """
+import socket, sys
+def tried(host, port, *options, source=""):
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(2)
+        try:
+            for option in options:
+                probe.setsockopt(*option)
+            if source:
+                probe.bind((source, 0))
+            probe.connect((host, port))
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        return "reached"
+device = (socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+for target in sys.argv[1:]:
+    host, _, port = target.rpartition(" ")
+    print(tried(host, int(port)))
+    print(tried(host, int(port), device))
+    print(tried(host, int(port), device, (socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)))
+"""
+
+REFUSED = {"No route to host", "Permission denied", "Network is unreachable", "Invalid argument"}
+
+
+def probed(site: Site, container: str, *targets: str) -> set[str]:
+    """What becomes of connections from a container's network, each tried in several ways."""
+    helpers = Helpers(site.engine, site.notebook, site.told.prefix)
+    command = ["/usr/bin/python3", "-I", "-c", PROBE, *targets]
+    return set(helpers.run(command, network=f"container:{container}").splitlines())
+
+
+def elsewhere(site: Site, host: str) -> None:
+    """Have the engine lead packets for a host into a network of its own, where nobody is.
+
+    It keeps its networks apart, so that nothing of what is tried here ever leaves the machine.
+    """
+    subnet = IPv4Network((host, 28), strict=False)
+    if not site.engine.networks(names=[f"{site.told.prefix}-{subnet[0]}"]):
+        site.engine.create_network(
+            f"{site.told.prefix}-{subnet[0]}",
+            labels=site.labels("elsewhere"),
+            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+        )
 
 
 def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
-    site: Site, alice: str
+    site: Site, alice: str, client: docker.APIClient
 ) -> None:
     network = site.engine.inspect_network(f"{site.told.prefix}-user-alice")
     gateway = str(IPv4Network(network["IPAM"]["Config"][0]["Subnet"])[1])
-    own = [str(network[0]) for network in site.egress.blocked if network.prefixlen == 32]
+    own = map(str, Machine.seen(Helpers(client, site.told.filter_image, "x")).addresses)
     with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - what must not be reached
         port = listener.getsockname()[1]
-        for host in [*CLOSED, gateway, "198.51.100.7", *own]:
-            for address in (host, f"::ffff:{host}"):
-                probe = f"timeout 3 bash -c '</dev/tcp/{address}/{port}' 2>&1"
-                assert "Permission denied" in site.run(alice, probe)[1], address
-        # What proves that the probe can tell: refused by the hub, where nothing listens.
-        assert "refused" in site.run(alice, "timeout 3 bash -c '</dev/tcp/hub/9' 2>&1")[1]
-        # Nobody is there, but the way is open.
-        for host in ("203.0.113.9", "10.99.0.1"):
-            assert (
-                "denied" not in site.run(alice, f"timeout 1 bash -c '</dev/tcp/{host}/9' 2>&1")[1]
-            )
+        hosts = [*CLOSED, gateway, "172.17.0.1", *own]
+        for host in CLOSED:
+            elsewhere(site, host)
+        targets = [f"{where} {port}" for host in hosts for where in (host, f"::ffff:{host}")]
+        assert probed(site, alice, *targets) <= REFUSED
+    # What proves that the probe can tell: refused by the hub, where nothing listens.
+    assert "Connection refused" in probed(site, alice, "hub 8081")
+    assert probed(site, alice, "hub 8001") <= REFUSED
+    # Nobody is there, but the way is open.
+    for host in ("203.0.113.9", "10.99.0.9"):
+        elsewhere(site, host)
+        assert "TimeoutError" in probed(site, alice, f"{host} 9")
+
+
+def test_the_filter_is_there_before_the_network(site: Site) -> None:
+    """Whatever runs in a server, a captured hub's command too, never has one without the other."""
+    container = site.create("early-bird")
+    site.hub.start(container)
+    name = f"{site.told.prefix}-user-early-bird"
+    site.networks.open(name, site.labels("user-network"))
+    site.hub.disconnect_container_from_network(container, NO_NETWORK)
+    seen: list[bool] = []
+    connect = site.engine.connect_container_to_network
+
+    def watched(*given: Any, **more: Any) -> None:
+        seen.append("policy drop" in ruleset(site, container))
+        connect(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.engine, "connect_container_to_network", watched)
+        site.hub.connect_container_to_network(container, name)
+    assert seen == [True]
+
+
+def ruleset(site: Site, container: str) -> str:
+    """The packet filter in a container's network namespace, as its kernel has it."""
+    return Helpers(site.engine, site.told.filter_image, site.told.prefix).run(
+        ["nft", "list", "ruleset"], network=f"container:{container}", capabilities=["NET_ADMIN"]
+    )
+
+
+def test_a_server_that_runs_without_its_filter_gets_it(site: Site) -> None:
+    """One of a release that had none, or one that somebody has restarted by hand."""
+    container = site.start("older")
+    Helpers(site.engine, site.told.filter_image, site.told.prefix).run(
+        ["nft", "flush ruleset"], network=f"container:{container}", capabilities=["NET_ADMIN"]
+    )
+    assert "policy drop" not in ruleset(site, container)
+    site.confinement.all()
+    assert "policy drop" in ruleset(site, container)
+    assert site.engine.inspect_container(container)["State"]["Running"]
+
+
+def test_a_server_that_cannot_get_its_filter_is_removed(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    container = site.start("stray")
+    stray = f"{site.told.prefix}-stray"
+    made = site.engine.create_network(stray, labels=site.labels("stray"))
+    site.engine.connect_container_to_network(container, made["Id"])
+    site.confinement.all()
+    assert not site.engine.containers(all=True, filters={"id": container})
+    assert f"removing {site.told.prefix}-user-stray, whose way out" in caplog.text
+
+
+def test_a_server_that_is_restarted_by_hand_is_confined_at_once(site: Site) -> None:
+    container = site.start("restarted")
+    watcher = threading.Thread(target=site.confinement.watch, daemon=True)
+    watcher.start()
+    site.engine.restart(container, timeout=0)
+    wait_until(lambda: "policy drop" in ruleset(site, container), seconds=20)
+
+
+def test_the_hub_is_confined_when_it_asks_for_it(site: Site) -> None:
+    hub = f"{site.told.prefix}-hub"
+    for _ in range(2):
+        engine.confine(site.hub)
+        assert "tcp sport 11119" in ruleset(site, hub)
+    before = len(site.engine.containers(all=True, filters={"label": "zhub.role=guard-helper"}))
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: engine.confine(site.hub), range(50)))
+    # Once it has its filter, to ask again starts nothing, however often.
+    after = site.engine.containers(all=True, filters={"label": "zhub.role=guard-helper"})
+    assert len(after) == before
 
 
 def test_a_server_cannot_open_the_way_again(site: Site, alice: str) -> None:
@@ -247,20 +382,42 @@ def test_a_server_cannot_open_the_way_again(site: Site, alice: str) -> None:
     assert (status, output.split()[1]) == (0, "0" * 16)
 
 
-def test_without_its_routes_a_server_does_not_run(
+def test_without_its_filter_a_server_does_not_run(
     site: Site, client: docker.APIClient, tmp_path: Path
 ) -> None:
-    # This image has no busybox.
-    broken = replace(site.egress, image=IMAGE)
+    # This image has no nft.
+    broken = Confinement(client, Helpers(client, IMAGE, site.told.prefix), site.told)
     stop = serving(Guard(client, Policy(site.told), broken), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).start("broken")
-        assert caught.value.status_code == 500
+        assert caught.value.status_code == 400
     stop()
     container = f"{site.told.prefix}-user-broken"
     assert not client.containers(all=True, filters={"name": container})
     assert not client.containers(all=True, filters={"label": "zhub.role=guard-helper"})
+
+
+def test_a_guard_that_could_confine_nothing_does_not_begin(
+    site: Site, client: docker.APIClient
+) -> None:
+    class Incapable(Helpers):
+        def run(self, command: Any, *, network: str, capabilities: Any = ()) -> str:
+            return super().run(command, network=network)
+
+    incapable = Incapable(client, site.told.filter_image, site.told.prefix)
+    with pytest.raises(RuntimeError, match=r"cannot filter packets.*modprobe nf_tables"):
+        Confinement(client, incapable, site.told).begin()
+
+
+def test_what_a_killed_guard_has_left_is_removed(site: Site, client: docker.APIClient) -> None:
+    helpers = Helpers(client, site.told.filter_image, site.told.prefix)
+    left = client.create_container(
+        site.told.filter_image,
+        labels={"zhub.stack": site.told.prefix, "zhub.role": "guard-helper"},
+    )
+    helpers.sweep()
+    assert not client.containers(all=True, filters={"id": left["Id"]})
 
 
 def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
@@ -287,7 +444,7 @@ def test_a_server_gets_no_network_but_its_own_and_is_nothing_else_there(site: Si
         assert refused(partial(site.hub.connect_container_to_network, container, own, **more))
     assert not site.engine.inspect_container(container)["NetworkSettings"]["Networks"]
     site.hub.connect_container_to_network(container, own)
-    assert "Permission denied" in site.run(container, "</dev/tcp/169.254.169.254/80 2>&1")[1]
+    assert probed(site, container, "169.254.169.254 80") <= REFUSED
 
 
 def test_a_server_stops_and_its_network_goes(site: Site) -> None:

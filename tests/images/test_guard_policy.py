@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Any
 
 import docker
@@ -14,7 +14,6 @@ from docker.types import LogConfig
 from hypothesis import given
 from hypothesis import strategies as st
 from zhub import settings
-from zhub.guard import egress
 from zhub.guard.policy import Policy, Refused, parse_body
 
 IMAGE = "sha256:" + "0123456789abcdef" * 4
@@ -357,71 +356,3 @@ def test_a_network_is_a_small_bridge_of_the_pool() -> None:
 def test_any_other_network_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(Refused):
         POLICY.network(body)
-
-
-PRIVATE = [IPv4Network(text) for text in egress.PRIVATE]
-
-
-def test_the_way_to_the_site_is_closed_but_for_what_it_opens() -> None:
-    host, metadata = IPv4Network("10.1.0.9"), IPv4Network("169.254.169.254")
-    found = egress.routes(
-        "10.214.3.17",
-        blocked=[*PRIVATE, host, metadata],
-        allowed=[IPv4Network("10.1.0.0/24"), IPv4Network("192.168.0.0/16")],
-    )
-    assert "10.1.0.0/24 via 10.214.3.17 dev eth0" in found
-    # Within what is opened, the engine's machine stays closed; without, one route is enough.
-    assert "prohibit 10.1.0.9/32" in found
-    assert "prohibit 169.254.169.254/32" not in found
-    assert "prohibit 169.254.0.0/16" in found
-    assert "prohibit 192.168.0.0/16" not in found
-
-
-NETWORKS = st.builds(
-    lambda address, length: IPv4Network((address, length), strict=False),
-    st.integers(0, 2**32 - 1),
-    st.integers(1, 32),
-)
-
-
-@given(st.lists(NETWORKS, max_size=8), st.lists(NETWORKS, max_size=8), st.integers(0, 2**32 - 1))
-def test_leaving_out_routes_opens_nothing(
-    blocked: list[IPv4Network], allowed: list[IPv4Network], number: int
-) -> None:
-    def closed(routes: list[str]) -> bool:
-        """What the kernel decides: the longest prefix wins."""
-        table = {}
-        for route in routes:
-            kind, _, rest = route.partition(" ")
-            network = IPv4Network(rest if kind == "prohibit" else kind)
-            assert network not in table
-            table[network] = kind == "prohibit"
-        fitting = [network for network in table if address in network]
-        return bool(fitting) and table[max(fitting, key=lambda n: n.prefixlen)]
-
-    address = IPv4Address(number)
-    everything = [
-        *(f"prohibit {network}" for network in set(blocked) - set(allowed)),
-        *(f"{network} via x" for network in set(allowed)),
-    ]
-    found = egress.routes("x", blocked=blocked, allowed=allowed)
-    assert found.pop() == "prohibit x/32", "always, for it is in the server's own network"
-    assert closed(found) == closed(everything)
-
-
-def test_name_servers_and_addresses_of_the_engines_machine_are_read() -> None:
-    assert egress.name_servers(
-        "# made by x\nsearch example.com\nnameserver 10.1.0.5\nnameserver fd00::5\noptions x\n"
-    ) == {IPv4Address("10.1.0.5")}
-    trie = """Local:
-        +-- 127.0.0.0/31 1 0 0
-           |-- 127.0.0.1
-              /32 host LOCAL
-        |-- 192.0.2.0
-           /24 link UNICAST
-        |-- 192.0.2.2
-           /32 host LOCAL
-        |-- 192.0.2.255
-           /32 link BROADCAST
-"""
-    assert egress.addresses(trie) == {IPv4Address("192.0.2.2")}

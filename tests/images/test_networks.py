@@ -87,10 +87,10 @@ def run(client: docker.APIClient, prefix: str) -> Run:
 def networks(client: docker.APIClient, prefix: str, run: Run) -> Callable[..., UserNetworks]:
     """The users' networks of a hub that runs in a container of the given name."""
 
-    def make(hub: str = "hub", *, internet: bool = True) -> UserNetworks:
+    def make(hub: str = "hub", *, internal: bool = False) -> UserNetworks:
         run(hub)
         return UserNetworks(
-            client, prefix=prefix, hub=f"{prefix}-{hub}", pool=POOL, internet=internet
+            client, prefix=prefix, hub=f"{prefix}-{hub}", pool=POOL, internal=internal
         )
 
     return make
@@ -190,7 +190,7 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
     assert not client.inspect_network(user)["Internal"]
     client.remove_container(f"{prefix}-open", force=True)
 
-    networks("shut", internet=False).open(user, labels(prefix))
+    networks("shut", internal=True).open(user, labels(prefix))
 
     assert client.inspect_network(user)["Internal"]
     alice = run("user-alice", user)

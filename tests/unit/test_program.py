@@ -108,6 +108,7 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
         ("Guard", "guard"),
         ("Hub", "hub"),
         ("Image", "directory"),
+        ("Image", "filter"),
         ("Image", "hub"),
         ("Image", "notebook"),
         ("Images", "images"),
@@ -142,6 +143,7 @@ def test_every_image_is_for_the_configured_platform(platform: Platform) -> None:
         f"jupyter_notebook_{architecture}:latest",
         f"jupyter_hub_{architecture}:latest",
         f"zhub_directory_{architecture}:latest",
+        f"zhub_filter_{architecture}:latest",
     }
 
 
@@ -199,7 +201,8 @@ def test_images_stay_on_the_engine_or_go_to_the_registry(
     assert all(image.inputs["skipPush"] for image in demo.all("Image"))
     for image in run(brought).all("Image"):
         assert not image.inputs["skipPush"]
-        assert image.inputs["imageName"].startswith("registry.example.com:5000/jupyter/jupyter_")
+        repository = image.inputs["imageName"].removeprefix("registry.example.com:5000/jupyter/")
+        assert repository.startswith(("jupyter_", "zhub_filter_"))
         assert image.inputs["registry"] == {
             "server": "registry.example.com:5000",
             "username": "builder",
@@ -250,6 +253,8 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
     assert environment(hub) == {
         "DOCKER_HOST": "unix:///run/guard/engine.sock",
         "ZHUB_PREFIX": "zhub-test",
+        "ZHUB_CONFINED": "true",
+        "ZHUB_USER_ALLOWED_NETWORKS": "[]",
         "ZHUB_NOTEBOOK_IMAGE": digest,
         "ZHUB_LDAP_PORT": "",
         "ZHUB_LDAP_TLS": "ldaps",
@@ -304,13 +309,26 @@ def test_the_guard_is_told_the_same_by_the_stack(site: Recording, demo: Recordin
 
     told = environment(site.one("Container", "guard"))
     of_hub = environment(site.one("Container", "hub"))
-    own = {"ZHUB_USER_ALLOWED_NETWORKS", "ZHUB_USER_BLOCKED_NETWORKS"}
+    own = {
+        "ZHUB_USER_BLOCKED_NETWORKS",
+        "ZHUB_FILTER_IMAGE",
+        "ZHUB_DIRECTORY_NETWORK",
+        # Arguments of the hub, which is run by hand with them as well.
+        "ZHUB_PORT",
+        "ZHUB_LDAP_SERVERS",
+    }
     assert {name: of_hub[name] for name in told.keys() - own} == {
         name: value for name, value in told.items() if name not in own
     }
     read = hub_settings.read_guard(told)
     assert read.user_memory == "4096M"
     assert read.notebook_image == site.outputs["notebookDigest"]["value"]
+    assert read.hub_port == 11119
+    assert read.directory_servers == (("ldap1.example.com", 636), ("ldap2.example.com", 636))
+    assert read.directory_network == "bridge"
+    of_demo = hub_settings.read_guard(environment(demo.one("Container", "guard")))
+    assert of_demo.directory_servers == (("directory", 389),)
+    assert of_demo.directory_network == "zhub-test-directory"
     networks = {
         "zhub:userAllowedNetworks": '["10.20.30.40"]',
         "zhub:userBlockedNetworks": '["198.51.100.0/24"]',

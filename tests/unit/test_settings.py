@@ -229,14 +229,23 @@ def test_a_stack_whose_name_cannot_name_containers_is_refused(stack: str) -> Non
     assert problem.commands == ("pulumi stack rename site",)
 
 
-def test_a_way_to_somewhere_without_any_way_out() -> None:
+def test_without_the_internet_a_site_still_opens_its_own_networks() -> None:
     config = {
         "zhub:userInternetAccess": "false",
         "zhub:userAllowedNetworks": '["10.2.0.0/16"]',
     }
-    said = refused(SITE | config)
-    assert said.startswith("userAllowedNetworks: has no use when userInternetAccess is false")
+    settings, checked = read(SITE | config)
+    assert not checked.problems
+    assert settings.users.allowed_networks == ("10.2.0.0/16",)
+
+
+@pytest.mark.parametrize("network", ["10.213.0.16/28", "10.213.0.0/16"])
+def test_no_setting_opens_the_way_to_other_users(network: str) -> None:
+    said = refused(SITE | {"zhub:userAllowedNetworks": f'["{network}"]'})
+    assert said.startswith(f"userAllowedNetworks: holds {network}, which is in userNetworkPool")
     assert "pulumi config rm userAllowedNetworks" in said
+    # Of a wider one the users' own is the narrower part, and stays closed.
+    assert not read(SITE | {"zhub:userAllowedNetworks": '["10.0.0.0/8"]'})[1].problems
 
 
 class TestSecrets:

@@ -116,16 +116,20 @@ def run_hub(arguments: Sequence[str]) -> None:
         privileges.give(private, *private.iterdir())
         privileges.drop(engine.socket_path(environment))
 
+    client = engine.connect()
+    if read.confined:
+        # Before anybody can be here but this program: what takes the hub over finds it closed.
+        engine.confine(client)
     # Before JupyterHub is even imported: starting both takes long under emulation.
     token = secrets.token_hex(32)
     launcher = Launcher(read, pair, token)
     launcher.running()
     UserNetworks(
-        engine.connect(),
+        client,
         prefix=read.prefix,
         hub=engine.own_container(),
         pool=read.user_network_pool,
-        internet=read.user_internet,
+        internal=read.internal,
     ).restore()
     os.environ.update(environment, ZHUB_PRIVATE=str(private), CONFIGPROXY_AUTH_TOKEN=token)
     from jupyterhub.app import JupyterHub

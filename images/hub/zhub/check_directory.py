@@ -31,7 +31,6 @@ from zhub.directory import (
     Session,
     administers,
     allowed,
-    endpoint,
 )
 from zhub.ldap import Ldap, LdapTls
 from zhub.settings import Settings
@@ -113,7 +112,7 @@ def check(told: Settings, name: str = "", password: str | None = None) -> bool:
 
 def _server(ldap: Ldap, address: str, report: Report) -> bool:
     """Try one server; returns whether it works, or raises DirectoryError."""
-    host, port = endpoint(ldap, address)
+    host, port = ldap.endpoint(address)
     try:
         found = {str(answer[4][0]) for answer in socket.getaddrinfo(host, port)}
     except OSError as error:

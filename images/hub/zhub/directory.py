@@ -181,13 +181,6 @@ def disabled(entry: Entry) -> str | None:
     return None
 
 
-def endpoint(ldap: Ldap, address: str) -> tuple[str, int]:
-    """Host and port of a server, whose address may name a port of its own."""
-    host, colon, port = address.rpartition(":")
-    # More colons are an IPv6 address.
-    return (host, int(port)) if colon and ":" not in host else (address, ldap.port)
-
-
 class _VerifyingTls(ldap3.Tls):
     """Leaves the verification of chain and host name to OpenSSL.
 
@@ -215,7 +208,7 @@ class Session:
     def __init__(self, ldap: Ldap, address: str, context: ssl.SSLContext | None) -> None:
         self._ldap = ldap
         self.address = address
-        host, port = endpoint(ldap, address)
+        host, port = ldap.endpoint(address)
         self._connection = ldap3.Connection(
             ldap3.Server(
                 host,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import docker
+import requests.exceptions
 from docker.errors import DockerException, NotFound
 from docker.utils import kwargs_from_env
 
@@ -63,6 +64,24 @@ def _wait_for(path: Path) -> None:
 def own_container() -> str:
     """Name by which the engine knows the container this process runs in."""
     return socket.gethostname()
+
+
+def confine(client: docker.APIClient) -> None:
+    """Have the guard close this container's way out; it decides, by the stack, what stays open.
+
+    Raises:
+        SettingsError: when it does not.
+    """
+    try:
+        answer = client.post(
+            f"{client.base_url}/v{client.api_version}/zhub/confine", timeout=GUARD_SECONDS
+        )
+    except requests.exceptions.RequestException as error:
+        raise SettingsError([f"the guard does not answer: {error}"]) from None
+    if not answer.ok:
+        raise SettingsError(
+            ["the guard has not closed the hub's own way out, so it does not start: see its log"]
+        )
 
 
 def check(client: docker.APIClient, settings: Settings) -> None:

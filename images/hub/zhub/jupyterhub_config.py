@@ -60,7 +60,7 @@ c.UserSpawner.network_options = {
     "prefix": told.prefix,
     "hub": socket.gethostname(),
     "pool": told.user_network_pool,
-    "internet": told.user_internet,
+    "internal": told.internal,
 }
 c.UserSpawner.hub_connect_url = f"http://{HUB_ALIAS}:8081"
 c.UserSpawner.stack = told.prefix

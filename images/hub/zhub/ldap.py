@@ -77,6 +77,12 @@ class Ldap:
     """ZHUB_LDAP_RECHECK: seconds after which the service account looks again whether a user is
     still let in."""
 
+    def endpoint(self, address: str) -> tuple[str, int]:
+        """Host and port of a server, whose address may name a port of its own."""
+        host, colon, port = address.rpartition(":")
+        # More colons are an IPv6 address.
+        return (host, int(port)) if colon and ":" not in host else (address, self.port)
+
     @property
     def searches(self) -> bool:
         """Whether users are found with the service account before they bind."""

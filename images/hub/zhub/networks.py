@@ -20,11 +20,19 @@ SUBNET_PREFIX = 28
 NO_NETWORK = "none"
 """The engine's name for a container's network when it has none."""
 
+NO_IPV6 = {"com.docker.network.enable_ipv6": "false"}
+"""Option of a network without IPv6, whatever the engine's own default-network-opts say."""
+
 NO_HOST = {"com.docker.network.bridge.inhibit_ipv4": "true"}
 """Option of a network in which the engine's machine has no address. Docker 20.10 gives it one in
 internal networks, too, and with it the way to all that listens on that machine."""
 
 log = logging.getLogger(__name__)
+
+
+def network_options(*, internal: bool) -> dict[str, str]:
+    """Return the driver's options for a user's network."""
+    return NO_IPV6 | NO_HOST if internal else NO_IPV6
 
 
 def hub_address(subnet: IPv4Network) -> str:
@@ -64,18 +72,18 @@ class UserNetworks:
         prefix: str,
         hub: str,
         pool: IPv4Network,
-        internet: bool,
+        internal: bool,
     ) -> None:
         self._client = client
         self._prefix = prefix
         self._hub = hub
         self._pool = pool
-        self._internet = internet
+        self._internal = internal
 
     def open(self, name: str, labels: dict[str, str]) -> None:
         """Make sure that the network is there, as configured now, and the hub in it."""
         if network := self._inspect(name):
-            if network["Internal"] != self._internet or self._members(network):
+            if network["Internal"] == self._internal or self._members(network):
                 self._attach(network)
                 return
             self.close(name)
@@ -133,8 +141,8 @@ class UserNetworks:
                 self._client.create_network(
                     name,
                     driver="bridge",
-                    internal=not self._internet,
-                    options=None if self._internet else NO_HOST,
+                    internal=self._internal,
+                    options=network_options(internal=self._internal),
                     ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
                     labels=labels,
                 )

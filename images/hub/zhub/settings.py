@@ -24,6 +24,9 @@ T = TypeVar("T")
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
+_NETWORKS = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
+_PORT = (parsing.number(1024, 65535), "a port number from 1024 to 65535")
+
 
 class SettingsError(Exception):
     """The hub cannot start as it was told to; `problems` holds one sentence for each reason."""
@@ -60,17 +63,30 @@ class ServerSettings:
     user_pids: int
     """ZHUB_USER_PIDS: processes and threads."""
     user_internet: bool
-    """ZHUB_USER_INTERNET: whether notebooks reach anything but the hub."""
+    """ZHUB_USER_INTERNET: whether notebooks reach the internet."""
+    user_allowed_networks: tuple[IPv4Network, ...]
+    """ZHUB_USER_ALLOWED_NETWORKS: JSON list; what notebooks reach besides, such as private ones."""
     user_network_pool: IPv4Network
     """ZHUB_USER_NETWORK_POOL: where the users' networks get their addresses."""
+
+    @property
+    def internal(self) -> bool:
+        """Whether users' networks need no way out of the engine's machine."""
+        return not self.user_internet and not self.user_allowed_networks
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuardSettings(ServerSettings):
     """What only the guard is told."""
 
-    user_allowed_networks: tuple[IPv4Network, ...]
-    """ZHUB_USER_ALLOWED_NETWORKS: JSON list; private ones that notebooks reach all the same."""
+    filter_image: str
+    """ZHUB_FILTER_IMAGE: of the engine's own platform; sets packet filters."""
+    hub_port: int
+    """ZHUB_PORT: the hub's published port, whose answers may leave its container."""
+    directory_servers: tuple[tuple[str, int], ...]
+    """ZHUB_LDAP_SERVERS, ZHUB_LDAP_PORT, ZHUB_LDAP_TLS: what the hub may ask besides."""
+    directory_network: str
+    """ZHUB_DIRECTORY_NETWORK: the network whose names they are."""
     user_blocked_networks: tuple[IPv4Network, ...]
     """ZHUB_USER_BLOCKED_NETWORKS: JSON list; public ones that notebooks do not reach."""
 
@@ -93,6 +109,8 @@ class Settings(ServerSettings):
     """ZHUB_SUBDOMAIN_HOST: name of the hub, under which users get names of their own; or empty."""
     hsts_seconds: int
     """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
+    confined: bool
+    """ZHUB_CONFINED: whether the guard closes the hub's own way out before it serves anybody."""
 
     @property
     def base_url(self) -> str:
@@ -178,6 +196,7 @@ def _servers(reader: _Reader) -> dict[str, Any]:
             parsing.pool,
             "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
         ),
+        "user_allowed_networks": value("USER_ALLOWED_NETWORKS", "[]", parsing.networks, _NETWORKS),
     }
 
 
@@ -188,14 +207,15 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
         SettingsError: with every value that cannot be used.
     """
     reader = _Reader(environment)
-    networks = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
+    directory = ldap.read(reader.value)
     settings = GuardSettings(
         **_servers(reader),
-        user_allowed_networks=reader.value(
-            "USER_ALLOWED_NETWORKS", "[]", parsing.networks, networks
-        ),
+        filter_image=reader.value("FILTER_IMAGE", "zhub_filter:latest", str, "an image"),
+        hub_port=reader.value("PORT", "11119", *_PORT),
+        directory_servers=tuple(map(directory.endpoint, directory.servers)),
+        directory_network=reader.value("DIRECTORY_NETWORK", "bridge", str, "a network"),
         user_blocked_networks=reader.value(
-            "USER_BLOCKED_NETWORKS", "[]", parsing.networks, networks
+            "USER_BLOCKED_NETWORKS", "[]", parsing.networks, _NETWORKS
         ),
     )
     if reader.problems:
@@ -214,9 +234,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     texts = 'a JSON list of texts, such as ["one", "two"]'
     settings = Settings(
         **_servers(reader),
-        port=value(
-            "PORT", "11119", parsing.number(1024, 65535), "a port number from 1024 to 65535"
-        ),
+        port=value("PORT", "11119", *_PORT),
         ldap=ldap.read(value),
         admin_users=frozenset(
             name.lower() for name in value("ADMIN_USERS", "[]", parsing.texts, texts)
@@ -233,6 +251,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         hsts_seconds=value(
             "HSTS_SECONDS", "0", parsing.number(0, 1 << 31), "seconds, 0 for not at all"
         ),
+        confined=value("CONFINED", "false", parsing.boolean, "true or false"),
     )
     problems = reader.problems
     if not environment.get("ZHUB_LDAP_SERVERS"):

@@ -6,20 +6,38 @@ The demo directory has a Mallory of its own, who is not let in.
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import docker
 import pytest
 from docker.models.containers import Container
+from docker.types import IPAMConfig, IPAMPool
 
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 from tests.hubclient import Kernel, User
+
+#: Where clouds tell a machine its credentials. The engine gives it to its own machine here.
+METADATA = "169.254.169.254"
+
+#: What the packet filter answers: ICMP's "administratively prohibited" (RFC 1812, 5.2.7.1).
+REFUSED = "EHOSTUNREACH"
+
+#: Runs where it is sent to, behind other code.
+SOCKETS = (
+    Path(__file__)
+    .with_name("sockets.py")
+    .read_text()
+    .replace("from __future__ import annotations\n", "")
+)
 
 #: Seconds that an answer to somebody else may take while an attack goes on, on a slow machine.
 PATIENCE = 30
@@ -152,6 +170,72 @@ def outsider(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> I
     )
     yield container
     container.remove(force=True)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The engine's machine, which serves on all its addresses."""
+
+    port: int
+    """Of TCP and UDP."""
+    addresses: list[str]
+    heard: list[str]
+    """The datagrams that have come."""
+
+
+@pytest.fixture(scope="package")
+def machine(stack: Stack, engine: docker.DockerClient) -> Iterator[Machine]:
+    """The engine's machine, with a service; one of its addresses is that of clouds' metadata."""
+    if os.environ.get("DOCKER_HOST", "unix://")[:5] != "unix:":
+        pytest.skip("the engine is on another machine")
+    link = engine.networks.create(
+        f"{stack.prefix}-metadata",
+        labels={"zhub.stack": stack.prefix, "zhub.role": "metadata"},
+        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet="169.254.169.0/24", gateway=METADATA)]),
+    )
+    with (
+        socket.create_server(("0.0.0.0", 0), backlog=100) as listener,  # noqa: S104
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+    ):
+        threading.Thread(target=accept, args=[listener], daemon=True).start()
+        datagrams.bind(listener.getsockname())
+        heard: list[str] = []
+        threading.Thread(target=hear, args=[datagrams, heard], daemon=True).start()
+        gateways = [
+            config["Gateway"]
+            for network in engine.networks.list()
+            for config in network.attrs["IPAM"]["Config"] or ()
+            if "Gateway" in config and "." in config["Gateway"]
+        ]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outgoing:
+            outgoing.connect(("203.0.113.1", 9))
+            own = outgoing.getsockname()[0]
+        yield Machine(listener.getsockname()[1], [METADATA, own, *gateways], heard)
+    link.remove()
+
+
+def accept(listener: socket.socket) -> None:
+    """Accept and close, so that connections that are let through are seen as such."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        connection.close()
+
+
+def hear(listener: socket.socket, heard: list[str]) -> None:
+    """Keep the beginning of each datagram, up to its full stop."""
+    while True:
+        try:
+            heard.append(listener.recv(65536).decode(errors="replace").partition(".")[0])
+        except OSError:
+            return
+
+
+def reached_by_shell(container: Container, host: str, port: int) -> bool:
+    probe = ["timeout", "5", "bash", "-c", f"</dev/tcp/{host}/{port}"]
+    return bool(container.exec_run(probe).exit_code == 0)
 
 
 class Watch:

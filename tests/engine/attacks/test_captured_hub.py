@@ -14,7 +14,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from tests.engine.attacks.conftest import Tenant
+from tests.engine.attacks.conftest import REFUSED, SOCKETS, Machine, Tenant, reached_by_shell
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 
@@ -301,3 +301,42 @@ def test_the_hubs_container_has_nothing_to_climb_with(hub: Container) -> None:
         ["0"],
         ["wrote", "/tmp"],  # noqa: S108 - inside the container
     ]
+
+
+def test_the_hubs_own_way_out_is_closed(
+    machine: Machine,
+    hub: Container,
+    directory: Container,
+    outsider: Container,
+    alice: Tenant,
+) -> None:
+    """It reaches the directory, users' servers and name servers, and nothing of the machine."""
+    networks = hub.attrs["NetworkSettings"]["Networks"]
+    [near] = [n["IPAddress"] for n in directory.attrs["NetworkSettings"]["Networks"].values()]
+    inside = outsider.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+    gateways = {n["Gateway"] for n in networks.values() if n["Gateway"]}
+    targets = {
+        *((host, machine.port) for host in {*machine.addresses[:2], "172.17.0.1", *gateways}),
+        *((alice.gateway, port) for port in (8888, machine.port)),
+        (alice.address, 22),
+        (near, 22),
+        (inside, 8000),
+    }
+    assert reached_by_shell(outsider, "172.17.0.1", machine.port), "no proof"
+    code = textwrap.dedent(
+        """
+        import json, sys
+        found = [connections(host, port) for host, port in json.loads(sys.argv[1])]
+        print(json.dumps(found))
+        """
+    )
+    wanted = [(near, 389), (alice.address, 8888), *sorted(targets)]
+    command = ["/opt/jupyter/bin/python3", "-I", "-c", SOCKETS + code, json.dumps(wanted)]
+    status, output = hub.exec_run(command, user="1000:1000", stderr=False)
+    assert isinstance(output, bytes)
+    assert status == 0, output
+    to_directory, to_alice, *others = json.loads(output.splitlines()[-1])
+    assert (to_directory["plain"], to_alice["plain"]) == ("reached", "reached")
+    for target, found in zip(sorted(targets), others, strict=True):
+        assert "reached" not in found.values(), (target, found)
+        assert found["plain"] == REFUSED, (target, found)

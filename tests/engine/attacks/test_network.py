@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import json
 import socket
 import textwrap
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import docker
 import pytest
 from docker.models.containers import Container
-from docker.types import IPAMConfig, IPAMPool
 
-from tests.engine.attacks.conftest import Tenant
+from tests.engine.attacks.conftest import (
+    METADATA,
+    REFUSED,
+    SOCKETS,
+    Machine,
+    Tenant,
+    reached_by_shell,
+)
 from tests.engine.people import Entrance
-from tests.engine.stack import Stack
 from tests.images.conftest import wait_until
 
 pytestmark = pytest.mark.engine
-
-#: Where clouds tell a machine its credentials. The engine gives it to its own machine here.
-METADATA = "169.254.169.254"
 
 CONNECT = textwrap.dedent(
     """
@@ -66,23 +65,18 @@ def test_another_users_server_does_not_answer_by_any_name_or_address(
 
     found = connected(mallory, *((host, 8888) for host in hosts))
     assert "reached" not in found.values(), found
-    assert found[alice.address, 8888] == "EACCES"
+    assert found[alice.address, 8888] == REFUSED
 
 
 def test_the_hub_answers_in_the_users_own_network_only(
     entrance: Entrance, mallory: Tenant, alice: Tenant
 ) -> None:
-    ports = (8081, entrance.port)
-    assert set(connected(alice, *((alice.hub_address, port) for port in ports)).values()) == {
-        "reached"
-    }
+    ports = (8081, entrance.port, 8001)
+    own = connected(alice, *((alice.hub_address, port) for port in ports))
+    assert list(own.values()) == ["reached", REFUSED, REFUSED]
     found = connected(mallory, *((alice.hub_address, port) for port in ports))
-    assert set(found.values()) == {"EACCES"}
-    # In the own network it does, but not the API of its proxy.
-    assert list(connected(mallory, ("hub", 8081), ("hub", 8001)).values()) == [
-        "reached",
-        "ECONNREFUSED",
-    ]
+    assert set(found.values()) == {REFUSED}
+    assert list(connected(mallory, ("hub", 8081)).values()) == ["reached"]
 
 
 LISTEN = textwrap.dedent(
@@ -134,15 +128,14 @@ def test_a_broadcast_of_one_user_is_not_heard_by_another(mallory: Tenant, alice:
 
     for tenant in (alice, mallory):
         tenant.run(LISTEN, port=9999, address=tenant.address)
+    # What stays in the own loopback is heard: the calls are real.
+    own = "127.255.255.255"
     further = [alice.address, "10.213.255.255", "255.255.255.255", "224.0.0.1"]
-    everywhere = [*broadcasts(mallory), *broadcasts(alice), *further]
+    everywhere = [own, *broadcasts(mallory), *broadcasts(alice), *further]
     mallory.run(CALL, name="mallory", hosts=everywhere, port=9999)
     alice.run(CALL, name="alice", hosts=broadcasts(alice), port=9999)
-    # The own ones come back: the calls are real, and would be heard.
-    heard = set(mallory.run(HEAR))
-    assert heard >= {f"mallory to {host}" for host in broadcasts(mallory)}
-    assert not [text for text in heard if "alice" in text]
-    assert set(alice.run(HEAR)) == {f"alice to {host}" for host in broadcasts(alice)}
+    assert mallory.run(HEAR) == [f"mallory to {own}"]
+    assert alice.run(HEAR) == []
 
 
 IPV6 = textwrap.dedent(
@@ -174,63 +167,64 @@ def ipv6_of_this_machine() -> list[str]:
     return [text for text in texts if not text.startswith("fe80")]
 
 
-@pytest.fixture(scope="module")
-def machine(stack: Stack, engine: docker.DockerClient) -> Iterator[tuple[int, list[str]]]:
-    """A service of the engine's machine on all its addresses: its port, and the addresses.
-
-    One of them is where clouds have their metadata.
-    """
-    if os.environ.get("DOCKER_HOST", "unix://")[:5] != "unix:":
-        pytest.skip("the engine is on another machine")
-    link = engine.networks.create(
-        f"{stack.prefix}-metadata",
-        labels={"zhub.stack": stack.prefix, "zhub.role": "metadata"},
-        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet="169.254.169.0/24", gateway=METADATA)]),
-    )
-    with socket.create_server(("0.0.0.0", 0), backlog=100) as listener:  # noqa: S104
-        threading.Thread(target=accept, args=[listener], daemon=True).start()
-        gateways = [
-            config["Gateway"]
-            for network in engine.networks.list()
-            for config in network.attrs["IPAM"]["Config"] or ()
-            if "Gateway" in config and "." in config["Gateway"]
-        ]
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outgoing:
-            outgoing.connect(("203.0.113.1", 9))
-            own = outgoing.getsockname()[0]
-        yield listener.getsockname()[1], [METADATA, own, *gateways]
-    link.remove()
-
-
-def accept(listener: socket.socket) -> None:
-    """Accept and close, so that connections that are let through are seen as such."""
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        connection.close()
-
-
-def reached_by_shell(container: Container, host: str, port: int) -> bool:
-    probe = ["timeout", "5", "bash", "-c", f"</dev/tcp/{host}/{port}"]
-    return bool(container.exec_run(probe).exit_code == 0)
-
-
 def test_the_engines_machine_and_the_clouds_metadata_do_not_answer(
-    machine: tuple[int, list[str]], mallory: Tenant, alice: Tenant, outsider: Container
+    machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
-    port, addresses = machine
-    hosts = sorted({*addresses, mallory.gateway, alice.gateway})
+    port = machine.port
+    hosts = sorted({*machine.addresses, mallory.gateway, alice.gateway})
     for host in (METADATA, "172.17.0.1"):
         assert reached_by_shell(outsider, host, port), f"nobody reaches {host}: no proof"
     found = connected(mallory, *((host, port) for host in hosts))
-    assert set(found.values()) == {"EACCES"}, found
+    assert set(found.values()) == {REFUSED}, found
+
+
+def outsiders(outsider: Container, call: str) -> dict[str, str]:
+    """What a call of sockets.py returns where nobody is confined."""
+    code = f"import json\n{SOCKETS}\nprint(json.dumps({call}))"
+    command = ["/opt/jupyter/bin/python3", "-I", "-c", code]
+    status, output = outsider.exec_run(command, user="1000:1000", stderr=False)
+    assert isinstance(output, bytes)
+    assert status == 0, output
+    found: dict[str, str] = json.loads(output.splitlines()[-1])
+    return found
+
+
+def test_no_option_of_a_socket_connects_to_the_engines_machine(
+    machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
+) -> None:
+    """A socket that names its device goes past routes: Linux then asks the link who has it."""
+    control = outsiders(outsider, f"connections('172.17.0.1', {machine.port})")
+    ways = {way for way, result in control.items() if result == "reached"}
+    assert ways >= {"plain", "device", "device, no route", "interface", "fast open"}, control
+    call = f"{SOCKETS}\nresult = {{host: connections(host, port) for host in hosts}}"
+    hosts = sorted({*machine.addresses, mallory.gateway, alice.gateway})
+    found = mallory.run(call, hosts=hosts, port=machine.port)
+    assert not [(h, w) for h in hosts for w, result in found[h].items() if result == "reached"]
+    found = mallory.run(call, hosts=[alice.address], port=8888)
+    assert "reached" not in found[alice.address].values(), found
+
+
+def test_no_kind_of_datagram_gets_to_the_engines_machine(
+    machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
+) -> None:
+    control = outsiders(outsider, f"datagrams('172.17.0.1', {machine.port}, 'outsider')")
+    wait_until(lambda: "outsider ancillary interface" in machine.heard, seconds=10)
+    for way in ("plain", "device", "device, no route", "interface", "fragments", "no route, once"):
+        assert f"outsider {way}" in machine.heard, (way, control)
+    assert control["ping"] == "sent"
+    hosts = sorted({*machine.addresses, mallory.gateway, alice.gateway})
+    code = f"{SOCKETS}\nresult = {{host: datagrams(host, port, 'mallory') for host in hosts}}"
+    found = mallory.run(code, hosts=hosts, port=machine.port)
+    outsiders(outsider, f"datagrams('172.17.0.1', {machine.port}, 'last')")
+    wait_until(lambda: "last plain" in machine.heard, seconds=10)
+    assert not [text for text in machine.heard if text.startswith("mallory")]
+    assert {found[host]["ping"] for host in hosts}.isdisjoint({"sent"})
+    assert {found[host]["frame"] for host in hosts} == {"EPERM"}
 
 
 def test_what_others_publish_on_the_machine_does_not_answer(
     entrance: Entrance,
-    machine: tuple[int, list[str]],
+    machine: Machine,
     mallory: Tenant,
     outsider: Container,
 ) -> None:
@@ -240,22 +234,22 @@ def test_what_others_publish_on_the_machine_does_not_answer(
 
     wait_until(serves, seconds=60)
     port = int(outsider.attrs["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"])
-    for host in machine[1]:
+    for host in machine.addresses:
         socket.create_connection((host, port), timeout=5).close()
     inside: dict[str, Any] = outsider.attrs["NetworkSettings"]["Networks"]["bridge"]
     targets = [
-        *((host, port) for host in machine[1]),
-        *((host, entrance.port) for host in machine[1]),
+        *((host, port) for host in machine.addresses),
+        *((host, entrance.port) for host in machine.addresses),
         (inside["IPAddress"], 8000),
     ]
     found = connected(mallory, *targets)
-    assert set(found.values()) == {"EACCES"}, found
+    assert set(found.values()) == {REFUSED}, found
 
 
 def test_the_directory_does_not_answer(directory: Container, mallory: Tenant) -> None:
     networks = directory.attrs["NetworkSettings"]["Networks"].values()
     targets = [(n["IPAddress"], port) for n in networks for port in (389, 636)]
-    assert set(connected(mallory, *targets).values()) == {"EACCES"}
+    assert set(connected(mallory, *targets).values()) == {REFUSED}
 
 
 def test_no_names_of_others_stand_in_the_servers_files(mallory: Tenant, alice: Tenant) -> None:

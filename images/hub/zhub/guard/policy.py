@@ -11,7 +11,7 @@ from typing import Any
 
 from docker.utils import parse_bytes
 
-from zhub.networks import NO_HOST, NO_NETWORK, SUBNET_PREFIX
+from zhub.networks import NO_NETWORK, SUBNET_PREFIX, network_options
 from zhub.settings import ServerSettings
 
 HOME = "/home/jovyan"
@@ -167,10 +167,10 @@ class Policy:
         pool = _mapping(pools[0], "IPAM.Config")
         subnet = self._subnet(pool.pop("Subnet", None))
         agree(pool, {}, "IPAM.Config.")
-        internal = not self.settings.user_internet
+        internal = self.settings.internal
         if bool(given.pop("Internal", False)) != internal:
             raise Refused(f"Internal is not {internal}")
-        options = NO_HOST if internal else {}
+        options = network_options(internal=internal)
         agree(given, {"Driver": "bridge", "CheckDuplicate": True, "Options": options}, "")
         return str(name), subnet, labels
 

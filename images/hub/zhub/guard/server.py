@@ -23,9 +23,15 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application, HTTPError, RequestHandler
 
-from zhub.guard.egress import Egress
+from zhub.guard.confinement import Confinement
 from zhub.guard.policy import Policy, Refused, agree, parse_body
-from zhub.networks import HUB_ALIAS, NO_HOST, NO_NETWORK, hub_address, taken_subnets
+from zhub.networks import (
+    HUB_ALIAS,
+    NO_NETWORK,
+    hub_address,
+    network_options,
+    taken_subnets,
+)
 
 MAX_HEADERS = 16 << 10
 MAX_BODY = 256 << 10
@@ -74,10 +80,10 @@ class Request:
 class Guard:
     """Carries out, with the engine's socket, what the policy allows."""
 
-    def __init__(self, client: docker.APIClient, policy: Policy, egress: Egress) -> None:
+    def __init__(self, client: docker.APIClient, policy: Policy, confinement: Confinement) -> None:
         self._client = client
         self._policy = policy
-        self._egress = egress
+        self._confinement = confinement
         self.api_version: str = client.api_version
 
     def version(self, request: Request) -> Any:
@@ -109,6 +115,8 @@ class Guard:
         # A local volume with options can be a folder of the engine's machine.
         if found["Driver"] != "local" or found.get("Options"):
             raise Refused(f"volume {volume} is not a plain one")
+        if servers := self._confinement.name_servers:
+            body["HostConfig"]["Dns"] = servers
         return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
 
     def start_container(self, request: Request) -> None:
@@ -160,8 +168,8 @@ class Guard:
         return self._client.create_network(
             name,
             driver="bridge",
-            internal=not self._policy.settings.user_internet,
-            options=None if self._policy.settings.user_internet else NO_HOST,
+            internal=self._policy.settings.internal,
+            options=network_options(internal=self._policy.settings.internal),
             ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
             labels=labels,
         )
@@ -180,19 +188,19 @@ class Guard:
             )
         elif self._is_notebook(found) and found["Name"] == f"/{network['Name']}":
             agree(endpoint, {}, "EndpointConfig.")
-            # One that has not run yet could do so between this and its routes; one that has ended
-            # is gone.
+            # One that does not run has no network namespace that a filter could be set in.
             if not found["State"]["Running"]:
                 raise Refused("the container does not run")
-            self._connect_notebook(found["Id"], network["Id"])
+            self._connect_notebook(found["Id"], network)
         else:
             raise Refused("it is neither the hub nor the network's own container")
 
-    def _connect_notebook(self, container: str, network: str) -> None:
-        self._client.connect_container_to_network(container, network)
+    def _connect_notebook(self, container: str, network: dict[str, Any]) -> None:
         try:
-            # Before the hub learns where it is, and so before a user can run anything in it.
-            self._egress.confine(container)
+            # First the filter, then an interface: there is no moment in which anything, such as a
+            # command of a captured hub's choice, could use the one without the other.
+            self._confinement.server(container, IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
+            self._client.connect_container_to_network(container, network["Id"])
         except BaseException:
             self._client.remove_container(container, force=True, v=True)
             raise
@@ -209,6 +217,14 @@ class Guard:
     def remove_network(self, request: Request) -> None:
         request.done()
         self._client.remove_network(self._own_network(request.name)["Id"])
+
+    def confine_hub(self, request: Request) -> None:
+        """Close the hub's own way out: it asks before it serves anybody."""
+        request.done()
+        found = self._client.inspect_container(self._policy.hub)
+        if not self._is_hub(found) or not found["State"]["Running"]:
+            raise Refused("there is no hub that runs")
+        self._confinement.hub_asks(found)
 
     def _is_hub(self, found: dict[str, Any]) -> bool:
         labels = found["Config"]["Labels"]
@@ -245,8 +261,9 @@ CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
     ("POST", f"/networks/{_NAME}/connect", Guard.connect),
     ("POST", f"/networks/{_NAME}/disconnect", Guard.disconnect),
     ("DELETE", f"/networks/{_NAME}", Guard.remove_network),
+    ("POST", "/zhub/confine", Guard.confine_hub),
 ]
-"""All there is: method, path behind the version, what is done."""
+"""All there is: method, path behind the version, what is done. The last is not the engine's."""
 
 
 class Handler(RequestHandler):

@@ -6,16 +6,25 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from docker.errors import DockerException
+
 from zhub import engine, privileges, settings
-from zhub.guard.egress import Egress
+from zhub.guard.confinement import Confinement
+from zhub.guard.helpers import Helpers
 from zhub.guard.policy import Policy
 from zhub.guard.server import Guard, listen
+from zhub.settings import SettingsError
 
 SOCKET = Path("/run/guard/engine.sock")
 """Where the hub finds the guard; the folder is all that the two share."""
+
+LOOK_SECONDS = 300
+"""How often the guard looks whether the machine or the directory has other addresses."""
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +33,41 @@ def run(environment: Mapping[str, str]) -> None:
     """Serve the hub until SIGTERM.
 
     Raises:
-        SettingsError: when a setting is wrong or the engine cannot be reached.
+        SettingsError: when a setting is wrong, the engine cannot be reached, or nothing could be
+            confined there.
     """
     told = settings.read_guard(environment)
     if os.geteuid() == 0:
         privileges.drop(engine.SOCKET, privileges.GUARD_USER)
     client = engine.connect()
-    image = client.inspect_container(engine.own_container())["Image"]
-    guard = Guard(client, Policy(told), Egress.of_engine(client, image, told))
-    asyncio.run(_serve(guard))
+    confinement = Confinement(client, Helpers(client, told.filter_image, told.prefix), told)
+    try:
+        confinement.begin()
+    except (RuntimeError, DockerException) as error:
+        raise SettingsError([str(error)]) from None
+    if not asyncio.run(_serve(Guard(client, Policy(told), confinement), confinement)):
+        sys.exit(1)
 
 
-async def _serve(guard: Guard) -> None:
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+async def _serve(guard: Guard, confinement: Confinement) -> bool:
+    """Serve until told to end, which is True, or until nobody keeps the filters any more."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[bool] = loop.create_future()
+
+    def end(*, told: bool) -> None:
+        if not ended.done():
+            ended.set_result(told)
+
+    def beside(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException:
+            log.exception("the guard ends: %s failed", work.__qualname__)
+            loop.call_soon_threadsafe(lambda: end(told=False))
+
+    loop.add_signal_handler(signal.SIGTERM, lambda: end(told=True))
     listen(SOCKET, guard)
     log.info("the guard listens at %s", SOCKET)
-    await ended.wait()
+    for work in (confinement.watch, lambda: confinement.keep(LOOK_SECONDS)):
+        threading.Thread(target=beside, args=[work], daemon=True).start()
+    return await ended

@@ -1,0 +1,282 @@
+"""Confines users' servers and the hub: sets their packet filters, and keeps them set."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+
+from zhub.guard import filters
+from zhub.guard.helpers import IN_NAMESPACE, Helpers
+from zhub.guard.machine import Directory, Machine
+from zhub.guard.policy import ROLE, STACK
+from zhub.networks import NO_NETWORK, hub_address
+from zhub.settings import GuardSettings
+
+AT_A_TIME = 4
+"""Servers that get their filter at the same time when all of them need it."""
+
+TRIES = 3
+"""An engine that fails once must not cost people the servers that they work in."""
+
+LOOK_SECONDS = 10
+"""The least time between two looks around, for the hub may ask for one at any time."""
+
+MISSING_SECONDS = 1
+"""The same while a server of the directory has not been found."""
+
+NOWHERE = "127.0.0.1"
+"""Name server of who may ask none: the server itself. Left without one, the engine's own resolver
+would forward what it does not know to the machine's, and names are a way out (CVE-2024-29018)."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What filters depend on besides the settings."""
+
+    machine: Machine
+    directory: frozenset[tuple[IPv4Address, int]]
+
+
+class Confinement:
+    """Decides, by the stack's settings, what leaves the containers, and sees to it.
+
+    A container whose filter cannot be set must not run on: who calls this removes it.
+    """
+
+    def __init__(self, client: docker.APIClient, helpers: Helpers, settings: GuardSettings) -> None:
+        self._client = client
+        self._helpers = helpers
+        self._settings = settings
+        self._directory = Directory(helpers, settings.directory_servers, settings.directory_network)
+        self._looking = threading.Lock()
+        self._asking = threading.Lock()
+        self._confined_hub = ("", "")
+        self._looked = float("-inf")
+        self._sight = Sight(Machine(frozenset(), frozenset()), frozenset())
+
+    def begin(self) -> None:
+        """Remove what another guard has left, try a filter out, and look around.
+
+        Raises:
+            RuntimeError: when the engine's machine cannot filter packets, or cannot be looked at.
+        """
+        self._helpers.sweep()
+        try:
+            self._filter(NO_NETWORK, filters.table(()))
+        except RuntimeError as error:
+            raise RuntimeError(
+                "the engine's machine cannot filter packets, so no server can be confined; its"
+                f" kernel needs nf_tables (`modprobe nf_tables`): {error}"
+            ) from None
+        self.look()
+        machine = self._sight.machine
+        for server in sorted(machine.name_servers & machine.addresses):
+            log.warning(
+                "the engine's name server %s is its own machine, which users' servers do not reach:"
+                " they will find no host names. Give the engine another one, or let them reach it"
+                " with userAllowedNetworks",
+                server,
+            )
+
+    def look(self) -> bool:
+        """Look again at the machine and the directory; return whether anything has changed.
+
+        Raises:
+            RuntimeError: when that fails; what was seen last goes on to count.
+        """
+        with self._looking:
+            pause = LOOK_SECONDS if self._directory.complete else MISSING_SECONDS
+            if time.monotonic() - self._looked < pause:
+                return False
+            sight = Sight(Machine.seen(self._helpers), self._directory.addresses())
+            self._looked = time.monotonic()
+            changed = sight != self._sight
+            self._sight = sight
+            return changed
+
+    @property
+    def name_servers(self) -> list[str]:
+        """What users' servers are given to ask for names; empty for the engine's own choice."""
+        if self._settings.user_internet:
+            return []
+        allowed = [
+            str(server)
+            for server in sorted(self._sight.machine.name_servers)
+            if any(server in network for network in self._settings.user_allowed_networks)
+        ]
+        return allowed or [NOWHERE]
+
+    def server(self, container: str, subnet: IPv4Network) -> None:
+        """Set the filter of a user's server that runs, for the network it is in or will be in.
+
+        Raises:
+            RuntimeError: when that failed.
+        """
+        settings, machine = self._settings, self._sight.machine
+        networks = filters.by_width(
+            open_=settings.user_allowed_networks,
+            closed=(
+                *filters.ALWAYS_CLOSED,
+                *settings.user_blocked_networks,
+                *map(IPv4Network, machine.addresses),
+            ),
+        )
+        servers = machine.name_servers - machine.addresses if settings.user_internet else ()
+        self._filter(
+            IN_NAMESPACE + container,
+            filters.of_server(
+                subnet,
+                IPv4Address(hub_address(subnet)),
+                filters.Reach(
+                    pool=settings.user_network_pool,
+                    name_servers=servers,
+                    networks=networks,
+                    internet=settings.user_internet,
+                ),
+            ),
+        )
+
+    def hub(self, container: str) -> None:
+        """Set the filter of the hub's container.
+
+        Raises:
+            RuntimeError: when that failed.
+        """
+        settings = self._settings
+        self._filter(
+            IN_NAMESPACE + container,
+            filters.of_hub(
+                settings.hub_port,
+                pool=settings.user_network_pool,
+                name_servers=self._sight.machine.name_servers,
+                directory=self._sight.directory,
+            ),
+        )
+
+    def hub_asks(self, found: dict[str, Any]) -> None:
+        """Confine the hub, which asks for it when it starts and when no directory answers.
+
+        Nothing is done for one that has the filter it should have: it may ask as often as it likes.
+
+        Raises:
+            RuntimeError: when that failed.
+        """
+        run = (found["Id"], found["State"]["StartedAt"])
+        with self._asking:
+            if self.look() or run != self._confined_hub:
+                self.hub(found["Id"])
+                self._confined_hub = run
+
+    def all(self) -> None:
+        """Set the filters of all that runs; a server that cannot get its filter is removed."""
+        with ThreadPoolExecutor(AT_A_TIME) as threads:
+            list(threads.map(self.again, self._running()))
+
+    def again(self, container: str) -> None:
+        """Set the filter of a container that was started, or runs already.
+
+        It is the stack's own, or a user's that got a network without the guard: before the guard's
+        time, or by somebody who has restarted it by hand.
+        """
+        try:
+            found = self._client.inspect_container(container)
+        except NotFound:
+            return
+        networks = set(found["NetworkSettings"]["Networks"]) - {NO_NETWORK}
+        if not found["State"]["Running"] or not networks:
+            return
+        for left in reversed(range(TRIES)):
+            try:
+                self._again(found, networks)
+            except (RuntimeError, DockerException, OSError) as error:
+                if not left:
+                    self._end(found, error)
+                time.sleep(1)
+            else:
+                return
+
+    def _again(self, found: dict[str, Any], networks: set[str]) -> None:
+        if found["Config"]["Labels"].get(ROLE) == "hub":
+            self.hub(found["Id"])
+            return
+        name = found["Name"].removeprefix("/")
+        if networks != {name}:
+            raise RuntimeError(f"it is in the networks {', '.join(sorted(networks))}")
+        network = self._client.inspect_network(name)
+        self.server(found["Id"], IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
+
+    def _end(self, unconfined: dict[str, Any], reason: Exception) -> None:
+        """Remove a server that must not run on. The hub begins anew, and asks for its filter."""
+        name, container = unconfined["Name"].removeprefix("/"), unconfined["Id"]
+        try:
+            state = self._client.inspect_container(container)["State"]
+            if not state["Running"] or state["StartedAt"] != unconfined["State"]["StartedAt"]:
+                # It has ended meanwhile; when it is started again, the engine says so.
+                return
+            if unconfined["Config"]["Labels"].get(ROLE) == "hub":
+                log.error("restarting %s, whose way out could not be closed: %s", name, reason)
+                self._client.restart(container, timeout=1)
+            else:
+                log.error("removing %s, whose way out could not be closed: %s", name, reason)
+                self._client.remove_container(container, force=True, v=True)
+        except APIError as error:
+            # Gone in the meantime, or the engine is already at it.
+            if error.status_code not in {404, 409}:
+                raise
+
+    def _running(self) -> list[str]:
+        ours = f"{STACK}={self._settings.prefix}"
+        return [
+            container["Id"]
+            for role in ("hub", "notebook")
+            for container in self._client.containers(filters={"label": [ours, f"{ROLE}={role}"]})
+        ]
+
+    def watch(self) -> None:
+        """Confine what is started, again and again, for as long as the guard runs.
+
+        Docker starts the hub again when it has ended, and anybody who may use the engine can
+        restart a user's server: each time with a new network namespace, which has no filter.
+        """
+        while True:
+            try:
+                started = self._client.events(
+                    decode=True,
+                    filters={
+                        "type": "container",
+                        "event": "start",
+                        "label": f"{STACK}={self._settings.prefix}",
+                    },
+                )
+                # What was started before somebody listened, too.
+                self.all()
+                for event in started:
+                    if event["Actor"]["Attributes"].get(ROLE) in {"hub", "notebook"}:
+                        self.again(event["Actor"]["ID"])
+            except (DockerException, OSError) as error:
+                log.warning("the engine tells of no starts now, trying again: %s", error)
+            time.sleep(1)
+
+    def keep(self, seconds: float) -> None:
+        """Look around every so many seconds, and set all filters again when something changed."""
+        while True:
+            time.sleep(seconds)
+            try:
+                if self.look():
+                    log.info("the machine's or the directory's addresses changed: filters are new")
+                    self.all()
+            except (RuntimeError, DockerException, OSError) as error:
+                log.warning("the engine's machine cannot be looked at now: %s", error)
+
+    def _filter(self, network: str, ruleset: str) -> None:
+        self._helpers.run(["nft", ruleset], network=network, capabilities=["NET_ADMIN"])

@@ -1,0 +1,183 @@
+"""Packet filters, as text for nft: what may leave a user's server, and what may leave the hub.
+
+Each filter is a table in the container's own network namespace. Only the capability NET_ADMIN could
+change it there, which neither container has. It judges packets and not sockets, so it holds
+whatever device, source address, option or protocol a program gives its socket. Routes would not:
+Linux takes a destination that it finds no route to for a neighbour if the socket names a device.
+
+What comes in is not judged: who sends it is either the engine's machine or has a filter like these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+SERVER_PORT = 8888
+"""Where a user's server listens (images/notebook)."""
+
+HUB_PORT = 8081
+"""Where the hub listens for users' servers."""
+
+NAME_SERVICE = 53
+
+NEW_CONNECTIONS = "50/second burst 200 packets"
+"""What one server may open to the hub. A JupyterLab needs a few a minute, more at its start."""
+
+PRIVATE = (
+    "10.0.0.0/8",  # RFC 1918
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",  # RFC 6598, carriers and clouds
+    "169.254.0.0/16",  # RFC 3927, clouds' metadata
+    "192.0.0.0/24",  # RFC 6890
+    "198.18.0.0/15",  # RFC 2544
+)
+"""What is no internet, and so closed unless a site opens part of it."""
+
+NOBODY = (
+    "0.0.0.0/8",  # RFC 791, "this" network
+    "127.0.0.0/8",  # RFC 1122, by another device than loopback's
+    "224.0.0.0/4",  # RFC 5771, multicast
+    "240.0.0.0/4",  # RFC 1112, with the broadcast address
+)
+"""What no single machine has for its address."""
+
+METADATA = ("169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192")
+"""Where clouds tell a machine its credentials; Azure's is not in a private network."""
+
+CLOUD_SERVICES = (
+    # IBM Cloud's service networks: https://cloud.ibm.com/docs/vpc?topic=vpc-service-endpoints-for-vpc
+    "161.26.0.0/16",
+    "166.8.0.0/14",
+)
+
+ALWAYS_CLOSED = tuple(map(IPv4Network, (*PRIVATE, *NOBODY, *METADATA, *CLOUD_SERVICES)))
+
+# A first packet of a connection has SYN and no ACK: without it, no connection can be made. Answers
+# are what has neither, and need no memory of who asked.
+_FIRST = "tcp flags & (syn | ack) == syn"
+_ANSWER = "tcp flags & (syn | ack) != syn"
+
+# The sender learns of it at once, and not after minutes.
+_REFUSE = "reject with icmpx admin-prohibited"
+
+
+def table(rules: Iterable[str]) -> str:
+    """Return the commands that put these rules in the place of the namespace's present ones.
+
+    nft carries out all of them or none. Whatever no rule accepts is dropped.
+    """
+    lines = "\n".join(f"    {rule}" for rule in rules)
+    return f"""\
+table inet zhub
+delete table inet zhub
+table inet zhub {{
+  chain output {{
+    type filter hook output priority filter; policy drop;
+{lines}
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy drop;
+  }}
+}}
+"""
+
+
+def by_width(
+    *, open_: Iterable[IPv4Network], closed: Iterable[IPv4Network]
+) -> list[tuple[IPv4Network, bool]]:
+    """Return networks, and whether they are open, in the order in which they are to be judged.
+
+    The narrower network decides, as with routes; of two equal ones, the open one.
+    """
+    opened = set(open_)
+    shut = set(closed) - opened
+    needed = {
+        network
+        for network in shut
+        # No rule for what a wider network closes anyway.
+        if not any(network != other and network.subnet_of(other) for other in shut)
+        or any(network.overlaps(other) for other in opened)
+    }
+    judged = [*((network, True) for network in opened), *((network, False) for network in needed)]
+    return sorted(judged, key=lambda one: (-one[0].prefixlen, one[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What all users' servers of a stack reach, and what they do not."""
+
+    pool: IPv4Network
+    """Where the networks of all users are."""
+    name_servers: Collection[IPv4Address]
+    """What may be asked for names."""
+    networks: Sequence[tuple[IPv4Network, bool]]
+    """The open and the closed ones, as `by_width` returns them."""
+    internet: bool
+    """Whether what is in none of the networks is open."""
+
+
+def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
+    """Return the filter of a user's server in a network, where the hub has an address."""
+    new = f"tcp dport {HUB_PORT} {_FIRST} limit rate over {NEW_CONNECTIONS}"
+    return table(
+        (
+            'oifname "lo" accept',
+            f"meta nfproto ipv6 {_REFUSE}",
+            f"ip saddr != {subnet} {_REFUSE}",
+            f"ip daddr {hub} {new} {_REFUSE}",
+            f"ip daddr {hub} tcp dport {HUB_PORT} accept",
+            f"ip daddr {hub} tcp sport {SERVER_PORT} {_ANSWER} accept",
+            f"ip daddr {reach.pool} {_REFUSE}",
+            *_names(reach.name_servers),
+            *(
+                f"ip daddr {network} {'accept' if opened else _REFUSE}"
+                for network, opened in reach.networks
+            ),
+            "accept" if reach.internet else _REFUSE,
+        )
+    )
+
+
+def of_hub(
+    port: int,
+    *,
+    pool: IPv4Network,
+    name_servers: Collection[IPv4Address],
+    directory: Collection[tuple[IPv4Address, int]],
+) -> str:
+    """Return the hub's filter.
+
+    Args:
+        port: the published one.
+        pool: where the networks of all users are, each of 16 addresses of which the first is the
+            engine's machine.
+        name_servers: what may be asked for names.
+        directory: addresses and ports of the LDAP servers.
+    """
+    ldap = ", ".join(f"{address} . {number}" for address, number in sorted(directory))
+    return table(
+        (
+            'oifname "lo" accept',
+            f"meta nfproto ipv6 {_REFUSE}",
+            f"tcp sport {port} {_ANSWER} accept",
+            f"ip daddr {pool} ip daddr & 0.0.0.15 == 0.0.0.1 {_REFUSE}",
+            f"ip daddr {pool} tcp dport {SERVER_PORT} accept",
+            f"ip daddr {pool} tcp sport {HUB_PORT} {_ANSWER} accept",
+            f"ip daddr {pool} {_REFUSE}",
+            *([f"ip daddr . tcp dport {{ {ldap} }} accept"] if ldap else ()),
+            *_names(name_servers),
+            _REFUSE,
+        )
+    )
+
+
+def _names(servers: Collection[IPv4Address]) -> list[str]:
+    addresses = ", ".join(map(str, sorted(servers)))
+    return [
+        f"ip daddr {{ {addresses} }} {protocol} dport {NAME_SERVICE} accept"
+        for protocol in ("udp", "tcp")
+        if servers
+    ]

@@ -1,0 +1,86 @@
+"""Short-lived containers, for what the guard cannot do from its own: it has no network at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import docker
+from docker.errors import APIError
+
+from zhub.guard.policy import ROLE, STACK
+
+HELPER = "guard-helper"
+"""Value of their label zhub.role."""
+
+SECONDS = 60
+"""How long one may run."""
+
+MEMORY = 64 << 20
+
+IN_NAMESPACE = "container:"
+"""What a network mode starts with that is the network of another container."""
+
+
+@dataclass(frozen=True)
+class Helpers:
+    """Runs commands in containers of the filter image, which is of the engine's own platform."""
+
+    client: docker.APIClient
+    image: str
+    prefix: str
+
+    def run(self, command: Sequence[str], *, network: str, capabilities: Iterable[str] = ()) -> str:
+        """Run a command in a container of its own and return what it printed.
+
+        Raises:
+            RuntimeError: when it fails, with what it said.
+        """
+        with self._container(command, network, list(capabilities)) as container:
+            self.client.start(container)
+            status = self.client.wait(container, timeout=SECONDS)["StatusCode"]
+            output: str = self.client.logs(container, stdout=True, stderr=status != 0).decode()
+        if status:
+            raise RuntimeError(f"{command[0]} in network {network} failed: {output.strip()[:500]}")
+        return output
+
+    def sweep(self) -> None:
+        """Remove those that a guard has left which was killed meanwhile."""
+        ours = {"label": [f"{STACK}={self.prefix}", f"{ROLE}={HELPER}"]}
+        for container in self.client.containers(all=True, filters=ours):
+            self._remove(container["Id"])
+
+    @contextmanager
+    def _container(
+        self, command: Sequence[str], network: str, capabilities: list[str]
+    ) -> Iterator[str]:
+        made = self.client.create_container(
+            self.image,
+            list(command),
+            entrypoint=[],
+            user="0:0",
+            labels={STACK: self.prefix, ROLE: HELPER},
+            host_config=self.client.create_host_config(
+                network_mode=network,
+                cap_drop=["ALL"],
+                cap_add=capabilities,
+                security_opt=["no-new-privileges"],
+                read_only=True,
+                mem_limit=MEMORY,
+                memswap_limit=MEMORY,
+                pids_limit=16,
+            ),
+        )
+        try:
+            yield made["Id"]
+        finally:
+            self._remove(made["Id"])
+
+    def _remove(self, container: str) -> None:
+        try:
+            self.client.remove_container(container, force=True, v=True)
+        except APIError as error:
+            # Gone in the meantime, or the engine is already at it.
+            if error.status_code not in {404, 409}:
+                raise

@@ -1,0 +1,153 @@
+"""What the guard's packet filters say, and what it reads to write them; nothing here sets one."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from zhub.guard import filters, machine
+
+NETWORKS = st.builds(
+    lambda address, length: IPv4Network((address, length), strict=False),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 32),
+)
+
+
+@given(st.lists(NETWORKS, max_size=8), st.lists(NETWORKS, max_size=8), st.integers(0, 2**32 - 1))
+def test_of_overlapping_networks_the_narrowest_decides(
+    closed: list[IPv4Network], opened: list[IPv4Network], number: int
+) -> None:
+    address = IPv4Address(number)
+    fitting = [
+        (network.prefixlen, network in opened)
+        for network in (*closed, *opened)
+        if address in network
+    ]
+    judged = filters.by_width(open_=opened, closed=closed)
+    found = [is_open for network, is_open in judged if address in network]
+    assert found[:1] == ([max(fitting)[1]] if fitting else [])
+
+
+def test_what_is_closed_anyway_needs_no_rule_of_its_own() -> None:
+    judged = filters.by_width(
+        open_=[IPv4Network("10.1.0.0/24"), IPv4Network("192.168.0.0/16")],
+        closed=[
+            *filters.ALWAYS_CLOSED,
+            IPv4Network("10.1.0.9"),
+            IPv4Network("172.17.0.1"),
+        ],
+    )
+    rules = [str(network) for network, _ in judged]
+    # Within what is opened, the engine's machine stays closed.
+    assert rules.index("10.1.0.9/32") < rules.index("10.1.0.0/24") < rules.index("10.0.0.0/8")
+    assert not {"172.17.0.1/32", "169.254.169.254/32"} & set(rules)
+    assert dict(judged)[IPv4Network("192.168.0.0/16")] is True
+
+
+NEW = "tcp dport 8081 tcp flags & (syn | ack) == syn limit rate over 50/second burst 200 packets"
+
+REACH = filters.Reach(
+    pool=IPv4Network("10.214.0.0/16"),
+    name_servers=[IPv4Address("9.9.9.9")],
+    networks=[(IPv4Network("10.1.0.0/24"), True), (IPv4Network("10.0.0.0/8"), False)],
+    internet=True,
+)
+
+
+def rules(text: str) -> list[str]:
+    """The rules of the chain for what leaves; one that refuses, without the word for it."""
+    chain = text.partition("policy drop;\n")[2].partition("  }")[0]
+    return [line.strip().partition(" reject with")[0] for line in chain.splitlines()]
+
+
+def test_a_server_reaches_the_hubs_port_name_servers_port_and_what_is_open() -> None:
+    found = filters.of_server(IPv4Network("10.214.0.16/28"), IPv4Address("10.214.0.18"), REACH)
+    assert rules(found) == [
+        'oifname "lo" accept',
+        "meta nfproto ipv6",
+        "ip saddr != 10.214.0.16/28",
+        f"ip daddr 10.214.0.18 {NEW}",
+        "ip daddr 10.214.0.18 tcp dport 8081 accept",
+        "ip daddr 10.214.0.18 tcp sport 8888 tcp flags & (syn | ack) != syn accept",
+        "ip daddr 10.214.0.0/16",
+        "ip daddr { 9.9.9.9 } udp dport 53 accept",
+        "ip daddr { 9.9.9.9 } tcp dport 53 accept",
+        "ip daddr 10.1.0.0/24 accept",
+        "ip daddr 10.0.0.0/8",
+        "accept",
+    ]
+
+
+def test_the_hub_reaches_servers_the_directory_and_name_servers() -> None:
+    found = filters.of_hub(
+        11119,
+        pool=REACH.pool,
+        name_servers=REACH.name_servers,
+        directory=[(IPv4Address("10.5.0.2"), 636), (IPv4Address("10.5.0.1"), 389)],
+    )
+    assert rules(found) == [
+        'oifname "lo" accept',
+        "meta nfproto ipv6",
+        "tcp sport 11119 tcp flags & (syn | ack) != syn accept",
+        "ip daddr 10.214.0.0/16 ip daddr & 0.0.0.15 == 0.0.0.1",
+        "ip daddr 10.214.0.0/16 tcp dport 8888 accept",
+        "ip daddr 10.214.0.0/16 tcp sport 8081 tcp flags & (syn | ack) != syn accept",
+        "ip daddr 10.214.0.0/16",
+        "ip daddr . tcp dport { 10.5.0.1 . 389, 10.5.0.2 . 636 } accept",
+        "ip daddr { 9.9.9.9 } udp dport 53 accept",
+        "ip daddr { 9.9.9.9 } tcp dport 53 accept",
+        "reject with icmpx admin-prohibited",
+    ]
+
+
+def test_name_servers_and_addresses_of_the_engines_machine_are_read() -> None:
+    assert machine.name_servers(
+        "# made by x\nsearch example.com\nnameserver 10.1.0.5\nnameserver fd00::5\noptions x\n"
+    ) == {IPv4Address("10.1.0.5")}
+    trie = """Local:
+        +-- 127.0.0.0/31 1 0 0
+           |-- 127.0.0.1
+              /32 host LOCAL
+        |-- 192.0.2.0
+           /24 link UNICAST
+        |-- 192.0.2.2
+           /32 host LOCAL
+        |-- 192.0.2.255
+           /32 link BROADCAST
+"""
+    assert machine.addresses(trie) == {IPv4Address("192.0.2.2")}
+
+
+class Names:
+    """Answers for names as the helper's container would."""
+
+    answers = ""
+
+    def run(self, command: Any, *, network: str) -> str:
+        return self.answers
+
+
+def test_addresses_of_the_directory_stay_open_for_a_day() -> None:
+    now = 0.0
+    names: Any = Names()
+    servers = [("ldap.example.com", 636), ("10.5.0.1", 389), ("fd00::1", 389)]
+    directory = machine.Directory(names, servers, "bridge", clock=lambda: now)
+    fixed = (IPv4Address("10.5.0.1"), 389)
+
+    first, second = IPv4Address("10.5.0.7"), IPv4Address("10.5.0.8")
+    names.answers = f"= ldap.example.com\n{first}  STREAM x\n{first}  DGRAM\n"
+    assert directory.addresses() == {fixed, (first, 636)}
+
+    now = 1000
+    names.answers = f"= ldap.example.com\n{second}  STREAM x\n"
+    assert directory.addresses() == {fixed, (first, 636), (second, 636)}
+
+    now = machine.REMEMBERED_SECONDS
+    assert directory.addresses() == {fixed, (second, 636)}
+
+    names.answers = "= ldap.example.com\n"
+    assert directory.addresses() == {fixed, (second, 636)}
+    assert not directory.complete
