@@ -154,25 +154,25 @@ def session(engine: Engine, credentials: Credentials) -> Iterator[str]:
     names. The engine calls us: gRPC backwards over a connection that we opened.
     """
     name = uuid.uuid4().hex
-    # A socket in a folder of our own: on a TCP port any process could ask for the passwords.
+    wire, local = _hijack(engine, name), socket.socket(socket.AF_UNIX)
+    # A socket in a folder of our own: on a TCP port any process could ask for the passwords. It is
+    # gone as soon as we are connected, so that nobody else ever is, and nothing stays behind.
     with tempfile.TemporaryDirectory(prefix="buildkit-") as folder:
         place = Path(folder, "session")
         server = grpc.server(ThreadPoolExecutor(max_workers=4))
         server.add_generic_rpc_handlers(_handlers(credentials))
         server.add_insecure_port(f"unix://{place}")
         server.start()
-        wire = _hijack(engine, name)
-        local = socket.socket(socket.AF_UNIX)
         local.connect(str(place))
-        for source, target in ((wire, local), (local, wire)):
-            threading.Thread(target=_copy, args=(source, target), daemon=True).start()
-        try:
-            yield name
-        finally:
-            for end in (wire, local):
-                _shut(end)
-                end.close()
-            server.stop(grace=None)
+    for source, target in ((wire, local), (local, wire)):
+        threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+    try:
+        yield name
+    finally:
+        for end in (wire, local):
+            _shut(end)
+            end.close()
+        server.stop(grace=None)
 
 
 def _hijack(engine: Engine, name: str) -> socket.socket:

@@ -9,14 +9,13 @@ import shlex
 import socket
 import ssl
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 import requests.adapters
@@ -48,24 +47,75 @@ class Unreachable(ResourceError):
     """There is no engine where the configuration says."""
 
 
+class Tls(Protocol):
+    """How to show the engine who we are, and to know it."""
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS settings; the engine's certificate is always verified.
+
+        Raises Unreachable where they cannot be used.
+        """
+
+
 @dataclass(frozen=True)
-class Tls:
-    """Client certificate, its key and the CA of the engine: file names."""
+class TlsFiles:
+    """Client certificate, its key and the CA of the engine, in files of the operator's."""
 
     ca: Path
     cert: Path
     key: Path
 
     def context(self) -> ssl.SSLContext:
-        """Return the TLS settings; the engine's certificate is always verified."""
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-            context.load_cert_chain(self.cert, self.key)
-        except (OSError, ssl.SSLError) as problem:
-            raise Unreachable(
-                f"cannot use the engine's TLS files {self.ca}, {self.cert}, {self.key}: {problem}"
-            ) from None
-        return context
+        """Return the TLS settings, from the files as they are now."""
+        names = (str(self.ca), str(self.cert), str(self.key))
+        return _context(*names, called=f"TLS files {', '.join(names)}")
+
+
+@dataclass(frozen=True)
+class TlsMaterial:
+    """The same as PEM, which is in no file and gets into none."""
+
+    ca: str
+    cert: str
+    key: str = field(repr=False)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the TLS settings."""
+        with _readable(self.ca) as ca, _readable(self.cert) as cert, _readable(self.key) as key:
+            return _context(ca, cert, key, called="caMaterial, certMaterial, keyMaterial")
+
+
+def _context(ca: str, cert: str, key: str, *, called: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as problem:
+        raise Unreachable(f"cannot use the engine's {called}: {problem}") from None
+    return context
+
+
+@contextmanager
+def _readable(text: str) -> Iterator[str]:
+    """Yield a file name that gives the text once: OpenSSL takes keys by file name only.
+
+    It is that of a pipe. Of a file on disk something could stay, for nothing removes it when this
+    process is killed.
+    """
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        # Nobody may want to read to the end: whoever reads finds a mistake first.
+        with suppress(BrokenPipeError), os.fdopen(writing, "w") as pipe:
+            pipe.write(text)
+
+    # A pipe holds 64 KiB; a bundle of CA certificates may be longer.
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        yield f"/dev/fd/{reading}"
+    finally:
+        os.close(reading)
+        writer.join()
 
 
 @dataclass
@@ -285,7 +335,7 @@ def from_config(config: Properties) -> Engine:
     ]
     folder = setting("certPath", "DOCKER_CERT_PATH")
     options = config.get("sshOpts") or shlex.split(os.environ.get("DOCKER_SSH_OPTS", ""))
-    tls = None
+    tls: Tls | None = None
     if any(material):
         if not all(material):
             raise Unreachable(
@@ -297,10 +347,10 @@ def from_config(config: Properties) -> Engine:
                 "docker:certPath (or DOCKER_CERT_PATH) and docker:caMaterial, docker:certMaterial, "
                 "docker:keyMaterial exclude each other: set one or the other"
             )
-        tls = _tls_of(material)
+        tls = TlsMaterial(*material)
     elif folder:
         place = Path(folder).expanduser()
-        tls = Tls(place / "ca.pem", place / "cert.pem", place / "key.pem")
+        tls = TlsFiles(place / "ca.pem", place / "cert.pem", place / "key.pem")
     if host:
         return Engine(host, tls, options)
     return _default_engine(tls)
@@ -321,19 +371,6 @@ def _answers(engine: Engine) -> bool:
         return bool(engine.client)
     except Unreachable:
         return False
-
-
-def _tls_of(material: list[str]) -> Tls:
-    # OpenSSL takes certificates from files only. They live as long as the plugin's process.
-    folder = tempfile.TemporaryDirectory(prefix="docker-tls-")
-    _kept.append(folder)
-    paths = [Path(folder.name, name) for name in ("ca.pem", "cert.pem", "key.pem")]
-    for path, text in zip(paths, material, strict=True):
-        path.write_text(text)
-    return Tls(*paths)
-
-
-_kept: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _message_of(body: bytes) -> str:

@@ -336,6 +336,29 @@ class TestBuild:
         wait_until(lambda: mark not in processes())
         assert not engine.images(name)
 
+    def test_a_plugin_killed_while_it_builds_leaves_no_file(
+        self, engine: Any, name: str, context: Path, tmp_path: Path
+    ) -> None:
+        assert engine
+        mark = f"sleep 61.{int(name[-4:], 16)}"
+        (context / "Dockerfile").write_text(f"{TINY_DOCKERFILE}RUN echo begun {name}; {mark}\n")
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        with running("plugins.docker", {}, {"TMPDIR": str(temporary)}) as plugin:
+
+            def build() -> None:
+                with pytest.raises(PluginError):
+                    plugin.create(IMAGE, declared(name, context))
+
+            worker = threading.Thread(target=build)
+            worker.start()
+            wait_until(lambda: f"begun {name}" in "\n".join(plugin.messages()), 60)
+            assert list(temporary.rglob("*")) == []
+            plugin.process.kill()
+            worker.join(30)
+        assert list(temporary.rglob("*")) == []
+        wait_until(lambda: mark not in processes())
+
 
 def processes() -> str:
     """Return the command lines of all processes of this machine."""
