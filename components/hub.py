@@ -35,6 +35,9 @@ USER = "1000"
 #: Seconds until the hub must answer; under emulation it takes most of a minute.
 START_SECONDS = 300
 
+#: MiB, for a container that never runs.
+FILES_MEMORY = 16
+
 REMOVE_NOTEBOOKS = Path(__file__).with_name("remove_notebooks.sh")
 
 
@@ -174,6 +177,12 @@ class Hub(pulumi.ComponentResource):
             labels=args.names.labels("files"),
             start=False,
             must_run=False,
+            # Somebody may start it by hand: it ends at once, and could do nothing meanwhile.
+            entrypoints=["/bin/false"],
+            capabilities={"drops": ["ALL"]},
+            security_opts=["no-new-privileges:true"],
+            memory=FILES_MEMORY,
+            memory_swap=FILES_MEMORY,
             network_mode="none",
             log_driver="none",
             volumes=[{"volume_name": certs.name, "container_path": CERTIFICATES}],

@@ -12,36 +12,55 @@ from toolchain.places import ROOT
 
 PACK = str(ROOT / "policy")
 
-#: A provider for an engine elsewhere, which a preview does not ask.
+#: With a provider for an engine elsewhere, which a preview does not ask.
 PROGRAM = """
 import pulumi
 import pulumi_docker as docker
 
 engine = docker.Provider("engine", host="ssh://ops@z.example.com")
-docker.Container(
-    "tool",
-    image="tool",
-    memory=64,
-    memory_swap=64,
-    capabilities={{"drops": ["ALL"]}},
-    security_opts=["no-new-privileges:true"],
-    privileged={privileged},
+docker.Volume(
+    "state",
+    name="zhub-test-state",
+    labels=[
+        {{"label": "zhub.stack", "value": "zhub-test"}},
+        {{"label": "zhub.role", "value": "state"}},
+    ],
+    driver_opts={options},
     opts=pulumi.ResourceOptions(provider=engine),
 )
 """
 
+#: The whole program's settings: the preview asks neither an engine nor a directory.
+SETTINGS = """
+config:
+  docker:host: ssh://ops@z.example.com
+  zhub:demoDirectory: "true"
+"""
+
 
 def test_a_preview_fails_where_a_policy_is_violated(project: Project) -> None:
-    project.write(PROGRAM.format(privileged=True))
+    overlay = {"type": "overlay", "device": "overlay", "o": "lowerdir=/,upperdir=/x,workdir=/y"}
+    project.write(PROGRAM.format(options=overlay))
     shown = project.pulumi("preview", "--policy-pack", PACK, fails=True)
     assert "[mandatory]" in shown
-    assert "not-privileged" in shown
-    assert "tool: privileged is set" in shown
+    assert "volumes" in shown
+    assert 'state: driverOpts is {"' in shown
+    assert "allowed: not set" in shown
 
 
 def test_a_preview_succeeds_where_none_is(project: Project) -> None:
-    project.write(PROGRAM.format(privileged=False))
+    project.write(PROGRAM.format(options=None))
     shown = project.pulumi("preview", "--policy-pack", PACK)
+    assert "zhub@v1.0.0" in shown
+
+
+def test_the_programs_own_preview_passes(project: Project, tmp_path: Path) -> None:
+    """With the inputs as the plugins have checked and completed them."""
+    settings = tmp_path / "Pulumi.test.yaml"
+    settings.write_text(SETTINGS)
+    files = ("--config-file", str(settings), "--policy-pack", PACK)
+    shown = project.pulumi("preview", "--cwd", str(ROOT), *files)
+    assert "docker:index:Container hub create" in shown
     assert "zhub@v1.0.0" in shown
 
 

@@ -57,6 +57,8 @@ class Declared:
     raw: dict[str, Any]
     """Inputs as they are sent, secrets marked."""
     request: Any
+    outputs: dict[str, Any]
+    """What the mocks answered, secrets marked."""
 
     @property
     def inputs(self) -> Any:
@@ -107,9 +109,11 @@ class Recorder(MockMonitor):
     def RegisterResource(self, request: Any) -> Any:
         urn = self.make_urn(request.parent, request.type, request.name)
         raw = json_format.MessageToDict(request.object)
+        answer = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        outputs = json_format.MessageToDict(answer.object)
         with self.lock:
-            self.declared.append(Declared(request.type, request.name, urn, raw, request))
-        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+            self.declared.append(Declared(request.type, request.name, urn, raw, request, outputs))
+        return answer
 
 
 @dataclass(frozen=True)

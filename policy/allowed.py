@@ -1,0 +1,230 @@
+"""What a stack may declare: tables by resource type and name. What is in none of them is refused.
+
+Names and values stand here once more, though the program has them: a change of the program that is
+not meant to change what is allowed must not change both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from rules import (
+    ANYTHING,
+    POSITIVE,
+    Rule,
+    both,
+    by,
+    each,
+    fields,
+    later,
+    matching,
+    maybe,
+    only,
+    shown,
+)
+
+Table = dict[str, Rule]
+"""By a pattern of the resource's name, what its inputs may be."""
+
+#: Components only group; they have no inputs, and nothing is made of them.
+COMPONENTS = {
+    "pulumi:pulumi:Stack": r".*",
+    "zhub:certificate:Certificate": r"certificate|directory",
+    "zhub:directory:Directory": r"directory",
+    "zhub:guard:Guard": r"guard",
+    "zhub:hub:Hub": r"hub",
+    "zhub:images:Images": r"images",
+}
+
+#: SHA-256 of what the one Command runs: when it is made, and when it is deleted. Read a changed
+#: script before you put its new digest here: it runs on the machine of whoever runs Pulumi.
+SCRIPTS = {
+    "create": "c6939ad0c5e45bac52cab21debb2f3a12cadcffa55cedd8047d853d0758015bd",
+    "delete": "7b0661f53b1cdbc69a9cb8035005ef0faedc3ca42ac0283a9ca7cf9740dbac82",
+}
+
+TEXT = matching(r"[^\0]+", "a text")
+FLAG = only(None, False, True)
+ENGINE = matching(
+    r"(unix|npipe)://\S+|(ssh|tcp)://([\w.-]+@)?[\w\[][^\s/]*/?", "the address of an engine"
+)
+DIGEST = matching(r"(\S+@)?sha256:[0-9a-f]{64}", "an image by its digest")
+PLATFORM = matching(r"linux/[a-z0-9/]+", "a platform such as linux/s390x")
+
+
+def _script(name: str) -> Rule:
+    def check(value: Any) -> Iterator[str]:
+        digest = hashlib.sha256(str(value).encode()).hexdigest()
+        if value is None:
+            yield f" is not set; allowed: a script with the digest {SCRIPTS[name]}"
+        elif digest != SCRIPTS[name]:
+            yield (
+                f" is a script with the digest {digest}; allowed: {SCRIPTS[name]}."
+                " Read what it does before you put its digest into policy/allowed.py"
+            )
+
+    return Rule(check)
+
+
+def _not_secret(value: Any) -> Iterator[str]:
+    """Build arguments stay in an image's history."""
+    if re.search(r"PRIVATE KEY-----|://[^/\s]*@", str(value)):
+        yield " holds a secret, which would stay in the image's history"
+
+
+def _own_platform(image: Any) -> Iterator[str]:
+    """The provider fills in the platform of the operator's machine where none is named."""
+    name, platform = image.get("imageName"), (image.get("build") or {}).get("platform")
+    if f"_{str(platform).removeprefix('linux/')}:" not in str(name):
+        yield f".build.platform is {shown(platform)}; allowed: the one in {shown(name)}"
+
+
+def labels(prefix: str, role: str) -> Rule:
+    """What the clean-up finds things by, and others of the project's own."""
+    return by(
+        "label",
+        {"zhub.stack": fields({"value": only(prefix)}), "zhub.role": fields({"value": only(role)})},
+        others={r"zhub\.[a-z-]+": fields({"value": ANYTHING})},
+    )
+
+
+def volumes(prefix: str) -> Table:
+    """Volumes by name: on the engine's disk, or the guard's in memory, and nowhere else."""
+
+    def local(name: str, own: Table) -> Rule:
+        common = {
+            "name": only(f"{prefix}-{name}"),
+            "labels": labels(prefix, name),
+            "driver": only(None, "local"),
+        }
+        return fields(common | own)
+
+    options = {
+        "type": only("tmpfs"),
+        "device": only("tmpfs"),
+        "o": only("uid=1001,gid=1000,mode=0751,size=64k"),
+    }
+    return {
+        "certs": local("certs", {}),
+        "state": local("state", {}),
+        "guard": local("guard", {"driverOpts": fields(options)}),
+    }
+
+
+def networks(prefix: str) -> Table:
+    """Networks by name: bridges of the engine's own, without a say in their addresses."""
+
+    def bridge(name: str, internal: Rule) -> Rule:
+        return fields(
+            {
+                "name": only(f"{prefix}-{name}"),
+                "labels": labels(prefix, "network"),
+                "driver": only(None, "bridge"),
+                "internal": internal,
+                "ipv6": only(None, False),
+                "ipamDriver": only(None, "default"),
+            }
+        )
+
+    return {"hub": bridge("hub", only(None, False)), "directory": bridge("directory", only(True))}
+
+
+def images() -> Table:
+    """Images by their folder in `images/`, and the build arguments that their Dockerfile takes."""
+    site = ("BUILD_IMAGE", "EXTRA_CA", "PIP_INDEX_URL", "SOURCE", "VERSION")
+
+    def image(name: str, arguments: tuple[str, ...]) -> Rule:
+        argument = later(maybe(Rule(_not_secret)))
+        build = {
+            "context": only("images"),
+            "contextDigest": ANYTHING,
+            "dockerfile": only(f"images/{name}/Dockerfile"),
+            "platform": PLATFORM,
+            "builderVersion": only("BuilderBuildKit"),
+            "args": fields(dict.fromkeys(arguments, argument)),
+        }
+        account = {"server": TEXT, "username": ANYTHING, "password": ANYTHING}
+        return fields(
+            {
+                "imageName": matching(r"(\S+/)?[a-z0-9_]+:[\w.-]+", "a name with a tag"),
+                "build": fields(build),
+                "registry": maybe(fields(account)),
+                "skipPush": FLAG,
+                "buildOnPreview": only(None, False),
+            }
+        )
+
+    return {
+        "notebook": both(
+            image("notebook", (*site, "BASE_IMAGE", "BASE_DIGEST", "NOTEBOOK_PACKAGES")),
+            Rule(_own_platform),
+        ),
+        "hub": both(
+            image("hub", (*site, "NOTEBOOK_IMAGE", "NOTEBOOK_DIGEST", "NPM_REGISTRY")),
+            Rule(_own_platform),
+        ),
+        "directory": both(image("directory", ("BASE_IMAGE", "BUILD_IMAGE")), Rule(_own_platform)),
+    }
+
+
+def commands(prefix: str) -> Table:
+    """The one command, with the environment that takes it to the engine and to this stack."""
+    variables = {
+        "ZHUB_PREFIX": only(prefix),
+        "DOCKER_HOST": ENGINE,
+        "DOCKER_CERT_PATH": maybe(TEXT),
+        "DOCKER_TLS_VERIFY": only(None, "1"),
+    }
+    return {
+        "remove-notebooks": fields(
+            {
+                "create": _script("create"),
+                "delete": _script("delete"),
+                "environment": fields(variables),
+                # It would be the environment that the deletion runs in.
+                "addPreviousOutputInEnv": only(False),
+            }
+        )
+    }
+
+
+def keys() -> Table:
+    """Private keys by what they are for."""
+    return {
+        r"certificate|directory": fields(
+            {"algorithm": only("RSA"), "rsaBits": only(2048, 3072, 4096)}
+        )
+    }
+
+
+def certificates() -> Table:
+    """Certificates of servers, which can sign no others."""
+    uses = ("digital_signature", "key_encipherment", "server_auth")
+    return {
+        r"certificate|directory": fields(
+            {
+                "privateKeyPem": ANYTHING,
+                "subject": fields({"commonName": TEXT}),
+                "dnsNames": ANYTHING,
+                "ipAddresses": ANYTHING,
+                "allowedUses": each(only(*uses)),
+                "validityPeriodHours": POSITIVE,
+                "earlyRenewalHours": POSITIVE,
+                "setSubjectKeyId": FLAG,
+            }
+        )
+    }
+
+
+def providers() -> dict[str, Table]:
+    """Providers: of the releases the SDKs name, and no plugin from elsewhere."""
+    default = {r"default(_\d+)*": fields({"version": maybe(TEXT)})}
+    engine = {"version": maybe(TEXT), "host": ENGINE, "certPath": maybe(TEXT)}
+    return {
+        "pulumi:providers:docker": {"engine": fields(engine)},
+        "pulumi:providers:command": default,
+        "pulumi:providers:tls": default,
+    }

@@ -1,0 +1,207 @@
+"""What containers may be, by their role. What is in no table is refused; see allowed.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from allowed import DIGEST, FLAG, TEXT, Table, labels
+from rules import (
+    ANYTHING,
+    POSITIVE,
+    UNKNOWN,
+    UNSET,
+    Rule,
+    both,
+    by,
+    each,
+    fields,
+    later,
+    matching,
+    maybe,
+    only,
+    shown,
+)
+
+ENGINE_SOCKET = "/var/run/docker.sock"
+GUARD_SOCKET = "/run/guard/engine.sock"
+
+CONTAINER_FILE = {"content": ANYTHING, "permissions": only("0600")}
+"""A file that is put into a container: by its content, never from the operator's machine."""
+
+
+def environment(required: Table) -> Rule:
+    """Variables of a container: these, and others of the project's own."""
+
+    def check(lines: Any) -> Iterator[str]:
+        # A digest in a value, and so the whole of it, is not known before the image is built.
+        pairs = [line.partition("=") for line in lines or () if line is not UNKNOWN]
+        values = {name: value for name, _, value in pairs}
+        for name, value in values.items():
+            if name in required:
+                yield from (f" has {name}, which{problem}" for problem in required[name](value))
+            elif not re.fullmatch(r"ZHUB_[A-Z0-9_]+", name):
+                yield f" has {name}; allowed: {', '.join(required)} and other ZHUB_ variables"
+        if len(values) < len(pairs):
+            yield " has a variable more than once"
+        yield from (f" lacks {name}" for name in required if name not in values)
+
+    return Rule(check)
+
+
+def _no_swap(container: Any) -> Iterator[str]:
+    memory, swap = container.get("memory"), container.get("memorySwap")
+    if memory != swap:
+        yield f".memorySwap is {shown(swap)}; allowed: {shown(memory)} as memory, so no swap"
+
+
+def _own_port(hub: Any) -> Iterator[str]:
+    """What is published is what the proxy serves HTTPS on."""
+    for number, port in enumerate(hub.get("ports") or ()):
+        if f"--port={port.get('internal')}" not in (hub.get("command") or ()):
+            yield f".ports[{number}].internal is {shown(port.get('internal'))}, not the hub's own"
+
+
+def container(prefix: str, role: str, own: Table) -> Rule:
+    """A container of a stack, one that does not run included.
+
+    Args:
+        prefix: of the stack's names.
+        role: its own name.
+        own: what only this one may have, or must be.
+    """
+    common = {
+        "name": only(f"{prefix}-{role}"),
+        "image": later(DIGEST),
+        "labels": labels(prefix, role),
+        "restart": only("unless-stopped"),
+        "start": only(None, True),
+        "mustRun": only(None, True),
+        "wait": FLAG,
+        "waitTimeout": ANYTHING,
+        "destroyGraceSeconds": ANYTHING,
+        "removeVolumes": FLAG,
+        "containerReadRefreshTimeoutMilliseconds": ANYTHING,
+        # It runs in the container, with no more rights than the container has.
+        "healthcheck": ANYTHING,
+        "networkMode": only("none"),
+        "memory": POSITIVE,
+        "memorySwap": POSITIVE,
+        "logDriver": only("json-file"),
+        "logOpts": fields({"max-size": TEXT, "max-file": TEXT}),
+        "capabilities": fields({"drops": only(["ALL"])}),
+        "securityOpts": only(["no-new-privileges:true"]),
+    }
+    return both(fields(common | own), Rule(_no_swap))
+
+
+def capabilities(*names: str) -> Rule:
+    """None but these."""
+    return fields({"drops": only(["ALL"]), "adds": each(only(*names))})
+
+
+def volume(name: str, *, writable: bool) -> Rule:
+    """That volume, mounted."""
+    return fields(
+        {"volumeName": only(name), "readOnly": only(None, False) if writable else only(True)}
+    )
+
+
+def containers(prefix: str) -> Table:
+    """Containers by their role."""
+    limit = matching(r"\d*\.?\d*[1-9]\d*(\.0+)?[KMGT]?", "a limit above 0")
+    certs, state, guard = (f"{prefix}-{name}" for name in ("certs", "state", "guard"))
+    hub = {
+        "command": each(matching(r"--port=\d+|--ldap=\S+", "--port=NUMBER, --ldap=SERVERS")),
+        "envs": environment(
+            {"ZHUB_PREFIX": only(prefix), "DOCKER_HOST": only(f"unix://{GUARD_SOCKET}")}
+        ),
+        "networkMode": only("bridge"),
+        "networksAdvanced": by(
+            "name",
+            {f"{prefix}-hub": fields({"aliases": only(["hub"])})},
+            # The demo directory's.
+            {f"{prefix}-directory": fields({"aliases": only(["hub"])})},
+        ),
+        "ports": each(
+            fields(
+                {
+                    "internal": POSITIVE,
+                    "external": POSITIVE,
+                    "ip": maybe(matching(r"[0-9a-fA-F.:]+", "an address")),
+                    "protocol": only(None, "tcp"),
+                }
+            )
+        ),
+        "readOnly": only(True),
+        "sysctls": fields({"net.ipv4.ip_forward": only("0")}),
+        "tmpfs": fields({"/run": only("", None), "/tmp": only("", None)}),  # noqa: S108
+        "user": only("1000:1000"),
+        "volumes": by(
+            "containerPath",
+            {
+                "/certs": volume(certs, writable=False),
+                "/srv/jupyterhub": volume(state, writable=True),
+                "/run/guard": volume(guard, writable=False),
+            },
+        ),
+    }
+    guard_ = {
+        # Starts as root, to become its own user in the group of the engine's socket.
+        "capabilities": capabilities("CAP_SETGID", "CAP_SETUID"),
+        "command": only(["guard"]),
+        "entrypoints": only(["/opt/jupyter/bin/python3", "-I", "-m", "zhub"]),
+        "envs": environment(
+            {
+                "ZHUB_PREFIX": only(prefix),
+                "ZHUB_USER_MEMORY": limit,
+                "ZHUB_USER_CPUS": limit,
+                "ZHUB_USER_PIDS": limit,
+            }
+        ),
+        "readOnly": only(True),
+        "volumes": by(
+            "containerPath",
+            {
+                "/run/guard": volume(guard, writable=True),
+                ENGINE_SOCKET: fields({"hostPath": matching(r"/.*\.sock", "the engine's socket")}),
+            },
+        ),
+    }
+    hubs_file = fields({**CONTAINER_FILE, "owner": only("1000"), "group": only("1000")})
+    files = {
+        # Only carries files into a volume. Who starts it by hand starts nothing.
+        "start": only(False),
+        "mustRun": only(False),
+        "restart": only(None, "no"),
+        "entrypoints": only(["/bin/false"]),
+        "logDriver": only("none"),
+        "logOpts": UNSET,
+        "uploads": by(
+            "file",
+            {"/certs/hub.key": hubs_file, "/certs/hub.crt": hubs_file},
+            {"/certs/ldap-ca.pem": hubs_file, "/certs/ldap-password": hubs_file},
+        ),
+        "volumes": by("containerPath", {"/certs": volume(certs, writable=True)}),
+    }
+    directory = {
+        "capabilities": capabilities("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID"),
+        "networkMode": only("bridge"),
+        "networksAdvanced": by(
+            "name", {f"{prefix}-directory": fields({"aliases": only(["directory"])})}
+        ),
+        "uploads": by(
+            "file",
+            {
+                f"/certs/{file}": fields(CONTAINER_FILE)
+                for file in ("directory.key", "directory.crt", "users.json")
+            },
+        ),
+    }
+    return {
+        "hub": both(container(prefix, "hub", hub), Rule(_own_port)),
+        "guard": container(prefix, "guard", guard_),
+        "files": container(prefix, "files", files),
+        "directory": container(prefix, "directory", directory),
+    }
