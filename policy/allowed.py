@@ -49,7 +49,8 @@ SCRIPTS = {
 TEXT = matching(r"[^\0]+", "a text")
 FLAG = only(None, False, True)
 ENGINE = matching(
-    r"(unix|npipe)://\S+|(ssh|tcp)://([\w.-]+@)?[\w\[][^\s/]*/?", "the address of an engine"
+    r"(unix|npipe)://\S+|(ssh|tcp)://([^\s/@-][^\s/@]*@)?[\w\[][^\s/]*/?",
+    "the address of an engine",
 )
 DIGEST = matching(r"(\S+@)?sha256:[0-9a-f]{64}", "an image by its digest")
 PLATFORM = matching(r"linux/[a-z0-9/]+", "a platform such as linux/s390x")
@@ -147,26 +148,20 @@ def images() -> Table:
             "args": fields(dict.fromkeys(arguments, argument)),
         }
         account = {"server": TEXT, "username": ANYTHING, "password": ANYTHING}
-        return fields(
-            {
-                "imageName": matching(r"(\S+/)?[a-z0-9_]+:[\w.-]+", "a name with a tag"),
-                "build": fields(build),
-                "registry": maybe(fields(account)),
-                "skipPush": FLAG,
-                "buildOnPreview": only(None, False),
-            }
-        )
+        inputs = {
+            "imageName": matching(r"(\S+/)?[a-z0-9_]+:[\w.-]+", "a name with a tag"),
+            "build": fields(build),
+            "registry": maybe(fields(account)),
+            "skipPush": FLAG,
+            "buildOnPreview": only(None, False),
+        }
+        return both(fields(inputs), Rule(_own_platform))
 
     return {
-        "notebook": both(
-            image("notebook", (*site, "BASE_IMAGE", "BASE_DIGEST", "NOTEBOOK_PACKAGES")),
-            Rule(_own_platform),
-        ),
-        "hub": both(
-            image("hub", (*site, "NOTEBOOK_IMAGE", "NOTEBOOK_DIGEST", "NPM_REGISTRY")),
-            Rule(_own_platform),
-        ),
-        "directory": both(image("directory", ("BASE_IMAGE", "BUILD_IMAGE")), Rule(_own_platform)),
+        "notebook": image("notebook", (*site, "BASE_IMAGE", "BASE_DIGEST", "NOTEBOOK_PACKAGES")),
+        "hub": image("hub", (*site, "NOTEBOOK_IMAGE", "NOTEBOOK_DIGEST", "NPM_REGISTRY")),
+        "filter": image("filter", ("BUILD_IMAGE", "SOURCE")),
+        "directory": image("directory", ("BASE_IMAGE", "BUILD_IMAGE")),
     }
 
 

@@ -21,7 +21,7 @@ from cryptography import x509
 
 from tests.doctor import doctor
 from tests.engine.people import browser, certificate_file, logged_in, port_of, served_certificate
-from tests.engine.stack import PulumiError, Stack
+from tests.engine.stack import ROOT, PulumiError, Stack
 from tests.hubclient import LoginRefused, User
 from tests.images.pki import Identity
 
@@ -37,6 +37,22 @@ def test_outputs_describe_the_stack(stack: Stack, engine: docker.DockerClient) -
     notebook = engine.images.get(outputs["notebookDigest"])
     assert notebook.attrs["Architecture"] == "s390x"
     assert hub.attrs["State"]["Health"]["Status"] == "healthy"
+
+
+def test_the_policy_pack_passes_what_is_up(stack: Stack) -> None:
+    """With what the engine says of it, such as the digests of images."""
+    shown = stack.on_stack("preview", "--expect-no-changes", "--policy-pack", str(ROOT / "policy"))
+    assert "zhub@v1.0.0" in shown
+
+
+def test_who_starts_the_container_of_files_starts_nothing(
+    stack: Stack, engine: docker.DockerClient
+) -> None:
+    files = engine.containers.get(f"{stack.prefix}-files")
+    files.start()
+    assert files.wait()["StatusCode"] == 1
+    mounted = [mount["Name"] for mount in files.attrs["Mounts"]]
+    assert mounted == [f"{stack.prefix}-certs"]
 
 
 def test_the_port_serves_the_certificate_of_the_stack(stack: Stack) -> None:
