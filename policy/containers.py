@@ -27,6 +27,9 @@ from rules import (
 ENGINE_SOCKET = "/var/run/docker.sock"
 GUARD_SOCKET = "/run/guard/engine.sock"
 
+#: The hub image's own program.
+ZHUB = "/opt/jupyter/bin/python3 -I -m zhub"
+
 CONTAINER_FILE = {"content": ANYTHING, "permissions": only("0600")}
 """A file that is put into a container: by its content, never from the operator's machine."""
 
@@ -83,8 +86,6 @@ def container(prefix: str, role: str, own: Table) -> Rule:
         "destroyGraceSeconds": ANYTHING,
         "removeVolumes": FLAG,
         "containerReadRefreshTimeoutMilliseconds": ANYTHING,
-        # It runs in the container, with no more rights than the container has.
-        "healthcheck": ANYTHING,
         "networkMode": only("none"),
         "memory": POSITIVE,
         "memorySwap": POSITIVE,
@@ -99,6 +100,18 @@ def container(prefix: str, role: str, own: Table) -> Rule:
 def capabilities(*names: str) -> Rule:
     """None but these."""
     return fields({"drops": only(["ALL"]), "adds": each(only(*names))})
+
+
+def health(*commands: str) -> Rule:
+    """One of these programs, with arguments: in the guard, it could do what the guard can."""
+
+    def check(tests: Any) -> Iterator[str]:
+        words = " ".join(map(str, tests or ()))
+        if not any(re.fullmatch(rf"CMD {re.escape(one)}( [\w./-]+)*", words) for one in commands):
+            yield f" is {shown(tests)}; allowed: CMD and {' or '.join(commands)}"
+
+    times = ("interval", "timeout", "startPeriod", "startInterval", "retries")
+    return fields({"tests": Rule(check), **dict.fromkeys(times, ANYTHING)})
 
 
 def volume(name: str, *, writable: bool) -> Rule:
@@ -117,6 +130,7 @@ def containers(prefix: str) -> Table:
         "envs": environment(
             {"ZHUB_PREFIX": only(prefix), "DOCKER_HOST": only(f"unix://{GUARD_SOCKET}")}
         ),
+        "healthcheck": health("/usr/local/bin/zhub-health", ZHUB),
         "networkMode": only("bridge"),
         "networksAdvanced": by(
             "name",
@@ -151,7 +165,7 @@ def containers(prefix: str) -> Table:
         # Starts as root, to become its own user in the group of the engine's socket.
         "capabilities": capabilities("CAP_SETGID", "CAP_SETUID"),
         "command": only(["guard"]),
-        "entrypoints": only(["/opt/jupyter/bin/python3", "-I", "-m", "zhub"]),
+        "entrypoints": only(ZHUB.split()),
         "envs": environment(
             {
                 "ZHUB_PREFIX": only(prefix),
@@ -160,6 +174,7 @@ def containers(prefix: str) -> Table:
                 "ZHUB_USER_PIDS": limit,
             }
         ),
+        "healthcheck": health("test -S", ZHUB),
         "readOnly": only(True),
         "volumes": by(
             "containerPath",
@@ -187,6 +202,7 @@ def containers(prefix: str) -> Table:
     }
     directory = {
         "capabilities": capabilities("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID"),
+        "healthcheck": health("/usr/local/bin/directory-health"),
         "networkMode": only("bridge"),
         "networksAdvanced": by(
             "name", {f"{prefix}-directory": fields({"aliases": only(["directory"])})}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from policies import IMAGE_OF
+from rules import shown
 
 Case = tuple[str, dict[str, Any], str]
 """A resource's name, what is changed in it, and what is said, but for the name; if nothing else,
@@ -26,6 +27,7 @@ FILE = {"content": "x", "permissions": "0600", "owner": "1000", "group": "1000"}
 KEY, CRT = ({**FILE, "file": f"/certs/hub.{end}"} for end in ("key", "crt"))
 PORT = {"internal": 11119, "external": 11119}
 DROPPED = {"drops": ["ALL"]}
+PROGRAM = "/opt/jupyter/bin/python3 -I -m zhub"
 SAFE = "no-new-privileges:true"
 
 #: Rights, the machine's things, others' things.
@@ -295,6 +297,21 @@ CONTAINERS: list[Case] = [
         'envs has ZHUB_USER_PIDS, which is "0"; allowed: a limit above 0',
     ),
     ("directory", {"envs": ["X=1"]}, ""),
+    *(
+        (role, {"healthcheck": {"tests": tests}}, f"healthcheck.tests is {shown(tests)}; {known}")
+        for role, known in (
+            ("hub", f"allowed: CMD and /usr/local/bin/zhub-health or {PROGRAM}"),
+            ("guard", f"allowed: CMD and test -S or {PROGRAM}"),
+            ("directory", "allowed: CMD and /usr/local/bin/directory-health"),
+        )
+        for tests in (
+            ["CMD-SHELL", "test -S /run/guard/engine.sock"],
+            ["CMD", "/opt/jupyter/bin/python3", "-c", "import docker"],
+            ["CMD", "test", "-S", "/x;", "sh"],
+            None,
+        )
+    ),
+    ("files", {"healthcheck": {"tests": ["CMD", "true"]}}, ""),
     ("hub", {"restart": "always"}, 'restart is "always"; allowed: "unless-stopped"'),
     # Only one may be left unstarted, and there is no way to make anything of it.
     *(
