@@ -335,15 +335,13 @@ def test_an_image_that_does_not_come_of_its_resource_is_found(demo: Recording) -
     assert found.startswith("hub: image is ")
 
 
-def test_users_servers_run_an_image_of_the_stack(demo: Recording) -> None:
-    guard = demo.one("Container", "guard")
-    envs = guard.outputs["envs"]
-    number = next(n for n, line in enumerate(envs) if line.startswith("ZHUB_NOTEBOOK_IMAGE="))
-    before, envs[number] = envs[number], "ZHUB_NOTEBOOK_IMAGE=debian"
+@pytest.mark.parametrize("variable", ["ZHUB_NOTEBOOK_IMAGE", "ZHUB_FILTER_IMAGE"])
+def test_what_the_guard_starts_is_an_image_of_the_stack(demo: Recording, variable: str) -> None:
+    envs = demo.one("Container", "guard").outputs["envs"]
+    number = next(n for n, line in enumerate(envs) if line.startswith(f"{variable}="))
+    before, envs[number] = envs[number], f"{variable}=debian"
     try:
-        assert stack_violations(demo) == [
-            'guard: ZHUB_NOTEBOOK_IMAGE is "debian", no image of this stack'
-        ]
+        assert stack_violations(demo) == [f'guard: {variable} is "debian", no image of this stack']
     finally:
         envs[number] = before
 
