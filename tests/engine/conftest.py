@@ -11,9 +11,12 @@ from typing import Any
 import docker
 import docker.errors
 import pytest
+from docker.types import IPAMConfig, IPAMPool
 
 from tests.engine.stack import PULUMI, Stack
 from tests.ports import free_port
+
+MIRROR = "10.222.0.9"
 
 #: What both test stacks share: the demo directory, images from the bases that `make base` made.
 CONFIG: dict[str, Any] = {
@@ -92,17 +95,38 @@ def resolved_localhost() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def mirror(engine: docker.DockerClient) -> Iterator[tuple[str, int]]:
+    """Address and port of a service such as a package mirror, on an address of its own.
+
+    The engine gives the address to its own machine, which is closed unless a stack opens it.
+    """
+    network = engine.networks.create(
+        "zhub-test-mirror",
+        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet="10.222.0.0/28", gateway=MIRROR)]),
+    )
+    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104
+        yield MIRROR, listener.getsockname()[1]
+    network.remove()
+
+
+@pytest.fixture(scope="session")
 def second_stack(
     engine: docker.DockerClient,
     stack: Stack,
     resolved_localhost: None,
+    mirror: tuple[str, int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    """A second stack beside the first, on the same engine; its users have names of their own."""
+    """A second stack beside the first, on the same engine.
+
+    Its users have names of their own, and reach the site's mirror instead of the internet.
+    """
     config = CONFIG | {
         "port": free_port(),
         "hostname": "hub.localhost",
         "subdomainHost": "hub.localhost",
         "hstsSeconds": 300,
+        "userInternetAccess": False,
+        "userAllowedNetworks": [mirror[0]],
     }
     yield from running_stack(engine, "e2e-second", tmp_path_factory.mktemp("second"), config)

@@ -168,6 +168,7 @@ def outsider(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> I
         labels={"zhub.stack": stack.prefix, "zhub.role": "outsider"},
         ports={"8000/tcp": ("0.0.0.0", 0)},  # noqa: S104 - others' open ports are the point
     )
+    container.reload()
     yield container
     container.remove(force=True)
 

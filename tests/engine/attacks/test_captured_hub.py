@@ -311,6 +311,7 @@ def test_the_hubs_own_way_out_is_closed(
     alice: Tenant,
 ) -> None:
     """It reaches the directory, users' servers and name servers, and nothing of the machine."""
+    hub.reload()
     networks = hub.attrs["NetworkSettings"]["Networks"]
     [near] = [n["IPAddress"] for n in directory.attrs["NetworkSettings"]["Networks"].values()]
     inside = outsider.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]

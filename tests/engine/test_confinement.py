@@ -1,0 +1,134 @@
+"""The packet filters as an operator sees them: after restarts, without a guard, with settings.
+
+The attacks try them from inside.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import docker
+import pytest
+from docker.models.containers import Container
+
+from tests.engine.people import Entrance
+from tests.engine.stack import Stack
+from tests.images.conftest import wait_until
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def filter_of(stack: Stack, engine: docker.DockerClient) -> Callable[[Container], str]:
+    """Reads the packet filter in a container's network namespace, as its kernel has it."""
+    guard = engine.containers.get(f"{stack.prefix}-guard")
+    [image] = [e.partition("=")[2] for e in guard.attrs["Config"]["Env"] if "FILTER_IMAGE" in e]
+
+    def read(container: Container) -> str:
+        output = engine.containers.run(
+            image,
+            "list ruleset",
+            network_mode=f"container:{container.id}",
+            cap_drop=["ALL"],
+            cap_add=["NET_ADMIN"],
+            remove=True,
+        )
+        assert isinstance(output, bytes)
+        return output.decode()
+
+    return read
+
+
+def test_a_hub_that_docker_starts_again_is_confined_before_it_serves(
+    stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
+) -> None:
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    before = hub.attrs["State"]["StartedAt"]
+    # By its own hand: to end it by the engine's would tell Docker not to start it again.
+    hub.exec_run(["bash", "-c", "kill -9 -1"], user="1000:1000")
+
+    def serves() -> bool:
+        hub.reload()
+        state = hub.attrs["State"]
+        if not state["Running"] or state["StartedAt"] == before:
+            return False
+        listens = hub.exec_run(["bash", "-c", "</dev/tcp/127.0.0.1/8081"]).exit_code == 0
+        assert not listens or "tcp sport" in filter_of(hub)
+        return state["Health"]["Status"] == "healthy" and listens
+
+    wait_until(serves, seconds=180)
+
+
+def test_a_guard_that_comes_back_confines_what_runs(
+    stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
+) -> None:
+    """As at an update from a release that had no filters: nobody's server is ended for it."""
+    user = Entrance.of(stack).logged_in("alice")
+    user.start_server()
+    kernel = user.start_kernel()
+    kernel.run("x = 42")
+    [server] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
+    guard = engine.containers.get(f"{stack.prefix}-guard")
+    [image] = [e.partition("=")[2] for e in guard.attrs["Config"]["Env"] if "FILTER_IMAGE" in e]
+    guard.stop()
+    engine.containers.run(
+        image,
+        "flush ruleset",
+        network_mode=f"container:{server.id}",
+        cap_add=["NET_ADMIN"],
+        remove=True,
+    )
+    assert "policy drop" not in filter_of(server)
+    guard.start()
+    wait_until(lambda: "policy drop" in filter_of(server), seconds=60)
+    assert kernel.run("print(x)").strip() == "42"
+    user.stop_server()
+
+
+#: Listens where foreign names are asked for, and asks for one.
+ASK = textwrap.dedent(
+    """
+    import socket, threading
+    asked = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 53))
+        listener.settimeout(10)
+        def hear():
+            try:
+                asked.append(listener.recv(512))
+            except TimeoutError:
+                pass
+        thread = threading.Thread(target=hear)
+        thread.start()
+        try:
+            socket.getaddrinfo("secret.example.com", 443)
+            found = "found"
+        except OSError as error:
+            found = type(error).__name__
+        thread.join()
+    def connect(host, port):
+        try:
+            socket.create_connection((host, port), timeout=3).close()
+        except OSError as error:
+            return type(error).__name__
+        return "reached"
+    result = [found, [b"secret" in text for text in asked],
+              connect(mirror, port), connect("172.17.0.1", port), connect("hub", 8081)]
+    print(result)
+    """
+)
+
+
+def test_without_the_internet_there_are_the_hub_and_the_sites_mirror_and_no_names(
+    second_stack: Stack, mirror: tuple[str, int]
+) -> None:
+    user = Entrance.of(second_stack).logged_in("carol")
+    user.start_server()
+    names: dict[str, Any] = {"mirror": mirror[0], "port": mirror[1]}
+    given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+    said = user.start_kernel().run(given + ASK).splitlines()[-1]
+    user.stop_server()
+    # What the engine's resolver does not know it asks of the server itself, and of nobody else.
+    assert said == "['gaierror', [True], 'reached', 'OSError', 'reached']"
