@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import docker
 from docker.errors import APIError
+from docker.types import LogConfig
 
 from zhub.guard.policy import ROLE, STACK
 
@@ -70,6 +71,8 @@ class Helpers:
                 mem_limit=MEMORY,
                 memswap_limit=MEMORY,
                 pids_limit=16,
+                # What is read below, whatever log driver is the engine's default.
+                log_config=LogConfig(type=LogConfig.types.JSON, config={}),
             ),
         )
         try:

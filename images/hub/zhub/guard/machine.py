@@ -37,7 +37,11 @@ class Machine:
         table = helpers.run(["cat", "/proc/net/fib_trie"], network="host")
         # As the engine passes it on to containers, with what its own configuration changes.
         resolver = helpers.run(["cat", "/etc/resolv.conf"], network="bridge")
-        return cls(frozenset(addresses(table)), frozenset(name_servers(resolver)))
+        own = frozenset(addresses(table))
+        if not own:
+            # Every one has some. What is not seen would not be closed.
+            raise RuntimeError("no address of the engine's machine was found")
+        return cls(own, frozenset(name_servers(resolver)))
 
 
 def name_servers(resolv_conf: str) -> set[IPv4Address]:
