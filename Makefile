@@ -8,7 +8,7 @@ RUN = .venv/bin/python -m
 TESTS ?=
 # Not from the shell's environment, where the name may mean anything.
 LDAP =
-IMAGES ?= jupyter_notebook_s390x jupyter_hub_s390x zhub_directory_s390x
+IMAGES ?= jupyter_notebook_s390x jupyter_hub_s390x zhub_filter_s390x zhub_directory_s390x
 PARTS ?=
 BENCH ?=
 

@@ -241,3 +241,20 @@ def test_versions_of_debians_python_packages_are_those_of_the_locks(notebook: Co
         folder = r"^usr/lib/python3/dist-packages/"
         found = notebook.paths(rf"(?i){folder}{module}-{re.escape(version)}\.(dist|egg)-info")
         assert any(found), f"{name} {version} is not in the image"
+
+
+def test_the_packet_filter_is_tiny_and_of_the_engines_own_platform(
+    engine: docker.DockerClient, images: Images
+) -> None:
+    assert engine.images.get(images.filter).attrs["Size"] < 10 * MB
+    # Emulated, nft could not do anything: netfilter's netlink is not part of the emulation.
+    listed: bytes = engine.containers.run(
+        images.filter,
+        "list ruleset",
+        platform="linux/s390x",
+        network_mode="none",
+        cap_drop=["ALL"],
+        cap_add=["NET_ADMIN"],
+        remove=True,
+    )
+    assert listed == b""

@@ -74,3 +74,8 @@ def test_changes_name_what_came_went_and_moved(text: str) -> None:
     assert len(lines) == 2
     assert any(line.startswith("deb debian/python3-zmq: 26") for line in lines)
     assert any(gone["name"] in line and line.endswith("-> gone") for line in lines)
+
+
+def test_the_packet_filter_says_what_it_holds_though_it_has_no_dpkg(images: Images) -> None:
+    parts = json.loads(sbom.text(images.filter))["components"]
+    assert {"nftables", "libnftables1", "libc6"} <= {part["name"] for part in parts}
