@@ -6,6 +6,7 @@ The attacks try them from inside.
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,36 @@ def test_a_guard_that_comes_back_confines_what_runs(
     wait_until(lambda: "policy drop" in filter_of(server), seconds=60)
     assert kernel.run("print(x)").strip() == "42"
     user.stop_server()
+
+
+def test_a_guard_that_is_killed_while_servers_start_leaves_none_unconfined(
+    stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
+) -> None:
+    guard = engine.containers.get(f"{stack.prefix}-guard")
+    entrance = Entrance.of(stack)
+    users = [entrance.logged_in(name) for name in ("alice", "bob", "carol")]
+    for number, user in enumerate(users):
+        user.request("POST", f"hub/api/users/{user.name}/server")
+        # At another step of a start each time: it takes the engine from half a second up.
+        time.sleep(0.15 + 0.3 * number)
+        guard.kill()
+        running = engine.containers.list(filters=stack.labelled("notebook"))
+        for server in running:
+            attached = set(server.attrs["NetworkSettings"]["Networks"]) - {"none"}
+            assert not attached or "policy drop" in filter_of(server), server.name
+        guard.start()
+        wait_until(lambda: health(guard) == "healthy", seconds=120)
+    for user in users:
+        # The next start works, whatever became of the one before.
+        wait_until(lambda user=user: not user.server().get("pending"), seconds=120)  # type: ignore[misc]
+        if not user.server():
+            user.start_server()
+        user.stop_server()
+
+
+def health(container: Container) -> str:
+    container.reload()
+    return str(container.attrs["State"]["Health"]["Status"])
 
 
 #: Listens where foreign names are asked for, and asks for one.
