@@ -36,6 +36,10 @@ HUB_PORTS = {8001, 8081}
 #: What names of containers and volumes may consist of, with room for a user's name behind it.
 STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
+#: What stands between a stack's prefix and a user in names; as part of a stack's name, `dev-home`
+#: would have for its certificates the volume that is the home of the user `certs` of `dev`.
+USER_WORDS = {"user", "home"}
+
 #: Value of a setting that stands for what an administrator set up on this machine.
 SYSTEM = "system"
 
@@ -239,6 +243,15 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
             "stack",
             f"the name {stack} cannot be part of container names: 1 to 32 of a-z, 0-9 and -",
             "pulumi stack rename site",
+        )
+    elif taken := USER_WORDS & set(stack.split("-")):
+        word = min(taken)
+        other = "-".join(f"{part}s" if part in taken else part for part in stack.split("-"))
+        config.clash(
+            "stack",
+            f"the name {stack} has the word {word}: with it, things of this stack could get the"
+            f" names of things of another stack's users, zhub-STACK-{word}-NAME",
+            f"pulumi stack rename {other}",
         )
     _secrets(config)
     config.refuse_unknown(but="pulumi")

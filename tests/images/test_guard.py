@@ -25,6 +25,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub import settings
 from zhub.guard.egress import Egress
+from zhub.guard.environment import Image
 from zhub.guard.policy import Policy
 from zhub.guard.server import CLIENT_SECONDS, Guard, listen
 from zhub.networks import UserNetworks
@@ -50,6 +51,7 @@ class Site:
     """As the hub: through the guard."""
     path: Path
     told: GuardSettings
+    policy: Policy
     egress: Egress
 
     @property
@@ -64,20 +66,20 @@ class Site:
             internet=self.told.user_internet,
         )
 
-    def labels(self, role: str) -> dict[str, str]:
-        return {"zhub.stack": self.told.prefix, "zhub.role": role, "zhub.user": "alice"}
+    def labels(self, role: str, user: str = "alice") -> dict[str, str]:
+        return {"zhub.stack": self.told.prefix, "zhub.role": role, "zhub.user": user}
 
     def create(self, user: str = "alice", **more: Any) -> str:
         """Do what the spawner does until there is a container; return its id."""
         name, volume = f"{self.told.prefix}-user-{user}", f"{self.told.prefix}-home-{user}"
-        self.hub.create_volume(volume, labels=self.labels("home"))
+        self.hub.create_volume(volume, labels=self.labels("home", user))
         limits = {"mem_limit": "64M", "memswap_limit": "64M", "cpu_quota": 50_000}
         return spawned.create(
             self.hub,
             self.told.notebook_image,
             name=name,
             volume=volume,
-            labels=self.labels("notebook"),
+            labels=self.labels("notebook", user),
             **{**limits, **more},
         )
 
@@ -86,7 +88,7 @@ class Site:
         container = self.create(user)
         self.hub.start(container)
         network = f"{self.told.prefix}-user-{user}"
-        self.networks.join(network, self.labels("user-network"), container)
+        self.networks.join(network, self.labels("user-network", user), container)
         return container
 
     def run(self, container: str, command: str) -> tuple[int, str]:
@@ -160,7 +162,7 @@ def site(
     images: Images,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    image = client.inspect_image(IMAGE)["Id"]  # type: ignore[no-untyped-call]
+    image = spawned.idle_image(client, IMAGE)
     told = settings.read_guard(
         {
             "ZHUB_PREFIX": prefix,
@@ -182,10 +184,13 @@ def site(
     client.start(hub["Id"])
     egress = Egress.of_engine(client, images.hub, told)
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
-    stop = serving(Guard(client, Policy(told), egress), path)
+    policy = Policy(told, Image.of_engine(client, image))
+    stop = serving(Guard(client, policy, egress), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
-        yield Site(client, through, path, told, egress)
+        yield Site(client, through, path, told, policy, egress)
     stop()
+    client.remove_container(hub["Id"], force=True)
+    client.remove_image(image, force=True)
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +257,7 @@ def test_without_its_routes_a_server_does_not_run(
 ) -> None:
     # This image has no busybox.
     broken = replace(site.egress, image=IMAGE)
-    stop = serving(Guard(client, Policy(site.told), broken), tmp_path / "engine.sock")
+    stop = serving(Guard(client, site.policy, broken), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).start("broken")
@@ -267,7 +272,7 @@ def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
     """Otherwise it could use it for a moment before its way out is closed."""
     network = f"{site.told.prefix}-user-early"
     container = site.create("early")
-    site.networks.open(network, site.labels("user-network"))
+    site.networks.open(network, site.labels("user-network", "early"))
     site.engine.disconnect_container_from_network(container, "none")
     site.engine.connect_container_to_network(container, network)
     assert refused(lambda: site.hub.start(container))
@@ -277,8 +282,8 @@ def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
 
 def test_a_server_gets_no_network_but_its_own_and_is_nothing_else_there(site: Site) -> None:
     others, own = f"{site.told.prefix}-user-others", f"{site.told.prefix}-user-trudy"
-    for network in (others, own):
-        site.networks.open(network, site.labels("user-network"))
+    for network, user in ((others, "others"), (own, "trudy")):
+        site.networks.open(network, site.labels("user-network", user))
     container = site.create("trudy")
     site.hub.start(container)
     site.hub.disconnect_container_from_network(container, "none")
@@ -330,7 +335,7 @@ def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> 
         f"{site.told.prefix}-home-trap",
         driver="local",
         driver_opts={"type": "none", "o": "bind", "device": "/etc"},
-        labels=site.labels("home"),
+        labels=site.labels("home", "trap"),
     )
     assert refused(lambda: site.create("trap"))
 

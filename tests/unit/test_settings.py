@@ -229,6 +229,24 @@ def test_a_stack_whose_name_cannot_name_containers_is_refused(stack: str) -> Non
     assert problem.commands == ("pulumi stack rename site",)
 
 
+@pytest.mark.parametrize(
+    ("stack", "word", "other"),
+    [
+        ("dev-home", "home", "dev-homes"),
+        ("user", "user", "users"),
+        ("a-user-b", "user", "a-users-b"),
+        ("home-user", "home", "homes-users"),
+    ],
+)
+def test_a_stack_whose_names_could_be_another_stacks_users_is_refused(
+    stack: str, word: str, other: str
+) -> None:
+    [problem] = read(SITE, stack=stack)[1].problems
+    assert f"zhub-STACK-{word}-NAME" in str(problem)
+    assert problem.commands == (f"pulumi stack rename {other}",)
+    assert not read(SITE, stack=other)[1].problems
+
+
 def test_a_way_to_somewhere_without_any_way_out() -> None:
     config = {
         "zhub:userInternetAccess": "false",

@@ -22,7 +22,6 @@ CERTIFICATES = Path("/certs")
 T = TypeVar("T")
 
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
-_PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
 class SettingsError(Exception):
@@ -160,8 +159,9 @@ def _servers(reader: _Reader) -> dict[str, Any]:
         "prefix": value(
             "PREFIX",
             "jupyterhub",
-            parsing.matching(_PREFIX),
-            "lower-case letters, digits, '.' and '-'",
+            parsing.prefix,
+            "lower-case letters, digits, '.' and '-', without the words 'user' and 'home' behind a"
+            " '-', which the names of the users' things have",
         ),
         "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
         "user_memory": value(

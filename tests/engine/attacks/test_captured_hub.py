@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import textwrap
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import docker
@@ -67,15 +69,21 @@ def request(line: str, body: Any = None, *headers: str) -> str:
 class Calls:
     """The calls that start a server for a user, who need not exist."""
 
-    def __init__(self, stack: Stack, image: str, version: str, user: str) -> None:
+    def __init__(
+        self, stack: Stack, image: str, command: list[str], version: str, user: str
+    ) -> None:
+        self.as_user = partial(Calls, stack, image, command, version)
+        self.prefix = stack.prefix
         self.v = f"/v{version}"
+        self.variables = ["JUPYTERHUB_DISABLE_USER_CONFIG=1", f"JUPYTERHUB_USER={user}"]
+        self.command = command
         self.name = f"{stack.prefix}-user-{user}"
         self.home = f"{stack.prefix}-home-{user}"
         self._labels = {"zhub.stack": stack.prefix, "zhub.user": user}
         self.server: dict[str, Any] = {
             "Image": image,
-            "Env": ["TOKEN=x"],
-            "Cmd": ["sleep", "60"],
+            "Env": self.variables,
+            "Cmd": command,
             "Labels": self.labels("notebook"),
             "HostConfig": {
                 "NetworkMode": "none",
@@ -113,13 +121,38 @@ class Calls:
 @pytest.fixture(scope="module")
 def calls(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> Calls:
     image = entrance.outputs["notebookDigest"]
-    return Calls(stack, image, engine.version()["ApiVersion"], "ghost")
+    command = engine.images.get(image).attrs["Config"]["Cmd"]
+    return Calls(stack, image, command, engine.version()["ApiVersion"], "ghost")
+
+
+@pytest.fixture(scope="module")
+def wrong_homes(stack: Stack, engine: docker.DockerClient) -> Iterator[list[str]]:
+    """Users whose homes are there, but with other labels than a home made for them."""
+    own = {"zhub.stack": stack.prefix, "zhub.role": "home"}
+    labels: dict[str, dict[str, str]] = {
+        "nobody": {},
+        "robbed": own | {"zhub.user": "alice"},
+        "abroad": own | {"zhub.user": "abroad", "zhub.stack": "other"},
+        "state": own | {"zhub.user": "state", "zhub.role": "state"},
+        "more": own | {"zhub.user": "more", "other": "label"},
+    }
+    made = [
+        engine.volumes.create(f"{stack.prefix}-home-{user}", labels=each)
+        for user, each in labels.items()
+    ]
+    yield list(labels)
+    for volume in made:
+        volume.remove()
 
 
 def test_a_captured_hub_starts_servers_and_nothing_else(
-    stack: Stack, engine: docker.DockerClient, hub: Container, calls: Calls, alice: Tenant
+    engine: docker.DockerClient,
+    hub: Container,
+    calls: Calls,
+    wrong_homes: list[str],
+    alice: Tenant,
 ) -> None:
-    prefix = stack.prefix
+    prefix = calls.prefix
     evil: dict[str, list[str]] = {
         "more rights for a server": [
             calls.create({"HostConfig.Privileged": True}),
@@ -189,6 +222,57 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
             calls.post("/images/create?fromImage=debian"),
             calls.post("/build"),
             calls.post(f"/commit?container={alice.container_id}"),
+        ],
+        "a command of the hub's choice": [
+            calls.create({"Cmd": ["bash", "-c", "id >/home/jovyan/owned"]}),
+            calls.create({"Cmd": [*calls.command, "--ServerApp.token="]}),
+            calls.create({"Cmd": calls.command[:1]}),
+            calls.create({"Cmd": " ".join(calls.command)}),
+        ],
+        "an environment that changes what runs": [
+            *(
+                calls.create({"Env": [*calls.variables, variable]})
+                for variable in (
+                    "LD_PRELOAD=/home/jovyan/x.so",
+                    "LD_AUDIT=/home/jovyan/x.so",
+                    "GLIBC_TUNABLES=x",
+                    "PATH=/home/jovyan",
+                    "PYTHONPATH=/home/jovyan",
+                    "PYTHONSTARTUP=/home/jovyan/x.py",
+                    "JUPYTER_PATH=/home/jovyan",
+                    "JUPYTER_CONFIG_DIR=/home/jovyan",
+                    "JUPYTERHUB_SINGLEUSER_APP=x",
+                    "JUPYTERHUB_ADMIN_ACCESS=1",
+                    "NODE_OPTIONS=--require=/home/jovyan/x.js",
+                    "REQUESTS_CA_BUNDLE=/home/jovyan/x.pem",
+                    "HTTP_PROXY=http://203.0.113.1",
+                    "JUPYTERHUB_API_URL=http://203.0.113.1/hub/api",
+                    "JUPYTERHUB_ROOT_DIR=/",
+                    "MEM_LIMIT=1\nLD_PRELOAD=x",
+                    "MEM_LIMIT=1\x00LD_PRELOAD=x",
+                    "JUPYTERHUB_USER=alice",
+                    "X",
+                )
+            ),
+            calls.create({"Env": calls.variables[1:]}),
+            calls.create({"Env": ["JUPYTERHUB_DISABLE_USER_CONFIG=", *calls.variables[1:]]}),
+        ],
+        "two names for one user, or a name that is another's": [
+            calls.create({"Labels": calls.labels("notebook") | {"zhub.user": "alice"}}),
+            calls.create({"Labels": calls.labels("notebook") | {"zhub.user": "Ghost"}}),
+            calls.create({}, name=f"{calls.name}-2d"),
+            calls.post(
+                "/networks/create",
+                calls.network | {"Labels": calls.labels("user-network") | {"zhub.user": "alice"}},
+            ),
+            calls.post(
+                "/volumes/create",
+                calls.volume | {"Labels": calls.labels("home") | {"zhub.user": "alice"}},
+            ),
+            calls.post("/volumes/create", calls.volume | {"Name": f"{calls.home}-x"}),
+        ],
+        "a home that is nobody's, or somebody else's": [
+            calls.as_user(user).create({}) for user in wrong_homes
         ],
         "more than the limits": [
             calls.create({"HostConfig.Memory": 1 << 40, "HostConfig.MemorySwap": 1 << 40}),

@@ -24,7 +24,7 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import Application, HTTPError, RequestHandler
 
 from zhub.guard.egress import Egress
-from zhub.guard.policy import Policy, Refused, agree, parse_body
+from zhub.guard.policy import USER, Policy, Refused, agree, parse_body
 from zhub.networks import HUB_ALIAS, NO_HOST, NO_NETWORK, hub_address, taken_subnets
 
 MAX_HEADERS = 16 << 10
@@ -106,9 +106,7 @@ class Guard:
             found = self._client.inspect_volume(volume)
         except NotFound:
             raise Refused(f"there is no volume {volume}") from None
-        # A local volume with options can be a folder of the engine's machine.
-        if found["Driver"] != "local" or found.get("Options"):
-            raise Refused(f"volume {volume} is not a plain one")
+        self._policy.home(found, body["Labels"][USER])
         return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
 
     def start_container(self, request: Request) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zhub import engine, privileges, settings
 from zhub.guard.egress import Egress
+from zhub.guard.environment import Image
 from zhub.guard.policy import Policy
 from zhub.guard.server import Guard, listen
 
@@ -31,7 +32,8 @@ def run(environment: Mapping[str, str]) -> None:
         privileges.drop(engine.SOCKET, privileges.GUARD_USER)
     client = engine.connect()
     image = client.inspect_container(engine.own_container())["Image"]
-    guard = Guard(client, Policy(told), Egress.of_engine(client, image, told))
+    policy = Policy(told, Image.of_engine(client, told.notebook_image))
+    guard = Guard(client, policy, Egress.of_engine(client, image, told))
     asyncio.run(_serve(guard))
 
 
