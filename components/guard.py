@@ -116,4 +116,5 @@ def servers(
         "USER_PIDS": str(users.pids),
         "USER_INTERNET": json.dumps(users.internet_access),
         "USER_NETWORK_POOL": users.network_pool,
+        "MAX_SERVERS": str(users.max_servers),
     }

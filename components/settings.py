@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 import pulumi
@@ -39,6 +39,10 @@ STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 #: What stands between a stack's prefix and a user in names; as part of a stack's name, `dev-home`
 #: would have for its certificates the volume that is the home of the user `certs` of `dev`.
 USER_WORDS = {"user", "home"}
+
+#: Of a user's network, and how many of them the largest pool that is of use has.
+SUBNET_PREFIX = 28
+MOST_SERVERS = 4096
 
 #: Value of a setting that stands for what an administrator set up on this machine.
 SYSTEM = "system"
@@ -92,6 +96,8 @@ class UserServers:
     """Private ones that servers reach all the same."""
     blocked_networks: tuple[str, ...]
     """Public ones that servers do not reach."""
+    max_servers: int
+    """At the same time."""
     idle_timeout: int
     """Seconds; 0 for never."""
     start_timeout: int
@@ -309,6 +315,7 @@ def _users(config: Config) -> UserServers:
         network_pool=config.value("userNetworkPool", parsing.pool),
         allowed_networks=config.value("userAllowedNetworks", parsing.list_of(parsing.network)),
         blocked_networks=config.value("userBlockedNetworks", parsing.list_of(parsing.network)),
+        max_servers=config.value("maxServers", parsing.whole_number(1, MOST_SERVERS)),
         idle_timeout=config.value("idleTimeout", parsing.whole_number(60, 31536000, also=0)),
         start_timeout=config.value("startTimeout", parsing.whole_number(10, 86400)),
     )
@@ -319,6 +326,18 @@ def _users(config: Config) -> UserServers:
             set_command("userInternetAccess", "true"),
             f"or {remove_command('userAllowedNetworks')}",
         )
+    if config.is_set("maxServers") and not config.refused & {"maxServers", "userNetworkPool"}:
+        length = IPv4Network(users.network_pool).prefixlen
+        subnets = 1 << (SUBNET_PREFIX - length)
+        if users.max_servers > subnets:
+            larger = SUBNET_PREFIX - (users.max_servers - 1).bit_length()
+            config.clash(
+                "maxServers",
+                f"needs a network for each of {users.max_servers} servers, but userNetworkPool,"
+                f" {users.network_pool}, has {subnets}",
+                set_command("maxServers", str(subnets)),
+                f"or set userNetworkPool to a /{larger}",
+            )
     return users
 
 

@@ -24,6 +24,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub import settings
+from zhub.guard.counts import FULL
 from zhub.guard.egress import Egress
 from zhub.guard.environment import Image
 from zhub.guard.policy import Policy
@@ -124,8 +125,16 @@ def client() -> Iterator[docker.APIClient]:
 
 
 @pytest.fixture(scope="module")
-def prefix(client: docker.APIClient) -> Iterator[str]:
-    """A prefix of this module alone; what carries it is removed."""
+def idle(client: docker.APIClient) -> Iterator[str]:
+    """An image whose own command does nothing."""
+    image = spawned.idle_image(client, IMAGE)
+    yield image
+    client.remove_image(image)
+
+
+@pytest.fixture(scope="module")
+def prefix(client: docker.APIClient, idle: str) -> Iterator[str]:
+    """A prefix of this module alone; what carries it is removed, and then the image it is from."""
     name = f"zhub-test-{uuid.uuid4().hex[:8]}"
     yield name
     label = {"label": f"zhub.stack={name}"}
@@ -159,14 +168,14 @@ def serving(guard: Guard, path: Path) -> Callable[[], None]:
 def site(
     client: docker.APIClient,
     prefix: str,
+    idle: str,
     images: Images,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    image = spawned.idle_image(client, IMAGE)
     told = settings.read_guard(
         {
             "ZHUB_PREFIX": prefix,
-            "ZHUB_NOTEBOOK_IMAGE": image,
+            "ZHUB_NOTEBOOK_IMAGE": idle,
             "ZHUB_USER_MEMORY": "64M",
             "ZHUB_USER_CPUS": "0.5",
             "ZHUB_USER_PIDS": "64",
@@ -184,13 +193,11 @@ def site(
     client.start(hub["Id"])
     egress = Egress.of_engine(client, images.hub, told)
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
-    policy = Policy(told, Image.of_engine(client, image))
+    policy = Policy(told, Image.of_engine(client, idle))
     stop = serving(Guard(client, policy, egress), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
         yield Site(client, through, path, told, policy, egress)
     stop()
-    client.remove_container(hub["Id"], force=True)
-    client.remove_image(image, force=True)
 
 
 @pytest.fixture(scope="module")
@@ -338,6 +345,27 @@ def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> 
         labels=site.labels("home", "trap"),
     )
     assert refused(lambda: site.create("trap"))
+
+
+def test_more_servers_and_networks_than_there_may_be_are_not_made(
+    site: Site, client: docker.APIClient, tmp_path: Path, alice: str
+) -> None:
+    label = {"label": [f"zhub.stack={site.told.prefix}", "zhub.role=notebook"]}
+    number = len(client.containers(all=True, filters=label))
+    full = replace(site.policy, settings=replace(site.told, max_servers=number))
+    stop = serving(Guard(client, full, site.egress), tmp_path / "engine.sock")
+    with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
+        with pytest.raises(APIError) as caught:
+            replace(site, hub=hub).create("toomany")
+        assert caught.value.status_code == FULL
+        assert caught.value.explanation == (
+            f"The hub is full: {number} of {number} servers run. Try again later."
+        )
+        client.remove_container(alice, force=True)
+        replace(site, hub=hub).create("toomany")
+        client.remove_container(f"{site.told.prefix}-user-toomany", force=True)
+    stop()
+    site.networks.close(f"{site.told.prefix}-user-alice")
 
 
 @pytest.fixture(scope="module")

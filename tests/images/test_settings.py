@@ -48,6 +48,7 @@ WRONG = {
     "ZHUB_USER_PIDS": "-1",
     "ZHUB_USER_INTERNET": "False",
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
+    "ZHUB_MAX_SERVERS": "4097",
     "ZHUB_IDLE_TIMEOUT": "1h",
     "ZHUB_START_TIMEOUT": "0",
     "ZHUB_SUBDOMAIN_HOST": "https://hub.example.com",

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from zhub import ldap, parsing
 from zhub.ldap import Ldap
+from zhub.networks import SUBNET_PREFIX
 
 STATE = Path("/srv/jupyterhub")
 """Database and cookie secret: what must outlive the hub's container."""
@@ -62,6 +63,13 @@ class ServerSettings:
     """ZHUB_USER_INTERNET: whether notebooks reach anything but the hub."""
     user_network_pool: IPv4Network
     """ZHUB_USER_NETWORK_POOL: where the users' networks get their addresses."""
+    max_servers: int
+    """ZHUB_MAX_SERVERS: users' servers at the same time."""
+
+    @property
+    def most_servers(self) -> int:
+        """How many can run: no more than there are subnets for their networks."""
+        return min(self.max_servers, 1 << (SUBNET_PREFIX - self.user_network_pool.prefixlen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +185,9 @@ def _servers(reader: _Reader) -> dict[str, Any]:
             "10.213.0.0/16",
             parsing.pool,
             "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
+        ),
+        "max_servers": value(
+            "MAX_SERVERS", "500", parsing.number(1, 4096), "a number from 1 to 4096"
         ),
     }
 

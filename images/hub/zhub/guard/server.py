@@ -23,6 +23,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application, HTTPError, RequestHandler
 
+from zhub.guard.counts import FULL, Counts, Full
 from zhub.guard.egress import Egress
 from zhub.guard.policy import USER, Policy, Refused, agree, parse_body
 from zhub.networks import HUB_ALIAS, NO_HOST, NO_NETWORK, hub_address, taken_subnets
@@ -78,6 +79,7 @@ class Guard:
         self._client = client
         self._policy = policy
         self._egress = egress
+        self._counts = Counts(client, policy.settings)
         self.api_version: str = client.api_version
 
     def version(self, request: Request) -> Any:
@@ -107,7 +109,8 @@ class Guard:
         except NotFound:
             raise Refused(f"there is no volume {volume}") from None
         self._policy.home(found, body["Labels"][USER])
-        return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+        with self._counts.servers.one_more(name):
+            return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
 
     def start_container(self, request: Request) -> None:
         request.done()
@@ -134,7 +137,8 @@ class Guard:
     def create_volume(self, request: Request) -> Any:
         request.done()
         name, labels = self._policy.volume(request.body)
-        return self._client.create_volume(name, driver="local", labels=labels)
+        with self._counts.homes.one_more(name):
+            return self._client.create_volume(name, driver="local", labels=labels)
 
     def list_networks(self, request: Request) -> Any:
         """The users' networks as they are; of others no more than which subnets are taken."""
@@ -155,14 +159,15 @@ class Guard:
     def create_network(self, request: Request) -> Any:
         request.done()
         name, subnet, labels = self._policy.network(request.body)
-        return self._client.create_network(
-            name,
-            driver="bridge",
-            internal=not self._policy.settings.user_internet,
-            options=None if self._policy.settings.user_internet else NO_HOST,
-            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
-            labels=labels,
-        )
+        with self._counts.networks.one_more(name):
+            return self._client.create_network(
+                name,
+                driver="bridge",
+                internal=not self._policy.settings.user_internet,
+                options=None if self._policy.settings.user_internet else NO_HOST,
+                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+                labels=labels,
+            )
 
     def connect(self, request: Request) -> None:
         request.done()
@@ -301,6 +306,8 @@ class Handler(RequestHandler):
             status_code, message = error.status_code or 500, str(error.explanation)
         elif isinstance(error, requests.exceptions.RequestException):
             status_code, message = HTTPStatus.BAD_GATEWAY, "the engine does not answer the guard"
+        elif isinstance(error, Full):
+            status_code, message = FULL, str(error)
         elif not isinstance(error, HTTPError):
             message = "the guard failed; its log says why"
         self.set_status(status_code)
@@ -308,7 +315,9 @@ class Handler(RequestHandler):
         self.finish(json.dumps({"message": message}))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, (APIError, HTTPError)):
+        if isinstance(value, Full):
+            log.warning("%s", value)
+        elif not isinstance(value, (APIError, HTTPError)):
             log.error("%s failed", self.request.method, exc_info=(typ, value, tb))
 
 
