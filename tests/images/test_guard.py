@@ -27,8 +27,9 @@ from zhub import settings
 from zhub.guard.counts import FULL
 from zhub.guard.egress import Egress
 from zhub.guard.environment import Image
+from zhub.guard.listener import CLIENT_SECONDS, MAX_OPEN
 from zhub.guard.policy import Policy
-from zhub.guard.server import CLIENT_SECONDS, Guard, listen
+from zhub.guard.server import Guard, listen
 from zhub.networks import UserNetworks
 from zhub.settings import GuardSettings
 
@@ -348,8 +349,9 @@ def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> 
 
 
 def test_more_servers_and_networks_than_there_may_be_are_not_made(
-    site: Site, client: docker.APIClient, tmp_path: Path, alice: str
+    site: Site, client: docker.APIClient, tmp_path: Path
 ) -> None:
+    leaving = site.create("leaving")
     label = {"label": [f"zhub.stack={site.told.prefix}", "zhub.role=notebook"]}
     number = len(client.containers(all=True, filters=label))
     full = replace(site.policy, settings=replace(site.told, max_servers=number))
@@ -361,11 +363,10 @@ def test_more_servers_and_networks_than_there_may_be_are_not_made(
         assert caught.value.explanation == (
             f"The hub is full: {number} of {number} servers run. Try again later."
         )
-        client.remove_container(alice, force=True)
+        client.remove_container(leaving, force=True)
         replace(site, hub=hub).create("toomany")
         client.remove_container(f"{site.told.prefix}-user-toomany", force=True)
     stop()
-    site.networks.close(f"{site.told.prefix}-user-alice")
 
 
 @pytest.fixture(scope="module")
@@ -539,7 +540,7 @@ def test_no_bytes_bring_it_down(site: Site, sent: bytes) -> None:
 
 
 def test_slow_clients_are_dropped_and_keep_nobody_waiting(site: Site) -> None:
-    slow = [socket.socket(socket.AF_UNIX) for _ in range(200)]
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(MAX_OPEN - 1)]
     try:
         for number, connection in enumerate(slow):
             connection.connect(str(site.path))
