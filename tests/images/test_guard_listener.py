@@ -126,7 +126,7 @@ def test_more_connections_than_there_is_room_for_wait(site: Site) -> None:
 
 def test_who_goes_away_leaves_no_more_calls_than_there_is_room_for(site: Site) -> None:
     def flood() -> None:
-        for _ in range(20 * MAX_OPEN):
+        for _ in range(10 * MAX_OPEN):
             with contextlib.suppress(OSError):
                 site.open(post(HOME)).close()
 

@@ -83,6 +83,8 @@ class Guard:
 
     def version(self, request: Request) -> Any:
         request.done()
+        # Heartbeats ask for this: the answer says that the engine answers, too.
+        self._client.ping()
         return {"ApiVersion": self.api_version, "MinAPIVersion": self.api_version}
 
     def inspect_image(self, request: Request) -> Any:

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from zhub import engine, privileges, settings
+from zhub import engine, heartbeat, privileges, settings
 from zhub.guard.egress import Egress
 from zhub.guard.environment import Image
 from zhub.guard.policy import Policy
@@ -41,5 +41,6 @@ async def _serve(guard: Guard) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     listen(SOCKET, guard)
+    heartbeat.of_guard(SOCKET).start()
     log.info("the guard listens at %s", SOCKET)
     await ended.wait()
