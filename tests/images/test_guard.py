@@ -29,6 +29,7 @@ from zhub.guard.egress import Egress
 from zhub.guard.environment import Image
 from zhub.guard.listener import CLIENT_SECONDS, MAX_OPEN
 from zhub.guard.policy import Policy
+from zhub.guard.seccomp import PROFILE
 from zhub.guard.server import Guard, listen
 from zhub.networks import UserNetworks
 from zhub.settings import GuardSettings
@@ -221,7 +222,7 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert host["Memory"] == host["MemorySwap"] == 64 << 20
     assert (host["PidsLimit"], host["CpuQuota"]) == (64, 50_000)
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={PROFILE}"]
     assert not host["Privileged"]
     assert [mount["Name"] for mount in found["Mounts"]] == [f"{site.told.prefix}-home-alice"]
     assert set(found["NetworkSettings"]["Networks"]) == {f"{site.told.prefix}-user-alice"}

@@ -18,6 +18,7 @@ from zhub import settings
 from zhub.guard import egress
 from zhub.guard.environment import Image
 from zhub.guard.policy import Policy, Refused, escaped, parse_body
+from zhub.guard.seccomp import PROFILE
 
 IMAGE = "sha256:" + "0123456789abcdef" * 4
 NAME = "site-user-alice"
@@ -93,7 +94,7 @@ def test_what_the_spawner_asks_for_is_made_with_all_limits() -> None:
             "AutoRemove": True,
             "Binds": ["site-home-alice:/home/jovyan:rw"],
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
+            "SecurityOpt": ["no-new-privileges", f"seccomp={PROFILE}"],
             "NetworkMode": "none",
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             "Memory": 1 << 30,

@@ -14,6 +14,7 @@ from docker.utils import parse_bytes
 from escapism import escape
 
 from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check
+from zhub.guard.seccomp import PROFILE
 from zhub.networks import NO_HOST, NO_NETWORK, SUBNET_PREFIX
 from zhub.settings import ServerSettings
 
@@ -130,7 +131,7 @@ class Policy:
             "CpuQuota": _number(given, "CpuQuota", 1000, int(settings.user_cpus * CPU_PERIOD)),
             "PidsLimit": _number(given, "PidsLimit", 1, settings.user_pids),
         }
-        fixed = {
+        fixed: dict[str, Any] = {
             "NetworkMode": NO_NETWORK,
             "Binds": [f"{settings.prefix}-home-{suffix}:{HOME}:rw"],
             "AutoRemove": True,
@@ -142,7 +143,7 @@ class Policy:
         if given.get("NetworkMode") != NO_NETWORK:
             raise Refused(f"HostConfig.NetworkMode is {given.get('NetworkMode')!r}")
         agree(given, fixed | limits, "HostConfig.")
-        return fixed | limits
+        return fixed | limits | {"SecurityOpt": [*fixed["SecurityOpt"], f"seccomp={PROFILE}"]}
 
     def labels(self, given: object, role: str, suffix: str) -> dict[str, str]:
         """Return the labels of the object whose name ends in the suffix.
