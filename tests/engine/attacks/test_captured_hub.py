@@ -385,3 +385,65 @@ def test_the_hubs_container_has_nothing_to_climb_with(hub: Container) -> None:
         ["0"],
         ["wrote", "/tmp"],  # noqa: S108 - inside the container
     ]
+
+
+#: Keeps so many requests open for some seconds, and opens new ones for those that end.
+FLOOD = textwrap.dedent(
+    """
+    import socket, sys, time
+    number, size, seconds, head = int(sys.argv[1]), int(sys.argv[2]), 12, sys.argv[3].encode()
+    text = head.replace(b"@", b"%d" % (size + 1)) + b"a" * size
+    end, held, opened = time.monotonic() + seconds, [], 0
+    while time.monotonic() < end:
+        while len(held) < number:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.setblocking(False)
+            try:
+                connection.connect("/run/guard/engine.sock")
+            except BlockingIOError:
+                break
+            opened += 1
+            held.append([connection, text])
+        for each in list(held):
+            try:
+                each[1] = each[1][each[0].send(each[1]):] if each[1] else b""
+                if not each[0].recv(4096):
+                    held.remove(each)
+            except BlockingIOError:
+                pass
+            except OSError:
+                held.remove(each)
+        time.sleep(0.05)
+    print(opened)
+    """
+)
+
+
+#: How many requests, of how many bytes, and how they begin.
+FLOODS = {
+    "heads": (2000, 4000, "POST /v1.41/volumes/create HTTP/1.1\r\nHost: x\r\nX: "),
+    "large bodies": (900, 250000, "POST /volumes/create HTTP/1.1\r\nContent-Length: @\r\n\r\n"),
+    "bodies": (900, 30000, "POST /volumes/create HTTP/1.1\r\nContent-Length: @\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_of_requests_does_not_end_the_guard(
+    engine: docker.DockerClient, hub: Container, calls: Calls, flood: str
+) -> None:
+    """Unlimited, 900 bodies of 250 kB were more than the guard's memory."""
+    guard = engine.containers.get(f"{calls.prefix}-guard")
+    before = guard.attrs["State"]["StartedAt"], guard.attrs["RestartCount"]
+    command = ["/opt/jupyter/bin/python3", "-I", "-c", FLOOD, *map(str, FLOODS[flood])]
+    status, output = hub.exec_run(command, user="1000:1000")
+    assert isinstance(output, bytes)
+    assert status == 0, output
+    assert int(output.splitlines()[-1]) >= FLOODS[flood][0] // 2
+    high_water = guard.exec_run(["grep", "VmHWM", "/proc/1/status"]).output
+    assert isinstance(high_water, bytes)
+    guard.reload()
+    assert (guard.attrs["State"]["StartedAt"], guard.attrs["RestartCount"]) == before
+    most = int(high_water.split()[1]) << 10
+    print(f"the guard had {most >> 20} MiB at most")
+    assert most < guard.attrs["HostConfig"]["Memory"] * 3 // 4
+    assert asked(hub, request("GET /version")) == [200]
