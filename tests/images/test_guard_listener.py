@@ -43,6 +43,9 @@ class Engine:
         self.free.wait(30)
         return {"Name": "x" * self.size}
 
+    def ping(self) -> bool:
+        return True
+
     def volumes(self, **_: Any) -> dict[str, Any]:
         return {"Volumes": []}
 

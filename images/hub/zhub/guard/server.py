@@ -22,6 +22,7 @@ import requests.exceptions
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_unix_socket
 from tornado.web import HTTPError, RequestHandler
 
@@ -278,6 +279,9 @@ class Handler(RequestHandler):
             self.write(answer)
         try:
             await asyncio.wait_for(self.finish(), CLIENT_SECONDS)
+        except StreamClosedError:
+            # The client went away, which is its own affair.
+            return
         except TimeoutError:
             log.warning("nobody has read the answer to %s", self.request.method)
             self.request.connection.stream.close()  # type: ignore[union-attr] # HTTP/1 has one
