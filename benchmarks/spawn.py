@@ -46,10 +46,11 @@ class Bench:
     prefix: str
     notebook: str
     hub: str
+    filter: str
 
-    def labels(self, role: str) -> dict[str, str]:
+    def labels(self, role: str, user: str) -> dict[str, str]:
         """Of something of a user's."""
-        return {"zhub.stack": self.prefix, "zhub.role": role, "zhub.user": "bench"}
+        return {"zhub.stack": self.prefix, "zhub.role": role, "zhub.user": user}
 
     def networks(self, client: docker.APIClient) -> UserNetworks:
         """The users' networks, made with a client."""
@@ -59,13 +60,13 @@ class Bench:
     def start(self, client: docker.APIClient, user: str, network: str) -> str:
         """Create and start a server's container as the spawner does; it then does nothing."""
         name, volume = f"{self.prefix}-user-{user}", f"{self.prefix}-home-{user}"
-        client.create_volume(volume, labels=self.labels("home"))
+        client.create_volume(volume, labels=self.labels("home", user))
         made = spawned.create(
             client,
             self.notebook,
             name=name,
             volume=volume,
-            labels=self.labels("notebook"),
+            labels=self.labels("notebook", user),
             mem_limit="256M",
             memswap_limit="256M",
             cpu_quota=100_000,
@@ -98,6 +99,7 @@ def guard(bench: Bench) -> Iterator[docker.APIClient]:
             environment={
                 "ZHUB_PREFIX": bench.prefix,
                 "ZHUB_NOTEBOOK_IMAGE": bench.notebook,
+                "ZHUB_FILTER_IMAGE": bench.filter,
                 "ZHUB_USER_MEMORY": "256M",
                 "ZHUB_USER_CPUS": "1",
                 "ZHUB_USER_PIDS": "64",
@@ -144,7 +146,7 @@ def idle_container(bench: Bench, name: str, network: str = "bridge") -> None:
     made = bench.engine.create_container(
         bench.hub,
         ["600"],
-        entrypoint=["busybox", "sleep"],
+        entrypoint=["sleep"],
         name=f"{bench.prefix}-{name}",
         labels={"zhub.stack": bench.prefix, "zhub.role": "hub" if name == "hub" else "notebook"},
         host_config=bench.engine.create_host_config(network_mode=network),
@@ -165,7 +167,7 @@ def measure_starts(bench: Bench, repeat: int) -> None:
         def own_network(client: docker.APIClient, networks: UserNetworks, user: str) -> None:
             name = f"{bench.prefix}-user-{user}"
             container = bench.start(client, user, NO_NETWORK)
-            networks.join(name, bench.labels("user-network"), container)
+            networks.join(name, bench.labels("user-network", user), container)
 
         ways: dict[str, Callable[[str], None]] = {
             "one network for all, no guard": usual,
@@ -178,7 +180,7 @@ def measure_starts(bench: Bench, repeat: int) -> None:
         for number in range(repeat):
             # In turn, so that what else the machine does falls on all of them.
             for way, start in ways.items():
-                user = f"{len(way)}-{number}"
+                user = f"way{len(way)}n{number}"
                 values[way].append(seconds(partial(start, user)))
                 bench.engine.remove_container(f"{bench.prefix}-user-{user}", force=True)
                 if start is not usual:
@@ -190,10 +192,10 @@ def measure_starts(bench: Bench, repeat: int) -> None:
 def measure_number(bench: Bench, number: int) -> None:
     """Print what further networks cost when there are many, each with a container in it."""
     networks = bench.networks(bench.engine)
-    labels = bench.labels("user-network")
     opened, started = [], []
     for user in range(1, number + 1):
         name = f"{bench.prefix}-user-{user}"
+        labels = bench.labels("user-network", str(user))
         opened.append(seconds(partial(networks.open, name, labels)))
         started.append(seconds(partial(idle_container, bench, f"user-{user}", name)))
         if user in {10, 50} or user % 100 == 0:
@@ -215,13 +217,15 @@ def main() -> None:
     add("--number", type=int, default=300, help="networks at the same time; 0 for none")
     add("--notebook-image", default="jupyter_notebook_s390x:latest")
     add("--hub-image", default="jupyter_hub_s390x:latest")
+    add("--filter-image", default="zhub_filter_s390x:latest")
     told = parser.parse_args()
     engine = docker.APIClient(version="auto", timeout=300)
-    notebook, hub = (
+    notebook, hub, packet_filter = (
         str(engine.inspect_image(name)["Id"])  # type: ignore[no-untyped-call]
-        for name in (told.notebook_image, told.hub_image)
+        for name in (told.notebook_image, told.hub_image, told.filter_image)
     )
-    bench = Bench(engine, f"zhub-bench-{uuid.uuid4().hex[:8]}", notebook, hub)
+    idle = spawned.idle_image(engine, notebook)
+    bench = Bench(engine, f"zhub-bench-{uuid.uuid4().hex[:8]}", idle, hub, packet_filter)
     print(f"subnets in a pool of /16: {2 ** (SUBNET_PREFIX - 16)}")
     try:
         idle_container(bench, "hub")
@@ -231,6 +235,7 @@ def main() -> None:
             measure_number(bench, told.number)
     finally:
         bench.clean()
+        engine.remove_image(idle)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ SOCKET = f"{FOLDER}/engine.sock"
 USER = 1001
 GROUP = 1000
 
-#: MiB.
+#: MiB, enough for 500 servers. The guard limits what it has in memory of requests; of a hub that
+#: is in thousands of networks, the engine's answers are large.
 MEMORY = 192
+MEMORY_SERVERS = 500
 
 START_SECONDS = 120
 
@@ -65,7 +67,7 @@ class Guard(pulumi.ComponentResource):
             name=names("guard"),
             labels=names.labels("guard"),
             # In memory: of a guard that is gone, no socket stays behind. The health check runs as
-            # root without capabilities: it must get to the socket, though not use it.
+            # root without capabilities: it must get to the heartbeat beside the socket.
             driver="local",
             driver_opts={
                 "type": "tmpfs",
@@ -80,8 +82,8 @@ class Guard(pulumi.ComponentResource):
             image=args.image,
             networks=[],
             network_mode="none",
-            memory=MEMORY,
-            health=["test", "-S", SOCKET],
+            memory=MEMORY + max(0, args.users.max_servers - MEMORY_SERVERS) // 8,
+            health=["/usr/local/bin/zhub-health", "guard"],
             start_seconds=START_SECONDS,
             # The hub waits for it, and starts meanwhile.
             wait=False,
@@ -129,4 +131,5 @@ def servers(
         "USER_INTERNET": json.dumps(users.internet_access),
         "USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
         "USER_NETWORK_POOL": users.network_pool,
+        "MAX_SERVERS": str(users.max_servers),
     }

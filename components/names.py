@@ -22,6 +22,14 @@ class Names:
     prefix: str
 
     def __call__(self, role: str) -> str:
+        """Return the name of what has a role in the stack.
+
+        Raises:
+            ValueError: for a role that could make a name another stack's or user's as well.
+        """
+        # A role with a "-" in it could be another stack's name and its role.
+        if not role.isalnum() or role in {"user", "home"}:
+            raise ValueError(f"{role} cannot be a role")
         return f"{self.prefix}-{role}"
 
     def labels(self, role: str) -> list[Label]:

@@ -36,6 +36,14 @@ HUB_PORTS = {8001, 8081}
 #: What names of containers and volumes may consist of, with room for a user's name behind it.
 STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
+#: What stands between a stack's prefix and a user in names; as part of a stack's name, `dev-home`
+#: would have for its certificates the volume that is the home of the user `certs` of `dev`.
+USER_WORDS = {"user", "home"}
+
+#: Of a user's network, and how many of them the largest pool that is of use has.
+SUBNET_PREFIX = 28
+MOST_SERVERS = 4096
+
 #: Value of a setting that stands for what an administrator set up on this machine.
 SYSTEM = "system"
 
@@ -88,6 +96,8 @@ class UserServers:
     """Private ones that servers reach all the same."""
     blocked_networks: tuple[str, ...]
     """Public ones that servers do not reach."""
+    max_servers: int
+    """At the same time."""
     idle_timeout: int
     """Seconds; 0 for never."""
     start_timeout: int
@@ -240,6 +250,15 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
             f"the name {stack} cannot be part of container names: 1 to 32 of a-z, 0-9 and -",
             "pulumi stack rename site",
         )
+    elif taken := USER_WORDS & set(stack.split("-")):
+        word = min(taken)
+        other = "-".join(f"{part}s" if part in taken else part for part in stack.split("-"))
+        config.clash(
+            "stack",
+            f"the name {stack} has the word {word}: with it, things of this stack could get the"
+            f" names of things of another stack's users, zhub-STACK-{word}-NAME",
+            f"pulumi stack rename {other}",
+        )
     _secrets(config)
     config.refuse_unknown(but="pulumi")
     hostname = config.value("hostname", parsing.host)
@@ -296,6 +315,7 @@ def _users(config: Config) -> UserServers:
         network_pool=config.value("userNetworkPool", parsing.pool),
         allowed_networks=config.value("userAllowedNetworks", parsing.list_of(parsing.network)),
         blocked_networks=config.value("userBlockedNetworks", parsing.list_of(parsing.network)),
+        max_servers=config.value("maxServers", parsing.whole_number(1, MOST_SERVERS)),
         idle_timeout=config.value("idleTimeout", parsing.whole_number(60, 31536000, also=0)),
         start_timeout=config.value("startTimeout", parsing.whole_number(10, 86400)),
     )
@@ -309,6 +329,18 @@ def _users(config: Config) -> UserServers:
                     " servers, and none reaches another's",
                     remove_command("userAllowedNetworks"),
                 )
+    if config.is_set("maxServers") and not config.refused & {"maxServers", "userNetworkPool"}:
+        length = IPv4Network(users.network_pool).prefixlen
+        subnets = 1 << (SUBNET_PREFIX - length)
+        if users.max_servers > subnets:
+            larger = SUBNET_PREFIX - (users.max_servers - 1).bit_length()
+            config.clash(
+                "maxServers",
+                f"needs a network for each of {users.max_servers} servers, but userNetworkPool,"
+                f" {users.network_pool}, has {subnets}",
+                set_command("maxServers", str(subnets)),
+                f"or set userNetworkPool to a /{larger}",
+            )
     return users
 
 

@@ -174,7 +174,7 @@ def containers(prefix: str) -> Table:
                 "ZHUB_USER_PIDS": limit,
             }
         ),
-        "healthcheck": health("test -S", ZHUB),
+        "healthcheck": health("/usr/local/bin/zhub-health", ZHUB),
         "readOnly": only(True),
         "volumes": by(
             "containerPath",

@@ -7,6 +7,20 @@ from typing import Any
 import docker
 
 
+def idle_image(client: docker.APIClient, image: str) -> str:
+    """Make an image that does nothing for a while, whatever the one it is made from does.
+
+    Servers run their image's own command: the guard lets through no other. Returns the id.
+    """
+    made = client.create_container(image, ["true"], entrypoint=[])["Id"]
+    try:
+        changes = ['CMD ["sleep", "600"]', "ENTRYPOINT []"]
+        committed = client.commit(made, changes=changes)
+        return str(committed["Id"])
+    finally:
+        client.remove_container(made, v=True)
+
+
 def create(
     client: docker.APIClient,
     image: str,
@@ -20,7 +34,7 @@ def create(
 
     Args:
         client: how to reach the engine.
-        image: the notebook image.
+        image: the notebook image, or one that does nothing.
         name: of the container.
         volume: of the user's home.
         labels: of the container.
@@ -34,11 +48,12 @@ def create(
         "pids_limit": 64,
         **host_config,
     }
+    config = client.inspect_image(image)["Config"]  # type: ignore[no-untyped-call]
     made = client.create_container(
         image,
-        ["sleep", "600"],
+        config["Cmd"],
         name=name,
-        environment={"TOKEN": "x"},
+        environment={"JUPYTERHUB_API_TOKEN": "0" * 32, "JUPYTERHUB_DISABLE_USER_CONFIG": "1"},
         volumes=["/home/jovyan"],
         ports={"8888/tcp": None},  # type: ignore[dict-item] # as the spawner
         labels=labels,

@@ -27,10 +27,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub import engine, settings
 from zhub.guard.confinement import Confinement
+from zhub.guard.counts import FULL
+from zhub.guard.environment import Image
 from zhub.guard.helpers import Helpers
+from zhub.guard.listener import CLIENT_SECONDS, MAX_OPEN
 from zhub.guard.machine import Machine
 from zhub.guard.policy import Policy
-from zhub.guard.server import CLIENT_SECONDS, Guard, listen
+from zhub.guard.seccomp import PROFILE
+from zhub.guard.server import Guard, listen
 from zhub.networks import NO_NETWORK, UserNetworks
 from zhub.settings import GuardSettings
 
@@ -54,6 +58,7 @@ class Site:
     """As the hub: through the guard."""
     path: Path
     told: GuardSettings
+    policy: Policy
     confinement: Confinement
     notebook: str
     """An image with Python."""
@@ -70,20 +75,20 @@ class Site:
             internal=self.told.internal,
         )
 
-    def labels(self, role: str) -> dict[str, str]:
-        return {"zhub.stack": self.told.prefix, "zhub.role": role, "zhub.user": "alice"}
+    def labels(self, role: str, user: str = "alice") -> dict[str, str]:
+        return {"zhub.stack": self.told.prefix, "zhub.role": role, "zhub.user": user}
 
     def create(self, user: str = "alice", **more: Any) -> str:
         """Do what the spawner does until there is a container; return its id."""
         name, volume = f"{self.told.prefix}-user-{user}", f"{self.told.prefix}-home-{user}"
-        self.hub.create_volume(volume, labels=self.labels("home"))
+        self.hub.create_volume(volume, labels=self.labels("home", user))
         limits = {"mem_limit": "64M", "memswap_limit": "64M", "cpu_quota": 50_000}
         return spawned.create(
             self.hub,
             self.told.notebook_image,
             name=name,
             volume=volume,
-            labels=self.labels("notebook"),
+            labels=self.labels("notebook", user),
             **{**limits, **more},
         )
 
@@ -92,7 +97,7 @@ class Site:
         container = self.create(user)
         self.hub.start(container)
         network = f"{self.told.prefix}-user-{user}"
-        self.networks.join(network, self.labels("user-network"), container)
+        self.networks.join(network, self.labels("user-network", user), container)
         return container
 
     def run(self, container: str, command: str) -> tuple[int, str]:
@@ -128,8 +133,16 @@ def client() -> Iterator[docker.APIClient]:
 
 
 @pytest.fixture(scope="module")
-def prefix(client: docker.APIClient) -> Iterator[str]:
-    """A prefix of this module alone; what carries it is removed."""
+def idle(client: docker.APIClient) -> Iterator[str]:
+    """An image whose own command does nothing."""
+    image = spawned.idle_image(client, IMAGE)
+    yield image
+    client.remove_image(image)
+
+
+@pytest.fixture(scope="module")
+def prefix(client: docker.APIClient, idle: str) -> Iterator[str]:
+    """A prefix of this module alone; what carries it is removed, and then the image it is from."""
     name = f"zhub-test-{uuid.uuid4().hex[:8]}"
     yield name
     label = {"label": f"zhub.stack={name}"}
@@ -163,14 +176,14 @@ def serving(guard: Guard, path: Path) -> Callable[[], None]:
 def site(
     client: docker.APIClient,
     prefix: str,
+    idle: str,
     images: Images,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    image = client.inspect_image(IMAGE)["Id"]  # type: ignore[no-untyped-call]
     told = settings.read_guard(
         {
             "ZHUB_PREFIX": prefix,
-            "ZHUB_NOTEBOOK_IMAGE": image,
+            "ZHUB_NOTEBOOK_IMAGE": idle,
             "ZHUB_FILTER_IMAGE": images.filter,
             "ZHUB_USER_MEMORY": "64M",
             "ZHUB_USER_CPUS": "0.5",
@@ -190,9 +203,10 @@ def site(
     confinement = Confinement(client, Helpers(client, images.filter, prefix), told)
     confinement.begin()
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
-    stop = serving(Guard(client, Policy(told), confinement), path)
+    policy = Policy(told, Image.of_engine(client, idle))
+    stop = serving(Guard(client, policy, confinement), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
-        yield Site(client, through, path, told, confinement, images.notebook)
+        yield Site(client, through, path, told, policy, confinement, images.notebook)
     stop()
 
 
@@ -216,7 +230,7 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert host["Memory"] == host["MemorySwap"] == 64 << 20
     assert (host["PidsLimit"], host["CpuQuota"]) == (64, 50_000)
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={PROFILE}"]
     assert not host["Privileged"]
     assert [mount["Name"] for mount in found["Mounts"]] == [f"{site.told.prefix}-home-alice"]
     assert set(found["NetworkSettings"]["Networks"]) == {f"{site.told.prefix}-user-alice"}
@@ -387,7 +401,7 @@ def test_without_its_filter_a_server_does_not_run(
 ) -> None:
     # This image has no nft.
     broken = Confinement(client, Helpers(client, IMAGE, site.told.prefix), site.told)
-    stop = serving(Guard(client, Policy(site.told), broken), tmp_path / "engine.sock")
+    stop = serving(Guard(client, site.policy, broken), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).start("broken")
@@ -424,7 +438,7 @@ def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
     """Otherwise it could use it for a moment before its way out is closed."""
     network = f"{site.told.prefix}-user-early"
     container = site.create("early")
-    site.networks.open(network, site.labels("user-network"))
+    site.networks.open(network, site.labels("user-network", "early"))
     site.engine.disconnect_container_from_network(container, "none")
     site.engine.connect_container_to_network(container, network)
     assert refused(lambda: site.hub.start(container))
@@ -434,8 +448,8 @@ def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
 
 def test_a_server_gets_no_network_but_its_own_and_is_nothing_else_there(site: Site) -> None:
     others, own = f"{site.told.prefix}-user-others", f"{site.told.prefix}-user-trudy"
-    for network in (others, own):
-        site.networks.open(network, site.labels("user-network"))
+    for network, user in ((others, "others"), (own, "trudy")):
+        site.networks.open(network, site.labels("user-network", user))
     container = site.create("trudy")
     site.hub.start(container)
     site.hub.disconnect_container_from_network(container, "none")
@@ -487,9 +501,30 @@ def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> 
         f"{site.told.prefix}-home-trap",
         driver="local",
         driver_opts={"type": "none", "o": "bind", "device": "/etc"},
-        labels=site.labels("home"),
+        labels=site.labels("home", "trap"),
     )
     assert refused(lambda: site.create("trap"))
+
+
+def test_more_servers_and_networks_than_there_may_be_are_not_made(
+    site: Site, client: docker.APIClient, tmp_path: Path
+) -> None:
+    leaving = site.create("leaving")
+    label = {"label": [f"zhub.stack={site.told.prefix}", "zhub.role=notebook"]}
+    number = len(client.containers(all=True, filters=label))
+    full = replace(site.policy, settings=replace(site.told, max_servers=number))
+    stop = serving(Guard(client, full, site.confinement), tmp_path / "engine.sock")
+    with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
+        with pytest.raises(APIError) as caught:
+            replace(site, hub=hub).create("toomany")
+        assert caught.value.status_code == FULL
+        assert caught.value.explanation == (
+            f"The hub is full: {number} of {number} servers run. Try again later."
+        )
+        client.remove_container(leaving, force=True)
+        replace(site, hub=hub).create("toomany")
+        client.remove_container(f"{site.told.prefix}-user-toomany", force=True)
+    stop()
 
 
 @pytest.fixture(scope="module")
@@ -663,7 +698,7 @@ def test_no_bytes_bring_it_down(site: Site, sent: bytes) -> None:
 
 
 def test_slow_clients_are_dropped_and_keep_nobody_waiting(site: Site) -> None:
-    slow = [socket.socket(socket.AF_UNIX) for _ in range(200)]
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(MAX_OPEN - 1)]
     try:
         for number, connection in enumerate(slow):
             connection.connect(str(site.path))

@@ -11,14 +11,18 @@ from typing import Any
 import docker
 import pytest
 from docker.types import LogConfig
+from dockerspawner import DockerSpawner
 from hypothesis import given
 from hypothesis import strategies as st
 from zhub import settings
-from zhub.guard.policy import Policy, Refused, parse_body
+from zhub.guard.environment import Image
+from zhub.guard.policy import Policy, Refused, escaped, parse_body
+from zhub.guard.seccomp import PROFILE
 
 IMAGE = "sha256:" + "0123456789abcdef" * 4
 NAME = "site-user-alice"
-LABELS = {"zhub.stack": "site", "zhub.role": "notebook", "zhub.user": "Alice"}
+LABELS = {"zhub.stack": "site", "zhub.role": "notebook", "zhub.user": "alice"}
+VARIABLES = {"JUPYTERHUB_API_TOKEN": "0" * 32, "JUPYTERHUB_DISABLE_USER_CONFIG": "1"}
 
 POLICY = Policy(
     settings.read_guard(
@@ -30,7 +34,8 @@ POLICY = Policy(
             "ZHUB_USER_PIDS": "100",
             "ZHUB_USER_NETWORK_POOL": "10.214.0.0/16",
         }
-    )
+    ),
+    Image(("start", "--all"), frozenset({"PATH"})),
 )
 
 
@@ -39,8 +44,8 @@ def asked() -> dict[str, Any]:
     client = docker.APIClient("tcp://127.0.0.1:9", version="1.41")
     config = client.create_container_config(
         IMAGE,
-        ["start"],
-        environment={"JUPYTERHUB_API_TOKEN": "abc", "EMPTY": ""},
+        ["start", "--all"],
+        environment=VARIABLES,
         volumes=["/home/jovyan"],
         ports={"8888/tcp": None},  # type: ignore[dict-item] # as the spawner
         labels=LABELS,
@@ -79,8 +84,8 @@ def test_what_the_spawner_asks_for_is_made_with_all_limits() -> None:
     made = POLICY.container(NAME, asked())
     assert made == {
         "Image": IMAGE,
-        "Cmd": ["start"],
-        "Env": ["JUPYTERHUB_API_TOKEN=abc", "EMPTY="],
+        "Cmd": ["start", "--all"],
+        "Env": [f"{name}={value}" for name, value in VARIABLES.items()],
         "ExposedPorts": {"8888/tcp": {}},
         "Volumes": {"/home/jovyan": {}},
         "Labels": LABELS,
@@ -88,7 +93,7 @@ def test_what_the_spawner_asks_for_is_made_with_all_limits() -> None:
             "AutoRemove": True,
             "Binds": ["site-home-alice:/home/jovyan:rw"],
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
+            "SecurityOpt": ["no-new-privileges", f"seccomp={PROFILE}"],
             "NetworkMode": "none",
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             "Memory": 1 << 30,
@@ -166,7 +171,7 @@ ATTACKS: dict[str, Any] = {
     "Entrypoint": ["/bin/sh"],
     "Volumes": {"/home/jovyan": {}, "/etc": {}},
     "ExposedPorts": {"22/tcp": {}},
-    "Labels": {"zhub.stack": "site", "zhub.role": "hub", "zhub.user": "Alice"},
+    "Labels": {"zhub.stack": "site", "zhub.role": "hub", "zhub.user": "alice"},
     "NetworkingConfig": {"EndpointsConfig": {"bridge": {}}},
     "NetworkDisabled": "no",
     "MacAddress": "02:42:0a:d5:00:02",
@@ -176,6 +181,9 @@ ATTACKS: dict[str, Any] = {
     "OnBuild": ["RUN x"],
     "Env": "LD_PRELOAD=x",
     "Cmd": "sh",
+    "ArgsEscaped": "yes",
+    "StopSignal": "SIGKILL",
+    "WorkingDir": "/tmp",  # noqa: S108 - of a container
     "image": "debian",
 }
 
@@ -191,12 +199,93 @@ def test_paths_that_the_engine_hides_stay_hidden() -> None:
     assert "MaskedPaths" not in made["HostConfig"]
 
 
-@pytest.mark.parametrize("user", ["", None, 1, "x" * 256])
-def test_labels_are_those_of_a_user_of_this_stack(user: Any) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["start"],
+        ["start", "--all", "--more"],
+        ["start", "--ALL"],
+        ["start --all"],
+        ["sh", "-c", "id"],
+        "start --all",
+        {"0": "start", "1": "--all"},
+    ],
+)
+def test_a_server_runs_the_images_own_command(command: Any) -> None:
+    with pytest.raises(Refused, match="Cmd"):
+        POLICY.container(NAME, changed("Cmd", command))
+
+
+@pytest.mark.parametrize("command", [None, []])
+def test_the_hub_need_not_say_it(command: Any) -> None:
+    assert POLICY.container(NAME, changed("Cmd", command))["Cmd"] == ["start", "--all"]
+
+
+def test_a_server_gets_no_variable_that_it_need_not_have() -> None:
+    with pytest.raises(Refused, match="LD_PRELOAD"):
+        POLICY.container(NAME, changed("Env", [*asked()["Env"], "LD_PRELOAD=/home/jovyan/x.so"]))
+
+
+@pytest.mark.parametrize("user", ["", None, 1, "Alice", "alice ", "bob", "\ud800", "x" * 256])
+def test_labels_are_those_of_the_user_in_the_name(user: Any) -> None:
+    """The length is bounded by that of names."""
+    labels = LABELS | {"zhub.user": user}
     with pytest.raises(Refused):
-        POLICY.container(NAME, changed("Labels", LABELS | {"zhub.user": user}))
+        POLICY.container(NAME, changed("Labels", labels))
+    with pytest.raises(Refused):
+        POLICY.volume(VOLUME | {"Labels": labels | {"zhub.role": "home"}})
+    with pytest.raises(Refused):
+        POLICY.network(network(Labels=labels | {"zhub.role": "user-network"}))
     with pytest.raises(Refused):
         POLICY.container(NAME, changed("Labels", LABELS | {"zhub.stack": "other"}))
+
+
+def test_a_name_has_an_end() -> None:
+    def volume(user: str) -> dict[str, Any]:
+        labels = LABELS | {"zhub.role": "home", "zhub.user": user}
+        return VOLUME | {"Name": f"site-home-{user}", "Labels": labels}
+
+    POLICY.volume(volume("x" * 200))
+    with pytest.raises(Refused, match="none of a user's"):
+        POLICY.volume(volume("x" * 201))
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_names_are_written_as_the_spawner_does_and_never_alike(one: str, other: str) -> None:
+    assert escaped(one) == DockerSpawner._escape(one)
+    assert (escaped(one) == escaped(other)) == (one == other)
+
+
+HOME = {"Name": "site-home-alice", "Driver": "local", "Options": None}
+HOME_LABELS = LABELS | {"zhub.role": "home"}
+
+
+def test_a_home_is_a_plain_volume_of_this_stack_and_user() -> None:
+    POLICY.home(HOME | {"Labels": HOME_LABELS}, "alice")
+    POLICY.home(HOME | {"Labels": HOME_LABELS, "Options": {}}, "alice")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Labels": HOME_LABELS | {"zhub.user": "bob"}},
+        {"Labels": HOME_LABELS | {"zhub.stack": "other"}},
+        {"Labels": HOME_LABELS | {"zhub.role": "state"}},
+        {"Labels": HOME_LABELS | {"other": "x"}},
+        {"Driver": "nfs"},
+        {"Options": {"type": "none", "o": "bind", "device": "/"}},
+    ],
+)
+def test_no_other_volume_becomes_a_home(more: dict[str, Any]) -> None:
+    with pytest.raises(Refused, match="site-home-alice is not"):
+        POLICY.home(HOME | {"Labels": HOME_LABELS} | more, "alice")
+
+
+@pytest.mark.parametrize("labels", [None, {}])
+def test_a_volume_without_labels_is_refused_with_what_mends_it(labels: Any) -> None:
+    mends = "zhub.stack=site, zhub.role=home and zhub.user=alice"
+    with pytest.raises(Refused, match=f"no labels.*{mends}.*docs/operations.md"):
+        POLICY.home(HOME | {"Labels": labels}, "alice")
 
 
 @pytest.mark.parametrize(
@@ -217,8 +306,9 @@ def test_only_users_names_are_taken(name: str) -> None:
 
 
 def test_a_server_has_its_own_users_volume() -> None:
+    body = changed("Labels", LABELS | {"zhub.user": "bob"})
     with pytest.raises(Refused, match="site-home-alice"):
-        POLICY.container("site-user-bob", asked())
+        POLICY.container("site-user-bob", body)
 
 
 @pytest.mark.parametrize("network", [None, "", "default", "bridge", NAME, "container:site-hub"])
@@ -248,7 +338,7 @@ def test_whatever_is_asked_the_result_is_a_confined_server(
     except Refused:
         return
     confined = POLICY.container(NAME, ASKED)
-    free = {"Env", "Cmd", "Labels"}
+    free = {"Env", "Labels"}
     assert {k: v for k, v in made.items() if k not in free | {"HostConfig"}} == {
         k: v for k, v in confined.items() if k not in free | {"HostConfig"}
     }

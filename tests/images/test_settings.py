@@ -48,6 +48,7 @@ WRONG = {
     "ZHUB_USER_PIDS": "-1",
     "ZHUB_USER_INTERNET": "False",
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
+    "ZHUB_MAX_SERVERS": "4097",
     "ZHUB_IDLE_TIMEOUT": "1h",
     "ZHUB_START_TIMEOUT": "0",
     "ZHUB_SUBDOMAIN_HOST": "https://hub.example.com",
@@ -296,3 +297,16 @@ def test_files_of_one_name_do_not_collide(tmp_path: Path) -> None:
         assert Path(environment[name]).parent == private
         assert Path(environment[name]).read_text() == name
         assert stat.S_IMODE(Path(environment[name]).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "prefix", ["site-user", "site-home", "a-home-b", "site-user-", "a-user-home"]
+)
+def test_a_prefix_cannot_be_another_hubs_and_its_users(prefix: str) -> None:
+    (problem,) = problems(LDAP | {"ZHUB_PREFIX": prefix})
+    assert "without the words 'user' and 'home' behind a '-'" in problem
+
+
+@pytest.mark.parametrize("prefix", ["home", "user", "homes-a", "a-users", "site.home"])
+def test_other_prefixes_with_these_words_are_unique(prefix: str) -> None:
+    assert settings.read(LDAP | {"ZHUB_PREFIX": prefix}).prefix == prefix

@@ -275,6 +275,7 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
         "ZHUB_USER_MEMORY": "4096M",
         "ZHUB_USER_CPUS": "2.0",
         "ZHUB_USER_PIDS": "512",
+        "ZHUB_MAX_SERVERS": "500",
         "ZHUB_USER_INTERNET": "true",
         "ZHUB_USER_NETWORK_POOL": "10.213.0.0/16",
         "ZHUB_IDLE_TIMEOUT": "3600",

@@ -82,6 +82,7 @@ def test_the_stack_files_are_fine(
         ("userCpus", "0", "not a number of processors"),
         ("userCpus", "two", "not a number of processors"),
         ("userPids", "-1", "not a whole number"),
+        ("maxServers", "0", "not a whole number from 1 to 4096"),
         ("userNetworkPool", "10.213.0.0/28", "/24 or larger"),
         ("userNetworkPool", "10.213.0.1/16", "not an IPv4 network"),
         ("userNetworkPool", "8.8.0.0/16", "not a private network"),
@@ -227,6 +228,41 @@ def test_a_stack_whose_name_cannot_name_containers_is_refused(stack: str) -> Non
     [problem] = read(SITE, stack=stack)[1].problems
     assert stack in str(problem)
     assert problem.commands == ("pulumi stack rename site",)
+
+
+@pytest.mark.parametrize(
+    ("stack", "word", "other"),
+    [
+        ("dev-home", "home", "dev-homes"),
+        ("user", "user", "users"),
+        ("a-user-b", "user", "a-users-b"),
+        ("home-user", "home", "homes-users"),
+    ],
+)
+def test_a_stack_whose_names_could_be_another_stacks_users_is_refused(
+    stack: str, word: str, other: str
+) -> None:
+    [problem] = read(SITE, stack=stack)[1].problems
+    assert f"zhub-STACK-{word}-NAME" in str(problem)
+    assert problem.commands == (f"pulumi stack rename {other}",)
+    assert not read(SITE, stack=other)[1].problems
+
+
+@pytest.mark.parametrize(
+    ("pool", "most", "larger"),
+    [("10.5.0.0/24", 16, "/23"), ("10.4.0.0/22", 64, "/21"), ("10.5.0.0/16", 4096, "")],
+)
+def test_there_are_no_more_servers_than_networks_for_them(
+    pool: str, most: int, larger: str
+) -> None:
+    config = SITE | {"zhub:userNetworkPool": pool}
+    assert not read(config | {"zhub:maxServers": str(most)})[1].problems
+    assert not read(config)[1].problems, "the default gives way"
+    [problem] = read(config | {"zhub:maxServers": str(most + 1)})[1].problems
+    if larger:
+        assert f"{most + 1} servers, but userNetworkPool, {pool}, has {most}" in str(problem)
+        assert f"a {larger}" in str(problem)
+        assert problem.commands[0] == f"pulumi config set maxServers {most}"
 
 
 def test_without_the_internet_a_site_still_opens_its_own_networks() -> None:

@@ -301,7 +301,7 @@ CONTAINERS: list[Case] = [
         (role, {"healthcheck": {"tests": tests}}, f"healthcheck.tests is {shown(tests)}; {known}")
         for role, known in (
             ("hub", f"allowed: CMD and /usr/local/bin/zhub-health or {PROGRAM}"),
-            ("guard", f"allowed: CMD and test -S or {PROGRAM}"),
+            ("guard", f"allowed: CMD and /usr/local/bin/zhub-health or {PROGRAM}"),
             ("directory", "allowed: CMD and /usr/local/bin/directory-health"),
         )
         for tests in (

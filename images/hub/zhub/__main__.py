@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zhub import certificates, engine, privileges, recheck, settings
+from zhub import certificates, engine, heartbeat, privileges, recheck, settings
 from zhub.networks import UserNetworks
 from zhub.proxy import Launcher
 from zhub.settings import Settings, SettingsError, collecting
@@ -124,6 +124,9 @@ def run_hub(arguments: Sequence[str]) -> None:
     token = secrets.token_hex(32)
     launcher = Launcher(read, pair, token)
     launcher.running()
+    client = engine.connect()
+    guarded = engine.socket_path(environment) not in {None, engine.SOCKET}
+    heartbeat.of_hub(read.prefix, guarded=guarded).start()
     UserNetworks(
         client,
         prefix=read.prefix,
@@ -133,10 +136,13 @@ def run_hub(arguments: Sequence[str]) -> None:
     ).restore()
     os.environ.update(environment, ZHUB_PRIVATE=str(private), CONFIGPROXY_AUTH_TOKEN=token)
     from jupyterhub.app import JupyterHub
+    from tornado.log import app_log
 
     from zhub.early_proxy import EarlyProxy
 
     EarlyProxy.launcher = launcher
+    # JupyterHub polls each server, and logs a traceback for each when nobody answers.
+    app_log.addFilter(heartbeat.OneLine())
     JupyterHub.launch_instance(["--config", str(CONFIG)])
 
 

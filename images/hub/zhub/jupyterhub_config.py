@@ -9,7 +9,7 @@ from tornado.httpserver import HTTPServer
 from zhub import proxy, settings
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
-from zhub.networks import HUB_ALIAS
+from zhub.networks import HUB_URL
 from zhub.privileges import CERTIFICATE, KEY
 from zhub.spawner import UserSpawner
 
@@ -62,7 +62,7 @@ c.UserSpawner.network_options = {
     "pool": told.user_network_pool,
     "internal": told.internal,
 }
-c.UserSpawner.hub_connect_url = f"http://{HUB_ALIAS}:8081"
+c.UserSpawner.hub_connect_url = HUB_URL
 c.UserSpawner.stack = told.prefix
 c.UserSpawner.prefix = f"{told.prefix}-user"
 c.UserSpawner.image = told.notebook_image

@@ -14,6 +14,9 @@ from docker.types import IPAMConfig, IPAMPool
 HUB_ALIAS = "hub"
 """Host name by which notebooks reach the hub, whichever container it runs in."""
 
+HUB_URL = f"http://{HUB_ALIAS}:8081"
+"""Where notebooks find JupyterHub itself."""
+
 SUBNET_PREFIX = 28
 """Of a user's network: gateway, hub, notebook and room for a few more; 4096 of them in a /16."""
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address
 
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -19,6 +20,16 @@ def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def prefix(text: str) -> str:
+    """What names start with.
+
+    `site-user` is none: its hub would have the name of the container of user `hub` of `site`.
+    """
+    if not _PREFIX.fullmatch(text) or {"user", "home"} & set(text.split("-")[1:]):
+        raise ValueError(text)
+    return text
 
 
 def number(low: int, high: int) -> Callable[[str], int]:

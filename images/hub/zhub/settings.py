@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from zhub import ldap, parsing
 from zhub.ldap import Ldap
+from zhub.networks import SUBNET_PREFIX
 
 STATE = Path("/srv/jupyterhub")
 """Database and cookie secret: what must outlive the hub's container."""
@@ -22,7 +23,6 @@ CERTIFICATES = Path("/certs")
 T = TypeVar("T")
 
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
-_PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 _NETWORKS = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
 _PORT = (parsing.number(1024, 65535), "a port number from 1024 to 65535")
@@ -68,6 +68,13 @@ class ServerSettings:
     """ZHUB_USER_ALLOWED_NETWORKS: JSON list; what notebooks reach besides, such as private ones."""
     user_network_pool: IPv4Network
     """ZHUB_USER_NETWORK_POOL: where the users' networks get their addresses."""
+    max_servers: int
+    """ZHUB_MAX_SERVERS: users' servers at the same time."""
+
+    @property
+    def most_servers(self) -> int:
+        """How many can run: no more than there are subnets for their networks."""
+        return min(self.max_servers, 1 << (SUBNET_PREFIX - self.user_network_pool.prefixlen))
 
     @property
     def internal(self) -> bool:
@@ -178,8 +185,9 @@ def _servers(reader: _Reader) -> dict[str, Any]:
         "prefix": value(
             "PREFIX",
             "jupyterhub",
-            parsing.matching(_PREFIX),
-            "lower-case letters, digits, '.' and '-'",
+            parsing.prefix,
+            "lower-case letters, digits, '.' and '-', without the words 'user' and 'home' behind a"
+            " '-', which the names of the users' things have",
         ),
         "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
         "user_memory": value(
@@ -197,6 +205,9 @@ def _servers(reader: _Reader) -> dict[str, Any]:
             "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
         ),
         "user_allowed_networks": value("USER_ALLOWED_NETWORKS", "[]", parsing.networks, _NETWORKS),
+        "max_servers": value(
+            "MAX_SERVERS", "500", parsing.number(1, 4096), "a number from 1 to 4096"
+        ),
     }
 
 

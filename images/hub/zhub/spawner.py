@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any
 
 from docker.errors import APIError
@@ -12,6 +13,7 @@ from jupyterhub.spawner import Spawner
 from tornado import web
 from traitlets import Dict, Unicode, default
 
+from zhub.guard.counts import FULL
 from zhub.networks import NO_NETWORK, UserNetworks
 
 
@@ -28,6 +30,34 @@ def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
         spawner.orm_spawner.user_options = None
         spawner.db.commit()
         raise web.HTTPError(400, "Servers of this hub have no options. Please try again without.")
+
+
+class HubIsFullError(web.HTTPError):
+    """What JupyterHub's pages and its API show of a start for which there is no place."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(503, message)
+        self.jupyterhub_message = message
+
+
+def saying_that_it_is_full(
+    start: Callable[[UserSpawner], Awaitable[tuple[str, int]]],
+) -> Callable[[UserSpawner], Awaitable[tuple[str, int]]]:
+    """Have the user told what the guard says when there are as many servers as there may be.
+
+    Any other error of the engine would be a traceback in the log, and "Error 500" for the user.
+    """
+
+    @wraps(start)
+    async def wrapped(spawner: UserSpawner) -> tuple[str, int]:
+        try:
+            return await start(spawner)
+        except APIError as error:
+            if error.status_code != FULL:
+                raise
+            raise HubIsFullError(str(error.explanation)) from None
+
+    return wrapped
 
 
 class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
@@ -54,6 +84,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         """The networks of all users of this hub."""
         return UserNetworks(self.client, **self.network_options)
 
+    @saying_that_it_is_full
     async def start(self) -> tuple[str, int]:
         """Start the server in its network; return where it answers."""
         # A container of that name is left over from a hub that lost its database: nobody has its

@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import textwrap
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import docker
@@ -67,15 +69,21 @@ def request(line: str, body: Any = None, *headers: str) -> str:
 class Calls:
     """The calls that start a server for a user, who need not exist."""
 
-    def __init__(self, stack: Stack, image: str, version: str, user: str) -> None:
+    def __init__(
+        self, stack: Stack, image: str, command: list[str], version: str, user: str
+    ) -> None:
+        self.as_user = partial(Calls, stack, image, command, version)
+        self.prefix = stack.prefix
         self.v = f"/v{version}"
+        self.variables = ["JUPYTERHUB_DISABLE_USER_CONFIG=1", f"JUPYTERHUB_USER={user}"]
+        self.command = command
         self.name = f"{stack.prefix}-user-{user}"
         self.home = f"{stack.prefix}-home-{user}"
         self._labels = {"zhub.stack": stack.prefix, "zhub.user": user}
         self.server: dict[str, Any] = {
             "Image": image,
-            "Env": ["TOKEN=x"],
-            "Cmd": ["sleep", "60"],
+            "Env": self.variables,
+            "Cmd": command,
             "Labels": self.labels("notebook"),
             "HostConfig": {
                 "NetworkMode": "none",
@@ -113,13 +121,38 @@ class Calls:
 @pytest.fixture(scope="module")
 def calls(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> Calls:
     image = entrance.outputs["notebookDigest"]
-    return Calls(stack, image, engine.version()["ApiVersion"], "ghost")
+    command = engine.images.get(image).attrs["Config"]["Cmd"]
+    return Calls(stack, image, command, engine.version()["ApiVersion"], "ghost")
+
+
+@pytest.fixture(scope="module")
+def wrong_homes(stack: Stack, engine: docker.DockerClient) -> Iterator[list[str]]:
+    """Users whose homes are there, but with other labels than a home made for them."""
+    own = {"zhub.stack": stack.prefix, "zhub.role": "home"}
+    labels: dict[str, dict[str, str]] = {
+        "nobody": {},
+        "robbed": own | {"zhub.user": "alice"},
+        "abroad": own | {"zhub.user": "abroad", "zhub.stack": "other"},
+        "state": own | {"zhub.user": "state", "zhub.role": "state"},
+        "more": own | {"zhub.user": "more", "other": "label"},
+    }
+    made = [
+        engine.volumes.create(f"{stack.prefix}-home-{user}", labels=each)
+        for user, each in labels.items()
+    ]
+    yield list(labels)
+    for volume in made:
+        volume.remove()
 
 
 def test_a_captured_hub_starts_servers_and_nothing_else(
-    stack: Stack, engine: docker.DockerClient, hub: Container, calls: Calls, alice: Tenant
+    engine: docker.DockerClient,
+    hub: Container,
+    calls: Calls,
+    wrong_homes: list[str],
+    alice: Tenant,
 ) -> None:
-    prefix = stack.prefix
+    prefix = calls.prefix
     evil: dict[str, list[str]] = {
         "more rights for a server": [
             calls.create({"HostConfig.Privileged": True}),
@@ -189,6 +222,57 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
             calls.post("/images/create?fromImage=debian"),
             calls.post("/build"),
             calls.post(f"/commit?container={alice.container_id}"),
+        ],
+        "a command of the hub's choice": [
+            calls.create({"Cmd": ["bash", "-c", "id >/home/jovyan/owned"]}),
+            calls.create({"Cmd": [*calls.command, "--ServerApp.token="]}),
+            calls.create({"Cmd": calls.command[:1]}),
+            calls.create({"Cmd": " ".join(calls.command)}),
+        ],
+        "an environment that changes what runs": [
+            *(
+                calls.create({"Env": [*calls.variables, variable]})
+                for variable in (
+                    "LD_PRELOAD=/home/jovyan/x.so",
+                    "LD_AUDIT=/home/jovyan/x.so",
+                    "GLIBC_TUNABLES=x",
+                    "PATH=/home/jovyan",
+                    "PYTHONPATH=/home/jovyan",
+                    "PYTHONSTARTUP=/home/jovyan/x.py",
+                    "JUPYTER_PATH=/home/jovyan",
+                    "JUPYTER_CONFIG_DIR=/home/jovyan",
+                    "JUPYTERHUB_SINGLEUSER_APP=x",
+                    "JUPYTERHUB_ADMIN_ACCESS=1",
+                    "NODE_OPTIONS=--require=/home/jovyan/x.js",
+                    "REQUESTS_CA_BUNDLE=/home/jovyan/x.pem",
+                    "HTTP_PROXY=http://203.0.113.1",
+                    "JUPYTERHUB_API_URL=http://203.0.113.1/hub/api",
+                    "JUPYTERHUB_ROOT_DIR=/",
+                    "MEM_LIMIT=1\nLD_PRELOAD=x",
+                    "MEM_LIMIT=1\x00LD_PRELOAD=x",
+                    "JUPYTERHUB_USER=alice",
+                    "X",
+                )
+            ),
+            calls.create({"Env": calls.variables[1:]}),
+            calls.create({"Env": ["JUPYTERHUB_DISABLE_USER_CONFIG=", *calls.variables[1:]]}),
+        ],
+        "two names for one user, or a name that is another's": [
+            calls.create({"Labels": calls.labels("notebook") | {"zhub.user": "alice"}}),
+            calls.create({"Labels": calls.labels("notebook") | {"zhub.user": "Ghost"}}),
+            calls.create({}, name=f"{calls.name}-2d"),
+            calls.post(
+                "/networks/create",
+                calls.network | {"Labels": calls.labels("user-network") | {"zhub.user": "alice"}},
+            ),
+            calls.post(
+                "/volumes/create",
+                calls.volume | {"Labels": calls.labels("home") | {"zhub.user": "alice"}},
+            ),
+            calls.post("/volumes/create", calls.volume | {"Name": f"{calls.home}-x"}),
+        ],
+        "a home that is nobody's, or somebody else's": [
+            calls.as_user(user).create({}) for user in wrong_homes
         ],
         "more than the limits": [
             calls.create({"HostConfig.Memory": 1 << 40, "HostConfig.MemorySwap": 1 << 40}),
@@ -341,3 +425,65 @@ def test_the_hubs_own_way_out_is_closed(
     for target, found in zip(sorted(targets), others, strict=True):
         assert "reached" not in found.values(), (target, found)
         assert found["plain"] == REFUSED, (target, found)
+
+
+#: Keeps so many requests open for some seconds, and opens new ones for those that end.
+FLOOD = textwrap.dedent(
+    """
+    import socket, sys, time
+    number, size, seconds, head = int(sys.argv[1]), int(sys.argv[2]), 12, sys.argv[3].encode()
+    text = head.replace(b"@", b"%d" % (size + 1)) + b"a" * size
+    end, held, opened = time.monotonic() + seconds, [], 0
+    while time.monotonic() < end:
+        while len(held) < number:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.setblocking(False)
+            try:
+                connection.connect("/run/guard/engine.sock")
+            except BlockingIOError:
+                break
+            opened += 1
+            held.append([connection, text])
+        for each in list(held):
+            try:
+                each[1] = each[1][each[0].send(each[1]):] if each[1] else b""
+                if not each[0].recv(4096):
+                    held.remove(each)
+            except BlockingIOError:
+                pass
+            except OSError:
+                held.remove(each)
+        time.sleep(0.05)
+    print(opened)
+    """
+)
+
+
+#: How many requests, of how many bytes, and how they begin.
+FLOODS = {
+    "heads": (2000, 4000, "POST /v1.41/volumes/create HTTP/1.1\r\nHost: x\r\nX: "),
+    "large bodies": (900, 250000, "POST /volumes/create HTTP/1.1\r\nContent-Length: @\r\n\r\n"),
+    "bodies": (900, 30000, "POST /volumes/create HTTP/1.1\r\nContent-Length: @\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_of_requests_does_not_end_the_guard(
+    engine: docker.DockerClient, hub: Container, calls: Calls, flood: str
+) -> None:
+    """Unlimited, 900 bodies of 250 kB were more than the guard's memory."""
+    guard = engine.containers.get(f"{calls.prefix}-guard")
+    before = guard.attrs["State"]["StartedAt"], guard.attrs["RestartCount"]
+    command = ["/opt/jupyter/bin/python3", "-I", "-c", FLOOD, *map(str, FLOODS[flood])]
+    status, output = hub.exec_run(command, user="1000:1000")
+    assert isinstance(output, bytes)
+    assert status == 0, output
+    assert int(output.splitlines()[-1]) >= FLOODS[flood][0] // 2
+    high_water = guard.exec_run(["grep", "VmHWM", "/proc/1/status"]).output
+    assert isinstance(high_water, bytes)
+    guard.reload()
+    assert (guard.attrs["State"]["StartedAt"], guard.attrs["RestartCount"]) == before
+    most = int(high_water.split()[1]) << 10
+    print(f"the guard had {most >> 20} MiB at most")
+    assert most < guard.attrs["HostConfig"]["Memory"] * 3 // 4
+    assert asked(hub, request("GET /version")) == [200]

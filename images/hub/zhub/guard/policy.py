@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
 from docker.utils import parse_bytes
+from escapism import escape
 
+from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check
+from zhub.guard.seccomp import PROFILE
 from zhub.networks import NO_NETWORK, SUBNET_PREFIX, network_options
 from zhub.settings import ServerSettings
-
-HOME = "/home/jovyan"
-PORT = "8888/tcp"
 
 CPU_PERIOD = 100_000
 """Microseconds; what DockerSpawner counts processors in."""
@@ -30,7 +31,7 @@ LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 
 # The part of a name behind the prefix: escapism's output for DockerSpawner, and the engine's limit.
 _SUFFIX = re.compile(r"[A-Za-z0-9_.-]{1,200}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0]*", re.DOTALL)
+_PORT = f"{PORT}/tcp"
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
 
 
@@ -38,18 +39,34 @@ class Refused(Exception):
     """A request that is not carried out; the text says what is wrong with it."""
 
 
+def escaped(user: str) -> str:
+    """Return how a user's name is written in names of containers, networks and volumes.
+
+    As DockerSpawner does it (`DockerSpawner.escape`): no two users come to the same.
+
+    Raises:
+        Refused: when the text cannot be written in UTF-8.
+    """
+    try:
+        # Letters of the digits only: safe characters are small already.
+        return str(escape(user, set(string.ascii_lowercase + string.digits), "-")).lower()
+    except UnicodeEncodeError:
+        raise Refused("Labels hold what is no text") from None
+
+
 @dataclass(frozen=True)
 class Policy:
     """The stack's rules. They come from the stack, never from the hub."""
 
     settings: ServerSettings
+    image: Image
 
     @property
     def hub(self) -> str:
         """Name of the only container that may be attached to users' networks."""
         return f"{self.settings.prefix}-hub"
 
-    def suffix(self, name: str) -> str:
+    def suffix(self, name: object) -> str:
         """Return what of a container's or network's name stands for the user.
 
         Raises:
@@ -68,8 +85,8 @@ class Policy:
     def container(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body that creates a user's container.
 
-        Of the request, only environment, command, user label and limits are taken over. The rest
-        it may leave out or give exactly as it will be, so that an attempt at more is seen.
+        Of the request, only environment, user label and limits are taken over. The rest it may
+        leave out or give exactly as it will be, so that an attempt at more is seen.
 
         Raises:
             Refused: when the request asks for anything else.
@@ -77,27 +94,32 @@ class Policy:
         suffix = self.suffix(name)
         given = dict(body)
         host = _mapping(given.pop("HostConfig", None), "HostConfig")
-        labels = self.labels(given.pop("Labels", None), "notebook")
-        taken = {
-            "Env": _texts(given.pop("Env", None), "Env"),
-            "Cmd": _texts(given.pop("Cmd", None), "Cmd"),
-        }
-        for variable in taken["Env"]:
-            if not _VARIABLE.fullmatch(variable):
-                raise Refused("Env holds what is no variable")
+        labels = self.labels(given.pop("Labels", None), "notebook", suffix)
+        variables = _texts(given.pop("Env", None), "Env")
+        try:
+            check(variables, self.settings, self.image, labels[USER])
+        except WrongVariable as wrong:
+            raise Refused(str(wrong)) from None
         fixed = {
             "Image": self.settings.notebook_image,
-            "ExposedPorts": {PORT: {}},
+            # JupyterHub adds nothing to it: all it has to say is in the environment.
+            "Cmd": list(self.image.command),
+            "ExposedPorts": {_PORT: {}},
             "Volumes": {HOME: {}},
         }
         if given.get("Image") != fixed["Image"]:
             raise Refused(f"Image is {given.get('Image')!r}")
         # The client writes null where the engine's documentation has an empty object.
-        if given.get("ExposedPorts") == {PORT: None}:
+        if given.get("ExposedPorts") == {_PORT: None}:
             del given["ExposedPorts"]
         # What is attached to is the client's affair, not the container's.
         agree(given, fixed | {"AttachStdout": True, "AttachStderr": True}, "")
-        return {**fixed, **taken, "Labels": labels, "HostConfig": self._host(suffix, host)}
+        return {
+            **fixed,
+            "Env": variables,
+            "Labels": labels,
+            "HostConfig": self._host(suffix, host),
+        }
 
     def _host(self, suffix: str, given: dict[str, Any]) -> dict[str, Any]:
         settings = self.settings
@@ -109,7 +131,7 @@ class Policy:
             "CpuQuota": _number(given, "CpuQuota", 1000, int(settings.user_cpus * CPU_PERIOD)),
             "PidsLimit": _number(given, "PidsLimit", 1, settings.user_pids),
         }
-        fixed = {
+        fixed: dict[str, Any] = {
             "NetworkMode": NO_NETWORK,
             "Binds": [f"{settings.prefix}-home-{suffix}:{HOME}:rw"],
             "AutoRemove": True,
@@ -121,20 +143,42 @@ class Policy:
         if given.get("NetworkMode") != NO_NETWORK:
             raise Refused(f"HostConfig.NetworkMode is {given.get('NetworkMode')!r}")
         agree(given, fixed | limits, "HostConfig.")
-        return fixed | limits
+        return fixed | limits | {"SecurityOpt": [*fixed["SecurityOpt"], f"seccomp={PROFILE}"]}
 
-    def labels(self, given: object, role: str) -> dict[str, str]:
-        """Return the labels of a user's object.
+    def labels(self, given: object, role: str, suffix: str) -> dict[str, str]:
+        """Return the labels of the object whose name ends in the suffix.
 
         Raises:
-            Refused: when they are not those of this stack and role.
+            Refused: when they are not those of this stack and role, and of the user whose name the
+                suffix is: so that a user has one container, one network and one home.
         """
         labels = _mapping(given, "Labels")
         user = labels.get(USER)
         wanted = {STACK: self.settings.prefix, ROLE: role, USER: user}
-        if not isinstance(user, str) or not 0 < len(user) <= 255 or labels != wanted:
-            raise Refused(f"Labels are not those of a user's {role}")
+        if not isinstance(user, str) or labels != wanted or escaped(user) != suffix:
+            raise Refused(f"Labels are not those of a user's {role} whose name ends in {suffix}")
         return {**wanted, USER: user}
+
+    def home(self, found: Mapping[str, Any], user: str) -> None:
+        """Look at a volume before it becomes a server's home.
+
+        Raises:
+            Refused: when it is not a plain one of this stack and user.
+        """
+        name = found["Name"]
+        # A local volume with options can be a folder of the engine's machine.
+        if found["Driver"] != "local" or found.get("Options"):
+            raise Refused(f"volume {name} is not a plain one")
+        wanted = {STACK: self.settings.prefix, ROLE: "home", USER: user}
+        labels = found.get("Labels") or {}
+        if not labels:
+            raise Refused(
+                f"volume {name} has no labels, so it could be anybody's: copy it into one with the"
+                f" labels {STACK}={wanted[STACK]}, {ROLE}=home and {USER}={user};"
+                " docs/operations.md says how"
+            )
+        if labels != wanted:
+            raise Refused(f"volume {name} is not the home of {user}")
 
     def volume(self, body: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         """Return name and labels of a home volume that is to be made.
@@ -144,8 +188,8 @@ class Policy:
         """
         given = dict(body)
         name = given.pop("Name", None)
-        self._behind(f"{self.settings.prefix}-home-", name)
-        labels = self.labels(given.pop("Labels", None), "home")
+        suffix = self._behind(f"{self.settings.prefix}-home-", name)
+        labels = self.labels(given.pop("Labels", None), "home", suffix)
         agree(given, {"Driver": "local"}, "")
         return str(name), labels
 
@@ -157,8 +201,8 @@ class Policy:
         """
         given = dict(body)
         name = given.pop("Name", None)
-        self.suffix(name)
-        labels = self.labels(given.pop("Labels", None), "user-network")
+        suffix = self.suffix(name)
+        labels = self.labels(given.pop("Labels", None), "user-network", suffix)
         ipam = _mapping(given.pop("IPAM", None), "IPAM")
         pools = ipam.pop("Config", None)
         agree(ipam, {"Driver": "default"}, "IPAM.")

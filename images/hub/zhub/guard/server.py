@@ -6,8 +6,10 @@ import asyncio
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Network
@@ -20,11 +22,14 @@ import requests.exceptions
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_unix_socket
-from tornado.web import Application, HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler
 
 from zhub.guard.confinement import Confinement
-from zhub.guard.policy import Policy, Refused, agree, parse_body
+from zhub.guard.counts import FULL, Counts, Full
+from zhub.guard.listener import CLIENT_SECONDS, Listener, SmallRequests
+from zhub.guard.policy import USER, Policy, Refused, agree, parse_body
 from zhub.networks import (
     HUB_ALIAS,
     NO_NETWORK,
@@ -32,13 +37,6 @@ from zhub.networks import (
     network_options,
     taken_subnets,
 )
-
-MAX_HEADERS = 16 << 10
-MAX_BODY = 256 << 10
-"""Bytes; a create body has a few thousand."""
-
-CLIENT_SECONDS = 10
-"""How long a client may take to send a request."""
 
 STOP_SECONDS = 60
 """The longest grace a server can be given to end."""
@@ -48,6 +46,9 @@ BACKLOG = 1024
 
 THREADS = 16
 """Calls to the engine at the same time."""
+
+READS = threading.BoundedSemaphore(4)
+"""Of these, how many may ask for something: of a hub with many networks the answer is large."""
 
 _NAME = "([A-Za-z0-9][A-Za-z0-9_.-]{0,254})"
 _TRUE, _FALSE = {"True", "true", "1"}, {"False", "false", "0"}
@@ -84,10 +85,13 @@ class Guard:
         self._client = client
         self._policy = policy
         self._confinement = confinement
+        self._counts = Counts(client, policy.settings)
         self.api_version: str = client.api_version
 
     def version(self, request: Request) -> Any:
         request.done()
+        # Heartbeats ask for this: the answer says that the engine answers, too.
+        self._client.ping()
         return {"ApiVersion": self.api_version, "MinAPIVersion": self.api_version}
 
     def inspect_image(self, request: Request) -> Any:
@@ -112,12 +116,11 @@ class Guard:
             found = self._client.inspect_volume(volume)
         except NotFound:
             raise Refused(f"there is no volume {volume}") from None
-        # A local volume with options can be a folder of the engine's machine.
-        if found["Driver"] != "local" or found.get("Options"):
-            raise Refused(f"volume {volume} is not a plain one")
+        self._policy.home(found, body["Labels"][USER])
         if servers := self._confinement.name_servers:
             body["HostConfig"]["Dns"] = servers
-        return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+        with self._counts.servers.one_more(name):
+            return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
 
     def start_container(self, request: Request) -> None:
         request.done()
@@ -144,7 +147,8 @@ class Guard:
     def create_volume(self, request: Request) -> Any:
         request.done()
         name, labels = self._policy.volume(request.body)
-        return self._client.create_volume(name, driver="local", labels=labels)
+        with self._counts.homes.one_more(name):
+            return self._client.create_volume(name, driver="local", labels=labels)
 
     def list_networks(self, request: Request) -> Any:
         """The users' networks as they are; of others no more than which subnets are taken."""
@@ -165,14 +169,15 @@ class Guard:
     def create_network(self, request: Request) -> Any:
         request.done()
         name, subnet, labels = self._policy.network(request.body)
-        return self._client.create_network(
-            name,
-            driver="bridge",
-            internal=self._policy.settings.internal,
-            options=network_options(internal=self._policy.settings.internal),
-            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
-            labels=labels,
-        )
+        with self._counts.networks.one_more(name):
+            return self._client.create_network(
+                name,
+                driver="bridge",
+                internal=self._policy.settings.internal,
+                options=network_options(internal=self._policy.settings.internal),
+                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+                labels=labels,
+            )
 
     def connect(self, request: Request) -> None:
         request.done()
@@ -269,25 +274,40 @@ CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
 class Handler(RequestHandler):
     """Parses a request, has it carried out in a thread, and answers as the engine would."""
 
-    def initialize(self, guard: Guard, threads: ThreadPoolExecutor) -> None:
+    def initialize(self, guard: Guard, threads: ThreadPoolExecutor, rooms: list[Listener]) -> None:
         self._guard = guard
         self._threads = threads
+        [self._room] = rooms
 
     async def prepare(self) -> None:
         try:
-            call, request = self._parsed()
-            loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self._threads, call, self._guard, request)
+            with self._room.call():
+                call, request = self._parsed()
+                loop = asyncio.get_running_loop()
+                answer = await loop.run_in_executor(self._threads, self._answer, call, request)
         except Refused as refusal:
             # Escaped: what a hub in foreign hands writes must not look like lines of this log.
             told = f"{self.request.method} {self.request.uri}"[:300], str(refusal)[:500]
             log.warning("refused %s: %s", *(t.encode("unicode_escape").decode() for t in told))
             raise HTTPError(HTTPStatus.FORBIDDEN, reason="Forbidden") from refusal
-        self.set_status(HTTPStatus.NO_CONTENT if result is None else HTTPStatus.OK)
-        if result is not None:
+        self.set_status(HTTPStatus.NO_CONTENT if answer is None else HTTPStatus.OK)
+        if answer is not None:
             self.set_header("Content-Type", "application/json")
-            self.write(json.dumps(result))
-        await self.finish()
+            self.write(answer)
+        try:
+            await asyncio.wait_for(self.finish(), CLIENT_SECONDS)
+        except StreamClosedError:
+            # The client went away, which is its own affair.
+            return
+        except TimeoutError:
+            log.warning("nobody has read the answer to %s", self.request.method)
+            self.request.connection.stream.close()  # type: ignore[union-attr] # HTTP/1 has one
+
+    def _answer(self, call: Callable[[Guard, Request], Any], request: Request) -> bytes | None:
+        """Carry out a call in a thread; of what the engine says, nothing but the text is kept."""
+        with READS if self.request.method == "GET" else nullcontext():
+            result = call(self._guard, request)
+            return None if result is None else json.dumps(result).encode()
 
     def _parsed(self) -> tuple[Callable[[Guard, Request], Any], Request]:
         received = self.request
@@ -320,6 +340,8 @@ class Handler(RequestHandler):
             status_code, message = error.status_code or 500, str(error.explanation)
         elif isinstance(error, requests.exceptions.RequestException):
             status_code, message = HTTPStatus.BAD_GATEWAY, "the engine does not answer the guard"
+        elif isinstance(error, Full):
+            status_code, message = FULL, str(error)
         elif not isinstance(error, HTTPError):
             message = "the guard failed; its log says why"
         self.set_status(status_code)
@@ -327,24 +349,19 @@ class Handler(RequestHandler):
         self.finish(json.dumps({"message": message}))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, (APIError, HTTPError)):
+        if isinstance(value, Full):
+            log.warning("%s", value)
+        elif not isinstance(value, (APIError, HTTPError)):
             log.error("%s failed", self.request.method, exc_info=(typ, value, tb))
 
 
 def listen(path: Path, guard: Guard) -> HTTPServer:
     """Serve the guard at a Unix socket that the group may use; needs a running event loop."""
-    application = Application(
-        [(r".*", Handler, {"guard": guard, "threads": ThreadPoolExecutor(THREADS)})],
-        # What was refused or failed is logged where that is known.
-        log_function=lambda _: None,
-    )
-    server = HTTPServer(
-        application,
-        no_keep_alive=True,
-        max_header_size=MAX_HEADERS,
-        max_body_size=MAX_BODY,
-        idle_connection_timeout=CLIENT_SECONDS,
-        body_timeout=CLIENT_SECONDS,
-    )
-    server.add_socket(bind_unix_socket(str(path), mode=0o660, backlog=BACKLOG))
+    rooms: list[Listener] = []
+    needs = {"guard": guard, "threads": ThreadPoolExecutor(THREADS), "rooms": rooms}
+    # What was refused or failed is logged where that is known.
+    application = SmallRequests([(r".*", Handler, needs)], log_function=lambda _: None)
+    server = Listener(application)
+    rooms.append(server)
+    server.accept(bind_unix_socket(str(path), mode=0o660, backlog=BACKLOG))
     return server

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from docker.errors import DockerException
 
-from zhub import engine, privileges, settings
+from zhub import engine, heartbeat, privileges, settings
 from zhub.guard.confinement import Confinement
+from zhub.guard.environment import Image
 from zhub.guard.helpers import Helpers
 from zhub.guard.policy import Policy
 from zhub.guard.server import Guard, listen
@@ -40,12 +41,13 @@ def run(environment: Mapping[str, str]) -> None:
     if os.geteuid() == 0:
         privileges.drop(engine.SOCKET, privileges.GUARD_USER)
     client = engine.connect()
+    policy = Policy(told, Image.of_engine(client, told.notebook_image))
     confinement = Confinement(client, Helpers(client, told.filter_image, told.prefix), told)
     try:
         confinement.begin()
     except (RuntimeError, DockerException) as error:
         raise SettingsError([str(error)]) from None
-    if not asyncio.run(_serve(Guard(client, Policy(told), confinement), confinement)):
+    if not asyncio.run(_serve(Guard(client, policy, confinement), confinement)):
         sys.exit(1)
 
 
@@ -67,6 +69,7 @@ async def _serve(guard: Guard, confinement: Confinement) -> bool:
 
     loop.add_signal_handler(signal.SIGTERM, lambda: end(told=True))
     listen(SOCKET, guard)
+    heartbeat.of_guard(SOCKET).start()
     log.info("the guard listens at %s", SOCKET)
     for work in (confinement.watch, lambda: confinement.keep(LOOK_SECONDS)):
         threading.Thread(target=beside, args=[work], daemon=True).start()

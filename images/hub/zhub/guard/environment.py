@@ -1,0 +1,128 @@
+"""What a user's server is started with: the image's own command, and variables by name and shape.
+
+Both decide what runs in a server before its user does. Of a captured hub, a command of its own or
+an LD_PRELOAD would be code in every server it can start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import docker
+from docker.errors import NotFound
+
+from zhub.networks import HUB_URL
+from zhub.settings import ServerSettings, SettingsError
+
+HOME = "/home/jovyan"
+PORT = 8888
+
+NEEDED = {"JUPYTERHUB_DISABLE_USER_CONFIG"}
+"""What a server must have: without it, files of the user's change the process with the token."""
+
+_RANDOM = r"[0-9A-Za-z_-]{16,128}"
+_NUMBER = r"[0-9]{1,16}(\.[0-9]{1,6})?"
+# Where browsers find the hub is the hub's to say: it is what they talk to.
+_HOST = r"https://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?"
+
+_VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+
+
+class WrongVariable(Exception):
+    """An environment that a server does not get; the text says what is wrong, not the value."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the users' image says of itself, as the engine tells the guard."""
+
+    command: tuple[str, ...]
+    variables: frozenset[str]
+    """Names of those it sets."""
+
+    @classmethod
+    def of_engine(cls, client: docker.APIClient, name: str) -> Image:
+        """Ask the engine.
+
+        Raises:
+            SettingsError: when the image is not there.
+        """
+        try:
+            config = client.inspect_image(name)["Config"]  # type: ignore[no-untyped-call]
+        except NotFound:
+            raise SettingsError([f"the notebook image {name} is not on the engine"]) from None
+        names = (variable.partition("=")[0] for variable in config["Env"] or ())
+        return cls(tuple(config["Cmd"] or ()), frozenset(names))
+
+
+def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
+    """Return, for each variable a server may get, the regular expression its value matches.
+
+    The names are those of JupyterHub's Spawner.get_env and DockerSpawner's.
+    """
+    base = f"/{settings.prefix}/"
+    # As jupyterhub.utils.url_escape_path.
+    escaped = quote(user, safe="@~")
+    own = f"{base}user/{escaped}/"
+    api = f"{HUB_URL}{base}hub/api"
+    scopes = json.dumps([f"access:servers!server={user}/", f"access:servers!user={user}"])
+    exact = {
+        "JUPYTERHUB_CLIENT_ID": f"jupyterhub-user-{quote(user)}",
+        "JUPYTERHUB_OAUTH_SCOPES": scopes,
+        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": scopes,
+        "JUPYTERHUB_OAUTH_CLIENT_ALLOWED_SCOPES": "[]",
+        "JUPYTERHUB_USER": user,
+        "JUPYTERHUB_SERVER_NAME": "",
+        "JUPYTERHUB_API_URL": api,
+        "JUPYTERHUB_ACTIVITY_URL": f"{api}/users/{escaped}/activity",
+        "JUPYTERHUB_BASE_URL": base,
+        "JUPYTERHUB_SERVICE_PREFIX": own,
+        "JUPYTERHUB_SERVICE_URL": f"http://0.0.0.0:{PORT}{own}",
+        "JUPYTERHUB_ROOT_DIR": HOME,
+        "JUPYTERHUB_DISABLE_USER_CONFIG": "1",
+        "JUPYTER_IMAGE_SPEC": settings.notebook_image,
+    }
+    return {name: re.escape(value) for name, value in exact.items()} | {
+        "JUPYTERHUB_API_TOKEN": _RANDOM,
+        "JPY_API_TOKEN": _RANDOM,
+        "JUPYTERHUB_COOKIE_HOST_PREFIX_ENABLED": "[01]",
+        "JUPYTERHUB_HOST": f"({_HOST})?",
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"({_HOST})?{re.escape(own)}oauth_callback",
+        "JUPYTERHUB_PUBLIC_URL": f"({_HOST}{re.escape(own)})?",
+        "JUPYTERHUB_PUBLIC_HUB_URL": f"({_HOST}{re.escape(base)}hub/)?",
+        "MEM_LIMIT": _NUMBER,
+        "CPU_LIMIT": _NUMBER,
+    }
+
+
+def check(variables: Iterable[str], settings: ServerSettings, image: Image, user: str) -> None:
+    """Look at each variable of a server that is to be made.
+
+    Raises:
+        WrongVariable: when one is not known, not shaped as it must be, the image's own, given
+            twice, or missing.
+    """
+    allowed = shapes(settings, user)
+    seen: set[str] = set()
+    for variable in variables:
+        match = _VARIABLE.fullmatch(variable)
+        if not match:
+            raise WrongVariable("Env holds what is no variable")
+        name, value = match.groups()
+        if name in image.variables:
+            raise WrongVariable(f"Env has {name}, which is the image's to set")
+        if name not in allowed:
+            raise WrongVariable(f"Env has {name[:100]}, which no server gets")
+        if name in seen:
+            raise WrongVariable(f"Env has {name} twice")
+        # fullmatch: unlike "$", it takes no newline at the end.
+        if not re.fullmatch(allowed[name], value):
+            # Not the value, which may be a token.
+            raise WrongVariable(f"Env has {name} with a value of another shape")
+        seen.add(name)
+    if missing := NEEDED - seen:
+        raise WrongVariable(f"Env is without {', '.join(sorted(missing))}")
