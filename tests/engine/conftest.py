@@ -103,6 +103,7 @@ def second_stack(
         "port": free_port(),
         "hostname": "hub.localhost",
         "subdomainHost": "hub.localhost",
+        "adminAccess": True,
         "hstsSeconds": 300,
     }
     yield from running_stack(engine, "e2e-second", tmp_path_factory.mktemp("second"), config)

@@ -130,8 +130,11 @@ def run_hub(arguments: Sequence[str]) -> None:
     os.environ.update(environment, ZHUB_PRIVATE=str(private), CONFIGPROXY_AUTH_TOKEN=token)
     from jupyterhub.app import JupyterHub
 
+    from zhub import administrators
     from zhub.early_proxy import EarlyProxy
 
+    if not read.admin_access:
+        administrators.forget_shares(settings.DATABASE)
     EarlyProxy.launcher = launcher
     JupyterHub.launch_instance(["--config", str(CONFIG)])
 
