@@ -89,6 +89,8 @@ def test_an_administrator_starts_and_stops_servers_without_getting_in(
     grace: User, entrance: Entrance
 ) -> None:
     carol = entrance.logged_in("carol")
+    if carol.server():
+        carol.stop_server()
     grace.request("POST", "hub/api/users/carol/server").raise_for_status()
     wait_until(lambda: bool(carol.server().get("ready")), seconds=300)
     carol.open_lab()
