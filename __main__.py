@@ -43,6 +43,7 @@ hub = Hub(
         hsts_seconds=stack.hsts_seconds,
         ldap=ldap,
         admin_users=stack.admin_users,
+        admin_access=stack.admin_access,
         users=stack.users,
         memory=stack.hub_memory,
         protect=stack.protect,

@@ -62,6 +62,7 @@ class HubArgs:
     """How long browsers insist on HTTPS for the host name; 0 for not at all."""
     ldap: Ldap
     admin_users: tuple[str, ...]
+    admin_access: bool
     users: UserServers
     memory: int
     """MiB."""
@@ -205,6 +206,7 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
     users = args.users
     told: dict[str, pulumi.Input[str]] = {
         "ADMIN_USERS": json.dumps(args.admin_users),
+        "ADMIN_ACCESS": json.dumps(args.admin_access),
         "IDLE_TIMEOUT": str(users.idle_timeout),
         "START_TIMEOUT": str(users.start_timeout),
         "SUBDOMAIN_HOST": args.subdomain_host or "",

@@ -155,6 +155,8 @@ class Settings:
     ldap: Ldap | None
     """None for the demo directory."""
     admin_users: tuple[str, ...]
+    admin_access: bool
+    """Whether administrators get into users' servers."""
     users: UserServers
     hub_memory: int
     """MiB."""
@@ -173,6 +175,14 @@ class Settings:
         wildcard = [f"*.{self.subdomain_host}"] if self.subdomain_host else []
         return tuple(dict.fromkeys((self.hostname, *wildcard, *self.extra_names)))
 
+    def _apart(self) -> str:
+        """The command that gives every user a name of their own; an address cannot have one."""
+        try:
+            name = parsing.domain(self.hostname)
+        except RefusedError:
+            name = EXAMPLES["subdomainHost"]
+        return set_command("subdomainHost", name)
+
     def warnings(self, now: datetime) -> list[str]:
         """What is allowed but not advised, a sentence each."""
         told = []
@@ -187,6 +197,18 @@ class Settings:
         if self.hostname == "localhost" and not (loopback and self.engine.local):
             told.append(
                 "hostname is localhost, so the URL and the certificate are of no use elsewhere"
+            )
+        if not self.subdomain_host and not loopback:
+            told.append(
+                "subdomainHost is not set, so all users' servers and the hub are one origin to a"
+                " browser: a page of one user's acts as whoever opens it; apart:"
+                f" {self._apart()}"
+            )
+        if not self.subdomain_host and self.admin_access:
+            told.append(
+                "adminAccess is set without subdomainHost: an administrator who opens a user's"
+                " server runs that user's scripts with an administrator's rights; out:"
+                f" {set_command('adminAccess', 'false')}, or apart: {self._apart()}"
             )
         if self.engine.host.startswith("tcp://") and not self.engine.cert_path:
             told.append(
@@ -276,6 +298,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         key_pair=key_pair,
         ldap=ldap.read(config),
         admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),
+        admin_access=config.value("adminAccess", parsing.boolean),
         users=_users(config),
         hub_memory=config.value("hubMemory", parsing.size("256M")),
         protect=config.value("protect", parsing.boolean),

@@ -22,6 +22,29 @@ const CIPHERS = [
 // failed logins are counted for, and the protocol that cookies are made for.
 const FORWARDED = /^(forwarded|x-forwarded-.*|x-real-ip|x-scheme)$/;
 
+// What acts on all of an origin, or of a host, and not on the page it comes with: not for users'
+// servers, which share theirs with the hub. Browsers ask for passwords in the hub's name, too.
+const WHOLE_ORIGIN = [
+  "accept-ch",
+  "alt-svc",
+  "clear-site-data",
+  "critical-ch",
+  "expect-ct",
+  "nel",
+  "origin-agent-cluster",
+  "proxy-authenticate",
+  "public-key-pins",
+  "public-key-pins-report-only",
+  "report-to",
+  "reporting-endpoints",
+  "secure-session-registration",
+  "service-worker-allowed",
+  "set-login",
+  "speculation-rules",
+  "use-as-dictionary",
+  "www-authenticate",
+];
+
 const REFUSAL = "This port speaks HTTPS only: put https:// in front of the address.\n";
 
 const told = JSON.parse(process.argv[2]);
@@ -53,6 +76,61 @@ const proxy = new ConfigurableProxy({
   },
 });
 
+// Where a request goes to, kept with it: answers are judged by who gives them.
+const find = proxy.targetForReq;
+proxy.targetForReq = async function (request) {
+  request.route = await find.call(this, request);
+  return request.route;
+};
+
+// Whether a user's server answers, and not the hub. What is neither counts as a user's.
+function isUsers(request) {
+  return new URL(request.route.target).origin !== new URL(told.hub).origin;
+}
+
+// The segments of a path, or null where browsers and proxy could read it differently.
+function segments(path) {
+  try {
+    return path.split("/").slice(1).map(decodeURIComponent);
+  } catch {
+    return null;
+  }
+}
+
+// Whether a cookie of a user's server stays with it: RFC 6265, 5.2, is how browsers read it.
+function staysBelow(route, cookie) {
+  const attributes = cookie
+    .split(";")
+    .slice(1)
+    .map((one) => one.split("="))
+    .map(([name, ...value]) => [name, value.join("=")].map((text) => text.replace(/^[ \t]+|[ \t]+$/g, "")));
+  const given = (wanted) => attributes.filter(([name]) => name.toLowerCase() === wanted);
+  const paths = given("path").map(([, value]) => value);
+  // Without a path of its own it would get that of the request, less what follows the last slash.
+  if (given("domain").length || paths.length !== 1 || !paths[0].startsWith("/")) {
+    return false;
+  }
+  if (told.hostRouting) {
+    // All of the host is the user's.
+    return true;
+  }
+  const below = segments(paths[0]);
+  return below !== null && segments(route).every((segment, at) => segment === below[at]);
+}
+
+// Leaves of a user's server's answer only what is about that server.
+function confine(route, headers) {
+  for (const name of WHOLE_ORIGIN) {
+    delete headers[name];
+  }
+  const cookies = (headers["set-cookie"] ?? []).filter((cookie) => staysBelow(route, cookie));
+  if (cookies.length) {
+    headers["set-cookie"] = cookies;
+  } else {
+    delete headers["set-cookie"];
+  }
+}
+
 // Leaves of a request only what may reach a hub or server.
 function distrust(request) {
   for (const name of Object.keys(request.headers)) {
@@ -71,7 +149,10 @@ function harden(cookie) {
 }
 
 // Makes the answer of a hub or server one that may leave the proxy.
-function correct(answer) {
+function correct(answer, request) {
+  if (isUsers(request)) {
+    confine(request.route.prefix, answer.headers);
+  }
   for (const [name, value] of Object.entries(ALWAYS)) {
     if (value) {
       answer.headers[name] = value;
@@ -95,9 +176,9 @@ proxy.proxyServer.prependListener("request", (request, response) => {
 proxy.proxy.on("proxyRes", correct);
 
 proxy.proxyServer.prependListener("upgrade", distrust);
-proxy.proxy.on("proxyReqWs", (request) => {
-  request.prependListener("upgrade", correct);
-  request.prependListener("response", correct);
+proxy.proxy.on("proxyReqWs", (onward, request) => {
+  onward.prependListener("upgrade", (answer) => correct(answer, request));
+  onward.prependListener("response", (answer) => correct(answer, request));
 });
 
 // Plain HTTP on this port; otherwise the browser would only say that the connection broke. Node has

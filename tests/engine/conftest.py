@@ -125,6 +125,7 @@ def second_stack(
         "port": free_port(),
         "hostname": "hub.localhost",
         "subdomainHost": "hub.localhost",
+        "adminAccess": True,
         "hstsSeconds": 300,
         "userInternetAccess": False,
         "userAllowedNetworks": [mirror[0]],

@@ -276,6 +276,7 @@ def test_two_stacks_live_side_by_side(
     [there] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert here.id != there.id
     check_names_of_their_own(second_stack, alice)
+    check_administrators_get_in(second_stack, alice)
 
     second_stack.on_stack("destroy", "--yes")
     assert not engine.containers.list(
@@ -284,6 +285,20 @@ def test_two_stacks_live_side_by_side(
     assert there.id in {c.id for c in engine.containers.list()}
     page = requests.get(stack.outputs()["url"], verify=str(certificate_file(stack)), timeout=30)
     assert "/zhub-e2e/hub/login" in page.url
+
+
+def check_administrators_get_in(stack: Stack, alice: User) -> None:
+    """With adminAccess; what is refused without it is in attacks/test_administrators.py."""
+    grace = logged_in(stack, "grace")
+    made = grace.request("POST", "hub/api/users/grace/tokens", json={"note": "all I have"})
+    answer = requests.get(
+        f"{alice.home}api/status",
+        headers={"Authorization": f"token {made.json()['token']}"},
+        verify=str(alice.authority),
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    assert grace.request("POST", "hub/api/users/alice/tokens", json={}).status_code == 201
 
 
 def test_a_wrong_value_is_refused_before_anything_changes(stack: Stack) -> None:

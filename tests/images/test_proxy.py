@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from docker.models.containers import Container
 
 from tests.images.conftest import Site, wait_until
 
@@ -43,11 +44,32 @@ class Proxy:
 
     port: int
     authority: Path
+    container: Container
 
     def get(self, path: str = "/", **headers: str) -> requests.Response:
         """Ask for a page, trusting nothing but the authority."""
         url = f"https://localhost:{self.port}{path}"
         return requests.get(url, headers=headers, verify=str(self.authority), timeout=60)
+
+    def route(self, path: str, target: str) -> None:
+        """Have a path lead to a user's server, as the hub does."""
+        code = (
+            "import json, sys, urllib.request as r; r.urlopen(r.Request("
+            "'http://127.0.0.1:8001/api/routes' + sys.argv[1], method='POST',"
+            " headers={'Authorization': 'token of-this-test'},"
+            " data=json.dumps({'target': sys.argv[2]}).encode()))"
+        )
+        command = ["/opt/jupyter/bin/python3", "-c", code, path, target]
+        done = self.container.exec_run(command)
+        assert done.exit_code == 0, done.output
+
+    def cookies(self, path: str, *cookies: str, **headers: str) -> list[str]:
+        """What arrives of the cookies that are set at a path."""
+        answer = "|".join(f"Set-Cookie: {cookie}" for cookie in cookies)
+        arrived: list[str] = self.get(path, **{"X-Answer": answer}, **headers).raw.headers.getlist(
+            "Set-Cookie"
+        )
+        return [cookie.removesuffix("; Secure; SameSite=Lax") for cookie in arrived]
 
     def handshake(self, context: ssl.SSLContext) -> tuple[str, str]:
         """Protocol and cipher that client and proxy agree on."""
@@ -67,7 +89,7 @@ class Proxy:
         return context
 
 
-def start(site: Site, hsts_seconds: int) -> Proxy:
+def start(site: Site, hsts_seconds: int, *, host_routing: bool = False) -> Proxy:
     told = {
         "port": 11119,
         "apiPort": 8001,
@@ -75,19 +97,19 @@ def start(site: Site, hsts_seconds: int) -> Proxy:
         "certificate": "/certs/hub.crt",
         "hub": "http://backend:8000",
         "errors": "http://backend:8000/error",
-        "hostRouting": False,
+        "hostRouting": host_routing,
         "hstsSeconds": hsts_seconds,
     }
     container = site.start(
-        f"proxy-{hsts_seconds}",
+        f"proxy-{hsts_seconds}-{host_routing}".lower(),
         site.images.hub,
         site.certificate("hub", "localhost"),
         entrypoint=["node", "/opt/proxy/proxy.mjs", json.dumps(told)],
-        environment={"CONFIGPROXY_AUTH_TOKEN": "of this test"},
+        environment={"CONFIGPROXY_AUTH_TOKEN": "of-this-test"},
         ports={11119: 0},
     )
     published: dict[str, Any] = dict(container.ports)
-    proxy = Proxy(int(published["11119/tcp"][0]["HostPort"]), site.ca_file)
+    proxy = Proxy(int(published["11119/tcp"][0]["HostPort"]), site.ca_file, container)
 
     def answers() -> bool:
         try:
@@ -208,3 +230,102 @@ def test_a_client_cannot_choose_its_address(proxy: Proxy, upgrade: dict[str, str
     assert "192.0.2." not in json.dumps(seen)
     assert "x-real-ip" not in seen
     assert "x-scheme" not in seen
+
+
+@pytest.fixture(scope="module")
+def users(site: Site, proxy: Proxy) -> Proxy:
+    """The proxy, with a user's server: the same one by another name, as it is not the hub's."""
+    proxy.route("/site/user/bob", f"http://{site.prefix}-backend:8000")
+    proxy.route("/site/user/b@c", f"http://{site.prefix}-backend:8000")
+    return proxy
+
+
+WHOLE_ORIGIN = {
+    "Accept-CH": "DPR",
+    "Alt-Svc": 'h2=":8443"',
+    "Clear-Site-Data": '"*"',
+    "NEL": "{}",
+    "Origin-Agent-Cluster": "?1",
+    "Public-Key-Pins": "x",
+    "Report-To": "{}",
+    "Reporting-Endpoints": 'a="https://elsewhere"',
+    "Service-Worker-Allowed": "/",
+    "Set-Login": "logged-out",
+    "Speculation-Rules": '"/rules"',
+    "WWW-Authenticate": 'Basic realm="hub"',
+}
+
+
+@pytest.mark.parametrize("upgrade", [{}, UPGRADE], ids=["page", "websocket"])
+def test_a_users_server_does_not_speak_for_the_origin(
+    users: Proxy, upgrade: dict[str, str]
+) -> None:
+    answer = "|".join(f"{name}: {value}" for name, value in WHOLE_ORIGIN.items())
+    headers = users.get(
+        "/site/user/bob/x", **{"X-Answer": f"{answer}|Link: <x>"}, **upgrade
+    ).headers
+    assert not {name.lower() for name in WHOLE_ORIGIN} & {name.lower() for name in headers}
+    assert headers["Link"] == "<x>"
+    # The hub does.
+    headers = users.get("/site/hub/x", **{"X-Answer": answer}, **upgrade).headers
+    assert {name.lower() for name in WHOLE_ORIGIN} <= {name.lower() for name in headers}
+
+
+KEPT = (
+    "a=1; Path=/site/user/bob",
+    "a=1; path=/site/user/bob/",
+    "a=1;  PATH = /site/user/bob/lab ; HttpOnly",
+    "a=1; Path=/site/user/%62ob/",
+)
+
+DROPPED = (
+    "a=1",
+    "a=1; Path",
+    "a=1; Path=",
+    "a=1; Path=/",
+    "a=1; Path=/site",
+    "a=1; Path=/site/user/",
+    "a=1; Path=/site/user/bobby",
+    "a=1; Path=/site/user/alice/",
+    "a=1; Path=/site/hub/",
+    "a=1; pAtH=/site/hub/",
+    "a=1; Path=/site/user/bob/; Path=/site/hub/",
+    "a=1; Path=/site/hub/; Path=/site/user/bob/",
+    "a=1; Path=/site/user/bob/; path",
+    'a=1; Path="/site/user/bob/"',
+    "a=1; Path=site/user/bob/",
+    "a=1; Path=/site/user/bob%2f",
+    "a=1; Path=/site%2fuser/bob/",
+    "a=1; Path=/site/user/%zz",
+    "a=1; Path=//site/user/bob/",
+    "a=1; Path=/site/user/../user/bob",
+    "a=1; \xa0Path=/site/user/bob/",
+    "a=1; Path=/site/user/bob/; Domain=localhost",
+    "a=1; Path=/site/user/bob/; domain=",
+    "__Host-a=1; Path=/; Secure",
+    "=__Host-a=1; Path=/",
+)
+
+
+@pytest.mark.parametrize("upgrade", [{}, UPGRADE], ids=["page", "websocket"])
+def test_cookies_of_a_users_server_stay_with_it(users: Proxy, upgrade: dict[str, str]) -> None:
+    assert users.cookies("/site/user/bob/x", *KEPT, *DROPPED, **upgrade) == list(KEPT)
+    # However the server is asked, and whoever's name has to be written with a sign of percent.
+    assert users.cookies("/site/user/bob", *KEPT, *DROPPED, **upgrade) == list(KEPT)
+    assert users.cookies("/site/user/bob%2fx", *KEPT, *DROPPED, **upgrade) == list(KEPT)
+    names = ["a=1; Path=/site/user/b%40c/", "a=1; Path=/site/user/b@c/x"]
+    assert users.cookies("/site/user/b%40c/", *names, *KEPT, **upgrade) == names
+    assert not users.cookies("/site/user/bob/", *DROPPED, **upgrade)
+    # The hub's are its own affair.
+    assert len(users.cookies("/site/hub/", *DROPPED, **upgrade)) == len(DROPPED)
+
+
+def test_on_a_name_of_its_own_a_server_has_all_paths_and_no_other_name(
+    site: Site, backend: None
+) -> None:
+    proxy = start(site, 1, host_routing=True)
+    proxy.route("/bob.localhost/site/user/bob", f"http://{site.prefix}-backend:8000")
+    kept = ("__Host-a=1; Path=/", "a=1; Path=/site/user/bob/")
+    dropped = ("a=1; Path=/; Domain=localhost", "a=1; Path=/; domain=bob.localhost", "a=1")
+    arrived = proxy.cookies("/site/user/bob/", *kept, *dropped, Host="bob.localhost")
+    assert arrived == list(kept)

@@ -43,6 +43,7 @@ WRONG = {
     "ZHUB_LDAP_ALLOWED_GROUPS": "cn=jupyter",
     "ZHUB_LDAP_ALLOW_EVERYONE": "yes",
     "ZHUB_ADMIN_USERS": '["alice", 1]',
+    "ZHUB_ADMIN_ACCESS": "perhaps",
     "ZHUB_USER_MEMORY": "2 GB",
     "ZHUB_USER_CPUS": "0",
     "ZHUB_USER_PIDS": "-1",

@@ -28,6 +28,13 @@ named = ["sqlalchemy", "alembic", "jupyterhub.orm", "jupyterhub.roles", "jupyter
 named += ["requests", "urllib3", "aiodns", "pycares", "httpx", "arrow", "rfc3986_validator"]
 start = zsingleuser.singleuser()
 print("imported:", [name for name in named if name in sys.modules])
+from jupyter_server.nbconvert import handlers
+print("exporter:", type(handlers.get_exporter("script")).__name__)
+from nbconvert.exporters.base import ExporterNameError, get_exporter
+try:
+    print("by name:", get_exporter("types.SimpleNamespace"))
+except ExporterNameError:
+    print("by name: none")
 print("collecting:", gc.isenabled(), gc.get_freeze_count() > 100_000)
 import jupyterhub.singleuser, jupyterhub.orm, jupyterhub.handlers.pages, sqlalchemy.exc
 print("the same entry point:", start == jupyterhub.singleuser.main)
@@ -53,6 +60,8 @@ def test_a_server_imports_nothing_of_the_hub_and_an_extension_may(
     )
     assert printed.decode().splitlines() == [
         "imported: []",
+        "exporter: ScriptExporter",
+        "by name: none",
         "collecting: True True",
         "the same entry point: True",
         "afterwards: users NoResultFound",

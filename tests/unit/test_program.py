@@ -272,6 +272,7 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
         "ZHUB_LDAP_NESTED_GROUPS": "false",
         "ZHUB_LDAP_RECHECK": "300",
         "ZHUB_ADMIN_USERS": '["jdoe"]',
+        "ZHUB_ADMIN_ACCESS": "false",
         "ZHUB_USER_MEMORY": "4096M",
         "ZHUB_USER_CPUS": "2.0",
         "ZHUB_USER_PIDS": "512",
@@ -692,17 +693,21 @@ def test_a_preview_knows_all_but_what_is_made_later(variant: str) -> None:
 
 
 def test_what_is_not_advised_is_said(demo: Recording, site: Recording) -> None:
-    assert site.warnings == []
-    assert len(demo.warnings) == 2
-    assert demo.warnings[0].startswith("hostname is localhost")
-    assert "pulumi config set bindAddress 127.0.0.1" in demo.warnings[1]
-    [warning] = run(SITE | {"zhub:ldapTls": "none"}).warnings
+    [warning] = site.warnings
+    assert warning.startswith("subdomainHost is not set")
+    first, one_origin, last = demo.warnings
+    assert first.startswith("hostname is localhost")
+    assert one_origin.startswith("subdomainHost is not set")
+    assert "pulumi config set bindAddress 127.0.0.1" in last
+    apart = SITE | {"zhub:subdomainHost": "hub.example.com"}
+    assert run(apart).warnings == []
+    [warning] = run(apart | {"zhub:ldapTls": "none"}).warnings
     assert "ARE SENT TO THE DIRECTORY IN CLEAR" in warning
-    [warning] = run(SITE | {"zhub:hstsSeconds": "86400"}).warnings
+    [warning] = run(apart | {"zhub:hstsSeconds": "86400"}).warnings
     assert warning.startswith("hstsSeconds is set for a self-signed certificate")
-    [warning] = run(SITE | {"docker:host": "tcp://z.example.com:2375"}).warnings
+    [warning] = run(apart | {"docker:host": "tcp://z.example.com:2375"}).warnings
     assert "root on the engine's machine" in warning
-    [warning] = run(SITE | {"zhub:ldapBindDn": "", "zhub:ldapBindPassword": ""}).warnings
+    [warning] = run(apart | {"zhub:ldapBindDn": "", "zhub:ldapBindPassword": ""}).warnings
     assert warning.startswith("ldapBindDn is empty")
 
 

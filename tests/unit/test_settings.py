@@ -35,7 +35,8 @@ def test_the_stack_files_are_fine(
     given = yaml.safe_load((ROOT / file).read_text())["config"]
     config = {key: v if isinstance(v, str) else json.dumps(v) for key, v in given.items()}
     for name in ("hub.example.com", "site-ca"):
-        identity("hub.example.com").write(tmp_path, name)
+        names = ("hub.example.com", "*.hub.example.com")
+        Identity.create(*names, end=timedelta(days=365)).write(tmp_path, name)
     (tmp_path / "site-ca.crt").rename(tmp_path / "site-ca.pem")
     # As its comments say.
     typed = {
@@ -364,7 +365,8 @@ class TestBroughtCertificate:
     def warnings(self, config: dict[str, str]) -> list[str]:
         found, declared = read(config)
         assert [str(problem) for problem in declared.problems] == []
-        return [warning for warning in found.warnings(NOW) if not warning.startswith("ldap")]
+        others = ("ldap", "subdomainHost")
+        return [warning for warning in found.warnings(NOW) if not warning.startswith(others)]
 
     def refused(self, folder: Path, certificate: Identity) -> str:
         certificate.write(folder, "hub")
@@ -540,3 +542,31 @@ def test_any_config_makes_settings_or_messages_that_name_key_and_command(
 def test_the_command_of_a_message_mends_what_it_is_about(data: st.DataObject) -> None:
     """Following the first command of every message leads to a config without mistakes."""
     mended(SITE | data.draw(st.dictionaries(keys(), values(), max_size=6)), set())
+
+
+class TestOneOrigin:
+    def about(self, **config: str) -> list[str]:
+        own = {f"zhub:{key}": value for key, value in config.items()}
+        found, declared = read(SITE | own)
+        assert not declared.problems
+        words = ("subdomainHost", "adminAccess")
+        return [warning for warning in found.warnings(NOW) if warning.startswith(words)]
+
+    def test_where_others_come_in_it_is_said(self) -> None:
+        [warning] = self.about()
+        assert warning.startswith("subdomainHost is not set")
+        assert warning.endswith("pulumi config set subdomainHost hub.example.com")
+
+    def test_a_hub_without_a_name_needs_one(self) -> None:
+        [warning] = self.about(hostname="192.0.2.1")
+        assert warning.endswith("pulumi config set subdomainHost hub.example.com")
+
+    def test_names_of_their_own_or_no_others_are_fine(self) -> None:
+        assert not self.about(subdomainHost="hub.example.com", adminAccess="true")
+        assert not self.about(bindAddress="127.0.0.1")
+
+    def test_administrators_who_open_servers_are_warned_of_everywhere(self) -> None:
+        [warning] = self.about(bindAddress="127.0.0.1", adminAccess="true")
+        assert warning.startswith("adminAccess is set without subdomainHost")
+        assert "pulumi config set adminAccess false" in warning
+        assert len(self.about(adminAccess="true")) == 2

@@ -138,8 +138,11 @@ def run_hub(arguments: Sequence[str]) -> None:
     from jupyterhub.app import JupyterHub
     from tornado.log import app_log
 
+    from zhub import administrators
     from zhub.early_proxy import EarlyProxy
 
+    if not read.admin_access:
+        administrators.forget_shares(settings.DATABASE)
     EarlyProxy.launcher = launcher
     # JupyterHub polls each server, and logs a traceback for each when nobody answers.
     app_log.addFilter(heartbeat.OneLine())

@@ -6,7 +6,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import proxy, settings
+from zhub import administrators, proxy, settings
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
 from zhub.networks import HUB_URL
@@ -34,7 +34,7 @@ c.EarlyProxy.api_url = proxy.API
 HTTPServer.configure(None, max_body_size=1 << 20)
 
 # State: what a new hub container takes over from the last one, running servers included.
-c.JupyterHub.db_url = f"sqlite:///{settings.STATE}/jupyterhub.sqlite"
+c.JupyterHub.db_url = f"sqlite:///{settings.DATABASE}"
 c.JupyterHub.upgrade_db = True
 c.JupyterHub.cookie_secret_file = f"{settings.STATE}/cookie_secret"
 c.JupyterHub.cleanup_servers = False
@@ -46,6 +46,8 @@ c.DirectoryAuthenticator.allowed_groups = list(told.ldap.allowed_groups)
 c.DirectoryAuthenticator.allow_all = told.ldap.allow_everyone
 c.DirectoryAuthenticator.allow_existing_users = False
 c.DirectoryAuthenticator.admin_users = set(told.admin_users)
+if not told.admin_access:
+    administrators.keep_out()
 c.DirectoryAuthenticator.manage_groups = bool(told.ldap.group_base)
 # Who is removed from the directory loses pages, tokens and new servers; recheck.py takes the rest.
 c.DirectoryAuthenticator.auth_refresh_age = told.ldap.recheck

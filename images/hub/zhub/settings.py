@@ -17,6 +17,9 @@ from zhub.networks import SUBNET_PREFIX
 STATE = Path("/srv/jupyterhub")
 """Database and cookie secret: what must outlive the hub's container."""
 
+DATABASE = STATE / "jupyterhub.sqlite"
+"""JupyterHub's."""
+
 CERTIFICATES = Path("/certs")
 """Where the operator puts the key and the certificate."""
 
@@ -108,6 +111,8 @@ class Settings(ServerSettings):
     """The directory that knows the users."""
     admin_users: frozenset[str]
     """ZHUB_ADMIN_USERS: hub names, lower case."""
+    admin_access: bool
+    """ZHUB_ADMIN_ACCESS: whether administrators get into users' servers."""
     idle_timeout: int
     """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
     start_timeout: int
@@ -250,6 +255,7 @@ def read(environment: Mapping[str, str]) -> Settings:
         admin_users=frozenset(
             name.lower() for name in value("ADMIN_USERS", "[]", parsing.texts, texts)
         ),
+        admin_access=value("ADMIN_ACCESS", "false", parsing.boolean, "true or false"),
         idle_timeout=value(
             "IDLE_TIMEOUT", "3600", parsing.number(0, 1 << 31), "seconds, 0 for never"
         ),

@@ -112,9 +112,27 @@ def singleuser() -> Callable[[], None]:
     """Return JupyterHub's entry point of a user's server, with JupyterLab imported as well."""
     with without_collecting(), standing_in(STAND_INS):
         import_module("jupyterlab.labapp")
+        handlers: Any = import_module("jupyter_server.nbconvert.handlers")
         from jupyterhub.singleuser import main
+    handlers.get_exporter = partial(_get_exporter, handlers.get_exporter)
     start: Callable[[], None] = main
     return start
+
+
+def _get_exporter(get_exporter: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Return what exports notebooks, which then imports nothing that a notebook names.
+
+    The "script" exporter takes another exporter's name from the notebook's metadata, and would
+    import and call anything with a dot in it, IPython.embed for one, in the server's process. Those
+    with a name of their own (nbconvert's entry points) stay.
+    """
+    base: Any = import_module("nbconvert.exporters.base")
+    base.import_item = _import_nothing
+    return get_exporter(*arguments, **options)
+
+
+def _import_nothing(name: str) -> Any:
+    raise ImportError(f"{name} is not imported: a notebook does not choose what its server runs")
 
 
 def wait_for(url: str, seconds: float = 30) -> None:

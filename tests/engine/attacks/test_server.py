@@ -127,3 +127,133 @@ def test_what_runs_the_server_cannot_be_written(mallory: Tenant) -> None:
     assert not mallory.shell(find)[1]
     # That find can tell: the user's own folder.
     assert "/home/jovyan\n" in mallory.shell("find /home -xdev -maxdepth 1 -writable")[1]
+
+
+#: What one process can do to another of the same user, by the process's number.
+REACH = textwrap.dedent(
+    """
+    import ctypes, os, subprocess, sys, time
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = libc.ptrace.restype = ctypes.c_long
+    def call(function, *arguments):
+        done = function(*map(ctypes.c_long, arguments))
+        if done < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return done
+    def attach(pid):
+        call(libc.ptrace, 16, pid, 0, 0)
+        os.waitpid(pid, 0x40000000)
+        call(libc.ptrace, 17, pid, 0, 0)
+    def address(pid):
+        # Where nobody is let see it, any will do: who may not, gets EPERM before EFAULT.
+        try:
+            return int(open(f"/proc/{pid}/maps").readline().partition("-")[0], 16)
+        except OSError:
+            return 0x400000
+    def vm(function, pid):
+        byte = ctypes.create_string_buffer(1)
+        ours = (ctypes.c_long * 2)(ctypes.addressof(byte), 1)
+        theirs = (ctypes.c_long * 2)(address(pid), 1)
+        places = ctypes.addressof(ours), 1, ctypes.addressof(theirs), 1, 0
+        call(function, pid, *places)
+    def take_file(pid):
+        call(libc.syscall, 438, call(libc.syscall, 434, pid, 0), 0, 0)  # pidfd_getfd, pidfd_open
+    def trace_seized(pid):
+        call(libc.ptrace, 0x4206, pid, 0, 0)
+    def opened(file, mode):
+        return lambda pid: open(f"/proc/{pid}/{file}", mode).close()
+    attempts = {
+        "read its memory": opened("mem", "rb"),
+        "write its memory": opened("mem", "r+b"),
+        "its environment": opened("environ", "rb"),
+        "its addresses": lambda pid: open(f"/proc/{pid}/maps").readline(),
+        "its open files": lambda pid: os.listdir(f"/proc/{pid}/fd"),
+        "a file it has open": opened("fd/0", "rb"),
+        "its root": lambda pid: os.readlink(f"/proc/{pid}/root"),
+        "its folder": lambda pid: os.readlink(f"/proc/{pid}/cwd"),
+        "its program": lambda pid: os.readlink(f"/proc/{pid}/exe"),
+        "its name": opened("comm", "r+b"),
+        "what a core dump holds": opened("coredump_filter", "r+b"),
+        "when it is ended": opened("oom_score_adj", "r+b"),
+        "ptrace": attach,
+        "ptrace, seized": trace_seized,
+        "process_vm_readv": lambda pid: vm(libc.process_vm_readv, pid),
+        "pidfd_getfd": take_file,
+    }
+    def reached(pid):
+        found = []
+        for name, attempt in attempts.items():
+            try:
+                attempt(pid)
+            except (OSError, ValueError):
+                continue
+            found.append(name)
+        return found
+    ordinary = subprocess.Popen(["sleep", "60"])
+    time.sleep(0.5)
+    processes = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if b"zsingleuser" in open(f"/proc/{pid}/cmdline", "rb").read():
+            processes[pid] = reached(int(pid))
+    result = {"ordinary": reached(ordinary.pid), **processes}
+    ordinary.kill()
+    ordinary.wait()
+    """
+)
+
+
+def test_no_program_reaches_into_the_server_or_the_first_process(mallory: Tenant) -> None:
+    found = mallory.run(REACH)
+    # QEMU knows neither ptrace nor the calls that go with it; natively all of them work.
+    emulated = {"ptrace", "ptrace, seized", "process_vm_readv", "pidfd_getfd"}
+    ordinary = set(found.pop("ordinary"))
+    names = set(mallory.run(f"{REACH}\nresult = list(attempts)"))
+    assert ordinary >= names - emulated
+    # The server and the first process, and nobody forgotten.
+    assert "1" in found
+    assert len(found) == 2
+    assert not any(found.values()), found
+
+
+#: Everything that lets a second socket have a port there is.
+BIND = textwrap.dedent(
+    """
+    import itertools, socket
+    def taken(port, options, address, family):
+        rival = socket.socket(family)
+        try:
+            for option in options:
+                value = b"eth0\\0" if option == socket.SO_BINDTODEVICE else 1
+                rival.setsockopt(socket.SOL_SOCKET, option, value)
+            rival.bind((address, port))
+            rival.listen()
+        except OSError:
+            return False
+        finally:
+            rival.close()
+        return True
+    choices = (socket.SO_REUSEADDR, socket.SO_REUSEPORT, socket.SO_BINDTODEVICE)
+    ways = [(o, a, f) for n in range(4) for o in itertools.combinations(choices, n)
+            for a, f in (("", socket.AF_INET), (address, socket.AF_INET),
+                         ("127.0.0.1", socket.AF_INET), ("::", socket.AF_INET6))]
+    result = {port: [w[1:] for w in ways if taken(port, *w)] for port in (8888, 8889)}
+    """
+)
+
+
+def test_the_servers_port_cannot_be_had_beside_it(mallory: Tenant) -> None:
+    found = mallory.run(BIND, address=mallory.address)
+    assert len(found["8889"]) > 4
+    assert not found["8888"], found
+
+
+def test_the_first_process_can_be_neither_stopped_nor_killed(mallory: Tenant) -> None:
+    for number in ("STOP", "TSTP", "QUIT", "ABRT", "SEGV", "USR1", "KILL"):
+        mallory.shell(f"kill -{number} 1")
+        state = mallory.shell("grep State /proc/1/status")[1]
+        assert "sleeping" in state, (number, state)
+    # It does what such a process is for: of what it was left, nothing that ended stays.
+    mallory.shell("for i in 1 2 3; do (sleep 0.1 &) ; done; sleep 2")
+    states = mallory.shell("cat /proc/[0-9]*/stat")[1].splitlines()
+    assert len(states) > 2
+    assert not [state for state in states if ") Z 1 " in state], states

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import docker
+import docker.errors
 import pytest
+import requests
 
 from tests.engine.attacks.conftest import Tenant
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
+from tests.images.conftest import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -100,3 +104,103 @@ def test_code_planted_at_home_does_not_run_in_the_server(carol: Tenant) -> None:
     planted = carol.shell("cat ~/planted")[1]
     assert "ipykernel_launcher" in planted
     assert "zsingleuser" not in planted
+
+
+#: Writes down which program runs it.
+TEMPLATE = """{{ cycler.__init__.__globals__.os.system(
+    "tr '\\\\0' ' ' < /proc/$PPID/cmdline >> /home/jovyan/exported") }}"""
+
+#: Where nbconvert looks for templates of a user, or has.
+TEMPLATES = ("lab/index.html.j2", ".local/share/jupyter/nbconvert/templates/lab/index.html.j2")
+
+EXPORT = "cd && rm -f exported && jupyter nbconvert --to html plain.ipynb; cat exported"
+
+
+def test_what_is_exported_runs_no_code_in_the_server(carol: Tenant) -> None:
+    """Exports are made in the server's own process, by templates, and a template is a program."""
+    if not carol.user.server():
+        carol.user.start_server()
+    carol.user.open_lab()
+    empty = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    planted = {**dict.fromkeys(TEMPLATES, TEMPLATE), "plain.ipynb": empty}
+    # Not in the kernel of the server before.
+    carol.user.run(
+        f"import json, pathlib\nplanted = json.loads({json.dumps(planted)!r})\n"
+        "for place, text in planted.items():\n"
+        "    path = pathlib.Path.home() / place\n"
+        "    path.parent.mkdir(parents=True, exist_ok=True)\n"
+        "    path.write_text(text)\n"
+    )
+    # It works, where it may: in a program of the user's own.
+    assert "nbconvert" in carol.shell(EXPORT)[1].splitlines()[-1]
+    carol.shell("rm ~/exported")
+    for kind in ("html", "slides", "markdown", "rst", "asciidoc", "latex", "python", "script"):
+        carol.user.request("GET", f"{carol.user.home}nbconvert/{kind}/plain.ipynb")
+    assert carol.shell("test -e ~/exported")[0] == 1
+    page = carol.user.request("GET", f"{carol.user.home}nbconvert/html/plain.ipynb")
+    page.raise_for_status()
+    assert "<title>plain</title>" in page.text
+
+
+#: Listens on a port as soon as it can, and answers; stays when the server and its kernels end.
+RIVAL = """
+import socket, subprocess, sys
+if len(sys.argv) == 1:
+    subprocess.Popen([sys.executable, __file__, "on"], start_new_session=True)
+    sys.exit()
+while True:
+    try:
+        with socket.socket() as rival:
+            rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            rival.settimeout(2)
+            rival.bind(("", int(open("/home/jovyan/port").read())))
+            rival.listen()
+            connection = rival.accept()[0]
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nrival")
+            connection.close()
+    except (OSError, ValueError):
+        pass
+"""
+
+SIGNAL = """for process in /proc/[0-9]*; do
+    if grep -q '[z]singleuser' $process/cmdline; then kill -{} ${{process#/proc/}}; fi
+done"""
+
+PYTHON = "/opt/jupyter/bin/python3"
+
+
+@pytest.mark.parametrize("signals", [("TERM",), ("KILL",), ("TERM", "STOP")], ids="-".join)
+def test_the_servers_port_is_nobodys_when_the_server_ends(
+    carol: Tenant, signals: tuple[str, ...]
+) -> None:
+    """What listens there answers everybody's browser, on the hub's origin."""
+    if not carol.user.server():
+        carol.user.start_server()
+    carol.user.open_lab()
+    carol.user.save("rival.py", RIVAL)
+    carol.user.save("port", "8889")
+    assert carol.shell(f"{PYTHON} ~/rival.py")[0] == 0
+    # It works, where nobody else has the port.
+    see = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8889').read())"
+    wait_until(lambda: "rival" in carol.shell(f'{PYTHON} -c "{see}"')[1], seconds=60)
+    carol.user.save("port", "8888")
+
+    container = carol.container
+    # To server and first process alike. It is in the container that this ends, or stays.
+    carol.shell("\nsleep 0.1\n".join(map(SIGNAL.format, signals)))
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        try:
+            answer = requests.get(
+                f"{carol.user.base}user/carol/x", verify=str(carol.user.authority), timeout=2
+            )
+        except requests.RequestException:
+            continue
+        assert "rival" not in answer.text
+    if "STOP" not in signals:
+        with pytest.raises(docker.errors.NotFound):
+            container.reload()
+    if carol.user.server():
+        carol.user.stop_server()
