@@ -42,6 +42,7 @@ hub = Hub(
         hsts_seconds=stack.hsts_seconds,
         ldap=ldap,
         admin_users=stack.admin_users,
+        token_max_age=stack.token_max_age,
         users=stack.users,
         memory=stack.hub_memory,
         protect=stack.protect,

@@ -57,6 +57,8 @@ class HubArgs:
     """How long browsers insist on HTTPS for the host name; 0 for not at all."""
     ldap: Ldap
     admin_users: tuple[str, ...]
+    token_max_age: int
+    """Seconds."""
     users: UserServers
     memory: int
     """MiB."""
@@ -191,6 +193,7 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
     users = args.users
     told: dict[str, pulumi.Input[str]] = {
         "ADMIN_USERS": json.dumps(args.admin_users),
+        "TOKEN_MAX_AGE": str(args.token_max_age),
         "IDLE_TIMEOUT": str(users.idle_timeout),
         "START_TIMEOUT": str(users.start_timeout),
         "SUBDOMAIN_HOST": args.subdomain_host or "",

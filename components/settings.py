@@ -36,6 +36,9 @@ HUB_PORTS = {8001, 8081}
 #: What names of containers and volumes may consist of, with room for a user's name behind it.
 STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
+DAY = 86400
+"""Seconds."""
+
 #: Value of a setting that stands for what an administrator set up on this machine.
 SYSTEM = "system"
 
@@ -145,6 +148,8 @@ class Settings:
     ldap: Ldap | None
     """None for the demo directory."""
     admin_users: tuple[str, ...]
+    token_max_age: int
+    """Seconds."""
     users: UserServers
     hub_memory: int
     """MiB."""
@@ -245,6 +250,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     hostname = config.value("hostname", parsing.host)
     extra_names = config.value("extraNames", parsing.list_of(parsing.host))
     key_pair = _key_pair(config, now)
+    directory = ldap.read(config)
     return Settings(
         names=Names(f"{NAMESPACE}-{stack}"),
         engine=_engine(config),
@@ -255,8 +261,9 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         subdomain_host=_subdomain_host(config, hostname, key_pair),
         hsts_seconds=config.value("hstsSeconds", parsing.whole_number(0, 2 * 31536000)),
         key_pair=key_pair,
-        ldap=ldap.read(config),
+        ldap=directory,
         admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),
+        token_max_age=_token_max_age(config, directory),
         users=_users(config),
         hub_memory=config.value("hubMemory", parsing.size("256M")),
         protect=config.value("protect", parsing.boolean),
@@ -285,6 +292,20 @@ def _subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> 
             f"or {remove_command('subdomainHost')}",
         )
     return name
+
+
+def _token_max_age(config: Config, directory: Ldap | None) -> int:
+    seconds = config.value("tokenMaxAge", parsing.whole_number(300, 366 * DAY))
+    told = config.is_set("tokenMaxAge") and not config.refused & {"tokenMaxAge", "ldapBindDn"}
+    if told and seconds > DAY and directory and not directory.bind_dn:
+        config.clash(
+            "tokenMaxAge",
+            f"is more than a day ({DAY}), but without ldapBindDn nobody can ask whether a token's"
+            " owner was removed: nothing of a user then lasts longer than that",
+            set_command("tokenMaxAge", str(DAY)),
+            f"or {remove_command('tokenMaxAge')}",
+        )
+    return seconds
 
 
 def _users(config: Config) -> UserServers:

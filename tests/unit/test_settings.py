@@ -87,6 +87,8 @@ def test_the_stack_files_are_fine(
         ("userNetworkPool", "8.8.0.0/16", "not a private network"),
         ("idleTimeout", "30", "not a whole number from 60"),
         ("startTimeout", "0", "not a whole number from 10"),
+        ("tokenMaxAge", "0", "not a whole number from 300"),
+        ("tokenMaxAge", "never", "not a whole number from 300"),
         ("subdomainHost", "localhost", "not a name of two parts or more"),
         ("subdomainHost", "192.0.2.7", "not a name of two parts or more"),
         ("subdomainHost", "*.example.com", "not a host name or address"),
@@ -121,6 +123,18 @@ def test_a_wrong_value_is_refused_with_key_value_reason_and_command(
         assert first.startswith(f"{key} is {json.dumps(value)}: ")
     assert reason in first
     assert command.startswith(f"pulumi config set {key} ")
+
+
+def test_without_a_service_account_no_token_may_outlive_a_day() -> None:
+    said = refused(SITE | {"zhub:tokenMaxAge": "86401"})
+    assert said.startswith("tokenMaxAge: is more than a day (86400), but without ldapBindDn")
+    assert "pulumi config set tokenMaxAge 86400" in said
+    for config in (
+        SITE | {"zhub:tokenMaxAge": "86400"},
+        DEMO | {"zhub:tokenMaxAge": "86401"},
+        SITE,
+    ):
+        assert not read(config)[1].problems
 
 
 @pytest.mark.parametrize(

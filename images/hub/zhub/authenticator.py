@@ -15,7 +15,7 @@ from tornado import web
 from traitlets import Instance
 from traitlets.config import Application
 
-from zhub import origin
+from zhub import logins, origin
 from zhub.attempts import Attempts, BusyError, TooManyFailuresError, Turn
 from zhub.directory import (
     NAME,
@@ -29,6 +29,7 @@ from zhub.directory import (
 )
 from zhub.ldap import Ldap
 from zhub.logout import EverywhereLogoutHandler, end_sessions
+from zhub.tokens import LimitedTokenHandler
 
 T = TypeVar("T")
 
@@ -114,6 +115,8 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
                 "Login of %s from %s: %s is in no allowed group", name, address, person.dn
             )
             raise web.HTTPError(403, "Your account is not allowed to use this hub.")
+        if handler:
+            logins.record(handler.db, person.name)
         return self.model(person)
 
     async def _person(self, name: str, password: str, address: str, turn: Turn) -> Person | None:
@@ -135,7 +138,16 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
 
     def get_handlers(self, app: Application) -> list[tuple[str, type[BaseHandler]]]:
         """Add the pages that differ from JupyterHub's."""
-        return [*super().get_handlers(app), ("/logout", EverywhereLogoutHandler)]
+        return [
+            *super().get_handlers(app),
+            ("/logout", EverywhereLogoutHandler),
+            ("/api/users/([^/]+)/tokens", LimitedTokenHandler),
+        ]
+
+    def delete_user(self, user: User) -> None:
+        """Forget a user whom an administrator deletes."""
+        super().delete_user(user)
+        logins.forget(user.db, user.name)
 
     def model(self, person: Person) -> dict[str, Any]:
         """What JupyterHub is told of a person.
@@ -159,13 +171,15 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         Returns:
             What is true of the user now; False for who is not let in any more; without an answer
             of the directory what it said last, and True, for no news, if it has said nothing.
+            Without a service account nobody can be looked up: False when the last login with a
+            password is too long ago (`zhub.logins`), for pages, tokens and servers alike.
         """
-        if not self.ldap.bind_dn:
-            return True
         if handler is not None and not hasattr(handler, "_token_authenticated"):
             # JupyterHub 6.1.1 reads it of a page whose user is refused, but sets it for tokens
             # only: the user would see an internal error instead of the login page.
             handler._token_authenticated = False  # noqa: SLF001 - see above
+        if not self.ldap.bind_dn:
+            return logins.counts(user.db, user.name)
         # What comes too late counts at the next request: nobody who was removed gets in, or back
         # in, because the directory is slow or down.
         try:

@@ -6,7 +6,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import proxy, settings
+from zhub import database, logins, proxy, settings
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
 from zhub.networks import HUB_ALIAS
@@ -34,7 +34,8 @@ c.EarlyProxy.api_url = proxy.API
 HTTPServer.configure(None, max_body_size=1 << 20)
 
 # State: what a new hub container takes over from the last one, running servers included.
-c.JupyterHub.db_url = f"sqlite:///{settings.STATE}/jupyterhub.sqlite"
+database.install()
+c.JupyterHub.db_url = f"sqlite:///{database.FILE}"
 c.JupyterHub.upgrade_db = True
 c.JupyterHub.cookie_secret_file = f"{settings.STATE}/cookie_secret"
 c.JupyterHub.cleanup_servers = False
@@ -48,11 +49,12 @@ c.DirectoryAuthenticator.allow_existing_users = False
 c.DirectoryAuthenticator.admin_users = set(told.admin_users)
 c.DirectoryAuthenticator.manage_groups = bool(told.ldap.group_base)
 # Who is removed from the directory loses pages, tokens and new servers; recheck.py takes the rest.
-c.DirectoryAuthenticator.auth_refresh_age = told.ldap.recheck
+# Without a service account it is a day after the last login, for everybody.
+c.DirectoryAuthenticator.auth_refresh_age = told.ldap.recheck if told.ldap.bind_dn else logins.LOOKS
 c.DirectoryAuthenticator.auth_refresh_strict = True
 c.DirectoryAuthenticator.refresh_pre_spawn = True
-# Without a service account to look users up, this is how long a removed one stays logged in.
 c.JupyterHub.cookie_max_age_days = 1
+c.JupyterHub.token_expires_in_max_seconds = told.longest_token
 
 # Servers: one container, one network and one volume a user.
 c.JupyterHub.spawner_class = UserSpawner
@@ -105,19 +107,18 @@ if told.idle_timeout:
             "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
         }
     ]
-if told.ldap.bind_dn:
-    # Not "+=": with idleTimeout 0 there is no list yet.
-    c.JupyterHub.services.append(
-        {
-            "name": "recheck",
-            "command": [sys.executable, "-I", "-m", "zhub", "recheck"],
-            "environment": {name: os.environ[name] for name in os.environ if name[:5] == "ZHUB_"},
-        }
-    )
-    c.JupyterHub.load_roles.append(
-        {
-            "name": "recheck",
-            "services": ["recheck"],
-            "scopes": ["list:users", "read:servers", "delete:servers"],
-        }
-    )
+# Not "+=": with idleTimeout 0 there is no list yet.
+c.JupyterHub.services.append(
+    {
+        "name": "recheck",
+        "command": [sys.executable, "-I", "-m", "zhub", "recheck"],
+        "environment": {name: os.environ[name] for name in os.environ if name[:5] == "ZHUB_"},
+    }
+)
+c.JupyterHub.load_roles.append(
+    {
+        "name": "recheck",
+        "services": ["recheck"],
+        "scopes": ["list:users", "read:servers", "delete:servers"],
+    }
+)

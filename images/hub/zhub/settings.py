@@ -19,6 +19,9 @@ STATE = Path("/srv/jupyterhub")
 CERTIFICATES = Path("/certs")
 """Where the operator puts the key and the certificate."""
 
+DAY = 86400
+"""Seconds."""
+
 T = TypeVar("T")
 
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
@@ -89,6 +92,8 @@ class Settings(ServerSettings):
     """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
     start_timeout: int
     """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
+    token_max_age: int
+    """ZHUB_TOKEN_MAX_AGE: seconds that tokens for the API live at most."""
     subdomain_host: str
     """ZHUB_SUBDOMAIN_HOST: name of the hub, under which users get names of their own; or empty."""
     hsts_seconds: int
@@ -102,6 +107,14 @@ class Settings(ServerSettings):
         path would overwrite each other's (https://github.com/jupyterhub/jupyterhub/issues/4512).
         """
         return f"/{self.prefix}/"
+
+    @property
+    def longest_token(self) -> int:
+        """Seconds that tokens live in truth.
+
+        A day at most when nobody can ask whether their owner is still let in.
+        """
+        return self.token_max_age if self.ldap.bind_dn else min(self.token_max_age, DAY)
 
     @property
     def subdomain_url(self) -> str:
@@ -226,6 +239,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         start_timeout=value(
             "START_TIMEOUT", "300", parsing.number(10, 86400), "seconds, 10 or more"
+        ),
+        token_max_age=value(
+            "TOKEN_MAX_AGE", str(30 * DAY), parsing.number(300, 366 * DAY), "seconds, 300 or more"
         ),
         subdomain_host=value(
             "SUBDOMAIN_HOST", "", parsing.domain, "a name such as hub.example.com"
