@@ -8,7 +8,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+
+from zhub.origin import network
 
 SECONDS = 300
 """How long a failed login counts."""
@@ -93,7 +94,7 @@ class Attempts:
             TooManyFailuresError: so many have failed that this one must not be tried now.
             BusyError: too many wait already, or its turn has not come within PATIENCE.
         """
-        turn = Turn((name.lower(), _origin(address)))
+        turn = Turn((name.lower(), network(address)))
         if not self._may_start(turn):
             await self._wait(turn)
         try:
@@ -187,12 +188,3 @@ class Attempts:
         if len(self._failures) > REMEMBERED:
             self._failures.popitem(last=False)
         return failures
-
-
-def _origin(address: str) -> str:
-    """What stands for one place: of IPv6 the network, in which one machine has any address."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    return str(ip_network((found, 64), strict=False)) if found.version == 6 else address
