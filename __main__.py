@@ -40,6 +40,7 @@ hub = Hub(
         port=stack.port,
         subdomain_host=stack.subdomain_host,
         hsts_seconds=stack.hsts_seconds,
+        trusted_proxies=stack.trusted_proxies,
         ldap=ldap,
         admin_users=stack.admin_users,
         token_max_age=stack.token_max_age,

@@ -55,6 +55,8 @@ class HubArgs:
     """What users' own names end in; None for one name for all."""
     hsts_seconds: int
     """How long browsers insist on HTTPS for the host name; 0 for not at all."""
+    trusted_proxies: tuple[str, ...]
+    """Networks of the front proxies that may say who is calling."""
     ldap: Ldap
     admin_users: tuple[str, ...]
     token_max_age: int
@@ -198,6 +200,7 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
         "START_TIMEOUT": str(users.start_timeout),
         "SUBDOMAIN_HOST": args.subdomain_host or "",
         "HSTS_SECONDS": str(args.hsts_seconds),
+        "TRUSTED_PROXIES": json.dumps(args.trusted_proxies),
     }
     told |= directory(args.ldap)
     told |= guard.servers(args.names, args.notebook_image, users)

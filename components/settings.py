@@ -63,6 +63,7 @@ EXAMPLES = {
     "subdomainHost": "hub.example.com",
     "tlsCertFile": "hub.example.com.crt",
     "tlsKeyFile": "hub.example.com.key",
+    "trustedProxies": "192.0.2.7",
     "userAllowedNetworks": "10.20.30.0/24",
     "userBlockedNetworks": "198.51.100.0/24",
     **ldap.EXAMPLES,
@@ -143,6 +144,8 @@ class Settings:
     """What users' own names end in; None for one name for all."""
     hsts_seconds: int
     """0 for no HSTS."""
+    trusted_proxies: tuple[str, ...]
+    """Networks of the front proxies that may say who is calling."""
     key_pair: KeyPair | None
     """What the operator brought; None to have key and certificate made."""
     ldap: Ldap | None
@@ -260,6 +263,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         bind_address=config.value("bindAddress", parsing.address),
         subdomain_host=_subdomain_host(config, hostname, key_pair),
         hsts_seconds=config.value("hstsSeconds", parsing.whole_number(0, 2 * 31536000)),
+        trusted_proxies=config.value("trustedProxies", parsing.list_of(parsing.any_network)),
         key_pair=key_pair,
         ldap=directory,
         admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),

@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 
 import { ConfigurableProxy } from "configurable-http-proxy";
 
+import { callers, speakFor } from "./forwarded.mjs";
+
 // Mozilla's "intermediate" list. Without any of TLS 1.3 in it, Node would switch TLS 1.3 off.
 const CIPHERS = [
   "TLS_AES_128_GCM_SHA256",
@@ -18,13 +20,11 @@ const CIPHERS = [
   "ECDHE-RSA-CHACHA20-POLY1305",
 ];
 
-// What only a proxy may say of a request. A client that could would choose the address that its
-// failed logins are counted for, and the protocol that cookies are made for.
-const FORWARDED = /^(forwarded|x-forwarded-.*|x-real-ip|x-scheme)$/;
-
 const REFUSAL = "This port speaks HTTPS only: put https:// in front of the address.\n";
 
 const told = JSON.parse(process.argv[2]);
+
+const caller = callers(told.trustedProxies ?? []);
 
 // In every answer, whoever answers: a user's server must not speak for the others on this name.
 const ALWAYS = {
@@ -43,7 +43,8 @@ const proxy = new ConfigurableProxy({
   defaultTarget: told.hub,
   errorTarget: told.errors,
   hostRouting: told.hostRouting,
-  xfwd: true,
+  // speakFor does that.
+  xfwd: false,
   ssl: {
     key: readFileSync(told.key),
     cert: readFileSync(told.certificate),
@@ -52,15 +53,6 @@ const proxy = new ConfigurableProxy({
     honorCipherOrder: true,
   },
 });
-
-// Leaves of a request only what may reach a hub or server.
-function distrust(request) {
-  for (const name of Object.keys(request.headers)) {
-    if (FORWARDED.test(name)) {
-      delete request.headers[name];
-    }
-  }
-}
 
 // What hub and JupyterLab leave to the browser's default, which is not the same everywhere.
 function harden(cookie) {
@@ -85,7 +77,7 @@ function correct(answer) {
 }
 
 proxy.proxyServer.prependListener("request", (request, response) => {
-  distrust(request);
+  speakFor(request, caller, "https");
   for (const [name, value] of Object.entries({ ...DEFAULT, ...ALWAYS })) {
     if (value) {
       response.setHeader(name, value);
@@ -94,7 +86,7 @@ proxy.proxyServer.prependListener("request", (request, response) => {
 });
 proxy.proxy.on("proxyRes", correct);
 
-proxy.proxyServer.prependListener("upgrade", distrust);
+proxy.proxyServer.prependListener("upgrade", (request) => speakFor(request, caller, "wss"));
 proxy.proxy.on("proxyReqWs", (request) => {
   request.prependListener("upgrade", correct);
   request.prependListener("response", correct);

@@ -67,7 +67,7 @@ class Proxy:
         return context
 
 
-def start(site: Site, hsts_seconds: int) -> Proxy:
+def start(site: Site, hsts_seconds: int, *trusted: str) -> Proxy:
     told = {
         "port": 11119,
         "apiPort": 8001,
@@ -77,6 +77,7 @@ def start(site: Site, hsts_seconds: int) -> Proxy:
         "errors": "http://backend:8000/error",
         "hostRouting": False,
         "hstsSeconds": hsts_seconds,
+        "trustedProxies": trusted,
     }
     container = site.start(
         f"proxy-{hsts_seconds}",
@@ -208,3 +209,19 @@ def test_a_client_cannot_choose_its_address(proxy: Proxy, upgrade: dict[str, str
     assert "192.0.2." not in json.dumps(seen)
     assert "x-real-ip" not in seen
     assert "x-scheme" not in seen
+
+
+def test_a_trusted_proxy_says_who_is_calling_and_nothing_else(site: Site, backend: None) -> None:
+    # From here, a published port is reached from the engine's own address in the network.
+    proxy = start(site, 1, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8")
+    headers = {
+        "X-Forwarded-For": "192.0.2.66, 198.51.100.7, 10.1.2.3",
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Host": "evil.example.com",
+        "X-Real-Ip": "192.0.2.66",
+    }
+    seen = proxy.get(**headers).json()
+    assert seen["x-forwarded-for"] == "198.51.100.7"
+    assert seen["x-forwarded-proto"] == "https"
+    assert seen["x-forwarded-host"] == f"localhost:{proxy.port}"
+    assert "x-real-ip" not in seen

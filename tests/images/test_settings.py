@@ -53,6 +53,7 @@ WRONG = {
     "ZHUB_TOKEN_MAX_AGE": "0",
     "ZHUB_SUBDOMAIN_HOST": "https://hub.example.com",
     "ZHUB_HSTS_SECONDS": "1y",
+    "ZHUB_TRUSTED_PROXIES": '["0.0.0.0/0"]',
 }
 
 

@@ -277,6 +277,7 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
         "ZHUB_START_TIMEOUT": "300",
         "ZHUB_SUBDOMAIN_HOST": "",
         "ZHUB_HSTS_SECONDS": "0",
+        "ZHUB_TRUSTED_PROXIES": "[]",
     }
 
 

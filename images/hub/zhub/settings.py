@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,6 +98,9 @@ class Settings(ServerSettings):
     """ZHUB_SUBDOMAIN_HOST: name of the hub, under which users get names of their own; or empty."""
     hsts_seconds: int
     """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies that may say who is calling."""
 
     @property
     def base_url(self) -> str:
@@ -248,6 +251,12 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         hsts_seconds=value(
             "HSTS_SECONDS", "0", parsing.number(0, 1 << 31), "seconds, 0 for not at all"
+        ),
+        trusted_proxies=value(
+            "TRUSTED_PROXIES",
+            "[]",
+            parsing.any_networks,
+            'a JSON list of networks, such as ["192.0.2.7/32", "2001:db8::/64"]',
         ),
     )
     problems = reader.problems
