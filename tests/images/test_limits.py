@@ -68,6 +68,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(limits, "SERVER", Rate(burst=5, per_second=10))
     monkeypatch.setattr(limits, "OUTSIDE", Rate(burst=5, per_second=10))
     monkeypatch.setattr(limits, "PATIENCE", 1.0)
+    monkeypatch.setattr(limits, "HEADER_SECONDS", 6)
     ready = threading.Event()
     told: dict[str, Any] = {}
 
@@ -198,3 +199,14 @@ def test_a_server_has_so_many_connections(port: int, monkeypatch: pytest.MonkeyP
     assert open_ones(again) == 3
     for one in (*others, *proxys, *again):
         one.close()
+
+
+def test_a_connection_that_says_nothing_is_closed_unless_it_is_the_proxys(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0))
+    proxys = socket.create_connection(("127.0.0.1", port), 10)
+    with servers, proxys:
+        servers.sendall(b"GET / HTTP/1.1\r\nX: ")
+        assert servers.recv(100) == b""
+        assert open_ones([proxys]) == 1

@@ -9,6 +9,7 @@ has emptied it is not refused, which costs nearly as much as an answer, but read
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -42,6 +43,10 @@ OUTSIDE = Rate(burst=2000, per_second=100)
 
 CONNECTIONS = 32
 """That one server has at a time; Jupyter's client makes ten at most."""
+
+HEADER_SECONDS = 20
+"""Seconds that a server's connection may be without a whole request: those that are forgotten, or
+held on purpose, must not keep its user out for long. Jupyter's client closes them after one."""
 
 PATIENCE = 10.0
 """Seconds a request is held back; what would take longer is refused."""
@@ -92,10 +97,15 @@ class LimitedServer(HTTPServer):
         self._peers: Counter[str] = Counter()
         self._servers = Buckets(SERVER)
         self._outside = Buckets(OUTSIDE)
+        self._own = self.conn_params
+        self._short = copy.copy(self.conn_params)
+        self._short.header_timeout = HEADER_SECONDS
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a connection, or close it when its peer has too many."""
         peer = str(address[0])
+        # What the parent makes the connection with.
+        self.conn_params = self._own if peer in origin.PROXY else self._short
         if peer not in origin.PROXY:
             if self._peers[peer] >= CONNECTIONS:
                 stream.close()
