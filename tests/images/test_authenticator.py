@@ -12,9 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import StaticPool, create_engine
+from sqlalchemy.orm import Session
 from tornado import httputil, web
 from zhub import authenticator as module
-from zhub import directory, origin
+from zhub import directory, logins, origin
 from zhub.attempts import PER_ADDRESS, PER_NAME
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.ldap import Ldap, LdapTls
@@ -64,10 +66,19 @@ def make(options: dict[str, Any]) -> Make:
     return make
 
 
+def database() -> Session:
+    """A hub's, in memory, as far as logins are written down."""
+    db = Session(create_engine("sqlite://", poolclass=StaticPool))
+    db.connection().exec_driver_sql(logins.SCHEMA)
+    db.commit()
+    return db
+
+
 class Page(web.RequestHandler):
     """What JupyterHub hands to an authenticator, as far as that asks."""
 
     hub = SimpleNamespace(base_url="/hub/")
+    db = database()
 
 
 HUB = web.Application(cookie_secret="x" * 32)
@@ -436,9 +447,20 @@ class TestRefresh:
     def test_who_is_not(self, make: Make, name: str) -> None:
         assert self.refreshed(make(), name) is False
 
-    def test_without_a_service_account_nothing_is_known(self, make: Make) -> None:
+    def test_without_a_service_account_the_last_login_is_all_that_is_known(
+        self, make: Make
+    ) -> None:
         authenticator = make(bind_dn="", dn_templates=(f"uid={{username}},ou=people,{SUFFIX}",))
-        assert self.refreshed(authenticator, "nobody") is True
+        db = database()
+
+        def refreshed(name: str) -> Any:
+            return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name, db=db)))
+
+        assert refreshed("alice") is False
+        logins.record(db, "alice")
+        assert refreshed("alice") is True
+        logins.record(db, "alice", at=time.time() - logins.COUNTS)
+        assert refreshed("alice") is False
 
     def test_no_answer_is_no_reason_and_no_page_waits_for_it(
         self, make: Make, monkeypatch: pytest.MonkeyPatch

@@ -29,8 +29,8 @@ WAITING = 500
 WAITING_IN_ALL = 2_000
 """Logins that wait for their turn, wherever they come from."""
 
-PATIENCE = 60
-"""Seconds a login waits for its turn."""
+PATIENCE = 180
+"""Seconds a login waits for its turn: two hundred take a slow directory most of that."""
 
 
 class TooManyFailuresError(Exception):
