@@ -60,9 +60,13 @@ class HubArgs:
     """What users' own names end in; None for one name for all."""
     hsts_seconds: int
     """How long browsers insist on HTTPS for the host name; 0 for not at all."""
+    trusted_proxies: tuple[str, ...]
+    """Networks of the front proxies that may say who is calling."""
     ldap: Ldap
     admin_users: tuple[str, ...]
     admin_access: bool
+    token_max_age: int
+    """Seconds."""
     users: UserServers
     memory: int
     """MiB."""
@@ -207,11 +211,13 @@ def environment(args: HubArgs) -> list[pulumi.Input[str]]:
     told: dict[str, pulumi.Input[str]] = {
         "ADMIN_USERS": json.dumps(args.admin_users),
         "ADMIN_ACCESS": json.dumps(args.admin_access),
+        "TOKEN_MAX_AGE": str(args.token_max_age),
         "IDLE_TIMEOUT": str(users.idle_timeout),
         "START_TIMEOUT": str(users.start_timeout),
         "SUBDOMAIN_HOST": args.subdomain_host or "",
         "HSTS_SECONDS": str(args.hsts_seconds),
         "CONFINED": "true",
+        "TRUSTED_PROXIES": json.dumps(args.trusted_proxies),
     }
     told |= directory(args.ldap)
     told |= guard.servers(args.names, args.notebook_image, users)

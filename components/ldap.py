@@ -127,7 +127,8 @@ class Ldap:
         if not self.bind_dn:
             told.append(
                 "ldapBindDn is empty, and without a service account nobody notices that a user was"
-                " removed from the directory or a group: they keep server and login for up to a day"
+                " removed from the directory or a group: so everybody's server, tokens and sessions"
+                " end a day after their last login"
             )
             if len(self.dn_templates) > 1 and not self.search_base:
                 told.append(

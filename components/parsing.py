@@ -166,6 +166,21 @@ def network(text: str) -> str:
         raise RefusedError("not an IPv4 network such as 10.20.30.0/24, or an address") from None
 
 
+def any_network(text: str) -> str:
+    """IPv4 and IPv6 networks, and addresses as networks of one; not the one everybody is in."""
+    try:
+        found = ipaddress.ip_network(text)
+    except ValueError:
+        raise RefusedError(
+            "not an IPv4 or IPv6 network such as 192.0.2.0/28 or 2001:db8::/64, or an address"
+        ) from None
+    if not found.prefixlen:
+        raise RefusedError("everybody's address")
+    if found.version == 6 and found.network_address.ipv4_mapped:
+        raise RefusedError("write it as an IPv4 network")
+    return str(found)
+
+
 def is_dn(text: str) -> bool:
     """Whether a text is a distinguished name (RFC 4514)."""
     return _DN.fullmatch(text) is not None

@@ -43,6 +43,8 @@ USER_WORDS = {"user", "home"}
 #: Of a user's network, and how many of them the largest pool that is of use has.
 SUBNET_PREFIX = 28
 MOST_SERVERS = 4096
+DAY = 86400
+"""Seconds."""
 
 #: Value of a setting that stands for what an administrator set up on this machine.
 SYSTEM = "system"
@@ -68,6 +70,7 @@ EXAMPLES = {
     "subdomainHost": "hub.example.com",
     "tlsCertFile": "hub.example.com.crt",
     "tlsKeyFile": "hub.example.com.key",
+    "trustedProxies": "192.0.2.7",
     "userAllowedNetworks": "10.20.30.0/24",
     "userBlockedNetworks": "198.51.100.0/24",
     **ldap.EXAMPLES,
@@ -150,6 +153,8 @@ class Settings:
     """What users' own names end in; None for one name for all."""
     hsts_seconds: int
     """0 for no HSTS."""
+    trusted_proxies: tuple[str, ...]
+    """Networks of the front proxies that may say who is calling."""
     key_pair: KeyPair | None
     """What the operator brought; None to have key and certificate made."""
     ldap: Ldap | None
@@ -157,6 +162,8 @@ class Settings:
     admin_users: tuple[str, ...]
     admin_access: bool
     """Whether administrators get into users' servers."""
+    token_max_age: int
+    """Seconds."""
     users: UserServers
     hub_memory: int
     """MiB."""
@@ -286,6 +293,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     hostname = config.value("hostname", parsing.host)
     extra_names = config.value("extraNames", parsing.list_of(parsing.host))
     key_pair = _key_pair(config, now)
+    directory = ldap.read(config)
     return Settings(
         names=Names(f"{NAMESPACE}-{stack}"),
         engine=_engine(config),
@@ -295,10 +303,12 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         bind_address=config.value("bindAddress", parsing.address),
         subdomain_host=_subdomain_host(config, hostname, key_pair),
         hsts_seconds=config.value("hstsSeconds", parsing.whole_number(0, 2 * 31536000)),
+        trusted_proxies=config.value("trustedProxies", parsing.list_of(parsing.any_network)),
         key_pair=key_pair,
-        ldap=ldap.read(config),
+        ldap=directory,
         admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),
         admin_access=config.value("adminAccess", parsing.boolean),
+        token_max_age=_token_max_age(config, directory),
         users=_users(config),
         hub_memory=config.value("hubMemory", parsing.size("256M")),
         protect=config.value("protect", parsing.boolean),
@@ -327,6 +337,20 @@ def _subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> 
             f"or {remove_command('subdomainHost')}",
         )
     return name
+
+
+def _token_max_age(config: Config, directory: Ldap | None) -> int:
+    seconds = config.value("tokenMaxAge", parsing.whole_number(300, 366 * DAY))
+    told = config.is_set("tokenMaxAge") and not config.refused & {"tokenMaxAge", "ldapBindDn"}
+    if told and seconds > DAY and directory and not directory.bind_dn:
+        config.clash(
+            "tokenMaxAge",
+            f"is more than a day ({DAY}), but without ldapBindDn nobody can ask whether a token's"
+            " owner was removed: nothing of a user then lasts longer than that",
+            set_command("tokenMaxAge", str(DAY)),
+            f"or {remove_command('tokenMaxAge')}",
+        )
+    return seconds
 
 
 def _users(config: Config) -> UserServers:

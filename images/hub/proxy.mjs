@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 
 import { ConfigurableProxy } from "configurable-http-proxy";
 
+import { callers, speakFor } from "./forwarded.mjs";
+
 // Mozilla's "intermediate" list. Without any of TLS 1.3 in it, Node would switch TLS 1.3 off.
 const CIPHERS = [
   "TLS_AES_128_GCM_SHA256",
@@ -17,10 +19,6 @@ const CIPHERS = [
   "ECDHE-ECDSA-CHACHA20-POLY1305",
   "ECDHE-RSA-CHACHA20-POLY1305",
 ];
-
-// What only a proxy may say of a request. A client that could would choose the address that its
-// failed logins are counted for, and the protocol that cookies are made for.
-const FORWARDED = /^(forwarded|x-forwarded-.*|x-real-ip|x-scheme)$/;
 
 // What acts on all of an origin, or of a host, and not on the page it comes with: not for users'
 // servers, which share theirs with the hub. Browsers ask for passwords in the hub's name, too.
@@ -49,6 +47,8 @@ const REFUSAL = "This port speaks HTTPS only: put https:// in front of the addre
 
 const told = JSON.parse(process.argv[2]);
 
+const caller = callers(told.trustedProxies ?? []);
+
 // In every answer, whoever answers: a user's server must not speak for the others on this name.
 const ALWAYS = {
   "x-content-type-options": "nosniff",
@@ -66,7 +66,8 @@ const proxy = new ConfigurableProxy({
   defaultTarget: told.hub,
   errorTarget: told.errors,
   hostRouting: told.hostRouting,
-  xfwd: true,
+  // speakFor does that.
+  xfwd: false,
   ssl: {
     key: readFileSync(told.key),
     cert: readFileSync(told.certificate),
@@ -131,15 +132,6 @@ function confine(route, headers) {
   }
 }
 
-// Leaves of a request only what may reach a hub or server.
-function distrust(request) {
-  for (const name of Object.keys(request.headers)) {
-    if (FORWARDED.test(name)) {
-      delete request.headers[name];
-    }
-  }
-}
-
 // What hub and JupyterLab leave to the browser's default, which is not the same everywhere.
 function harden(cookie) {
   const attributes = cookie.toLowerCase().split(/\s*;\s*/).slice(1);
@@ -166,7 +158,7 @@ function correct(answer, request) {
 }
 
 proxy.proxyServer.prependListener("request", (request, response) => {
-  distrust(request);
+  speakFor(request, caller, "https");
   for (const [name, value] of Object.entries({ ...DEFAULT, ...ALWAYS })) {
     if (value) {
       response.setHeader(name, value);
@@ -175,7 +167,7 @@ proxy.proxyServer.prependListener("request", (request, response) => {
 });
 proxy.proxy.on("proxyRes", correct);
 
-proxy.proxyServer.prependListener("upgrade", distrust);
+proxy.proxyServer.prependListener("upgrade", (request) => speakFor(request, caller, "wss"));
 proxy.proxy.on("proxyReqWs", (onward, request) => {
   onward.prependListener("upgrade", (answer) => correct(answer, request));
   onward.prependListener("response", (answer) => correct(answer, request));

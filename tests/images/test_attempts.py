@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
+import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from zhub import attempts
-from zhub.attempts import PER_ADDRESS, PER_NAME, SECONDS, Attempts
+from zhub.attempts import (
+    PER_ADDRESS,
+    PER_NAME,
+    SECONDS,
+    Attempts,
+    BusyError,
+    TooManyFailuresError,
+    Turn,
+)
 
 
 class Clock:
@@ -26,71 +35,164 @@ def counted(clock: Clock) -> Attempts:
     return Attempts(clock)
 
 
+async def one(counted: Attempts, name: str, address: str, becomes: str = "failed") -> float:
+    """One login, which takes the directory a moment; returns the seconds it has to wait instead."""
+    try:
+        async with counted.turn(name, address) as turn:
+            await asyncio.sleep(0.001)
+            end(turn, becomes)
+    except TooManyFailuresError as error:
+        return error.seconds
+    return 0
+
+
+def end(turn: Turn, becomes: str) -> None:
+    if becomes == "right":
+        turn.succeeded()
+    elif becomes == "not sent":
+        turn.was_not_sent()
+
+
+def wait(counted: Attempts, name: str, address: str) -> float:
+    """Seconds that the next login would have to wait; it does not count."""
+    return asyncio.run(one(counted, name, address, "not sent"))
+
+
 def fail(counted: Attempts, name: str, address: str, times: int) -> None:
     for _ in range(times):
-        assert counted.wait(name, address) == 0
+        assert asyncio.run(one(counted, name, address)) == 0
+
+
+def succeed(counted: Attempts, name: str, address: str) -> None:
+    assert asyncio.run(one(counted, name, address, "right")) == 0
 
 
 def test_after_some_failures_one_has_to_wait(counted: Attempts, clock: Clock) -> None:
     fail(counted, "alice", "1.1.1.1", PER_NAME)
-    assert counted.wait("ALICE", "1.1.1.1") == SECONDS
+    assert wait(counted, "ALICE", "1.1.1.1") == SECONDS
     clock.now += SECONDS - 1
-    assert counted.wait("alice", "1.1.1.1") == 1
+    assert wait(counted, "alice", "1.1.1.1") == 1
     clock.now += 1
-    assert counted.wait("alice", "1.1.1.1") == 0
+    assert wait(counted, "alice", "1.1.1.1") == 0
 
 
 def test_a_stranger_locks_nobody_out(counted: Attempts) -> None:
     fail(counted, "alice", "6.6.6.6", PER_NAME)
-    assert counted.wait("alice", "6.6.6.6")
-    assert counted.wait("alice", "1.1.1.1") == 0
-    assert counted.wait("bob", "6.6.6.6") == 0
+    assert wait(counted, "alice", "6.6.6.6")
+    assert wait(counted, "alice", "1.1.1.1") == 0
+    assert wait(counted, "bob", "6.6.6.6") == 0
 
 
 def test_the_right_password_forgives(counted: Attempts) -> None:
     for _ in range(3):
         fail(counted, "alice", "1.1.1.1", PER_NAME - 1)
-        counted.succeeded("alice", "1.1.1.1")
+        succeed(counted, "alice", "1.1.1.1")
 
 
-def test_no_answer_is_no_failure(counted: Attempts) -> None:
+def test_what_was_not_sent_is_no_failure(counted: Attempts) -> None:
     for _ in range(2 * PER_ADDRESS):
-        fail(counted, "alice", "1.1.1.1", 1)
-        counted.undo("alice", "1.1.1.1")
+        assert wait(counted, "alice", "1.1.1.1") == 0
 
 
-def test_guessing_many_names_is_slowed_but_not_for_those_known_there(
-    counted: Attempts, clock: Clock
-) -> None:
-    fail(counted, "alice", "1.1.1.1", 1)
-    counted.succeeded("alice", "1.1.1.1")
+def test_guessing_many_names_is_slowed_but_not_for_those_known_there(counted: Attempts) -> None:
+    succeed(counted, "alice", "1.1.1.1")
     for number in range(PER_ADDRESS):
         fail(counted, f"guess{number}", "1.1.1.1", 1)
-    assert counted.wait("one-more", "1.1.1.1") > 0
-    assert counted.wait("alice", "1.1.1.1") == 0
-    assert counted.wait("one-more", "1.1.1.2") == 0
+    assert wait(counted, "one-more", "1.1.1.1") > 0
+    assert wait(counted, "alice", "1.1.1.1") == 0
+    assert wait(counted, "one-more", "1.1.1.2") == 0
 
 
-def test_what_is_remembered_is_limited(
-    counted: Attempts, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_remembered_is_limited(counted: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "REMEMBERED", 10)
     for number in range(100):
         fail(counted, f"guess{number}", f"1.1.1.{number}", 1)
-        counted.succeeded(f"known{number}", "1.1.1.1")
-    sizes = [len(counted._failures), len(counted._known)]
-    assert sizes == [10, 10]
+        succeed(counted, f"known{number}", "1.1.1.1")
+    assert len(counted._failures) <= 10
+    assert len(counted._known) == 10
+    assert not counted._running
+    assert not counted._waiting
 
 
-def test_a_burst_counts_before_it_has_failed(counted: Attempts) -> None:
-    waits = [counted.wait("alice", "1.1.1.1") for _ in range(50)]
-    assert len(list(itertools.takewhile(lambda wait: wait == 0, waits))) == PER_NAME
+def burst(counted: Attempts, names: list[str], becomes: str) -> list[float | BaseException]:
+    async def all_at_once() -> list[float | BaseException]:
+        return await asyncio.gather(
+            *(one(counted, name, "1.1.1.1", becomes) for name in names), return_exceptions=True
+        )
+
+    answers = asyncio.run(all_at_once())
+    assert not counted._running
+    assert not counted._waiting
+    assert counted._waiting_in_all == 0
+    return answers
+
+
+@pytest.mark.parametrize("names", [["alice"] * 200, [f"user{n}" for n in range(200)]])
+def test_200_right_logins_at_the_same_moment_all_get_in(
+    counted: Attempts, names: list[str]
+) -> None:
+    assert burst(counted, names, "right") == [0] * 200
+
+
+def test_a_burst_of_guesses_stays_within_the_limits(counted: Attempts) -> None:
+    assert burst(counted, ["alice"] * 50, "failed").count(0) == PER_NAME
+    guesses = burst(counted, [f"user{n}" for n in range(200)], "failed")
+    assert guesses.count(0) == PER_ADDRESS - PER_NAME
+
+
+def test_guesses_among_right_logins_stay_within_the_limits(counted: Attempts) -> None:
+    async def mixed() -> list[float]:
+        tries = []
+        for number in range(100):
+            tries.append(one(counted, f"user{number}", "1.1.1.1", "right"))
+            tries.append(one(counted, "alice", "1.1.1.1", "failed"))
+        return await asyncio.gather(*tries)
+
+    answers = asyncio.run(mixed())
+    assert answers[::2] == [0] * 100
+    assert answers[1::2].count(0) == PER_NAME
+
+
+def test_who_waits_too_long_or_with_too_many_is_told(
+    counted: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "PATIENCE", 0.1)
+    monkeypatch.setattr(attempts, "WAITING", 3)
+
+    async def held() -> list[float | BaseException]:
+        async with AsyncExitStack() as stack:
+            for _ in range(PER_NAME):
+                await stack.enter_async_context(counted.turn("alice", "1.1.1.1"))
+            # Others at the address are not in that queue.
+            assert await one(counted, "bob", "1.1.1.1", "right") == 0
+            more = (one(counted, "alice", "1.1.1.1") for _ in range(5))
+            return await asyncio.gather(*more, return_exceptions=True)
+
+    answers = asyncio.run(held())
+    assert [type(answer) for answer in answers] == [BusyError] * 5
+    assert not counted._waiting
+    assert not counted._running
+
+
+def test_a_login_that_is_given_up_while_it_waits_holds_nothing(counted: Attempts) -> None:
+    async def given_up() -> None:
+        async with counted.turn("alice", "1.1.1.1") as first:
+            rest = [asyncio.create_task(one(counted, "alice", "1.1.1.1")) for _ in range(8)]
+            await asyncio.sleep(0)
+            first.was_not_sent()
+            await asyncio.sleep(0)
+        # One of those that waited has its turn now, and does not know it yet.
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    asyncio.run(given_up())
+    assert not counted._running
+    assert not counted._waiting
 
 
 def test_one_ipv6_network_is_one_place(counted: Attempts) -> None:
     for number in range(PER_NAME):
         fail(counted, "alice", f"2001:db8:1:1::{number}", 1)
-    assert counted.wait("alice", "2001:db8:1:1:ffff::1") > 0
-    assert counted.wait("alice", "2001:db8:1:2::1") == 0
-    counted.undo("alice", "2001:db8:1:1::7")
-    assert counted.wait("alice", "2001:db8:1:1::8") == 0
+    assert wait(counted, "alice", "2001:db8:1:1:ffff::1") > 0
+    assert wait(counted, "alice", "2001:db8:1:2::1") == 0

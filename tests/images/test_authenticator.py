@@ -12,15 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import StaticPool, create_engine
+from sqlalchemy.orm import Session
 from tornado import httputil, web
 from zhub import authenticator as module
-from zhub import directory, origin
+from zhub import directory, logins, origin
 from zhub.attempts import PER_ADDRESS, PER_NAME
 from zhub.authenticator import DirectoryAuthenticator
-from zhub.ldap import Ldap
+from zhub.ldap import Ldap, LdapTls
 
 from tests.images import slapd
-from tests.images.scripted_ldap import mute, scripted
+from tests.images.scripted_ldap import Client, mute, scripted
 from tests.images.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
 
 
@@ -64,10 +66,19 @@ def make(options: dict[str, Any]) -> Make:
     return make
 
 
+def database() -> Session:
+    """A hub's, in memory, as far as logins are written down."""
+    db = Session(create_engine("sqlite://", poolclass=StaticPool))
+    db.connection().exec_driver_sql(logins.SCHEMA)
+    db.commit()
+    return db
+
+
 class Page(web.RequestHandler):
     """What JupyterHub hands to an authenticator, as far as that asks."""
 
     hub = SimpleNamespace(base_url="/hub/")
+    db = database()
 
 
 HUB = web.Application(cookie_secret="x" * 32)
@@ -131,9 +142,12 @@ def test_groups_only_when_asked_for(make: Make) -> None:
         {"username": ["alice"], "password": "x"},
         {"username": "alice", "password": {"x": 1}},
         {"username": None, "password": None},
+        None,
+        ["alice"],
+        "alice",
     ],
 )
-def test_an_incomplete_form_is_refused(make: Make, data: dict[str, Any]) -> None:
+def test_an_incomplete_form_is_refused(make: Make, data: Any) -> None:
     assert asyncio.run(make().get_authenticated_user(browser(), data)) is None
 
 
@@ -198,13 +212,17 @@ def test_a_burst_of_wrong_passwords_reaches_the_directory_a_few_times(
     assert server.binds()[before:].count(f"uid=alice,ou=people,{SUFFIX}") == PER_NAME
 
 
-def test_a_burst_of_good_logins_gets_in_with_one_bind_each(make: Make, server: Slapd) -> None:
+@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.{}"])
+def test_200_good_logins_at_once_get_in_with_one_bind_each(
+    make: Make, server: Slapd, address: str
+) -> None:
+    """From one address, as a class behind one router has it, and from one each."""
     authenticator = make()
-    people = ["alice", "carol"] * 40
+    people = ["alice", "carol"] * 100
 
     async def burst() -> list[Any]:
         tries = (
-            authenticated(authenticator, name, PASSWORDS[name], address=f"192.0.2.{number}")
+            authenticated(authenticator, name, PASSWORDS[name], address=address.format(number))
             for number, name in enumerate(people)
         )
         return await asyncio.gather(*tries)
@@ -213,6 +231,82 @@ def test_a_burst_of_good_logins_gets_in_with_one_bind_each(make: Make, server: S
     assert [told["name"] for told in asyncio.run(burst())] == people
     bound = [dn for dn in server.binds()[before:] if dn != SERVICE]
     assert len(bound) == len(people)
+
+
+def test_of_200_guesses_for_many_names_50_reach_the_directory(make: Make, server: Slapd) -> None:
+    templates = (f"uid={{username}},ou=people,{SUFFIX}",)
+    authenticator = make(search_base="", dn_templates=templates)
+
+    async def burst() -> list[Any]:
+        tries = (authenticated(authenticator, f"user{n}", "wrong") for n in range(200))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    before = len(server.binds())
+    answers = asyncio.run(burst())
+    assert answers.count(None) == PER_ADDRESS
+    assert {error.status_code for error in answers if error} == {429}
+    assert len(server.binds()) - before == PER_ADDRESS
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["A" * 1025, "ü" * 513, "\ud800" * 400, "A" * (1 << 20), "\U0001f600" * 250_000],
+    ids=["characters", "bytes", "surrogates", "a megabyte", "a megabyte of signs"],
+)
+def test_a_long_password_is_refused_before_anything_is_computed(
+    make: Make, server: Slapd, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+    monkeypatch.setattr(directory, "_prepared", computed.append)
+    authenticator = make()
+    before = len(server.binds())
+    begin = time.process_time()
+    for _ in range(2 * PER_ADDRESS):
+        assert log_in(authenticator, "alice", password) is None
+    assert time.process_time() - begin < 2
+    assert computed == []
+    assert len(server.binds()) == before
+    assert not authenticator.attempts._failures
+    # Whoever else asks the directory is held to it as well.
+    with pytest.raises(directory.LoginRefusedError):
+        authenticator.directory.log_in("alice", password)
+
+
+@pytest.mark.parametrize("password", ["wonder\0land", "\ud800", "", "\u0000" * 1024])
+def test_what_no_password_may_hold_is_refused(make: Make, server: Slapd, password: str) -> None:
+    before = len(server.binds())
+    assert log_in(make(), "alice", password) is None
+    assert len(server.binds()) == before
+
+
+def test_a_password_as_long_as_may_be_gets_in(make: Make, tmp_path: Path) -> None:
+    password = "ü" * 512
+    with slapd.running(tmp_path / "long") as server:
+        alice = f"uid=alice,ou=people,{SUFFIX}"
+        server.change(
+            f"dn: {alice}\nchangetype: modify\nreplace: userPassword\nuserPassword: {password}\n\n"
+        )
+        authenticator = make(port=server.port, ca_file=server.ca_file)
+        assert log_in(authenticator, "alice", password)["name"] == "alice"
+
+
+def test_what_was_sent_counts_whatever_comes_back(make: Make) -> None:
+    """A server that ends the connection when the password comes says nothing, but may have read."""
+    templates = (f"uid={{username}},ou=people,{SUFFIX}",)
+
+    def hang_up(client: Client) -> None:
+        client.search_response(client.request(), {})
+        client.request()
+
+    with scripted(hang_up) as broken:
+        plain = {"tls": LdapTls.NONE, "port": broken.port, "bind_dn": "", "search_base": ""}
+        authenticator = make(dn_templates=templates, **plain)
+        for _ in range(PER_NAME):
+            authenticator.directory._dead.clear()
+            with pytest.raises(web.HTTPError, match="does not answer"):
+                log_in(authenticator, "alice", "guess")
+        with pytest.raises(web.HTTPError, match="Too many failed"):
+            log_in(authenticator, "alice", "guess")
 
 
 def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, server: Slapd) -> None:
@@ -313,7 +407,8 @@ def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
     # Those that waited for a thread need not wait for the directory.
     assert took < 4
     assert silent.connections <= module.LOGINS + 2
-    assert authenticator.attempts.wait("user1", "192.0.2.1") == 0
+    # No password has been sent, so none has been tried.
+    assert not any(authenticator.attempts._failures.values())
 
 
 def test_what_would_wait_too_long_is_told_to_try_again(
@@ -352,9 +447,20 @@ class TestRefresh:
     def test_who_is_not(self, make: Make, name: str) -> None:
         assert self.refreshed(make(), name) is False
 
-    def test_without_a_service_account_nothing_is_known(self, make: Make) -> None:
+    def test_without_a_service_account_the_last_login_is_all_that_is_known(
+        self, make: Make
+    ) -> None:
         authenticator = make(bind_dn="", dn_templates=(f"uid={{username}},ou=people,{SUFFIX}",))
-        assert self.refreshed(authenticator, "nobody") is True
+        db = database()
+
+        def refreshed(name: str) -> Any:
+            return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name, db=db)))
+
+        assert refreshed("alice") is False
+        logins.record(db, "alice")
+        assert refreshed("alice") is True
+        logins.record(db, "alice", at=time.time() - logins.COUNTS)
+        assert refreshed("alice") is False
 
     def test_no_answer_is_no_reason_and_no_page_waits_for_it(
         self, make: Make, monkeypatch: pytest.MonkeyPatch

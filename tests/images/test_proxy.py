@@ -89,7 +89,7 @@ class Proxy:
         return context
 
 
-def start(site: Site, hsts_seconds: int, *, host_routing: bool = False) -> Proxy:
+def start(site: Site, hsts_seconds: int, *trusted: str, host_routing: bool = False) -> Proxy:
     told = {
         "port": 11119,
         "apiPort": 8001,
@@ -99,6 +99,7 @@ def start(site: Site, hsts_seconds: int, *, host_routing: bool = False) -> Proxy
         "errors": "http://backend:8000/error",
         "hostRouting": host_routing,
         "hstsSeconds": hsts_seconds,
+        "trustedProxies": trusted,
     }
     container = site.start(
         f"proxy-{hsts_seconds}-{host_routing}".lower(),
@@ -329,3 +330,19 @@ def test_on_a_name_of_its_own_a_server_has_all_paths_and_no_other_name(
     dropped = ("a=1; Path=/; Domain=localhost", "a=1; Path=/; domain=bob.localhost", "a=1")
     arrived = proxy.cookies("/site/user/bob/", *kept, *dropped, Host="bob.localhost")
     assert arrived == list(kept)
+
+
+def test_a_trusted_proxy_says_who_is_calling_and_nothing_else(site: Site, backend: None) -> None:
+    # From here, a published port is reached from the engine's own address in the network.
+    proxy = start(site, 1, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8")
+    headers = {
+        "X-Forwarded-For": "192.0.2.66, 198.51.100.7, 10.1.2.3",
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Host": "evil.example.com",
+        "X-Real-Ip": "192.0.2.66",
+    }
+    seen = proxy.get(**headers).json()
+    assert seen["x-forwarded-for"] == "198.51.100.7"
+    assert seen["x-forwarded-proto"] == "https"
+    assert seen["x-forwarded-host"] == f"localhost:{proxy.port}"
+    assert "x-real-ip" not in seen

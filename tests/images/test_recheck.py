@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from zhub import recheck
+from zhub import database, logins, recheck
 from zhub.directory import Directory
 from zhub.ldap import Ldap
 
@@ -119,7 +120,7 @@ def test_on_every_page_those_not_let_in_lose_all_their_servers(
         "carol": [""],
         "dave": [""],
     }
-    recheck.check(recheck.Api(hub.environment()), directory)
+    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(directory))
     assert hub.stopped == [
         "bob/server",
         "bob/servers/a%2Fb%20c",
@@ -136,7 +137,7 @@ def test_a_server_that_does_not_stop_saves_no_other(
 ) -> None:
     hub.servers = {"bob": [""], "dave": [""]}
     hub.broken = {"bob/server"}
-    recheck.check(recheck.Api(hub.environment()), directory)
+    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(directory))
     assert hub.stopped == ["bob/server", "dave/server"]
     assert "the server of bob was not stopped, trying again: HTTP Error 500" in caplog.text
 
@@ -148,7 +149,7 @@ def test_a_directory_that_does_not_answer_stops_nothing(
     with slapd.running(tmp_path / "stopped") as server:
         options = {"port": server.port, "ca_file": server.ca_file}
     down = Directory(Ldap(**{**vars(directory.ldap), **options}))
-    recheck.check(recheck.Api(hub.environment()), down)
+    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(down))
     assert hub.stopped == []
     assert caplog.text.count("could not be looked up, so nothing is done") == 2
 
@@ -178,7 +179,37 @@ def test_it_goes_on_when_the_hub_does_not_answer(
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(StopError):
-        recheck.forever(api, directory)
-    assert slept == [directory.ldap.recheck] * 3
+        recheck.forever(api, recheck.by_directory(directory), 7)
+    assert slept == [7] * 3
     assert "the hub does not answer: " in caplog.text
     assert hub.stopped == ["dave/server"]
+
+
+def test_without_a_service_account_the_last_login_decides(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has logged in within the day keeps the server, and what runs in it."""
+    file = tmp_path / "hub.sqlite"
+    database.prepare(file, token_max_age=86400)
+    now = time.time()
+    with sqlite3.connect(file) as connection:
+        connection.executemany(
+            "INSERT INTO zhub_logins VALUES (?, ?)",
+            [
+                ("alice", now - logins.COUNTS + 60),
+                ("bob", now - logins.COUNTS - 60),
+                # A clock that was ahead for a while.
+                ("carol", now + 2 * 86400),
+            ],
+        )
+    connection.close()
+    hub.servers = {"alice": ["", "two"], "bob": [""], "carol": [""], "never": [""]}
+    recheck.check(recheck.Api(hub.environment()), recheck.by_login(file))
+    assert hub.stopped == ["bob/server", "carol/server", "never/server"]
+    assert "bob, who is not let in any more: the last login was a day ago" in caplog.text
+
+
+def test_a_database_that_cannot_be_read_stops_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.servers = {"bob": [""]}
+    recheck.check(recheck.Api(hub.environment()), recheck.by_login(tmp_path / "none.sqlite"))
+    assert hub.stopped == []

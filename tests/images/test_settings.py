@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jupyterhub.utils import subdomain_hook_idna
 from traitlets.config.loader import PyFileConfigLoader
-from zhub import ldap, settings
+from zhub import ldap, logins, settings
 from zhub.__main__ import take_files
 from zhub.ldap import LdapTls
 from zhub.settings import SettingsError
@@ -52,8 +52,10 @@ WRONG = {
     "ZHUB_MAX_SERVERS": "4097",
     "ZHUB_IDLE_TIMEOUT": "1h",
     "ZHUB_START_TIMEOUT": "0",
+    "ZHUB_TOKEN_MAX_AGE": "0",
     "ZHUB_SUBDOMAIN_HOST": "https://hub.example.com",
     "ZHUB_HSTS_SECONDS": "1y",
+    "ZHUB_TRUSTED_PROXIES": '["0.0.0.0/0"]',
 }
 
 
@@ -253,12 +255,25 @@ def test_who_is_removed_from_the_directory_is_noticed(config: Any, tmp_path: Pat
     assert authenticator.auth_refresh_strict, "tokens of removed users would stay valid"
     assert authenticator.refresh_pre_spawn
     assert [service["name"] for service in loaded.JupyterHub.services][-1] == "recheck"
-    assert "recheck" not in [service["name"] for service in config().JupyterHub.services]
+    assert loaded.JupyterHub.token_expires_in_max_seconds == 30 * 86400
+
+
+def test_without_a_service_account_everything_ends_within_a_day(config: Any) -> None:
+    loaded = config()
+    assert loaded.DirectoryAuthenticator.auth_refresh_age == logins.LOOKS
+    assert loaded.DirectoryAuthenticator.auth_refresh_strict
+    assert loaded.JupyterHub.services[-1]["name"] == "recheck"
+    assert loaded.JupyterHub.cookie_max_age_days == 1
+    assert loaded.JupyterHub.token_expires_in_max_seconds == 86400
+    assert config(ZHUB_TOKEN_MAX_AGE="600").JupyterHub.token_expires_in_max_seconds == 600
+    # What notices it, looks twice before the day is over.
+    assert logins.COUNTS + 2 * logins.LOOKS <= 86400
 
 
 def test_without_a_timeout_there_is_no_culler(config: Any) -> None:
     assert config(ZHUB_IDLE_TIMEOUT="60").JupyterHub.services[0]["name"] == "idle-culler"
-    assert not config(ZHUB_IDLE_TIMEOUT="0").JupyterHub.services
+    services = config(ZHUB_IDLE_TIMEOUT="0").JupyterHub.services
+    assert [service["name"] for service in services] == ["recheck"]
 
 
 def test_limits_reach_the_container(config: Any) -> None:

@@ -234,7 +234,10 @@ def test_the_password_is_a_secret_and_in_no_message() -> None:
         ({"zhub:ldapTls": "none"}, "PASSWORDS OF USERS AND OF THE SERVICE ACCOUNT ARE SENT"),
         ({"zhub:ldapAllowEveryone": "true"}, "ldapAllowEveryone is true: everybody"),
         ({"zhub:ldapAdminGroups": '["CN=jupyter,o=example"]'}, "administers the hub"),
-        (dict.fromkeys(ACCOUNT, ""), "keep server and login for up to a day"),
+        (
+            dict.fromkeys(ACCOUNT, ""),
+            "server, tokens and sessions end a day after their last login",
+        ),
     ],
 )
 def test_what_is_not_advised_is_warned_of(more: dict[str, str], said: str) -> None:

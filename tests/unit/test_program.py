@@ -273,6 +273,7 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
         "ZHUB_LDAP_RECHECK": "300",
         "ZHUB_ADMIN_USERS": '["jdoe"]',
         "ZHUB_ADMIN_ACCESS": "false",
+        "ZHUB_TOKEN_MAX_AGE": "2592000",
         "ZHUB_USER_MEMORY": "4096M",
         "ZHUB_USER_CPUS": "2.0",
         "ZHUB_USER_PIDS": "512",
@@ -283,6 +284,7 @@ def test_the_hub_is_told_its_settings(site: Recording) -> None:
         "ZHUB_START_TIMEOUT": "300",
         "ZHUB_SUBDOMAIN_HOST": "",
         "ZHUB_HSTS_SECONDS": "0",
+        "ZHUB_TRUSTED_PROXIES": "[]",
     }
 
 

@@ -89,6 +89,8 @@ def test_the_stack_files_are_fine(
         ("userNetworkPool", "8.8.0.0/16", "not a private network"),
         ("idleTimeout", "30", "not a whole number from 60"),
         ("startTimeout", "0", "not a whole number from 10"),
+        ("tokenMaxAge", "0", "not a whole number from 300"),
+        ("tokenMaxAge", "never", "not a whole number from 300"),
         ("subdomainHost", "localhost", "not a name of two parts or more"),
         ("subdomainHost", "192.0.2.7", "not a name of two parts or more"),
         ("subdomainHost", "*.example.com", "not a host name or address"),
@@ -125,6 +127,18 @@ def test_a_wrong_value_is_refused_with_key_value_reason_and_command(
     assert command.startswith(f"pulumi config set {key} ")
 
 
+def test_without_a_service_account_no_token_may_outlive_a_day() -> None:
+    said = refused(SITE | {"zhub:tokenMaxAge": "86401"})
+    assert said.startswith("tokenMaxAge: is more than a day (86400), but without ldapBindDn")
+    assert "pulumi config set tokenMaxAge 86400" in said
+    for config in (
+        SITE | {"zhub:tokenMaxAge": "86400"},
+        DEMO | {"zhub:tokenMaxAge": "86401"},
+        SITE,
+    ):
+        assert not read(config)[1].problems
+
+
 @pytest.mark.parametrize(
     ("key", "items", "number", "reason"),
     [
@@ -141,6 +155,13 @@ def test_a_wrong_value_is_refused_with_key_value_reason_and_command(
         ("userAllowedNetworks", ["10.2.0.0/16", "10.1.0.1/16"], 1, "not an IPv4 network"),
         ("userBlockedNetworks", ["192.0.2.1", "2001:db8::/32"], 1, "not an IPv4 network"),
         ("adminUsers", ["alice", "Alice"], 1, "given twice"),
+        ("trustedProxies", ["192.0.2.1", "proxy.example.com"], 1, "not an IPv4 or IPv6 network"),
+        ("trustedProxies", ["192.0.2.1/24"], 0, "not an IPv4 or IPv6 network"),
+        ("trustedProxies", ["2001:db8::/64", "[::1]:443"], 1, "not an IPv4 or IPv6 network"),
+        ("trustedProxies", ["0.0.0.0/0"], 0, "everybody's address"),
+        ("trustedProxies", ["::/0"], 0, "everybody's address"),
+        ("trustedProxies", ["::ffff:192.0.2.1"], 0, "write it as an IPv4 network"),
+        ("trustedProxies", ["192.0.2.1", "192.0.2.1/32"], 1, "given twice"),
         ("notebookPackages", ["python3-numpy", "numpy; true"], 1, "not the name of a Debian"),
         ("notebookPackages", ["--reinstall"], 0, "not the name of a Debian package"),
         ("notebookPackages", ["python3-PIL"], 0, "not the name of a Debian package"),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import logging
 import os
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from zhub import certificates, engine, heartbeat, privileges, recheck, settings
+from zhub import certificates, database, engine, heartbeat, privileges, recheck, settings
 from zhub.networks import UserNetworks
 from zhub.proxy import Launcher
 from zhub.settings import Settings, SettingsError, collecting
@@ -134,6 +135,10 @@ def run_hub(arguments: Sequence[str]) -> None:
         pool=read.user_network_pool,
         internal=read.internal,
     ).restore()
+    database.prepare(database.FILE, token_max_age=read.longest_token)
+    checkpoints = database.Checkpoints(database.FILE)
+    checkpoints.start()
+    atexit.register(checkpoints.stop)
     os.environ.update(environment, ZHUB_PRIVATE=str(private), CONFIGPROXY_AUTH_TOKEN=token)
     from jupyterhub.app import JupyterHub
     from tornado.log import app_log
@@ -142,7 +147,7 @@ def run_hub(arguments: Sequence[str]) -> None:
     from zhub.early_proxy import EarlyProxy
 
     if not read.admin_access:
-        administrators.forget_shares(settings.DATABASE)
+        administrators.forget_shares(database.FILE)
     EarlyProxy.launcher = launcher
     # JupyterHub polls each server, and logs a traceback for each when nobody answers.
     app_log.addFilter(heartbeat.OneLine())
@@ -163,7 +168,7 @@ def run_guard(arguments: Sequence[str]) -> None:
 
 
 def run_recheck(_: Sequence[str]) -> None:
-    """Stop, again and again, the servers of users whom the directory does not let in any more."""
+    """Stop, again and again, the servers of users who are not let in any more."""
     recheck.run()
 
 

@@ -15,8 +15,8 @@ from tornado import web
 from traitlets import Instance
 from traitlets.config import Application
 
-from zhub import origin
-from zhub.attempts import Attempts
+from zhub import logins, origin
+from zhub.attempts import Attempts, BusyError, TooManyFailuresError, Turn
 from zhub.directory import (
     NAME,
     Directory,
@@ -25,16 +25,18 @@ from zhub.directory import (
     Person,
     administers,
     allowed,
+    too_long,
 )
 from zhub.ldap import Ldap
 from zhub.logout import EverywhereLogoutHandler, end_sessions
+from zhub.tokens import LimitedTokenHandler
 
 T = TypeVar("T")
 
 LOGINS = 16
 """Logins that wait for the directory at a time; the others queue."""
 
-QUEUE = 200
+QUEUE = 1000
 """Logins in the queue; what comes then is told to try again."""
 
 LOOK_UPS = 4
@@ -69,38 +71,43 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
 
         Raises:
             tornado.web.HTTPError: 403 who is known but not allowed, 429 after too many failed
-                logins, 503 when no server of the directory answers.
+                logins, 503 when no server of the directory answers, or too many log in at once.
         """
+        if not isinstance(data, dict):
+            # From the API, which takes any JSON.
+            return None
         name, password = data.get("username", ""), data.get("password", "")
         if not isinstance(name, str) or not isinstance(password, str):
-            # From the API, which takes any JSON.
             return None
         # Telephones put a blank behind a word they have completed.
         name = name.strip()
         address = origin.address(handler) if handler else ""
-        if not NAME.fullmatch(name):
+        if not NAME.fullmatch(name) or too_long(password):
             # The directory is never asked of these, so they need not be counted, or remembered.
-            self.log.warning("Login of %.64r from %s: not made like a name", name, address)
+            self.log.warning(
+                "Login of %r from %s: not made like a name, or too long a password",
+                name[:64],
+                address,
+            )
             return None
-        counted = origin.origin(handler, name) if handler else ""
-        seconds = self.attempts.wait(name, counted)
-        if seconds:
+        try:
+            async with self.attempts.turn(
+                name, origin.origin(handler, name) if handler else ""
+            ) as turn:
+                person = await self._person(name, password, address, turn)
+        except TooManyFailuresError as many:
             self.log.warning("Login of %.64r from %s: too many failed ones", name, address)
             raise web.HTTPError(
-                429, f"Too many failed logins. Please try again in {math.ceil(seconds)} seconds."
-            )
-        try:
-            person = await self._logins.run(lambda: self.directory.log_in(name, password))
-        except LoginRefusedError as refused:
-            self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
-            return None
-        except DirectoryError as problem:
-            self.attempts.undo(name, counted)
-            self.log.warning("Login of %.64r from %s: no answer: %s", name, address, problem)
+                429,
+                f"Too many failed logins. Please try again in {math.ceil(many.seconds)} seconds.",
+            ) from None
+        except BusyError:
+            self.log.warning("Login of %.64r from %s: too many at the same time", name, address)
             raise web.HTTPError(
-                503, "The directory does not answer. Please try again in a moment."
-            ) from problem
-        self.attempts.succeeded(name, counted)
+                503, "Too many logins at the same time. Please try again in a minute."
+            ) from None
+        if not person:
+            return None
         if handler:
             origin.remember(handler, name)
         if not self._keep(person.name, person):
@@ -108,11 +115,39 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
                 "Login of %s from %s: %s is in no allowed group", name, address, person.dn
             )
             raise web.HTTPError(403, "Your account is not allowed to use this hub.")
+        if handler:
+            logins.record(handler.db, person.name)
         return self.model(person)
+
+    async def _person(self, name: str, password: str, address: str, turn: Turn) -> Person | None:
+        """Ask the directory, and say in `turn` whether that counts; None for who is refused."""
+        try:
+            person = await self._logins.run(lambda: self.directory.log_in(name, password))
+        except LoginRefusedError as refused:
+            self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
+            return None
+        except DirectoryError as problem:
+            if not problem.sent:
+                turn.was_not_sent()
+            self.log.warning("Login of %.64r from %s: no answer: %s", name, address, problem)
+            raise web.HTTPError(
+                503, "The directory does not answer. Please try again in a moment."
+            ) from problem
+        turn.succeeded()
+        return person
 
     def get_handlers(self, app: Application) -> list[tuple[str, type[BaseHandler]]]:
         """Add the pages that differ from JupyterHub's."""
-        return [*super().get_handlers(app), ("/logout", EverywhereLogoutHandler)]
+        return [
+            *super().get_handlers(app),
+            ("/logout", EverywhereLogoutHandler),
+            ("/api/users/([^/]+)/tokens", LimitedTokenHandler),
+        ]
+
+    def delete_user(self, user: User) -> None:
+        """Forget a user whom an administrator deletes."""
+        super().delete_user(user)
+        logins.forget(user.db, user.name)
 
     def model(self, person: Person) -> dict[str, Any]:
         """What JupyterHub is told of a person.
@@ -136,13 +171,15 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         Returns:
             What is true of the user now; False for who is not let in any more; without an answer
             of the directory what it said last, and True, for no news, if it has said nothing.
+            Without a service account nobody can be looked up: False when the last login with a
+            password is too long ago (`zhub.logins`), for pages, tokens and servers alike.
         """
-        if not self.ldap.bind_dn:
-            return True
         if handler is not None and not hasattr(handler, "_token_authenticated"):
             # JupyterHub 6.1.1 reads it of a page whose user is refused, but sets it for tokens
             # only: the user would see an internal error instead of the login page.
             handler._token_authenticated = False  # noqa: SLF001 - see above
+        if not self.ldap.bind_dn:
+            return logins.counts(user.db, user.name)
         # What comes too late counts at the next request: nobody who was removed gets in, or back
         # in, because the directory is slow or down.
         try:

@@ -31,6 +31,10 @@ T = TypeVar("T")
 #: or in a search filter is not in it, except for a "#" at the beginning of a DN's value.
 NAME = re.compile(r"[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}")
 
+PASSWORD_LENGTH = 1024
+"""Characters, and bytes in UTF-8, that a password may have: what servers compare is computed with
+seconds of processor time for a million of them."""
+
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 10
 SESSION_SECONDS = 20
@@ -92,6 +96,8 @@ class DirectoryError(Exception):
         super().__init__(text)
         self.final = final
         """Whether asking another server could count as another failed login."""
+        self.sent = False
+        """Whether a user's password has been sent, so that the directory may know of this login."""
 
 
 class ServiceAccountError(DirectoryError):
@@ -132,6 +138,14 @@ def allowed(ldap: Ldap, person: Person) -> bool:
 def administers(ldap: Ldap, person: Person) -> bool:
     """Whether a person is in a group of administrators."""
     return not person.groups.isdisjoint(ldap.admin_groups)
+
+
+def too_long(password: str) -> bool:
+    """Whether a password is longer than any, which must be known before anything is computed."""
+    return (
+        len(password) > PASSWORD_LENGTH
+        or len(password.encode(errors="surrogatepass")) > PASSWORD_LENGTH
+    )
 
 
 def same_dn(one: str, other: str) -> bool:
@@ -419,11 +433,18 @@ class Directory:
             DirectoryError: no server gives a usable answer.
         """
         _check_name(name)
+        if too_long(password):
+            raise LoginRefusedError("the password is longer than any")
         try:
             prepared = _prepared(password)
         except LDAPException as error:
             raise LoginRefusedError(f"the password is empty or unusable: {error}") from None
-        return self._ask(lambda session: self._log_in(session, name, prepared))
+        sent_to: list[str] = []
+        try:
+            return self._ask(lambda session: self._log_in(session, name, prepared, sent_to))
+        except DirectoryError as problem:
+            problem.sent = bool(sent_to)
+            raise
 
     def look_up(self, name: str, *, typed: bool = False) -> Person:
         """Return who the hub knows by this name, found by the service account.
@@ -486,13 +507,15 @@ class Directory:
                 return answer
         raise DirectoryError("; ".join(problems))
 
-    def _log_in(self, session: Session, name: str, password: str) -> Person:
+    def _log_in(self, session: Session, name: str, password: str, sent_to: list[str]) -> Person:
+        """Return who it is; what the password was sent as is added to `sent_to` before that."""
         if self.ldap.searches:
             session.bind_service()
             person = self._person(session, self._find(session, name, self.ldap.name_attributes))
+            sent_to.append(person.dn)
             session.bind(person.dn, password)
             return person
-        bound_as = self._bind(session, name, password)
+        bound_as = self._bind(session, name, password, sent_to)
         if self.ldap.bind_dn:
             # Users themselves often must not read groups.
             session.bind_service()
@@ -504,11 +527,12 @@ class Directory:
         also = f"(userPrincipalName={escape_filter_chars(bound_as)})"
         return self._person(session, self._find(session, name, self.ldap.name_attributes, also))
 
-    def _bind(self, session: Session, name: str, password: str) -> str:
+    def _bind(self, session: Session, name: str, password: str, sent_to: list[str]) -> str:
         """Bind as the user; return what as."""
         refusals = []
         for template in self.ldap.dn_templates:
             bind_as = _filled_in(template, name)
+            sent_to.append(bind_as)
             try:
                 session.bind(bind_as, password)
             except LoginRefusedError as refused:

@@ -6,9 +6,10 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import administrators, proxy, settings
+from zhub import administrators, database, logins, proxy, settings
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
+from zhub.limits import HEADER_SIZE, LimitedServer
 from zhub.networks import HUB_URL
 from zhub.privileges import CERTIFICATE, KEY
 from zhub.spawner import UserSpawner
@@ -31,10 +32,11 @@ c.JupyterHub.proxy_class = EarlyProxy
 c.EarlyProxy.api_url = proxy.API
 # Tornado would keep 100 MB of each request in memory: a few strangers could fill the hub's. What
 # users save does not pass through the hub.
-HTTPServer.configure(None, max_body_size=1 << 20)
+HTTPServer.configure(LimitedServer, max_body_size=1 << 20, max_header_size=HEADER_SIZE)
 
 # State: what a new hub container takes over from the last one, running servers included.
-c.JupyterHub.db_url = f"sqlite:///{settings.DATABASE}"
+database.install()
+c.JupyterHub.db_url = f"sqlite:///{database.FILE}"
 c.JupyterHub.upgrade_db = True
 c.JupyterHub.cookie_secret_file = f"{settings.STATE}/cookie_secret"
 c.JupyterHub.cleanup_servers = False
@@ -50,11 +52,12 @@ if not told.admin_access:
     administrators.keep_out()
 c.DirectoryAuthenticator.manage_groups = bool(told.ldap.group_base)
 # Who is removed from the directory loses pages, tokens and new servers; recheck.py takes the rest.
-c.DirectoryAuthenticator.auth_refresh_age = told.ldap.recheck
+# Without a service account it is a day after the last login, for everybody.
+c.DirectoryAuthenticator.auth_refresh_age = told.ldap.recheck if told.ldap.bind_dn else logins.LOOKS
 c.DirectoryAuthenticator.auth_refresh_strict = True
 c.DirectoryAuthenticator.refresh_pre_spawn = True
-# Without a service account to look users up, this is how long a removed one stays logged in.
 c.JupyterHub.cookie_max_age_days = 1
+c.JupyterHub.token_expires_in_max_seconds = told.longest_token
 
 # Servers: one container, one network and one volume a user.
 c.JupyterHub.spawner_class = UserSpawner
@@ -107,19 +110,18 @@ if told.idle_timeout:
             "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
         }
     ]
-if told.ldap.bind_dn:
-    # Not "+=": with idleTimeout 0 there is no list yet.
-    c.JupyterHub.services.append(
-        {
-            "name": "recheck",
-            "command": [sys.executable, "-I", "-m", "zhub", "recheck"],
-            "environment": {name: os.environ[name] for name in os.environ if name[:5] == "ZHUB_"},
-        }
-    )
-    c.JupyterHub.load_roles.append(
-        {
-            "name": "recheck",
-            "services": ["recheck"],
-            "scopes": ["list:users", "read:servers", "delete:servers"],
-        }
-    )
+# Not "+=": with idleTimeout 0 there is no list yet.
+c.JupyterHub.services.append(
+    {
+        "name": "recheck",
+        "command": [sys.executable, "-I", "-m", "zhub", "recheck"],
+        "environment": {name: os.environ[name] for name in os.environ if name[:5] == "ZHUB_"},
+    }
+)
+c.JupyterHub.load_roles.append(
+    {
+        "name": "recheck",
+        "services": ["recheck"],
+        "scopes": ["list:users", "read:servers", "delete:servers"],
+    }
+)

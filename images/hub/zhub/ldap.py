@@ -110,7 +110,8 @@ class Ldap:
         if not self.bind_dn:
             told.append(
                 "without a service account (ZHUB_LDAP_BIND_DN) nobody notices that a user was"
-                " removed from the directory until the user's login ends"
+                " removed from the directory, so everybody's server, tokens and sessions end a day"
+                " after the last login"
             )
         return tuple(told)
 

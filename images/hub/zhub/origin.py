@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from ipaddress import ip_address, ip_network
 
 from jupyterhub.handlers import BaseHandler
+from tornado.httputil import HTTPHeaders
 
 PROXY = {"127.0.0.1", "::1"}
 """Addresses that the proxy connects from."""
@@ -23,11 +25,23 @@ def address(handler: BaseHandler) -> str:
     believed, which runs beside the hub, and of it only what it adds itself: the last address.
     Users' servers reach the hub without it.
     """
-    peer = str(handler.request.connection.context.address[0])
+    return told(str(handler.request.connection.context.address[0]), handler.request.headers)
+
+
+def told(peer: str, headers: HTTPHeaders) -> str:
+    """The same, of a connection's peer and the headers that came by it."""
     if peer in PROXY:
-        told = handler.request.headers.get("X-Forwarded-For", peer)
-        peer = told.rpartition(",")[2].strip()
+        peer = headers.get("X-Forwarded-For", peer).rpartition(",")[2].strip()
     return peer.removeprefix("::ffff:")
+
+
+def network(address: str) -> str:
+    """What stands for one place: of IPv6 the network, in which one machine has any address."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip_network((found, 64), strict=False)) if found.version == 6 else address
 
 
 def origin(handler: BaseHandler, name: str) -> str:

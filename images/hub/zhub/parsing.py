@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -104,3 +104,11 @@ def pool(text: str) -> IPv4Network:
 def networks(text: str) -> tuple[IPv4Network, ...]:
     """JSON lists of IPv4 networks."""
     return tuple(map(IPv4Network, texts(text)))
+
+
+def any_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """JSON lists of networks, but for the one that everybody is in."""
+    found = tuple(map(ip_network, texts(text)))
+    if not all(network.prefixlen for network in found):
+        raise ValueError(text)
+    return found

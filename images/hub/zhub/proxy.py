@@ -37,6 +37,7 @@ class Launcher:
             "errors": f"{HUB}{settings.base_url}hub/error",
             "hostRouting": bool(settings.subdomain_host),
             "hstsSeconds": settings.hsts_seconds,
+            "trustedProxies": [str(network) for network in settings.trusted_proxies],
         }
         self._command = ["node", MAIN, json.dumps(told)]
         self._token = token

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,9 @@ DATABASE = STATE / "jupyterhub.sqlite"
 
 CERTIFICATES = Path("/certs")
 """Where the operator puts the key and the certificate."""
+
+DAY = 86400
+"""Seconds."""
 
 T = TypeVar("T")
 
@@ -117,12 +120,17 @@ class Settings(ServerSettings):
     """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
     start_timeout: int
     """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
+    token_max_age: int
+    """ZHUB_TOKEN_MAX_AGE: seconds that tokens for the API live at most."""
     subdomain_host: str
     """ZHUB_SUBDOMAIN_HOST: name of the hub, under which users get names of their own; or empty."""
     hsts_seconds: int
     """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
     confined: bool
     """ZHUB_CONFINED: whether the guard closes the hub's own way out before it serves anybody."""
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies that may say who is calling."""
 
     @property
     def base_url(self) -> str:
@@ -132,6 +140,14 @@ class Settings(ServerSettings):
         path would overwrite each other's (https://github.com/jupyterhub/jupyterhub/issues/4512).
         """
         return f"/{self.prefix}/"
+
+    @property
+    def longest_token(self) -> int:
+        """Seconds that tokens live in truth.
+
+        A day at most when nobody can ask whether their owner is still let in.
+        """
+        return self.token_max_age if self.ldap.bind_dn else min(self.token_max_age, DAY)
 
     @property
     def subdomain_url(self) -> str:
@@ -262,6 +278,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         start_timeout=value(
             "START_TIMEOUT", "300", parsing.number(10, 86400), "seconds, 10 or more"
         ),
+        token_max_age=value(
+            "TOKEN_MAX_AGE", str(30 * DAY), parsing.number(300, 366 * DAY), "seconds, 300 or more"
+        ),
         subdomain_host=value(
             "SUBDOMAIN_HOST", "", parsing.domain, "a name such as hub.example.com"
         ),
@@ -269,6 +288,12 @@ def read(environment: Mapping[str, str]) -> Settings:
             "HSTS_SECONDS", "0", parsing.number(0, 1 << 31), "seconds, 0 for not at all"
         ),
         confined=value("CONFINED", "false", parsing.boolean, "true or false"),
+        trusted_proxies=value(
+            "TRUSTED_PROXIES",
+            "[]",
+            parsing.any_networks,
+            'a JSON list of networks, such as ["192.0.2.7/32", "2001:db8::/64"]',
+        ),
     )
     problems = reader.problems
     if not environment.get("ZHUB_LDAP_SERVERS"):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import ssl
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.engine.attacks.conftest import Tenant
+from tests.engine.attacks.conftest import PATIENCE, Tenant
 from tests.engine.people import Entrance
 from tests.hubclient import KernelError, User
 
@@ -102,18 +103,112 @@ def test_requests_without_measure_are_refused(entrance: Entrance, alice: Tenant)
         assert all(threads.map(lambda _: refused(stranger, post(size), size), range(16)))
 
 
+#: Opens connections and leaves a request unfinished on each; how many are still open then.
 CONNECT = textwrap.dedent(
     """
-    import socket
+    import select, socket, time
     kept = []
     for _ in range(count):
-        connection = socket.create_connection(("hub", port), timeout=10)
+        connection = socket.create_connection((host, port), timeout=10)
         connection.sendall(b"GET /hub/health HTTP/1.1\\r\\nHost: hub\\r\\nX: ")
         kept.append(connection)
-    result = len(kept)
+    time.sleep(5)
+    closed, _, _ = select.select(kept, [], [], 0)
+    result = len(kept) - len(closed)
+    for connection in kept: connection.close()
+    """
+)
+
+#: Takes everything and says nothing, as the hub does with a request that has not ended.
+LISTEN = textwrap.dedent(
+    """
+    import socket
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+    result = listener.getsockname()[1]
     """
 )
 
 
 def test_requests_that_never_end_do_not_stop_the_others(mallory: Tenant) -> None:
-    assert mallory.run(CONNECT, count=400, port=8081) == 400
+    own = mallory.run(LISTEN)
+    assert mallory.run(CONNECT, count=400, host="127.0.0.1", port=own) == 400
+    # The server itself may have one of them.
+    assert 16 < mallory.run(CONNECT, count=400, host="hub", port=8081) <= 32
+
+
+#: Asks for a page as often as it can, on many connections; how many answers that gave.
+FLOOD = textwrap.dedent(
+    """
+    import http.client, threading, time
+    end = time.monotonic() + seconds
+    answers = []
+    def ask():
+        while time.monotonic() < end:
+            try:
+                connection = http.client.HTTPConnection(host, port, timeout=5)
+                while time.monotonic() < end:
+                    connection.request("GET", path)
+                    connection.getresponse().read()
+                    answers.append(1)
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.01)
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    result = len(answers)
+    """
+)
+
+#: A server of one's own to try the flood on.
+SERVE = textwrap.dedent(
+    """
+    import http.server, threading
+    class Page(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "4")
+            self.end_headers()
+            self.wfile.write(b"page")
+        def log_message(self, *_): pass
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    result = server.server_address[1]
+    """
+)
+
+
+def test_a_server_that_floods_the_hub_slows_itself(
+    mallory: Tenant, alice: Tenant, entrance: Entrance
+) -> None:
+    seconds = 15
+    path = f"{urlsplit(alice.user.base).path}hub/login"
+    page = entrance.browser()
+    page.base = alice.user.base
+
+    def times(flood: Future[int] | None) -> list[float]:
+        """Seconds that a stranger's pages take, sorted."""
+        found: list[float] = []
+        while len(found) < 40 if flood is None else not flood.done():
+            begin = time.monotonic()
+            page.request("GET", "hub/login").raise_for_status()
+            found.append(time.monotonic() - begin)
+            time.sleep(0.1)
+        return sorted(found)
+
+    own = mallory.run(SERVE)
+    unlimited = mallory.run(FLOOD, host="127.0.0.1", port=own, path="/", seconds=5)
+    quiet = times(None)
+    with ThreadPoolExecutor(1) as thread:
+        flood = thread.submit(mallory.run, FLOOD, host="hub", port=8081, path=path, seconds=seconds)
+        flooded = times(flood)
+    for name, found in (("quiet", quiet), ("flooded", flooded)):
+        p50, p95 = found[len(found) // 2], found[len(found) * 95 // 100]
+        print(f"{name}: p50 {p50:.3f} s, p95 {p95:.3f} s")
+    print(f"{flood.result()} answers in {seconds} s, {unlimited} of its own server in 5 s")
+    # A hundred at once and ten a second; the rest of them waited.
+    assert flood.result() < 100 + 10 * (seconds + 10)
+    assert unlimited > 200
+    # Whatever the machine: a page takes no more than a few times as long, and was never stuck.
+    assert flooded[len(flooded) // 2] < 4 * quiet[len(quiet) // 2] + 0.05
+    assert flooded[-1] < PATIENCE

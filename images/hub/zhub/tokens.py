@@ -1,0 +1,57 @@
+"""How long the tokens that users make for the API live, and how many a user may have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub import orm
+from jupyterhub.apihandlers.users import UserTokenListAPIHandler
+from jupyterhub.utils import utcnow
+from tornado import web
+
+MOST = 50
+"""Tokens a user may have; each is a row of the database and, perhaps, a forgotten way in."""
+
+CLIENT = "jupyterhub"
+"""What tokens for the API belong to; those of browsers belong to the server they are for."""
+
+
+class LimitedTokenHandler(UserTokenListAPIHandler):  # type: ignore[misc] # untyped
+    """Makes no token that outlives the one it was asked for with, and not too many.
+
+    JupyterHub itself sees to the longest life (`token_expires_in_max_seconds`), but lets a token
+    ask for the next one, for ever.
+    """
+
+    def token_model(self, token: orm.APIToken) -> dict[str, Any]:
+        """Describe a token; one that has just been made is first held to the limits.
+
+        JupyterHub calls this when it knows who asks for whom, and before anybody is told the token.
+
+        Raises:
+            tornado.web.HTTPError: 409, the user has too many.
+        """
+        if self.request.method == "POST":
+            self._limit(token)
+        model: dict[str, Any] = super().token_model(token)
+        return model
+
+    def _limit(self, token: orm.APIToken) -> None:
+        asked_with = self.get_token()
+        if asked_with is not None and asked_with.expires_at is not None:
+            ends = asked_with.expires_at
+            token.expires_at = min(token.expires_at or ends, ends)
+        valid = self.db.query(orm.APIToken).filter(
+            orm.APIToken.user_id == token.user_id,
+            orm.APIToken.client_id == CLIENT,
+            orm.APIToken.expires_at >= utcnow(with_tz=False),
+        )
+        many = valid.count() > MOST
+        if many:
+            self.db.delete(token)
+        self.db.commit()
+        if many:
+            raise web.HTTPError(
+                409,
+                f"There are {MOST} tokens already, as many as a user may have: revoke one first.",
+            )
