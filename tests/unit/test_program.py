@@ -546,10 +546,13 @@ def test_state_and_key_are_protected_when_configured(protect: str) -> None:
     assert protected == (expected if protect == "true" else set())
 
 
-def test_on_destroy_the_hub_goes_first_then_what_it_started_then_networks(demo: Recording) -> None:
+def test_on_destroy_hub_and_guard_go_first_then_what_they_started_then_networks(
+    demo: Recording,
+) -> None:
     """Pulumi deletes in the opposite order of the dependencies."""
     clean_up = demo.one("Command", "remove-notebooks")
     assert clean_up.urn in demo.one("Container", "hub").dependencies
+    assert clean_up.urn in demo.one("Container", "guard").dependencies
     assert demo.one("Network", "hub").urn in clean_up.dependencies
     assert demo.one("Network", "directory").urn in demo.one("Container", "hub").dependencies
 
