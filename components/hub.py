@@ -171,7 +171,7 @@ class Hub(pulumi.ComponentResource):
         if args.ldap.ca_pem is not None:
             contents[LDAP_CA] = pulumi.Output.from_input(args.ldap.ca_pem)
         if args.ldap.bind_password is not None:
-            contents[LDAP_PASSWORD] = pulumi.Output.secret(args.ldap.bind_password)
+            contents[LDAP_PASSWORD] = pulumi.Output.from_input(args.ldap.bind_password)
         return docker.Container(
             "files",
             name=args.names("files"),

@@ -682,6 +682,23 @@ def test_secrets_are_never_declared_in_clear(
                 assert secret not in shown, f"{name} in {key} of {one.urn}"
 
 
+@pytest.mark.parametrize("variant", ["demo", "brought"])
+def test_components_have_no_secrets_among_their_outputs_but_the_demos_passwords(
+    variant: str, brought: dict[str, str]
+) -> None:
+    """Nobody reads outputs of components, and the state would have each secret once more."""
+    recording = run(DEMO if variant == "demo" else brought)
+    components = {one.urn for one in recording.declared if one.type.startswith("zhub:")}
+    assert components <= recording.registered.keys()
+    secret = {
+        (urn.rpartition("::")[2], name)
+        for urn in components
+        for name, value in recording.registered[urn].items()
+        if list(texts(value, secret=True))
+    }
+    assert secret == ({("directory", "users")} if variant == "demo" else set())
+
+
 @pytest.mark.parametrize("variant", ["demo", "site"])
 def test_a_preview_knows_all_but_what_is_made_later(variant: str) -> None:
     config = {"demo": DEMO, "site": SITE}[variant]
