@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.unit.recorder import ROOT
@@ -35,6 +36,22 @@ def test_every_path_is_there() -> None:
     assert len(found) > 30
     missing = sorted(path for path in found if not (ROOT / path).exists())
     assert not missing, f"CONTRIBUTING.md names what is not there: {missing}"
+
+
+def anchors(page: str) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["CHANGELOG.md", "CONTRIBUTING.md", "README.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text())
+    assert links
+    for link in links:
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).is_file(), link
+        assert not anchor or anchor in anchors((ROOT / path).read_text()), link
 
 
 def test_the_map_has_every_folder() -> None:
