@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 TOOLCHAIN = $(if $(PYTHON),$(PYTHON) -m toolchain,$(error Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)))
 RUN = .venv/bin/python -m
+# One word for the shell, whatever is in it: an apostrophe, a dollar sign.
+quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
 # Not from the shell's environment, where the name may mean anything.
 LDAP =
@@ -19,19 +21,19 @@ help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 up: ## get what is missing, bring the stack up, say how to log in (STACK=dev)
-	@$(TOOLCHAIN) up $(STACK)
+	@$(TOOLCHAIN) up $(call quoted,STACK)
 
 preview: ## show what `make up` would change
-	@$(TOOLCHAIN) preview $(STACK)
+	@$(TOOLCHAIN) preview $(call quoted,STACK)
 
 down: ## remove everything the stack made, except the users' volumes
-	@$(TOOLCHAIN) down $(STACK)
+	@$(TOOLCHAIN) down $(call quoted,STACK)
 
-env: ## print shell lines for plain pulumi commands: eval "$$(make -s env)"
-	@$(TOOLCHAIN) env $(STACK)
+env: ## print shell lines for plain pulumi commands: eval "$(make -s env)"
+	@$(TOOLCHAIN) env $(call quoted,STACK)
 
 doctor: ## say what is there, what is missing and what to type (LDAP=USER for the directory)
-	@$(TOOLCHAIN) $(if $(LDAP),directory $(STACK) '$(LDAP)',doctor $(STACK))
+	@$(TOOLCHAIN) $(if $(value LDAP),directory $(call quoted,STACK) $(call quoted,LDAP),doctor $(call quoted,STACK))
 
 test: ## run every test, getting what they need first (TESTS=tests/unit for some)
 	@$(TOOLCHAIN) test-environment
@@ -61,13 +63,13 @@ sbom: ## write down what the images hold, and show what changed (IMAGES=...)
 	@$(RUN) toolchain.sbom $(IMAGES)
 
 toolchain: ## get what is missing, and nothing else
-	@$(TOOLCHAIN) toolchain $(STACK)
+	@$(TOOLCHAIN) toolchain $(call quoted,STACK)
 
 base: ## get new base images: from the archives the project names, an image registry or a mirror
 	@$(TOOLCHAIN) base
 
 cli: ## build the Pulumi CLI for another machine to save it the work (ARCH=s390x)
-	@$(TOOLCHAIN) cli $(ARCH)
+	@$(TOOLCHAIN) cli $(call quoted,ARCH)
 
 clean: ## remove this clone's environment and toolchain; state and shared cache stay
 	rm -rf .venv .toolchain .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -48,7 +48,7 @@ class Certificate(pulumi.ComponentResource):
     ) -> None:
         super().__init__("zhub:certificate:Certificate", name, None, opts)
         if args.brought:
-            self.key_pem = pulumi.Output.secret(args.brought.key_pem)
+            self.key_pem = args.brought.key_pem
             self.certificate_pem = pulumi.Output.from_input(args.brought.certificate_pem)
         else:
             key = tls.PrivateKey(
@@ -72,12 +72,9 @@ class Certificate(pulumi.ComponentResource):
             self.key_pem = key.private_key_pem
             self.certificate_pem = certificate.cert_pem
         self.fingerprint = self.certificate_pem.apply(_fingerprint)
+        # Without the key: nobody reads it there, and the state would have it once more.
         self.register_outputs(
-            {
-                "keyPem": self.key_pem,
-                "certificatePem": self.certificate_pem,
-                "fingerprint": self.fingerprint,
-            }
+            {"certificatePem": self.certificate_pem, "fingerprint": self.fingerprint}
         )
 
 

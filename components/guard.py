@@ -98,7 +98,8 @@ class Guard(pulumi.ComponentResource):
                 {"host_path": args.engine.socket, "container_path": ENGINE_SOCKET},
             ],
             read_only=True,
-            opts=child,
+            # A component's own dependencies do not hold for what is in it.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None),
         )
         self.volume = volume.name
         self.register_outputs({"volume": self.volume})

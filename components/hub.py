@@ -99,6 +99,17 @@ class Hub(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         files = self._files(args, certs)
+        # In `pulumi destroy`, things go in the opposite order: the hub, the guard that
+        # starts servers for it, the servers, networks.
+        remove_notebooks = command.local.Command(
+            "remove-notebooks",
+            # While it can still be mended: that the command is there and reaches the engine.
+            create="docker version --format '{{.Server.Version}}'",
+            delete=REMOVE_NOTEBOOKS.read_text(),
+            environment={"ZHUB_PREFIX": names.prefix, **args.engine.environment},
+            add_previous_output_in_env=False,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[network]),
+        )
         its_guard = Guard(
             "guard",
             GuardArgs(
@@ -111,17 +122,7 @@ class Hub(pulumi.ComponentResource):
                 ldap=args.ldap,
                 users=args.users,
             ),
-            child,
-        )
-        # In `pulumi destroy`, things go in the opposite order: the hub, what it started, networks.
-        remove_notebooks = command.local.Command(
-            "remove-notebooks",
-            # While it can still be mended: that the command is there and reaches the engine.
-            create="docker version --format '{{.Server.Version}}'",
-            delete=REMOVE_NOTEBOOKS.read_text(),
-            environment={"ZHUB_PREFIX": names.prefix, **args.engine.environment},
-            add_previous_output_in_env=False,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[network]),
+            pulumi.ResourceOptions(parent=self, depends_on=[remove_notebooks]),
         )
         hub = service(
             "hub",
@@ -174,7 +175,7 @@ class Hub(pulumi.ComponentResource):
         if args.ldap.ca_pem is not None:
             contents[LDAP_CA] = pulumi.Output.from_input(args.ldap.ca_pem)
         if args.ldap.bind_password is not None:
-            contents[LDAP_PASSWORD] = pulumi.Output.secret(args.ldap.bind_password)
+            contents[LDAP_PASSWORD] = pulumi.Output.from_input(args.ldap.bind_password)
         return docker.Container(
             "files",
             name=args.names("files"),

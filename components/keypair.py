@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 
+import pulumi
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -33,7 +34,8 @@ class KeyPair:
 
     chain: Sequence[x509.Certificate]
     """The hub's own first, then each one's issuer."""
-    key_pem: str = field(repr=False)
+    key_pem: pulumi.Output[str] = field(repr=False)
+    """A secret to Pulumi."""
 
     @property
     def certificate_pem(self) -> str:

@@ -74,8 +74,8 @@ class Ldap:
 
     bind_dn: str = ""
     """The service account; empty for none."""
-    bind_password: pulumi.Input[str] | None = field(default=None, repr=False)
-    """The service account's."""
+    bind_password: pulumi.Output[str] | None = field(default=None, repr=False)
+    """The service account's, a secret to Pulumi."""
     search_base: str = ""
     """DN below which users are found; empty to find them by the templates alone."""
     name_attributes: tuple[str, ...] = ("uid",)
@@ -298,11 +298,11 @@ def _bind_name(text: str) -> str:
     return text
 
 
-def _password(text: str) -> str:
+def _password(text: str) -> pulumi.Output[str]:
     # RFC 4013, section 2.3: no directory accepts them, and what is pasted may end with a line.
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise RefusedError("holds a line break or another control character", secret=True)
-    return text
+    return pulumi.Output.secret(text)
 
 
 def _attributes(text: str) -> tuple[str, ...]:

@@ -464,7 +464,7 @@ def _key_pair(config: Config, now: datetime) -> KeyPair | None:
             f"or, to have both made: {remove_command('tlsCertFile')}",
         )
     key = keys["tlsKeyFile"] or keys["tlsKey"]
-    return KeyPair(chain=chain, key_pem=key) if chain and key else None
+    return KeyPair(chain=chain, key_pem=pulumi.Output.secret(key)) if chain and key else None
 
 
 def _build(config: Config) -> Build:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from toolchain.console import run, timed
+from toolchain.console import run, say, timed
 from toolchain.environment import PYTHON
 from toolchain.pins import PLUGINS
 from toolchain.places import BIN, CLI, PULUMI_HOME, ROOT, STATE
@@ -16,6 +16,9 @@ STEP = "plugins"
 CREDENTIALS = PULUMI_HOME / "credentials.json"
 
 SCRIPT = b"#!/bin/sh\n"
+
+#: Lies beside a plugin of Pulumi's own that this toolchain has got.
+GOT = "got-by-zhub"
 
 #: How much the logs of all Pulumi commands may take.
 LOG_MEGABYTES = 50
@@ -62,33 +65,50 @@ def plugin_path(name: str) -> Path:
     return PULUMI_HOME / "plugins" / f"resource-{name}-v{PLUGINS[name]}" / f"pulumi-resource-{name}"
 
 
+def _of_the_operator(name: str) -> bool:
+    """Whether somebody put a plugin there by hand, such as one built from Pulumi's sources."""
+    path = plugin_path(name)
+    if not path.exists() or path.with_name(GOT).exists():
+        return False
+    text = path.read_bytes()
+    # Of another clone, or of an older release, the line is not quite the same.
+    return not (text.startswith(SCRIPT) and f" -m plugins.{name} ".encode() in text)
+
+
 def ensure(*, official: bool) -> None:
     """Write the wrapper and, unless the CLI brings its own, the language host and the plugins.
+
+    A plugin that an operator has put into its place stays there, whatever the CLI is.
 
     Raises:
         Problem: Pulumi's own plugins cannot be had.
     """
     STATE.mkdir(mode=0o700, exist_ok=True)
     _write_wrapper()
-    if official:
-        _install_official()
-        return
-    host = shlex.quote(str(ROOT / "toolchain" / "language_host.py"))
-    _script(CLI / "pulumi-language-python", f'exec {python()} {host} "$@"')
+    if not official:
+        host = shlex.quote(str(ROOT / "toolchain" / "language_host.py"))
+        _script(CLI / "pulumi-language-python", f'exec {python()} {host} "$@"')
     for name in PLUGINS:
-        _script(plugin_path(name), f'exec {python()} -m plugins.{name} "$@"')
-
-
-def _install_official() -> None:
-    for name, version in PLUGINS.items():
         path = plugin_path(name)
-        if path.exists() and not path.read_bytes().startswith(SCRIPT):
-            continue
-        with timed(STEP, f"getting Pulumi's own {name} plugin {version}"):
-            run(
-                STEP,
-                # Not by the wrapper: its Python may be in the making.
-                [CLI / "pulumi", "plugin", "install", "resource", name, version, "--reinstall"],
-                environment={"PULUMI_HOME": str(PULUMI_HOME), "PULUMI_SKIP_UPDATE_CHECK": "true"},
-                mend="To use the plugins of this project: ZHUB_TOOLCHAIN=portable make up",
-            )
+        if _of_the_operator(name):
+            say(STEP, f"the {name} plugin is not of this project and is kept: {path}")
+        elif official:
+            _install_official(name)
+        else:
+            path.with_name(GOT).unlink(missing_ok=True)
+            _script(path, f'exec {python()} -m plugins.{name} "$@"')
+
+
+def _install_official(name: str) -> None:
+    got = plugin_path(name).with_name(GOT)
+    if got.exists() and plugin_path(name).exists():
+        return
+    with timed(STEP, f"getting Pulumi's own {name} plugin {PLUGINS[name]}"):
+        run(
+            STEP,
+            # Not by the wrapper: its Python may be in the making.
+            [CLI / "pulumi", "plugin", "install", "resource", name, PLUGINS[name], "--reinstall"],
+            environment={"PULUMI_HOME": str(PULUMI_HOME), "PULUMI_SKIP_UPDATE_CHECK": "true"},
+            mend="To use the plugins of this project: ZHUB_TOOLCHAIN=portable make up",
+        )
+    got.touch()

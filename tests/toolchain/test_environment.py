@@ -107,6 +107,10 @@ def test_make_alone_lists_the_commands(clone: Clone) -> None:
         assert any(line.split()[0] == command for line in printed.splitlines()), command
 
 
+def test_the_line_for_the_shell_can_be_copied(clone: Clone) -> None:
+    assert 'eval "$(make -s env)"' in clone.make().stdout
+
+
 def test_doctor_names_what_is_missing_and_changes_nothing(clone: Clone) -> None:
     before = {path.name for path in clone.root.iterdir()}
     result = clone.make("doctor")
@@ -127,3 +131,20 @@ def test_doctor_of_a_directory_asks_a_hub_that_runs(clone: Clone) -> None:
 
 def test_doctor_takes_no_user_from_the_shell(clone: Clone) -> None:
     assert "MISSING  Python" in clone.make("doctor", LDAP="ldap.example.com").stdout
+
+
+@pytest.mark.parametrize("user", ["o'brien", "a b", "pa$HOME", "$(id)", '"`id`"; id', "$$"])
+def test_a_user_name_reaches_doctor_as_it_is(clone: Clone, tmp_path: Path, user: str) -> None:
+    """It gets to a shell by way of make, and both have characters of their own."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    result = clone.make("doctor", "STACK=site's", f"LDAP={user}", f"PYTHON={python}")
+    assert result.stdout.splitlines() == ["-m", "toolchain", "directory", "site's", user]
+
+
+def test_an_empty_stack_name_is_not_the_dev_stack(clone: Clone) -> None:
+    """As with a variable of a script that was never set."""
+    result = clone.make("down", "STACK=")
+    assert result.returncode
+    assert "STACK= is no stack name" in result.stderr

@@ -105,6 +105,7 @@ class Recorder(MockMonitor):
         super().__init__(mocks)
         self.lock = threading.Lock()
         self.declared: list[Declared] = []
+        self.registered: dict[str, dict[str, Any]] = {}
 
     def RegisterResource(self, request: Any) -> Any:
         urn = self.make_urn(request.parent, request.type, request.name)
@@ -115,6 +116,11 @@ class Recorder(MockMonitor):
             self.declared.append(Declared(request.type, request.name, urn, raw, request, outputs))
         return answer
 
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        with self.lock:
+            self.registered[request.urn] = json_format.MessageToDict(request.outputs)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -123,6 +129,8 @@ class Recording:
     declared: list[Declared]
     outputs: dict[str, Any]
     warnings: list[str]
+    registered: dict[str, dict[str, Any]]
+    """Outputs of components and of the stack, by URN; secrets marked."""
 
     def all(self, kind: str) -> list[Declared]:
         """Resources by the last part of their type, such as Container."""
@@ -181,7 +189,7 @@ def _run(config: Mapping[str, str], *, stack: str, preview: bool) -> Recording:
         return collect()
 
     program()
-    return Recording(recorder.declared, outputs, warnings.texts)
+    return Recording(recorder.declared, outputs, warnings.texts, recorder.registered)
 
 
 def unwrapped(value: Any) -> Any:

@@ -548,10 +548,13 @@ def test_state_and_key_are_protected_when_configured(protect: str) -> None:
     assert protected == (expected if protect == "true" else set())
 
 
-def test_on_destroy_the_hub_goes_first_then_what_it_started_then_networks(demo: Recording) -> None:
+def test_on_destroy_hub_and_guard_go_first_then_what_they_started_then_networks(
+    demo: Recording,
+) -> None:
     """Pulumi deletes in the opposite order of the dependencies."""
     clean_up = demo.one("Command", "remove-notebooks")
     assert clean_up.urn in demo.one("Container", "hub").dependencies
+    assert clean_up.urn in demo.one("Container", "guard").dependencies
     assert demo.one("Network", "hub").urn in clean_up.dependencies
     assert demo.one("Network", "directory").urn in demo.one("Container", "hub").dependencies
 
@@ -679,6 +682,23 @@ def test_secrets_are_never_declared_in_clear(
             shown = json.dumps(one.inputs.get(key))
             for name, secret in secrets_of(config, tmp_path).items():
                 assert secret not in shown, f"{name} in {key} of {one.urn}"
+
+
+@pytest.mark.parametrize("variant", ["demo", "brought"])
+def test_components_have_no_secrets_among_their_outputs_but_the_demos_passwords(
+    variant: str, brought: dict[str, str]
+) -> None:
+    """Nobody reads outputs of components, and the state would have each secret once more."""
+    recording = run(DEMO if variant == "demo" else brought)
+    components = {one.urn for one in recording.declared if one.type.startswith("zhub:")}
+    assert components <= recording.registered.keys()
+    secret = {
+        (urn.rpartition("::")[2], name)
+        for urn in components
+        for name, value in recording.registered[urn].items()
+        if list(texts(value, secret=True))
+    }
+    assert secret == ({("directory", "users")} if variant == "demo" else set())
 
 
 @pytest.mark.parametrize("variant", ["demo", "site"])

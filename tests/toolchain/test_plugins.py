@@ -1,0 +1,98 @@
+"""Which provider plugins lie in the plugin folder, and which of them are somebody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from toolchain import plugins
+from toolchain.pins import PLUGINS
+
+#: Begins as every program for Linux does.
+BINARY = b"\x7fELF of an operator"
+OFFICIAL = "\x7fELF of Pulumi\n"
+
+#: Stands for a CLI that can get plugins: `plugin install resource NAME VERSION --reinstall`.
+CLI = f"""#!/bin/sh
+folder=$PULUMI_HOME/plugins/resource-$4-v$5
+rm -rf "$folder"
+mkdir -p "$folder"
+printf '{OFFICIAL}' > "$folder/pulumi-resource-$4"
+echo "$4" >> "$PULUMI_HOME/asked"
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("BIN", "CLI", "STATE"):
+        monkeypatch.setattr(plugins, name, tmp_path / name.lower())
+    monkeypatch.setattr(plugins, "PULUMI_HOME", tmp_path / "home")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "pulumi").write_text(CLI)
+    (tmp_path / "cli" / "pulumi").chmod(0o755)
+    return tmp_path / "home"
+
+
+def put(name: str, content: bytes) -> Path:
+    path = plugins.plugin_path(name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    path.chmod(0o755)
+    return path
+
+
+def ours(name: str) -> bool:
+    return f"-m plugins.{name} " in plugins.plugin_path(name).read_text()
+
+
+def test_plugins_of_this_project_are_written_once(capsys: pytest.CaptureFixture[str]) -> None:
+    plugins.ensure(official=False)
+    assert all(map(ours, PLUGINS))
+    before = {name: plugins.plugin_path(name).stat().st_mtime_ns for name in PLUGINS}
+    plugins.ensure(official=False)
+    assert {name: plugins.plugin_path(name).stat().st_mtime_ns for name in PLUGINS} == before
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("official", [False, True])
+@pytest.mark.parametrize("content", [BINARY, b'#!/bin/sh\nexec /opt/pulumi-resource-tls "$@"\n'])
+def test_a_plugin_that_an_operator_has_put_there_is_kept(
+    capsys: pytest.CaptureFixture[str], content: bytes, *, official: bool
+) -> None:
+    path = put("tls", content)
+    for _ in range(2):
+        plugins.ensure(official=official)
+        assert path.read_bytes() == content
+        assert f"the tls plugin is not of this project and is kept: {path}" in (
+            capsys.readouterr().err
+        )
+    assert ours("docker") != official
+
+
+def test_once_it_is_removed_this_projects_own_comes_back() -> None:
+    path = put("tls", BINARY)
+    plugins.ensure(official=False)
+    path.unlink()
+    plugins.ensure(official=False)
+    assert ours("tls")
+
+
+def test_the_script_of_another_clone_or_release_is_not_an_operators() -> None:
+    put("tls", b'#!/bin/sh\nexec /old/clone/.venv/bin/python -m plugins.tls "$@"\n')
+    plugins.ensure(official=False)
+    assert f"exec {plugins.python()} -m plugins.tls" in plugins.plugin_path("tls").read_text()
+
+
+def test_pulumis_own_are_got_once_and_given_up_again(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugins.ensure(official=False)
+    plugins.ensure(official=True)
+    plugins.ensure(official=True)
+    assert (home / "asked").read_text().split() == list(PLUGINS)
+    assert {plugins.plugin_path(name).read_text() for name in PLUGINS} == {OFFICIAL}
+    plugins.ensure(official=False)
+    assert all(map(ours, PLUGINS))
+    assert "is kept" not in capsys.readouterr().err
