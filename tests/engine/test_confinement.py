@@ -13,6 +13,7 @@ from typing import Any
 import docker
 import pytest
 from docker.models.containers import Container
+from zhub.guard.confinement import LOOK_SECONDS
 
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
@@ -116,6 +117,39 @@ def test_a_guard_that_is_killed_while_servers_start_leaves_none_unconfined(
 def health(container: Container) -> str:
     container.reload()
     return str(container.attrs["State"]["Health"]["Status"])
+
+
+def test_a_directory_with_another_address_is_found_at_the_next_login(
+    stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
+) -> None:
+    directory = engine.containers.get(f"{stack.prefix}-directory")
+    network = engine.networks.get(f"{stack.prefix}-directory")
+    entrance = Entrance.of(stack)
+    entrance.logged_in("carol")
+
+    def address() -> str:
+        directory.reload()
+        return str(directory.attrs["NetworkSettings"]["Networks"][network.name]["IPAddress"])
+
+    before = address()
+    network.disconnect(directory)
+    # It takes the address that is free now.
+    other = engine.containers.run(
+        str(directory.attrs["Image"]),
+        ["sleep", "600"],
+        entrypoint=[],
+        detach=True,
+        network=network.name,
+        labels={"zhub.stack": stack.prefix, "zhub.role": "other"},
+    )
+    network.connect(directory, aliases=["directory"])
+    assert address() != before
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    assert f"{address()} . 389" not in filter_of(hub)
+    time.sleep(LOOK_SECONDS)
+    entrance.logged_in("carol")
+    assert f"{address()} . 389" in filter_of(hub)
+    other.remove(force=True)
 
 
 #: Listens where foreign names are asked for, and asks for one.

@@ -34,6 +34,7 @@ from tests.images.scripted_ldap import (
     scripted,
 )
 from tests.images.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
+from tests.ports import free_port
 
 PASSWORD = PASSWORDS["alice"]
 TEMPLATE = f"uid={{username}},ou=people,{SUFFIX}"
@@ -243,6 +244,28 @@ class TestSeveralServers:
             time.sleep(0.3)
             directory.log_in("alice", PASSWORD)
             assert (len(again.binds()), len(second.binds())) == (1, 1)
+
+    def test_one_that_has_moved_is_asked_at_once(self, servers: list[Slapd]) -> None:
+        asked = []
+
+        def moved() -> bool:
+            asked.append(1)
+            directory.ldap = self.directory(servers).ldap
+            return len(asked) == 1
+
+        directory = self.directory(servers)
+        directory.ldap = replace(directory.ldap, servers=(f"127.0.0.1:{free_port()}",))
+        directory._has_moved = moved
+        # Where it was, nobody is any more; where it is now was not open until the hub asked.
+        servers_then = directory.ldap.servers
+        with pytest.raises(DirectoryError):
+            directory._ask_each(servers_then, lambda session: session.tls)
+        assert len(asked) == 1
+        assert directory.log_in("alice", PASSWORD).name == "alice"
+        # An answer, whatever it is, is no reason to look for another place.
+        with pytest.raises(LoginRefusedError):
+            directory.log_in("alice", "wrong")
+        assert len(asked) == 1
 
     def test_a_mute_one_costs_one_login_its_timeout(self, servers: list[Slapd]) -> None:
         with scripted(mute) as silent:

@@ -12,7 +12,8 @@ from jupyterhub.handlers import BaseHandler
 from jupyterhub.user import User
 from ldapauthenticator import LDAPAuthenticator
 from tornado import web
-from traitlets import Instance
+from traitlets import Callable as Callable_
+from traitlets import Instance, default
 from traitlets.config import Application
 
 from zhub import logins, origin
@@ -55,9 +56,17 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
 
     ldap = Instance(Ldap, config=True, help="The directory, and whom it lets in.")
 
+    directory_has_moved = Callable_(
+        config=True, help="Called when no server answers: whether to ask once more at once."
+    )
+
+    @default("directory_has_moved")
+    def _never(self) -> Callable[[], bool]:
+        return lambda: False
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.directory = Directory(self.ldap)
+        self.directory = Directory(self.ldap, self.directory_has_moved)
         self.attempts = Attempts()
         self._logins = Pool(LOGINS, QUEUE)
         self._look_ups = Pool(LOOK_UPS, QUEUE)

@@ -418,8 +418,15 @@ def _one_line(text: object) -> str:
 class Directory:
     """The site's directory: its servers, asked in their order. May be used by several threads."""
 
-    def __init__(self, ldap: Ldap) -> None:
+    def __init__(self, ldap: Ldap, has_moved: Callable[[], bool] = lambda: False) -> None:
+        """Ask no server yet.
+
+        Args:
+            ldap: how to ask.
+            has_moved: called when no server answers; whether it may be worth asking again at once.
+        """
         self.ldap = ldap
+        self._has_moved = has_moved
         self._context: ssl.SSLContext | None = None
         self._dead: dict[str, float] = {}
         self._probing = threading.Lock()
@@ -485,7 +492,9 @@ class Directory:
     def _is_dead(self, server: str) -> bool:
         return time.monotonic() < self._dead.get(server, 0)
 
-    def _ask_each(self, servers: Sequence[str], question: Callable[[Session], T]) -> T:
+    def _ask_each(
+        self, servers: Sequence[str], question: Callable[[Session], T], *, again: bool = False
+    ) -> T:
         problems = []
         for server in servers:
             try:
@@ -498,13 +507,15 @@ class Directory:
                 if isinstance(problem, ServiceAccountError):
                     self._service_refused = time.monotonic() + REFUSED_SECONDS
                 if problem.final:
-                    break
+                    raise DirectoryError("; ".join(problems), final=True) from problem
             except LoginRefusedError:
                 self._dead.pop(server, None)
                 raise
             else:
                 self._dead.pop(server, None)
                 return answer
+        if not again and self._has_moved():
+            return self._ask_each(servers, question, again=True)
         raise DirectoryError("; ".join(problems))
 
     def _log_in(self, session: Session, name: str, password: str, sent_to: list[str]) -> Person:

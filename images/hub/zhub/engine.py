@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import docker
@@ -19,6 +21,9 @@ SOCKET = Path("/var/run/docker.sock")
 
 GUARD_SECONDS = 120
 """How long the guard may take to start, which is some seconds under emulation."""
+
+
+log = logging.getLogger(__name__)
 
 
 def socket_path(environment: Mapping[str, str]) -> Path | None:
@@ -66,8 +71,11 @@ def own_container() -> str:
     return socket.gethostname()
 
 
-def confine(client: docker.APIClient) -> None:
+def confine(client: docker.APIClient) -> bool:
     """Have the guard close this container's way out; it decides, by the stack, what stays open.
+
+    Returns:
+        Whether something else is open now than before, such as new addresses of the directory.
 
     Raises:
         SettingsError: when it does not.
@@ -80,8 +88,25 @@ def confine(client: docker.APIClient) -> None:
         raise SettingsError([f"the guard does not answer: {error}"]) from None
     if not answer.ok:
         raise SettingsError(
-            ["the guard has not closed the hub's own way out, so it does not start: see its log"]
+            ["the guard has not closed the hub's own way out: the guard's log says why"]
         )
+    return bool(answer.json()["Changed"])
+
+
+def directory_has_moved() -> bool:
+    """Have the guard look again where the directory is; return whether it has found it elsewhere.
+
+    May be asked at any time: the guard looks every ten seconds at most.
+    """
+    own = socket_path(os.environ)
+    if own is None or not own.is_socket():
+        return False
+    try:
+        with closing(connect()) as client:
+            return confine(client)
+    except SettingsError as error:
+        log.warning("the directory does not answer, and the guard does not look again: %s", error)
+        return False
 
 
 def check(client: docker.APIClient, settings: Settings) -> None:

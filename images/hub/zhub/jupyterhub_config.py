@@ -6,7 +6,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import administrators, database, logins, proxy, settings
+from zhub import administrators, database, engine, logins, proxy, settings
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
 from zhub.limits import HEADER_SIZE, LimitedServer
@@ -47,6 +47,9 @@ c.DirectoryAuthenticator.ldap = told.ldap
 c.DirectoryAuthenticator.allowed_groups = list(told.ldap.allowed_groups)
 c.DirectoryAuthenticator.allow_all = told.ldap.allow_everyone
 c.DirectoryAuthenticator.allow_existing_users = False
+if told.confined:
+    # Only the guard opens the way to other addresses.
+    c.DirectoryAuthenticator.directory_has_moved = engine.directory_has_moved
 c.DirectoryAuthenticator.admin_users = set(told.admin_users)
 if not told.admin_access:
     administrators.keep_out()

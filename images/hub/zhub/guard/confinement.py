@@ -163,19 +163,24 @@ class Confinement:
             ),
         )
 
-    def hub_asks(self, found: dict[str, Any]) -> None:
+    def hub_asks(self, found: dict[str, Any]) -> bool:
         """Confine the hub, which asks for it when it starts and when no directory answers.
 
         Nothing is done for one that has the filter it should have: it may ask as often as it likes.
+
+        Returns:
+            Whether something was done.
 
         Raises:
             RuntimeError: when that failed.
         """
         run = (found["Id"], found["State"]["StartedAt"])
         with self._asking:
-            if self.look() or run != self._confined_hub:
-                self.hub(found["Id"])
-                self._confined_hub = run
+            if not self.look() and run == self._confined_hub:
+                return False
+            self.hub(found["Id"])
+            self._confined_hub = run
+            return True
 
     def all(self) -> None:
         """Set the filters of all that runs; a server that cannot get its filter is removed."""
