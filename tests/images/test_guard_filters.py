@@ -69,7 +69,7 @@ def test_a_server_reaches_the_hubs_port_name_servers_port_and_what_is_open() -> 
         'oifname "lo" accept',
         "meta nfproto ipv6",
         "ip saddr != 10.214.0.16/28",
-        f"ip daddr 10.214.0.18 {NEW}",
+        f"ip daddr 10.214.0.18 {NEW} drop",
         "ip daddr 10.214.0.18 tcp dport 8081 accept",
         "ip daddr 10.214.0.18 tcp sport 8888 tcp flags & (syn | ack) != syn accept",
         "ip daddr 10.214.0.0/16",

@@ -127,7 +127,8 @@ def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
             'oifname "lo" accept',
             f"meta nfproto ipv6 {_REFUSE}",
             f"ip saddr != {subnet} {_REFUSE}",
-            f"ip daddr {hub} {new} {_REFUSE}",
+            # TCP tries again by itself, after a second: who opens too many has to wait.
+            f"ip daddr {hub} {new} drop",
             f"ip daddr {hub} tcp dport {HUB_PORT} accept",
             f"ip daddr {hub} tcp sport {SERVER_PORT} {_ANSWER} accept",
             f"ip daddr {reach.pool} {_REFUSE}",
