@@ -22,6 +22,7 @@ import docker
 import pytest
 from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
+from docker.utils import kwargs_from_env
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -128,7 +129,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[docker.APIClient]:
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(docker.APIClient(version="auto", **kwargs_from_env())) as client:
         yield client
 
 

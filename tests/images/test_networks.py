@@ -10,6 +10,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.utils import kwargs_from_env
 from hypothesis import given
 from hypothesis import strategies as st
 from zhub.networks import UserNetworks, free_subnets
@@ -45,7 +46,7 @@ def test_no_subnet_overlaps_what_is_taken(taken: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[docker.APIClient]:
-    client = docker.APIClient(version="auto")
+    client = docker.APIClient(version="auto", **kwargs_from_env())
     yield client
     client.close()
 
