@@ -195,6 +195,8 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
 
     assert client.inspect_network(user)["Internal"]
     alice = run("user-alice", user)
+    # Not the machine's first address, though it has none here.
+    assert addresses(client, user)[f"{prefix}-user-alice"] == "10.214.7.3"
     assert succeeds(client, alice, "getent hosts hub")
     # A way that is open ends in a refusal, for nothing listens there: at the hub's, which shows
     # that the probe can tell, but not at the engine's machine's, by any of its addresses.
