@@ -322,10 +322,10 @@ def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
 
 def test_the_filter_is_there_before_the_network(site: Site) -> None:
     """Whatever runs in a server, a captured hub's command too, never has one without the other."""
-    container = site.create("early-bird")
+    container = site.create("earlybird")
     site.hub.start(container)
-    name = f"{site.told.prefix}-user-early-bird"
-    site.networks.open(name, site.labels("user-network"))
+    name = f"{site.told.prefix}-user-earlybird"
+    site.networks.open(name, site.labels("user-network", "earlybird"))
     site.hub.disconnect_container_from_network(container, NO_NETWORK)
     seen: list[bool] = []
     connect = site.engine.connect_container_to_network
