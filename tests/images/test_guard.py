@@ -40,7 +40,7 @@ from zhub.networks import NO_NETWORK, UserNetworks
 from zhub.settings import GuardSettings
 
 from tests.images import spawned
-from tests.images.conftest import Images, wait_until
+from tests.images.conftest import Images, bridge_address, wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -306,7 +306,7 @@ def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
     own = map(str, Machine.seen(Helpers(client, site.told.filter_image, "x")).addresses)
     with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - what must not be reached
         port = listener.getsockname()[1]
-        hosts = [*CLOSED, gateway, "172.17.0.1", *own]
+        hosts = [*CLOSED, gateway, bridge_address(client), *own]
         for host in CLOSED:
             elsewhere(site, host)
         targets = [f"{where} {port}" for host in hosts for where in (host, f"::ffff:{host}")]

@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zhub.networks import UserNetworks, free_subnets
 
+from tests.images.conftest import bridge_address
+
 #: Of this test alone; small, so that running out of it can be seen.
 POOL = IPv4Network("10.214.7.0/26")
 IMAGE = "zhub-base:trixie-build"
@@ -201,7 +203,7 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
     # A way that is open ends in a refusal, for nothing listens there: at the hub's, which shows
     # that the probe can tell, but not at the engine's machine's, by any of its addresses.
     hub = addresses(client, user)[f"{prefix}-shut"]
-    machine = [str(IPv4Network(f"{hub}/28", strict=False)[1]), "172.17.0.1"]
+    machine = [str(IPv4Network(f"{hub}/28", strict=False)[1]), bridge_address(client)]
     for address, open_way in [(hub, True), *((own, False) for own in machine)]:
         probe = f"timeout 5 bash -c '</dev/tcp/{address}/9' 2>&1 | grep -q refused"
         assert succeeds(client, alice, probe) is open_way, address
