@@ -22,6 +22,7 @@ import docker
 import pytest
 from docker.errors import APIError
 from docker.types import IPAMConfig, IPAMPool
+from docker.utils import kwargs_from_env
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -39,7 +40,7 @@ from zhub.networks import NO_NETWORK, UserNetworks
 from zhub.settings import GuardSettings
 
 from tests.images import spawned
-from tests.images.conftest import Images, wait_until
+from tests.images.conftest import Images, bridge_address, wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -128,7 +129,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[docker.APIClient]:
-    with closing(docker.APIClient(version="auto")) as client:
+    with closing(docker.APIClient(version="auto", **kwargs_from_env())) as client:
         yield client
 
 
@@ -246,7 +247,7 @@ CLOSED = [
     "161.26.0.10",
     "166.9.14.5",
     "198.51.100.7",
-    "192.168.199.9",
+    "172.16.199.9",
     "10.98.2.3",
 ]
 
@@ -305,7 +306,7 @@ def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
     own = map(str, Machine.seen(Helpers(client, site.told.filter_image, "x")).addresses)
     with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - what must not be reached
         port = listener.getsockname()[1]
-        hosts = [*CLOSED, gateway, "172.17.0.1", *own]
+        hosts = [*CLOSED, gateway, bridge_address(client), *own]
         for host in CLOSED:
             elsewhere(site, host)
         targets = [f"{where} {port}" for host in hosts for where in (host, f"::ffff:{host}")]
@@ -321,10 +322,10 @@ def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
 
 def test_the_filter_is_there_before_the_network(site: Site) -> None:
     """Whatever runs in a server, a captured hub's command too, never has one without the other."""
-    container = site.create("early-bird")
+    container = site.create("earlybird")
     site.hub.start(container)
-    name = f"{site.told.prefix}-user-early-bird"
-    site.networks.open(name, site.labels("user-network"))
+    name = f"{site.told.prefix}-user-earlybird"
+    site.networks.open(name, site.labels("user-network", "earlybird"))
     site.hub.disconnect_container_from_network(container, NO_NETWORK)
     seen: list[bool] = []
     connect = site.engine.connect_container_to_network
@@ -350,7 +351,9 @@ def test_a_server_that_runs_without_its_filter_gets_it(site: Site) -> None:
     """One of a release that had none, or one that somebody has restarted by hand."""
     container = site.start("older")
     Helpers(site.engine, site.told.filter_image, site.told.prefix).run(
-        ["nft", "flush ruleset"], network=f"container:{container}", capabilities=["NET_ADMIN"]
+        ["nft", "delete table inet zhub"],
+        network=f"container:{container}",
+        capabilities=["NET_ADMIN"],
     )
     assert "policy drop" not in ruleset(site, container)
     site.confinement.all()

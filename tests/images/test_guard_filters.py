@@ -85,6 +85,7 @@ def test_the_hub_reaches_servers_the_directory_and_name_servers() -> None:
     found = filters.of_hub(
         11119,
         pool=REACH.pool,
+        machine=None,
         name_servers=REACH.name_servers,
         directory=[(IPv4Address("10.5.0.2"), 636), (IPv4Address("10.5.0.1"), 389)],
     )
@@ -100,6 +101,21 @@ def test_the_hub_reaches_servers_the_directory_and_name_servers() -> None:
         "ip daddr { 9.9.9.9 } udp dport 53 accept",
         "ip daddr { 9.9.9.9 } tcp dport 53 accept",
         "reject with icmpx admin-prohibited",
+    ]
+
+
+def test_where_the_machine_has_no_address_the_hub_reaches_a_server_that_has_the_first() -> None:
+    found = filters.of_hub(
+        11119,
+        pool=REACH.pool,
+        machine=[IPv4Address("10.214.0.33"), IPv4Address("10.214.0.17")],
+        name_servers=(),
+        directory=(),
+    )
+    assert rules(found)[3:6] == [
+        "ip daddr 10.214.0.17",
+        "ip daddr 10.214.0.33",
+        "ip daddr 10.214.0.0/16 tcp dport 8888 accept",
     ]
 
 

@@ -417,6 +417,7 @@ def network(subnet: Any = "10.214.3.16/28", **more: Any) -> dict[str, Any]:
 def test_a_network_is_a_small_bridge_of_the_pool() -> None:
     name, subnet, labels = POLICY.network(network())
     assert (name, subnet) == (NAME, IPv4Network("10.214.3.16/28"))
+    assert POLICY.network(network(pool={"Gateway": "10.214.3.17"}))[0] == NAME
     assert labels["zhub.role"] == "user-network"
 
 

@@ -10,9 +10,12 @@ from typing import Any
 
 import docker
 import pytest
+from docker.utils import kwargs_from_env
 from hypothesis import given
 from hypothesis import strategies as st
 from zhub.networks import UserNetworks, free_subnets
+
+from tests.images.conftest import bridge_address
 
 #: Of this test alone; small, so that running out of it can be seen.
 POOL = IPv4Network("10.214.7.0/26")
@@ -45,7 +48,7 @@ def test_no_subnet_overlaps_what_is_taken(taken: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[docker.APIClient]:
-    client = docker.APIClient(version="auto")
+    client = docker.APIClient(version="auto", **kwargs_from_env())
     yield client
     client.close()
 
@@ -194,11 +197,13 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
 
     assert client.inspect_network(user)["Internal"]
     alice = run("user-alice", user)
+    # Not the machine's first address, though it has none here.
+    assert addresses(client, user)[f"{prefix}-user-alice"] == "10.214.7.3"
     assert succeeds(client, alice, "getent hosts hub")
     # A way that is open ends in a refusal, for nothing listens there: at the hub's, which shows
     # that the probe can tell, but not at the engine's machine's, by any of its addresses.
     hub = addresses(client, user)[f"{prefix}-shut"]
-    machine = [str(IPv4Network(f"{hub}/28", strict=False)[1]), "172.17.0.1"]
+    machine = [str(IPv4Network(f"{hub}/28", strict=False)[1]), bridge_address(client)]
     for address, open_way in [(hub, True), *((own, False) for own in machine)]:
         probe = f"timeout 5 bash -c '</dev/tcp/{address}/9' 2>&1 | grep -q refused"
         assert succeeds(client, alice, probe) is open_way, address

@@ -38,9 +38,23 @@ def network_options(*, internal: bool) -> dict[str, str]:
     return NO_IPV6 | NO_HOST if internal else NO_IPV6
 
 
+def gateway_address(subnet: IPv4Network) -> str:
+    """Return the address of the engine's machine in a user's network."""
+    return str(subnet[1])
+
+
 def hub_address(subnet: IPv4Network) -> str:
-    """Return the hub's address in a user's network; the engine takes the first one itself."""
+    """Return the hub's address in a user's network."""
     return str(subnet[2])
+
+
+def addressing(subnet: IPv4Network) -> IPAMConfig:
+    """Return what a user's network is given for its addresses.
+
+    The machine's is named also where the machine does not use it (`NO_HOST`): Docker 28 would give
+    it to the user's server there, which the hub then takes for the machine, and does not reach.
+    """
+    return IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=gateway_address(subnet))])
 
 
 def free_subnets(pool: IPv4Network, taken: Iterable[str]) -> Iterator[IPv4Network]:
@@ -146,7 +160,7 @@ class UserNetworks:
                     driver="bridge",
                     internal=self._internal,
                     options=network_options(internal=self._internal),
-                    ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+                    ipam=addressing(subnet),
                     labels=labels,
                 )
             except APIError as error:

@@ -24,6 +24,7 @@ from docker.types import IPAMConfig, IPAMPool
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 from tests.hubclient import Kernel, User
+from tests.images.conftest import bridge_address
 
 #: Where clouds tell a machine its credentials. The engine gives it to its own machine here.
 METADATA = "169.254.169.254"
@@ -180,6 +181,8 @@ class Machine:
     port: int
     """Of TCP and UDP."""
     addresses: list[str]
+    bridge: str
+    """That of the addresses which is on the engine's own bridge."""
     heard: list[str]
     """The datagrams that have come."""
 
@@ -211,7 +214,8 @@ def machine(stack: Stack, engine: docker.DockerClient) -> Iterator[Machine]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outgoing:
             outgoing.connect(("203.0.113.1", 9))
             own = outgoing.getsockname()[0]
-        yield Machine(listener.getsockname()[1], [METADATA, own, *gateways], heard)
+        bridge = bridge_address(engine.api)
+        yield Machine(listener.getsockname()[1], [METADATA, own, *gateways], bridge, heard)
     link.remove()
 
 

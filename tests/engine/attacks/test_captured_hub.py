@@ -401,13 +401,13 @@ def test_the_hubs_own_way_out_is_closed(
     inside = outsider.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     gateways = {n["Gateway"] for n in networks.values() if n["Gateway"]}
     targets = {
-        *((host, machine.port) for host in {*machine.addresses[:2], "172.17.0.1", *gateways}),
+        *((host, machine.port) for host in {*machine.addresses[:2], machine.bridge, *gateways}),
         *((alice.gateway, port) for port in (8888, machine.port)),
         (alice.address, 22),
         (near, 22),
         (inside, 8000),
     }
-    assert reached_by_shell(outsider, "172.17.0.1", machine.port), "no proof"
+    assert reached_by_shell(outsider, machine.bridge, machine.port), "no proof"
     code = textwrap.dedent(
         """
         import json, sys

@@ -172,7 +172,7 @@ def test_the_engines_machine_and_the_clouds_metadata_do_not_answer(
 ) -> None:
     port = machine.port
     hosts = sorted({*machine.addresses, mallory.gateway, alice.gateway})
-    for host in (METADATA, "172.17.0.1"):
+    for host in (METADATA, machine.bridge):
         assert reached_by_shell(outsider, host, port), f"nobody reaches {host}: no proof"
     found = connected(mallory, *((host, port) for host in hosts))
     assert set(found.values()) == {REFUSED}, found
@@ -193,7 +193,7 @@ def test_no_option_of_a_socket_connects_to_the_engines_machine(
     machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
     """A socket that names its device goes past routes: Linux then asks the link who has it."""
-    control = outsiders(outsider, f"connections('172.17.0.1', {machine.port})")
+    control = outsiders(outsider, f"connections('{machine.bridge}', {machine.port})")
     ways = {way for way, result in control.items() if result == "reached"}
     assert ways >= {"plain", "device", "device, no route", "interface", "IPv4 in IPv6"}, control
     call = f"{SOCKETS}\nresult = {{host: connections(host, port) for host in hosts}}"
@@ -207,7 +207,7 @@ def test_no_option_of_a_socket_connects_to_the_engines_machine(
 def test_no_kind_of_datagram_gets_to_the_engines_machine(
     machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
-    control = outsiders(outsider, f"datagrams('172.17.0.1', {machine.port}, 'outsider')")
+    control = outsiders(outsider, f"datagrams('{machine.bridge}', {machine.port}, 'outsider')")
     wait_until(lambda: "outsider ancillary interface" in machine.heard, seconds=10)
     for way in ("plain", "device", "device, no route", "interface", "fragments", "no route, once"):
         assert f"outsider {way}" in machine.heard, (way, control)
@@ -215,7 +215,7 @@ def test_no_kind_of_datagram_gets_to_the_engines_machine(
     hosts = sorted({*machine.addresses, mallory.gateway, alice.gateway})
     code = f"{SOCKETS}\nresult = {{host: datagrams(host, port, 'mallory') for host in hosts}}"
     found = mallory.run(code, hosts=hosts, port=machine.port)
-    outsiders(outsider, f"datagrams('172.17.0.1', {machine.port}, 'last')")
+    outsiders(outsider, f"datagrams('{machine.bridge}', {machine.port}, 'last')")
     wait_until(lambda: "last plain" in machine.heard, seconds=10)
     assert not [text for text in machine.heard if text.startswith("mallory")]
     assert {found[host]["ping"] for host in hosts}.isdisjoint({"sent"})

@@ -152,13 +152,17 @@ class Confinement:
         Raises:
             RuntimeError: when that failed.
         """
-        settings = self._settings
+        settings, machine = self._settings, self._sight.machine
+        # In internal networks the machine has no address, and a server that an older release
+        # started on Docker 28 may have the first. What the machine has there is of before.
+        left = [own for own in machine.addresses if own in settings.user_network_pool]
         self._filter(
             IN_NAMESPACE + container,
             filters.of_hub(
                 settings.hub_port,
                 pool=settings.user_network_pool,
-                name_servers=self._sight.machine.name_servers,
+                machine=left if settings.internal else None,
+                name_servers=machine.name_servers,
                 directory=self._sight.directory,
             ),
         )

@@ -146,6 +146,7 @@ def of_hub(
     port: int,
     *,
     pool: IPv4Network,
+    machine: Collection[IPv4Address] | None,
     name_servers: Collection[IPv4Address],
     directory: Collection[tuple[IPv4Address, int]],
 ) -> str:
@@ -153,18 +154,22 @@ def of_hub(
 
     Args:
         port: the published one.
-        pool: where the networks of all users are, each of 16 addresses of which the first is the
-            engine's machine.
+        pool: where the networks of all users are, each of 16 addresses.
+        machine: the engine's machine in these networks; None for the first address of each.
         name_servers: what may be asked for names.
         directory: addresses and ports of the LDAP servers.
     """
+    if machine is None:
+        own = [f"ip daddr {pool} ip daddr & 0.0.0.15 == 0.0.0.1 {_REFUSE}"]
+    else:
+        own = [f"ip daddr {address} {_REFUSE}" for address in sorted(machine)]
     ldap = ", ".join(f"{address} . {number}" for address, number in sorted(directory))
     return table(
         (
             'oifname "lo" accept',
             f"meta nfproto ipv6 {_REFUSE}",
             f"tcp sport {port} {_ANSWER} accept",
-            f"ip daddr {pool} ip daddr & 0.0.0.15 == 0.0.0.1 {_REFUSE}",
+            *own,
             f"ip daddr {pool} tcp dport {SERVER_PORT} accept",
             f"ip daddr {pool} tcp sport {HUB_PORT} {_ANSWER} accept",
             f"ip daddr {pool} {_REFUSE}",

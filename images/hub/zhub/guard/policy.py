@@ -15,7 +15,7 @@ from escapism import escape
 
 from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check
 from zhub.guard.seccomp import PROFILE
-from zhub.networks import NO_NETWORK, SUBNET_PREFIX, network_options
+from zhub.networks import NO_NETWORK, SUBNET_PREFIX, gateway_address, network_options
 from zhub.settings import ServerSettings
 
 CPU_PERIOD = 100_000
@@ -210,7 +210,7 @@ class Policy:
             raise Refused("IPAM.Config does not hold one subnet")
         pool = _mapping(pools[0], "IPAM.Config")
         subnet = self._subnet(pool.pop("Subnet", None))
-        agree(pool, {}, "IPAM.Config.")
+        agree(pool, {"Gateway": gateway_address(subnet)}, "IPAM.Config.")
         internal = self.settings.internal
         if bool(given.pop("Internal", False)) != internal:
             raise Refused(f"Internal is not {internal}")

@@ -20,7 +20,6 @@ from urllib.parse import parse_qsl
 import docker
 import requests.exceptions
 from docker.errors import APIError, NotFound
-from docker.types import IPAMConfig, IPAMPool
 from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_unix_socket
@@ -33,6 +32,7 @@ from zhub.guard.policy import USER, Policy, Refused, agree, parse_body
 from zhub.networks import (
     HUB_ALIAS,
     NO_NETWORK,
+    addressing,
     hub_address,
     network_options,
     taken_subnets,
@@ -175,7 +175,7 @@ class Guard:
                 driver="bridge",
                 internal=self._policy.settings.internal,
                 options=network_options(internal=self._policy.settings.internal),
-                ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
+                ipam=addressing(subnet),
                 labels=labels,
             )
 
