@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from zhub import settings
+from zhub.guard import confinement
 from zhub.guard.environment import Image
 from zhub.guard.policy import Policy, Refused
 from zhub.guard.server import Guard, Request
@@ -97,3 +98,31 @@ def test_who_asks_for_the_version_hears_whether_the_engine_answers() -> None:
     made, engine = guard()
     assert made.version(Request("", {}, {}))["ApiVersion"] == "1.41"
     assert [call for call, _, _ in engine.asked] == ["ping"]
+
+
+def test_a_guard_without_its_engine_ends_so_that_it_is_started_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With live-restore the engine comes back with another socket; the guard would hold the old."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Gone:
+        asked = 0
+
+        def events(self, **_: Any) -> Any:
+            self.asked += 1
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(
+        confinement, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 1 + now)
+    )
+    gone: Any = Gone()
+    told = settings.read_guard({"ZHUB_PREFIX": "site"})
+    helpers: Any = None
+    with pytest.raises(confinement.EngineLostError):
+        confinement.Confinement(gone, helpers, told).watch()
+    assert confinement.LOST_SECONDS <= gone.asked < 2 * confinement.LOST_SECONDS

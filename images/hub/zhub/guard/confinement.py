@@ -32,11 +32,18 @@ LOOK_SECONDS = 10
 MISSING_SECONDS = 1
 """The same while a server of the directory has not been found."""
 
+LOST_SECONDS = 15
+"""How long the engine may be away before the guard ends, to be started anew by it."""
+
 NOWHERE = "127.0.0.1"
 """Name server of who may ask none: the server itself. Left without one, the engine's own resolver
 would forward what it does not know to the machine's, and names are a way out (CVE-2024-29018)."""
 
 log = logging.getLogger(__name__)
+
+
+class EngineLostError(Exception):
+    """The engine is not where it was."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +263,12 @@ class Confinement:
 
         Docker starts the hub again when it has ended, and anybody who may use the engine can
         restart a user's server: each time with a new network namespace, which has no filter.
+
+        Raises:
+            EngineLostError: the engine has not answered for a while. With live-restore it has come
+                back with another socket, which only a guard that is started anew is given.
         """
+        lost: float | None = None
         while True:
             try:
                 started = self._client.events(
@@ -269,10 +281,14 @@ class Confinement:
                 )
                 # What was started before somebody listened, too.
                 self.all()
+                lost = None
                 for event in started:
                     if event["Actor"]["Attributes"].get(ROLE) in {"hub", "notebook"}:
                         self.again(event["Actor"]["ID"])
             except (DockerException, OSError) as error:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > LOST_SECONDS:
+                    raise EngineLostError("the engine does not answer any more") from error
                 log.warning("the engine tells of no starts now, trying again: %s", error)
             time.sleep(1)
 

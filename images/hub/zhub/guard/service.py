@@ -14,7 +14,7 @@ from pathlib import Path
 from docker.errors import DockerException
 
 from zhub import engine, heartbeat, privileges, settings
-from zhub.guard.confinement import Confinement
+from zhub.guard.confinement import Confinement, EngineLostError
 from zhub.guard.environment import Image
 from zhub.guard.helpers import Helpers
 from zhub.guard.policy import Policy
@@ -63,6 +63,9 @@ async def _serve(guard: Guard, confinement: Confinement) -> bool:
     def beside(work: Callable[[], None]) -> None:
         try:
             work()
+        except EngineLostError as error:
+            log.error("the guard ends, to be started anew: %s", error)  # noqa: TRY400
+            loop.call_soon_threadsafe(lambda: end(told=False))
         except BaseException:
             log.exception("the guard ends: %s failed", work.__qualname__)
             loop.call_soon_threadsafe(lambda: end(told=False))
