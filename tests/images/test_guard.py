@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub import engine, settings
+from zhub.guard import filters
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import FULL
 from zhub.guard.environment import Image
@@ -347,8 +348,17 @@ def ruleset(site: Site, container: str) -> str:
     )
 
 
-def test_a_server_that_runs_without_its_filter_gets_it(site: Site) -> None:
-    """One of a release that had none, or one that somebody has restarted by hand."""
+@pytest.fixture
+def next_guard(site: Site) -> Confinement:
+    """What a guard that is started now knows: nothing of what another has set."""
+    helpers = Helpers(site.engine, site.told.filter_image, site.told.prefix)
+    confinement = Confinement(site.engine, helpers, site.told)
+    confinement.begin()
+    return confinement
+
+
+def test_a_server_that_runs_without_its_filter_gets_it(site: Site, next_guard: Confinement) -> None:
+    """One of a release that had none, for example."""
     container = site.start("older")
     Helpers(site.engine, site.told.filter_image, site.told.prefix).run(
         ["nft", "delete table inet zhub"],
@@ -356,24 +366,71 @@ def test_a_server_that_runs_without_its_filter_gets_it(site: Site) -> None:
         capabilities=["NET_ADMIN"],
     )
     assert "policy drop" not in ruleset(site, container)
-    site.confinement.all()
+    next_guard.all()
     assert "policy drop" in ruleset(site, container)
     assert site.engine.inspect_container(container)["State"]["Running"]
 
 
 def test_a_server_that_cannot_get_its_filter_is_removed(
-    site: Site, caplog: pytest.LogCaptureFixture
+    site: Site, client: docker.APIClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    container = site.start("lost")
+    # This image has no nft.
+    broken = Confinement(client, Helpers(client, IMAGE, site.told.prefix), site.told)
+    broken.again(container)
+    assert not site.engine.containers(all=True, filters={"id": container})
+    assert f"removing {site.told.prefix}-user-lost, whose way out" in caplog.text
+
+
+def test_a_server_in_a_network_that_is_not_its_own_is_removed(
+    site: Site, next_guard: Confinement
 ) -> None:
     container = site.start("stray")
-    stray = f"{site.told.prefix}-stray"
-    made = site.engine.create_network(stray, labels=site.labels("stray"))
+    made = site.engine.create_network(f"{site.told.prefix}-stray", labels=site.labels("stray"))
     site.engine.connect_container_to_network(container, made["Id"])
-    site.confinement.all()
+    next_guard.again(container)
     assert not site.engine.containers(all=True, filters={"id": container})
-    assert f"removing {site.told.prefix}-user-stray, whose way out" in caplog.text
 
 
-def test_a_server_that_is_restarted_by_hand_is_confined_at_once(site: Site) -> None:
+def test_a_server_with_a_filter_is_not_ended_because_a_newer_one_fails(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = site.start("lucky")
+    moved(site, monkeypatch, "198.18.0.66")
+    site.confinement.look()
+
+    def fail(*_: Any, **__: Any) -> str:
+        raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Helpers, "run", fail)
+        patch.setattr(filters, "table", lambda *_: "another")
+        site.confinement.again(container)
+    assert "keeps the filter it has, for now: the disk is full" in caplog.text
+    assert site.engine.inspect_container(container)["State"]["Running"]
+
+
+def moved(site: Site, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Give the engine's machine one more address, as far as the guard sees."""
+    seen = Machine.seen(Helpers(site.engine, site.told.filter_image, site.told.prefix))
+    more = replace(seen, addresses=seen.addresses | {IPv4Address(address)})
+    monkeypatch.setattr(Machine, "seen", lambda _: more)
+    monkeypatch.setattr(site.confinement, "_looked", float("-inf"))
+
+
+def test_a_new_address_of_the_machine_is_closed_whoever_hears_of_it_first(
+    site: Site, alice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved(site, monkeypatch, "203.0.113.77")
+    found = site.engine.inspect_container(f"{site.told.prefix}-hub")
+    # The hub asks at any time; what it hears is not lost for the others.
+    site.confinement.hub_asks(found)
+    site.confinement.look()
+    site.confinement.all()
+    assert "203.0.113.77" in ruleset(site, alice)
+
+
+def test_a_server_that_is_restarted_by_hand_is_confined_soon(site: Site) -> None:
     container = site.start("restarted")
     watcher = threading.Thread(target=site.confinement.watch, daemon=True)
     watcher.start()

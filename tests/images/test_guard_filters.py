@@ -59,7 +59,7 @@ REACH = filters.Reach(
 
 def rules(text: str) -> list[str]:
     """The rules of the chain for what leaves; one that refuses, without the word for it."""
-    chain = text.partition("policy drop;\n")[2].partition("  }")[0]
+    chain = text.partition("chain output")[2].partition("policy drop;\n")[2].partition("  }")[0]
     return [line.strip().partition(" reject with")[0] for line in chain.splitlines()]
 
 
@@ -78,6 +78,29 @@ def test_a_server_reaches_the_hubs_port_name_servers_port_and_what_is_open() -> 
         "ip daddr 10.1.0.0/24 accept",
         "ip daddr 10.0.0.0/8",
         "accept",
+    ]
+
+
+def entrances(text: str) -> list[str]:
+    """The rules of the chain for what comes in."""
+    chain = text.partition("chain input")[2].partition("policy accept;\n")[2].partition("  }")[0]
+    return [line.strip() for line in chain.splitlines()]
+
+
+def test_nobody_connects_to_a_server_but_the_hub_and_to_the_hub_but_servers() -> None:
+    server = filters.of_server(IPv4Network("10.214.0.16/28"), IPv4Address("10.214.0.18"), REACH)
+    first = "tcp flags & (syn | ack) == syn drop"
+    assert entrances(server) == [
+        'iifname "lo" accept',
+        "ip saddr 10.214.0.18 tcp dport 8888 accept",
+        first,
+    ]
+    hub = filters.of_hub(11119, pool=REACH.pool, machine=None, name_servers=(), directory=())
+    assert entrances(hub) == [
+        'iifname "lo" accept',
+        "tcp dport 11119 accept",
+        "ip saddr 10.214.0.0/16 tcp dport 8081 accept",
+        first,
     ]
 
 

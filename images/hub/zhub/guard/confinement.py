@@ -26,10 +26,10 @@ AT_A_TIME = 4
 TRIES = 3
 """An engine that fails once must not cost people the servers that they work in."""
 
-LOOK_SECONDS = 10
-"""The least time between two looks around, for the hub may ask for one at any time."""
+LEAST_PAUSE = 10
+"""Seconds from one look around to the next at least: the hub may ask for one at any time."""
 
-MISSING_SECONDS = 1
+MISSING_PAUSE = 1
 """The same while a server of the directory has not been found."""
 
 LOST_SECONDS = 15
@@ -67,7 +67,7 @@ class Confinement:
         self._directory = Directory(helpers, settings.directory_servers, settings.directory_network)
         self._looking = threading.Lock()
         self._asking = threading.Lock()
-        self._confined_hub = ("", "")
+        self._made: dict[str, tuple[str, str]] = {}
         self._looked = float("-inf")
         self._sight = Sight(Machine(frozenset(), frozenset()), frozenset())
 
@@ -85,7 +85,13 @@ class Confinement:
                 "the engine's machine cannot filter packets, so no server can be confined; its"
                 f" kernel needs nf_tables (`modprobe nf_tables`): {error}"
             ) from None
-        self.look()
+        try:
+            self.look()
+        except (RuntimeError, DockerException) as error:
+            raise RuntimeError(
+                "the engine's machine cannot be looked at, so nobody knows what must be closed; the"
+                f" guard needs the engine's own networks `host` and `bridge`: {error}"
+            ) from None
         machine = self._sight.machine
         for server in sorted(machine.name_servers & machine.addresses):
             log.warning(
@@ -95,21 +101,18 @@ class Confinement:
                 server,
             )
 
-    def look(self) -> bool:
-        """Look again at the machine and the directory; return whether anything has changed.
+    def look(self) -> None:
+        """Look again at the machine and the directory, if the last look is not of just now.
 
         Raises:
             RuntimeError: when that fails; what was seen last goes on to count.
         """
         with self._looking:
-            pause = LOOK_SECONDS if self._directory.complete else MISSING_SECONDS
+            pause = LEAST_PAUSE if self._directory.complete else MISSING_PAUSE
             if time.monotonic() - self._looked < pause:
-                return False
-            sight = Sight(Machine.seen(self._helpers), self._directory.addresses())
+                return
+            self._sight = Sight(Machine.seen(self._helpers), self._directory.addresses())
             self._looked = time.monotonic()
-            changed = sight != self._sight
-            self._sight = sight
-            return changed
 
     @property
     def name_servers(self) -> list[str]:
@@ -123,56 +126,17 @@ class Confinement:
         ]
         return allowed or [NOWHERE]
 
-    def server(self, container: str, subnet: IPv4Network) -> None:
+    def server(self, found: dict[str, Any], subnet: IPv4Network) -> None:
         """Set the filter of a user's server that runs, for the network it is in or will be in.
 
-        Raises:
-            RuntimeError: when that failed.
-        """
-        settings, machine = self._settings, self._sight.machine
-        networks = filters.by_width(
-            open_=settings.user_allowed_networks,
-            closed=(
-                *filters.ALWAYS_CLOSED,
-                *settings.user_blocked_networks,
-                *map(IPv4Network, machine.addresses),
-            ),
-        )
-        servers = machine.name_servers - machine.addresses if settings.user_internet else ()
-        self._filter(
-            IN_NAMESPACE + container,
-            filters.of_server(
-                subnet,
-                IPv4Address(hub_address(subnet)),
-                filters.Reach(
-                    pool=settings.user_network_pool,
-                    name_servers=servers,
-                    networks=networks,
-                    internet=settings.user_internet,
-                ),
-            ),
-        )
-
-    def hub(self, container: str) -> None:
-        """Set the filter of the hub's container.
+        Args:
+            found: the container, as the engine has it.
+            subnet: of the network.
 
         Raises:
             RuntimeError: when that failed.
         """
-        settings, machine = self._settings, self._sight.machine
-        # In internal networks the machine has no address, and a server that an older release
-        # started on Docker 28 may have the first. What the machine has there is of before.
-        left = [own for own in machine.addresses if own in settings.user_network_pool]
-        self._filter(
-            IN_NAMESPACE + container,
-            filters.of_hub(
-                settings.hub_port,
-                pool=settings.user_network_pool,
-                machine=left if settings.internal else None,
-                name_servers=machine.name_servers,
-                directory=self._sight.directory,
-            ),
-        )
+        self._set(found, self._rules_of_server(subnet))
 
     def hub_asks(self, found: dict[str, Any]) -> bool:
         """Confine the hub, which asks for it when it starts and when no directory answers.
@@ -185,24 +149,26 @@ class Confinement:
         Raises:
             RuntimeError: when that failed.
         """
-        run = (found["Id"], found["State"]["StartedAt"])
         with self._asking:
-            if not self.look() and run == self._confined_hub:
+            self.look()
+            rules = self._rules_of_hub()
+            if self._has(found, rules):
                 return False
-            self.hub(found["Id"])
-            self._confined_hub = run
+            self._set(found, rules)
             return True
 
     def all(self) -> None:
-        """Set the filters of all that runs; a server that cannot get its filter is removed."""
+        """See to it that all that runs has its filter; a server that cannot get it is removed."""
+        running = self._running()
+        self._made = {one: made for one, made in self._made.items() if one in running}
         with ThreadPoolExecutor(AT_A_TIME) as threads:
-            list(threads.map(self.again, self._running()))
+            list(threads.map(self.again, running))
 
     def again(self, container: str) -> None:
-        """Set the filter of a container that was started, or runs already.
+        """See to it that a container which may have been started anew has its filter.
 
-        It is the stack's own, or a user's that got a network without the guard: before the guard's
-        time, or by somebody who has restarted it by hand.
+        It is the hub, or a user's server that got a network without this guard: before its time, or
+        by somebody who has restarted it by hand. Or something has changed since it got its filter.
         """
         try:
             found = self._client.inspect_container(container)
@@ -213,33 +179,87 @@ class Confinement:
             return
         for left in reversed(range(TRIES)):
             try:
-                self._again(found, networks)
+                rules = self._rules(found, networks)
+                if not self._has(found, rules):
+                    self._set(found, rules)
             except (RuntimeError, DockerException, OSError) as error:
                 if not left:
-                    self._end(found, error)
+                    self._give_up(found, error)
                 time.sleep(1)
             else:
                 return
 
-    def _again(self, found: dict[str, Any], networks: set[str]) -> None:
+    def _rules(self, found: dict[str, Any], networks: set[str]) -> str:
         if found["Config"]["Labels"].get(ROLE) == "hub":
-            self.hub(found["Id"])
-            return
+            return self._rules_of_hub()
         name = found["Name"].removeprefix("/")
         if networks != {name}:
             raise RuntimeError(f"it is in the networks {', '.join(sorted(networks))}")
         network = self._client.inspect_network(name)
-        self.server(found["Id"], IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
+        return self._rules_of_server(IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
 
-    def _end(self, unconfined: dict[str, Any], reason: Exception) -> None:
+    def _rules_of_server(self, subnet: IPv4Network) -> str:
+        settings, machine = self._settings, self._sight.machine
+        networks = filters.by_width(
+            open_=settings.user_allowed_networks,
+            closed=(
+                *filters.ALWAYS_CLOSED,
+                *settings.user_blocked_networks,
+                # Those in the pool come and go with users, and are closed with all of it.
+                *(
+                    IPv4Network(own)
+                    for own in machine.addresses
+                    if own not in settings.user_network_pool
+                ),
+            ),
+        )
+        servers = machine.name_servers - machine.addresses if settings.user_internet else ()
+        return filters.of_server(
+            subnet,
+            IPv4Address(hub_address(subnet)),
+            filters.Reach(
+                pool=settings.user_network_pool,
+                name_servers=servers,
+                networks=networks,
+                internet=settings.user_internet,
+            ),
+        )
+
+    def _rules_of_hub(self) -> str:
+        settings, machine = self._settings, self._sight.machine
+        # In internal networks the machine has no address, and a server that an older release
+        # started on Docker 28 may have the first. What the machine has there is of before.
+        left = [own for own in machine.addresses if own in settings.user_network_pool]
+        return filters.of_hub(
+            settings.hub_port,
+            pool=settings.user_network_pool,
+            machine=left if settings.internal else None,
+            name_servers=machine.name_servers,
+            directory=self._sight.directory,
+        )
+
+    def _has(self, found: dict[str, Any], rules: str) -> bool:
+        """Whether a container has got exactly these rules from this guard since it was started."""
+        return self._made.get(found["Id"]) == (found["State"]["StartedAt"], rules)
+
+    def _set(self, found: dict[str, Any], rules: str) -> None:
+        self._filter(IN_NAMESPACE + found["Id"], rules)
+        self._made[found["Id"]] = (found["State"]["StartedAt"], rules)
+
+    def _give_up(self, found: dict[str, Any], reason: Exception) -> None:
         """Remove a server that must not run on. The hub begins anew, and asks for its filter."""
-        name, container = unconfined["Name"].removeprefix("/"), unconfined["Id"]
+        name, container = found["Name"].removeprefix("/"), found["Id"]
+        started = found["State"]["StartedAt"]
+        if self._made.get(container, ("", ""))[0] == started:
+            # With one that was right a moment ago, people can go on working.
+            log.error("%s keeps the filter it has, for now: %s", name, reason)
+            return
         try:
             state = self._client.inspect_container(container)["State"]
-            if not state["Running"] or state["StartedAt"] != unconfined["State"]["StartedAt"]:
+            if not state["Running"] or state["StartedAt"] != started:
                 # It has ended meanwhile; when it is started again, the engine says so.
                 return
-            if unconfined["Config"]["Labels"].get(ROLE) == "hub":
+            if found["Config"]["Labels"].get(ROLE) == "hub":
                 log.error("restarting %s, whose way out could not be closed: %s", name, reason)
                 self._client.restart(container, timeout=1)
             else:
@@ -293,13 +313,12 @@ class Confinement:
             time.sleep(1)
 
     def keep(self, seconds: float) -> None:
-        """Look around every so many seconds, and set all filters again when something changed."""
+        """Look around every so many seconds, and see to all filters, which follow what is seen."""
         while True:
             time.sleep(seconds)
             try:
-                if self.look():
-                    log.info("the machine's or the directory's addresses changed: filters are new")
-                    self.all()
+                self.look()
+                self.all()
             except (RuntimeError, DockerException, OSError) as error:
                 log.warning("the engine's machine cannot be looked at now: %s", error)
 

@@ -5,7 +5,8 @@ change it there, which neither container has. It judges packets and not sockets,
 whatever device, source address, option or protocol a program gives its socket. Routes would not:
 Linux takes a destination that it finds no route to for a neighbour if the socket names a device.
 
-What comes in is not judged: who sends it is either the engine's machine or has a filter like these.
+Of what comes in, only first packets of TCP connections are judged: other containers of the engine,
+and a site that leads the users' network pool to it, have no filter.
 """
 
 from __future__ import annotations
@@ -64,12 +65,17 @@ _ANSWER = "tcp flags & (syn | ack) != syn"
 _REFUSE = "reject with icmpx admin-prohibited"
 
 
-def table(rules: Iterable[str]) -> str:
+def table(rules: Iterable[str], entrances: Iterable[str] = ()) -> str:
     """Return the commands that put these rules in the place of the namespace's present ones.
 
-    nft carries out all of them or none. Whatever no rule accepts is dropped.
+    nft carries out all of them or none.
+
+    Args:
+        rules: for what leaves; what none of them accepts is dropped.
+        entrances: for what comes in; new TCP connections that none of them accepts are dropped.
     """
     lines = "\n".join(f"    {rule}" for rule in rules)
+    incoming = "\n".join(f"    {rule}" for rule in ('iifname "lo" accept', *entrances))
     return f"""\
 table inet zhub
 delete table inet zhub
@@ -77,6 +83,11 @@ table inet zhub {{
   chain output {{
     type filter hook output priority filter; policy drop;
 {lines}
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+{incoming}
+    {_FIRST} drop
   }}
   chain forward {{
     type filter hook forward priority filter; policy drop;
@@ -138,7 +149,8 @@ def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
                 for network, opened in reach.networks
             ),
             "accept" if reach.internet else _REFUSE,
-        )
+        ),
+        [f"ip saddr {hub} tcp dport {SERVER_PORT} accept"],
     )
 
 
@@ -176,7 +188,8 @@ def of_hub(
             *([f"ip daddr . tcp dport {{ {ldap} }} accept"] if ldap else ()),
             *_names(name_servers),
             _REFUSE,
-        )
+        ),
+        [f"tcp dport {port} accept", f"ip saddr {pool} tcp dport {HUB_PORT} accept"],
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import docker
+import requests.exceptions
 from docker.errors import APIError
 from docker.types import LogConfig
 
@@ -38,10 +39,13 @@ class Helpers:
         Raises:
             RuntimeError: when it fails, with what it said.
         """
-        with self._container(command, network, list(capabilities)) as container:
-            self.client.start(container)
-            status = self.client.wait(container, timeout=SECONDS)["StatusCode"]
-            output: str = self.client.logs(container, stdout=True, stderr=status != 0).decode()
+        try:
+            with self._container(command, network, list(capabilities)) as container:
+                self.client.start(container)
+                status = self.client.wait(container, timeout=SECONDS)["StatusCode"]
+                output: str = self.client.logs(container, stdout=True, stderr=status != 0).decode()
+        except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
+            raise RuntimeError(f"{command[0]} in network {network}: {error}") from error
         if status:
             raise RuntimeError(f"{command[0]} in network {network} failed: {output.strip()[:500]}")
         return output
@@ -64,6 +68,9 @@ class Helpers:
             labels={STACK: self.prefix, ROLE: HELPER},
             host_config=self.client.create_host_config(
                 network_mode=network,
+                # Where an engine gives containers user IDs of their own, the machine's network is
+                # for those only that have none.
+                userns_mode="host",
                 cap_drop=["ALL"],
                 cap_add=capabilities,
                 security_opt=["no-new-privileges"],

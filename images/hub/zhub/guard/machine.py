@@ -6,8 +6,9 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, ip_address
 
 from zhub.guard.helpers import Helpers
 
@@ -49,8 +50,9 @@ def name_servers(resolv_conf: str) -> set[IPv4Address]:
     found = set()
     for line in resolv_conf.splitlines():
         words = line.split()
-        if len(words) == 2 and words[0] == "nameserver" and ":" not in words[1]:
-            found.add(IPv4Address(words[1]))
+        if len(words) == 2 and words[0] == "nameserver":
+            with suppress(AddressValueError):
+                found.add(IPv4Address(words[1]))
     return found
 
 
@@ -63,11 +65,14 @@ def addresses(fib_trie: str) -> set[IPv4Address]:
     return {address for address in map(IPv4Address, found) if not address.is_loopback}
 
 
-# Prints a line `= NAME` before what getent says of the name, which may be nothing.
+# Prints a line `= NAME` before what getent says of the name, which may be nothing. Each name is
+# asked for by itself: a name server that is silent about one costs the others nothing.
 _RESOLVE = """
 export RES_OPTIONS="timeout:2 attempts:2"
-for name; do echo "= $name"; getent ahostsv4 "$name"; done
-exit 0
+for name; do
+    { found=$(getent ahostsv4 "$name"); printf '= %s\\n%s\\n' "$name" "$found"; } &
+done
+wait
 """
 
 

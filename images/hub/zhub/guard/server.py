@@ -196,16 +196,19 @@ class Guard:
             # One that does not run has no network namespace that a filter could be set in.
             if not found["State"]["Running"]:
                 raise Refused("the container does not run")
-            self._connect_notebook(found["Id"], network)
+            self._connect_notebook(found, network)
         else:
             raise Refused("it is neither the hub nor the network's own container")
 
-    def _connect_notebook(self, container: str, network: dict[str, Any]) -> None:
+    def _connect_notebook(self, found: dict[str, Any], network: dict[str, Any]) -> None:
+        container = found["Id"]
         try:
             # First the filter, then an interface: there is no moment in which anything, such as a
             # command of a captured hub's choice, could use the one without the other.
-            self._confinement.server(container, IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
+            self._confinement.server(found, IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
             self._client.connect_container_to_network(container, network["Id"])
+            # What the filter follows may have changed just now, when it was not in a network yet.
+            self._confinement.again(container)
         except BaseException:
             self._client.remove_container(container, force=True, v=True)
             raise

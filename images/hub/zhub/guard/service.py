@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from docker.errors import DockerException
@@ -24,8 +25,8 @@ from zhub.settings import SettingsError
 SOCKET = Path("/run/guard/engine.sock")
 """Where the hub finds the guard; the folder is all that the two share."""
 
-LOOK_SECONDS = 300
-"""How often the guard looks whether the machine or the directory has other addresses."""
+PERIOD = 300
+"""Seconds after which the guard looks whether the machine or the directory has other addresses."""
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +68,15 @@ async def _serve(guard: Guard, confinement: Confinement) -> bool:
             log.error("the guard ends, to be started anew: %s", error)  # noqa: TRY400
             loop.call_soon_threadsafe(lambda: end(told=False))
         except BaseException:
-            log.exception("the guard ends: %s failed", work.__qualname__)
+            log.exception(
+                "the guard ends: its thread to %s filters failed", threading.current_thread().name
+            )
             loop.call_soon_threadsafe(lambda: end(told=False))
 
     loop.add_signal_handler(signal.SIGTERM, lambda: end(told=True))
     listen(SOCKET, guard)
     heartbeat.of_guard(SOCKET).start()
     log.info("the guard listens at %s", SOCKET)
-    for work in (confinement.watch, lambda: confinement.keep(LOOK_SECONDS)):
-        threading.Thread(target=beside, args=[work], daemon=True).start()
+    for name, work in (("watch", confinement.watch), ("keep", partial(confinement.keep, PERIOD))):
+        threading.Thread(target=beside, args=[work], name=name, daemon=True).start()
     return await ended
