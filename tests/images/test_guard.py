@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from zhub.guard.machine import Machine
 from zhub.guard.policy import Policy
 from zhub.guard.seccomp import PROFILE
 from zhub.guard.server import Guard, listen
-from zhub.networks import NO_NETWORK, UserNetworks
+from zhub.networks import NO_NETWORK, UserNetworks, network_options
 from zhub.settings import GuardSettings
 
 from tests.images import spawned
@@ -413,7 +413,7 @@ def test_a_server_with_a_filter_is_not_ended_because_a_newer_one_fails(
 def moved(site: Site, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """Give the engine's machine one more address, as far as the guard sees."""
     seen = Machine.seen(Helpers(site.engine, site.told.filter_image, site.told.prefix))
-    more = replace(seen, addresses=seen.addresses | {IPv4Address(address)})
+    more = replace(seen, addresses=seen.addresses | {IPv4Network(address)})
     monkeypatch.setattr(Machine, "seen", lambda _: more)
     monkeypatch.setattr(site.confinement, "_looked", float("-inf"))
 
@@ -606,6 +606,31 @@ def foreign(site: Site) -> Iterator[str]:
     site.engine.remove_container(name, force=True)
     site.engine.remove_network(name)
     site.engine.remove_volume(name)
+
+
+def test_a_network_s_name_is_given_once(site: Site) -> None:
+    """Two of a name could be neither counted nor named, nor removed by a hub that starts anew."""
+    name, labels = f"{site.told.prefix}-user-twin", site.labels("user-network", "twin")
+
+    def make(subnet: IPv4Network) -> int:
+        pools = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))])
+        options = network_options(internal=site.told.internal)
+        try:
+            site.hub.create_network(
+                name, internal=site.told.internal, ipam=pools, labels=labels, options=options
+            )
+        except APIError as error:
+            return error.status_code or 0
+        return 200
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = list(threads.map(make, list(POOL.subnets(new_prefix=28))[-8:]))
+    try:
+        assert sorted(statuses) == [200, *[409] * 7]
+        assert len(site.engine.networks(names=[f"^{name}$"])) == 1
+    finally:
+        for network in site.engine.networks(names=[f"^{name}$"]):
+            site.engine.remove_network(network["Id"])
 
 
 def test_what_is_not_the_users_is_out_of_reach(site: Site, foreign: str, alice: str) -> None:

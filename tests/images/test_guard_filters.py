@@ -131,13 +131,13 @@ def test_where_the_machine_has_no_address_the_hub_reaches_a_server_that_has_the_
     found = filters.of_hub(
         11119,
         pool=REACH.pool,
-        machine=[IPv4Address("10.214.0.33"), IPv4Address("10.214.0.17")],
+        machine=[IPv4Network("10.214.0.33"), IPv4Network("10.214.0.17")],
         name_servers=(),
         directory=(),
     )
     assert rules(found)[3:6] == [
-        "ip daddr 10.214.0.17",
-        "ip daddr 10.214.0.33",
+        "ip daddr 10.214.0.17/32",
+        "ip daddr 10.214.0.33/32",
         "ip daddr 10.214.0.0/16 tcp dport 8888 accept",
     ]
 
@@ -154,10 +154,23 @@ def test_name_servers_and_addresses_of_the_engines_machine_are_read() -> None:
            /24 link UNICAST
         |-- 192.0.2.2
            /32 host LOCAL
+           /32 link UNICAST
         |-- 192.0.2.255
            /32 link BROADCAST
+        |-- 198.51.100.0
+           /24 host LOCAL
+        |-- 203.0.113.7
+           /32 link UNICAST
+           /32 host LOCAL
+Id 100:
+        |-- 0.0.0.0
+           /0 host LOCAL
 """
-    assert machine.addresses(trie) == {IPv4Address("192.0.2.2")}
+    own = {IPv4Network(own) for own in ("192.0.2.2", "198.51.100.0/24", "203.0.113.7")}
+    assert machine.addresses(trie) == own
+    seen = machine.Machine(frozenset(own), frozenset())
+    assert seen.has(IPv4Address("198.51.100.5"))
+    assert not seen.has(IPv4Address("192.0.2.3"))
 
 
 class Names:

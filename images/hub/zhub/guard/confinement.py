@@ -93,7 +93,7 @@ class Confinement:
                 f" guard needs the engine's own networks `host` and `bridge`: {error}"
             ) from None
         machine = self._sight.machine
-        for server in sorted(machine.name_servers & machine.addresses):
+        for server in sorted(filter(machine.has, machine.name_servers)):
             log.warning(
                 "the engine's name server %s is its own machine, which users' servers do not reach:"
                 " they will find no host names. Give the engine another one, or let them reach it"
@@ -207,19 +207,19 @@ class Confinement:
                 *settings.user_blocked_networks,
                 # Those in the pool come and go with users, and are closed with all of it.
                 *(
-                    IPv4Network(own)
+                    own
                     for own in machine.addresses
-                    if own not in settings.user_network_pool
+                    if not own.subnet_of(settings.user_network_pool)
                 ),
             ),
         )
-        servers = machine.name_servers - machine.addresses if settings.user_internet else ()
+        servers = {one for one in machine.name_servers if not machine.has(one)}
         return filters.of_server(
             subnet,
             IPv4Address(hub_address(subnet)),
             filters.Reach(
                 pool=settings.user_network_pool,
-                name_servers=servers,
+                name_servers=servers if settings.user_internet else (),
                 networks=networks,
                 internet=settings.user_internet,
             ),
@@ -229,7 +229,7 @@ class Confinement:
         settings, machine = self._settings, self._sight.machine
         # In internal networks the machine has no address, and a server that an older release
         # started on Docker 28 may have the first. What the machine has there is of before.
-        left = [own for own in machine.addresses if own in settings.user_network_pool]
+        left = [own for own in machine.addresses if own.subnet_of(settings.user_network_pool)]
         return filters.of_hub(
             settings.hub_port,
             pool=settings.user_network_pool,

@@ -158,7 +158,7 @@ def of_hub(
     port: int,
     *,
     pool: IPv4Network,
-    machine: Collection[IPv4Address] | None,
+    machine: Collection[IPv4Network] | None,
     name_servers: Collection[IPv4Address],
     directory: Collection[tuple[IPv4Address, int]],
 ) -> str:

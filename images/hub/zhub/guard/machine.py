@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, ip_address
 
 from zhub.guard.helpers import Helpers
 
@@ -23,10 +22,14 @@ log = logging.getLogger(__name__)
 class Machine:
     """The engine's machine, as its containers see it."""
 
-    addresses: frozenset[IPv4Address]
-    """Its own, but for loopback."""
+    addresses: frozenset[IPv4Network]
+    """Its own, but for loopback; a route can make it take a whole network for its own (AnyIP)."""
     name_servers: frozenset[IPv4Address]
     """Those that the engine gives to containers."""
+
+    def has(self, address: IPv4Address) -> bool:
+        """Whether an address is its own."""
+        return any(address in own for own in self.addresses)
 
     @classmethod
     def seen(cls, helpers: Helpers) -> Machine:
@@ -56,13 +59,21 @@ def name_servers(resolv_conf: str) -> set[IPv4Address]:
     return found
 
 
-def addresses(fib_trie: str) -> set[IPv4Address]:
-    """Return the machine's own addresses, from /proc/net/fib_trie, but for loopback.
+def addresses(fib_trie: str) -> set[IPv4Network]:
+    """Return what the machine answers for, from /proc/net/fib_trie, but for loopback.
 
-    There, `|-- ADDRESS` is followed by the routes to it; `/32 host LOCAL` is what an own one has.
+    There, `|-- ADDRESS` is followed by the routes to it; those to an own one are `host LOCAL`.
     """
-    found = re.findall(r"\|-- ([0-9.]+)\n +/32 host LOCAL", fib_trie)
-    return {address for address in map(IPv4Address, found) if not address.is_loopback}
+    found: set[IPv4Network] = set()
+    start = ""
+    for line in fib_trie.splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            start = words[1]
+        elif words[1:3] == ["host", "LOCAL"]:
+            found.add(IPv4Network(start + words[0]))
+    # A transparent proxy's table takes all there is; what it means are marked packets.
+    return {network for network in found if network.prefixlen and not network.is_loopback}
 
 
 # Prints a line `= NAME` before what getent says of the name, which may be nothing. Each name is

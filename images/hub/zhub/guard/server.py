@@ -86,6 +86,7 @@ class Guard:
         self._policy = policy
         self._confinement = confinement
         self._counts = Counts(client, policy.settings)
+        self._making_networks = threading.Lock()
         self.api_version: str = client.api_version
 
     def version(self, request: Request) -> Any:
@@ -169,10 +170,13 @@ class Guard:
     def create_network(self, request: Request) -> Any:
         request.done()
         name, subnet, labels = self._policy.network(request.body)
-        with self._counts.networks.one_more(name):
+        # Docker 20.10 makes a second one of a name unless it is told to check, and even then when
+        # it is asked at the same moment. None of them could be named, or removed, any more.
+        with self._making_networks, self._counts.networks.one_more(name):
             return self._client.create_network(
                 name,
                 driver="bridge",
+                check_duplicate=True,
                 internal=self._policy.settings.internal,
                 options=network_options(internal=self._policy.settings.internal),
                 ipam=addressing(subnet),
