@@ -304,7 +304,8 @@ def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
 ) -> None:
     network = site.engine.inspect_network(f"{site.told.prefix}-user-alice")
     gateway = str(IPv4Network(network["IPAM"]["Config"][0]["Subnet"])[1])
-    own = map(str, Machine.seen(Helpers(client, site.told.filter_image, "x")).addresses)
+    seen = Machine.seen(Helpers(client, site.told.filter_image, "x"))
+    own = [str(network[0]) for network in seen.addresses]
     with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - what must not be reached
         port = listener.getsockname()[1]
         hosts = [*CLOSED, gateway, bridge_address(client), *own]
