@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import socket
 import textwrap
 from pathlib import Path
@@ -189,13 +190,22 @@ def outsiders(outsider: Container, call: str) -> dict[str, str]:
     return found
 
 
+def emulated(container: Container) -> bool:
+    """Whether what runs there is of another processor than this machine's."""
+    output = container.exec_run(["uname", "-m"]).output
+    assert isinstance(output, bytes)
+    return output.decode().strip() != platform.machine()
+
+
 def test_no_option_of_a_socket_connects_to_the_engines_machine(
     machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
     """A socket that names its device goes past routes: Linux then asks the link who has it."""
     control = outsiders(outsider, f"connections('{machine.bridge}', {machine.port})")
     ways = {way for way, result in control.items() if result == "reached"}
-    assert ways >= {"plain", "device", "device, no route", "interface", "IPv4 in IPv6"}, control
+    assert ways >= {"plain", "device", "device, no route", "IPv4 in IPv6"}, control
+    # QEMU's user emulation does not know all options; where it does not run, all of them are real.
+    assert "interface" in ways or emulated(outsider), control
     call = f"{SOCKETS}\nresult = {{host: connections(host, port) for host in hosts}}"
     hosts = sorted({*machine.addresses, mallory.gateway, alice.gateway})
     found = mallory.run(call, hosts=hosts, port=machine.port)
@@ -208,8 +218,11 @@ def test_no_kind_of_datagram_gets_to_the_engines_machine(
     machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
     control = outsiders(outsider, f"datagrams('{machine.bridge}', {machine.port}, 'outsider')")
-    wait_until(lambda: "outsider ancillary interface" in machine.heard, seconds=10)
-    for way in ("plain", "device", "device, no route", "interface", "fragments", "no route, once"):
+    wait_until(lambda: "outsider fragments" in machine.heard, seconds=10)
+    known = ["plain", "device", "device, no route", "no route, once"]
+    if not emulated(outsider):
+        known += ["interface", "ancillary interface"]
+    for way in known:
         assert f"outsider {way}" in machine.heard, (way, control)
     assert control["ping"] == "sent"
     hosts = sorted({*machine.addresses, mallory.gateway, alice.gateway})
