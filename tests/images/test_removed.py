@@ -182,6 +182,17 @@ def test_there_are_so_many_tokens_a_user(hub: RealHub) -> None:
     assert hub.token("bob", PASSWORD).status_code == 201
 
 
+@pytest.mark.parametrize(
+    "long", [{"note": "x" * 20_000}, {"scopes": ["access:servers!server=bob/" + "x" * 20_000]}]
+)
+def test_a_token_keeps_no_long_texts(hub: RealHub, long: dict[str, Any]) -> None:
+    """All of a user's tokens are one answer, of which many at once can be asked for."""
+    assert hub.token("bob", PASSWORD, **long).status_code == 413
+    token = hub.token("bob", PASSWORD, note="x" * 100).json()["token"]
+    assert hub.api("POST", "users/bob/tokens", token, json=long).status_code == 413
+    assert len(hub.api("GET", "users/bob/tokens", token).json()["api_tokens"]) == 1
+
+
 def test_who_is_deleted_and_made_anew_has_to_log_in(hub: RealHub) -> None:
     hub.token("bob", PASSWORD)
     carols = hub.token("carol", PASSWORDS["carol"]).json()["token"]

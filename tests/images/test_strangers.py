@@ -15,7 +15,7 @@ from tests.images import real_hub, slapd
 from tests.images.real_hub import RealHub
 from tests.images.slapd import PASSWORDS, SUFFIX, Slapd
 
-LONG = "A" * 400_000
+LONG = "A" * 50_000
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -36,9 +36,9 @@ def hub(directory: Slapd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     }
     more = """
     from tornado.httpserver import HTTPServer
-    from zhub.limits import HEADER_SIZE, LimitedServer
+    from zhub.limits import BODY_SIZE, HEADER_SIZE, LimitedServer
 
-    HTTPServer.configure(LimitedServer, max_body_size=1 << 20, max_header_size=HEADER_SIZE)
+    HTTPServer.configure(LimitedServer, max_body_size=BODY_SIZE, max_header_size=HEADER_SIZE)
     """
     with real_hub.running(tmp_path_factory.mktemp("hub"), ldap, more=more) as hub:
         hub.browser("bob", PASSWORDS["bob"])
@@ -56,20 +56,21 @@ def send(hub: RealHub, body: bytes | str, headers: dict[str, str], query: str = 
             return session.post(
                 url, data=body, headers=headers, timeout=30, allow_redirects=False
             ).status_code
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             # Closed before all of it was read.
             return 400
 
 
 BODIES = {
     "a long password": urlencode({"username": "bob", "password": LONG}),
-    "every sign percent-encoded": "username=bob&password=" + "%41" * 300_000,
-    "what is two bytes in UTF-8": urlencode({"username": "bob", "password": "ü" * 80_000}),
-    "NUL characters": "username=bob&password=" + "%00" * 300_000,
+    "every sign percent-encoded": "username=bob&password=" + "%41" * 20_000,
+    "what is two bytes in UTF-8": urlencode({"username": "bob", "password": "ü" * 10_000}),
+    "NUL characters": "username=bob&password=" + "%00" * 20_000,
     "a long name": urlencode({"username": LONG, "password": "x"}),
-    "a name of blanks": "username=" + "+" * 900_000 + "&password=x",
-    "300000 fields": "a=b&" * 250_000,
-    "one field many times": "username=bob" + "&password=x" * 80_000,
+    "a name of blanks": "username=" + "+" * 60_000 + "&password=x",
+    "15000 fields": "a=b&" * 15_000,
+    "one field many times": "username=bob" + "&password=x" * 5_000,
+    "a megabyte": urlencode({"username": "bob", "password": LONG * 20}),
 }
 
 
@@ -103,11 +104,11 @@ def test_forms_in_parts(hub: RealHub, directory: Slapd) -> None:
 
 def test_json(hub: RealHub, directory: Slapd) -> None:
     before = len(directory.binds())
-    for password in (LONG, "\0" * 100_000, "ü" * 513):
-        assert hub.token("bob", password).status_code == 403
+    for password in (LONG, "\0" * 2_000, "ü" * 513):
+        assert hub.token("bob", password).status_code in {403, 413}
     for auth in ("x", ["bob"], {"username": "bob"}, {"username": {"a": 1}, "password": []}):
         assert hub.api("POST", "users/bob/tokens", json={"auth": auth}).status_code == 403
-    deep = "[" * 400_000
+    deep = "[" * 15_000
     assert hub.api("POST", "users/bob/tokens", data=deep).status_code in {400, 403, 500}
     assert len(directory.binds()) == before
     assert hub.token("bob", PASSWORDS["bob"]).status_code == 201

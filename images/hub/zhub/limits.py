@@ -54,6 +54,10 @@ PATIENCE = 10.0
 HEADER_SIZE = 20 << 10
 """Bytes. The proxy passes on 16 KiB, with what it adds itself."""
 
+BODY_SIZE = 64 << 10
+"""Bytes, all of which are kept until a request is complete: of a megabyte each, the thousand that
+a stranger may send at once would be all of the hub's memory. Lists of users are the longest."""
+
 BUCKETS = 10_000
 """Callers kept in mind; of more, those that are forgotten begin with a full bucket."""
 

@@ -12,6 +12,10 @@ from tornado import web
 MOST = 50
 """Tokens a user may have; each is a row of the database and, perhaps, a forgotten way in."""
 
+MOST_ASKED = 16 << 10
+"""Bytes of a request for a token, whose note and scopes are kept and listed with the others: long
+ones would make the answer so large that a few who do not read it take all of the hub's memory."""
+
 CLIENT = "jupyterhub"
 """What tokens for the API belong to; those of browsers belong to the server they are for."""
 
@@ -22,6 +26,16 @@ class LimitedTokenHandler(UserTokenListAPIHandler):  # type: ignore[misc] # unty
     JupyterHub itself sees to the longest life (`token_expires_in_max_seconds`), but lets a token
     ask for the next one, for ever.
     """
+
+    async def post(self, user_name: str) -> None:
+        """Make a token.
+
+        Raises:
+            tornado.web.HTTPError: 413, the request is too long.
+        """
+        if len(self.request.body) > MOST_ASKED:
+            raise web.HTTPError(413, f"A token is asked for in no more than {MOST_ASKED} bytes.")
+        await super().post(user_name)
 
     def token_model(self, token: orm.APIToken) -> dict[str, Any]:
         """Describe a token; one that has just been made is first held to the limits.
