@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -49,3 +50,34 @@ def test_a_server_that_has_ended_is_not_waited_for() -> None:
     waiting = spawner("ExitCode=1")._accepts_connections("127.0.0.1", free_port())
     with pytest.raises(RuntimeError, match="alice ended while it started: ExitCode=1"):
         asyncio.run(asyncio.wait_for(waiting, 30))
+
+
+class SlowEngine:
+    """Waits for a server that does not react."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def stop(self, _: str) -> None:
+        self.ended.wait(30)
+
+    def ping(self) -> str:
+        return "OK"
+
+
+def test_a_server_that_does_not_end_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SlowEngine()
+    monkeypatch.setattr(UserSpawner, "client", engine)
+
+    async def answer() -> str:
+        stubborn, other = spawner(), spawner()
+        stopping = asyncio.create_task(stubborn.stop_object())
+        await asyncio.sleep(0.2)
+        assert not stopping.done()
+        said: str = await asyncio.wait_for(other.docker("ping"), 5)
+        assert not stopping.done()
+        engine.ended.set()
+        await stopping
+        return said
+
+    assert asyncio.run(answer()) == "OK"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any
 
@@ -15,6 +16,9 @@ from traitlets import Dict, Unicode, default
 
 from zhub.guard.counts import FULL
 from zhub.networks import NO_NETWORK, UserNetworks
+
+STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
+"""Where servers are waited for that are told to end."""
 
 
 def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
@@ -146,6 +150,21 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
                     if error.status_code not in {404, 409}:
                         raise
                     await asyncio.sleep(0.2)
+
+    async def stop_object(self) -> None:
+        """Stop the container, beside the thread that makes all other calls to the engine.
+
+        It takes until the server has ended, ten seconds if it does not react, which its user can
+        see to. All others would wait: for their servers, and for the hub's first page as well.
+        """
+        try:
+            stopping = asyncio.get_running_loop().run_in_executor(
+                STOPPING, self.client.stop, self.object_id
+            )
+            await stopping
+        except APIError as error:
+            if error.status_code != 404:
+                raise
 
     async def run_post_stop_hook(self) -> None:
         """Remove the network, also after a server that ended by itself or never came up."""
