@@ -197,4 +197,6 @@ for (const server of [proxy.apiServer, proxy.proxyServer]) {
 }
 
 proxy.apiServer.listen(told.apiPort, "127.0.0.1");
+// Each takes memory before it has said anything: with enough of them, all of the hub's.
+proxy.proxyServer.maxConnections = told.mostConnections;
 proxy.proxyServer.listen(told.port);

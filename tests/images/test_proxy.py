@@ -89,6 +89,10 @@ class Proxy:
         return context
 
 
+#: More than any test here needs, but one.
+MOST = 60
+
+
 def start(site: Site, hsts_seconds: int, *trusted: str, host_routing: bool = False) -> Proxy:
     told = {
         "port": 11119,
@@ -100,6 +104,7 @@ def start(site: Site, hsts_seconds: int, *trusted: str, host_routing: bool = Fal
         "hostRouting": host_routing,
         "hstsSeconds": hsts_seconds,
         "trustedProxies": trusted,
+        "mostConnections": MOST,
     }
     container = site.start(
         f"proxy-{hsts_seconds}-{host_routing}".lower(),
@@ -222,6 +227,27 @@ SPOOFED = {
     "X-Scheme": "http",
     "Forwarded": "for=192.0.2.3",
 }
+
+
+def test_connections_are_counted(proxy: Proxy) -> None:
+    """Each costs memory before it has said a word, and it is the hub's container's."""
+    opened = [
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=5) for _ in range(MOST + 20)
+    ]
+
+    def kept(connection: socket.socket) -> bool:
+        connection.settimeout(0.2)
+        try:
+            return connection.recv(1) != b""
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+
+    assert MOST - 10 <= sum(map(kept, opened)) <= MOST
+    for connection in opened:
+        connection.close()
+    wait_until(lambda: proxy.get().ok, seconds=10)
 
 
 @pytest.mark.parametrize("upgrade", [{}, UPGRADE], ids=["page", "websocket"])
