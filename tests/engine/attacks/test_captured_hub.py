@@ -166,6 +166,7 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
             calls.create({"HostConfig.CgroupParent": "/"}),
             calls.create({"HostConfig.UsernsMode": "host"}),
             calls.create({"HostConfig.OomKillDisable": True}),
+            calls.create({"HostConfig.Init": True}),
             calls.create({"HostConfig.MaskedPaths": ["/nowhere"]}),
             calls.create({"User": "root"}),
             calls.create({"Entrypoint": ["sh"]}),
