@@ -113,7 +113,7 @@ def capabilities(*names: str) -> Rule:
 
 
 def health(*command: str) -> Rule:
-    """This program, with these arguments: in the guard, it could do what the guard can.
+    """That program, with these arguments: in the guard, it could do what the guard can.
 
     Args:
         command: the program, then a pattern for each argument.

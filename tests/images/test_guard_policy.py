@@ -191,7 +191,7 @@ ATTACKS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("given", [None, False])
-def test_the_engine_gives_a_server_no_init_of_its_own(given: bool | None) -> None:
+def test_the_engine_gives_a_server_no_init_of_its_own(*, given: bool | None) -> None:
     """With `"init": true` in the engine's configuration, only who says no has none."""
     assert POLICY.container(NAME, changed("HostConfig.Init", given))["HostConfig"]["Init"] is False
 
