@@ -74,6 +74,8 @@ def service(  # noqa: PLR0913 - so much there is to say about a container
         log_opts={"max-size": "10m", "max-file": "3"},
         capabilities={"drops": ["ALL"], "adds": list(capabilities)},
         security_opts=["no-new-privileges:true"],
+        # No `init`: where nothing is said, the provider says no to the engine, so that process 1 is
+        # the image's own also where the engine gives every container an init.
         healthcheck={
             "tests": ["CMD", *health],
             "interval": f"{HEALTH_SECONDS}s",

@@ -285,8 +285,10 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         config.clash(
             "stack",
             f"the name {stack} has the word {word}: with it, things of this stack could get the"
-            f" names of things of another stack's users, zhub-STACK-{word}-NAME",
-            f"pulumi stack rename {other}",
+            f" names of things of another stack's users, zhub-STACK-{word}-NAME; choose another for"
+            " a new stack; for one that is up, see CHANGELOG.md",
+            # Not `rename`: homes are found by the stack's name, and users would start with none.
+            f"pulumi stack init {other}",
         )
     _secrets(config)
     config.refuse_unknown(but="pulumi")

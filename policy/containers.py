@@ -27,8 +27,9 @@ from rules import (
 ENGINE_SOCKET = "/var/run/docker.sock"
 GUARD_SOCKET = "/run/guard/engine.sock"
 
-#: The hub image's own program.
-ZHUB = "/opt/jupyter/bin/python3 -I -m zhub"
+HEALTH = "/usr/local/bin/zhub-health"
+IMAGE = later(DIGEST)
+"""Of which Image it is, own_images in policies.py looks at."""
 
 CONTAINER_FILE = {"content": ANYTHING, "permissions": only("0600")}
 """A file that is put into a container: by its content, never from the operator's machine."""
@@ -38,7 +39,6 @@ def environment(required: Table) -> Rule:
     """Variables of a container: these, and others of the project's own."""
 
     def check(lines: Any) -> Iterator[str]:
-        # A digest in a value, and so the whole of it, is not known before the image is built.
         pairs = [line.partition("=") for line in lines or () if line is not UNKNOWN]
         values = {name: value for name, _, value in pairs}
         for name, value in values.items():
@@ -48,7 +48,15 @@ def environment(required: Table) -> Rule:
                 yield f" has {name}; allowed: {', '.join(required)} and other ZHUB_ variables"
         if len(values) < len(pairs):
             yield " has a variable more than once"
-        yield from (f" lacks {name}" for name in required if name not in values)
+        lacking = [name for name in required if name not in values]
+        # A digest in a value, and so the whole of it, is not known before the image is built.
+        awaited = [name for name in lacking if required[name].later]
+        unknown = len(lines or ()) - len(pairs)
+        if unknown > len(awaited):
+            yield " has a variable that is not known before `pulumi up`"
+        elif unknown == len(awaited):
+            lacking = [name for name in lacking if name not in awaited]
+        yield from (f" lacks {name}" for name in lacking)
 
     return Rule(check)
 
@@ -60,7 +68,9 @@ def _no_swap(container: Any) -> Iterator[str]:
 
 
 def _own_port(hub: Any) -> Iterator[str]:
-    """What is published is what the proxy serves HTTPS on."""
+    """What is published is what the proxy serves HTTPS on, and nothing else."""
+    if len(hub.get("ports") or ()) != 1:
+        yield f".ports is {shown(hub.get('ports'))}; allowed: one"
     for number, port in enumerate(hub.get("ports") or ()):
         if f"--port={port.get('internal')}" not in (hub.get("command") or ()):
             yield f".ports[{number}].internal is {shown(port.get('internal'))}, not the hub's own"
@@ -102,13 +112,19 @@ def capabilities(*names: str) -> Rule:
     return fields({"drops": only(["ALL"]), "adds": each(only(*names))})
 
 
-def health(*commands: str) -> Rule:
-    """One of these programs, with arguments: in the guard, it could do what the guard can."""
+def health(*command: str) -> Rule:
+    """That program, with these arguments: in the guard, it could do what the guard can.
+
+    Args:
+        command: the program, then a pattern for each argument.
+    """
+    program, *arguments = command
 
     def check(tests: Any) -> Iterator[str]:
-        words = " ".join(map(str, tests or ()))
-        if not any(re.fullmatch(rf"CMD {re.escape(one)}( [\w./-]+)*", words) for one in commands):
-            yield f" is {shown(tests)}; allowed: CMD and {' or '.join(commands)}"
+        given = list(map(str, tests or ()))
+        patterns = ["CMD", re.escape(program), *arguments]
+        if len(given) != len(patterns) or not all(map(re.fullmatch, patterns, given)):
+            yield f" is {shown(tests)}; allowed: CMD {' '.join(command)}"
 
     times = ("interval", "timeout", "startPeriod", "startInterval", "retries")
     return fields({"tests": Rule(check), **dict.fromkeys(times, ANYTHING)})
@@ -128,9 +144,15 @@ def containers(prefix: str) -> Table:
     hub = {
         "command": each(matching(r"--port=\d+|--ldap=\S+", "--port=NUMBER, --ldap=SERVERS")),
         "envs": environment(
-            {"ZHUB_PREFIX": only(prefix), "DOCKER_HOST": only(f"unix://{GUARD_SOCKET}")}
+            {
+                "ZHUB_PREFIX": only(prefix),
+                "DOCKER_HOST": only(f"unix://{GUARD_SOCKET}"),
+                # Otherwise it would serve without a filter on its own way out.
+                "ZHUB_CONFINED": only("true"),
+                "ZHUB_NOTEBOOK_IMAGE": IMAGE,
+            }
         ),
-        "healthcheck": health("/usr/local/bin/zhub-health", ZHUB),
+        "healthcheck": health(HEALTH, r"\d+"),
         "networkMode": only("bridge"),
         "networksAdvanced": by(
             "name",
@@ -165,16 +187,18 @@ def containers(prefix: str) -> Table:
         # Starts as root, to become its own user in the group of the engine's socket.
         "capabilities": capabilities("CAP_SETGID", "CAP_SETUID"),
         "command": only(["guard"]),
-        "entrypoints": only(ZHUB.split()),
+        "entrypoints": only(["/opt/jupyter/bin/python3", "-I", "-m", "zhub"]),
         "envs": environment(
             {
                 "ZHUB_PREFIX": only(prefix),
                 "ZHUB_USER_MEMORY": limit,
                 "ZHUB_USER_CPUS": limit,
                 "ZHUB_USER_PIDS": limit,
+                "ZHUB_NOTEBOOK_IMAGE": IMAGE,
+                "ZHUB_FILTER_IMAGE": IMAGE,
             }
         ),
-        "healthcheck": health("/usr/local/bin/zhub-health", ZHUB),
+        "healthcheck": health(HEALTH, "guard"),
         "readOnly": only(True),
         "volumes": by(
             "containerPath",

@@ -29,6 +29,9 @@ IMAGE = "docker:index/image:Image"
 #: The image a container runs, by the container's name.
 IMAGE_OF = {"hub": "hub", "guard": "hub", "files": "hub", "directory": "directory"}
 
+#: The image a variable tells a container of.
+IMAGE_IN = {"ZHUB_NOTEBOOK_IMAGE": "notebook", "ZHUB_FILTER_IMAGE": "filter"}
+
 
 def prefix(urn: str) -> str:
     """What all names of a stack on the engine begin with, by the URN of one of its resources."""
@@ -101,8 +104,11 @@ def own_images(args: StackValidationArgs, report: ReportViolation) -> None:
         for line in _property(one, "envs") or ():
             # What is not known comes of an image that is not built yet.
             name, _, value = ("", "", "") if line is UNKNOWN else line.partition("=")
-            if name.endswith("_IMAGE") and value not in digests.values():
-                report(f"{one.name}: {name} is {shown(value)}, no image of this stack", one.urn)
+            if name.endswith("_IMAGE") and value != digests.get(its := IMAGE_IN.get(name, "")):
+                report(
+                    f"{one.name}: {name} is {shown(value)}; allowed: that of the Image {its}",
+                    one.urn,
+                )
 
 
 def _runs_own(container: PolicyResource, digests: Mapping[str, Any]) -> bool:

@@ -234,6 +234,8 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={PROFILE}"]
     assert not host["Privileged"]
+    # Not null: then an engine could have one for every container.
+    assert host["Init"] is False
     assert [mount["Name"] for mount in found["Mounts"]] == [f"{site.told.prefix}-home-alice"]
     assert set(found["NetworkSettings"]["Networks"]) == {f"{site.told.prefix}-user-alice"}
     status, output = site.run(alice, "grep CapEff /proc/self/status")
@@ -552,6 +554,7 @@ def test_more_than_was_agreed_is_not_made(site: Site) -> None:
         {"pid_mode": "host"},
         {"mem_limit": "65M", "memswap_limit": "65M"},
         {"pids_limit": -1},
+        {"init": True},
     ):
         assert refused(partial(site.create, "mallory", **more)), more
     assert not site.engine.containers(all=True, filters={"name": "mallory"})

@@ -96,6 +96,7 @@ def test_what_the_spawner_asks_for_is_made_with_all_limits() -> None:
             "SecurityOpt": ["no-new-privileges", f"seccomp={PROFILE}"],
             "NetworkMode": "none",
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+            "Init": False,
             "Memory": 1 << 30,
             "MemorySwap": 1 << 30,
             "CpuPeriod": 100_000,
@@ -141,6 +142,7 @@ ATTACKS: dict[str, Any] = {
     "HostConfig.DeviceCgroupRules": ["b *:* rwm"],
     "HostConfig.DeviceRequests": [{"Count": -1}],
     "HostConfig.Runtime": "other",
+    "HostConfig.Init": True,
     "HostConfig.Sysctls": {"net.ipv4.ip_forward": "1"},
     "HostConfig.Ulimits": [{"Name": "nofile", "Soft": 1 << 30, "Hard": 1 << 30}],
     "HostConfig.RestartPolicy": {"Name": "always"},
@@ -186,6 +188,12 @@ ATTACKS: dict[str, Any] = {
     "WorkingDir": "/tmp",  # noqa: S108 - of a container
     "image": "debian",
 }
+
+
+@pytest.mark.parametrize("given", [None, False])
+def test_the_engine_gives_a_server_no_init_of_its_own(*, given: bool | None) -> None:
+    """With `"init": true` in the engine's configuration, only who says no has none."""
+    assert POLICY.container(NAME, changed("HostConfig.Init", given))["HostConfig"]["Init"] is False
 
 
 @pytest.mark.parametrize("path", sorted(ATTACKS))

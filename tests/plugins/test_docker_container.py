@@ -226,6 +226,8 @@ class TestWhatItRuns:
         made = docker.create(CONTAINER, inputs)
         host = engine.inspect_container(name)["HostConfig"]
         assert host["CapAdd"] == ["CAP_CHOWN", "CAP_SETUID"]
+        # Said, not left to the engine, which may be told to give all containers an init.
+        assert host["Init"] is False
         assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
         assert "Read-only" in execute(engine, name, "touch /x 2>&1")
         assert execute(engine, name, "touch /scratch/x && echo fine") == "fine\n"

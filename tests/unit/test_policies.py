@@ -335,13 +335,19 @@ def test_an_image_that_does_not_come_of_its_resource_is_found(demo: Recording) -
     assert found.startswith("hub: image is ")
 
 
-@pytest.mark.parametrize("variable", ["ZHUB_NOTEBOOK_IMAGE", "ZHUB_FILTER_IMAGE"])
-def test_what_the_guard_starts_is_an_image_of_the_stack(demo: Recording, variable: str) -> None:
+@pytest.mark.parametrize("other", ["", "hub", "notebook", "filter"])
+@pytest.mark.parametrize("its", ["notebook", "filter"])
+def test_what_the_guard_starts_is_the_stacks_image_for_it(
+    demo: Recording, its: str, other: str
+) -> None:
+    variable = f"ZHUB_{its.upper()}_IMAGE"
+    image = demo.one("Image", other).outputs["repoDigest"] if other else "debian"
     envs = demo.one("Container", "guard").outputs["envs"]
     number = next(n for n, line in enumerate(envs) if line.startswith(f"{variable}="))
-    before, envs[number] = envs[number], f"{variable}=debian"
+    before, envs[number] = envs[number], f"{variable}={image}"
+    said = f'guard: {variable} is "{image}"; allowed: that of the Image {its}'
     try:
-        assert stack_violations(demo) == [f'guard: {variable} is "debian", no image of this stack']
+        assert stack_violations(demo) == ([said] if other != its else [])
     finally:
         envs[number] = before
 

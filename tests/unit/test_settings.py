@@ -266,7 +266,10 @@ def test_a_stack_whose_names_could_be_another_stacks_users_is_refused(
 ) -> None:
     [problem] = read(SITE, stack=stack)[1].problems
     assert f"zhub-STACK-{word}-NAME" in str(problem)
-    assert problem.commands == (f"pulumi stack rename {other}",)
+    assert problem.commands == (f"pulumi stack init {other}",)
+    # Whoever has users there would lose their homes by it.
+    assert "rename" not in str(problem)
+    assert "see CHANGELOG.md" in str(problem)
     assert not read(SITE, stack=other)[1].problems
 
 

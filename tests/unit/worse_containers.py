@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from policies import IMAGE_OF
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 from rules import shown
 
 Case = tuple[str, dict[str, Any], str]
@@ -19,15 +20,22 @@ HUBS = [CERTS, STATE, {**GUARD, "readOnly": True}]
 HUBS_PATHS = "allowed: /certs, /srv/jupyterhub, /run/guard"
 BIND = {"type": "bind", "source": "/", "target": "/machine"}
 ROOT = {"type": "volume", "target": "/machine", "volumeOptions": {"driverName": "local"}}
-ENVS = ["ZHUB_PREFIX=zhub-test", "DOCKER_HOST=unix:///run/guard/engine.sock"]
-GUARDS = ["ZHUB_PREFIX=zhub-test", "ZHUB_USER_MEMORY=2G", "ZHUB_USER_CPUS=2.0"]
+DIGEST = f"sha256:{'0' * 64}"
+IMAGES = [f"ZHUB_NOTEBOOK_IMAGE={DIGEST}", f"ZHUB_FILTER_IMAGE={DIGEST}"]
+ENVS = [
+    "ZHUB_PREFIX=zhub-test",
+    "DOCKER_HOST=unix:///run/guard/engine.sock",
+    "ZHUB_CONFINED=true",
+    IMAGES[0],
+]
+LIMITS = ["ZHUB_USER_MEMORY=2G", "ZHUB_USER_CPUS=2.0"]
+GUARDS = ["ZHUB_PREFIX=zhub-test", *LIMITS, *IMAGES]
 LABELS = [{"label": "zhub.stack", "value": "zhub-test"}, {"label": "zhub.role", "value": "hub"}]
 HUB_NETWORK = {"name": "zhub-test-hub", "aliases": ["hub"]}
 FILE = {"content": "x", "permissions": "0600", "owner": "1000", "group": "1000"}
 KEY, CRT = ({**FILE, "file": f"/certs/hub.{end}"} for end in ("key", "crt"))
 PORT = {"internal": 11119, "external": 11119}
 DROPPED = {"drops": ["ALL"]}
-PROGRAM = "/opt/jupyter/bin/python3 -I -m zhub"
 SAFE = "no-new-privileges:true"
 
 #: Rights, the machine's things, others' things.
@@ -265,13 +273,31 @@ CONTAINERS: list[Case] = [
     ("directory", {"command": ["sh"]}, ""),
     (
         "hub",
-        {"envs": [ENVS[0], "DOCKER_HOST=tcp://192.0.2.7:2375"]},
+        {"envs": [ENVS[0], "DOCKER_HOST=tcp://192.0.2.7:2375", *ENVS[2:]]},
         (
             'envs has DOCKER_HOST, which is "tcp://192.0.2.7:2375"; allowed:'
             ' "unix:///run/guard/engine.sock"'
         ),
     ),
-    ("hub", {"envs": None}, "envs lacks ZHUB_PREFIX\nenvs lacks DOCKER_HOST"),
+    (
+        "hub",
+        {"envs": None},
+        (
+            "envs lacks ZHUB_PREFIX\nenvs lacks DOCKER_HOST\nenvs lacks ZHUB_CONFINED\n"
+            "envs lacks ZHUB_NOTEBOOK_IMAGE"
+        ),
+    ),
+    (
+        "hub",
+        {"envs": [*ENVS[:2], "ZHUB_CONFINED=false", *ENVS[3:]]},
+        'envs has ZHUB_CONFINED, which is "false"; allowed: "true"',
+    ),
+    ("hub", {"envs": [*ENVS[:2], *ENVS[3:]]}, "envs lacks ZHUB_CONFINED"),
+    (
+        "hub",
+        {"envs": [*ENVS, UNKNOWN_STRING_VALUE]},
+        "envs has a variable that is not known before `pulumi up`",
+    ),
     (
         "hub",
         {"envs": [*ENVS, ENVS[1]]},
@@ -281,7 +307,10 @@ CONTAINERS: list[Case] = [
         (
             "hub",
             {"envs": [*ENVS, f"{name}=/srv/jupyterhub/x"]},
-            f"envs has {name}; allowed: ZHUB_PREFIX, DOCKER_HOST and other ZHUB_ variables",
+            (
+                f"envs has {name}; allowed: ZHUB_PREFIX, DOCKER_HOST, ZHUB_CONFINED,"
+                " ZHUB_NOTEBOOK_IMAGE and other ZHUB_ variables"
+            ),
         )
         for name in ("LD_PRELOAD", "PYTHONPATH", "PATH", "NODE_OPTIONS", "zhub_x")
     ),
@@ -291,6 +320,21 @@ CONTAINERS: list[Case] = [
         'envs has ZHUB_PREFIX, which is "zhub-other"; allowed: "zhub-test"',
     ),
     ("guard", {"envs": GUARDS}, "envs lacks ZHUB_USER_PIDS"),
+    # Without one, it would run an image by a name that anybody on the engine may give.
+    ("guard", {"envs": [*GUARDS[:-1], "ZHUB_USER_PIDS=512"]}, "envs lacks ZHUB_FILTER_IMAGE"),
+    (
+        "guard",
+        {"envs": [*GUARDS[:-1], "ZHUB_USER_PIDS=512", "ZHUB_FILTER_IMAGE=zhub_filter:latest"]},
+        (
+            'envs has ZHUB_FILTER_IMAGE, which is "zhub_filter:latest"; allowed: an image by its'
+            " digest"
+        ),
+    ),
+    (
+        "guard",
+        {"envs": [*GUARDS[:-2], "ZHUB_USER_PIDS=512", UNKNOWN_STRING_VALUE]},
+        "envs lacks ZHUB_NOTEBOOK_IMAGE\nenvs lacks ZHUB_FILTER_IMAGE",
+    ),
     (
         "guard",
         {"envs": [*GUARDS, "ZHUB_USER_PIDS=0"]},
@@ -300,14 +344,18 @@ CONTAINERS: list[Case] = [
     *(
         (role, {"healthcheck": {"tests": tests}}, f"healthcheck.tests is {shown(tests)}; {known}")
         for role, known in (
-            ("hub", f"allowed: CMD and /usr/local/bin/zhub-health or {PROGRAM}"),
-            ("guard", f"allowed: CMD and /usr/local/bin/zhub-health or {PROGRAM}"),
-            ("directory", "allowed: CMD and /usr/local/bin/directory-health"),
+            ("hub", r"allowed: CMD /usr/local/bin/zhub-health \d+"),
+            ("guard", "allowed: CMD /usr/local/bin/zhub-health guard"),
+            ("directory", "allowed: CMD /usr/local/bin/directory-health"),
         )
         for tests in (
             ["CMD-SHELL", "test -S /run/guard/engine.sock"],
             ["CMD", "/opt/jupyter/bin/python3", "-c", "import docker"],
             ["CMD", "test", "-S", "/x;", "sh"],
+            # What the image has, and would do in a container that has more: in the guard, say.
+            ["CMD", "/opt/jupyter/bin/python3", "-I", "-m", "zhub", "check-directory"],
+            ["CMD", "/usr/local/bin/zhub-health", "guard", "more"],
+            ["CMD", "/usr/local/bin/zhub-health guard"],
             None,
         )
     ),
@@ -386,6 +434,12 @@ CONTAINERS: list[Case] = [
         {"ports": [{**PORT, "protocol": "udp"}]},
         'ports[0].protocol is "udp"; allowed: not set, "tcp"',
     ),
+    (
+        "hub",
+        {"ports": [PORT, {**PORT, "external": 443}]},
+        f"ports is {shown([PORT, {**PORT, 'external': 443}])}; allowed: one",
+    ),
+    ("hub", {"ports": None}, "ports is not set; allowed: one"),
     *(
         (role, {"ports": [{**PORT, "ip": "127.0.0.1"}]}, "")
         for role in ("guard", "files", "directory")

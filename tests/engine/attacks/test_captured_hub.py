@@ -16,9 +16,18 @@ import docker
 import pytest
 from docker.models.containers import Container
 
-from tests.engine.attacks.conftest import REFUSED, SOCKETS, Machine, Tenant, reached_by_shell
+from tests.engine.attacks.conftest import (
+    METADATA,
+    REFUSED,
+    Machine,
+    Tenant,
+    emulated,
+    outsiders,
+    reached_by_shell,
+)
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
+from tests.images.conftest import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -166,6 +175,7 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
             calls.create({"HostConfig.CgroupParent": "/"}),
             calls.create({"HostConfig.UsernsMode": "host"}),
             calls.create({"HostConfig.OomKillDisable": True}),
+            calls.create({"HostConfig.Init": True}),
             calls.create({"HostConfig.MaskedPaths": ["/nowhere"]}),
             calls.create({"User": "root"}),
             calls.create({"Entrypoint": ["sh"]}),
@@ -360,7 +370,7 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
     assert guard.attrs["State"]["Running"]
 
 
-def test_the_hubs_container_has_nothing_to_climb_with(hub: Container) -> None:
+def test_the_hubs_container_has_nothing_to_climb_with(hub: Container, outsider: Container) -> None:
     script = textwrap.dedent(
         """
         grep -E '^(Uid|Cap|NoNewPrivs|Seccomp:)' /proc/1/status
@@ -373,10 +383,18 @@ def test_the_hubs_container_has_nothing_to_climb_with(hub: Container) -> None:
         done
         """
     )
-    output = hub.exec_run(["bash", "-c", script], user="1000:1000").output
-    assert isinstance(output, bytes)
-    lines = [line.split() for line in output.decode().splitlines()]
+
+    def run(container: Container, user: str) -> list[list[str]]:
+        output = container.exec_run(["bash", "-c", script], user=user).output
+        assert isinstance(output, bytes)
+        return [line.split() for line in output.decode().splitlines()]
+
     none = "0" * 16
+    control = run(outsider, "root")
+    assert ["wrote", "/etc"] in control
+    assert ["NoNewPrivs:", "0"] in control
+    assert ["CapBnd:", none] not in control
+    lines = run(hub, "1000:1000")
     assert lines == [
         ["Uid:", *["1000"] * 4],
         *([f"Cap{kind}:", none] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")),
@@ -408,23 +426,33 @@ def test_the_hubs_own_way_out_is_closed(
         (inside, 8000),
     }
     assert reached_by_shell(outsider, machine.bridge, machine.port), "no proof"
-    code = textwrap.dedent(
-        """
-        import json, sys
-        found = [connections(host, port) for host, port in json.loads(sys.argv[1])]
-        print(json.dumps(found))
-        """
-    )
     wanted = [(near, 389), (alice.address, 8888), *sorted(targets)]
-    command = ["/opt/jupyter/bin/python3", "-I", "-c", SOCKETS + code, json.dumps(wanted)]
-    status, output = hub.exec_run(command, user="1000:1000", stderr=False)
-    assert isinstance(output, bytes)
-    assert status == 0, output
-    to_directory, to_alice, *others = json.loads(output.splitlines()[-1])
+    call = f"[connections(host, port) for host, port in {wanted}]"
+    to_directory, to_alice, *others = outsiders(hub, call)
     assert (to_directory["plain"], to_alice["plain"]) == ("reached", "reached")
     for target, found in zip(sorted(targets), others, strict=True):
         assert "reached" not in found.values(), (target, found)
         assert found["plain"] == REFUSED, (target, found)
+
+
+def test_no_datagram_of_the_hubs_gets_to_the_engines_machine(
+    machine: Machine, hub: Container, outsider: Container
+) -> None:
+    hub.reload()
+    networks = hub.attrs["NetworkSettings"]["Networks"].values()
+    hosts = sorted({machine.bridge, METADATA, *(n["Gateway"] for n in networks if n["Gateway"])})
+    send = "{host: datagrams(host, %d, '%s') for host in %s}"
+    outsiders(outsider, send % (machine.port, "before", [machine.bridge]))
+    found = outsiders(hub, send % (machine.port, "hub", hosts))
+    outsiders(outsider, send % (machine.port, "after", [machine.bridge]))
+    # It hears others, before and after.
+    wait_until(lambda: "after fragments" in machine.heard, seconds=10)
+    known = ["plain", "device", "device, no route", "no route, once"]
+    for way in [*known, *([] if emulated(outsider) else ["interface"])]:
+        assert f"before {way}" in machine.heard, way
+    assert not [text for text in machine.heard if text.startswith("hub ")]
+    assert {found[host]["ping"] for host in hosts}.isdisjoint({"sent"})
+    assert {found[host]["frame"] for host in hosts} == {"EPERM"}
 
 
 #: Keeps so many requests open for some seconds, and opens new ones for those that end.

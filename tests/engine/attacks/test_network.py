@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import socket
 import textwrap
 from pathlib import Path
@@ -18,6 +16,8 @@ from tests.engine.attacks.conftest import (
     SOCKETS,
     Machine,
     Tenant,
+    emulated,
+    outsiders,
     reached_by_shell,
 )
 from tests.engine.people import Entrance
@@ -179,24 +179,6 @@ def test_the_engines_machine_and_the_clouds_metadata_do_not_answer(
     assert set(found.values()) == {REFUSED}, found
 
 
-def outsiders(outsider: Container, call: str) -> dict[str, str]:
-    """What a call of sockets.py returns where nobody is confined."""
-    code = f"import json\n{SOCKETS}\nprint(json.dumps({call}))"
-    command = ["/opt/jupyter/bin/python3", "-I", "-c", code]
-    status, output = outsider.exec_run(command, user="1000:1000", stderr=False)
-    assert isinstance(output, bytes)
-    assert status == 0, output
-    found: dict[str, str] = json.loads(output.splitlines()[-1])
-    return found
-
-
-def emulated(container: Container) -> bool:
-    """Whether what runs there is of another processor than this machine's."""
-    output = container.exec_run(["uname", "-m"]).output
-    assert isinstance(output, bytes)
-    return output.decode().strip() != platform.machine()
-
-
 def test_no_option_of_a_socket_connects_to_the_engines_machine(
     machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
@@ -259,9 +241,12 @@ def test_what_others_publish_on_the_machine_does_not_answer(
     assert set(found.values()) == {REFUSED}, found
 
 
-def test_the_directory_does_not_answer(directory: Container, mallory: Tenant) -> None:
+def test_the_directory_does_not_answer(
+    directory: Container, hub: Container, mallory: Tenant
+) -> None:
     networks = directory.attrs["NetworkSettings"]["Networks"].values()
     targets = [(n["IPAddress"], port) for n in networks for port in (389, 636)]
+    assert all(reached_by_shell(hub, host, port) for host, port in targets if port == 389)
     assert set(connected(mallory, *targets).values()) == {REFUSED}
 
 

@@ -138,6 +138,9 @@ class Policy:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": LOG,
+            # An engine may give every container an init of its own, which would be process 1 in
+            # the first process's place: one of the user's, that anybody there may write to.
+            "Init": False,
         }
         # Left out, the engine's own bridge would be the network, where all users meet.
         if given.get("NetworkMode") != NO_NETWORK:

@@ -1,12 +1,13 @@
 """Which system calls programs of users may make: a list of what is allowed, written for the engine.
 
-Docker's own profile allows any family of sockets. Some are not the network namespace's: with
-AF_VSOCK users would talk to each other, and to what is behind the machine, past every packet
-filter; others (AF_ALG, AF_TIPC, AF_SMC, AF_RDS, AF_PACKET, AF_XDP, AF_CAN) are the kernel's code to
-attack. What Docker's documentation says it blocks is blocked here as well:
-https://docs.docker.com/engine/security/seccomp/. The names are those of the kernel's tables
-(asm/unistd.h) of amd64, arm64 and s390x; engines leave out names that they or their platform do not
-know. Under emulation these are the calls of QEMU, which makes the engine's own for its program's.
+Docker's own profile lets most families of sockets through; that of Debian's 20.10.24 AF_VSOCK as
+well. Some are not the network namespace's: with AF_VSOCK users would talk to each other, and to
+what is behind the machine, past every packet filter; others (AF_ALG, AF_TIPC, AF_SMC, AF_RDS,
+AF_PACKET, AF_XDP, AF_CAN) are the kernel's code to attack. What Docker's documentation says it
+blocks is blocked here as well: https://docs.docker.com/engine/security/seccomp/. The names are
+those of the kernel's tables (asm/unistd.h) of amd64, arm64 and s390x; engines leave out names that
+they or their platform do not know. Under emulation these are the calls of QEMU, which makes the
+engine's own for its program's.
 """
 
 from __future__ import annotations
