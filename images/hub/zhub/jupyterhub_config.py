@@ -6,7 +6,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import administrators, database, engine, logins, proxy, settings
+from zhub import administrators, database, engine, logins, proxy, settings, tokens
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
 from zhub.limits import BODY_SIZE, HEADER_SIZE, LimitedServer
@@ -60,6 +60,7 @@ c.DirectoryAuthenticator.auth_refresh_age = told.ldap.recheck if told.ldap.bind_
 c.DirectoryAuthenticator.auth_refresh_strict = True
 c.DirectoryAuthenticator.refresh_pre_spawn = True
 c.JupyterHub.cookie_max_age_days = 1
+tokens.forget_old_logins()
 c.JupyterHub.token_expires_in_max_seconds = told.longest_token
 
 # Servers: one container, one network and one volume a user.

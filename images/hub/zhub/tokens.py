@@ -6,6 +6,7 @@ from typing import Any
 
 from jupyterhub import orm
 from jupyterhub.apihandlers.users import UserTokenListAPIHandler
+from jupyterhub.oauth.provider import JupyterHubRequestValidator
 from jupyterhub.utils import utcnow
 from tornado import web
 
@@ -18,6 +19,34 @@ ones would make the answer so large that a few who do not read it take all of th
 
 CLIENT = "jupyterhub"
 """What tokens for the API belong to; those of browsers belong to the server they are for."""
+
+
+MOST_LOGINS = 100
+"""Logins to one server that a user may have at a time, from as many browsers. Each is a token too,
+and a row of lists that the hub makes in its one thread."""
+
+
+def forget_old_logins() -> None:
+    """Have JupyterHub delete a user's oldest logins to a server when there are too many.
+
+    It keeps each until its end, a day later, and a program with the user's cookies can log in again
+    and again. What is deleted is a browser that has to log in to its server again, which it does by
+    itself.
+    """
+    save = JupyterHubRequestValidator.save_bearer_token
+
+    def save_bearer_token(self: Any, token: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        result = save(self, token, *arguments, **options)
+        made = orm.APIToken.find(self.db, token["access_token"])
+        logins = self.db.query(orm.APIToken).filter(
+            orm.APIToken.user_id == made.user_id, orm.APIToken.client_id == made.client_id
+        )
+        for old in logins.order_by(orm.APIToken.id.desc()).offset(MOST_LOGINS):
+            self.db.delete(old)
+        self.db.commit()
+        return result
+
+    JupyterHubRequestValidator.save_bearer_token = save_bearer_token
 
 
 class LimitedTokenHandler(UserTokenListAPIHandler):  # type: ignore[misc] # untyped
