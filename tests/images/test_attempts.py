@@ -236,14 +236,18 @@ def test_the_time_may_run_out_in_the_moment_of_the_turn(
     monkeypatch.setattr(attempts, "PATIENCE", 0.05)
 
     async def race() -> None:
-        async with AsyncExitStack() as stack:
-            for _ in range(PER_NAME):
-                turn = await stack.enter_async_context(counted.turn("alice", "1.1.1.1"))
-                turn.was_not_sent()
-            late = asyncio.create_task(one(counted, "alice", "1.1.1.1"))
-            await asyncio.sleep(0)
-            # So the timer is due in the same iteration of the loop in which the turn is started.
-            time.sleep(0.1)  # noqa: ASYNC251 - nothing else may run
+        first = [Turn(("alice", "1.1.1.1"), counts=False) for _ in range(PER_NAME)]
+        assert all(map(counted._may_start, first))
+
+        def end_all() -> None:
+            for turn in first:
+                counted._end(turn)
+
+        late = asyncio.create_task(one(counted, "alice", "1.1.1.1", "right"))
+        asyncio.get_running_loop().call_later(0.03, end_all)
+        await asyncio.sleep(0)
+        # Then both are due in one iteration of the loop: the end of the others, and of the time.
+        time.sleep(0.1)  # noqa: ASYNC251 - nothing else may run
         await asyncio.gather(late, return_exceptions=True)
 
     asyncio.run(race())
