@@ -217,7 +217,10 @@ def test_without_the_log_sqlite_is_left_as_safe_as_it_is(tmp_path: Path) -> None
 def test_the_token_of_a_server_that_runs_is_known_by_what_jupyterhub_itself_writes(
     tmp_path: Path,
 ) -> None:
-    ldap = {"tls": LdapTls.NONE, "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",)}
+    ldap: dict[str, Any] = {
+        "tls": LdapTls.NONE,
+        "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
+    }
     with slapd.running(tmp_path / "slapd") as directory:
         ldap |= {"servers": ("127.0.0.1",), "port": directory.port, "allow_everyone": True}
         with real_hub.running(tmp_path / "hub", ldap) as hub:

@@ -73,13 +73,12 @@ def test_a_directory_that_has_not_moved_is_looked_for_by_one_at_a_time() -> None
 
 
 def test_a_question_that_fails_leaves_the_next_one_its_turn() -> None:
-    answers = iter([OSError("no guard"), True])
+    failing = [OSError("no guard")]
 
     def ask() -> bool:
-        answer = next(answers)
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
+        if failing:
+            raise failing.pop()
+        return True
 
     looks = Looks(ask)
     with pytest.raises(OSError, match="no guard"):
