@@ -19,6 +19,13 @@ export function address(text) {
   return isIP(bare) ? bare : undefined;
 }
 
+// Addresses of this machine: the hub's own, and nobody's who comes by a network.
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+
+const within = (list, one) => list.check(one, isIP(one) === 4 ? "ipv4" : "ipv6");
+
 // A function that says for a connection's peer and its X-Forwarded-For where a request comes from:
 // the last address that is no proxy of `networks`. Each proxy adds whom it has seen at the end, so
 // what stands before the first stranger, from behind, may be invented.
@@ -28,14 +35,14 @@ export function callers(networks) {
     const [start, length] = network.split("/");
     proxies.addSubnet(start, Number(length), isIP(start) === 4 ? "ipv4" : "ipv6");
   }
-  const trusted = (one) => proxies.check(one, isIP(one) === 4 ? "ipv4" : "ipv6");
+  const trusted = (one) => within(proxies, one);
   return (peer, header) => {
     let caller = address(peer ?? "") ?? "";
     const told = (header ?? "").split(",");
     while (caller && trusted(caller) && told.length) {
       const before = address(told.pop());
-      if (!before) {
-        // Garbage: all that is known is which proxy passed it on.
+      if (!before || (within(LOOPBACK, before) && !trusted(before))) {
+        // Garbage, or invented: all that is known is which proxy passed it on.
         break;
       }
       caller = before;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -196,3 +197,91 @@ def test_one_ipv6_network_is_one_place(counted: Attempts) -> None:
         fail(counted, "alice", f"2001:db8:1:1::{number}", 1)
     assert wait(counted, "alice", "2001:db8:1:1:ffff::1") > 0
     assert wait(counted, "alice", "2001:db8:1:2::1") == 0
+
+
+@pytest.mark.parametrize("raised", [TimeoutError, asyncio.CancelledError])
+def test_a_turn_that_comes_as_the_time_runs_out_is_not_lost(
+    counted: Attempts, monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
+) -> None:
+    real = asyncio.wait_for
+
+    async def wait_for(start: asyncio.Future[None], _: float) -> None:
+        """As Python 3.12 and later: the time may be up although the result is there."""
+        await real(start, 1)
+        raise raised
+
+    monkeypatch.setattr(asyncio, "wait_for", wait_for)
+
+    async def race() -> list[float | BaseException]:
+        async with AsyncExitStack() as stack:
+            for _ in range(PER_NAME):
+                turn = await stack.enter_async_context(counted.turn("alice", "1.1.1.1"))
+                turn.was_not_sent()
+            late = [asyncio.create_task(one(counted, "alice", "1.1.1.1")) for _ in range(8)]
+            await asyncio.sleep(0)
+        return await asyncio.gather(*late, return_exceptions=True)
+
+    answers = asyncio.run(race())
+    expected = BusyError if raised is TimeoutError else raised
+    assert [type(answer) for answer in answers] == [expected] * 8
+    assert not counted._running
+    assert not counted._waiting
+    assert counted._waiting_in_all == 0
+
+
+def test_the_time_may_run_out_in_the_moment_of_the_turn(
+    counted: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With this Python's own wait_for, whatever it makes of that."""
+    monkeypatch.setattr(attempts, "PATIENCE", 0.05)
+
+    async def race() -> None:
+        first = [Turn(("alice", "1.1.1.1"), counts=False) for _ in range(PER_NAME)]
+        assert all(map(counted._may_start, first))
+
+        def end_all() -> None:
+            for turn in first:
+                counted._end(turn)
+
+        late = asyncio.create_task(one(counted, "alice", "1.1.1.1", "right"))
+        asyncio.get_running_loop().call_later(0.03, end_all)
+        await asyncio.sleep(0)
+        # Then both are due in one iteration of the loop: the end of the others, and of the time.
+        time.sleep(0.1)  # noqa: ASYNC251 - nothing else may run
+        await asyncio.gather(late, return_exceptions=True)
+
+    asyncio.run(race())
+    assert not counted._running
+    assert not counted._waiting
+
+
+def test_tries_that_are_refused_do_not_push_the_failures_of_others_out(
+    counted: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "REMEMBERED", 100)
+    fail(counted, "alice", "6.6.6.6", PER_NAME)
+    for number in range(PER_ADDRESS):
+        fail(counted, f"guess{number}", "1.1.1.1", 1)
+    for number in range(200):
+        assert wait(counted, f"new{number}", "1.1.1.1") > 0
+    assert len(counted._failures) == PER_ADDRESS + 3
+    assert wait(counted, "alice", "6.6.6.6") > 0
+    # To look at them does not make them last longer than those that failed later.
+    assert next(iter(counted._failures)) == ("alice", "6.6.6.6")
+
+
+def test_addresses_that_find_no_room_leave_nothing(
+    counted: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "WAITING_IN_ALL", 0)
+
+    async def full() -> None:
+        for number in range(20):
+            async with AsyncExitStack() as stack:
+                for _ in range(PER_NAME):
+                    await stack.enter_async_context(counted.turn("alice", f"1.1.1.{number}"))
+                with pytest.raises(BusyError):
+                    await one(counted, "alice", f"1.1.1.{number}")
+
+    asyncio.run(full())
+    assert not counted._waiting

@@ -272,6 +272,19 @@ def test_a_long_password_is_refused_before_anything_is_computed(
         authenticator.directory.log_in("alice", password)
 
 
+def test_a_form_larger_than_a_login_is_not_kept_while_that_waits(make: Make, server: Slapd) -> None:
+    authenticator = make()
+    before = len(server.binds())
+    page = browser()
+    data = {"username": "alice", "password": PASSWORDS["alice"]}
+    page.request.body = b"x" * (module.FORM + 1)
+    assert asyncio.run(authenticator.get_authenticated_user(page, data)) is None
+    assert len(server.binds()) == before
+    page.request.body = b"x" * module.FORM
+    answer = asyncio.run(authenticator.get_authenticated_user(page, data))
+    assert answer["name"] == "alice"
+
+
 @pytest.mark.parametrize("password", ["wonder\0land", "\ud800", "", "\u0000" * 1024])
 def test_what_no_password_may_hold_is_refused(make: Make, server: Slapd, password: str) -> None:
     before = len(server.binds())

@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 from jupyterhub import orm
-from zhub import database, logins
+from zhub import __main__ as command
+from zhub import database, logins, settings
+from zhub.ldap import LdapTls
+from zhub.settings import SettingsError
+
+from tests.images import real_hub, slapd
+from tests.images.slapd import PASSWORDS, SUFFIX
 
 DAY = 86400
 NOW = 1_800_000_000.0
@@ -39,7 +45,7 @@ def old(tmp_path: Path) -> Path:
     bob, carol = orm.User(name="bob"), orm.User(name="carol")
     service = orm.Service(name="recheck")
     db.add_all([bob, carol, service])
-    db.add(orm.Spawner(name="", user=bob, server=orm.Server(port=8888)))
+    db.add(orm.Spawner(name="", user=bob, server=orm.Server(base_url="/user/bob/", port=8888)))
     db.commit()
     for name, scopes in (("token", ["self"]), ("inherit", ["inherit"])):
         db.add(orm.Role(name=name, scopes=scopes))
@@ -55,10 +61,14 @@ def old(tmp_path: Path) -> Path:
             setattr(token, key, value)
         db.add(token)
 
-    rights = ["access:servers!server=bob/", "users:activity!user=bob"]
+    rights = ["users:activity!user", "access:servers!server=bob/"]
     add("Server at /user/bob/", bob, scopes=rights)
     add("Server at /user/carol/", carol, scopes=rights)
     add("Server at a note that is a lie", bob)
+    add("Server at a note that lies", bob, scopes=["self"])
+    more = [*rights, "read:users!user=bob"]
+    add("Server at /user/bob/ ", bob, scopes=more)
+    add("Server at /user/bob/?", bob, scopes=rights)
     add("of bob", bob)
     add("short", bob, expires_at=datetime.fromtimestamp(NOW + 60, UTC).replace(tzinfo=None))
     add("long", bob, expires_at=datetime.fromtimestamp(NOW + 400 * DAY, UTC).replace(tzinfo=None))
@@ -80,7 +90,7 @@ def test_a_database_of_the_release_before_is_taken_over(old: Path) -> None:
     assert ends.pop("short") < day
     assert {end[:19] for end in ends.values()} == {day}
     assert "generated at startup" not in ends
-    assert len(ends) == 4
+    assert len(ends) == 7
 
 
 def test_what_it_wrote_jupyterhub_reads(old: Path) -> None:
@@ -185,3 +195,71 @@ def test_something_that_is_no_database_is_said(tmp_path: Path) -> None:
     file.write_text("this is no database, and it is long enough to be sure of that" * 20)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
         database.prepare(file, token_max_age=DAY)
+
+
+def test_without_the_log_sqlite_is_left_as_safe_as_it_is(tmp_path: Path) -> None:
+    database.install()
+    found = {}
+    for journal in ("WAL", "DELETE"):
+        file = tmp_path / f"{journal}.sqlite"
+        query(file, f"PRAGMA journal_mode={journal}")
+        db = orm.new_session_factory(f"sqlite:///{file}")()
+        connection = db.connection()
+        found[journal] = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("synchronous", "wal_autocheckpoint")
+        ]
+        db.close()
+        db.get_bind().dispose()
+    assert found == {"WAL": [1, 0], "DELETE": [2, 1000]}
+
+
+def test_the_token_of_a_server_that_runs_is_known_by_what_jupyterhub_itself_writes(
+    tmp_path: Path,
+) -> None:
+    ldap: dict[str, Any] = {
+        "tls": LdapTls.NONE,
+        "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
+    }
+    with slapd.running(tmp_path / "slapd") as directory:
+        ldap |= {"servers": ("127.0.0.1",), "port": directory.port, "allow_everyone": True}
+        with real_hub.running(tmp_path / "hub", ldap) as hub:
+            hub.browser("bob", PASSWORDS["bob"])
+            token = hub.token("bob", PASSWORDS["bob"]).json()["token"]
+            hub.api("POST", "users/bob/server", token).raise_for_status()
+    file = hub.database
+    query = "SELECT note, expires_at FROM api_tokens WHERE note LIKE 'Server at %'"
+    note = "Server at /user/bob/"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        assert connection.execute(query).fetchall() == [(note, None)]
+        connection.execute("UPDATE api_tokens SET expires_at = NULL")
+    database.prepare(file, token_max_age=DAY)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        assert connection.execute(query).fetchall() == [(note, None)]
+        others = "SELECT count(*) FROM api_tokens WHERE expires_at IS NULL"
+        assert connection.execute(others).fetchone() == (1,)
+        # Of a server that has ended it gets an end.
+        connection.execute("UPDATE spawners SET server_id = NULL")
+    database.prepare(file, token_max_age=DAY)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute(others).fetchone() == (0,)
+
+
+def test_a_database_that_cannot_be_used_is_one_line(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = settings.read({"ZHUB_LDAP_SERVERS": "ldap.example.org"})
+    broken = tmp_path / "broken.sqlite"
+    broken.write_bytes(b"this is no database" * 100)
+    locked = sqlite3.connect(old)
+    locked.execute("BEGIN EXCLUSIVE")
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda file: connect(file, timeout=0.1))
+    for file, why in ((broken, "not a database"), (old, "locked"), (tmp_path, "unable to open")):
+        with pytest.raises(SettingsError) as raised:
+            command.prepare_database(file, read)
+        [problem] = raised.value.problems
+        assert problem.startswith(f"{file} cannot be used: ")
+        assert why in problem
+    locked.close()
+    command.prepare_database(old, read)

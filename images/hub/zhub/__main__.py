@@ -12,9 +12,11 @@ import logging
 import os
 import secrets
 import socket
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from zhub import certificates, database, engine, heartbeat, privileges, recheck, settings
@@ -76,8 +78,7 @@ def checked(
         pair = certificates.find(settings.CERTIFICATES)
     with collecting(problems):
         check_state(settings.STATE)
-    with collecting(problems):
-        client = engine.connect()
+    with collecting(problems), closing(engine.connect()) as client:
         if read:
             engine.check(client, read)
     if problems or not read or not pair:
@@ -96,6 +97,23 @@ def take_files(environment: dict[str, str], folder: Path) -> None:
             copy.touch(mode=0o600)
             copy.write_bytes(Path(path).read_bytes())
             environment[name] = str(copy)
+
+
+def prepare_database(file: Path, read: Settings) -> None:
+    """Bring the hub's database in line with this release and its settings.
+
+    Raises:
+        SettingsError: when it cannot be used.
+    """
+    from zhub import administrators
+
+    try:
+        database.prepare(file, token_max_age=read.longest_token)
+        if not read.admin_access:
+            administrators.forget_shares(file)
+    except sqlite3.Error as error:
+        what_to_do = "free its disk, end what else uses it, or bring a backup back"
+        raise SettingsError([f"{file} cannot be used: {error}; {what_to_do}"]) from None
 
 
 def run_hub(arguments: Sequence[str]) -> None:
@@ -125,7 +143,6 @@ def run_hub(arguments: Sequence[str]) -> None:
     token = secrets.token_hex(32)
     launcher = Launcher(read, pair, token)
     launcher.running()
-    client = engine.connect()
     guarded = engine.socket_path(environment) not in {None, engine.SOCKET}
     heartbeat.of_hub(read.prefix, guarded=guarded).start()
     UserNetworks(
@@ -135,7 +152,7 @@ def run_hub(arguments: Sequence[str]) -> None:
         pool=read.user_network_pool,
         internal=read.internal,
     ).restore()
-    database.prepare(database.FILE, token_max_age=read.longest_token)
+    prepare_database(database.FILE, read)
     checkpoints = database.Checkpoints(database.FILE)
     checkpoints.start()
     atexit.register(checkpoints.stop)
@@ -143,11 +160,8 @@ def run_hub(arguments: Sequence[str]) -> None:
     from jupyterhub.app import JupyterHub
     from tornado.log import app_log
 
-    from zhub import administrators
     from zhub.early_proxy import EarlyProxy
 
-    if not read.admin_access:
-        administrators.forget_shares(database.FILE)
     EarlyProxy.launcher = launcher
     # JupyterHub polls each server, and logs a traceback for each when nobody answers.
     app_log.addFilter(heartbeat.OneLine())

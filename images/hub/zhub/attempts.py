@@ -21,7 +21,7 @@ PER_ADDRESS = 50
 """Failed logins from one address for names that have not logged in from there before."""
 
 REMEMBERED = 10_000
-"""Names and addresses kept in mind, the latest of them."""
+"""Names and addresses kept in mind, those that failed or logged in last."""
 
 WAITING = 500
 """Logins from one address that wait for their turn; a class that logs in at once is well below."""
@@ -131,20 +131,22 @@ class Attempts:
 
     async def _wait(self, turn: Turn) -> None:
         address = turn.pair[1]
-        waiting = self._waiting.setdefault(address, {})
-        if len(waiting) >= WAITING or self._waiting_in_all >= WAITING_IN_ALL:
+        # Nothing is made for who is refused: addresses have no end.
+        if self._waiting_in_all >= WAITING_IN_ALL or len(self._waiting.get(address, ())) >= WAITING:
             raise BusyError
+        waiting = self._waiting.setdefault(address, {})
         start = waiting[turn] = asyncio.get_running_loop().create_future()
         self._waiting_in_all += 1
         try:
-            # wait_for cancels the future when the time is up, so that nothing starts it afterwards.
             await asyncio.wait_for(start, PATIENCE)
-        except TimeoutError:
-            raise BusyError from None
-        except asyncio.CancelledError:
-            if start.done() and not start.cancelled() and not start.exception():
+        except (TimeoutError, asyncio.CancelledError) as error:
+            # Either may come in the very moment in which the turn has been started (the first since
+            # Python 3.12): nobody else would end it. Otherwise nothing may start it afterwards.
+            if not start.cancel() and not start.cancelled() and not start.exception():
                 turn.was_not_sent()
                 self._end(turn)
+            if isinstance(error, TimeoutError):
+                raise BusyError from None
             raise
         finally:
             self._waiting_in_all -= 1
@@ -166,7 +168,12 @@ class Attempts:
         elif turn.counts:
             now = self._clock()
             for key in turn.limits:
-                self._recent(key, now).append(now)
+                self._failures[key] = failures = self._recent(key, now)
+                failures.append(now)
+                # In the order of the last failures: what is forgotten is what counts the shortest.
+                self._failures.move_to_end(key)
+                if len(self._failures) > REMEMBERED:
+                    self._failures.popitem(last=False)
         self._start_waiting(turn.pair[1])
 
     def _start_waiting(self, address: str) -> None:
@@ -181,10 +188,16 @@ class Attempts:
                 start.set_exception(error)
 
     def _recent(self, key: Hashable, now: float) -> deque[float]:
-        failures = self._failures.setdefault(key, deque())
-        self._failures.move_to_end(key)
+        """What still counts.
+
+        To look leaves nothing behind: refused tries are free, and with a new name each they would
+        push the failures of others out.
+        """
+        failures = self._failures.get(key)
+        if failures is None:
+            return deque()
         while failures and failures[0] <= now - SECONDS:
             failures.popleft()
-        if len(self._failures) > REMEMBERED:
-            self._failures.popitem(last=False)
+        if not failures:
+            del self._failures[key]
         return failures

@@ -40,6 +40,9 @@ LOGINS = 16
 QUEUE = 1000
 """Logins in the queue; what comes then is told to try again."""
 
+FORM = 16 << 10
+"""Bytes of a login: the longest password with each byte written as three, and what is beside it."""
+
 LOOK_UPS = 4
 """Users that are looked up again at a time."""
 
@@ -91,7 +94,9 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         # Telephones put a blank behind a word they have completed.
         name = name.strip()
         address = origin.address(handler) if handler else ""
-        if not NAME.fullmatch(name) or too_long(password):
+        # A form with more than those two would be kept for as long as the login waits.
+        large = handler is not None and len(handler.request.body) > FORM
+        if large or not NAME.fullmatch(name) or too_long(password):
             # The directory is never asked of these, so they need not be counted, or remembered.
             self.log.warning(
                 "Login of %r from %s: not made like a name, or too long a password",

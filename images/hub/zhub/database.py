@@ -6,6 +6,7 @@ for nothing. Only a checkpoint waits for the disk, and a thread of its own makes
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
@@ -78,29 +79,54 @@ def _end_tokens(connection: sqlite3.Connection, now: float, max_age: int) -> Non
     connection.execute("DELETE FROM api_tokens WHERE service_id IS NOT NULL")
     # As SQLAlchemy writes it: without a zone, in UTC.
     ends = datetime.fromtimestamp(now + max_age, UTC).replace(tzinfo=None).isoformat(" ")
-    # Anybody can give a token the note of a server's. Then it still has no more than a server's
-    # rights, for a user whose server runs.
     connection.execute(
-        """
-        UPDATE api_tokens SET expires_at = ?1
-        WHERE user_id IS NOT NULL AND (expires_at > ?1 OR expires_at IS NULL AND NOT (
-            note LIKE 'Server at %'
-            AND scopes NOT LIKE '%inherit%'
-            AND user_id IN (SELECT user_id FROM spawners WHERE server_id IS NOT NULL)
-        ))
-        """,
+        "UPDATE api_tokens SET expires_at = ?1 WHERE user_id IS NOT NULL AND expires_at > ?1",
         [ends],
+    )
+    running = {
+        (user, f"Server at {url}"): [
+            # The user may be written out or not, which means the same.
+            {f"users:activity!user{whose}", f"access:servers!server={name}/{server}"}
+            for whose in ("", f"={name}")
+        ]
+        for user, name, server, url in connection.execute(
+            "SELECT users.id, users.name, spawners.name, servers.base_url FROM spawners"
+            " JOIN users ON users.id = spawners.user_id"
+            " JOIN servers ON servers.id = spawners.server_id"
+        )
+    }
+    # Anybody can give a token the note of a server's. So it must have the rights as well that
+    # JupyterHub gives to servers (its role "server"), and no other: what is made like one by hand
+    # can do no more than report activity and visit that one server.
+    endless = connection.execute(
+        "SELECT id, user_id, note, scopes FROM api_tokens"
+        " WHERE user_id IS NOT NULL AND expires_at IS NULL"
+    ).fetchall()
+    connection.executemany(
+        "UPDATE api_tokens SET expires_at = ? WHERE id = ?",
+        [
+            (ends, token)
+            for token, user, note, scopes in endless
+            if set(json.loads(scopes or "[]")) not in running.get((user, note), [])
+        ],
     )
 
 
 def install() -> None:
-    """Have all of SQLAlchemy's connections to SQLite commit without waiting for the disk."""
+    """Have all of SQLAlchemy's connections to SQLite commit without waiting for the disk.
+
+    Only with the write-ahead log: with the journal that takes its place, a loss of power could
+    leave a broken database (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    """
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
     @event.listens_for(Engine, "connect")
     def commit_without_waiting(connection: Any, _: object) -> None:
-        if isinstance(connection, sqlite3.Connection):
+        if not isinstance(connection, sqlite3.Connection):
+            return
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute("PRAGMA wal_autocheckpoint=0")
             connection.execute(f"PRAGMA journal_size_limit={KEPT}")

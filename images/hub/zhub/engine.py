@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +24,9 @@ SOCKET = Path("/var/run/docker.sock")
 GUARD_SECONDS = 120
 """How long the guard may take to start, which is some seconds under emulation."""
 
+RECENT = 5
+"""Seconds for which it counts that the directory has been found elsewhere: others that had asked it
+at its old address find out a little later."""
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +101,33 @@ def confine(client: docker.APIClient) -> bool:
 def directory_has_moved() -> bool:
     """Have the guard look again where the directory is; return whether it has found it elsewhere.
 
-    May be asked at any time: the guard looks every ten seconds at most.
+    May be asked at any time, by many threads: one asks the guard for all who wait meanwhile, since
+    only the first answer says that something is new. The guard looks every ten seconds at most.
     """
+    return _looks.moved()
+
+
+class Looks:
+    """Shares the answers to one question among the threads that ask it at the same time."""
+
+    def __init__(self, ask: Callable[[], bool]) -> None:
+        self._ask = ask
+        self._asking = threading.Lock()
+        self._moved = False
+        self._answered = -math.inf
+
+    def moved(self) -> bool:
+        """What the answer is: one that came while this waited, a recent "yes", or a new one."""
+        came = time.monotonic()
+        with self._asking:
+            old = self._answered + RECENT < came if self._moved else self._answered < came
+            if old:
+                self._moved = self._ask()
+                self._answered = time.monotonic()
+            return self._moved
+
+
+def _directory_has_moved() -> bool:
     own = socket_path(os.environ)
     if own is None or not own.is_socket():
         return False
@@ -107,6 +137,9 @@ def directory_has_moved() -> bool:
     except SettingsError as error:
         log.warning("the directory does not answer, and the guard does not look again: %s", error)
         return False
+
+
+_looks = Looks(_directory_has_moved)
 
 
 def check(client: docker.APIClient, settings: Settings) -> None:

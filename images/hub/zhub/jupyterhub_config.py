@@ -9,7 +9,7 @@ from tornado.httpserver import HTTPServer
 from zhub import administrators, database, engine, logins, proxy, settings, tokens
 from zhub.authenticator import DirectoryAuthenticator
 from zhub.early_proxy import EarlyProxy
-from zhub.limits import BODY_SIZE, HEADER_SIZE, LimitedServer
+from zhub.limits import LimitedServer
 from zhub.networks import HUB_URL
 from zhub.privileges import CERTIFICATE, KEY
 from zhub.spawner import UserSpawner
@@ -30,9 +30,7 @@ c.JupyterHub.subdomain_host = told.subdomain_url
 c.JupyterHub.cookie_host_prefix_enabled = bool(told.subdomain_host)
 c.JupyterHub.proxy_class = EarlyProxy
 c.EarlyProxy.api_url = proxy.API
-# Tornado would keep 100 MB of each request in memory: a few strangers could fill the hub's. What
-# users save does not pass through the hub.
-HTTPServer.configure(LimitedServer, max_body_size=BODY_SIZE, max_header_size=HEADER_SIZE)
+HTTPServer.configure(LimitedServer)
 
 # State: what a new hub container takes over from the last one, running servers included.
 database.install()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -55,8 +56,21 @@ HEADER_SIZE = 20 << 10
 """Bytes. The proxy passes on 16 KiB, with what it adds itself."""
 
 BODY_SIZE = 64 << 10
-"""Bytes, all of which are kept until a request is complete: of a megabyte each, the thousand that
-a stranger may send at once would be all of the hub's memory. Lists of users are the longest."""
+"""Bytes. The largest there is need for are an administrator's lists of users: some two thousand
+names. What users save does not pass through the hub."""
+
+BODY_SECONDS = 20
+"""In which a body has to be there."""
+
+REQUEST = 16 << 10
+"""Bytes that a request counts for beside its body: its headers, and what answers it."""
+
+HELD = 16 << 20
+"""Bytes of requests that an address outside may have here at a time: a thousand, or two hundred
+with the largest of bodies."""
+
+HELD_IN_ALL = 64 << 20
+"""The same, of all addresses outside."""
 
 BUCKETS = 10_000
 """Callers kept in mind; of more, those that are forgotten begin with a full bucket."""
@@ -89,6 +103,31 @@ class Buckets:
         return wait
 
 
+class Memory:
+    """What requests that are not answered yet hold, as they have announced it."""
+
+    def __init__(self) -> None:
+        self._of: Counter[str] = Counter()
+
+    @property
+    def in_all(self) -> int:
+        """Bytes."""
+        return self._of.total()
+
+    def take(self, caller: str, size: int) -> bool:
+        """Count so many bytes, if there is room for them; say whether there is."""
+        if self._of[caller] + size > HELD or self.in_all + size > HELD_IN_ALL:
+            return False
+        self._of[caller] += size
+        return True
+
+    def give_back(self, caller: str, size: int) -> None:
+        """Count so many bytes no more."""
+        self._of[caller] -= size
+        if not self._of[caller]:
+            del self._of[caller]
+
+
 class LimitedServer(HTTPServer):
     """Tornado's server, with a limit for each caller in front of all pages.
 
@@ -96,11 +135,21 @@ class LimitedServer(HTTPServer):
     """
 
     def initialize(self, *arguments: Any, **options: Any) -> None:
-        """Take Tornado's own arguments."""
-        super().initialize(*arguments, **options)
+        """Take Tornado's own arguments.
+
+        Tornado itself would keep 100 MB of each request in memory, for as long as it takes to come.
+        """
+        limits = {
+            "max_header_size": HEADER_SIZE,
+            "max_body_size": BODY_SIZE,
+            "body_timeout": BODY_SECONDS,
+        }
+        super().initialize(*arguments, **limits | options)
         self._peers: Counter[str] = Counter()
         self._servers = Buckets(SERVER)
         self._outside = Buckets(OUTSIDE)
+        self._memory = Memory()
+        self._taken: dict[object, tuple[str, int]] = {}
         self._own = self.conn_params
         self._short = copy.copy(self.conn_params)
         self._short.header_timeout = HEADER_SECONDS
@@ -120,6 +169,7 @@ class LimitedServer(HTTPServer):
     def on_close(self, server_conn: object) -> None:
         """Count a connection that has ended."""
         super().on_close(server_conn)
+        self._release(server_conn)
         assert isinstance(server_conn, HTTP1ServerConnection)  # noqa: S101 - as Tornado has it
         peer = _peer(server_conn)
         if peer in self._peers:
@@ -131,15 +181,39 @@ class LimitedServer(HTTPServer):
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         """Have the headers judged before the rest of a request is read."""
+        # A connection has one request at a time, so the one before has been answered.
+        self._release(server_conn)
         inner = super().start_request(server_conn, request_conn)
-        return _Held(inner, request_conn, lambda headers: self._wait(_peer(request_conn), headers))
+        return _Held(inner, request_conn, lambda headers: self._wait(server_conn, headers))
 
-    def _wait(self, peer: str, headers: httputil.HTTPHeaders) -> float:
+    def _release(self, server_conn: object) -> None:
+        if server_conn in self._taken:
+            self._memory.give_back(*self._taken.pop(server_conn))
+
+    def _wait(self, server_conn: object, headers: httputil.HTTPHeaders) -> float:
+        """Seconds that a request has to wait; without end if there is no room for it."""
+        peer = _peer(server_conn)
         if peer not in origin.PROXY:
             return self._servers.take(peer)
-        told = origin.told(peer, headers)
-        # What the hub and its services ask themselves has no such header.
-        return self._outside.take(origin.network(told)) if told not in origin.PROXY else 0.0
+        if "X-Forwarded-For" not in headers:
+            # The hub and its services themselves. The proxy always says who asks, and what it says
+            # may be what a front proxy was told: also an address of this machine.
+            return 0.0
+        caller = origin.network(origin.told(peer, headers))
+        size = REQUEST + _body_size(headers)
+        if not self._memory.take(caller, size):
+            return math.inf
+        self._taken[server_conn] = (caller, size)
+        return self._outside.take(caller)
+
+
+def _body_size(headers: httputil.HTTPHeaders) -> int:
+    """Bytes of a body, as announced; Tornado takes no more, nor one that is announced wrongly."""
+    if "Transfer-Encoding" in headers:
+        return BODY_SIZE
+    length = headers.get("Content-Length", "0")
+    digits = length.isdecimal() and len(length) <= len(str(BODY_SIZE))
+    return min(int(length), BODY_SIZE) if digits else BODY_SIZE
 
 
 def _peer(connection: Any) -> str:
