@@ -46,7 +46,7 @@ from tests.images.conftest import Images, bridge_address, wait_until
 pytestmark = pytest.mark.engine
 
 #: Of these tests alone.
-POOL = IPv4Network("10.214.8.0/24")
+POOL = IPv4Network("10.214.32.0/22")
 IMAGE = "zhub-base:trixie-build"
 
 

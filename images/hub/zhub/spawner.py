@@ -110,7 +110,12 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         """
         await super().start_object()
         labels = self.labels("user-network")
-        await self._in_turn(self.networks.join, self.object_name, labels, self.object_id)
+        try:
+            await self._in_turn(self.networks.join, self.object_name, labels, self.object_id)
+        except BaseException:
+            # At once: asked to end, a server that has hardly begun does not listen for ten seconds.
+            await self.remove_object()
+            raise
         self.network_name = self.object_name
 
     async def _accepts_connections(self, host: str, port: int) -> None:
