@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from zhub import logins
-from zhub.settings import DATABASE
+from zhub.settings import STATE
 
-FILE = DATABASE
+FILE = STATE / "jupyterhub.sqlite"
 
 TICK = 1.0
 """Seconds after which what was committed is on the disk: as much as a loss of power may undo."""

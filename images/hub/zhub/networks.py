@@ -14,7 +14,8 @@ from docker.types import IPAMConfig, IPAMPool
 HUB_ALIAS = "hub"
 """Host name by which notebooks reach the hub, whichever container it runs in."""
 
-HUB_URL = f"http://{HUB_ALIAS}:8081"
+HUB_PORT = 8081
+HUB_URL = f"http://{HUB_ALIAS}:{HUB_PORT}"
 """Where notebooks find JupyterHub itself."""
 
 SUBNET_PREFIX = 28

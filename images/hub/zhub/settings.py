@@ -17,9 +17,6 @@ from zhub.networks import SUBNET_PREFIX
 STATE = Path("/srv/jupyterhub")
 """Database and cookie secret: what must outlive the hub's container."""
 
-DATABASE = STATE / "jupyterhub.sqlite"
-"""JupyterHub's."""
-
 CERTIFICATES = Path("/certs")
 """Where the operator puts the key and the certificate."""
 

@@ -151,16 +151,15 @@ class Confinement:
         """
         with self._asking:
             self.look()
-            rules = self._rules_of_hub()
-            if self._has(found, rules):
-                return False
-            self._set(found, rules)
-            return True
+            return self._renew(found, self._rules_of_hub())
 
     def all(self) -> None:
         """See to it that all that runs has its filter; a server that cannot get it is removed."""
+        # First what is known: of what is started meanwhile by another thread, nothing is forgotten.
+        known = set(self._made)
         running = self._running()
-        self._made = {one: made for one, made in self._made.items() if one in running}
+        for gone in known.difference(running):
+            self._made.pop(gone, None)
         with ThreadPoolExecutor(AT_A_TIME) as threads:
             list(threads.map(self.again, running))
 
@@ -179,13 +178,12 @@ class Confinement:
             return
         for left in reversed(range(TRIES)):
             try:
-                rules = self._rules(found, networks)
-                if not self._has(found, rules):
-                    self._set(found, rules)
+                self._renew(found, self._rules(found, networks))
             except (RuntimeError, DockerException, OSError) as error:
-                if not left:
+                if left:
+                    time.sleep(1)
+                else:
                     self._give_up(found, error)
-                time.sleep(1)
             else:
                 return
 
@@ -238,9 +236,12 @@ class Confinement:
             directory=self._sight.directory,
         )
 
-    def _has(self, found: dict[str, Any], rules: str) -> bool:
-        """Whether a container has got exactly these rules from this guard since it was started."""
-        return self._made.get(found["Id"]) == (found["State"]["StartedAt"], rules)
+    def _renew(self, found: dict[str, Any], rules: str) -> bool:
+        """Set a filter, unless this guard has set just that since the container was started."""
+        if self._made.get(found["Id"]) == (found["State"]["StartedAt"], rules):
+            return False
+        self._set(found, rules)
+        return True
 
     def _set(self, found: dict[str, Any], rules: str) -> None:
         self._filter(IN_NAMESPACE + found["Id"], rules)

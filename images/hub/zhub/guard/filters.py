@@ -15,11 +15,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-SERVER_PORT = 8888
-"""Where a user's server listens (images/notebook)."""
-
-HUB_PORT = 8081
-"""Where the hub listens for users' servers."""
+from zhub.guard.environment import PORT
+from zhub.networks import HUB_PORT
 
 NAME_SERVICE = 53
 
@@ -141,7 +138,7 @@ def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
             # TCP tries again by itself, after a second: who opens too many has to wait.
             f"ip daddr {hub} {new} drop",
             f"ip daddr {hub} tcp dport {HUB_PORT} accept",
-            f"ip daddr {hub} tcp sport {SERVER_PORT} {_ANSWER} accept",
+            f"ip daddr {hub} tcp sport {PORT} {_ANSWER} accept",
             f"ip daddr {reach.pool} {_REFUSE}",
             *_names(reach.name_servers),
             *(
@@ -150,7 +147,7 @@ def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
             ),
             "accept" if reach.internet else _REFUSE,
         ),
-        [f"ip saddr {hub} tcp dport {SERVER_PORT} accept"],
+        [f"ip saddr {hub} tcp dport {PORT} accept"],
     )
 
 
@@ -182,7 +179,7 @@ def of_hub(
             f"meta nfproto ipv6 {_REFUSE}",
             f"tcp sport {port} {_ANSWER} accept",
             *own,
-            f"ip daddr {pool} tcp dport {SERVER_PORT} accept",
+            f"ip daddr {pool} tcp dport {PORT} accept",
             f"ip daddr {pool} tcp sport {HUB_PORT} {_ANSWER} accept",
             f"ip daddr {pool} {_REFUSE}",
             *([f"ip daddr . tcp dport {{ {ldap} }} accept"] if ldap else ()),
