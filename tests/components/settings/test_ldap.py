@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import hub
-from components.settings import ldap
+from components.settings.entries import SETTINGS
 from components.settings.ldap import Ldap
 from tests.components.recorder import identity
-from tests.components.stack_config import DEMO, SITE, mended, read, refused
+from tests.components.stack_config import DEMO, SITE, fixed, read, refused
 from toolchain.places import ROOT
 
 GROUPS = {"zhub:ldapAllowEveryone": "false", "zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]'}
@@ -84,7 +84,7 @@ def test_neither_a_directory_nor_the_demo() -> None:
     assert "pulumi config set demoDirectory true" in said
 
 
-@pytest.mark.parametrize("key", ldap.KEYS)
+@pytest.mark.parametrize("key", [one.key for one in SETTINGS if one.key.startswith("ldap")])
 def test_a_directory_and_the_demo(key: str) -> None:
     values = (
         ADVISED
@@ -211,8 +211,8 @@ def test_all_that_does_not_go_together_is_said_at_once() -> None:
     assert [problem.subject for problem in problems] == [
         "ldapAllowedGroups",
         "ldapBindPassword",
-        "ldapDnTemplates",
         "ldapUserFilter",
+        "ldapDnTemplates",
     ]
 
 
@@ -346,7 +346,7 @@ def test_the_hub_takes_whatever_is_not_refused(config: dict[str, str]) -> None:
     from zhub import settings as hub_settings
 
     stack = {"docker:host": SITE["docker:host"]}
-    settings = mended(stack | config, set(SECRET))
+    settings = fixed(stack | config, set(SECRET))
     assert settings.ldap
     told = {f"ZHUB_{name}": value for name, value in hub.directory(settings.ldap).items()}
     if told["ZHUB_LDAP_BIND_PASSWORD_FILE"]:
