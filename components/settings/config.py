@@ -93,12 +93,14 @@ class Config:
         self.problems.append(Problem(subject, str(error), _fix(setting, error)))
         self.refused.add(setting)
 
-    def check(self, setting: Setting[object], checked: Callable[[], None]) -> None:
-        """Check something else about a setting that has a value of the right form."""
+    def check(self, setting: Setting[object], checked: Callable[[], None]) -> bool:
+        """Check something else about a value of the right form; say whether it is fine."""
         try:
             checked()
         except RefusedError as error:
             self.refuse(setting, error)
+            return False
+        return True
 
     def clash(self, subject: Setting[object] | str, reason: str, *commands: str) -> None:
         """Note that a setting, or the stack's name, does not go together with something else."""

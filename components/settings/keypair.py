@@ -169,9 +169,8 @@ def read(config: Config, now: datetime) -> KeyPair | None:
     chain = config.value(CERT_FILE)
     if chain:
         own = chain[0]
-        config.check(CERT_FILE, lambda: _refuse_untimely(own, now))
-    if CERT_FILE in config.refused:
-        chain = None
+        if not config.check(CERT_FILE, lambda: _refuse_untimely(own, now)):
+            chain = None
     given = [setting for setting in (KEY_FILE, KEY) if config.is_set(setting)]
     keys = [key for setting in (KEY_FILE, KEY) if (key := _key_of(config, setting, chain))]
     if len(given) > 1:
@@ -190,7 +189,7 @@ def read(config: Config, now: datetime) -> KeyPair | None:
             KEY_FILE.set_command(),
             f"or, to have both made: {CERT_FILE.remove_command()}",
         )
-    if not chain or not keys or config.refused & {KEY_FILE, KEY}:
+    if not chain or not keys:
         return None
     pem = keys[0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return KeyPair(chain=chain, key_pem=pulumi.Output.secret(pem))
@@ -202,6 +201,6 @@ def _key_of(
     chain: Sequence[x509.Certificate] | None,
 ) -> PrivateKeyTypes | None:
     key = config.value(setting)
-    if key and chain:
-        config.check(setting, lambda: _refuse_other(key, chain[0]))
+    if key and chain and not config.check(setting, lambda: _refuse_other(key, chain[0])):
+        return None
     return key
