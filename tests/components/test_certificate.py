@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pulumi
 from cryptography.hazmat.primitives import hashes
 
-from tests.components.recorder import Recording, environment, identity, run, uploads
+from components.certificate import Certificate, CertificateArgs
+from components.settings.keypair import KeyPair
+from tests.components.recorder import (
+    Recording,
+    certificate_pem,
+    environment,
+    identity,
+    key_pem,
+    run,
+    run_alone,
+    uploads,
+)
 from tests.components.stacks import SITE
 
 
@@ -61,3 +73,49 @@ def test_the_brought_key_may_be_an_encrypted_setting(
     recording = run(brought)
     files = uploads(recording.one("Container", "files"))
     assert files["/certs/hub.key"]["content"] == brought["zhub:tlsKey"]
+
+
+def export(certificate: Certificate) -> None:
+    pulumi.export("key", certificate.key_pem)
+    pulumi.export("certificate", certificate.certificate_pem)
+    pulumi.export("fingerprint", certificate.fingerprint)
+
+
+def test_alone_it_makes_a_key_that_is_secret_and_a_certificate_that_is_not() -> None:
+    recording = run_alone(
+        lambda: export(Certificate("certificate", CertificateArgs(names=("192.0.2.7", "hub"))))
+    )
+    assert [one.name for one in recording.all("PrivateKey")] == ["certificate"]
+    certificate = recording.one("SelfSignedCert", "certificate")
+    assert certificate.inputs["privateKeyPem"] == key_pem("certificate")
+    assert certificate.inputs["dnsNames"] == ["hub"]
+    assert certificate.inputs["ipAddresses"] == ["192.0.2.7"]
+    assert certificate.inputs["subject"] == {"commonName": "192.0.2.7"}
+    outputs = recording.outputs
+    assert outputs["key"] == {"value": key_pem("certificate"), "known": True, "secret": True}
+    assert outputs["certificate"]["value"] == certificate_pem("certificate")
+    assert not outputs["certificate"]["secret"]
+    assert not outputs["fingerprint"]["secret"]
+    assert not any(one.request.protect for one in recording.declared)
+
+
+def test_alone_it_passes_on_what_the_operator_brought_and_makes_nothing() -> None:
+    server, issuer = (identity(name).certificate for name in ("certificate", "directory"))
+
+    def program() -> None:
+        brought = KeyPair(chain=[server, issuer], key_pem=pulumi.Output.secret("the key"))
+        export(
+            Certificate("certificate", CertificateArgs(names=("hub.example.com",), brought=brought))
+        )
+
+    recording = run_alone(program)
+    assert {one.name for one in recording.all("Certificate")} == {"certificate"}
+    assert not recording.all("PrivateKey")
+    assert not recording.all("SelfSignedCert")
+    outputs = recording.outputs
+    assert outputs["key"] == {"value": "the key", "known": True, "secret": True}
+    assert outputs["certificate"]["value"] == (
+        certificate_pem("certificate") + certificate_pem("directory")
+    )
+    own = server.fingerprint(hashes.SHA256()).hex(":").upper()
+    assert outputs["fingerprint"]["value"] == own, "of the server's, not of its issuer's"

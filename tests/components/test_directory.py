@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import json
 
+import pulumi
+
 from components import directory
-from tests.components.recorder import Recording, certificate_pem, environment, uploads
+from components.directory import Directory, DirectoryArgs
+from components.names import Names
+from tests.components.recorder import (
+    Recording,
+    certificate_pem,
+    environment,
+    key_pem,
+    run_alone,
+    uploads,
+)
+from tests.components.stack_config import read
+from tests.components.stacks import SITE
 
 
 def test_demo_passwords_are_different_in_every_stack() -> None:
@@ -63,3 +76,26 @@ def test_the_demo_has_a_service_account_whose_password_both_ends_know(demo: Reco
     upload = uploads(demo.one("Container", "files"))["/certs/ldap-password"]
     assert upload["content"] == told["hub"]["password"]
     assert "hub" not in demo.outputs["demoUsers"]["value"]
+
+
+def test_alone_it_says_how_it_is_reached_and_keeps_passwords_secret() -> None:
+    def program() -> None:
+        demo = Directory(
+            "directory", DirectoryArgs(names=Names("zhub-test"), build=read(SITE)[0].build)
+        )
+        pulumi.export("users", demo.users)
+        pulumi.export("network", demo.ldap.network)
+        pulumi.export("ca", demo.ldap.ca_pem)
+        pulumi.export("password", demo.ldap.bind_password)
+
+    recording = run_alone(program)
+    accounts = directory.passwords(key_pem("directory"))
+    password = accounts.pop("hub")
+    assert recording.outputs == {
+        "users": {"value": accounts, "known": True, "secret": True},
+        "network": {"value": "zhub-test-directory", "known": True, "secret": False},
+        "ca": {"value": certificate_pem("directory"), "known": True, "secret": False},
+        "password": {"value": password, "known": True, "secret": True},
+    }
+    container = recording.one("Container", "directory").inputs
+    assert container["image"] == recording.one("Image", "directory").outputs["repoDigest"]

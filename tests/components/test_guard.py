@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network
 
-from tests.components.recorder import Recording, environment, run
+import pulumi
+import pulumi_docker as docker
+import pytest
+
+from components.guard import Guard, GuardArgs
+from components.names import Names
+from tests.components.recorder import Recording, environment, run, run_alone
+from tests.components.stack_config import read
 from tests.components.stacks import SITE
 
 
@@ -71,3 +79,55 @@ def test_the_guard_alone_has_the_engines_socket_and_no_network(site: Recording) 
     ]
     assert shared["readOnly"] is True
     assert container.urn in site.one("Container", "hub").dependencies
+
+
+def alone(max_servers: int = 500) -> Recording:
+    def program() -> None:
+        settings = read(SITE)[0]
+        assert settings.ldap
+        before = docker.Network("before", name="before")
+        guard = Guard(
+            "guard",
+            GuardArgs(
+                names=Names("zhub-test"),
+                engine_socket="/run/user/1000/docker.sock",
+                image="sha256:1",
+                notebook_image="sha256:2",
+                filter_image="sha256:3",
+                hub_port=8443,
+                ldap=settings.ldap,
+                users=replace(settings.users, max_servers=max_servers),
+            ),
+            pulumi.ResourceOptions(depends_on=[before]),
+        )
+        pulumi.export("volume", guard.volume)
+
+    return run_alone(program)
+
+
+def test_alone_it_takes_plain_values_and_names_the_volume_of_its_socket() -> None:
+    recording = alone()
+    container = recording.one("Container", "guard")
+    assert container.inputs["image"] == "sha256:1"
+    assert container.inputs["volumes"] == [
+        {"volumeName": "zhub-test-guard", "containerPath": "/run/guard"},
+        {"hostPath": "/run/user/1000/docker.sock", "containerPath": "/var/run/docker.sock"},
+    ]
+    variables = environment(container)
+    assert variables["ZHUB_NOTEBOOK_IMAGE"] == "sha256:2"
+    assert variables["ZHUB_FILTER_IMAGE"] == "sha256:3"
+    assert variables["ZHUB_PORT"] == "8443"
+    assert recording.outputs["volume"]["value"] == "zhub-test-guard"
+
+
+def test_alone_its_container_waits_for_what_the_component_depends_on() -> None:
+    """Pulumi passes dependencies of a component on to none of its children."""
+    recording = alone()
+    before = recording.one("Network", "before").urn
+    assert before in recording.one("Container", "guard").dependencies
+
+
+@pytest.mark.parametrize(("servers", "memory"), [(1, 192), (500, 192), (508, 193), (4096, 641)])
+def test_alone_it_has_memory_for_the_networks_of_all_servers(servers: int, memory: int) -> None:
+    container = alone(servers).one("Container", "guard").inputs
+    assert container["memory"] == memory

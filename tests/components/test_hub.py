@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import json
 from pathlib import Path
 
+import pulumi
 import pytest
 
 from components import directory
+from components.hub import Hub, HubArgs
+from components.names import Names
 from components.settings.engine import Engine
+from components.settings.ldap import Ldap, LdapTls
 from tests.components.recorder import (
     Declared,
     Recording,
@@ -17,9 +23,11 @@ from tests.components.recorder import (
     key_pem,
     labels,
     run,
+    run_alone,
     texts,
     uploads,
 )
+from tests.components.stack_config import read
 from tests.components.stacks import DEMO, LDAP_PASSWORD, SITE
 from tests.pki import Identity
 
@@ -211,3 +219,84 @@ def test_clean_up_uses_the_engines_client_certificates() -> None:
         "DOCKER_CERT_PATH": "certs",
         "DOCKER_TLS_VERIFY": "1",
     }
+
+
+def alone(ldap: Ldap) -> Recording:
+    def program() -> None:
+        settings = read(SITE)[0]
+        hub = Hub(
+            "hub",
+            HubArgs(
+                names=Names("zhub-test"),
+                engine_socket="/run/user/1000/docker.sock",
+                engine_environment={"DOCKER_HOST": "ssh://z"},
+                image="sha256:1",
+                notebook_image="sha256:2",
+                filter_image="sha256:3",
+                key_pem=pulumi.Output.secret("the key"),
+                certificate_pem="the certificate",
+                fingerprint="AB:CD",
+                bind_address="192.0.2.7",
+                port=8443,
+                subdomain_host=None,
+                hsts_seconds=0,
+                trusted_proxies=(),
+                ldap=ldap,
+                admin_users=(),
+                admin_access=False,
+                token_max_age=86400,
+                users=settings.users,
+                memory=512,
+                protect=True,
+            ),
+        )
+        pulumi.export("container", hub.container)
+
+    return run_alone(program)
+
+
+def test_alone_it_takes_plain_values() -> None:
+    ldap = Ldap(servers=("ldap.example.com",), tls=LdapTls.LDAPS)
+    recording = alone(ldap)
+    hub, files = recording.one("Container", "hub"), recording.one("Container", "files")
+    assert {path: file["content"] for path, file in uploads(files).items()} == {
+        "/certs/hub.key": "the key",
+        "/certs/hub.crt": "the certificate",
+    }
+    assert "the key" not in texts(files.raw, secret=False)
+    own = {name: value for name, value in labels(hub).items() if name not in labels(files)}
+    assert own == {"zhub.certificate": "AB:CD", "zhub.ldap-ca": "", "zhub.ldap-password": ""}
+    assert hub.inputs["image"] == files.inputs["image"] == "sha256:1"
+    assert hub.inputs["ports"] == [{"internal": 8443, "external": 8443, "ip": "192.0.2.7"}]
+    assert [one["name"] for one in hub.inputs["networksAdvanced"]] == ["zhub-test-hub"]
+    assert environment(hub)["ZHUB_NOTEBOOK_IMAGE"] == "sha256:2"
+    clean_up = recording.one("Command", "remove-notebooks").inputs
+    assert clean_up["environment"] == {"ZHUB_PREFIX": "zhub-test", "DOCKER_HOST": "ssh://z"}
+    assert recording.outputs["container"]["value"] == "zhub-test-hub"
+
+
+def test_alone_it_joins_the_network_of_a_directory_that_has_one() -> None:
+    ldap = Ldap(servers=("directory",), tls=LdapTls.STARTTLS, ca_pem="a CA", network="of-directory")
+    recording = alone(ldap)
+    hub = recording.one("Container", "hub")
+    joined = [one["name"] for one in hub.inputs["networksAdvanced"]]
+    assert joined == ["zhub-test-hub", "of-directory"]
+    assert uploads(recording.one("Container", "files"))["/certs/ldap-ca.pem"]["content"] == "a CA"
+    assert labels(hub)["zhub.ldap-ca"] == hashlib.sha256(b"a CA").hexdigest()
+
+
+def test_alone_it_keeps_the_directorys_password_out_of_its_own_container() -> None:
+    ldap = Ldap(
+        servers=("ldap.example.com",),
+        tls=LdapTls.LDAPS,
+        bind_dn="cn=hub,dc=example,dc=com",
+        bind_password=pulumi.Output.secret(LDAP_PASSWORD),
+    )
+    recording = alone(ldap)
+    hub, files = recording.one("Container", "hub"), recording.one("Container", "files")
+    assert uploads(files)["/certs/ldap-password"]["content"] == LDAP_PASSWORD
+    assert LDAP_PASSWORD not in texts(files.raw, secret=False)
+    assert LDAP_PASSWORD not in json.dumps(hub.inputs, ensure_ascii=False)
+    assert environment(hub)["ZHUB_LDAP_BIND_PASSWORD_FILE"] == "/certs/ldap-password"
+    mark = hmac.new(b"the key", LDAP_PASSWORD.encode(), "sha256").hexdigest()
+    assert labels(hub)["zhub.ldap-password"] == mark

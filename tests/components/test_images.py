@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pulumi
 import pytest
 
-from components.settings.build import Platform
+from components.images import Images, ImagesArgs
+from components.settings.build import Platform, Registry
 from plugins.docker.context import digest
-from tests.components.recorder import Recording, environment, run
+from tests.components.recorder import Recording, environment, run, run_alone, texts
+from tests.components.stack_config import read
 from tests.components.stacks import DEMO, REGISTRY_PASSWORD, SITE
 from tests.pki import Identity
 from toolchain.places import ROOT
@@ -132,3 +136,35 @@ def test_same_certificates_in_another_file_do_not_rebuild(tmp_path: Path) -> Non
         args = recording.one("Image", "notebook").inputs["build"]["args"]
         digests.add(hashlib.sha256(args["EXTRA_CA"].encode()).hexdigest())
     assert len(digests) == 1
+
+
+def test_alone_they_have_the_digests_of_the_images_as_outputs() -> None:
+    def program() -> None:
+        images = Images("images", ImagesArgs(build=read(SITE)[0].build))
+        for name in ("notebook", "hub", "filter"):
+            pulumi.export(name, getattr(images, name))
+
+    recording = run_alone(program)
+    images = {image.name: image.outputs["repoDigest"] for image in recording.all("Image")}
+    assert {name: output["value"] for name, output in recording.outputs.items()} == images
+    assert len(set(images.values())) == 3
+    [component] = recording.all("Images")
+    assert {image.request.parent for image in recording.all("Image")} == {component.urn}
+    assert recording.registered[component.urn] == images
+
+
+@pytest.mark.parametrize("username", ["builder", None])
+def test_alone_they_go_to_a_registry_with_or_without_a_password(username: str | None) -> None:
+    def program() -> None:
+        registry = Registry(
+            address="registry.example.com:5000/jupyter",
+            username=username,
+            password=pulumi.Output.secret(REGISTRY_PASSWORD) if username else None,
+        )
+        Images("images", ImagesArgs(build=replace(read(SITE)[0].build, registry=registry)))
+
+    recording = run_alone(program)
+    known = {"username": username, "password": REGISTRY_PASSWORD} if username else {}
+    for image in recording.all("Image"):
+        assert image.inputs["registry"] == {"server": "registry.example.com:5000"} | known
+        assert REGISTRY_PASSWORD not in texts(image.raw, secret=False)
