@@ -1,4 +1,4 @@
-"""The guard: the only container with the engine's socket. It does for the hub what rules allow."""
+"""The guard: the only container with the engine's socket. It does what the hub may ask for."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class HubArgs:
     engine_socket: str
     """Path of the engine's socket on the engine's machine."""
     engine_environment: Mapping[str, str]
-    """With it, the `docker` command on this machine reaches the engine."""
+    """Variables with which the `docker` command on this machine reaches the engine."""
     image: pulumi.Input[str]
     """Digest of the hub's image."""
     notebook_image: pulumi.Input[str]
@@ -83,11 +83,11 @@ class HubArgs:
 
 
 class Hub(pulumi.ComponentResource):
-    """The hub, its guard, and what it keeps.
+    """The hub's container, its guard, and the volumes with its database and its files.
 
-    Only the configured port is open. The key and the directory's password are in a volume that
-    users' servers never see, not in the hub's environment. `pulumi destroy` removes the users'
-    servers and networks before the hub's own network, and leaves users' homes alone.
+    Only the configured port is open. The key and the directory's password are files in a volume
+    that is mounted read-only, and not in the container's environment. `pulumi destroy` removes
+    users' servers and networks before the hub's own network, and leaves users' homes alone.
     """
 
     container: pulumi.Output[str]

@@ -1,4 +1,4 @@
-"""A container that keeps running: what those of the hub, the guard and the directory share."""
+"""A container that keeps running: what hub, guard and directory have in common."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ServiceArgs:
     reports a container's platform without the processor, so that setting it would replace the
     container in every `up`."""
     networks: Sequence[pulumi.Input[str]] = ()
-    """Names of those it is in from its start on, where its role is its host name."""
+    """Names of those that it is in from its start on. Its host name there is its role."""
     memory: int
     """MiB; none of it is swapped."""
     health: Sequence[str]
@@ -39,7 +39,7 @@ class ServiceArgs:
     wait: bool = True
     """Whether `up` waits until it is healthy."""
     capabilities: Sequence[str] = ()
-    """All it has."""
+    """All that it has."""
     labels: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Besides those that name stack and role."""
     entrypoints: Sequence[str] | None = None
@@ -60,9 +60,9 @@ class ServiceArgs:
 
 
 def service(role: str, args: ServiceArgs, opts: pulumi.ResourceOptions) -> docker.Container:
-    """Declare a container that is restarted when it ends and confined to what its arguments name.
+    """Declare a container that is restarted when it ends and has a health check.
 
-    It has a limit of memory, no capability but the given ones, and no network but the given ones.
+    It has a limit of memory, and no network and no capability but those in its arguments.
 
     Args:
         role: names it, within its stack.
