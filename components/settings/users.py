@@ -71,7 +71,7 @@ START_TIMEOUT = Setting(
 
 @dataclass(frozen=True, kw_only=True)
 class UserServers:
-    """What each user's server gets, as the hub is told it."""
+    """What each user's server gets."""
 
     memory: int
     """MiB."""

@@ -288,16 +288,16 @@ def test_the_documentation_has_an_example_for_each_kind_of_directory() -> None:
     ] * 5
 
 
-def test_the_server_alone_is_told_its_limits() -> None:
+def test_a_server_alone_is_warned_of() -> None:
     """What the hub's `--ldap=` by hand does, once the stack says that everybody may log in."""
     config = {key: value for key, value in SITE.items() if key != "zhub:ldapDnTemplates"}
-    told = accepted(config).warnings()
-    assert [warning.split()[0] for warning in told] == [
+    warnings = accepted(config).warnings()
+    assert [warning.split()[0] for warning in warnings] == [
         "ldapDnTemplates",
         "ldapAllowEveryone",
         "ldapBindDn",
     ]
-    assert "uid={username},ou=people,dc=example,dc=org" in told[0]
+    assert "uid={username},ou=people,dc=example,dc=org" in warnings[0]
 
 
 def test_people_of_one_name_are_warned_of_where_the_hub_may_not_see_both() -> None:
@@ -348,11 +348,11 @@ def test_the_hub_takes_whatever_is_not_refused(config: dict[str, str]) -> None:
     stack = {"docker:host": SITE["docker:host"]}
     settings = fixed(stack | config, set(SECRET))
     assert settings.ldap
-    told = hub.ldap_environment(settings.ldap)
-    if told["ZHUB_LDAP_BIND_PASSWORD_FILE"]:
-        told["ZHUB_LDAP_BIND_PASSWORD_FILE"] = str(Path(__file__))
-    hub_settings.add_arguments(told, [f"--ldap={','.join(settings.ldap.servers)}"])
-    read_by_hub = hub_settings.read(told).ldap
+    environment = hub.ldap_environment(settings.ldap)
+    if environment["ZHUB_LDAP_BIND_PASSWORD_FILE"]:
+        environment["ZHUB_LDAP_BIND_PASSWORD_FILE"] = str(Path(__file__))
+    hub_settings.add_arguments(environment, [f"--ldap={','.join(settings.ldap.servers)}"])
+    read_by_hub = hub_settings.read(environment).ldap
     for same in (
         *(
             "servers",

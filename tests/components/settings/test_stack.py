@@ -371,7 +371,7 @@ class TestSecrets:
             assert "hunter2" not in refused(SITE | {f"zhub:{key}": url})
         assert "hunter2" not in refused(SITE | {"docker:host": "ssh://ops:hunter2@z.example.com"})
 
-    def test_an_encrypted_value_that_would_be_told_in_clear_is_refused_unseen(self) -> None:
+    def test_an_encrypted_value_that_would_be_used_in_clear_is_refused_unseen(self) -> None:
         said = refused(SITE, secret=("zhub:ldapServer",))
         assert said == (
             "ldapServer is [not shown]: encrypted, but used where it can be read;"
@@ -386,6 +386,22 @@ class TestSecrets:
             ("pulumi config rm registryPassword",),
         ]
         assert "hunter2" not in str(problems)
+
+
+def test_certificates_for_the_engine_are_for_tcp_alone(tmp_path: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        assert f"needs a file {name}: no such file" in refused(
+            SITE | {"docker:host": "tcp://z.example.com:2376", "docker:certPath": str(tmp_path)}
+        )
+        (tmp_path / name).write_text("")
+    config = SITE | {"docker:certPath": str(tmp_path)}
+    for host in ("ssh://z.example.com", "unix:///var/run/docker.sock"):
+        said = refused(config | {"docker:host": host})
+        assert said.startswith("docker:certPath: is for engines at tcp:// addresses only")
+        assert "pulumi config rm docker:certPath" in said
+    settings, checked = read(config | {"docker:host": "tcp://z.example.com:2376"})
+    assert not checked.problems
+    assert settings.engine.cert_path == str(tmp_path)
 
 
 def test_users_own_names_end_in_the_hubs() -> None:
