@@ -38,6 +38,10 @@ START_SECONDS = 300
 #: MiB, for a container that never runs.
 FILES_MEMORY = 16
 
+#: A change of these would replace a volume by an empty one. A volume that was there before the
+#: stack, such as one restored by hand, has others than the program says.
+NOT_WORTH_THE_DATA = ["labels", "driver", "driverOpts"]
+
 REMOVE_NOTEBOOKS = Path(__file__).with_name("remove_notebooks.sh")
 
 
@@ -96,7 +100,9 @@ class Hub(pulumi.ComponentResource):
             "state",
             name=names("state"),
             labels=names.labels("state"),
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+            opts=pulumi.ResourceOptions(
+                parent=self, protect=args.protect, ignore_changes=NOT_WORTH_THE_DATA
+            ),
         )
         files = self._files(args, certs)
         # In `pulumi destroy`, things go in the opposite order: the hub, the guard that
