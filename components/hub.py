@@ -16,7 +16,7 @@ from components import guard
 from components.certificate import Certificate
 from components.guard import Guard, GuardArgs
 from components.names import Names
-from components.service import service
+from components.service import named, service
 from components.settings.engine import Engine
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
@@ -88,7 +88,7 @@ class Hub(pulumi.ComponentResource):
         self, name: str, args: HubArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("zhub:hub:Hub", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
+        child = named(self)
         names = args.names
         network = docker.Network(
             name, name=names("hub"), labels=names.labels("network"), opts=child
@@ -100,8 +100,9 @@ class Hub(pulumi.ComponentResource):
             "state",
             name=names("state"),
             labels=names.labels("state"),
-            opts=pulumi.ResourceOptions(
-                parent=self, protect=args.protect, ignore_changes=NOT_WORTH_THE_DATA
+            opts=pulumi.ResourceOptions.merge(
+                child,
+                pulumi.ResourceOptions(protect=args.protect, ignore_changes=NOT_WORTH_THE_DATA),
             ),
         )
         files = self._files(args, certs)
@@ -208,7 +209,7 @@ class Hub(pulumi.ComponentResource):
                 }
                 for file, content in contents.items()
             ],
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=named(self),
         )
 
 

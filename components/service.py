@@ -21,6 +21,16 @@ GRACE_SECONDS = 30
 REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "#initerror"]
 
 
+def named(parent: pulumi.Resource) -> pulumi.ResourceOptions:
+    """Return options of what has a name on the engine: taken until the old one of it has gone.
+
+    The provider says so only of a replacement that it wants itself, and not where an operator asks
+    for one (`--target-replace`): a container or network would not be made, and of a volume the new
+    one be removed, which is the old one.
+    """
+    return pulumi.ResourceOptions(parent=parent, delete_before_replace=True)
+
+
 def service(  # noqa: PLR0913 - so much there is to say about a container
     role: str,
     names: Names,

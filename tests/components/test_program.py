@@ -19,6 +19,7 @@ from components import directory
 from components.settings.build import Platform
 from components.settings.engine import Engine
 from plugins.docker.context import digest
+from plugins.docker.volume import Volume
 from tests.components.recorder import (
     Declared,
     Recording,
@@ -537,6 +538,23 @@ def test_the_brought_key_may_be_an_encrypted_setting(
     recording = run(brought)
     files = uploads(recording.one("Container", "files"))
     assert files["/certs/hub.key"]["content"] == brought["zhub:tlsKey"]
+
+
+def test_what_would_replace_the_state_is_ignored(demo: Recording) -> None:
+    """All but its name, which is whose it is; the provider replaces a volume for each of them."""
+    (token,) = {one.type for one in demo.all("Volume")}
+    replacing = {row.name for row in Volume.properties if row.replaces}
+    assert token == Volume.token
+    ignored = set(demo.one("Volume", "state").request.ignoreChanges)
+    assert ignored == replacing - {"name"}
+    for kind in ("Container", "Network", "Volume"):
+        for one in demo.all(kind):
+            assert one.name == "state" or not one.request.ignoreChanges
+
+
+def test_of_what_has_a_name_the_old_one_goes_first(demo: Recording) -> None:
+    for one in objects(demo):
+        assert one.request.deleteBeforeReplace, one.urn
 
 
 @pytest.mark.parametrize("protect", ["true", "false"])

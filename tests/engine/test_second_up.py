@@ -187,3 +187,20 @@ def test_a_clone_with_another_umask_and_path_changes_nothing(
     program = again.project / "__main__.py"
     program.write_text(program.read_text().replace("checkout.settle_modes()\n", ""))
     assert "filter update" in again.on_stack("preview", *only(FILTER))
+
+
+@pytest.mark.parametrize("part", ["Volume::certs", "Network::hub"])
+def test_what_is_replaced_on_demand_is_there_afterwards(
+    engine: docker.DockerClient, stack: Stack, part: str
+) -> None:
+    """The new one has the name of the old one, which is not to be taken for it."""
+    parts = only((*STATE, part))
+    stack.up(*parts)
+    name = f"{stack.prefix}-{part.rpartition('::')[2]}"
+    found = engine.volumes if part.startswith("Volume") else engine.networks
+    before = found.get(name).attrs
+    shown = stack.up("--target-replace", f"**{part}")
+    assert "replaced" in shown
+    after = found.get(name).attrs
+    assert after != before
+    stack.up("--refresh", "--expect-no-changes", *parts)
