@@ -9,13 +9,11 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pulumi.runtime
 import pytest
-from pulumi.runtime.mocks import set_mocks
 
 from components import checkout
 from plugins.docker.context import digest
-from tests.components.recorder import EngineMocks
+from tests.components.recorder import run_alone
 from toolchain.places import ROOT
 
 IMAGES = ("directory", "filter", "hub", "notebook")
@@ -24,7 +22,6 @@ IMAGES = ("directory", "filter", "hub", "notebook")
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
     """What the operator reads, by its level."""
-    set_mocks(EngineMocks(preview=True), logger=logging.getLogger("tests.components.checkout"))
     caplog.set_level(logging.INFO)
 
     def texts(level: int) -> list[str]:
@@ -51,13 +48,8 @@ def clone(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
 
 def settle(images: Path) -> None:
-    """Run what is tried out as a part of a program, whose log lines are then all there."""
-
-    @pulumi.runtime.test  # type: ignore[untyped-decorator]
-    def program() -> None:
-        checkout.settle_modes(images)
-
-    program()
+    """Run what is tried out as a program."""
+    run_alone(lambda: checkout.settle_modes(images))
 
 
 def digests(images: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
