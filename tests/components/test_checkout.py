@@ -6,7 +6,7 @@ import logging
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[int], list[str]]:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+def clone(tmp_path: Path) -> Callable[[int], Path]:
     """Makes a copy of the images' folder, with the modes that git gives files at a umask."""
 
     def make(umask: int) -> Path:
