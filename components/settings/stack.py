@@ -12,7 +12,7 @@ from ipaddress import ip_address
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
-from components.settings import address, build, hub, keypair, ldap, login, parsing, users
+from components.settings import address, build, deployed, hub, keypair, ldap, login, parsing, users
 from components.settings import engine as engines
 from components.settings.build import Build
 from components.settings.config import Config
@@ -139,6 +139,8 @@ def load() -> Settings:
     stack = pulumi.get_stack()
     settings = read(config, stack, datetime.now(UTC))
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
+    if engines.HOST not in config.refused:
+        engines.refuse_move(config, settings.engine, deployed.last().engine)
     if not config.refused & {engines.HOST, address.BIND_ADDRESS}:
         config.check(
             address.BIND_ADDRESS,
