@@ -7,14 +7,13 @@ import os
 import platform
 import re
 import shutil
-import tarfile
 import tempfile
 import urllib.request
 from pathlib import Path
 
 from toolchain import environment, release
 from toolchain.console import Problem, output, run, say, timed
-from toolchain.pins import CLI_MACHINES, CLI_RELEASES, MODULE, PULUMI
+from toolchain.pins import CLI_MACHINES, CLI_RELEASES, MODULE, PULUMI, sums_in
 from toolchain.places import CACHE, CLI
 
 STEP = "cli"
@@ -71,12 +70,13 @@ def _fetch(file: str) -> list[str]:
     Returns:
         Why each site failed; empty when the archive is there.
     """
-    try:
-        sha256, pinned = release.sum_of(file, PULUMI)
-    except OSError as error:
-        return str(error).splitlines()
-    if not pinned:
-        say(STEP, f"no sum of {file} is pinned: it is checked against that of its own release")
+    sha256 = release.pinned(file)
+    if sha256 is None:
+        try:
+            with timed(STEP, f"no sum of {file} is pinned: asking for its release's own"):
+                sha256 = sums_in(release.published(PULUMI))[file]
+        except OSError as error:
+            return str(error).splitlines()
     failures = []
     for site in CLI_RELEASES:
         url = site.format(version=PULUMI, file=file)
@@ -117,8 +117,7 @@ def _official(*, insist: bool) -> Path | None:
         say(STEP, "Pulumi's downloads are out of reach here; building from Go modules instead")
         return None
     with tempfile.TemporaryDirectory(dir=CACHE) as unpacked:
-        with tarfile.open(CACHE / file) as archive:
-            archive.extractall(unpacked, filter="data")
+        shutil.unpack_archive(CACHE / file, unpacked)
         _keep(Path(unpacked, "pulumi"), folder)
     (CACHE / file).unlink()
     return folder

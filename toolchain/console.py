@@ -99,7 +99,7 @@ def _log_of(step: str) -> Path:
     return log
 
 
-def run(
+def run(  # noqa: PLR0913 - each by its name
     step: str,
     command: Sequence[str | Path],
     *,

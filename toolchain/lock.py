@@ -113,11 +113,13 @@ def move_cli(root: Path) -> str:
     try:
         lines = release.published(version)
     except OSError as error:
+        for line in str(error).splitlines():
+            say(STEP, f"out of reach: {line}")
         say(
             STEP,
-            f"no sums for the release of CLI {version}: Pulumi's downloads are out of reach here. "
+            f"no sums are pinned for Pulumi's own release of the CLI {version}. "
             "Until `make lock` has run where they answer, machines that download the CLI check it "
-            f"against the sums they get with it.\n{error}",
+            "against the sums they get with it.",
         )
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     file.write_text(head + lines)
@@ -186,15 +188,18 @@ def put(made: Path, root: Path) -> None:
         root: of the clone.
 
     Raises:
-        OSError: there is no room, or it may not be written.
+        Problem: there is no room, or they may not be written.
     """
     new = {root / file: root / f"{file}.new" for file in PINS}
     try:
-        for file, beside in zip(PINS, new.values(), strict=True):
+        for file, (target, beside) in zip(PINS, new.items(), strict=True):
             shutil.copyfile(made / file, beside)
-        for target, beside in new.items():
             beside.chmod(target.stat().st_mode)
+        # What can go wrong has gone wrong by now.
+        for target, beside in new.items():
             beside.replace(target)
+    except OSError as error:
+        raise Problem(f"{error.filename} cannot be written: {error.strerror}") from error
     finally:
         for beside in new.values():
             beside.unlink(missing_ok=True)
@@ -216,8 +221,7 @@ def refresh(root: Path = ROOT) -> None:
             shutil.copyfile(root / file, made / file)
         move_python(made, move_cli(made))
         move_proxy(made)
-        said = snapshot.move(made)
-        say(STEP, said)
+        say(STEP, snapshot.move(made))
         moved = moves.table(root, made, list(PINS))
         put(made, root)
     print(moved)

@@ -75,7 +75,7 @@ def newest(go: Path, current: str, specifier: SpecifierSet) -> str:
 
     Args:
         go: the Go command to ask with.
-        current: the version that is pinned; an older one is taken only where this one is not allowed.
+        current: the version that is pinned; an older one is taken only if this one is not allowed.
         specifier: the versions that are allowed.
 
     Raises:

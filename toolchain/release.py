@@ -19,6 +19,11 @@ def archive(version: str, machine: str) -> str:
     return f"pulumi-v{version}-{machine}.tar.gz"
 
 
+def pinned(file: str) -> str | None:
+    """The sum an archive of this name must have; None where `make lock` could not get it."""
+    return pins.sums_in(pins.CLI_SUMS.read_text()).get(file)
+
+
 def published(version: str) -> str:
     """Get the sums that a release itself has, of all machines in `pins.CLI_MACHINES`.
 
@@ -40,31 +45,17 @@ def published(version: str) -> str:
         url = site.format(version=version, file=file)
         try:
             with urlopen(url, timeout=TIMEOUT) as reply:
-                # Whoever answers without TLS may be anybody.
-                if urlsplit(reply.url).scheme != urlsplit(url).scheme:
-                    raise OSError(f"leads to {reply.url}")
-                found = pins.sums_in(reply.read(LIMIT).decode(errors="replace"))
+                answerer, text = reply.url, reply.read(LIMIT).decode(errors="replace")
         except OSError as error:
             failures.append(f"{url}: {error}")
             continue
+        found = pins.sums_in(text)
         wanted = [archive(version, machine) for machine in pins.CLI_MACHINES]
-        if missing := [name for name in wanted if name not in found]:
+        # Whoever answers without TLS may be anybody.
+        if urlsplit(answerer).scheme != urlsplit(url).scheme:
+            failures.append(f"{url}: leads to {answerer}")
+        elif missing := [name for name in wanted if name not in found]:
             failures.append(f"{url}: has no sum of {', '.join(missing)}")
-            continue
-        return "".join(f"{found[name]}  {name}\n" for name in wanted)
+        else:
+            return "".join(f"{found[name]}  {name}\n" for name in wanted)
     raise OSError("\n".join(failures))
-
-
-def sum_of(file: str, version: str) -> tuple[str, bool]:
-    """The sum an archive must have, and whether it is pinned.
-
-    Args:
-        file: the archive's name.
-        version: of the CLI.
-
-    Raises:
-        OSError: none is pinned, and the release's own cannot be had.
-    """
-    if pinned := pins.sums_in(pins.CLI_SUMS.read_text()).get(file):
-        return pinned, True
-    return pins.sums_in(published(version))[file], False

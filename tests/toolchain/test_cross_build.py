@@ -50,7 +50,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     go = cli.go_command()
-    monkeypatch.setattr(cli, "_go", lambda: go)
+    monkeypatch.setattr(cli, "go_command", lambda: go)
     monkeypatch.setattr(cli, "MODULE", tmp_path / "module")
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
 
