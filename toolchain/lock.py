@@ -76,6 +76,8 @@ def compile_lock(root: Path, source: Path, python: str, *options: str | Path) ->
         [
             *(UV, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--upgrade"),
             *("--no-header", "--no-annotate", "--python-version", python),
+            # It would get a Python of that version from elsewhere, and needs none.
+            "--no-python-downloads",
             *(*options, source, "-o", source.with_suffix(".txt")),
         ],
         folder=root,

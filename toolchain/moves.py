@@ -74,7 +74,7 @@ def _rows(before: Path, after: Path, files: list[Path]) -> Iterator[tuple[str, s
         for name in shown:
             yield f"  {name}", old.get(name, NONE), new.get(name, NONE)
         if rest := len(moved) - len(shown):
-            yield f"  and {rest} modules of these", "", ""
+            yield f"  and {rest} of the modules they need", "", ""
         if not moved:
             yield "  sums only", "", ""
 

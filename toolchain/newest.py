@@ -56,9 +56,11 @@ def _listed(go: Path) -> set[str]:
     The registry of Go's modules may list versions that it refuses, and leave out some that it
     serves; the Python packages are of the same versions.
     """
-    modules = _go(go, "list", "-m", "-versions", CLI_MODULE).stdout
+    # What is retracted, the newest version says: were that one refused, there would be no list.
+    modules = _go(go, "list", "-m", "-retracted", "-versions", CLI_MODULE).stdout
     packages = output([PYTHON, "-m", "pip", "index", "versions", "pulumi"], TIMEOUT) or ""
-    return set(re.findall(r"(?<=[ v])\d+\.\d+\.\d+\b(?![-+a-z])", f" {modules} {packages}"))
+    lists = [modules, *re.findall(r"^Available versions: .*", packages, re.MULTILINE)]
+    return set(re.findall(r"(?<=[ v])\d+\.\d+\.\d+(?=,|\s|$)", " ".join(lists)))
 
 
 def _refusal(go: Path, version: Version) -> str:

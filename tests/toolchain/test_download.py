@@ -6,6 +6,7 @@ import hashlib
 import io
 import platform
 import socket
+import ssl
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.images.pki import Identity
 from toolchain import cli, pins, release
 from toolchain.console import Problem
 
@@ -49,6 +51,8 @@ class Site(ThreadingHTTPServer):
 
     asked: list[str]
     lists: str = ""
+    onward: str = ""
+    """Where everything is sent on to."""
 
     def url(self, folder: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{folder}/{{file}}"
@@ -60,6 +64,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
         folder = self.path.split("/")[1]
+        if self.server.onward:
+            self.send_response(302)
+            self.send_header("Location", self.server.onward + Path(self.path).name)
+            self.end_headers()
+            return
         body = ARCHIVE if folder != "wrong" else ARCHIVE[:-1] + b"x"
         if self.path.endswith(f"/pulumi-{pins.PULUMI}-checksums.txt"):
             body = self.server.lists.encode()
@@ -155,25 +164,28 @@ def test_where_no_sum_is_pinned_the_releases_own_counts(
     assert cli.ensure() is True
 
 
-def test_the_sums_of_who_answers_without_tls_do_not_count(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+def test_sums_that_came_without_tls_do_not_count(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    class Answer(io.BytesIO):
-        url = site.url("right").format(file="x")
-
-    asked = []
-
-    def urlopen(url: str, timeout: float) -> Answer:
-        asked.append(url)
-        return Answer(sums(ARCHIVE).encode())
-
-    monkeypatch.setattr(release, "urlopen", urlopen)
-    with pytest.raises(OSError, match="leads to http://127.0.0.1"):
-        release.published(pins.PULUMI)
-    assert asked == [
-        site.format(version=pins.PULUMI, file=f"pulumi-{pins.PULUMI}-checksums.txt")
-        for site in pins.CLI_RELEASES
-    ]
+    """A site with TLS sends on to one without."""
+    site.lists = sums(ARCHIVE)
+    Identity.create("127.0.0.1").write(tmp_path, "site")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "site.crt", tmp_path / "site.key")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "site.crt"))
+    with Site(("127.0.0.1", 0), Handler) as safe:
+        safe.asked = []
+        safe.onward = site.url("right").format(file="")
+        safe.socket = context.wrap_socket(safe.socket, server_side=True)
+        threading.Thread(target=safe.serve_forever, daemon=True).start()
+        address = safe.url("right").replace("http:", "https:")
+        monkeypatch.setattr(pins, "CLI_RELEASES", (address,))
+        with pytest.raises(OSError, match=r"leads to http://127\.0\.0\.1"):
+            release.published(pins.PULUMI)
+        safe.onward, safe.lists = "", site.lists
+        assert pins.sums_in(release.published(pins.PULUMI)) == pins.sums_in(site.lists)
+        safe.shutdown()
+    assert site.asked == [f"/right/pulumi-{pins.PULUMI}-checksums.txt"]
 
 
 def test_the_pinned_sum_is_the_one_that_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

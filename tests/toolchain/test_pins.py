@@ -6,7 +6,7 @@ import re
 
 from packaging.version import Version
 
-from toolchain import cli, pins, release
+from toolchain import pins, release
 from toolchain.places import ROOT
 
 
@@ -28,10 +28,10 @@ def test_plugins_are_of_the_versions_of_their_packages() -> None:
 
 
 def test_the_module_builds_the_pinned_cli() -> None:
-    module = cli.MODULE / "go.mod"
+    module = pins.MODULE / "go.mod"
     assert f"require {pins.CLI_MODULE} v{pins.PULUMI}" in module.read_text().splitlines()
     assert pins.required(module)["github.com/pulumi/pulumi/sdk/v3"] == pins.PULUMI
-    assert f"{pins.CLI_MODULE} v{pins.PULUMI} h1:" in (cli.MODULE / "go.sum").read_text()
+    assert f"{pins.CLI_MODULE} v{pins.PULUMI} h1:" in (pins.MODULE / "go.sum").read_text()
 
 
 def test_sums_are_of_the_pinned_release_or_there_are_none() -> None:
