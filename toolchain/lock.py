@@ -55,7 +55,7 @@ NOT_FROM_PYPI = (
 OPERATOR_PYTHON = "3.11"
 IMAGE_PYTHON = "3.13"
 
-REACHABLE = "Is the registry reachable? No pin was changed."
+REACHABLE = "Is the registry reachable?"
 
 
 def compile_lock(root: Path, source: Path, python: str, *options: str | Path) -> None:
@@ -207,6 +207,27 @@ def put(made: Path, root: Path) -> None:
             beside.unlink(missing_ok=True)
 
 
+def move(root: Path, made: Path) -> str:
+    """Move all pins in a copy, and let the copy take their place; returns what moved.
+
+    Args:
+        root: of the clone.
+        made: an empty folder.
+
+    Raises:
+        Problem: one cannot be moved; all are as they were.
+    """
+    for file in (*SOURCES, *PINS):
+        (made / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / file, made / file)
+    move_python(made, move_cli(made))
+    move_proxy(made)
+    say(STEP, snapshot.move(made))
+    moved = moves.table(root, made, list(PINS))
+    put(made, root)
+    return moved
+
+
 def refresh(root: Path = ROOT) -> None:
     """Move all pins, and print what moved.
 
@@ -216,16 +237,11 @@ def refresh(root: Path = ROOT) -> None:
     Raises:
         Problem: one cannot be moved; all are as they were.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder)
-        for file in (*SOURCES, *PINS):
-            (made / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / file, made / file)
-        move_python(made, move_cli(made))
-        move_proxy(made)
-        say(STEP, snapshot.move(made))
-        moved = moves.table(root, made, list(PINS))
-        put(made, root)
+    with tempfile.TemporaryDirectory() as made:
+        try:
+            moved = move(root, Path(made))
+        except Problem as problem:
+            raise Problem(f"{problem}\n  No pin was changed.") from problem
     print(moved)
 
 

@@ -38,16 +38,23 @@ def allowed(requirements: Path) -> SpecifierSet:
 
 
 def _go(go: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Ask Go something that it may well fail at."""
-    return subprocess.run(
-        [go, *arguments],
-        env={**os.environ, **GO},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    """Ask Go something that it may well fail at.
+
+    Raises:
+        Problem: the registry keeps it waiting.
+    """
+    try:
+        return subprocess.run(
+            [go, *arguments],
+            env={**os.environ, **GO},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Problem(f"go {' '.join(arguments)} has no answer after {TIMEOUT} s") from error
 
 
 def _listed(go: Path) -> set[str]:
@@ -123,4 +130,9 @@ def write_module(go: Path, folder: Path, version: str) -> None:
     (folder / "go.mod").write_text(
         f"{name}\n\ngo {oldest.stdout.strip()}\n\nrequire {CLI_MODULE} v{version}\n"
     )
-    run("lock", [go, "-C", folder, "mod", "tidy"], environment=GO)
+    run(
+        "lock",
+        [go, "-C", folder, "mod", "tidy"],
+        environment=GO,
+        mend="Go's modules: go env GOPROXY.",
+    )
