@@ -35,15 +35,16 @@ env: ## print shell lines for plain pulumi commands: eval "$(make -s env)"
 doctor: ## say what is there, what is missing and what to type (LDAP=USER for the directory)
 	@$(TOOLCHAIN) $(if $(value LDAP),directory $(call quoted,STACK) $(call quoted,LDAP),doctor $(call quoted,STACK))
 
-test: ## run every test, getting what they need first (TESTS=tests/unit for some)
+test: ## run every test, getting what they need first (TESTS=tests/components for some)
 	@$(TOOLCHAIN) test-environment
 	$(RUN) pytest $(TESTS)
 
-lint: ## ruff, mypy, shellcheck
+lint: ## ruff, mypy, who imports whom, shellcheck
 	@$(TOOLCHAIN) lint-environment
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	PYTHONPATH=.:images/hub:images/notebook .venv/bin/lint-imports
 	shellcheck $$(git ls-files | xargs grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh')
 
 bench: ## measure the images beside others, into docs/benchmarks.md (PARTS=size,start for some)

@@ -14,8 +14,8 @@ from pathlib import Path
 import docker
 import yaml
 
-from components import machine
-from tests.images.conftest import site_args
+from components.settings import machine
+from tests.built import site_args
 from toolchain import base
 from toolchain.engine import client as docker_command
 from toolchain.places import ROOT

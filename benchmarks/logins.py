@@ -18,7 +18,7 @@ import ldap3
 import requests
 
 from benchmarks.running import USER, USERS, Hub, Site
-from tests.images.scripted_ldap import mute, scripted
+from tests.images.hub.scripted_ldap import mute, scripted
 
 #: Browsers that log in at the same time; the hub takes as many logins of different users at a time.
 BROWSERS = len(USERS)

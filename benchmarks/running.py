@@ -19,7 +19,7 @@ from docker.models.containers import Container
 from benchmarks.images import tag
 from tests.engine.conftest import remove_leftovers
 from tests.hubclient import User
-from tests.images.pki import Identity
+from tests.pki import Identity
 from tests.ports import free_port
 
 #: First part of the names, and label, of all containers, volumes and networks made here.

@@ -28,9 +28,10 @@ from typing import Any
 
 import docker
 from docker.errors import DockerException
-from zhub.networks import NO_NETWORK, SUBNET_PREFIX, UserNetworks
+from zhub.contract import NO_NETWORK, SUBNET_PREFIX
+from zhub.servers.networks import UserNetworks
 
-from tests.images import spawned
+from tests.images.hub import spawned
 
 #: Of this program alone; not the default one, which a stack may be using.
 POOL = IPv4Network("10.212.0.0/16")

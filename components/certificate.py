@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_tls as tls
 
-from components.keypair import KeyPair
-from components.parsing import is_address
+from components.settings.keypair import KeyPair
+from components.settings.parsing import is_address
 
 #: As `openssl req -newkey rsa:2048 -x509 -days 365` makes them.
 RSA_BITS = 2048

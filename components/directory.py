@@ -14,10 +14,10 @@ import pulumi_docker as docker
 
 from components.certificate import Certificate, CertificateArgs
 from components.images import built_image
-from components.ldap import Ldap, LdapTls
 from components.names import Names
 from components.service import service
-from components.settings import Build
+from components.settings.build import Build
+from components.settings.ldap import Ldap, LdapTls
 
 BASE = "dc=example,dc=org"
 

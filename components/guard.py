@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.engine import Engine
-from components.ldap import Ldap
 from components.names import Names
 from components.service import service
-from components.settings import UserServers
+from components.settings.engine import Engine
+from components.settings.ldap import Ldap
+from components.settings.users import UserServers
 
 #: Where the guard finds the engine, and the hub finds the guard.
 ENGINE_SOCKET = "/var/run/docker.sock"

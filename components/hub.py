@@ -14,12 +14,12 @@ import pulumi_docker as docker
 
 from components import guard
 from components.certificate import Certificate
-from components.engine import Engine
 from components.guard import Guard, GuardArgs
-from components.ldap import Ldap
 from components.names import Names
 from components.service import service
-from components.settings import UserServers
+from components.settings.engine import Engine
+from components.settings.ldap import Ldap
+from components.settings.users import UserServers
 
 #: Where the hub expects its files inside the container.
 CERTIFICATES = "/certs"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pulumi
 import pulumi_docker as docker
 
-from components.settings import Build
+from components.settings.build import Build
 
 ROOT = Path(__file__).parents[1]
 

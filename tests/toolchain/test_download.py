@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.pki import Identity
+from tests.pki import Identity
 from toolchain import cli, pins, release
 from toolchain.console import Problem
 
