@@ -123,7 +123,7 @@ def test_groups_say_who_gets_in_and_who_administers(
 
 
 def test_the_doctor_says_who_can_log_in(stack: Stack) -> None:
-    for name, decision in (("alice", "     ok  let in"), ("mallory", " FAILED  not let in")):
+    for name, decision in (("alice", "     ok  allowed"), ("mallory", " FAILED  not allowed")):
         answer = doctor(stack.name, name)
         assert decision in answer.stdout, answer.stderr
         assert bool(answer.returncode) == (name == "mallory")

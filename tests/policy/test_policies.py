@@ -245,7 +245,7 @@ def test_what_the_provider_fills_in_is_no_change(demo: Recording) -> None:
 def test_a_resource_more_is_found(demo: Recording, kind: str, name: str) -> None:
     resource = demo.all(kind)[0]
     [found] = violations(resource, name=name).values()
-    assert found[0].startswith(f"{name}: is none of those this project has: ")
+    assert found[0].startswith(f"{name}: is not one of this project's: ")
 
 
 @pytest.mark.parametrize(

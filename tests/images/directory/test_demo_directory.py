@@ -102,11 +102,11 @@ def test_root_in_the_container_and_nobody_else_changes_it(directory: Directory, 
 @pytest.mark.parametrize(
     ("users", "said"),
     [
-        ([], "users.json is not a JSON object of users"),
+        ([], "users.json is not a JSON object with users"),
         ({}, "users.json has no users"),
-        ({"a b": DIRECTORY["alice"]}, "of 'a b', the name 'a b' is not made of"),
-        ({"alice": DIRECTORY["alice"] | {"groups": ["x\ny"]}}, "of 'alice', the name 'x"),
-        ({"alice": DIRECTORY["alice"] | {"password": ""}}, "the password of 'alice' is not a text"),
+        ({"a b": DIRECTORY["alice"]}, "user 'a b': the name 'a b' must consist of"),
+        ({"alice": DIRECTORY["alice"] | {"groups": ["x\ny"]}}, "user 'alice': the name 'x"),
+        ({"alice": DIRECTORY["alice"] | {"password": ""}}, "user 'alice': the password is empty"),
     ],
 )
 def test_what_it_cannot_serve_it_says(site: Site, users: object, said: str) -> None:

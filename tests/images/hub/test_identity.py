@@ -174,7 +174,10 @@ def test_a_directory_that_is_down_throws_nobody_out(
 def test_the_doctor_says_who_can_log_in(hub: Hub, site: Site) -> None:
     """Of a hub by hand, too, whose directory is an argument that the check does not get."""
     stack = site.prefix.removeprefix("zhub-")
-    for name, status, decision in (("alice", 0, "     ok  let in"), ("bob", 2, " FAILED  not let")):
+    for name, status, decision in (
+        ("alice", 0, "     ok  allowed"),
+        ("bob", 2, " FAILED  not allowed"),
+    ):
         answer = doctor(stack, name)
         assert answer.returncode == status, answer.stdout + answer.stderr
         assert f"\n{decision}" in answer.stdout
@@ -208,7 +211,7 @@ def test_nobody_guesses_under_another_address(hub: Hub, alice: User) -> None:
             timeout=60,
         )
         assert answer.status_code == 403
-    assert re.search(r"Login of 'erin' from [\d.]+: too many failed ones", hub.log(begin))
+    assert re.search(r"Login of 'erin' from [\d.]+: too many failed logins", hub.log(begin))
     code = GUESS.format(path=urlsplit(hub.url + path).path)
     assert alice.run(code) == "403\n"
     assert re.search(r"Login of 'erin' from 10\.215\.6\.[\d]+ is refused", hub.log(begin))
@@ -278,7 +281,7 @@ def test_a_server_that_gets_no_network_leaves_nothing(hub: Hub, site: Site, caro
     begin = time.time()
     with pytest.raises(requests.HTTPError, match="500"):
         carol.ask_for_server()
-    assert f"no subnet is left in {POOL}" in hub.log(begin)
+    assert f"no free subnet is left in {POOL}" in hub.log(begin)
     assert not carol.server()
     named: dict[str, Any] = {"name": f"{site.prefix}-user-carol"}
     assert not site.engine.containers.list(all=True, filters=named)

@@ -97,13 +97,13 @@ def test_every_step_and_the_decision_are_shown(told: Told, server: Slapd, capsys
     assert lines[4] == "   note  that is in 0 days: have it renewed, or nobody can log in then"
     assert lines[5:] == [
         f"     ok  the service account {SERVICE} is accepted",
-        f"     ok  it finds people below {SUFFIX}",
+        f"     ok  it finds users below {SUFFIX}",
         f"     ok  it finds the group {group_dn('jupyter')}",
         f"     ok  it finds the group {group_dn('admins')}",
         "user Carol",
         f"     ok  Carol is uid=carol,ou=people,{SUFFIX}",
         f"     ok  groups that the entry names: {group_dn('jupyter')}; {group_dn('admins')}",
-        f"     ok  let in, with the name carol in the hub: a member of {group_dn('jupyter')}",
+        f"     ok  allowed, with the name carol in the hub: a member of {group_dn('jupyter')}",
         f"     ok  an administrator: a member of {group_dn('admins')}",
         "     ok  groups in the hub: admins, jupyter",
     ]
@@ -118,14 +118,14 @@ def test_who_is_not_in_a_group_is_told_which_there_are(told: Told, capsys: Outpu
         assert not check_directory.check(told(), name)
         output = capsys.readouterr().out
         assert f"     ok  {groups}\n" in output
-        assert f" FAILED  not let in: a member of none of {group_dn('jupyter')}\n" in output
+        assert f" FAILED  not allowed: a member of none of {group_dn('jupyter')}\n" in output
         assert "put the user into one of these groups" in output
 
 
 def test_a_user_by_another_name_that_may_be_typed(told: Told, capsys: Output) -> None:
     by_mail = told(name_attributes='["uid", "mail"]')
     assert check_directory.check(by_mail, "alice@example.org")
-    assert "     ok  let in, with the name alice in the hub" in capsys.readouterr().out
+    assert "     ok  allowed, with the name alice in the hub" in capsys.readouterr().out
 
 
 def test_an_unknown_user(told: Told, capsys: Output) -> None:
@@ -249,7 +249,7 @@ def test_a_mute_server_is_named_and_the_next_is_tried(
         assert not check_directory.check(told(servers=servers), "alice")
     output = capsys.readouterr().out
     assert f" FAILED  127.0.0.1:{silent.port}, StartTLS: error receiving data: timed out" in output
-    assert "     ok  let in, with the name alice in the hub" in output
+    assert "     ok  allowed, with the name alice in the hub" in output
 
 
 def test_a_refused_service_account_is_tried_once(
@@ -268,7 +268,7 @@ def test_a_base_or_group_that_is_not_there(told: Told, capsys: Output) -> None:
     assert not check_directory.check(told(search_base=f"ou=nowhere,{SUFFIX}"))
     assert "noSuchObject" in failures(capsys)[0][0]
     assert not check_directory.check(told(user_filter="(cn=nobody at all)"))
-    assert "it finds nobody who has uid" in failures(capsys)[0][0]
+    assert "it finds no user with uid" in failures(capsys)[0][0]
     assert check_directory.check(told(admin_groups=f'["{group_dn("gone")}"]'))
     assert f"   note  it does not find the group {group_dn('gone')}" in capsys.readouterr().out
 

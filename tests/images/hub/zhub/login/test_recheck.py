@@ -128,7 +128,7 @@ def test_on_every_page_those_not_let_in_lose_all_their_servers(
         "nobody%40x/server",
         "dave/server",
     ]
-    assert "bob, who is not let in any more: " in caplog.text
+    assert "bob, who may not log in any more: " in caplog.text
     assert "is in no allowed group" in caplog.text
     assert "has no entry" in caplog.text
 
@@ -152,7 +152,7 @@ def test_a_directory_that_does_not_answer_stops_nothing(
     down = Directory(Ldap(**{**vars(directory.ldap), **options}))
     recheck.check(recheck.Api(hub.environment()), recheck.by_directory(down))
     assert hub.stopped == []
-    assert caplog.text.count("could not be looked up, so nothing is done") == 2
+    assert caplog.text.count("could not be looked up, so nothing changes") == 2
 
 
 class StopError(Exception):
@@ -207,7 +207,7 @@ def test_without_a_service_account_the_last_login_decides(
     hub.servers = {"alice": ["", "two"], "bob": [""], "carol": [""], "never": [""]}
     recheck.check(recheck.Api(hub.environment()), recheck.by_login(file))
     assert hub.stopped == ["bob/server", "carol/server", "never/server"]
-    assert "bob, who is not let in any more: the last login was a day ago" in caplog.text
+    assert "bob, who may not log in any more: the last login was a day ago" in caplog.text
 
 
 def test_a_database_that_cannot_be_read_stops_nothing(hub: Hub, tmp_path: Path) -> None:

@@ -215,5 +215,5 @@ def test_an_exhausted_pool_is_said(prefix: str, networks: Callable[..., UserNetw
     of_hub = networks()
     for number in range(4):
         of_hub.open(f"{prefix}-user-{number}", labels(prefix))
-    with pytest.raises(RuntimeError, match=r"no subnet is left in 10\.214\.7\.0/26"):
+    with pytest.raises(RuntimeError, match=r"no free subnet is left in 10\.214\.7\.0/26"):
         of_hub.open(f"{prefix}-user-5", labels(prefix))

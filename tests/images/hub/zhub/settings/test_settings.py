@@ -81,7 +81,7 @@ def test_by_hand_a_directory_is_all_it_needs() -> None:
 def test_what_is_allowed_but_unsafe_is_said(tmp_path: Path) -> None:
     clear, demo, everyone, unnoticed = settings.read(LDAP).warnings
     assert clear.startswith("PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR")
-    assert demo.startswith("everybody logs in as uid={username},ou=people,dc=example,dc=org")
+    assert demo.startswith("users log in as uid={username},ou=people,dc=example,dc=org")
     assert everyone.startswith("everyone whose password the directory accepts may log in")
     assert unnoticed.startswith("without a service account")
     (tmp_path / "password").touch()
@@ -227,8 +227,8 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ({"BIND_DN": "cn=hub"}, "BIND_PASSWORD_FILE must be set together"),
         ({"SEARCH_BASE": "dc=example"}, "exactly one of ZHUB_LDAP_BIND_DN"),
-        ({"DN_TEMPLATES": '["{username}@example.org"]'}, "is no DN: ZHUB_LDAP_SEARCH_BASE must"),
-        ({"USER_FILTER": "(a=b)"}, "has no use without ZHUB_LDAP_SEARCH_BASE"),
+        ({"DN_TEMPLATES": '["{username}@example.org"]'}, "is not a DN: set ZHUB_LDAP_SEARCH_BASE"),
+        ({"USER_FILTER": "(a=b)"}, "has no effect without ZHUB_LDAP_SEARCH_BASE"),
     ],
 )
 def test_what_does_not_go_together_is_said(more: dict[str, str], reason: str) -> None:
@@ -323,7 +323,7 @@ def test_files_of_one_name_do_not_collide(tmp_path: Path) -> None:
 )
 def test_a_prefix_cannot_be_another_hubs_and_its_users(prefix: str) -> None:
     (problem,) = problems(LDAP | {"ZHUB_PREFIX": prefix})
-    assert "without the words 'user' and 'home' behind a '-'" in problem
+    assert "without 'user' or 'home' after a '-'" in problem
 
 
 @pytest.mark.parametrize("prefix", ["home", "user", "homes-a", "a-users", "site.home"])

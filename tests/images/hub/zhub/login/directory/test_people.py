@@ -404,11 +404,11 @@ def test_two_people_of_one_name_are_not_one_user(
             **account,
         )
         for password in (PASSWORDS["alice"], "other"):
-            with pytest.raises(LoginRefusedError, match="several entries of 'alice'"):
+            with pytest.raises(LoginRefusedError, match="several entries for 'alice'"):
                 directory.log_in("alice", password)
         assert directory.log_in("bob", PASSWORDS["bob"]).name == "bob"
         if service:
-            with pytest.raises(LoginRefusedError, match="several entries of 'alice'"):
+            with pytest.raises(LoginRefusedError, match="several entries for 'alice'"):
                 directory.look_up("alice")
             assert directory.look_up("bob").name == "bob"
 
