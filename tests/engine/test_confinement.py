@@ -43,7 +43,7 @@ def filter_of(stack: Stack, engine: docker.DockerClient) -> Callable[[Container]
     return read
 
 
-def test_a_hub_that_docker_starts_again_is_confined_before_it_serves(
+def test_a_restarted_hub_is_confined_before_it_serves(
     stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
 ) -> None:
     hub = engine.containers.get(f"{stack.prefix}-hub")
@@ -63,7 +63,7 @@ def test_a_hub_that_docker_starts_again_is_confined_before_it_serves(
     wait_until(serves, seconds=180)
 
 
-def test_a_guard_that_comes_back_confines_what_runs(
+def test_a_restarted_guard_confines_running_containers(
     stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
 ) -> None:
     """As at an update from a release that had no filters: nobody's server is ended for it."""
@@ -90,7 +90,7 @@ def test_a_guard_that_comes_back_confines_what_runs(
     user.stop_server()
 
 
-def test_a_guard_that_is_killed_while_servers_start_leaves_none_unconfined(
+def test_a_guard_killed_while_servers_start_leaves_none_unconfined(
     stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
 ) -> None:
     guard = engine.containers.get(f"{stack.prefix}-guard")
@@ -187,7 +187,7 @@ ASK = textwrap.dedent(
 )
 
 
-def test_without_the_internet_there_are_the_hub_and_the_sites_mirror_and_no_names(
+def test_without_internet_only_the_hub_and_the_mirror_answer_and_no_dns(
     second_stack: Stack, mirror: tuple[str, int], engine: docker.DockerClient
 ) -> None:
     user = Entrance.of(second_stack).logged_in("carol")

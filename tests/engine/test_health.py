@@ -25,7 +25,7 @@ def becomes(engine: docker.DockerClient, name: str, wanted: str) -> bool:
     return False
 
 
-def test_a_hub_without_its_guard_is_unhealthy_and_says_so_in_one_line(
+def test_a_hub_without_its_guard_is_unhealthy_and_logs_one_line(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
     hub, guard = (engine.containers.get(f"{stack.prefix}-{role}") for role in ("hub", "guard"))

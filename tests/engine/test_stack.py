@@ -40,13 +40,13 @@ def test_outputs_describe_the_stack(stack: Stack, engine: docker.DockerClient) -
     assert hub.attrs["State"]["Health"]["Status"] == "healthy"
 
 
-def test_the_policy_pack_passes_what_is_up(stack: Stack) -> None:
+def test_a_running_stack_passes_the_policy_pack(stack: Stack) -> None:
     """With what the engine says of it, such as the digests of images."""
     shown = stack.on_stack("preview", "--expect-no-changes", "--policy-pack", str(ROOT / "policy"))
     assert "zhub@v1.0.0" in shown
 
 
-def test_who_starts_the_container_of_files_starts_nothing(
+def test_the_container_of_files_does_nothing_when_started(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
     files = engine.containers.get(f"{stack.prefix}-files")
@@ -99,7 +99,7 @@ def change_group(engine: docker.DockerClient, stack: Stack, group: str, change: 
     assert done.exit_code == 0, done.output
 
 
-def test_groups_say_who_gets_in_and_who_administers(
+def test_groups_decide_who_logs_in_and_who_administers(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
     grace = logged_in(stack, "grace")
@@ -190,9 +190,7 @@ def test_pages_of_hub_and_server_are_for_this_site_only(stack: Stack) -> None:
         ("PUT", "user/alice/api/contents/forged.txt"),
     ],
 )
-def test_a_request_that_another_site_forges_is_refused(
-    stack: Stack, method: str, path: str
-) -> None:
+def test_a_forged_cross_site_request_is_refused(stack: Stack, method: str, path: str) -> None:
     alice = logged_in(stack, "alice")
     alice.open_lab()
     forged = {"X-XSRFToken": "", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
@@ -241,7 +239,7 @@ def test_a_second_up_changes_nothing(stack: Stack) -> None:
     stack.up("--expect-no-changes")
 
 
-def test_what_is_declared_violates_no_policy(stack: Stack) -> None:
+def test_the_program_violates_no_policy(stack: Stack) -> None:
     assert "zhub@v" in stack.on_stack("preview", "--policy-pack", "policy")
 
 

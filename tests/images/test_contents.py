@@ -243,7 +243,7 @@ def test_versions_of_debians_python_packages_are_those_of_the_locks(notebook: Co
         assert any(found), f"{name} {version} is not in the image"
 
 
-def test_the_packet_filter_is_tiny_and_of_the_engines_own_platform(
+def test_the_packet_filter_is_tiny_and_for_the_engines_own_platform(
     engine: docker.DockerClient, images: Images
 ) -> None:
     assert engine.images.get(images.filter).attrs["Size"] < 10 * MB

@@ -215,7 +215,7 @@ def test_a_build_changed_for_the_worse_is_found(
     assert found == {"images": expected(name, prefixed, said)}
 
 
-def test_what_the_provider_fills_in_is_no_change(demo: Recording) -> None:
+def test_values_that_the_provider_fills_in_pass(demo: Recording) -> None:
     """As the plugins' Check leaves inputs, the official one's with a note of it."""
     filled = {
         "containerReadRefreshTimeoutMilliseconds": 15000,
@@ -242,7 +242,7 @@ def test_what_the_provider_fills_in_is_no_change(demo: Recording) -> None:
         ("Hub", "other"),
     ],
 )
-def test_a_resource_more_is_found(demo: Recording, kind: str, name: str) -> None:
+def test_an_additional_resource_is_found(demo: Recording, kind: str, name: str) -> None:
     resource = demo.all(kind)[0]
     [found] = violations(resource, name=name).values()
     assert found[0].startswith(f"{name}: is not one of this project's: ")
@@ -278,7 +278,7 @@ def test_a_component_has_no_inputs(demo: Recording) -> None:
     assert found == {"components": ["hub: x is 1; allowed: not set"]}
 
 
-def test_another_stacks_names_are_found_in_all_that_has_one(demo: Recording) -> None:
+def test_names_of_another_stack_are_found(demo: Recording) -> None:
     for kind in ("Container", "Volume", "Network", "Command"):
         for one in demo.all(kind):
             found = violations(one, stack="other")
@@ -297,9 +297,7 @@ def test_another_stacks_names_are_found_in_all_that_has_one(demo: Recording) -> 
         ("Command", "remove-notebooks", "delete"),
     ],
 )
-def test_what_is_not_known_yet_does_not_pass(
-    demo: Recording, kind: str, name: str, key: str
-) -> None:
+def test_unknown_values_do_not_pass(demo: Recording, kind: str, name: str, key: str) -> None:
     """The SDK only advises then, and the preview would be green."""
     resource = demo.one(kind, name)
     [found] = violations(resource, {**resource.raw, key: UNKNOWN_STRING_VALUE}).values()
@@ -323,7 +321,7 @@ def test_a_container_with_another_image_is_found(name: str, *, preview: bool) ->
     assert found == [f'{name}: image is "{foreign}"; allowed: that of the Image {its}']
 
 
-def test_an_image_that_does_not_come_of_its_resource_is_found(demo: Recording) -> None:
+def test_an_image_without_a_dependency_on_its_resource_is_found(demo: Recording) -> None:
     """By the right digest, even: only a dependency makes a new image a new container."""
     hub = demo.one("Container", "hub")
     before = list(hub.request.propertyDependencies["image"].urns)
@@ -337,9 +335,7 @@ def test_an_image_that_does_not_come_of_its_resource_is_found(demo: Recording) -
 
 @pytest.mark.parametrize("other", ["", "hub", "notebook", "filter"])
 @pytest.mark.parametrize("its", ["notebook", "filter"])
-def test_what_the_guard_starts_is_the_stacks_image_for_it(
-    demo: Recording, its: str, other: str
-) -> None:
+def test_the_guards_images_are_the_stacks_own(demo: Recording, its: str, other: str) -> None:
     variable = f"ZHUB_{its.upper()}_IMAGE"
     image = demo.one("Image", other).outputs["repoDigest"] if other else "debian"
     envs = demo.one("Container", "guard").outputs["envs"]

@@ -47,7 +47,7 @@ def grace(entrance: Entrance) -> User:
     return entrance.logged_in("grace")
 
 
-def test_an_administrator_gets_into_nobodys_server(grace: User, alice: Tenant) -> None:
+def test_an_administrator_gets_into_no_users_server(grace: User, alice: Tenant) -> None:
     # What administrators are for, they may.
     users = {user["name"]: user for user in grace.request("GET", "hub/api/users").json()}
     assert users["alice"]["servers"][""]["ready"]
@@ -67,7 +67,7 @@ def test_an_administrator_gets_into_nobodys_server(grace: User, alice: Tenant) -
     assert alice.user.request("GET", "user/alice/api/status").status_code == 200
 
 
-def test_all_that_an_administrator_has_is_no_way_in_either(grace: User, alice: Tenant) -> None:
+def test_an_administrators_scopes_give_no_access(grace: User, alice: Tenant) -> None:
     made = grace.request("POST", "hub/api/users/grace/tokens", json={"note": "all I have"})
     ask = with_token(grace, made.json()["token"])
     assert ask("GET", ALICE).status_code == 200

@@ -370,7 +370,7 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
     assert guard.attrs["State"]["Running"]
 
 
-def test_the_hubs_container_has_nothing_to_climb_with(hub: Container, outsider: Container) -> None:
+def test_the_hubs_container_has_no_way_to_more_rights(hub: Container, outsider: Container) -> None:
     script = textwrap.dedent(
         """
         grep -E '^(Uid|Cap|NoNewPrivs|Seccomp:)' /proc/1/status
@@ -405,7 +405,7 @@ def test_the_hubs_container_has_nothing_to_climb_with(hub: Container, outsider: 
     ]
 
 
-def test_the_hubs_own_way_out_is_closed(
+def test_the_hub_connects_only_where_it_must(
     machine: Machine,
     hub: Container,
     directory: Container,
@@ -435,7 +435,7 @@ def test_the_hubs_own_way_out_is_closed(
         assert found["plain"] == REFUSED, (target, found)
 
 
-def test_no_datagram_of_the_hubs_gets_to_the_engines_machine(
+def test_no_datagram_from_the_hub_reaches_the_engines_machine(
     machine: Machine, hub: Container, outsider: Container
 ) -> None:
     hub.reload()

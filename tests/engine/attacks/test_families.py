@@ -98,5 +98,5 @@ def test_no_socket_leaves_the_network_namespace(
     assert mallory.run(FAMILIES) == []
 
 
-def test_what_users_do_is_on_the_list_of_system_calls(mallory: Tenant) -> None:
+def test_the_seccomp_profile_allows_what_users_do(mallory: Tenant) -> None:
     assert {name: status for name, status in mallory.run(WORK).items() if status} == {}

@@ -149,7 +149,7 @@ IPV6 = textwrap.dedent(
 )
 
 
-def test_there_is_no_ipv6_to_go_round_by(mallory: Tenant, alice: Tenant) -> None:
+def test_ipv6_is_no_way_around_the_filter(mallory: Tenant, alice: Tenant) -> None:
     assert mallory.run(IPV6) == []
     assert alice.run(IPV6) == []
     machine = [str(info[4][0]) for info in socket.getaddrinfo("::1", 1, socket.AF_INET6)]
@@ -196,7 +196,7 @@ def test_no_option_of_a_socket_connects_to_the_engines_machine(
     assert "reached" not in found[alice.address].values(), found
 
 
-def test_no_kind_of_datagram_gets_to_the_engines_machine(
+def test_no_kind_of_datagram_reaches_the_engines_machine(
     machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
     control = outsiders(outsider, f"datagrams('{machine.bridge}', {machine.port}, 'outsider')")
@@ -217,7 +217,7 @@ def test_no_kind_of_datagram_gets_to_the_engines_machine(
     assert {found[host]["frame"] for host in hosts} == {"EPERM"}
 
 
-def test_what_others_publish_on_the_machine_does_not_answer(
+def test_published_ports_of_other_containers_do_not_answer(
     entrance: Entrance,
     machine: Machine,
     mallory: Tenant,
@@ -250,7 +250,7 @@ def test_the_directory_does_not_answer(
     assert set(connected(mallory, *targets).values()) == {REFUSED}
 
 
-def test_no_names_of_others_stand_in_the_servers_files(mallory: Tenant, alice: Tenant) -> None:
+def test_the_servers_files_name_no_other_hosts(mallory: Tenant, alice: Tenant) -> None:
     code = "result = open('/etc/hosts').read() + open('/etc/resolv.conf').read()"
     text = mallory.run(code)
     assert mallory.address in text

@@ -83,7 +83,7 @@ def refused(user: User, request: bytes, body: int) -> bool:
     return not answer or answer.split()[1] in {b"400", b"413", b"414", b"431", b"503"}
 
 
-def test_requests_without_measure_are_refused(entrance: Entrance, alice: Tenant) -> None:
+def test_oversized_requests_are_refused(entrance: Entrance, alice: Tenant) -> None:
     stranger = entrance.browser()
     stranger.base = alice.user.base
     path = urlsplit(stranger.base).path.encode()
@@ -139,7 +139,7 @@ LISTEN = textwrap.dedent(
 )
 
 
-def test_requests_that_never_end_do_not_stop_the_others(mallory: Tenant) -> None:
+def test_requests_that_never_end_do_not_block_others(mallory: Tenant) -> None:
     own = mallory.run(LISTEN)
     assert mallory.run(CONNECT, count=400, host="127.0.0.1", port=own) == 400
     # The server itself may have one of them.

@@ -119,7 +119,7 @@ def containers(stack: Stack, engine: docker.DockerClient) -> Iterator[Container]
             yield container
 
 
-def test_who_inspects_the_engines_things_finds_none_but_a_servers_own_token(
+def test_docker_inspect_shows_only_a_servers_own_token(
     stack: Stack, engine: docker.DockerClient, secrets: Secrets
 ) -> None:
     found = {
@@ -141,7 +141,9 @@ def test_who_inspects_the_engines_things_finds_none_but_a_servers_own_token(
         assert not secrets.found(json.dumps(other.attrs))
 
 
-def test_images_tell_none(stack: Stack, engine: docker.DockerClient, secrets: Secrets) -> None:
+def test_images_contain_no_secrets(
+    stack: Stack, engine: docker.DockerClient, secrets: Secrets
+) -> None:
     images = {str(container.attrs["Image"]) for container in containers(stack, engine)}
     assert len(images) == 3
     for name in images:
@@ -151,7 +153,7 @@ def test_images_tell_none(stack: Stack, engine: docker.DockerClient, secrets: Se
         assert not secrets.found(text)
 
 
-def test_lists_of_processes_tell_none(
+def test_process_lists_show_no_secrets(
     stack: Stack, engine: docker.DockerClient, hub: Container, secrets: Secrets
 ) -> None:
     lists = []
@@ -165,7 +167,7 @@ def test_lists_of_processes_tell_none(
     assert not secrets.found(out(hub, ENVIRONMENTS, "65534"))
 
 
-def test_files_of_the_hub_are_its_own(hub: Container, secrets: Secrets) -> None:
+def test_only_the_hub_can_read_its_files(hub: Container, secrets: Secrets) -> None:
     reading = "cat /certs/* /srv/jupyterhub/* /run/zhub*/* /tmp/*/* /run/*/* 2>/dev/null"
     held = secrets.found(out(hub, reading, "1000"))
     assert not secrets.found(out(hub, reading, "65534"))
@@ -178,7 +180,9 @@ def test_files_of_the_hub_are_its_own(hub: Container, secrets: Secrets) -> None:
     }
 
 
-def test_logs_tell_none(stack: Stack, engine: docker.DockerClient, secrets: Secrets) -> None:
+def test_logs_contain_no_secrets(
+    stack: Stack, engine: docker.DockerClient, secrets: Secrets
+) -> None:
     logs = {
         c.name: c.logs().decode(errors="replace")
         for c in containers(stack, engine)
@@ -189,7 +193,7 @@ def test_logs_tell_none(stack: Stack, engine: docker.DockerClient, secrets: Secr
         assert not secrets.found(text), name
 
 
-def test_pulumi_tells_none(stack: Stack, secrets: Secrets) -> None:
+def test_pulumi_shows_no_secrets(stack: Stack, secrets: Secrets) -> None:
     told = [
         stack.on_stack("preview", "--diff", "--show-sames"),
         stack.on_stack("up", "--yes", "--diff", "--show-sames"),
@@ -209,7 +213,7 @@ def test_pulumi_tells_none(stack: Stack, secrets: Secrets) -> None:
         assert not secrets.found(text)
 
 
-def test_state_and_config_hold_none_in_clear(stack: Stack, secrets: Secrets) -> None:
+def test_state_and_config_hold_no_secrets_in_clear(stack: Stack, secrets: Secrets) -> None:
     files = [path for path in stack.folder.rglob("*") if path.is_file()]
     assert stack.state_file in files
     assert stack.config_file in files

@@ -111,7 +111,7 @@ def climbed_with_rights(stack: Stack, engine: docker.DockerClient, image: str) -
         container.remove(force=True)
 
 
-def test_nothing_to_climb_with(
+def test_a_server_has_no_way_to_more_rights(
     stack: Stack,
     engine: docker.DockerClient,
     entrance: Entrance,
@@ -138,7 +138,7 @@ STATUS = textwrap.dedent(
 )
 
 
-def test_the_servers_processes_have_no_rights_to_give(mallory: Tenant, outsider: Container) -> None:
+def test_the_servers_processes_have_no_capabilities(mallory: Tenant, outsider: Container) -> None:
     none = "0" * 16
     others = outsiders(outsider, "result", STATUS, user="root")
     assert none not in {others["CapPrm"], others["CapEff"], others["CapBnd"]}
@@ -172,7 +172,7 @@ def test_nothing_of_the_engine_the_hub_or_another_user_is_there(
     assert "proxy.mjs" not in names
 
 
-def test_what_runs_the_server_cannot_be_written(mallory: Tenant) -> None:
+def test_users_cannot_write_the_servers_program_files(mallory: Tenant) -> None:
     places = "/opt /usr /etc /bin /lib /sbin /srv /var/lib /var/cache"
     find = f"find {places} -xdev -writable -not -type l -not -type c 2>/dev/null"
     assert not mallory.shell(find)[1]
@@ -292,7 +292,7 @@ BIND = textwrap.dedent(
 )
 
 
-def test_the_servers_port_cannot_be_had_beside_it(mallory: Tenant) -> None:
+def test_the_servers_port_cannot_be_bound_twice(mallory: Tenant) -> None:
     found = mallory.run(BIND, address=mallory.address)
     assert len(found["8889"]) > 4
     assert not found["8888"], found

@@ -59,11 +59,11 @@ def copied(entrance: Entrance, mallory: Tenant) -> User:
     return copy
 
 
-def test_after_the_logout_a_copy_of_the_cookies_is_worth_nothing_at_the_hub(copied: User) -> None:
+def test_after_logout_the_hub_refuses_copied_cookies(copied: User) -> None:
     assert copied.request("GET", "hub/api/user", allow_redirects=False).status_code in REFUSED
 
 
-def test_a_servers_token_is_good_for_its_own_user_only(mallory: Tenant, alice: Tenant) -> None:
+def test_a_servers_token_works_only_for_its_own_user(mallory: Tenant, alice: Tenant) -> None:
     token = mallory.run("import os; result = os.environ['JUPYTERHUB_API_TOKEN']")
     ask = with_token(mallory.user, token)
     assert ask("GET", "hub/api/users/bob").status_code == 200
@@ -99,7 +99,7 @@ def test_a_servers_token_is_good_for_its_own_user_only(mallory: Tenant, alice: T
             assert answer.status_code in REFUSED, (method, path, answer.text[:200])
 
 
-def test_a_logged_in_user_gets_nowhere_at_anothers_server(mallory: Tenant, alice: Tenant) -> None:
+def test_a_logged_in_user_cannot_use_anothers_server(mallory: Tenant, alice: Tenant) -> None:
     assert mallory.user.request("GET", "user/bob/api/status").status_code == 200
     for method, path in [
         ("GET", "user/alice/api/status"),
@@ -135,7 +135,7 @@ def test_a_websocket_to_anothers_kernel_is_refused(mallory: Tenant, alice: Tenan
     assert not opened(alice)
 
 
-def test_a_visitors_browser_hands_a_foreign_server_no_credentials(
+def test_a_visitors_browser_sends_anothers_server_no_credentials(
     entrance: Entrance, mallory: Tenant, alice: Tenant
 ) -> None:
     """One host name serves all: what Alice's browser sends to Bob's server must be of no use."""
@@ -174,7 +174,7 @@ def raw_get(user: User, path: str) -> tuple[int, str]:
     return int(head.split()[1]), body
 
 
-def test_paths_that_climb_lead_to_nobody_else(mallory: Tenant, alice: Tenant) -> None:
+def test_path_traversal_leads_to_no_other_user(mallory: Tenant, alice: Tenant) -> None:
     root = urlsplit(mallory.user.base).path
     status, body = raw_get(mallory.user, f"{root}user/bob/api/status")
     assert (status, "kernels" in body) == (200, True)
@@ -224,7 +224,7 @@ def test_names_that_are_paths_do_not_log_in(entrance: Entrance) -> None:
     stranger.log_in("bob", password)
 
 
-def test_after_the_logout_the_server_asks_the_hub_again(copied: User) -> None:
+def test_after_logout_the_server_asks_the_hub_again(copied: User) -> None:
     """Servers remember for half a minute whom the hub let in."""
     wait_until(
         lambda: (

@@ -116,7 +116,7 @@ TEMPLATES = ("lab/index.html.j2", ".local/share/jupyter/nbconvert/templates/lab/
 EXPORT = "cd && rm -f exported && jupyter nbconvert --to html plain.ipynb; cat exported"
 
 
-def test_what_is_exported_runs_no_code_in_the_server(carol: Tenant) -> None:
+def test_exports_run_no_code_in_the_server(carol: Tenant) -> None:
     """Exports are made in the server's own process, by templates, and a template is a program."""
     if not carol.user.server():
         carol.user.start_server()
@@ -172,9 +172,7 @@ PYTHON = "/opt/jupyter/bin/python3"
 
 
 @pytest.mark.parametrize("signals", [("TERM",), ("KILL",), ("TERM", "STOP")], ids="-".join)
-def test_the_servers_port_is_nobodys_when_the_server_ends(
-    carol: Tenant, signals: tuple[str, ...]
-) -> None:
+def test_nobody_gets_the_servers_port_when_it_ends(carol: Tenant, signals: tuple[str, ...]) -> None:
     """What listens there answers everybody's browser, on the hub's origin."""
     if not carol.user.server():
         carol.user.start_server()

@@ -61,7 +61,7 @@ def test_its_users_have_their_passwords_and_groups(
         directory.log_in(name, f"{PASSWORDS[name]}.")
 
 
-def test_the_service_account_is_no_user(directory: Directory) -> None:
+def test_the_service_account_is_not_a_user(directory: Directory) -> None:
     with pytest.raises(LoginRefusedError, match="no entry"):
         directory.log_in("hub", DIRECTORY["hub"]["password"])
 
@@ -76,7 +76,7 @@ def test_its_certificate_is_verified(directory: Directory) -> None:
         other.log_in("alice", PASSWORDS["alice"])
 
 
-def test_root_in_the_container_and_nobody_else_changes_it(directory: Directory, site: Site) -> None:
+def test_only_root_in_the_container_changes_entries(directory: Directory, site: Site) -> None:
     """How docs/identity.md has one try out what happens when somebody leaves a group."""
     container = site.engine.containers.get(f"{site.prefix}-directory")
 
@@ -109,7 +109,7 @@ def test_root_in_the_container_and_nobody_else_changes_it(directory: Directory, 
         ({"alice": DIRECTORY["alice"] | {"password": ""}}, "user 'alice': the password is empty"),
     ],
 )
-def test_what_it_cannot_serve_it_says(site: Site, users: object, said: str) -> None:
+def test_invalid_users_are_reported(site: Site, users: object, said: str) -> None:
     files: Path = site.certificate("directory", "directory")
     (files / "users.json").write_text(json.dumps(users))
     container = site.start("refused", site.images.directory, files, **HARDENED)

@@ -82,7 +82,7 @@ def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, s
         ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
     ],
 )
-def test_the_last_address_that_is_no_proxy(
+def test_the_client_is_the_last_address_that_is_not_a_proxy(
     peer: str | None, header: str | None, caller: str
 ) -> None:
     headers = {} if header is None else {"x-forwarded-for": header}
@@ -90,7 +90,7 @@ def test_the_last_address_that_is_no_proxy(
     assert seen["x-forwarded-for"] == caller
 
 
-def test_nobody_is_believed_by_default_and_nothing_else_ever() -> None:
+def test_no_proxy_is_trusted_by_default_and_no_other_header_ever() -> None:
     said = {
         "host": "hub.example.com:11119",
         "forwarded": "for=192.0.2.66;proto=http",

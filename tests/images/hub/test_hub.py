@@ -31,7 +31,7 @@ def refusal(engine: docker.DockerClient, image: str, *arguments: str, **options:
     return [line.removeprefix("[zhub] CRITICAL: ") for line in lines]
 
 
-def test_nothing_right_is_said_all_at_once(engine: docker.DockerClient, images: Images) -> None:
+def test_all_problems_are_reported_at_once(engine: docker.DockerClient, images: Images) -> None:
     assert refusal(engine, images.hub, "--port=80", "--prot=1") == [
         "'--prot=1' is not an option; use --port=NUMBER and --ldap=HOST[,HOST...]",
         "--port is '80', but must be a port number from 1024 to 65535",
@@ -41,7 +41,7 @@ def test_nothing_right_is_said_all_at_once(engine: docker.DockerClient, images: 
     ]
 
 
-def test_what_the_engine_lacks_is_said(
+def test_missing_objects_on_the_engine_are_reported(
     engine: docker.DockerClient, images: Images, site: Site
 ) -> None:
     files = site.certificate("hub", "localhost")

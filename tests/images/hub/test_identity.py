@@ -154,7 +154,7 @@ def carol(hub: Hub) -> User:
     return hub.browser("carol")
 
 
-def test_a_directory_that_is_down_throws_nobody_out(
+def test_a_directory_that_is_down_logs_nobody_out(
     hub: Hub, directory: Slapd, alice: User, carol: User
 ) -> None:
     directory.stop()
@@ -198,7 +198,7 @@ except urllib.error.HTTPError as error:
 """
 
 
-def test_nobody_guesses_under_another_address(hub: Hub, alice: User) -> None:
+def test_a_guesser_cannot_choose_the_address(hub: Hub, alice: User) -> None:
     path = "hub/api/users/erin/tokens"
     begin = time.time()
     for number in range(PER_NAME + 1):
@@ -218,7 +218,7 @@ def test_nobody_guesses_under_another_address(hub: Hub, alice: User) -> None:
     assert "from 203.0.113" not in hub.log(begin)
 
 
-def test_a_stranger_at_the_same_address_keeps_nobody_out_of_a_browser_of_theirs(hub: Hub) -> None:
+def test_a_stranger_at_the_same_address_does_not_lock_out_known_browsers(hub: Hub) -> None:
     own = hub.browser("carol")
     for _ in range(PER_NAME):
         with pytest.raises(LoginRefused):
@@ -231,7 +231,7 @@ def test_a_stranger_at_the_same_address_keeps_nobody_out_of_a_browser_of_theirs(
     own.log_in("carol", PASSWORDS["carol"])
 
 
-def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_rights(
+def test_removed_users_lose_pages_tokens_and_server_and_administrators_their_rights(
     hub: Hub, site: Site, directory: Slapd, alice: User, carol: User
 ) -> None:
     own = alice.run("import os; print(os.environ['JUPYTERHUB_API_TOKEN'])").strip()
@@ -292,7 +292,7 @@ def test_a_server_that_gets_no_network_leaves_nothing(hub: Hub, site: Site, caro
     assert not site.engine.networks.list(filters=named)
 
 
-def test_who_was_refused_stays_out_while_the_directory_is_down_and_comes_back_with_the_group(
+def test_a_refused_user_stays_out_while_the_directory_is_down_and_returns_with_the_group(
     hub: Hub, directory: Slapd, alice: User, carol: User
 ) -> None:
     directory.stop()

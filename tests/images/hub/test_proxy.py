@@ -194,7 +194,7 @@ def test_a_server_may_be_stricter_with_itself_but_not_speak_for_others(proxy: Pr
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_without_hsts_nobody_sets_it(site: Site, backend: None) -> None:
+def test_without_the_setting_no_server_can_set_hsts(site: Site, backend: None) -> None:
     proxy = start(site, 0)
     headers = proxy.get(**{"X-Answer": "Strict-Transport-Security: max-age=1"}).headers
     assert "Strict-Transport-Security" not in headers
@@ -284,7 +284,7 @@ WHOLE_ORIGIN = {
 
 
 @pytest.mark.parametrize("upgrade", [{}, UPGRADE], ids=["page", "websocket"])
-def test_a_users_server_does_not_speak_for_the_origin(
+def test_a_users_server_cannot_set_headers_for_the_origin(
     users: Proxy, upgrade: dict[str, str]
 ) -> None:
     answer = "|".join(f"{name}: {value}" for name, value in WHOLE_ORIGIN.items())
@@ -347,7 +347,7 @@ def test_cookies_of_a_users_server_stay_with_it(users: Proxy, upgrade: dict[str,
     assert len(users.cookies("/site/hub/", *DROPPED, **upgrade)) == len(DROPPED)
 
 
-def test_on_a_name_of_its_own_a_server_has_all_paths_and_no_other_name(
+def test_on_its_own_host_a_server_has_all_paths_and_no_other_host(
     site: Site, backend: None
 ) -> None:
     proxy = start(site, 1, host_routing=True)

@@ -97,7 +97,7 @@ def test_a_day_after_the_last_login_nothing_of_a_removed_user_works(
     assert hub.api("DELETE", "users/bob/server", token).status_code == 403
 
 
-def test_activity_moves_the_last_login_by_nothing(hub: RealHub) -> None:
+def test_activity_does_not_change_the_last_login(hub: RealHub) -> None:
     token = hub.token("bob", PASSWORD).json()["token"]
     browser = hub.browser("bob", PASSWORD)
     last = "SELECT at FROM zhub_logins WHERE name = 'bob'"
@@ -116,7 +116,7 @@ def test_activity_moves_the_last_login_by_nothing(hub: RealHub) -> None:
     assert later > at
 
 
-def test_who_logs_in_again_goes_on_where_they_were(hub: RealHub) -> None:
+def test_a_new_login_keeps_the_server_and_the_token(hub: RealHub) -> None:
     token = hub.token("bob", PASSWORD).json()["token"]
     assert hub.api("POST", "users/bob/server", token).status_code in {201, 202}
     sql(hub, "UPDATE zhub_logins SET at = at - ?", logins.COUNTS - 30)
@@ -132,7 +132,7 @@ def test_who_logs_in_again_goes_on_where_they_were(hub: RealHub) -> None:
     assert hub.api("GET", "user", token).status_code == 200
 
 
-def test_a_token_ends_and_never_is_not_to_be_had(hub: RealHub) -> None:
+def test_tokens_expire_and_cannot_be_endless(hub: RealHub) -> None:
     def made(**wishes: Any) -> Any:
         answer = hub.token("bob", PASSWORD, **wishes)
         return answer.json().get("expires_at") if answer.ok else answer.status_code
@@ -152,7 +152,7 @@ def test_a_token_ends_and_never_is_not_to_be_had(hub: RealHub) -> None:
     assert "1 Week" not in page
 
 
-def test_a_token_makes_none_that_outlives_it(hub: RealHub) -> None:
+def test_a_token_makes_no_token_that_outlives_it(hub: RealHub) -> None:
     first = hub.token("bob", PASSWORD, expires_in=600).json()
     ends = []
     token = first["token"]
@@ -167,7 +167,7 @@ def test_a_token_makes_none_that_outlives_it(hub: RealHub) -> None:
     assert made["expires_at"] == admins["expires_at"]
 
 
-def test_there_are_so_many_tokens_a_user(hub: RealHub) -> None:
+def test_the_number_of_a_users_tokens_is_limited(hub: RealHub) -> None:
     tokens = [hub.token("bob", PASSWORD).json() for _ in range(MOST)]
     refused = hub.token("bob", PASSWORD)
     assert refused.status_code == 409
@@ -185,7 +185,7 @@ def test_there_are_so_many_tokens_a_user(hub: RealHub) -> None:
 @pytest.mark.parametrize(
     "long", [{"note": "x" * 20_000}, {"scopes": ["access:servers!server=bob/" + "x" * 20_000]}]
 )
-def test_a_token_keeps_no_long_texts(hub: RealHub, long: dict[str, Any]) -> None:
+def test_a_token_with_long_texts_is_refused(hub: RealHub, long: dict[str, Any]) -> None:
     """All of a user's tokens are one answer, of which many at once can be asked for."""
     assert hub.token("bob", PASSWORD, **long).status_code == 413
     token = hub.token("bob", PASSWORD, note="x" * 100).json()["token"]
@@ -193,7 +193,7 @@ def test_a_token_keeps_no_long_texts(hub: RealHub, long: dict[str, Any]) -> None
     assert len(hub.api("GET", "users/bob/tokens", token).json()["api_tokens"]) == 1
 
 
-def test_who_is_deleted_and_made_anew_has_to_log_in(hub: RealHub) -> None:
+def test_a_user_deleted_and_created_again_has_to_log_in(hub: RealHub) -> None:
     hub.token("bob", PASSWORD)
     carols = hub.token("carol", PASSWORDS["carol"]).json()["token"]
     assert hub.api("DELETE", "users/bob", carols).status_code == 204

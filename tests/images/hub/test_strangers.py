@@ -75,7 +75,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_forms_without_measure(hub: RealHub, directory: Slapd, body: str) -> None:
+def test_oversized_forms(hub: RealHub, directory: Slapd, body: str) -> None:
     before = len(directory.binds())
     begin = time.monotonic()
     assert send(hub, body, FORM) in {400, 403}

@@ -42,13 +42,13 @@ def all_at_once(looks: Looks) -> list[bool]:
         return list(threads.map(one, range(LOGINS)))
 
 
-def test_all_who_ask_at_the_same_time_get_the_answer_of_one() -> None:
+def test_simultaneous_questions_share_one_answer() -> None:
     guard = Guard(moved=1)
     assert all_at_once(Looks(guard.ask)) == [True] * LOGINS
     assert guard.asked == 1
 
 
-def test_who_comes_a_little_later_is_told_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recent_yes_is_shared_with_later_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "RECENT", 0.3)
     guard = Guard(moved=1)
     looks = Looks(guard.ask)
@@ -60,7 +60,7 @@ def test_who_comes_a_little_later_is_told_as_well(monkeypatch: pytest.MonkeyPatc
     assert guard.asked == 2
 
 
-def test_a_directory_that_has_not_moved_is_looked_for_by_one_at_a_time() -> None:
+def test_a_no_is_shared_only_with_questions_that_waited() -> None:
     guard = Guard(moved=0)
     looks = Looks(guard.ask)
     assert all_at_once(looks) == [False] * LOGINS
@@ -72,7 +72,7 @@ def test_a_directory_that_has_not_moved_is_looked_for_by_one_at_a_time() -> None
     assert looks.moved()
 
 
-def test_a_question_that_fails_leaves_the_next_one_its_turn() -> None:
+def test_a_failed_question_does_not_block_the_next() -> None:
     failing = [OSError("no guard")]
 
     def ask() -> bool:

@@ -38,7 +38,7 @@ class TestBuckets:
         clock.now += 100
         assert [buckets.take("a") for _ in range(11)] == [0] * 10 + [0.5]
 
-    def test_what_would_wait_too_long_is_not_counted(self) -> None:
+    def test_a_request_that_would_wait_too_long_is_not_counted(self) -> None:
         clock = Clock()
         buckets = Buckets(self.rate, clock)
         waits = [buckets.take("a") for _ in range(1000)]
@@ -46,7 +46,9 @@ class TestBuckets:
         clock.now += 1
         assert buckets.take("a") == PATIENCE - 0.5
 
-    def test_so_many_callers_are_kept_in_mind(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_number_of_remembered_callers_is_limited(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(limits, "BUCKETS", 10)
         buckets = Buckets(self.rate, Clock())
         for number in range(1000):
@@ -138,7 +140,7 @@ def test_a_body_that_comes_with_a_request_that_waits_is_not_lost(port: int) -> N
         assert ask(connection, b"x" * 60_000) == (200, b"60000")
 
 
-def test_what_does_not_go_through_the_proxy_says_nothing_of_its_address(port: int) -> None:
+def test_without_the_proxy_a_forwarded_address_is_ignored(port: int) -> None:
     seconds(port, "127.0.0.2", 5)
     assert seconds(port, "127.0.0.2", 3, told="127.0.0.1") > 0.2
 
@@ -147,11 +149,11 @@ def test_the_hub_itself_is_not_held_up(port: int) -> None:
     assert seconds(port, "127.0.0.1", 50) < 1
 
 
-def test_who_says_to_be_the_hub_itself_is_held_up(port: int) -> None:
+def test_a_forged_loopback_address_is_held_up(port: int) -> None:
     assert seconds(port, "127.0.0.1", 8, told="192.0.2.1, 127.0.0.1") > 0.2
 
 
-def test_addresses_outside_are_told_apart(port: int) -> None:
+def test_outside_addresses_are_counted_separately(port: int) -> None:
     for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
         assert seconds(port, "127.0.0.1", 5, told=address) < 0.3
     # The same network, one machine of which has any address.
@@ -187,7 +189,7 @@ def open_ones(sockets: list[socket.socket]) -> int:
     return answered
 
 
-def test_a_server_has_so_many_connections(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_servers_connections_are_limited(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PATIENCE", 60)
 
     def connect(peer: str) -> socket.socket:
@@ -209,7 +211,7 @@ def test_a_server_has_so_many_connections(port: int, monkeypatch: pytest.MonkeyP
         one.close()
 
 
-def test_a_connection_that_says_nothing_is_closed_unless_it_is_the_proxys(
+def test_a_silent_connection_is_closed_unless_it_is_the_proxys(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0))
@@ -246,7 +248,9 @@ def told(one: socket.socket) -> bytes:
         return b""
 
 
-def test_bodies_that_never_end_are_few_and_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_that_never_end_are_limited_and_time_out(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "PATIENCE", 60)
     monkeypatch.setattr(limits, "HELD", 20 * (limits.REQUEST + limits.BODY_SIZE))
     monkeypatch.setattr(limits, "HELD_IN_ALL", 30 * (limits.REQUEST + limits.BODY_SIZE))
@@ -271,7 +275,7 @@ def test_bodies_that_never_end_are_few_and_end(port: int, monkeypatch: pytest.Mo
         one.close()
 
 
-def test_a_body_has_a_size(port: int) -> None:
+def test_an_oversized_body_is_refused(port: int) -> None:
     for header in ("Content-Length: 65537", "Content-Length: 9" + "9" * 30, "Content-Length: x"):
         with socket.create_connection(("127.0.0.1", port), 10) as one:
             start = "POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n"
@@ -279,7 +283,7 @@ def test_a_body_has_a_size(port: int) -> None:
             assert one.recv(100).startswith(b"HTTP/1.1 400")
 
 
-def test_what_is_answered_holds_no_room(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answered_requests_hold_no_memory(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HELD", 2 * limits.REQUEST)
     for _ in range(3):
         with closing(connected(port, "127.0.0.1")) as connection:

@@ -46,7 +46,7 @@ def guard(**variables: str) -> tuple[Guard, Engine]:
     [(value, True) for value in ("1", "true", "True")]
     + [(value, False) for value in ("0", "false", "False")],
 )
-def test_a_yes_or_no_is_what_docker_and_its_client_write(value: str, meant: object) -> None:
+def test_booleans_are_as_docker_and_its_client_write_them(value: str, meant: object) -> None:
     request = Request("x", {"force": value}, {})
     assert request.flag("force") is meant
     assert request.flag("force") is False, "it is taken out, and then not there"
@@ -68,7 +68,7 @@ def test_a_container_is_removed_as_asked(query: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("query", [{"link": "1"}, {"v": "x"}, {"other": "1"}])
-def test_it_is_not_removed_in_other_ways(query: dict[str, str]) -> None:
+def test_a_container_is_not_removed_with_other_options(query: dict[str, str]) -> None:
     made, engine = guard()
     with pytest.raises(Refused):
         made.remove_container(Request("x", query, {}))
@@ -76,7 +76,7 @@ def test_it_is_not_removed_in_other_ways(query: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("internet", ["true", "false"])
-def test_a_network_leads_out_only_if_the_stack_says_so(internet: str) -> None:
+def test_a_network_is_internal_unless_the_stack_opens_it(internet: str) -> None:
     made, engine = guard(ZHUB_USER_INTERNET=internet)
     internal = internet == "false"
     body = {
@@ -94,13 +94,13 @@ def test_a_network_leads_out_only_if_the_stack_says_so(internet: str) -> None:
     assert named["options"] == NO_IPV6 | (NO_HOST if internal else {})
 
 
-def test_who_asks_for_the_version_hears_whether_the_engine_answers() -> None:
+def test_the_version_call_fails_when_the_engine_does_not_answer() -> None:
     made, engine = guard()
     assert made.version(Request("", {}, {}))["ApiVersion"] == "1.41"
     assert [call for call, _, _ in engine.asked] == ["ping"]
 
 
-def test_a_guard_without_its_engine_ends_so_that_it_is_started_anew(
+def test_a_guard_that_loses_its_engine_exits_to_be_restarted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With live-restore the engine comes back with another socket; the guard would hold the old."""

@@ -43,7 +43,7 @@ class Engine:
         return True
 
 
-def test_there_are_no_more_than_there_may_be() -> None:
+def test_the_limit_holds() -> None:
     engine = Engine("old")
     count = Count(3, engine.listed, "{limit} of {limit} run")
     assert [engine.make(count, name) for name in ("a", "b", "c", "old", "a")] == [
@@ -56,7 +56,7 @@ def test_there_are_no_more_than_there_may_be() -> None:
     assert not engine.make(count, "old")
 
 
-def test_the_engine_is_asked_when_it_seems_full_only() -> None:
+def test_the_engine_is_asked_only_when_the_limit_seems_reached() -> None:
     engine = Engine()
     count = Count(100, engine.listed, "")
     for number in range(1000):
@@ -65,7 +65,7 @@ def test_the_engine_is_asked_when_it_seems_full_only() -> None:
     assert engine.asked <= 1 + 1000 // 99
 
 
-def test_what_failed_may_be_there_all_the_same() -> None:
+def test_an_object_counts_even_after_an_error() -> None:
     engine = Engine()
     count = Count(2, engine.listed, "")
     with contextlib.suppress(RuntimeError), count.one_more("a"):
@@ -77,7 +77,7 @@ def test_what_failed_may_be_there_all_the_same() -> None:
     assert engine.make(count, "c")
 
 
-def test_many_threads_make_no_more_either() -> None:
+def test_the_limit_holds_for_many_threads() -> None:
     engine = Engine()
     count = Count(20, engine.listed, "")
     most = 0
@@ -109,7 +109,7 @@ def test_many_threads_make_no_more_either() -> None:
     st.sets(st.sampled_from("abcdef")),
     st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef")), max_size=30),
 )
-def test_whatever_comes_and_goes(
+def test_the_limit_holds_whatever_is_created_and_removed(
     limit: int, there: set[str], steps: list[tuple[bool, str]]
 ) -> None:
     engine = Engine(*there)
@@ -124,7 +124,7 @@ def test_whatever_comes_and_goes(
         assert len(engine.there) <= max(limit, len(there))
 
 
-def test_this_stacks_things_are_counted_by_their_labels() -> None:
+def test_objects_of_this_stack_are_counted_by_their_labels() -> None:
     asked = []
 
     def answer(kind: str, found: Any) -> Any:
@@ -184,5 +184,5 @@ def test_users_are_told_that_the_hub_is_full() -> None:
     assert told.jupyterhub_message == "The hub is full: 3 of 3 servers run."
 
 
-def test_other_errors_of_the_engine_stay_what_they_are() -> None:
+def test_other_errors_of_the_engine_are_passed_on() -> None:
     assert isinstance(failing(500), docker.errors.APIError)

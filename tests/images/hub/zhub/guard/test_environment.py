@@ -55,14 +55,14 @@ def variables(made: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("user", NAMES)
 @pytest.mark.parametrize("host", ["", "https://hub.example.com:11119"])
-def test_what_jupyterhub_sets_is_let_through(user: str, host: str) -> None:
+def test_variables_that_jupyterhub_sets_are_allowed(user: str, host: str) -> None:
     made = environment(user, host)
     assert len(made) > 20
     check(variables(made), TOLD, IMAGE, user)
 
 
 @pytest.mark.parametrize("name", sorted(environment("alice")))
-def test_no_variable_takes_a_value_of_another_shape(name: str) -> None:
+def test_no_variable_takes_a_value_of_another_form(name: str) -> None:
     """Whatever else the value is: a path, code, another user's, or itself and a little more."""
     made = environment("alice", "https://hub.example.com:11119")
     for value in (
@@ -96,25 +96,25 @@ HOSTILE = """
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_other_variable_is_let_through(name: str) -> None:
+def test_no_other_variable_is_allowed(name: str) -> None:
     for value in ("x", ""):
         with pytest.raises(WrongVariable, match=f"Env has {name}"):
             check([*variables(environment("alice")), f"{name}={value}"], TOLD, IMAGE, "alice")
 
 
-def test_what_the_image_sets_stays_as_it_is() -> None:
+def test_variables_of_the_image_cannot_be_changed() -> None:
     """Also if it is one that JupyterHub sets: in an image of the site's own, it may be."""
     image = Image((), frozenset({"MEM_LIMIT"}))
     with pytest.raises(WrongVariable, match="MEM_LIMIT, which only the image may set"):
         check(variables(environment("alice")), TOLD, image, "alice")
 
 
-def test_a_variable_is_given_once() -> None:
+def test_a_variable_given_twice_is_refused() -> None:
     with pytest.raises(WrongVariable, match="twice"):
         check([*variables(environment("alice")), "MEM_LIMIT=1"], TOLD, IMAGE, "alice")
 
 
-def test_the_users_own_configuration_stays_off() -> None:
+def test_the_variable_that_disables_user_config_is_required() -> None:
     made = environment("alice")
     del made["JUPYTERHUB_DISABLE_USER_CONFIG"]
     with pytest.raises(WrongVariable, match="lacks JUPYTERHUB_DISABLE_USER_CONFIG"):
@@ -122,12 +122,12 @@ def test_the_users_own_configuration_stays_off() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "=", "=x", "A B=x", "MEM_LIMIT", "1A=x", "A-B=x", "A.B=x"])
-def test_what_is_no_variable_is_refused(text: str) -> None:
+def test_an_entry_that_is_not_a_variable_is_refused(text: str) -> None:
     with pytest.raises(WrongVariable):
         check([*variables(environment("alice")), text], TOLD, IMAGE, "alice")
 
 
-def test_a_refusal_tells_no_value() -> None:
+def test_a_refusal_does_not_show_the_value() -> None:
     made = environment("alice") | {"JUPYTERHUB_API_TOKEN": "secret !"}
     with pytest.raises(WrongVariable) as caught:
         check(variables(made), TOLD, IMAGE, "alice")
@@ -144,7 +144,7 @@ def test_any_other_text_is_refused(texts: list[str]) -> None:
         check([*known, *texts], TOLD, IMAGE, "alice")
 
 
-def test_an_image_says_what_it_starts_and_sets() -> None:
+def test_command_and_variables_are_read_from_the_image() -> None:
     client: Any = SimpleNamespace(
         inspect_image=lambda _: {"Config": {"Cmd": None, "Env": ["A=b=c", "EMPTY="]}}
     )

@@ -17,7 +17,7 @@ NETWORKS = st.builds(
 
 
 @given(st.lists(NETWORKS, max_size=8), st.lists(NETWORKS, max_size=8), st.integers(0, 2**32 - 1))
-def test_of_overlapping_networks_the_narrowest_decides(
+def test_the_narrowest_of_overlapping_networks_decides(
     closed: list[IPv4Network], opened: list[IPv4Network], number: int
 ) -> None:
     address = IPv4Address(number)
@@ -31,7 +31,7 @@ def test_of_overlapping_networks_the_narrowest_decides(
     assert found[:1] == ([max(fitting)[1]] if fitting else [])
 
 
-def test_what_is_closed_anyway_needs_no_rule_of_its_own() -> None:
+def test_a_network_within_a_closed_one_gets_no_rule() -> None:
     judged = filters.by_width(
         open_=[IPv4Network("10.1.0.0/24"), IPv4Network("192.168.0.0/16")],
         closed=[

@@ -130,7 +130,7 @@ def test_more_connections_than_there_is_room_for_wait(site: Site) -> None:
     assert site.has_taken(0)
 
 
-def test_who_goes_away_leaves_no_more_calls_than_there_is_room_for(site: Site) -> None:
+def test_disconnected_clients_leave_no_more_calls_than_the_limit(site: Site) -> None:
     def flood() -> None:
         for _ in range(10 * MAX_OPEN):
             with contextlib.suppress(OSError):
@@ -168,14 +168,14 @@ def test_an_answer_that_nobody_reads_is_given_up(
     assert read > site.engine.size
 
 
-def test_a_body_is_small(site: Site) -> None:
+def test_a_large_body_is_refused(site: Site) -> None:
     site.engine.free.set()
     padding = MAX_BODY - len(json.dumps(HOME))
     assert site.status(post(json.dumps(HOME) + " " * padding)) == b"HTTP/1.1 200 OK"
     assert site.status(post(json.dumps(HOME) + " " * (padding + 1))).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_form_is_not_taken_apart(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forms_are_not_parsed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tornado would, before anybody looks at it: each field becomes many times its size."""
     taken = []
 
@@ -190,13 +190,13 @@ def test_a_form_is_not_taken_apart(site: Site, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("fields", [MAX_FIELDS + 1, 1000])
-def test_a_query_has_few_fields(site: Site, fields: int) -> None:
+def test_a_query_of_many_fields_is_refused(site: Site, fields: int) -> None:
     query = "&".join(f"a{number}" for number in range(fields))
     line = f"POST /v1.41/volumes/create?{query} HTTP/1.1\r\nHost: guard\r\n\r\n"
     assert site.status(line) == b"HTTP/1.1 400 Bad Request"
 
 
-def test_headers_are_few(site: Site) -> None:
+def test_long_headers_are_refused(site: Site) -> None:
     assert listener.MAX_HEADERS < 1 << 14
     more = f"X: {'x' * listener.MAX_HEADERS}\r\n\r\n"
     assert not site.status(f"GET /version HTTP/1.1\r\nHost: guard\r\n{more}")

@@ -422,7 +422,7 @@ def moved(site: Site, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setattr(site.confinement, "_looked", float("-inf"))
 
 
-def test_a_new_address_of_the_machine_is_closed_whoever_hears_of_it_first(
+def test_a_new_address_of_the_machine_is_closed_also_if_the_hub_asks_first(
     site: Site, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved(site, monkeypatch, "203.0.113.77")
@@ -476,7 +476,7 @@ def test_without_its_filter_a_server_does_not_run(
     assert not client.containers(all=True, filters={"label": "zhub.role=guard-helper"})
 
 
-def test_a_guard_that_could_confine_nothing_does_not_begin(
+def test_a_guard_that_cannot_set_filters_does_not_start(
     site: Site, client: docker.APIClient
 ) -> None:
     class Incapable(Helpers):
@@ -488,7 +488,7 @@ def test_a_guard_that_could_confine_nothing_does_not_begin(
         Confinement(client, incapable, site.told).begin()
 
 
-def test_what_a_killed_guard_has_left_is_removed(site: Site, client: docker.APIClient) -> None:
+def test_helpers_of_a_killed_guard_are_removed(site: Site, client: docker.APIClient) -> None:
     helpers = Helpers(client, site.told.filter_image, site.told.prefix)
     left = client.create_container(
         site.told.filter_image,
@@ -510,7 +510,7 @@ def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
     assert refused(lambda: site.hub.connect_container_to_network(container, network))
 
 
-def test_a_server_gets_no_network_but_its_own_and_is_nothing_else_there(site: Site) -> None:
+def test_a_server_gets_only_its_own_network_and_no_alias_or_address_of_choice(site: Site) -> None:
     others, own = f"{site.told.prefix}-user-others", f"{site.told.prefix}-user-trudy"
     for network, user in ((others, "others"), (own, "trudy")):
         site.networks.open(network, site.labels("user-network", user))
@@ -546,7 +546,7 @@ def test_a_hub_that_comes_back_is_attached_again(site: Site, alice: str) -> None
     )
 
 
-def test_more_than_was_agreed_is_not_made(site: Site) -> None:
+def test_requests_beyond_the_policy_create_nothing(site: Site) -> None:
     for more in (
         {"privileged": True},
         {"binds": {"/": {"bind": "/home/jovyan", "mode": "rw"}}},
@@ -571,7 +571,7 @@ def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> 
     assert refused(lambda: site.create("trap"))
 
 
-def test_more_servers_and_networks_than_there_may_be_are_not_made(
+def test_servers_and_networks_beyond_the_limit_are_not_created(
     site: Site, client: docker.APIClient, tmp_path: Path
 ) -> None:
     leaving = site.create("leaving")
@@ -613,7 +613,7 @@ def foreign(site: Site) -> Iterator[str]:
     site.engine.remove_volume(name)
 
 
-def test_a_network_s_name_is_given_once(site: Site) -> None:
+def test_a_second_network_of_the_same_name_is_refused(site: Site) -> None:
     """Two of a name could be neither counted nor named, nor removed by a hub that starts anew."""
     name, labels = f"{site.told.prefix}-user-twin", site.labels("user-network", "twin")
 
@@ -638,7 +638,7 @@ def test_a_network_s_name_is_given_once(site: Site) -> None:
             site.engine.remove_network(network["Id"])
 
 
-def test_what_is_not_the_users_is_out_of_reach(site: Site, foreign: str, alice: str) -> None:
+def test_foreign_objects_are_out_of_reach(site: Site, foreign: str, alice: str) -> None:
     hub = f"{site.told.prefix}-hub"
     network = f"{site.told.prefix}-user-alice"
     through = site.hub
@@ -680,7 +680,7 @@ def test_what_is_not_the_users_is_out_of_reach(site: Site, foreign: str, alice: 
     assert site.engine.inspect_container(foreign)["State"]["Running"]
 
 
-def test_of_other_networks_the_hub_learns_the_subnets_only(site: Site, foreign: str) -> None:
+def test_the_hub_learns_only_the_subnets_of_other_networks(site: Site, foreign: str) -> None:
     assert foreign not in json.dumps(site.hub.networks())
     [network] = site.hub.networks()
     assert set(network) == {"IPAM"}
@@ -781,7 +781,7 @@ def test_odd_requests_are_refused(site: Site, alice: str, trick: bytes) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_no_bytes_bring_it_down(site: Site, sent: bytes) -> None:
+def test_no_bytes_stop_the_guard(site: Site, sent: bytes) -> None:
     answer = site.ask(sent, seconds=0.1)
     assert not answer.startswith(b"HTTP/1.1 5")
     assert site.lives

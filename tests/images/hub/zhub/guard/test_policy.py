@@ -80,7 +80,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return body
 
 
-def test_what_the_spawner_asks_for_is_made_with_all_limits() -> None:
+def test_the_spawners_request_gets_all_limits() -> None:
     made = POLICY.container(NAME, asked())
     assert made == {
         "Image": IMAGE,
@@ -113,7 +113,7 @@ def test_less_than_the_limits_is_allowed() -> None:
     assert (host["Memory"], host["CpuQuota"], host["PidsLimit"]) == (1 << 29, 50_000, 64)
 
 
-def test_what_protects_cannot_be_left_out() -> None:
+def test_protections_cannot_be_left_out() -> None:
     body = asked()
     for key in ("CapDrop", "SecurityOpt", "LogConfig", "AutoRemove", "Binds"):
         del body["HostConfig"][key]
@@ -225,11 +225,11 @@ def test_a_server_runs_the_images_own_command(command: Any) -> None:
 
 
 @pytest.mark.parametrize("command", [None, []])
-def test_the_hub_need_not_say_it(command: Any) -> None:
+def test_the_hub_may_leave_the_command_out(command: Any) -> None:
     assert POLICY.container(NAME, changed("Cmd", command))["Cmd"] == ["start", "--all"]
 
 
-def test_a_server_gets_no_variable_that_it_need_not_have() -> None:
+def test_a_server_gets_no_unknown_variable() -> None:
     with pytest.raises(Refused, match="LD_PRELOAD"):
         POLICY.container(NAME, changed("Env", [*asked()["Env"], "LD_PRELOAD=/home/jovyan/x.so"]))
 
@@ -248,7 +248,7 @@ def test_labels_are_those_of_the_user_in_the_name(user: Any) -> None:
         POLICY.container(NAME, changed("Labels", LABELS | {"zhub.stack": "other"}))
 
 
-def test_a_name_has_an_end() -> None:
+def test_too_long_a_name_is_refused() -> None:
     def volume(user: str) -> dict[str, Any]:
         labels = LABELS | {"zhub.role": "home", "zhub.user": user}
         return VOLUME | {"Name": f"site-home-{user}", "Labels": labels}
@@ -259,7 +259,7 @@ def test_a_name_has_an_end() -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_names_are_written_as_the_spawner_does_and_never_alike(one: str, other: str) -> None:
+def test_names_are_escaped_as_by_the_spawner_and_stay_distinct(one: str, other: str) -> None:
     assert escaped(one) == DockerSpawner._escape(one)
     assert (escaped(one) == escaped(other)) == (one == other)
 
@@ -290,7 +290,7 @@ def test_no_other_volume_becomes_a_home(more: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("labels", [None, {}])
-def test_a_volume_without_labels_is_refused_with_what_mends_it(labels: Any) -> None:
+def test_a_volume_without_labels_is_refused_with_the_fix(labels: Any) -> None:
     mends = "zhub.stack=site, zhub.role=home and zhub.user=alice"
     with pytest.raises(Refused, match=f"no labels.*{mends}.*docs/operations.md"):
         POLICY.home(HOME | {"Labels": labels}, "alice")
@@ -308,7 +308,7 @@ def test_a_volume_without_labels_is_refused_with_what_mends_it(labels: Any) -> N
         "",
     ],
 )
-def test_only_users_names_are_taken(name: str) -> None:
+def test_only_names_of_users_objects_are_accepted(name: str) -> None:
     with pytest.raises(Refused):
         POLICY.container(name, asked())
 
@@ -375,7 +375,7 @@ def test_whatever_is_asked_the_result_is_a_confined_server(
         "\xff",
     ],
 )
-def test_a_body_that_two_readers_may_understand_differently_is_refused(text: str) -> None:
+def test_an_ambiguous_body_is_refused(text: str) -> None:
     with pytest.raises(Refused):
         parse_body(text.encode("latin-1"))
 

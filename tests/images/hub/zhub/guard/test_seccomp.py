@@ -24,21 +24,21 @@ process_madvise quotactl_fd sethostname setdomainname syslog vhangup s390_pci_mm
 """.split()  # noqa: SIM905 - a name a line is no better
 
 
-def test_what_is_not_named_is_refused() -> None:
+def test_calls_that_are_not_listed_are_refused() -> None:
     assert seccomp.profile()["defaultAction"] == "SCMP_ACT_ERRNO"
     assert json.loads(seccomp.PROFILE) == seccomp.profile()
 
 
 @pytest.mark.parametrize("name", BLOCKED)
-def test_what_docker_blocks_is_blocked(name: str) -> None:
+def test_calls_that_docker_blocks_are_blocked(name: str) -> None:
     assert not [rule for rule in RULES if name in rule["names"]]
 
 
-def test_each_call_is_named_once_and_in_order() -> None:
+def test_each_call_is_listed_once_and_in_order() -> None:
     assert sorted(set(seccomp.CALLS)) == seccomp.CALLS
 
 
-def test_no_rule_without_conditions_takes_back_one_with() -> None:
+def test_no_unconditional_rule_overrides_a_conditional_one() -> None:
     """Rules for one call are alternatives: the widest of them holds."""
     for rule in RULES[1:]:
         assert not set(rule["names"]) & set(seccomp.CALLS)
@@ -51,7 +51,7 @@ def test_families_are_those_of_the_network_namespace() -> None:
     assert families == [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK]
 
 
-def test_new_namespaces_are_all_of_them() -> None:
+def test_the_mask_has_all_namespaces() -> None:
     # sched.h: NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
     bits = [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000]
     assert sum(bits) == seccomp.NEW_NAMESPACES

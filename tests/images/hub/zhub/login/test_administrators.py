@@ -59,7 +59,7 @@ def test_administrators_of_an_older_hub_are_kept_out(
     assert "list:users" in get_scopes_for(tokens[0])
 
 
-def test_what_was_shared_is_taken_back(tmp_path: Path) -> None:
+def test_earlier_shares_are_deleted(tmp_path: Path) -> None:
     file = tmp_path / "jupyterhub.sqlite"
     administrators.forget_shares(file)
     assert not file.exists()

@@ -84,13 +84,13 @@ def test_a_stranger_locks_nobody_out(counted: Attempts) -> None:
     assert wait(counted, "bob", "6.6.6.6") == 0
 
 
-def test_the_right_password_forgives(counted: Attempts) -> None:
+def test_a_right_password_clears_the_failures(counted: Attempts) -> None:
     for _ in range(3):
         fail(counted, "alice", "1.1.1.1", PER_NAME - 1)
         succeed(counted, "alice", "1.1.1.1")
 
 
-def test_what_was_not_sent_is_no_failure(counted: Attempts) -> None:
+def test_a_password_that_was_not_sent_is_no_failure(counted: Attempts) -> None:
     for _ in range(2 * PER_ADDRESS):
         assert wait(counted, "alice", "1.1.1.1") == 0
 
@@ -154,7 +154,7 @@ def test_guesses_among_right_logins_stay_within_the_limits(counted: Attempts) ->
     assert answers[1::2].count(0) == PER_NAME
 
 
-def test_who_waits_too_long_or_with_too_many_is_told(
+def test_logins_that_wait_too_long_or_are_too_many_are_refused(
     counted: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "PATIENCE", 0.1)
@@ -175,7 +175,7 @@ def test_who_waits_too_long_or_with_too_many_is_told(
     assert not counted._running
 
 
-def test_a_login_that_is_given_up_while_it_waits_holds_nothing(counted: Attempts) -> None:
+def test_a_login_cancelled_while_it_waits_holds_nothing(counted: Attempts) -> None:
     async def given_up() -> None:
         async with counted.turn("alice", "1.1.1.1") as first:
             rest = [asyncio.create_task(one(counted, "alice", "1.1.1.1")) for _ in range(8)]
@@ -255,7 +255,7 @@ def test_the_time_may_run_out_in_the_moment_of_the_turn(
     assert not counted._waiting
 
 
-def test_tries_that_are_refused_do_not_push_the_failures_of_others_out(
+def test_refused_logins_do_not_push_out_the_failures_of_others(
     counted: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "REMEMBERED", 100)
@@ -270,7 +270,7 @@ def test_tries_that_are_refused_do_not_push_the_failures_of_others_out(
     assert next(iter(counted._failures)) == ("alice", "6.6.6.6")
 
 
-def test_addresses_that_find_no_room_leave_nothing(
+def test_addresses_refused_for_want_of_room_leave_no_entry(
     counted: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "WAITING_IN_ALL", 0)

@@ -124,13 +124,13 @@ def test_a_member_an_administrator_and_one_who_is_not_allowed(make: Make) -> Non
     assert caught.value.status_code == 403
 
 
-def test_administrators_by_name_stay_and_all_others_are_told_not_to_be(make: Make) -> None:
+def test_admin_is_set_for_named_administrators_and_unset_for_all_others(make: Make) -> None:
     authenticator = make({"admin_users": {"alice"}}, admin_groups=())
     assert log_in(authenticator, "alice")["admin"] is True
     assert log_in(authenticator, "carol")["admin"] is False
 
 
-def test_groups_only_when_asked_for(make: Make) -> None:
+def test_groups_are_set_only_when_configured(make: Make) -> None:
     assert "groups" not in log_in(make(), "carol")
     asked = make({"manage_groups": True}, group_base=f"ou=groups,{SUFFIX}")
     assert log_in(asked, "carol")["groups"] == ["admins", "jupyter"]
@@ -154,7 +154,7 @@ def test_an_incomplete_form_is_refused(make: Make, data: Any) -> None:
     assert asyncio.run(make().get_authenticated_user(browser(), data)) is None
 
 
-def test_the_log_says_which_server_which_step_and_why_but_no_password(
+def test_the_log_names_server_step_and_reason_but_no_password(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -179,7 +179,9 @@ def test_the_log_says_which_server_which_step_and_why_but_no_password(
 
 
 @pytest.mark.parametrize("typed", ["Alice", "ALICE", " alice", "alice ", "\tAlice\n"])
-def test_however_a_name_is_typed_it_is_one_user_and_fails_as_one(make: Make, typed: str) -> None:
+def test_a_name_is_one_user_with_one_count_of_failures_however_it_is_typed(
+    make: Make, typed: str
+) -> None:
     authenticator = make()
     assert log_in(authenticator, typed, PASSWORDS["alice"])["name"] == "alice"
     for _ in range(PER_NAME):
@@ -188,7 +190,7 @@ def test_however_a_name_is_typed_it_is_one_user_and_fails_as_one(make: Make, typ
         log_in(authenticator, "alice")
 
 
-def test_what_is_no_name_takes_no_memory_and_no_bind(make: Make, server: Slapd) -> None:
+def test_an_invalid_name_takes_no_memory_and_no_bind(make: Make, server: Slapd) -> None:
     authenticator = make()
     before = len(server.binds())
     for number in range(2 * PER_ADDRESS):
@@ -275,7 +277,7 @@ def test_a_long_password_is_refused_before_anything_is_computed(
         authenticator.directory.log_in("alice", password)
 
 
-def test_a_form_larger_than_a_login_is_not_kept_while_that_waits(make: Make, server: Slapd) -> None:
+def test_a_large_form_is_not_kept_while_the_login_waits(make: Make, server: Slapd) -> None:
     authenticator = make()
     before = len(server.binds())
     page = browser()
@@ -289,13 +291,15 @@ def test_a_form_larger_than_a_login_is_not_kept_while_that_waits(make: Make, ser
 
 
 @pytest.mark.parametrize("password", ["wonder\0land", "\ud800", "", "\u0000" * 1024])
-def test_what_no_password_may_hold_is_refused(make: Make, server: Slapd, password: str) -> None:
+def test_forbidden_characters_in_a_password_are_refused(
+    make: Make, server: Slapd, password: str
+) -> None:
     before = len(server.binds())
     assert log_in(make(), "alice", password) is None
     assert len(server.binds()) == before
 
 
-def test_a_password_as_long_as_may_be_gets_in(make: Make, tmp_path: Path) -> None:
+def test_a_password_of_the_greatest_length_is_accepted(make: Make, tmp_path: Path) -> None:
     password = "ü" * 512
     with slapd.running(tmp_path / "long") as server:
         alice = f"uid=alice,ou=people,{SUFFIX}"
@@ -306,7 +310,7 @@ def test_a_password_as_long_as_may_be_gets_in(make: Make, tmp_path: Path) -> Non
         assert log_in(authenticator, "alice", password)["name"] == "alice"
 
 
-def test_what_was_sent_counts_whatever_comes_back(make: Make) -> None:
+def test_a_sent_password_counts_whatever_the_answer(make: Make) -> None:
     """A server that ends the connection when the password comes says nothing, but may have read."""
     templates = (f"uid={{username}},ou=people,{SUFFIX}",)
 
@@ -358,7 +362,7 @@ def test_the_address_is_the_one_the_proxy_saw(peer: str, told: str, address: str
     assert origin.address(request) == address
 
 
-def test_a_stranger_at_the_same_address_keeps_nobody_from_a_browser_of_their_own(
+def test_a_stranger_at_the_same_address_does_not_lock_out_known_browsers(
     make: Make,
 ) -> None:
     authenticator = make()
@@ -427,7 +431,7 @@ def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
     assert not any(authenticator.attempts._failures.values())
 
 
-def test_what_would_wait_too_long_is_told_to_try_again(
+def test_logins_beyond_the_queue_are_told_to_try_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOGINS", 1)
@@ -455,17 +459,15 @@ class TestRefresh:
     def refreshed(self, authenticator: DirectoryAuthenticator, name: str) -> Any:
         return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name)))
 
-    def test_who_is_still_let_in(self, make: Make) -> None:
+    def test_a_user_who_is_still_allowed(self, make: Make) -> None:
         model = self.refreshed(make(), "carol")
         assert (model["name"], model["admin"]) == ("carol", True)
 
     @pytest.mark.parametrize("name", ["dave", "nobody", "no name"])
-    def test_who_is_not(self, make: Make, name: str) -> None:
+    def test_a_user_who_is_not_allowed_any_more(self, make: Make, name: str) -> None:
         assert self.refreshed(make(), name) is False
 
-    def test_without_a_service_account_the_last_login_is_all_that_is_known(
-        self, make: Make
-    ) -> None:
+    def test_without_a_service_account_the_last_login_counts(self, make: Make) -> None:
         authenticator = make(bind_dn="", dn_templates=(f"uid={{username}},ou=people,{SUFFIX}",))
         db = database()
 
@@ -478,7 +480,7 @@ class TestRefresh:
         logins.record(db, "alice", at=time.time() - logins.COUNTS)
         assert refreshed("alice") is False
 
-    def test_no_answer_is_no_reason_and_no_page_waits_for_it(
+    def test_a_silent_directory_refuses_nobody_and_delays_no_page(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "PATIENCE", 0.2)
@@ -497,7 +499,7 @@ class TestRefresh:
             # The same user is not looked up twice at a time.
             assert silent.connections == 1
 
-    def test_an_answer_that_comes_too_late_counts_the_next_time(
+    def test_a_late_answer_counts_at_the_next_request(
         self, make: Make, server: Slapd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "PATIENCE", 0.2)
@@ -522,7 +524,7 @@ class TestRefresh:
 
         assert asyncio.run(twice(make())) == [True, False]
 
-    def test_who_was_refused_is_not_let_in_by_a_directory_that_is_down(
+    def test_a_refused_user_stays_out_while_the_directory_is_down(
         self, make: Make, tmp_path: Path
     ) -> None:
         with slapd.running(tmp_path / "leaving") as server:
@@ -535,7 +537,7 @@ class TestRefresh:
         assert self.refreshed(authenticator, "carol")["admin"] is True
         assert self.refreshed(authenticator, "frank") is True
 
-    def test_who_comes_back_is_let_in(self, make: Make, tmp_path: Path) -> None:
+    def test_a_user_who_comes_back_is_allowed(self, make: Make, tmp_path: Path) -> None:
         with slapd.running(tmp_path / "returning") as server:
             authenticator = make(port=server.port, ca_file=server.ca_file)
             assert self.refreshed(authenticator, "dave") is False

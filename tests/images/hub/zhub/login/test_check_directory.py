@@ -110,7 +110,7 @@ def test_every_step_and_the_decision_are_shown(told: Told, server: Slapd, capsys
     assert server.binds()[before:] == [SERVICE, SERVICE]
 
 
-def test_who_is_not_in_a_group_is_told_which_there_are(told: Told, capsys: Output) -> None:
+def test_a_refusal_names_the_allowed_groups(told: Told, capsys: Output) -> None:
     for name, groups in (
         ("frank", f"groups that the entry names: {group_dn('team')}"),
         ("dave", "the entry names no groups"),
@@ -154,9 +154,7 @@ def test_with_a_password_the_user_logs_in_once(
         assert ("name or password is wrong" in output) is not good
 
 
-def test_without_service_account_and_password_nothing_is_known_of_a_user(
-    told: Told, capsys: Output
-) -> None:
+def test_without_service_account_and_password_no_user_is_found(told: Told, capsys: Output) -> None:
     template = f'["uid={{username}},ou=people,{SUFFIX}"]'
     more = {"bind_dn": None, "bind_password_file": None, "dn_templates": template}
     assert not check_directory.check(told(search_base=None, **more), "alice")
@@ -232,7 +230,7 @@ def test_a_certificate_that_is_not_trusted_is_shown(
         assert server.binds() == []
 
 
-def test_tls_where_there_is_none(told: Told, server: Slapd, capsys: Output) -> None:
+def test_tls_on_a_port_without_it(told: Told, server: Slapd, capsys: Output) -> None:
     assert not check_directory.check(told(tls="ldaps", port=server.port))
     assert "does ldapPort fit ldapTls?" in failures(capsys)[0][1]
     with scripted(refuse_starttls) as plain:
@@ -264,7 +262,7 @@ def test_a_refused_service_account_is_tried_once(
     assert server.binds()[before:] == [SERVICE]
 
 
-def test_a_base_or_group_that_is_not_there(told: Told, capsys: Output) -> None:
+def test_a_missing_base_or_group(told: Told, capsys: Output) -> None:
     assert not check_directory.check(told(search_base=f"ou=nowhere,{SUFFIX}"))
     assert "noSuchObject" in failures(capsys)[0][0]
     assert not check_directory.check(told(user_filter="(cn=nobody at all)"))
@@ -282,7 +280,7 @@ class TestRole:
         for name, value in environment(servers=None).items():
             monkeypatch.setenv(name, value)
 
-    def test_servers_are_those_the_hub_was_told(
+    def test_servers_are_those_of_the_hubs_argument(
         self, capsys: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         first = tmp_path / "cmdline"

@@ -111,7 +111,7 @@ def directory(server: Slapd, tmp_path: Path) -> Directory:
     )
 
 
-def test_on_every_page_those_not_let_in_lose_all_their_servers(
+def test_refused_users_on_all_pages_lose_all_their_servers(
     hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.servers = {
@@ -133,7 +133,7 @@ def test_on_every_page_those_not_let_in_lose_all_their_servers(
     assert "has no entry" in caplog.text
 
 
-def test_a_server_that_does_not_stop_saves_no_other(
+def test_a_server_that_does_not_stop_keeps_no_other_running(
     hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.servers = {"bob": [""], "dave": [""]}
@@ -159,7 +159,7 @@ class StopError(Exception):
     """Ends what would run for ever."""
 
 
-def test_it_goes_on_when_the_hub_does_not_answer(
+def test_it_continues_when_the_hub_does_not_answer(
     hub: Hub,
     directory: Directory,
     monkeypatch: pytest.MonkeyPatch,

@@ -23,7 +23,7 @@ POOL = IPv4Network("10.214.7.0/26")
 IMAGE = "zhub-base:trixie-build"
 
 
-def test_subnets_come_lowest_first_and_leave_out_what_is_taken() -> None:
+def test_free_subnets_come_lowest_first_without_taken_ones() -> None:
     taken = ["10.214.7.0/28", "10.214.7.40/29", "172.17.0.0/16", "fd00::/8"]
     assert [str(subnet) for subnet in free_subnets(POOL, taken)] == [
         "10.214.7.16/28",
@@ -42,7 +42,7 @@ def test_a_network_around_the_pool_takes_all_of_it() -> None:
         )
     )
 )
-def test_no_subnet_overlaps_what_is_taken(taken: list[str]) -> None:
+def test_no_free_subnet_overlaps_a_taken_one(taken: list[str]) -> None:
     for subnet in islice(free_subnets(IPv4Network("10.213.0.0/16"), taken), 20):
         assert not any(subnet.overlaps(IPv4Network(network)) for network in taken)
 
@@ -154,7 +154,7 @@ def test_users_reach_the_hub_by_name_and_nobody_else(
 
 
 @pytest.mark.engine
-def test_a_closed_network_is_gone_even_with_somebody_in_it(
+def test_closing_removes_a_network_even_with_a_container_in_it(
     client: docker.APIClient, prefix: str, networks: Callable[..., UserNetworks], run: Run
 ) -> None:
     user = f"{prefix}-user-alice"
@@ -186,7 +186,7 @@ def test_a_new_hub_takes_the_place_of_the_old_one(
 
 
 @pytest.mark.engine
-def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
+def test_without_internet_a_network_is_recreated_and_reaches_only_the_hub(
     client: docker.APIClient, prefix: str, networks: Callable[..., UserNetworks], run: Run
 ) -> None:
     user = f"{prefix}-user-alice"
@@ -211,7 +211,7 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
 
 
 @pytest.mark.engine
-def test_an_exhausted_pool_is_said(prefix: str, networks: Callable[..., UserNetworks]) -> None:
+def test_an_exhausted_pool_is_an_error(prefix: str, networks: Callable[..., UserNetworks]) -> None:
     of_hub = networks()
     for number in range(4):
         of_hub.open(f"{prefix}-user-{number}", labels(prefix))

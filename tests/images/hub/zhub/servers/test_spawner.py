@@ -65,7 +65,7 @@ class SlowEngine:
         return "OK"
 
 
-def test_a_server_that_does_not_end_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_stop_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = SlowEngine()
     monkeypatch.setattr(UserSpawner, "client", engine)
 

@@ -68,7 +68,7 @@ def problems(environment: dict[str, str]) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_by_hand_a_directory_is_all_it_needs() -> None:
+def test_only_the_directory_has_no_default() -> None:
     environment: dict[str, str] = {}
     settings.add_arguments(environment, ["--port=11119", "--ldap=172.17.0.2"])
     read = settings.read(environment)
@@ -78,7 +78,7 @@ def test_by_hand_a_directory_is_all_it_needs() -> None:
     assert read.base_url == "/jupyterhub/"
 
 
-def test_what_is_allowed_but_unsafe_is_said(tmp_path: Path) -> None:
+def test_unsafe_settings_give_warnings(tmp_path: Path) -> None:
     clear, demo, everyone, unnoticed = settings.read(LDAP).warnings
     assert clear.startswith("PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR")
     assert demo.startswith("users log in as uid={username},ou=people,dc=example,dc=org")
@@ -101,7 +101,7 @@ def test_several_directories_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("server", ["one:two", "one:0", "one:65536", "::g", "one:", ":389"])
-def test_servers_that_are_none(server: str) -> None:
+def test_invalid_servers_are_refused(server: str) -> None:
     (problem,) = problems({"ZHUB_LDAP_SERVERS": server})
     assert problem.startswith(f"--ldap is {server!r}, but must be one or more host names")
 
@@ -122,11 +122,11 @@ def test_the_default_port_follows_tls() -> None:
     assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "starttls"}).ldap.port == 389
 
 
-def test_an_empty_variable_is_an_unset_one() -> None:
+def test_an_empty_variable_counts_as_unset() -> None:
     assert settings.read(LDAP | dict.fromkeys(WRONG, "") | LDAP) == settings.read(LDAP)
 
 
-def test_users_own_names_are_at_the_hubs_port() -> None:
+def test_users_host_names_are_at_the_hubs_port() -> None:
     assert settings.read(LDAP).subdomain_url == ""
     own = {"ZHUB_SUBDOMAIN_HOST": "hub.example.com", "ZHUB_PORT": "8443"}
     assert settings.read(LDAP | own).subdomain_url == "https://hub.example.com:8443"
@@ -138,7 +138,7 @@ USER_NAMES = st.from_regex(r"[a-z0-9@#$][a-z0-9@#$._-]{0,63}", fullmatch=True)
 
 @given(st.lists(USER_NAMES, unique=True, min_size=1))
 @example(["a.b", "a-b", "a_b", "a--b", "ab", "@#$", "123", "1-", "x" * 64, "xn--a"])
-def test_every_user_has_a_name_of_their_own_that_the_certificate_is_for(names: list[str]) -> None:
+def test_every_user_has_a_host_name_that_the_certificate_is_for(names: list[str]) -> None:
     """JupyterHub's escaping: one label, or the wildcard would not be for it."""
     hosts = [subdomain_hook_idna(name, "hub.example.com", "user") for name in names]
     for host in hosts:
@@ -162,7 +162,7 @@ def test_ports_out_of_range_or_malformed_are_refused(port: str) -> None:
     assert problem == f"--port is {port!r}, but must be a port number from 1024 to 65535"
 
 
-def test_no_directory_is_said() -> None:
+def test_a_missing_directory_is_a_problem() -> None:
     (problem,) = problems({})
     assert "no directory" in problem
 
@@ -201,7 +201,7 @@ def test_dn_templates_that_could_not_be_filled_in_are_refused(template: str) -> 
 
 
 @given(name=st.sampled_from(sorted(WRONG)), text=st.text(max_size=60))
-def test_no_text_brings_anything_but_settings_or_problems(name: str, text: str) -> None:
+def test_any_text_gives_settings_or_problems(name: str, text: str) -> None:
     found: list[str] = []
     with settings.collecting(found):
         settings.read(LDAP | {name: text})
@@ -231,22 +231,22 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Any:
         ({"USER_FILTER": "(a=b)"}, "has no effect without ZHUB_LDAP_SEARCH_BASE"),
     ],
 )
-def test_what_does_not_go_together_is_said(more: dict[str, str], reason: str) -> None:
+def test_conflicting_settings_are_named(more: dict[str, str], reason: str) -> None:
     (problem,) = problems(LDAP | {f"ZHUB_LDAP_{name}": value for name, value in more.items()})
     assert reason in problem
 
 
 @pytest.mark.parametrize("text", ["(a=b)", "(&(a=b)(!(c=d)))", r"(a=\28)", r"(a=\(b)"])
-def test_these_could_be_filters(text: str) -> None:
+def test_possible_filters_are_accepted(text: str) -> None:
     assert ldap.balanced(text)
 
 
 @pytest.mark.parametrize("text", ["", "a=b", "(a=b", "(a=b))", "(a=b)(c=d)", ")a=b(", "x(a=b)"])
-def test_these_could_not(text: str) -> None:
+def test_impossible_filters_are_refused(text: str) -> None:
     assert not ldap.balanced(text)
 
 
-def test_who_is_removed_from_the_directory_is_noticed(config: Any, tmp_path: Path) -> None:
+def test_jupyterhub_looks_users_up_again(config: Any, tmp_path: Path) -> None:
     (tmp_path / "password").touch()
     loaded = config(
         ZHUB_LDAP_BIND_DN="cn=hub",
@@ -287,7 +287,7 @@ def test_limits_reach_the_container(config: Any) -> None:
     assert host["cap_drop"] == ["ALL"]
 
 
-def test_who_may_log_in_is_said_once(config: Any) -> None:
+def test_jupyterhub_gets_exactly_who_may_log_in(config: Any) -> None:
     everyone = config().DirectoryAuthenticator
     members = config(ZHUB_LDAP_ALLOWED_GROUPS='["cn=jupyter"]').DirectoryAuthenticator
     assert (everyone.allow_all, everyone.allowed_groups) == (True, [])

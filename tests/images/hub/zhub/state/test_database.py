@@ -94,7 +94,7 @@ def test_a_database_of_the_release_before_is_taken_over(old: Path) -> None:
     assert len(ends) == 7
 
 
-def test_what_it_wrote_jupyterhub_reads(old: Path) -> None:
+def test_jupyterhub_reads_the_upgraded_database(old: Path) -> None:
     database.prepare(old, token_max_age=DAY, now=time.time())
     db = orm.new_session_factory(f"sqlite:///{old}")()
     orm.APIToken.purge_expired(db)
@@ -105,7 +105,7 @@ def test_what_it_wrote_jupyterhub_reads(old: Path) -> None:
     db.get_bind().dispose()
 
 
-def test_the_second_time_nothing_is_put_off(old: Path) -> None:
+def test_a_second_start_postpones_nothing(old: Path) -> None:
     database.prepare(old, token_max_age=DAY, now=NOW)
     before = query(old, "SELECT * FROM api_tokens") + query(old, "SELECT * FROM zhub_logins")
     database.prepare(old, token_max_age=DAY, now=NOW + 3600)
@@ -149,7 +149,7 @@ def test_the_one_file_is_complete_after_a_stop(old: Path, tmp_path: Path) -> Non
     assert query(tmp_path / "copy", "SELECT at FROM zhub_logins WHERE name = 'dave'") == [(1.0,)]
 
 
-def test_what_was_committed_is_soon_on_the_disk(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commits_are_soon_on_the_disk(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database.prepare(old, token_max_age=DAY)
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
@@ -191,14 +191,14 @@ def test_the_log_does_not_grow_without_end(old: Path, monkeypatch: pytest.Monkey
     db.get_bind().dispose()
 
 
-def test_something_that_is_no_database_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "hub.sqlite"
     file.write_text("this is no database, and it is long enough to be sure of that" * 20)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
         database.prepare(file, token_max_age=DAY)
 
 
-def test_without_the_log_sqlite_is_left_as_safe_as_it_is(tmp_path: Path) -> None:
+def test_without_the_log_commits_still_wait_for_the_disk(tmp_path: Path) -> None:
     database.install()
     found = {}
     for journal in ("WAL", "DELETE"):
@@ -215,7 +215,7 @@ def test_without_the_log_sqlite_is_left_as_safe_as_it_is(tmp_path: Path) -> None
     assert found == {"WAL": [1, 0], "DELETE": [2, 1000]}
 
 
-def test_the_token_of_a_server_that_runs_is_known_by_what_jupyterhub_itself_writes(
+def test_the_token_of_a_running_server_is_recognized_as_jupyterhub_writes_it(
     tmp_path: Path,
 ) -> None:
     ldap: dict[str, Any] = {
@@ -246,7 +246,7 @@ def test_the_token_of_a_server_that_runs_is_known_by_what_jupyterhub_itself_writ
         assert connection.execute(others).fetchone() == (0,)
 
 
-def test_a_database_that_cannot_be_used_is_one_line(
+def test_an_unusable_database_is_reported_in_one_line(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = settings.read({"ZHUB_LDAP_SERVERS": "ldap.example.org"})

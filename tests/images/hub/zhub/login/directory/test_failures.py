@@ -117,7 +117,7 @@ def drip(client: Client) -> None:
         drip,
     ],
 )
-def test_no_answer_is_said_in_time_and_no_password_sent(
+def test_a_missing_answer_is_reported_in_time_and_no_password_sent(
     conversation: Conversation, tls: LdapTls
 ) -> None:
     with scripted(conversation) as server:
@@ -135,7 +135,7 @@ def test_no_answer_is_said_in_time_and_no_password_sent(
     | st.binary(max_size=30).map(lambda tail: b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00" + tail)
     | st.binary(max_size=30).map(lambda tail: b"\x30\x84\x00\x00\x00\x10" + tail)
 )
-def test_no_rubbish_lets_anybody_in(rubbish: bytes) -> None:
+def test_malformed_answers_let_nobody_in(rubbish: bytes) -> None:
     def conversation(client: Client) -> None:
         client.request()
         client.socket.sendall(rubbish)
@@ -215,7 +215,7 @@ class TestSeveralServers:
         addresses = tuple(f"127.0.0.1:{server.port}" for server in servers)
         return ask(389, servers=(*more, *addresses), ca_file=servers[0].folder / "tls.crt")
 
-    def test_in_order_and_on_when_one_is_stopped(
+    def test_servers_are_asked_in_order_and_a_stopped_one_is_skipped(
         self, servers: list[Slapd], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first, second = servers
@@ -233,7 +233,7 @@ class TestSeveralServers:
         with pytest.raises(DirectoryError, match=rf"127\.0\.0\.1:{second.port}"):
             directory.log_in("alice", PASSWORD)
 
-    def test_one_that_comes_back_is_used_again(
+    def test_a_server_that_comes_back_is_used_again(
         self, servers: list[Slapd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "DEAD_SECONDS", 0.2)
@@ -247,7 +247,7 @@ class TestSeveralServers:
             directory.log_in("alice", PASSWORD)
             assert (len(again.binds()), len(second.binds())) == (1, 1)
 
-    def test_one_that_has_moved_is_asked_at_once(self, servers: list[Slapd]) -> None:
+    def test_a_server_that_has_moved_is_asked_at_once(self, servers: list[Slapd]) -> None:
         asked = []
 
         def moved() -> bool:
@@ -269,7 +269,7 @@ class TestSeveralServers:
             directory.log_in("alice", "wrong")
         assert len(asked) == 1
 
-    def test_a_mute_one_costs_one_login_its_timeout(self, servers: list[Slapd]) -> None:
+    def test_a_mute_server_delays_only_one_login(self, servers: list[Slapd]) -> None:
         with scripted(mute) as silent:
             directory = self.directory(servers, f"127.0.0.1:{silent.port}")
             took = []
@@ -387,7 +387,7 @@ class TestActiveDirectory:
             for typed in ("bob", "Bob", "bob.b@example.org"):
                 assert directory.log_in(typed, "right").name == "bob"
 
-    def test_a_name_that_could_be_two_people_is_nobody(self) -> None:
+    def test_a_name_of_two_people_is_refused(self) -> None:
         with scripted(self.conversation) as server:
             directory = self.directory(server.port)
             with pytest.raises(LoginRefusedError, match="several entries"):

@@ -95,7 +95,7 @@ def test_servers_by_name_and_address(by_template: Make, address: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["alice", "ALICE", "Alice", "alice@example.org"])
-def test_however_it_is_typed_a_name_is_one_person(by_search: Make, typed: str) -> None:
+def test_a_name_is_one_person_however_it_is_typed(by_search: Make, typed: str) -> None:
     assert by_search().log_in(typed, PASSWORDS["alice"]).name == "alice"
 
 
@@ -203,7 +203,7 @@ class TestTls:
         ],
         indirect=["impostor"],
     )
-    def test_it_gets_no_password_and_is_named(
+    def test_an_impostor_gets_no_password_and_is_named(
         self,
         impostor: tuple[Slapd, Path],
         reason: str,
@@ -221,7 +221,9 @@ class TestTls:
                 assert reason in str(caught.value)
         assert server.binds() == []
 
-    def test_a_trusted_certificate_gets_it(self, by_template: Make, server: Slapd) -> None:
+    def test_a_server_with_a_trusted_certificate_gets_the_password(
+        self, by_template: Make, server: Slapd
+    ) -> None:
         before = len(server.binds())
         for tls in (LdapTls.STARTTLS, LdapTls.LDAPS):
             by_template(tls).log_in("alice", PASSWORDS["alice"])
@@ -252,7 +254,9 @@ class TestGroups:
             assert {one.name for one in people if allowed(directory.ldap, one)} == members
             assert {one.name for one in people if administers(directory.ldap, one)} == {"carol"}
 
-    def test_member_of_is_enough(self, tmp_path: Path, by_template: Make, by_search: Make) -> None:
+    def test_the_users_own_entry_is_enough(
+        self, tmp_path: Path, by_template: Make, by_search: Make
+    ) -> None:
         """Where groups are hidden from everybody, the user's own entry tells."""
         with slapd.running(tmp_path / "hidden", access=slapd.HIDDEN_GROUPS) as server:
             server.change(f"dn: {group_dn('unique')}\nchangetype: delete\n\n")
@@ -285,12 +289,12 @@ class TestGroups:
         directory = by_search(allowed_groups=(), allow_everyone=True)
         assert allowed(directory.ldap, directory.log_in("dave", PASSWORDS["dave"]))
 
-    def test_nested_groups_do_no_harm_where_the_server_has_none(self, by_search: Make) -> None:
+    def test_nested_groups_do_no_harm_where_the_server_lacks_them(self, by_search: Make) -> None:
         directory = by_search(nested_groups=True)
         assert allowed(directory.ldap, directory.look_up("alice"))
         assert not allowed(directory.ldap, directory.look_up("frank"))
 
-    def test_who_leaves_loses(self, tmp_path: Path, by_search: Make) -> None:
+    def test_a_removed_user_loses_access(self, tmp_path: Path, by_search: Make) -> None:
         with slapd.running(tmp_path / "changing") as server:
             directory = by_search(port=server.port, ca_file=server.ca_file)
             carol = directory.look_up("carol")
@@ -308,7 +312,7 @@ class TestGroups:
 
 
 class TestSearch:
-    def test_an_ambiguous_name_is_nobody(self, tmp_path: Path, by_search: Make) -> None:
+    def test_an_ambiguous_name_is_refused(self, tmp_path: Path, by_search: Make) -> None:
         twin = slapd.person("alice", base=f"ou=staff,{SUFFIX}")
         with slapd.running(tmp_path / "twins", ldif=twin) as server:
             directory = by_search(port=server.port, ca_file=server.ca_file)
@@ -331,7 +335,7 @@ class TestSearch:
                 directory.log_in("other@example.org", "alice")
             assert [dn for dn in server.binds() if dn != SERVICE] == []
 
-    def test_who_somebody_is_must_be_one_value(self, tmp_path: Path, by_search: Make) -> None:
+    def test_the_identity_must_have_one_value(self, tmp_path: Path, by_search: Make) -> None:
         two = slapd.person("gina", "uid: g")
         with slapd.running(tmp_path / "two", ldif=two) as server:
             directory = by_search(port=server.port, ca_file=server.ca_file)
@@ -339,13 +343,13 @@ class TestSearch:
                 with pytest.raises(LoginRefusedError, match="2 values of uid"):
                     directory.log_in(typed, "gina")
 
-    def test_a_filter_narrows(self, by_search: Make) -> None:
+    def test_the_user_filter_applies(self, by_search: Make) -> None:
         directory = by_search(user_filter="(!(cn=alice))")
         assert directory.log_in("bob", PASSWORDS["bob"]).name == "bob"
         with pytest.raises(LoginRefusedError, match="no entry"):
             directory.log_in("alice", PASSWORDS["alice"])
 
-    def test_a_base_that_is_not_there_removes_nobody(self, by_search: Make) -> None:
+    def test_a_missing_base_removes_nobody(self, by_search: Make) -> None:
         """Or else a mistake in the directory's access rules would stop everybody's server."""
         with pytest.raises(DirectoryError, match="noSuchObject"):
             by_search(search_base=f"ou=nowhere,{SUFFIX}").look_up("alice")
