@@ -198,7 +198,7 @@ def test_without_internet_only_the_hub_and_the_mirror_answer_and_no_dns(
         "machine": bridge_address(engine.api),
     }
     given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
-    said = user.start_kernel().run(given + ASK).splitlines()[-1]
+    printed = user.start_kernel().run(given + ASK).splitlines()[-1]
     user.stop_server()
     # What the engine's resolver does not know it asks of the server itself, and of nobody else.
-    assert said == "['gaierror', [True], 'reached', 'OSError', 'reached']"
+    assert printed == "['gaierror', [True], 'reached', 'OSError', 'reached']"

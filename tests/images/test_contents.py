@@ -235,8 +235,8 @@ def test_trusted_certificates_are_there(image: Contents) -> None:
 
 def test_versions_of_debians_python_packages_are_those_of_the_locks(notebook: Contents) -> None:
     """images/notebook/debian.txt is what the resolver was told the image would have."""
-    told = (ROOT / "images/notebook/debian.txt").read_text()
-    for name, version in re.findall(r"^(\S+)==(\S+)$", told, re.MULTILINE):
+    pinned = (ROOT / "images/notebook/debian.txt").read_text()
+    for name, version in re.findall(r"^(\S+)==(\S+)$", pinned, re.MULTILINE):
         module = {"argon2-cffi": "argon2_cffi"}.get(name, name)
         folder = r"^usr/lib/python3/dist-packages/"
         found = notebook.paths(rf"(?i){folder}{module}-{re.escape(version)}\.(dist|egg)-info")

@@ -76,7 +76,7 @@ def judged(inputs: Any) -> Any:
     return unknown_checking_proxy(deserialize_properties(inputs))
 
 
-class Said:
+class Reports:
     """What a policy reports."""
 
     def __init__(self) -> None:
@@ -96,9 +96,9 @@ def violations(resource: Declared, inputs: Any = None, **more: str) -> dict[str,
     found: dict[str, list[str]] = {}
     for policy in policies.POLICIES:
         if isinstance(policy, ResourceValidationPolicy):
-            said = Said()
-            policy.validate(args, said.report)
-            found |= {policy.name: said.messages} if said.messages else {}
+            reports = Reports()
+            policy.validate(args, reports.report)
+            found |= {policy.name: reports.messages} if reports.messages else {}
     return found
 
 
@@ -118,12 +118,12 @@ def stack_violations(recording: Recording, **images: str) -> list[str]:
         for key, found in one.request.propertyDependencies.items():
             own = resources[one.urn].property_dependencies
             own[key] = [resources[urn] for urn in found.urns]
-    said = Said()
+    reports = Reports()
     for policy in policies.POLICIES:
         if isinstance(policy, StackValidationPolicy):
             args = StackValidationArgs(list(resources.values()))
-            policy.validate(args, said.report)
-    return said.messages
+            policy.validate(args, reports.report)
+    return reports.messages
 
 
 def brought(folder: Path) -> dict[str, str]:
@@ -179,10 +179,10 @@ ALL = {
 CASES = [(kind, policy, case) for kind, (policy, cases) in ALL.items() for case in cases]
 
 
-def expected(name: str, change: dict[str, Any], said: str) -> list[str]:
+def expected(name: str, change: dict[str, Any], message: str) -> list[str]:
     [(key, value), *_] = change.items()
-    said = said or f"{key} is {shown(value)}; allowed: not set"
-    return [f"{name}: {one}" for one in said.split("\n")]
+    message = message or f"{key} is {shown(value)}; allowed: not set"
+    return [f"{name}: {one}" for one in message.split("\n")]
 
 
 def changed(inputs: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -197,22 +197,22 @@ def changed(inputs: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 def test_a_change_for_the_worse_is_found(
     demo: Recording, kind: str, policy: str, case: Case
 ) -> None:
-    name, change, said = case
+    name, change, message = case
     resource = demo.one(kind, name)
     found = violations(resource, changed(resource.raw, change))
-    assert found == {policy: expected(name, change, said)}
+    assert found == {policy: expected(name, change, message)}
 
 
-@pytest.mark.parametrize(("name", "change", "said"), BUILDS)
+@pytest.mark.parametrize(("name", "change", "message"), BUILDS)
 def test_a_build_changed_for_the_worse_is_found(
-    demo: Recording, name: str, change: dict[str, Any], said: str
+    demo: Recording, name: str, change: dict[str, Any], message: str
 ) -> None:
     image = demo.one("Image", name)
     build = changed(image.raw["build"], change)
-    said = "\n".join(f"build.{one}" for one in said.split("\n")) if said else ""
+    message = "\n".join(f"build.{one}" for one in message.split("\n")) if message else ""
     prefixed = {f"build.{key}": value for key, value in change.items()}
     found = violations(image, {**image.raw, "build": build})
-    assert found == {"images": expected(name, prefixed, said)}
+    assert found == {"images": expected(name, prefixed, message)}
 
 
 def test_values_that_the_provider_fills_in_pass(demo: Recording) -> None:
@@ -341,9 +341,9 @@ def test_the_guards_images_are_the_stacks_own(demo: Recording, its: str, other: 
     envs = demo.one("Container", "guard").outputs["envs"]
     number = next(n for n, line in enumerate(envs) if line.startswith(f"{variable}="))
     before, envs[number] = envs[number], f"{variable}={image}"
-    said = f'guard: {variable} is "{image}"; allowed: that of the Image {its}'
+    message = f'guard: {variable} is "{image}"; allowed: that of the Image {its}'
     try:
-        assert stack_violations(demo) == ([said] if other != its else [])
+        assert stack_violations(demo) == ([message] if other != its else [])
     finally:
         envs[number] = before
 

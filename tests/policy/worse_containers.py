@@ -81,9 +81,9 @@ EVERY_CONTAINER: list[dict[str, Any]] = [
 CONTAINERS: list[Case] = [
     *((role, change, "") for role in IMAGE_OF for change in EVERY_CONTAINER),
     *(
-        (role, change, said)
+        (role, change, message)
         for role, memory in (("hub", 1024), ("guard", 192), ("files", 16), ("directory", 128))
-        for change, said in (
+        for change, message in (
             ({"name": "zhub-other-hub"}, f'name is "zhub-other-hub"; allowed: "zhub-test-{role}"'),
             ({"image": "debian"}, 'image is "debian"; allowed: an image by its digest'),
             (

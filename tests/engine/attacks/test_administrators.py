@@ -60,9 +60,9 @@ def test_an_administrator_gets_into_no_users_server(grace: User, alice: Tenant) 
         assert answer.status_code in {400, *REFUSED}, (method, path, body, answer.text[:300])
     assert grace.request("GET", "user/alice/lab").status_code == 403
     assert grace.request("GET", "hub/spawn/alice").status_code in {403, 404}
-    told = grace.request("GET", ALICE).json()
-    assert not told.get("auth_state")
-    assert not told["servers"][""].get("state")
+    model = grace.request("GET", ALICE).json()
+    assert not model.get("auth_state")
+    assert not model["servers"][""].get("state")
     # Alice herself gets in.
     assert alice.user.request("GET", "user/alice/api/status").status_code == 200
 

@@ -364,8 +364,8 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
         # 0: no answer, but a closed connection.
         assert next(answers) in {400, 403, 413, 0}, text[:500]
     assert next(answers) // 100 == 2, "what the attacks differ from in one thing is refused itself"
-    told = guard.logs().decode().count("WARNING: refused ") - refusals
-    assert told >= len(attacks)
+    logged = guard.logs().decode().count("WARNING: refused ") - refusals
+    assert logged >= len(attacks)
     guard.reload()
     assert guard.attrs["State"]["Running"]
 

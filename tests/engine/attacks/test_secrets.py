@@ -194,7 +194,7 @@ def test_logs_contain_no_secrets(
 
 
 def test_pulumi_shows_no_secrets(stack: Stack, secrets: Secrets) -> None:
-    told = [
+    printed = [
         stack.on_stack("preview", "--diff", "--show-sames"),
         stack.on_stack("up", "--yes", "--diff", "--show-sames"),
         stack.on_stack("preview", "--json"),
@@ -204,12 +204,12 @@ def test_pulumi_shows_no_secrets(stack: Stack, secrets: Secrets) -> None:
     ]
     # Another name means another certificate, and so new containers with it and its key.
     stack.configure({"hostname": "renamed.example.com"})
-    told.append(stack.on_stack("preview", "--diff"))
+    printed.append(stack.on_stack("preview", "--diff"))
     stack.configure({"hostname": "localhost"})
-    assert "renamed.example.com" in told[-1]
-    assert "uploads" in told[-1]
-    assert "[secret]" in told[-1]
-    for text in told:
+    assert "renamed.example.com" in printed[-1]
+    assert "uploads" in printed[-1]
+    assert "[secret]" in printed[-1]
+    for text in printed:
         assert not secrets.found(text)
 
 

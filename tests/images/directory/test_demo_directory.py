@@ -100,7 +100,7 @@ def test_only_root_in_the_container_changes_entries(directory: Directory, site: 
 
 
 @pytest.mark.parametrize(
-    ("users", "said"),
+    ("users", "message"),
     [
         ([], "users.json is not a JSON object with users"),
         ({}, "users.json has no users"),
@@ -109,12 +109,12 @@ def test_only_root_in_the_container_changes_entries(directory: Directory, site: 
         ({"alice": DIRECTORY["alice"] | {"password": ""}}, "user 'alice': the password is empty"),
     ],
 )
-def test_invalid_users_are_reported(site: Site, users: object, said: str) -> None:
+def test_invalid_users_are_reported(site: Site, users: object, message: str) -> None:
     files: Path = site.certificate("directory", "directory")
     (files / "users.json").write_text(json.dumps(users))
     container = site.start("refused", site.images.directory, files, **HARDENED)
     try:
         assert container.wait(timeout=60)["StatusCode"] == 2
-        assert said in container.logs().decode()
+        assert message in container.logs().decode()
     finally:
         container.remove(force=True)

@@ -15,7 +15,7 @@ MODULE = ROOT / "images" / "hub" / "forwarded.mjs"
 
 SCRIPT = """
 import {{ address, callers, speakFor }} from {module};
-const {{ networks, requests }} = {told};
+const {{ networks, requests }} = {arguments};
 const caller = callers(networks);
 const answers = requests.map(([remoteAddress, headers]) => {{
   const request = {{ socket: {{ remoteAddress }}, headers }};
@@ -31,8 +31,8 @@ PROXIES = ["192.0.2.7/32", "10.9.0.0/16", "2001:db8:1::/64"]
 def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, str]]]) -> list[Any]:
     if not shutil.which("node"):
         pytest.skip("no node: apt-get install nodejs")
-    told = json.dumps({"networks": networks, "requests": requests})
-    script = SCRIPT.format(module=json.dumps(MODULE.as_uri()), told=told)
+    arguments = json.dumps({"networks": networks, "requests": requests})
+    script = SCRIPT.format(module=json.dumps(MODULE.as_uri()), arguments=arguments)
     done = subprocess.run(
         ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=False
     )
@@ -91,7 +91,7 @@ def test_the_client_is_the_last_address_that_is_not_a_proxy(
 
 
 def test_no_proxy_is_trusted_by_default_and_no_other_header_ever() -> None:
-    said = {
+    forged = {
         "host": "hub.example.com:11119",
         "forwarded": "for=192.0.2.66;proto=http",
         "x-forwarded-for": "192.0.2.66",
@@ -104,7 +104,7 @@ def test_no_proxy_is_trusted_by_default_and_no_other_header_ever() -> None:
         "cookie": "a=b",
     }
     for networks, caller in (([], "10.9.1.1"), (PROXIES, "192.0.2.66")):
-        [seen] = spoken_for(networks, [("10.9.1.1", dict(said))])
+        [seen] = spoken_for(networks, [("10.9.1.1", dict(forged))])
         assert seen == {
             "host": "hub.example.com:11119",
             "cookie": "a=b",

@@ -94,7 +94,7 @@ MOST = 60
 
 
 def start(site: Site, hsts_seconds: int, *trusted: str, host_routing: bool = False) -> Proxy:
-    told = {
+    options = {
         "port": 11119,
         "apiPort": 8001,
         "key": "/certs/hub.key",
@@ -110,7 +110,7 @@ def start(site: Site, hsts_seconds: int, *trusted: str, host_routing: bool = Fal
         f"proxy-{hsts_seconds}-{host_routing}".lower(),
         site.images.hub,
         site.certificate("hub", "localhost"),
-        entrypoint=["node", "/opt/proxy/proxy.mjs", json.dumps(told)],
+        entrypoint=["node", "/opt/proxy/proxy.mjs", json.dumps(options)],
         environment={"CONFIGPROXY_AUTH_TOKEN": "of-this-test"},
         ports={11119: 0},
     )

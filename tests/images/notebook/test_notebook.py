@@ -146,6 +146,8 @@ def test_an_unknown_package_is_named(images: Images) -> None:
     wrong = {"NOTEBOOK_PACKAGES": "python3-numpy python3-nmpy", "BASE_IMAGE": base.TARGET}
     with pytest.raises(AssertionError) as failure:
         build("notebook", "zhub-test-notebook-unknown:latest", {**wrong, **site_args()})
-    said = str(failure.value)
-    assert "notebookPackages: Debian has no package for s390x that is called python3-nmpy\n" in said
-    assert "pulumi config rm notebookPackages" in said
+    error = str(failure.value)
+    assert (
+        "notebookPackages: Debian has no package for s390x that is called python3-nmpy\n" in error
+    )
+    assert "pulumi config rm notebookPackages" in message

@@ -26,12 +26,12 @@ def test_changes_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
             raise requests.exceptions.ConnectionError("nobody")
 
     heartbeat = Heartbeat(tmp_path / "file", ask, "the guard")
-    told = []
+    logged = []
     for _ in range(7):
         caplog.clear()
         heartbeat.beat()
-        told.append([record.getMessage() for record in caplog.records])
-    assert told == [
+        logged.append([record.getMessage() for record in caplog.records])
+    assert logged == [
         *([], [], ["the guard does not answer: nobody"]),
         *([], [], ["the guard answers again"], []),
     ]

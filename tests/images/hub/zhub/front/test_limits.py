@@ -76,7 +76,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(limits, "HEADER_SECONDS", 6)
     monkeypatch.setattr(limits, "BODY_SECONDS", BODY_TIMEOUT)
     ready = threading.Event()
-    told: dict[str, Any] = {}
+    running: dict[str, Any] = {}
 
     def serve() -> None:
         loop = ioloop.IOLoop()
@@ -85,8 +85,8 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
             server = LimitedServer(web.Application([("/", Page)]))
             server.listen(0, "127.0.0.1")
             sockets: Any = server._sockets
-            told["port"] = next(iter(sockets.values())).getsockname()[1]
-            told["loop"] = loop
+            running["port"] = next(iter(sockets.values())).getsockname()[1]
+            running["loop"] = loop
             ready.set()
 
         loop.add_callback(start)
@@ -96,8 +96,8 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     thread = threading.Thread(target=serve)
     thread.start()
     ready.wait(10)
-    yield told["port"]
-    told["loop"].add_callback(told["loop"].stop)
+    yield running["port"]
+    running["loop"].add_callback(running["loop"].stop)
     thread.join()
 
 
@@ -107,9 +107,9 @@ def connected(port: int, peer: str) -> http.client.HTTPConnection:
 
 
 def ask(
-    connection: http.client.HTTPConnection, body: bytes | None = None, told: str = ""
+    connection: http.client.HTTPConnection, body: bytes | None = None, forwarded: str = ""
 ) -> tuple[int, bytes]:
-    headers = {"X-Forwarded-For": told} if told else {}
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     connection.request("POST" if body is not None else "GET", "/", body, headers)
     answer = connection.getresponse()
     return answer.status, answer.read()
@@ -142,7 +142,7 @@ def test_a_body_that_comes_with_a_request_that_waits_is_not_lost(port: int) -> N
 
 def test_without_the_proxy_a_forwarded_address_is_ignored(port: int) -> None:
     seconds(port, "127.0.0.2", 5)
-    assert seconds(port, "127.0.0.2", 3, told="127.0.0.1") > 0.2
+    assert seconds(port, "127.0.0.2", 3, forwarded="127.0.0.1") > 0.2
 
 
 def test_the_hub_itself_is_not_held_up(port: int) -> None:
@@ -150,16 +150,16 @@ def test_the_hub_itself_is_not_held_up(port: int) -> None:
 
 
 def test_a_forged_loopback_address_is_held_up(port: int) -> None:
-    assert seconds(port, "127.0.0.1", 8, told="192.0.2.1, 127.0.0.1") > 0.2
+    assert seconds(port, "127.0.0.1", 8, forwarded="192.0.2.1, 127.0.0.1") > 0.2
 
 
 def test_outside_addresses_are_counted_separately(port: int) -> None:
     for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
-        assert seconds(port, "127.0.0.1", 5, told=address) < 0.3
+        assert seconds(port, "127.0.0.1", 5, forwarded=address) < 0.3
     # The same network, one machine of which has any address.
-    assert seconds(port, "127.0.0.1", 3, told="2001:db8::2") > 0.2
+    assert seconds(port, "127.0.0.1", 3, forwarded="2001:db8::2") > 0.2
     # Only the last is the proxy's own word.
-    assert seconds(port, "127.0.0.1", 8, told="192.0.2.9, 192.0.2.1") > 0.2
+    assert seconds(port, "127.0.0.1", 8, forwarded="192.0.2.9, 192.0.2.1") > 0.2
 
 
 def test_an_address_outside_that_asks_far_too_much_is_refused(port: int) -> None:
@@ -237,7 +237,7 @@ def unfinished(port: int, address: str, size: int, times: int) -> list[socket.so
     return sent
 
 
-def told(one: socket.socket) -> bytes:
+def received(one: socket.socket) -> bytes:
     """What a connection has got so far."""
     one.setblocking(False)
     try:
@@ -256,21 +256,21 @@ def test_bodies_that_never_end_are_limited_and_time_out(
     monkeypatch.setattr(limits, "HELD_IN_ALL", 30 * (limits.REQUEST + limits.BODY_SIZE))
     many = unfinished(port, "192.0.2.1", limits.BODY_SIZE, 40)
     time.sleep(0.3)
-    answers = [told(one) for one in many]
+    answers = [received(one) for one in many]
     assert answers.count(b"nothing") == 20
     assert all(one == b"nothing" or b" 429 " in one or one == b"" for one in answers)
     # Others have room, as long as there is any.
     others = unfinished(port, "192.0.2.2", limits.BODY_SIZE, 15)
     time.sleep(0.3)
-    assert [told(one) for one in others].count(b"nothing") == 10
+    assert [received(one) for one in others].count(b"nothing") == 10
     with closing(connected(port, "127.0.0.1")) as connection:
         assert ask(connection)[0] == 200
     # Their time ends, and leaves nothing behind.
     time.sleep(BODY_TIMEOUT + 3)
-    assert b"nothing" not in [told(one) for one in (*many, *others)]
+    assert b"nothing" not in [received(one) for one in (*many, *others)]
     again = unfinished(port, "192.0.2.1", limits.BODY_SIZE, 20)
     time.sleep(0.3)
-    assert [told(one) for one in again].count(b"nothing") == 20
+    assert [received(one) for one in again].count(b"nothing") == 20
     for one in (*many, *others, *again):
         one.close()
 

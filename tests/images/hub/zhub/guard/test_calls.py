@@ -36,9 +36,9 @@ class Engine:
 
 def guard(**variables: str) -> tuple[Guard, Engine]:
     engine: Any = Engine()
-    told = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
+    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
     confinement: Any = SimpleNamespace(name_servers=[])
-    return Guard(engine, Policy(told, Image((), frozenset())), confinement), engine
+    return Guard(engine, Policy(guard_settings, Image((), frozenset())), confinement), engine
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_guard_that_loses_its_engine_exits_to_be_restarted(
         confinement, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 1 + now)
     )
     gone: Any = Gone()
-    told = settings.read_guard({"ZHUB_PREFIX": "site"})
+    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"})
     helpers: Any = None
     with pytest.raises(confinement.EngineLostError):
-        confinement.Confinement(gone, helpers, told).watch()
+        confinement.Confinement(gone, helpers, guard_settings).watch()
     assert confinement.LOST_SECONDS <= gone.asked < 2 * confinement.LOST_SECONDS

@@ -139,8 +139,8 @@ def test_objects_of_this_stack_are_counted_by_their_labels() -> None:
         networks=answer("networks", [{"Name": "site-user-a"}]),
         volumes=answer("volumes", {"Volumes": [{"Name": f"site-home-{n}"} for n in range(10)]}),
     )
-    told = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "1"})
-    counts = Counts(client, told)
+    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "1"})
+    counts = Counts(client, guard_settings)
     for count, name, reason in (
         (counts.servers, "site-user-a", "1 of 1 servers run. Try again later."),
         (counts.networks, "site-user-a", "1 of 1 networks"),
@@ -178,10 +178,10 @@ def failing(status: int) -> web.HTTPError | docker.errors.APIError:
 
 
 def test_users_are_told_that_the_hub_is_full() -> None:
-    told = failing(FULL)
-    assert isinstance(told, HubIsFullError)
-    assert told.status_code == 503
-    assert told.jupyterhub_message == "The hub is full: 3 of 3 servers run."
+    error = failing(FULL)
+    assert isinstance(error, HubIsFullError)
+    assert error.status_code == 503
+    assert error.jupyterhub_message == "The hub is full: 3 of 3 servers run."
 
 
 def test_other_errors_of_the_engine_are_passed_on() -> None:

@@ -14,7 +14,7 @@ from zhub.guard.environment import Image, WrongVariable, check
 from zhub.servers.spawner import UserSpawner
 
 IMAGE = Image(("start",), frozenset({"PATH", "LANG"}))
-TOLD = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_NOTEBOOK_IMAGE": "sha256:12"})
+SETTINGS = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_NOTEBOOK_IMAGE": "sha256:12"})
 
 #: As the login page takes them, in the end lower case.
 NAMES = ["alice", "a.b-c_d", "ibm@corp", "#1$", "x" * 64]
@@ -58,7 +58,7 @@ def variables(made: dict[str, str]) -> list[str]:
 def test_variables_that_jupyterhub_sets_are_allowed(user: str, host: str) -> None:
     made = environment(user, host)
     assert len(made) > 20
-    check(variables(made), TOLD, IMAGE, user)
+    check(variables(made), SETTINGS, IMAGE, user)
 
 
 @pytest.mark.parametrize("name", sorted(environment("alice")))
@@ -76,7 +76,7 @@ def test_no_variable_takes_a_value_of_another_form(name: str) -> None:
         environment("bob")[name] if "bob" in environment("bob")[name] else "x" * 4096,
     ):
         with pytest.raises(WrongVariable):
-            check(variables(made | {name: value}), TOLD, IMAGE, "alice")
+            check(variables(made | {name: value}), SETTINGS, IMAGE, "alice")
 
 
 #: What changes the loader, an interpreter, a shell or the server. None is JupyterHub's.
@@ -99,38 +99,38 @@ HOSTILE = """
 def test_no_other_variable_is_allowed(name: str) -> None:
     for value in ("x", ""):
         with pytest.raises(WrongVariable, match=f"Env has {name}"):
-            check([*variables(environment("alice")), f"{name}={value}"], TOLD, IMAGE, "alice")
+            check([*variables(environment("alice")), f"{name}={value}"], SETTINGS, IMAGE, "alice")
 
 
 def test_variables_of_the_image_cannot_be_changed() -> None:
     """Also if it is one that JupyterHub sets: in an image of the site's own, it may be."""
     image = Image((), frozenset({"MEM_LIMIT"}))
     with pytest.raises(WrongVariable, match="MEM_LIMIT, which only the image may set"):
-        check(variables(environment("alice")), TOLD, image, "alice")
+        check(variables(environment("alice")), SETTINGS, image, "alice")
 
 
 def test_a_variable_given_twice_is_refused() -> None:
     with pytest.raises(WrongVariable, match="twice"):
-        check([*variables(environment("alice")), "MEM_LIMIT=1"], TOLD, IMAGE, "alice")
+        check([*variables(environment("alice")), "MEM_LIMIT=1"], SETTINGS, IMAGE, "alice")
 
 
 def test_the_variable_that_disables_user_config_is_required() -> None:
     made = environment("alice")
     del made["JUPYTERHUB_DISABLE_USER_CONFIG"]
     with pytest.raises(WrongVariable, match="lacks JUPYTERHUB_DISABLE_USER_CONFIG"):
-        check(variables(made), TOLD, IMAGE, "alice")
+        check(variables(made), SETTINGS, IMAGE, "alice")
 
 
 @pytest.mark.parametrize("text", ["", "=", "=x", "A B=x", "MEM_LIMIT", "1A=x", "A-B=x", "A.B=x"])
 def test_an_entry_that_is_not_a_variable_is_refused(text: str) -> None:
     with pytest.raises(WrongVariable):
-        check([*variables(environment("alice")), text], TOLD, IMAGE, "alice")
+        check([*variables(environment("alice")), text], SETTINGS, IMAGE, "alice")
 
 
 def test_a_refusal_does_not_show_the_value() -> None:
     made = environment("alice") | {"JUPYTERHUB_API_TOKEN": "secret !"}
     with pytest.raises(WrongVariable) as caught:
-        check(variables(made), TOLD, IMAGE, "alice")
+        check(variables(made), SETTINGS, IMAGE, "alice")
     assert "secret" not in str(caught.value)
 
 
@@ -138,10 +138,10 @@ def test_a_refusal_does_not_show_the_value() -> None:
 def test_any_other_text_is_refused(texts: list[str]) -> None:
     known = variables(environment("alice"))
     if not texts:
-        check(known, TOLD, IMAGE, "alice")
+        check(known, SETTINGS, IMAGE, "alice")
         return
     with pytest.raises(WrongVariable):
-        check([*known, *texts], TOLD, IMAGE, "alice")
+        check([*known, *texts], SETTINGS, IMAGE, "alice")
 
 
 def test_command_and_variables_are_read_from_the_image() -> None:

@@ -88,9 +88,9 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     engine: Any = Engine()
-    told = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
+    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
     confinement: Any = SimpleNamespace(name_servers=[])
-    guard = Guard(engine, Policy(told, Image((), frozenset())), confinement)
+    guard = Guard(engine, Policy(guard_settings, Image((), frozenset())), confinement)
     loop = asyncio.new_event_loop()
     made: list[Any] = []
 

@@ -60,7 +60,7 @@ class Site:
     hub: docker.APIClient
     """As the hub: through the guard."""
     path: Path
-    told: GuardSettings
+    settings: GuardSettings
     policy: Policy
     confinement: Confinement
     notebook: str
@@ -71,24 +71,24 @@ class Site:
         """The users' networks, as the hub makes them."""
         return UserNetworks(
             self.hub,
-            prefix=self.told.prefix,
+            prefix=self.settings.prefix,
             # As its container's host name, which is how a hub knows itself.
-            hub=self.engine.inspect_container(f"{self.told.prefix}-hub")["Id"][:12],
+            hub=self.engine.inspect_container(f"{self.settings.prefix}-hub")["Id"][:12],
             pool=POOL,
-            internal=self.told.internal,
+            internal=self.settings.internal,
         )
 
     def labels(self, role: str, user: str = "alice") -> dict[str, str]:
-        return {"zhub.stack": self.told.prefix, "zhub.role": role, "zhub.user": user}
+        return {"zhub.stack": self.settings.prefix, "zhub.role": role, "zhub.user": user}
 
     def create(self, user: str = "alice", **more: Any) -> str:
         """Do what the spawner does until there is a container; return its id."""
-        name, volume = f"{self.told.prefix}-user-{user}", f"{self.told.prefix}-home-{user}"
+        name, volume = f"{self.settings.prefix}-user-{user}", f"{self.settings.prefix}-home-{user}"
         self.hub.create_volume(volume, labels=self.labels("home", user))
         limits = {"mem_limit": "64M", "memswap_limit": "64M", "cpu_quota": 50_000}
         return spawned.create(
             self.hub,
-            self.told.notebook_image,
+            self.settings.notebook_image,
             name=name,
             volume=volume,
             labels=self.labels("notebook", user),
@@ -99,7 +99,7 @@ class Site:
         """Do all that the spawner does; return the container's id."""
         container = self.create(user)
         self.hub.start(container)
-        network = f"{self.told.prefix}-user-{user}"
+        network = f"{self.settings.prefix}-user-{user}"
         self.networks.join(network, self.labels("user-network", user), container)
         return container
 
@@ -183,7 +183,7 @@ def site(
     images: Images,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    told = settings.read_guard(
+    guard_settings = settings.read_guard(
         {
             "ZHUB_PREFIX": prefix,
             "ZHUB_NOTEBOOK_IMAGE": idle,
@@ -203,13 +203,13 @@ def site(
         labels={"zhub.stack": prefix, "zhub.role": "hub"},
     )
     client.start(hub["Id"])
-    confinement = Confinement(client, Helpers(client, images.filter, prefix), told)
+    confinement = Confinement(client, Helpers(client, images.filter, prefix), guard_settings)
     confinement.begin()
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
-    policy = Policy(told, Image.of_engine(client, idle))
+    policy = Policy(guard_settings, Image.of_engine(client, idle))
     stop = serving(Guard(client, policy, confinement), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
-        yield Site(client, through, path, told, policy, confinement, images.notebook)
+        yield Site(client, through, path, guard_settings, policy, confinement, images.notebook)
     stop()
 
 
@@ -237,8 +237,8 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert not host["Privileged"]
     # Not null: then an engine could have one for every container.
     assert host["Init"] is False
-    assert [mount["Name"] for mount in found["Mounts"]] == [f"{site.told.prefix}-home-alice"]
-    assert set(found["NetworkSettings"]["Networks"]) == {f"{site.told.prefix}-user-alice"}
+    assert [mount["Name"] for mount in found["Mounts"]] == [f"{site.settings.prefix}-home-alice"]
+    assert set(found["NetworkSettings"]["Networks"]) == {f"{site.settings.prefix}-user-alice"}
     status, output = site.run(alice, "grep CapEff /proc/self/status")
     assert (status, output.split()[1]) == (0, "0" * 16)
 
@@ -283,7 +283,7 @@ REFUSED = {"No route to host", "Permission denied", "Network is unreachable", "I
 
 def probed(site: Site, container: str, *targets: str) -> set[str]:
     """What becomes of connections from a container's network, each tried in several ways."""
-    helpers = Helpers(site.engine, site.notebook, site.told.prefix)
+    helpers = Helpers(site.engine, site.notebook, site.settings.prefix)
     command = ["/usr/bin/python3", "-I", "-c", PROBE, *targets]
     return set(helpers.run(command, network=f"container:{container}").splitlines())
 
@@ -294,9 +294,9 @@ def elsewhere(site: Site, host: str) -> None:
     It keeps its networks apart, so that nothing of what is tried here ever leaves the machine.
     """
     subnet = IPv4Network((host, 28), strict=False)
-    if not site.engine.networks(names=[f"{site.told.prefix}-{subnet[0]}"]):
+    if not site.engine.networks(names=[f"{site.settings.prefix}-{subnet[0]}"]):
         site.engine.create_network(
-            f"{site.told.prefix}-{subnet[0]}",
+            f"{site.settings.prefix}-{subnet[0]}",
             labels=site.labels("elsewhere"),
             ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
         )
@@ -305,9 +305,9 @@ def elsewhere(site: Site, host: str) -> None:
 def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
     site: Site, alice: str, client: docker.APIClient
 ) -> None:
-    network = site.engine.inspect_network(f"{site.told.prefix}-user-alice")
+    network = site.engine.inspect_network(f"{site.settings.prefix}-user-alice")
     gateway = str(IPv4Network(network["IPAM"]["Config"][0]["Subnet"])[1])
-    seen = Machine.seen(Helpers(client, site.told.filter_image, "x"))
+    seen = Machine.seen(Helpers(client, site.settings.filter_image, "x"))
     own = [str(network[0]) for network in seen.addresses]
     with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - what must not be reached
         port = listener.getsockname()[1]
@@ -329,7 +329,7 @@ def test_the_filter_is_there_before_the_network(site: Site) -> None:
     """Whatever runs in a server, a captured hub's command too, never has one without the other."""
     container = site.create("earlybird")
     site.hub.start(container)
-    name = f"{site.told.prefix}-user-earlybird"
+    name = f"{site.settings.prefix}-user-earlybird"
     site.networks.open(name, site.labels("user-network", "earlybird"))
     site.hub.disconnect_container_from_network(container, NO_NETWORK)
     seen: list[bool] = []
@@ -347,7 +347,7 @@ def test_the_filter_is_there_before_the_network(site: Site) -> None:
 
 def ruleset(site: Site, container: str) -> str:
     """The packet filter in a container's network namespace, as its kernel has it."""
-    return Helpers(site.engine, site.told.filter_image, site.told.prefix).run(
+    return Helpers(site.engine, site.settings.filter_image, site.settings.prefix).run(
         ["nft", "list", "ruleset"], network=f"container:{container}", capabilities=["NET_ADMIN"]
     )
 
@@ -355,8 +355,8 @@ def ruleset(site: Site, container: str) -> str:
 @pytest.fixture
 def next_guard(site: Site) -> Confinement:
     """What a guard that is started now knows: nothing of what another has set."""
-    helpers = Helpers(site.engine, site.told.filter_image, site.told.prefix)
-    confinement = Confinement(site.engine, helpers, site.told)
+    helpers = Helpers(site.engine, site.settings.filter_image, site.settings.prefix)
+    confinement = Confinement(site.engine, helpers, site.settings)
     confinement.begin()
     return confinement
 
@@ -364,7 +364,7 @@ def next_guard(site: Site) -> Confinement:
 def test_a_server_that_runs_without_its_filter_gets_it(site: Site, next_guard: Confinement) -> None:
     """One of a release that had none, for example."""
     container = site.start("older")
-    Helpers(site.engine, site.told.filter_image, site.told.prefix).run(
+    Helpers(site.engine, site.settings.filter_image, site.settings.prefix).run(
         ["nft", "delete table inet zhub"],
         network=f"container:{container}",
         capabilities=["NET_ADMIN"],
@@ -380,17 +380,17 @@ def test_a_server_that_cannot_get_its_filter_is_removed(
 ) -> None:
     container = site.start("lost")
     # This image has no nft.
-    broken = Confinement(client, Helpers(client, IMAGE, site.told.prefix), site.told)
+    broken = Confinement(client, Helpers(client, IMAGE, site.settings.prefix), site.settings)
     broken.again(container)
     assert not site.engine.containers(all=True, filters={"id": container})
-    assert f"removing {site.told.prefix}-user-lost, whose way out" in caplog.text
+    assert f"removing {site.settings.prefix}-user-lost: its packet filter" in caplog.text
 
 
 def test_a_server_in_a_network_that_is_not_its_own_is_removed(
     site: Site, next_guard: Confinement
 ) -> None:
     container = site.start("stray")
-    made = site.engine.create_network(f"{site.told.prefix}-stray", labels=site.labels("stray"))
+    made = site.engine.create_network(f"{site.settings.prefix}-stray", labels=site.labels("stray"))
     site.engine.connect_container_to_network(container, made["Id"])
     next_guard.again(container)
     assert not site.engine.containers(all=True, filters={"id": container})
@@ -416,7 +416,7 @@ def test_a_server_with_a_filter_is_not_ended_because_a_newer_one_fails(
 
 def moved(site: Site, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """Give the engine's machine one more address, as far as the guard sees."""
-    seen = Machine.seen(Helpers(site.engine, site.told.filter_image, site.told.prefix))
+    seen = Machine.seen(Helpers(site.engine, site.settings.filter_image, site.settings.prefix))
     more = replace(seen, addresses=seen.addresses | {IPv4Network(address)})
     monkeypatch.setattr(Machine, "seen", lambda _: more)
     monkeypatch.setattr(site.confinement, "_looked", float("-inf"))
@@ -426,7 +426,7 @@ def test_a_new_address_of_the_machine_is_closed_also_if_the_hub_asks_first(
     site: Site, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved(site, monkeypatch, "203.0.113.77")
-    found = site.engine.inspect_container(f"{site.told.prefix}-hub")
+    found = site.engine.inspect_container(f"{site.settings.prefix}-hub")
     # The hub asks at any time; what it hears is not lost for the others.
     site.confinement.hub_asks(found)
     site.confinement.look()
@@ -443,7 +443,7 @@ def test_a_server_that_is_restarted_by_hand_is_confined_soon(site: Site) -> None
 
 
 def test_the_hub_is_confined_when_it_asks_for_it(site: Site) -> None:
-    hub = f"{site.told.prefix}-hub"
+    hub = f"{site.settings.prefix}-hub"
     for _ in range(2):
         engine.confine(site.hub)
         assert "tcp sport 11119" in ruleset(site, hub)
@@ -464,14 +464,14 @@ def test_without_its_filter_a_server_does_not_run(
     site: Site, client: docker.APIClient, tmp_path: Path
 ) -> None:
     # This image has no nft.
-    broken = Confinement(client, Helpers(client, IMAGE, site.told.prefix), site.told)
+    broken = Confinement(client, Helpers(client, IMAGE, site.settings.prefix), site.settings)
     stop = serving(Guard(client, site.policy, broken), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).start("broken")
         assert caught.value.status_code == 400
     stop()
-    container = f"{site.told.prefix}-user-broken"
+    container = f"{site.settings.prefix}-user-broken"
     assert not client.containers(all=True, filters={"name": container})
     assert not client.containers(all=True, filters={"label": "zhub.role=guard-helper"})
 
@@ -483,16 +483,16 @@ def test_a_guard_that_cannot_set_filters_does_not_start(
         def run(self, command: Any, *, network: str, capabilities: Any = ()) -> str:
             return super().run(command, network=network)
 
-    incapable = Incapable(client, site.told.filter_image, site.told.prefix)
+    incapable = Incapable(client, site.settings.filter_image, site.settings.prefix)
     with pytest.raises(RuntimeError, match=r"cannot filter packets.*modprobe nf_tables"):
-        Confinement(client, incapable, site.told).begin()
+        Confinement(client, incapable, site.settings).begin()
 
 
 def test_helpers_of_a_killed_guard_are_removed(site: Site, client: docker.APIClient) -> None:
-    helpers = Helpers(client, site.told.filter_image, site.told.prefix)
+    helpers = Helpers(client, site.settings.filter_image, site.settings.prefix)
     left = client.create_container(
-        site.told.filter_image,
-        labels={"zhub.stack": site.told.prefix, "zhub.role": "guard-helper"},
+        site.settings.filter_image,
+        labels={"zhub.stack": site.settings.prefix, "zhub.role": "guard-helper"},
     )
     helpers.sweep()
     assert not client.containers(all=True, filters={"id": left["Id"]})
@@ -500,7 +500,7 @@ def test_helpers_of_a_killed_guard_are_removed(site: Site, client: docker.APICli
 
 def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
     """Otherwise it could use it for a moment before its way out is closed."""
-    network = f"{site.told.prefix}-user-early"
+    network = f"{site.settings.prefix}-user-early"
     container = site.create("early")
     site.networks.open(network, site.labels("user-network", "early"))
     site.engine.disconnect_container_from_network(container, "none")
@@ -511,7 +511,7 @@ def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
 
 
 def test_a_server_gets_only_its_own_network_and_no_alias_or_address_of_choice(site: Site) -> None:
-    others, own = f"{site.told.prefix}-user-others", f"{site.told.prefix}-user-trudy"
+    others, own = f"{site.settings.prefix}-user-others", f"{site.settings.prefix}-user-trudy"
     for network, user in ((others, "others"), (own, "trudy")):
         site.networks.open(network, site.labels("user-network", user))
     container = site.create("trudy")
@@ -529,16 +529,16 @@ def test_a_server_stops_and_its_network_goes(site: Site) -> None:
     container = site.start("brief")
     site.hub.stop(container, timeout=0)
     wait_until(lambda: not site.engine.containers(all=True, filters={"id": container}), seconds=30)
-    site.networks.close(f"{site.told.prefix}-user-brief")
-    assert not site.engine.networks(names=[f"{site.told.prefix}-user-brief"])
+    site.networks.close(f"{site.settings.prefix}-user-brief")
+    assert not site.engine.networks(names=[f"{site.settings.prefix}-user-brief"])
 
 
 def test_a_hub_that_comes_back_is_attached_again(site: Site, alice: str) -> None:
-    name = f"{site.told.prefix}-user-alice"
-    before = site.engine.inspect_container(f"{site.told.prefix}-hub")
+    name = f"{site.settings.prefix}-user-alice"
+    before = site.engine.inspect_container(f"{site.settings.prefix}-hub")
     site.engine.disconnect_container_from_network(before["Id"], name)
     site.networks.restore()
-    after = site.engine.inspect_container(f"{site.told.prefix}-hub")
+    after = site.engine.inspect_container(f"{site.settings.prefix}-hub")
     address = "IPAddress"
     assert (
         after["NetworkSettings"]["Networks"][name][address]
@@ -563,7 +563,7 @@ def test_requests_beyond_the_policy_create_nothing(site: Site) -> None:
 
 def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> None:
     site.engine.create_volume(
-        f"{site.told.prefix}-home-trap",
+        f"{site.settings.prefix}-home-trap",
         driver="local",
         driver_opts={"type": "none", "o": "bind", "device": "/etc"},
         labels=site.labels("home", "trap"),
@@ -575,9 +575,9 @@ def test_servers_and_networks_beyond_the_limit_are_not_created(
     site: Site, client: docker.APIClient, tmp_path: Path
 ) -> None:
     leaving = site.create("leaving")
-    label = {"label": [f"zhub.stack={site.told.prefix}", "zhub.role=notebook"]}
+    label = {"label": [f"zhub.stack={site.settings.prefix}", "zhub.role=notebook"]}
     number = len(client.containers(all=True, filters=label))
-    full = replace(site.policy, settings=replace(site.told, max_servers=number))
+    full = replace(site.policy, settings=replace(site.settings, max_servers=number))
     stop = serving(Guard(client, full, site.confinement), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
@@ -588,7 +588,7 @@ def test_servers_and_networks_beyond_the_limit_are_not_created(
         )
         client.remove_container(leaving, force=True)
         replace(site, hub=hub).create("toomany")
-        client.remove_container(f"{site.told.prefix}-user-toomany", force=True)
+        client.remove_container(f"{site.settings.prefix}-user-toomany", force=True)
     stop()
 
 
@@ -615,14 +615,14 @@ def foreign(site: Site) -> Iterator[str]:
 
 def test_a_second_network_of_the_same_name_is_refused(site: Site) -> None:
     """Two of a name could be neither counted nor named, nor removed by a hub that starts anew."""
-    name, labels = f"{site.told.prefix}-user-twin", site.labels("user-network", "twin")
+    name, labels = f"{site.settings.prefix}-user-twin", site.labels("user-network", "twin")
 
     def make(subnet: IPv4Network) -> int:
         pools = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))])
-        options = network_options(internal=site.told.internal)
+        options = network_options(internal=site.settings.internal)
         try:
             site.hub.create_network(
-                name, internal=site.told.internal, ipam=pools, labels=labels, options=options
+                name, internal=site.settings.internal, ipam=pools, labels=labels, options=options
             )
         except APIError as error:
             return error.status_code or 0
@@ -639,8 +639,8 @@ def test_a_second_network_of_the_same_name_is_refused(site: Site) -> None:
 
 
 def test_foreign_objects_are_out_of_reach(site: Site, foreign: str, alice: str) -> None:
-    hub = f"{site.told.prefix}-hub"
-    network = f"{site.told.prefix}-user-alice"
+    hub = f"{site.settings.prefix}-hub"
+    network = f"{site.settings.prefix}-user-alice"
     through = site.hub
     calls: list[Callable[[], Any]] = [
         lambda: through.inspect_container(foreign),
@@ -658,7 +658,7 @@ def test_foreign_objects_are_out_of_reach(site: Site, foreign: str, alice: str) 
         lambda: through.connect_container_to_network(hub, "bridge"),
         lambda: through.connect_container_to_network(hub, foreign),
         lambda: through.inspect_image(IMAGE),  # type: ignore[no-untyped-call]
-        lambda: through.remove_volume(f"{site.told.prefix}-home-alice"),
+        lambda: through.remove_volume(f"{site.settings.prefix}-home-alice"),
         lambda: through.exec_create(alice, ["id"]),
         through.containers,
         lambda: through.logs(alice),
@@ -672,8 +672,8 @@ def test_foreign_objects_are_out_of_reach(site: Site, foreign: str, alice: str) 
         lambda: through.kill(alice),
         lambda: through.restart(alice),
         through.volumes,
-        lambda: through.create_volume(f"{site.told.prefix}-state"),
-        lambda: through.create_network(f"{site.told.prefix}-user-x", driver="host"),
+        lambda: through.create_volume(f"{site.settings.prefix}-state"),
+        lambda: through.create_network(f"{site.settings.prefix}-user-x", driver="host"),
         lambda: through.networks(filters={"label": "zhub.stack=other"}),
     ]
     assert all(map(refused, calls))

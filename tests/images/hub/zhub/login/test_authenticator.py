@@ -93,8 +93,8 @@ def browser(address: str = "192.0.2.1", peer: str = "127.0.0.1", cookie: str = "
         context=SimpleNamespace(address=(peer, 40000), remote_ip=peer, protocol="https"),
         set_close_callback=lambda _: None,
     )
-    said = {"Host": "hub.example.org", "X-Forwarded-For": address, "Cookie": cookie}
-    headers = httputil.HTTPHeaders(said)
+    sent = {"Host": "hub.example.org", "X-Forwarded-For": address, "Cookie": cookie}
+    headers = httputil.HTTPHeaders(sent)
     line = httputil.RequestStartLine("POST", "/hub/login", "HTTP/1.1")
     request = httputil.HTTPServerRequest(headers=headers, connection=connection, start_line=line)
     return Page(HUB, request)
@@ -233,7 +233,7 @@ def test_200_good_logins_at_once_get_in_with_one_bind_each(
         return await asyncio.gather(*tries)
 
     before = len(server.binds())
-    assert [told["name"] for told in asyncio.run(burst())] == people
+    assert [model["name"] for model in asyncio.run(burst())] == people
     bound = [dn for dn in server.binds()[before:] if dn != SERVICE]
     assert len(bound) == len(people)
 
@@ -346,7 +346,7 @@ def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, ser
 
 
 @pytest.mark.parametrize(
-    ("peer", "told", "address"),
+    ("peer", "forwarded", "address"),
     [
         ("127.0.0.1", "192.0.2.1", "192.0.2.1"),
         ("127.0.0.1", "::ffff:192.0.2.1", "192.0.2.1"),
@@ -356,8 +356,8 @@ def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, ser
         ("10.213.0.3", "192.0.2.1", "10.213.0.3"),
     ],
 )
-def test_the_address_is_the_one_the_proxy_saw(peer: str, told: str, address: str) -> None:
-    request = browser(told, peer)
+def test_the_address_is_the_one_the_proxy_saw(peer: str, forwarded: str, address: str) -> None:
+    request = browser(forwarded, peer)
     request.request.headers["X-Real-Ip"] = "198.51.100.1"
     assert origin.address(request) == address
 

@@ -71,11 +71,11 @@ def problems(environment: dict[str, str]) -> tuple[str, ...]:
 def test_only_the_directory_has_no_default() -> None:
     environment: dict[str, str] = {}
     settings.add_arguments(environment, ["--port=11119", "--ldap=172.17.0.2"])
-    read = settings.read(environment)
-    assert (read.port, read.ldap.servers, read.ldap.port) == (11119, ("172.17.0.2",), 389)
-    assert read.ldap.tls is LdapTls.NONE
-    assert read.ldap.allow_everyone
-    assert read.base_url == "/jupyterhub/"
+    found = settings.read(environment)
+    assert (found.port, found.ldap.servers, found.ldap.port) == (11119, ("172.17.0.2",), 389)
+    assert found.ldap.tls is LdapTls.NONE
+    assert found.ldap.allow_everyone
+    assert found.base_url == "/jupyterhub/"
 
 
 def test_unsafe_settings_give_warnings(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_unsafe_settings_give_warnings(tmp_path: Path) -> None:
 
 
 def test_several_directories_keep_their_order() -> None:
-    read = settings.read({"ZHUB_LDAP_SERVERS": "one.example.org, two.example.org"})
-    assert read.ldap.servers == ("one.example.org", "two.example.org")
+    found = settings.read({"ZHUB_LDAP_SERVERS": "one.example.org, two.example.org"})
+    assert found.ldap.servers == ("one.example.org", "two.example.org")
 
 
 @pytest.mark.parametrize("server", ["one:two", "one:0", "one:65536", "::g", "one:", ":389"])

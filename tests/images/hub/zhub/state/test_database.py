@@ -249,7 +249,7 @@ def test_the_token_of_a_running_server_is_recognized_as_jupyterhub_writes_it(
 def test_an_unusable_database_is_reported_in_one_line(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = settings.read({"ZHUB_LDAP_SERVERS": "ldap.example.org"})
+    found = settings.found({"ZHUB_LDAP_SERVERS": "ldap.example.org"})
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"this is no database" * 100)
     locked = sqlite3.connect(old)
@@ -258,9 +258,9 @@ def test_an_unusable_database_is_reported_in_one_line(
     monkeypatch.setattr(sqlite3, "connect", lambda file: connect(file, timeout=0.1))
     for file, why in ((broken, "not a database"), (old, "locked"), (tmp_path, "unable to open")):
         with pytest.raises(SettingsError) as raised:
-            command.prepare_database(file, read)
+            command.prepare_database(file, found)
         [problem] = raised.value.problems
         assert problem.startswith(f"{file} cannot be used: ")
         assert why in problem
     locked.close()
-    command.prepare_database(old, read)
+    command.prepare_database(old, found)
