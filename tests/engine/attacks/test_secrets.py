@@ -1,4 +1,4 @@
-"""Every secret of a running stack is looked for wherever somebody else could read it."""
+"""Looks for every secret of a running stack wherever somebody else could read it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.hubclient import LoginRefused
 pytestmark = pytest.mark.engine
 
 TYPO = "Correct-Horse-Battery-Stable"
-"""What somebody types by mistake, and is as good as a password."""
+"""A password typed by mistake into the name field."""
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """What nobody else may read, by what it is."""
+    """The secrets, by name."""
 
     named: dict[str, str]
 
     def found(self, text: str) -> set[str]:
-        """Which of the secrets are in a text, as they are or in base64."""
+        """Return the secrets that a text contains, as they are or in base64."""
         return {
             name
             for name, secret in self.named.items()
@@ -42,21 +42,21 @@ class Secrets:
 
 
 def out(container: Container, script: str, user: str = "") -> str:
-    """What a shell script prints in a container."""
+    """Return the output of a shell script in a container."""
     output = container.exec_run(["sh", "-c", script], user=user).output
     assert isinstance(output, bytes)
     return output.decode(errors="replace")
 
 
 def variable(name: str, environments: str) -> str:
-    """The value of a variable in the environments of processes."""
+    """Return the value of a variable in environments of processes."""
     found = re.search(f"{name}=([^\0]+)", environments)
     assert found, name
     return found[1]
 
 
 def key_line(pem: str) -> str:
-    """A line of an RSA key of its private part; what comes before is in certificates, too."""
+    """Return a line of the private part of an RSA key; certificates contain the public part."""
     lines = pem.splitlines()
     begin = next(number for number, line in enumerate(lines) if "PRIVATE KEY" in line)
     assert len(lines[begin + 8]) == 64
@@ -68,7 +68,7 @@ ENVIRONMENTS = "cat /proc/[0-9]*/environ"
 
 @pytest.fixture(scope="module")
 def typed(entrance: Entrance, alice: Tenant) -> dict[str, str]:
-    """What Alice has by her browser, used and misused, so that it might be anywhere now."""
+    """Secrets in Alice's browser, used and misused, so that they may have leaked anywhere."""
     answer = alice.user.request("POST", "hub/api/users/alice/tokens", json={"note": "x"})
     answer.raise_for_status()
     token = answer.json()["token"]
@@ -86,7 +86,7 @@ def typed(entrance: Entrance, alice: Tenant) -> dict[str, str]:
 def secrets(
     directory: Container, alice: Tenant, mallory: Tenant, hub: Container, typed: dict[str, str]
 ) -> Secrets:
-    """All of them, collected from where they are used."""
+    """All secrets, collected from the places where they are used."""
     hub_only = out(hub, ENVIRONMENTS, "1000")
     tokens = sorted(set(re.findall("JUPYTERHUB_API_TOKEN=([^\0]+)", hub_only)))
     services = {f"token of service {number}": token for number, token in enumerate(tokens)}
@@ -128,7 +128,7 @@ def test_docker_inspect_shows_only_a_servers_own_token(
         )
         for container in containers(stack, engine)
     }
-    # JupyterHub hands it over so. Who may inspect is root on the engine's machine anyway.
+    # JupyterHub passes it in the environment. Whoever may inspect is root on the machine anyway.
     assert found.pop("notebookalice") == {"token of Alice's server"}
     assert found.pop("notebookbob") == {"token of Bob's server"}
     assert {"hub", "guard", "files", "directory"} <= set(found)
@@ -162,7 +162,7 @@ def test_process_lists_show_no_secrets(
             lists.append(json.dumps(container.top(ps_args="-eo pid,args")))
             assert not secrets.found(lists[-1]), container.name
     assert any("proxy.mjs" in text for text in lists)
-    # Environments are read by their own user, and by no other in the same container.
+    # Only their own user can read environments in the same container.
     assert "token of the proxy" in secrets.found(out(hub, ENVIRONMENTS, "1000"))
     assert not secrets.found(out(hub, ENVIRONMENTS, "65534"))
 
@@ -171,7 +171,7 @@ def test_only_the_hub_can_read_its_files(hub: Container, secrets: Secrets) -> No
     reading = "cat /certs/* /srv/jupyterhub/* /run/zhub*/* /tmp/*/* /run/*/* 2>/dev/null"
     held = secrets.found(out(hub, reading, "1000"))
     assert not secrets.found(out(hub, reading, "65534"))
-    # Tokens and users' passwords are not kept at all, or only as hashes.
+    # Tokens and users' passwords are not stored, or only as hashes.
     assert held == {
         "key of the hub",
         "any private key",
@@ -202,7 +202,7 @@ def test_pulumi_shows_no_secrets(stack: Stack, secrets: Secrets) -> None:
         stack.pulumi("stack", "output", "--stack", stack.name, "--json"),
         stack.pulumi("stack", "history", "--stack", stack.name, "--json"),
     ]
-    # Another name means another certificate, and so new containers with it and its key.
+    # A new name means a new certificate, and so new containers with it and its key.
     stack.configure({"hostname": "renamed.example.com"})
     printed.append(stack.on_stack("preview", "--diff"))
     stack.configure({"hostname": "localhost"})

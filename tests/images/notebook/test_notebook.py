@@ -150,4 +150,4 @@ def test_an_unknown_package_is_named(images: Images) -> None:
     assert (
         "notebookPackages: Debian has no package for s390x that is called python3-nmpy\n" in error
     )
-    assert "pulumi config rm notebookPackages" in message
+    assert "pulumi config rm notebookPackages" in error

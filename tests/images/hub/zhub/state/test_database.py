@@ -249,7 +249,7 @@ def test_the_token_of_a_running_server_is_recognized_as_jupyterhub_writes_it(
 def test_an_unusable_database_is_reported_in_one_line(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = settings.found({"ZHUB_LDAP_SERVERS": "ldap.example.org"})
+    found = settings.read({"ZHUB_LDAP_SERVERS": "ldap.example.org"})
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"this is no database" * 100)
     locked = sqlite3.connect(old)
