@@ -1,4 +1,4 @@
-"""The policy pack: the program's own resources pass, and each change for the worse is found."""
+"""The policy pack: the program's own resources pass, and each dangerous change is found."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.policy.worse_resources import (
 REMOTE = {"docker:host": "ssh://ops@z.example.com"}
 DEMO = REMOTE | {"zhub:demoDirectory": "true"}
 
-#: On all addresses, with everything a site may set.
+#: Serves on all addresses, with every setting of a site.
 SITE = REMOTE | {
     "zhub:hostname": "hub.example.com",
     "zhub:port": "8443",
@@ -72,12 +72,12 @@ OPTIONS = PolicyResourceOptions(
 
 
 def judged(inputs: Any) -> Any:
-    """Properties as the SDK hands them to a policy."""
+    """Return properties as the SDK passes them to a policy."""
     return unknown_checking_proxy(deserialize_properties(inputs))
 
 
 class Reports:
-    """What a policy reports."""
+    """Collects what a policy reports."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -87,10 +87,10 @@ class Reports:
 
 
 def violations(resource: Declared, inputs: Any = None, **more: str) -> dict[str, list[str]]:
-    """What each policy has to say about a resource, with these inputs instead of its own."""
+    """Return each policy's reports about a resource, with these inputs instead of its own."""
     props = judged(resource.raw if inputs is None else inputs)
     kind, name = more.get("type", resource.type), more.get("name", resource.name)
-    # The mocks make URNs of no stack.
+    # The mocks' URNs have no stack.
     urn = f"urn:pulumi:{more.get('stack', 'test')}::zhub::{kind}::{name}"
     args = ResourceValidationArgs(kind, props, urn, name, OPTIONS, None)
     found: dict[str, list[str]] = {}
@@ -103,7 +103,7 @@ def violations(resource: Declared, inputs: Any = None, **more: str) -> dict[str,
 
 
 def stack_violations(recording: Recording, **images: str) -> list[str]:
-    """What the policy for the whole stack says, where containers have these images instead."""
+    """Return reports of the policy for the whole stack, with other images for containers."""
     resources: dict[str, PolicyResource] = {}
     for one in recording.declared:
         outputs = dict(one.outputs)
@@ -216,7 +216,7 @@ def test_a_build_changed_for_the_worse_is_found(
 
 
 def test_values_that_the_provider_fills_in_pass(demo: Recording) -> None:
-    """As the plugins' Check leaves inputs, the official one's with a note of it."""
+    """Inputs as the plugins' Check returns them; the official one records what it filled in."""
     filled = {
         "containerReadRefreshTimeoutMilliseconds": 15000,
         "mustRun": True,
@@ -298,7 +298,7 @@ def test_names_of_another_stack_are_found(demo: Recording) -> None:
     ],
 )
 def test_unknown_values_do_not_pass(demo: Recording, kind: str, name: str, key: str) -> None:
-    """The SDK only advises then, and the preview would be green."""
+    """The SDK would only print advice, and the preview would pass."""
     resource = demo.one(kind, name)
     [found] = violations(resource, {**resource.raw, key: UNKNOWN_STRING_VALUE}).values()
     assert f"{name}: {key} is not known before `pulumi up`" in found
@@ -322,7 +322,7 @@ def test_a_container_with_another_image_is_found(name: str, *, preview: bool) ->
 
 
 def test_an_image_without_a_dependency_on_its_resource_is_found(demo: Recording) -> None:
-    """By the right digest, even: only a dependency makes a new image a new container."""
+    """Even with the right digest: only with a dependency does a new image replace the container."""
     hub = demo.one("Container", "hub")
     before = list(hub.request.propertyDependencies["image"].urns)
     del hub.request.propertyDependencies["image"].urns[:]

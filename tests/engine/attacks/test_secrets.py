@@ -23,7 +23,7 @@ from tests.hubclient import LoginRefused
 pytestmark = pytest.mark.engine
 
 TYPO = "Correct-Horse-Battery-Stable"
-"""A password typed by mistake into the name field."""
+"""A mistyped password: who sees it can guess the right one."""
 
 
 @dataclass(frozen=True)

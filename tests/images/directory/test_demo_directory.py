@@ -1,4 +1,4 @@
-"""The demo directory's image: who is in it, and that it can be asked safely."""
+"""The demo directory's image: its users, its certificate, its access rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASE = "dc=example,dc=org"
 def directory(
     request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory
 ) -> Directory:
-    """The image's directory, asked from here."""
+    """A client of the image's directory."""
     container = site.engine.containers.get(f"{site.prefix}-directory")
     inside = 636 if request.param is LdapTls.LDAPS else 389
     (binding,) = container.attrs["NetworkSettings"]["Ports"][f"{inside}/tcp"]
@@ -77,7 +77,7 @@ def test_its_certificate_is_verified(directory: Directory) -> None:
 
 
 def test_only_root_in_the_container_changes_entries(directory: Directory, site: Site) -> None:
-    """How docs/identity.md has one try out what happens when somebody leaves a group."""
+    """As docs/identity.md describes how to test what happens when a user leaves a group."""
     container = site.engine.containers.get(f"{site.prefix}-directory")
 
     def change(verb: str, how: str) -> bool:

@@ -1,4 +1,4 @@
-"""Who is calling, as the proxy has it from headers that anybody may have written."""
+"""How the proxy finds the client's address in headers that anyone may have written."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, s
 @pytest.mark.parametrize(
     ("peer", "header", "caller"),
     [
-        # A stranger says what they like.
+        # A stranger's header is ignored.
         ("198.51.100.1", "192.0.2.66", "198.51.100.1"),
         ("::ffff:198.51.100.1", "192.0.2.7", "198.51.100.1"),
         ("2001:db8:2::1", "192.0.2.66", "2001:db8:2::1"),
-        # A proxy is believed, and what strangers told it is not.
+        # A proxy's entry is trusted; those that strangers sent it are not.
         ("192.0.2.7", "198.51.100.1", "198.51.100.1"),
         ("::ffff:192.0.2.7", "192.0.2.66, 198.51.100.1", "198.51.100.1"),
         ("2001:DB8:1::5", "198.51.100.1", "198.51.100.1"),
-        # Several of them, one behind the other.
+        # Several proxies in a row.
         ("192.0.2.7", "192.0.2.66, 198.51.100.1, 10.9.1.1,10.9.2.2", "198.51.100.1"),
         ("192.0.2.7", "198.51.100.1,::ffff:10.9.1.1, 2001:db8:1::9", "198.51.100.1"),
         ("192.0.2.7", "10.9.1.1, 10.9.2.2", "10.9.1.1"),
-        # As some write it.
+        # Formats that some proxies use.
         ("192.0.2.7", "198.51.100.1:40000", "198.51.100.1"),
         ("192.0.2.7", '"[2001:db8:2::1]:443"', "2001:db8:2::1"),
         ("192.0.2.7", "[2001:db8:2::1]", "2001:db8:2::1"),
         ("192.0.2.7", "FE80::1%eth0", "fe80::1"),
         ("192.0.2.7", " ::FFFF:198.51.100.1 ", "198.51.100.1"),
-        # Nothing, or nothing of use.
+        # Nothing, or nothing useful.
         ("192.0.2.7", None, "192.0.2.7"),
         ("192.0.2.7", "", "192.0.2.7"),
         ("192.0.2.7", "unknown", "192.0.2.7"),
@@ -73,7 +73,7 @@ def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, s
         ("192.0.2.7", "0x7f.1", "192.0.2.7"),
         ("192.0.2.7", "," * 8000, "192.0.2.7"),
         (None, "198.51.100.1", ""),
-        # What only this machine itself can be.
+        # Addresses that only this machine itself can have.
         ("192.0.2.7", "127.0.0.1", "192.0.2.7"),
         ("192.0.2.7", "127.1.2.3, 10.9.1.1", "10.9.1.1"),
         ("192.0.2.7", "::1", "192.0.2.7"),

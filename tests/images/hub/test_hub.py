@@ -1,4 +1,4 @@
-"""What the hub's image says of a setup that cannot work."""
+"""How the hub's image reports a setup that cannot work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hub asks its guard where the directory is, once for all logins that find it gone."""
+"""The hub asks its guard to look for the directory, once for all logins that fail to reach it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOGINS = 16
 
 
 class Guard:
-    """As the real one: it says that something is new to the first who asks, and to nobody else."""
+    """Like the real guard, reports a change only to the first caller."""
 
     def __init__(self, moved: int) -> None:
         self.moved = moved
@@ -64,10 +64,10 @@ def test_a_no_is_shared_only_with_questions_that_waited() -> None:
     guard = Guard(moved=0)
     looks = Looks(guard.ask)
     assert all_at_once(looks) == [False] * LOGINS
-    # Those that came while one asked were told what that one was.
+    # Those that came while one asked got the same answer.
     assert guard.asked <= 2
     assert guard.most == 1
-    # And "no" holds for nobody who comes later.
+    # A "no" does not hold for later questions.
     guard.moved = 99
     assert looks.moved()
 

@@ -1,4 +1,4 @@
-"""What a health check reads of an engine that answers or does not."""
+"""What the heartbeat records when the engine answers and when it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start of a user's server: what is imported for it, and what whoever comes later finds."""
+"""The start of a user's server: what it imports, and what later imports find."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_server_imports_nothing_of_the_hub_and_an_extension_may(
     ]
 
 
-#: Answers as the hub's API does, as far as a server asks it while it starts.
+#: Answers like the hub's API, as far as a starting server uses it.
 A_HUB = """
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Hub(BaseHTTPRequestHandler):
@@ -115,7 +115,7 @@ def test_a_server_that_has_loaded_waits_for_its_network(
             **base,
         )
         made.callback(server.remove, force=True)
-        # Emulated, it has loaded after three seconds.
+        # Under emulation, it has loaded after three seconds.
         time.sleep(8)
         assert server.logs() == b""
         engine.networks.get("none").disconnect(server)

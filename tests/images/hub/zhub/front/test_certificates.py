@@ -1,4 +1,4 @@
-"""What the hub says of the key and certificate it is given, real files all of them."""
+"""How the hub checks its key and certificate, with real files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller who asks too much waits, and nobody else does."""
+"""A caller that sends too many requests waits, and nobody else does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Clock:
 
 
 class TestBuckets:
-    """Of requests."""
+    """Buckets of requests."""
 
     rate = Rate(burst=10, per_second=2)
 
@@ -102,7 +102,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def connected(port: int, peer: str) -> http.client.HTTPConnection:
-    """A connection from one of loopback's many addresses; 127.0.0.1 is where the proxy is."""
+    """Connect from one of loopback's many addresses; 127.0.0.1 is the proxy's."""
     return http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(peer, 0))
 
 
@@ -130,7 +130,7 @@ def test_a_server_that_floods_the_hub_waits_and_another_does_not(port: int) -> N
     time.sleep(0.3)
     assert seconds(port, "127.0.0.3", 5) < 0.3
     flood.join()
-    # Twenty, of which five are free.
+    # Twenty requests, of which five need not wait.
     assert 1.3 < time.monotonic() - begin < 4
 
 
@@ -156,9 +156,9 @@ def test_a_forged_loopback_address_is_held_up(port: int) -> None:
 def test_outside_addresses_are_counted_separately(port: int) -> None:
     for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
         assert seconds(port, "127.0.0.1", 5, forwarded=address) < 0.3
-    # The same network, one machine of which has any address.
+    # The same network, in which one machine can have any address.
     assert seconds(port, "127.0.0.1", 3, forwarded="2001:db8::2") > 0.2
-    # Only the last is the proxy's own word.
+    # Only the last address is from the proxy.
     assert seconds(port, "127.0.0.1", 8, forwarded="192.0.2.9, 192.0.2.1") > 0.2
 
 
@@ -178,7 +178,7 @@ def test_an_address_outside_that_asks_far_too_much_is_refused(port: int) -> None
 
 
 def open_ones(sockets: list[socket.socket]) -> int:
-    """How many of the connections get an answer."""
+    """Return how many of the connections get an answer."""
     answered = 0
     for one in sockets:
         try:
@@ -223,7 +223,7 @@ def test_a_silent_connection_is_closed_unless_it_is_the_proxys(
 
 
 def unfinished(port: int, address: str, size: int, times: int) -> list[socket.socket]:
-    """Requests through the proxy, of whose bodies the last byte never comes."""
+    """Send requests through the proxy, without the last byte of their bodies."""
     request = (
         "POST / HTTP/1.1\r\nHost: x\r\n"
         f"X-Forwarded-For: {address}\r\nContent-Length: {size}\r\n\r\n"
@@ -238,7 +238,7 @@ def unfinished(port: int, address: str, size: int, times: int) -> list[socket.so
 
 
 def received(one: socket.socket) -> bytes:
-    """What a connection has got so far."""
+    """Return what a connection has received so far."""
     one.setblocking(False)
     try:
         return one.recv(100)
@@ -259,13 +259,13 @@ def test_bodies_that_never_end_are_limited_and_time_out(
     answers = [received(one) for one in many]
     assert answers.count(b"nothing") == 20
     assert all(one == b"nothing" or b" 429 " in one or one == b"" for one in answers)
-    # Others have room, as long as there is any.
+    # Other addresses have room, up to the limit for all.
     others = unfinished(port, "192.0.2.2", limits.BODY_SIZE, 15)
     time.sleep(0.3)
     assert [received(one) for one in others].count(b"nothing") == 10
     with closing(connected(port, "127.0.0.1")) as connection:
         assert ask(connection)[0] == 200
-    # Their time ends, and leaves nothing behind.
+    # They time out, and release all memory.
     time.sleep(BODY_TIMEOUT + 3)
     assert b"nothing" not in [received(one) for one in (*many, *others)]
     again = unfinished(port, "192.0.2.1", limits.BODY_SIZE, 20)

@@ -1,4 +1,4 @@
-"""What the guard asks of the engine for a call; the engine here only writes it down."""
+"""Which calls the guard makes to the engine; the engine here only records them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS = {"zhub.stack": "site", "zhub.user": "alice"}
 
 
 class Engine:
-    """Has one server, and keeps what it is asked."""
+    """Has one server, and records calls."""
 
     api_version = "1.41"
 
@@ -103,7 +103,7 @@ def test_the_version_call_fails_when_the_engine_does_not_answer() -> None:
 def test_a_guard_that_loses_its_engine_exits_to_be_restarted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With live-restore the engine comes back with another socket; the guard would hold the old."""
+    """With live-restore, a restarted engine has a new socket; the guard would keep the old one."""
     now = 0.0
 
     def sleep(seconds: float) -> None:

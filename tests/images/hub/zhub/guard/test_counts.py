@@ -1,4 +1,4 @@
-"""How the guard counts, with a list in place of an engine."""
+"""The guard's limits of objects, with a list instead of an engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zhub.servers.spawner import HubIsFullError, UserSpawner, saying_that_it_is_
 
 
 class Engine:
-    """Has things with names, and says how often it was asked for all of them."""
+    """Has objects with names, and counts how often they are listed."""
 
     def __init__(self, *there: str) -> None:
         self.there = set(there)
@@ -34,7 +34,7 @@ class Engine:
         return sorted(self.there.copy())
 
     def make(self, count: Count, name: str) -> bool:
-        """Make one, as the guard does; return whether it was allowed."""
+        """Create an object, as the guard does; return whether it was allowed."""
         try:
             with count.one_more(name):
                 self.there.add(name)
@@ -163,7 +163,7 @@ def test_there_are_no_more_servers_than_networks_for_them(pool: str, most: int) 
 
 
 def failing(status: int) -> web.HTTPError | docker.errors.APIError:
-    """What comes of a start in which the engine, or the guard, answers with a status."""
+    """Return the error of a start in which engine or guard answers with a status."""
     answer: Any = SimpleNamespace(status_code=status, reason="x", url="/")
 
     @saying_that_it_is_full

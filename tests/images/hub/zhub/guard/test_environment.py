@@ -1,4 +1,4 @@
-"""What a server is started with: each variable JupyterHub sets, and what stands beside them."""
+"""Variables of a server: those that JupyterHub sets are allowed, all others are refused."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from zhub.servers.spawner import UserSpawner
 IMAGE = Image(("start",), frozenset({"PATH", "LANG"}))
 SETTINGS = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_NOTEBOOK_IMAGE": "sha256:12"})
 
-#: As the login page takes them, in the end lower case.
+#: User names as the hub has them: as at the login page, in lower case.
 NAMES = ["alice", "a.b-c_d", "ibm@corp", "#1$", "x" * 64]
 
 
 def environment(user: str, host: str = "") -> dict[str, str]:
-    """What JupyterHub's own code makes of a user, with a name of their own below a host or not."""
-    # What cannot be part of a host name, JupyterHub replaces by a digest.
+    """Return what JupyterHub's own code sets for a user, with or without a subdomain."""
+    # JupyterHub replaces names that cannot be part of a host name by a digest.
     label = user if user.isalnum() else "u-name--1a2b3c4"
     own = host.replace("https://", f"https://{label}.") if host else ""
     path = f"/site/user/{quote(user, safe='@~')}/"
@@ -63,7 +63,7 @@ def test_variables_that_jupyterhub_sets_are_allowed(user: str, host: str) -> Non
 
 @pytest.mark.parametrize("name", sorted(environment("alice")))
 def test_no_variable_takes_a_value_of_another_form(name: str) -> None:
-    """Whatever else the value is: a path, code, another user's, or itself and a little more."""
+    """Other values: a path, code, another user's value, or the right one with an addition."""
     made = environment("alice", "https://hub.example.com:11119")
     for value in (
         "/home/jovyan/evil.so",
@@ -79,7 +79,7 @@ def test_no_variable_takes_a_value_of_another_form(name: str) -> None:
             check(variables(made | {name: value}), SETTINGS, IMAGE, "alice")
 
 
-#: What changes the loader, an interpreter, a shell or the server. None is JupyterHub's.
+#: Variables that change the loader, an interpreter, a shell or the server. JupyterHub sets none.
 HOSTILE = """
     LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES GCONV_PATH MALLOC_CHECK_ LOCPATH NLSPATH
     PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONWARNINGS PYTHONBREAKPOINT PYTHONUSERBASE
@@ -103,7 +103,7 @@ def test_no_other_variable_is_allowed(name: str) -> None:
 
 
 def test_variables_of_the_image_cannot_be_changed() -> None:
-    """Also if it is one that JupyterHub sets: in an image of the site's own, it may be."""
+    """Not even one that JupyterHub sets, which a site's own image may set as well."""
     image = Image((), frozenset({"MEM_LIMIT"}))
     with pytest.raises(WrongVariable, match="MEM_LIMIT, which only the image may set"):
         check(variables(environment("alice")), SETTINGS, image, "alice")

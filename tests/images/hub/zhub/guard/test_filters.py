@@ -1,4 +1,4 @@
-"""What the guard's packet filters say, and what it reads to write them; nothing here sets one."""
+"""The text of the guard's packet filters, and the data they are made from; none is set here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_network_within_a_closed_one_gets_no_rule() -> None:
         ],
     )
     rules = [str(network) for network, _ in judged]
-    # Within what is opened, the engine's machine stays closed.
+    # Within an opened network, the engine's machine stays closed.
     assert rules.index("10.1.0.9/32") < rules.index("10.1.0.0/24") < rules.index("10.0.0.0/8")
     assert not {"172.17.0.1/32", "169.254.169.254/32"} & set(rules)
     assert dict(judged)[IPv4Network("192.168.0.0/16")] is True
@@ -58,7 +58,7 @@ REACH = filters.Reach(
 
 
 def rules(text: str) -> list[str]:
-    """The rules of the chain for what leaves; one that refuses, without the word for it."""
+    """Return the rules for outgoing packets; the statement of refusing rules is left out."""
     chain = text.partition("chain output")[2].partition("policy drop;\n")[2].partition("  }")[0]
     return [line.strip().partition(" reject with")[0] for line in chain.splitlines()]
 
@@ -82,7 +82,7 @@ def test_a_server_reaches_the_hubs_port_name_servers_port_and_what_is_open() -> 
 
 
 def entrances(text: str) -> list[str]:
-    """The rules of the chain for what comes in."""
+    """Return the rules for incoming packets."""
     chain = text.partition("chain input")[2].partition("policy accept;\n")[2].partition("  }")[0]
     return [line.strip() for line in chain.splitlines()]
 
@@ -174,7 +174,7 @@ Id 100:
 
 
 class Names:
-    """Answers for names as the helper's container would."""
+    """Resolves names as the helper's container would."""
 
     answers = ""
 

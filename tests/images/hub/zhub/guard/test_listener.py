@@ -1,4 +1,4 @@
-"""What the guard holds of requests, however many there are; an engine that can be kept waiting."""
+"""The guard's limits of requests; its engine answers only when a test lets it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOME = {
 
 @dataclass
 class Engine:
-    """Answers when it is let, and knows how many calls wait."""
+    """Answers when `free` is set, and counts calls."""
 
     free: threading.Event = field(default_factory=threading.Event)
     calls: int = 0
@@ -67,18 +67,18 @@ class Site:
         return connection
 
     def status(self, text: str) -> bytes:
-        """The first line of the answer; empty if there is none."""
+        """Return the first line of the answer; empty if there is none."""
         with self.open(text) as connection, contextlib.suppress(TimeoutError, ConnectionError):
             return connection.recv(4096).partition(b"\r\n")[0]
         return b""
 
     @property
     def taken(self) -> int:
-        """Connections and calls now."""
+        """Open connections and calls."""
         return self.listener._taken
 
     def has_taken(self, number: int) -> bool:
-        """Whether it comes to that in a while."""
+        """Return whether their number becomes that in time."""
         end = time.monotonic() + 5
         while self.taken != number and time.monotonic() < end:
             time.sleep(0.01)
@@ -139,7 +139,7 @@ def test_disconnected_clients_leave_no_more_calls_than_the_limit(site: Site) -> 
     thread = threading.Thread(target=flood)
     thread.start()
     time.sleep(1)
-    # Each connection may have made its call before it was closed.
+    # Each connection may have started its call before it was closed.
     assert MAX_OPEN <= site.taken <= 2 * MAX_OPEN
     assert site.engine.calls <= server.THREADS
     site.engine.free.set()
@@ -155,12 +155,12 @@ def test_an_answer_that_nobody_reads_is_given_up(
     site.engine.size = 4 << 20
     site.engine.free.set()
     deaf = [site.open(post(HOME)) for _ in range(MAX_OPEN)]
-    # Not how many are taken: on a slow machine the first are given up before the last has come.
+    # Not their number: on a slow machine the first are dropped before the last has arrived.
     wait_until(lambda: site.engine.calls == MAX_OPEN, seconds=30)
     assert site.status(VERSION) == b"HTTP/1.1 200 OK"
     for connection in deaf:
         connection.close()
-    # Who reads gets all of it.
+    # A client that reads gets the whole answer.
     with site.open(post(HOME)) as connection:
         read = 0
         while part := connection.recv(1 << 16):
@@ -176,7 +176,7 @@ def test_a_large_body_is_refused(site: Site) -> None:
 
 
 def test_forms_are_not_parsed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tornado would, before anybody looks at it: each field becomes many times its size."""
+    """Tornado would parse them before any check, and each field takes many times its size."""
     taken = []
 
     def take(text: bytes, **_: Any) -> dict[str, Any]:

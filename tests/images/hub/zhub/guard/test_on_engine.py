@@ -1,4 +1,4 @@
-"""The guard on the real engine: what the hub gets done through it, and what nobody does."""
+"""The guard on the real engine: what the hub can do through it, and what nobody can."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ from tests.images.hub import spawned
 
 pytestmark = pytest.mark.engine
 
-#: Of these tests alone.
+#: Only for these tests.
 POOL = IPv4Network("10.214.32.0/22")
 IMAGE = "zhub-base:trixie-build"
 
 
 @dataclass(frozen=True)
 class Site:
-    """A guard with a hub that does nothing, on the real engine."""
+    """A guard on the real engine, with an idle hub."""
 
     engine: docker.APIClient
-    """Straight to the engine."""
+    """Client of the engine itself."""
     hub: docker.APIClient
-    """As the hub: through the guard."""
+    """Client of the guard, as the hub has."""
     path: Path
     settings: GuardSettings
     policy: Policy
@@ -68,11 +68,11 @@ class Site:
 
     @property
     def networks(self) -> UserNetworks:
-        """The users' networks, as the hub makes them."""
+        """The users' networks, through the guard as the hub makes them."""
         return UserNetworks(
             self.hub,
             prefix=self.settings.prefix,
-            # As its container's host name, which is how a hub knows itself.
+            # Like its container's host name, by which a hub knows itself.
             hub=self.engine.inspect_container(f"{self.settings.prefix}-hub")["Id"][:12],
             pool=POOL,
             internal=self.settings.internal,
@@ -82,7 +82,7 @@ class Site:
         return {"zhub.stack": self.settings.prefix, "zhub.role": role, "zhub.user": user}
 
     def create(self, user: str = "alice", **more: Any) -> str:
-        """Do what the spawner does until there is a container; return its id."""
+        """Create a container in the steps of the spawner; return its ID."""
         name, volume = f"{self.settings.prefix}-user-{user}", f"{self.settings.prefix}-home-{user}"
         self.hub.create_volume(volume, labels=self.labels("home", user))
         limits = {"mem_limit": "64M", "memswap_limit": "64M", "cpu_quota": 50_000}
@@ -96,7 +96,7 @@ class Site:
         )
 
     def start(self, user: str) -> str:
-        """Do all that the spawner does; return the container's id."""
+        """Start a server in all steps of the spawner; return the container's ID."""
         container = self.create(user)
         self.hub.start(container)
         network = f"{self.settings.prefix}-user-{user}"
@@ -110,7 +110,7 @@ class Site:
         return self.engine.exec_inspect(execution)["ExitCode"], output
 
     def ask(self, request: bytes, *, seconds: float = 5) -> bytes:
-        """Send bytes to the guard; return what comes back until it closes or is silent."""
+        """Send bytes to the guard; return its answer until it closes or is silent."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(seconds)
             connection.connect(str(self.path))
@@ -137,7 +137,7 @@ def client() -> Iterator[docker.APIClient]:
 
 @pytest.fixture(scope="module")
 def idle(client: docker.APIClient) -> Iterator[str]:
-    """An image whose own command does nothing."""
+    """An image whose own command only sleeps."""
     image = spawned.idle_image(client, IMAGE)
     yield image
     client.remove_image(image)
@@ -145,7 +145,7 @@ def idle(client: docker.APIClient) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prefix(client: docker.APIClient, idle: str) -> Iterator[str]:
-    """A prefix of this module alone; what carries it is removed, and then the image it is from."""
+    """A prefix for this module; its objects are removed at the end, and then the image."""
     name = f"zhub-test-{uuid.uuid4().hex[:8]}"
     yield name
     label = {"label": f"zhub.stack={name}"}
@@ -158,7 +158,7 @@ def prefix(client: docker.APIClient, idle: str) -> Iterator[str]:
 
 
 def serving(guard: Guard, path: Path) -> Callable[[], None]:
-    """Serve in a thread; return what ends it."""
+    """Serve in a thread; return a function that ends it."""
     loop = asyncio.new_event_loop()
 
     async def start() -> None:
@@ -215,12 +215,12 @@ def site(
 
 @pytest.fixture(scope="module")
 def alice(site: Site) -> str:
-    """A user's container that runs."""
+    """A user's running container."""
     return site.start("alice")
 
 
 def refused(call: Callable[[], Any]) -> bool:
-    """Whether the guard refuses a call."""
+    """Return whether the guard refuses a call."""
     with pytest.raises(APIError) as caught:
         call()
     return bool(caught.value.status_code == 403)
@@ -235,7 +235,7 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={PROFILE}"]
     assert not host["Privileged"]
-    # Not null: then an engine could have one for every container.
+    # Not null, with which the engine's default would apply.
     assert host["Init"] is False
     assert [mount["Name"] for mount in found["Mounts"]] == [f"{site.settings.prefix}-home-alice"]
     assert set(found["NetworkSettings"]["Networks"]) == {f"{site.settings.prefix}-user-alice"}
@@ -243,8 +243,8 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert (status, output.split()[1]) == (0, "0" * 16)
 
 
-#: Closed: the cloud's metadata and services, the site, the engine's machine by several addresses,
-#: what was configured.
+#: Closed: the cloud's metadata and services, the site, several addresses of the engine's machine,
+#: the configured networks.
 CLOSED = [
     "169.254.169.254",
     "168.63.129.16",
@@ -255,7 +255,7 @@ CLOSED = [
     "10.98.2.3",
 ]
 
-#: Connects as plainly as can be, with a device named, and from an address of its own choice.
+#: Connects in the plain way, with a named device, and from an address of its own choice.
 PROBE = """
 import socket, sys
 def tried(host, port, *options, source=""):
@@ -282,16 +282,16 @@ REFUSED = {"No route to host", "Permission denied", "Network is unreachable", "I
 
 
 def probed(site: Site, container: str, *targets: str) -> set[str]:
-    """What becomes of connections from a container's network, each tried in several ways."""
+    """Return results of connections from a container's network, each tried in several ways."""
     helpers = Helpers(site.engine, site.notebook, site.settings.prefix)
     command = ["/usr/bin/python3", "-I", "-c", PROBE, *targets]
     return set(helpers.run(command, network=f"container:{container}").splitlines())
 
 
 def elsewhere(site: Site, host: str) -> None:
-    """Have the engine lead packets for a host into a network of its own, where nobody is.
+    """Make the engine route packets for a host into an empty network of its own.
 
-    It keeps its networks apart, so that nothing of what is tried here ever leaves the machine.
+    The engine isolates its networks, so that no packet of these tests ever leaves the machine.
     """
     subnet = IPv4Network((host, 28), strict=False)
     if not site.engine.networks(names=[f"{site.settings.prefix}-{subnet[0]}"]):
@@ -316,17 +316,17 @@ def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
             elsewhere(site, host)
         targets = [f"{where} {port}" for host in hosts for where in (host, f"::ffff:{host}")]
         assert probed(site, alice, *targets) <= REFUSED
-    # What proves that the probe can tell: refused by the hub, where nothing listens.
+    # Shows that the probe works: the hub refuses the connection, since nothing listens there.
     assert "Connection refused" in probed(site, alice, "hub 8081")
     assert probed(site, alice, "hub 8001") <= REFUSED
-    # Nobody is there, but the way is open.
+    # Nothing is there, but the packets get through.
     for host in ("203.0.113.9", "10.99.0.9"):
         elsewhere(site, host)
         assert "TimeoutError" in probed(site, alice, f"{host} 9")
 
 
 def test_the_filter_is_there_before_the_network(site: Site) -> None:
-    """Whatever runs in a server, a captured hub's command too, never has one without the other."""
+    """So no process in a server, not even a captured hub's command, has a network without it."""
     container = site.create("earlybird")
     site.hub.start(container)
     name = f"{site.settings.prefix}-user-earlybird"
@@ -346,7 +346,7 @@ def test_the_filter_is_there_before_the_network(site: Site) -> None:
 
 
 def ruleset(site: Site, container: str) -> str:
-    """The packet filter in a container's network namespace, as its kernel has it."""
+    """Return the packet filter in a container's network namespace, from the kernel."""
     return Helpers(site.engine, site.settings.filter_image, site.settings.prefix).run(
         ["nft", "list", "ruleset"], network=f"container:{container}", capabilities=["NET_ADMIN"]
     )
@@ -354,7 +354,7 @@ def ruleset(site: Site, container: str) -> str:
 
 @pytest.fixture
 def next_guard(site: Site) -> Confinement:
-    """What a guard that is started now knows: nothing of what another has set."""
+    """Return the confinement of a guard that starts now and knows of no filters set before."""
     helpers = Helpers(site.engine, site.settings.filter_image, site.settings.prefix)
     confinement = Confinement(site.engine, helpers, site.settings)
     confinement.begin()
@@ -362,7 +362,7 @@ def next_guard(site: Site) -> Confinement:
 
 
 def test_a_server_that_runs_without_its_filter_gets_it(site: Site, next_guard: Confinement) -> None:
-    """One of a release that had none, for example."""
+    """Such as one of a release without filters."""
     container = site.start("older")
     Helpers(site.engine, site.settings.filter_image, site.settings.prefix).run(
         ["nft", "delete table inet zhub"],
@@ -415,7 +415,7 @@ def test_a_server_with_a_filter_is_not_ended_because_a_newer_one_fails(
 
 
 def moved(site: Site, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Give the engine's machine one more address, as far as the guard sees."""
+    """Make the guard see one more address of the engine's machine."""
     seen = Machine.seen(Helpers(site.engine, site.settings.filter_image, site.settings.prefix))
     more = replace(seen, addresses=seen.addresses | {IPv4Network(address)})
     monkeypatch.setattr(Machine, "seen", lambda _: more)
@@ -427,7 +427,7 @@ def test_a_new_address_of_the_machine_is_closed_also_if_the_hub_asks_first(
 ) -> None:
     moved(site, monkeypatch, "203.0.113.77")
     found = site.engine.inspect_container(f"{site.settings.prefix}-hub")
-    # The hub asks at any time; what it hears is not lost for the others.
+    # The hub may ask at any time; the others must still get the change.
     site.confinement.hub_asks(found)
     site.confinement.look()
     site.confinement.all()
@@ -450,7 +450,7 @@ def test_the_hub_is_confined_when_it_asks_for_it(site: Site) -> None:
     before = len(site.engine.containers(all=True, filters={"label": "zhub.role=guard-helper"}))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: engine.confine(site.hub), range(50)))
-    # Once it has its filter, to ask again starts nothing, however often.
+    # Once the filter is set, further calls start no container.
     after = site.engine.containers(all=True, filters={"label": "zhub.role=guard-helper"})
     assert len(after) == before
 
@@ -499,7 +499,7 @@ def test_helpers_of_a_killed_guard_are_removed(site: Site, client: docker.APICli
 
 
 def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
-    """Otherwise it could use it for a moment before its way out is closed."""
+    """Otherwise it could use the network for a moment before its filter is set."""
     network = f"{site.settings.prefix}-user-early"
     container = site.create("early")
     site.networks.open(network, site.labels("user-network", "early"))
@@ -594,7 +594,7 @@ def test_servers_and_networks_beyond_the_limit_are_not_created(
 
 @pytest.fixture(scope="module")
 def foreign(site: Site) -> Iterator[str]:
-    """A container of somebody else's; a container, a network and a volume have its name."""
+    """A foreign container; a container, a network and a volume have the same name."""
     name = f"zhub-foreign-{uuid.uuid4().hex[:8]}"
     labels = {"zhub.stack": name, "zhub.role": "notebook", "zhub.user": "alice"}
     site.engine.create_network(name, labels=labels | {"zhub.role": "user-network"})
@@ -614,7 +614,7 @@ def foreign(site: Site) -> Iterator[str]:
 
 
 def test_a_second_network_of_the_same_name_is_refused(site: Site) -> None:
-    """Two of a name could be neither counted nor named, nor removed by a hub that starts anew."""
+    """Two of a name could be neither counted nor addressed, nor removed by a restarted hub."""
     name, labels = f"{site.settings.prefix}-user-twin", site.labels("user-network", "twin")
 
     def make(subnet: IPv4Network) -> int:
@@ -694,7 +694,7 @@ def request(line: str, *headers: str, body: str = "") -> bytes:
     return f"{line} HTTP/1.1\r\n{HEAD}{lines}\r\n{body}".encode()
 
 
-#: {v} is the API's version, {c} a user's container that runs.
+#: {v} is the API's version, {c} a user's running container.
 TRICKS: list[bytes] = [
     request("GET /containers/json"),
     request("GET /v{v}/../containers/json"),
@@ -793,14 +793,14 @@ def test_slow_clients_are_dropped_and_keep_nobody_waiting(site: Site) -> None:
         for number, connection in enumerate(slow):
             connection.connect(str(site.path))
             head = b"POST /v1.41/volumes/create HTTP/1.1\r\nHost: x\r\n"
-            # Half of them never end the head, the others never the body.
+            # Half of them never finish the head, the others never the body.
             connection.sendall(head + (b"" if number % 2 else b"Content-Length: 9\r\n\r\n{"))
         begin = time.monotonic()
         assert site.lives
         assert time.monotonic() - begin < 2
         for connection in slow:
             connection.settimeout(max(0.1, begin + 2 * CLIENT_SECONDS - time.monotonic()))
-            # The guard hangs up; a timeout would be an error.
+            # The guard closes the connection; a timeout would be an error.
             while connection.recv(4096):
                 pass
     finally:

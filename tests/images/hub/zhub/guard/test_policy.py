@@ -1,4 +1,4 @@
-"""What the guard lets the hub ask for, decided without an engine."""
+"""Which requests of the hub the guard allows, without an engine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ POLICY = Policy(
 
 
 def asked() -> dict[str, Any]:
-    """What the spawner's own library makes of a request for a server."""
+    """Return a request for a server, as the spawner's library makes it."""
     client = docker.APIClient("tcp://127.0.0.1:9", version="1.41")
     config = client.create_container_config(
         IMAGE,
@@ -70,7 +70,7 @@ def asked() -> dict[str, Any]:
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The request with one more thing in it, or another."""
+    """Return the request with one property added or changed."""
     body = asked()
     place = body
     *folders, last = path.split(".")
@@ -120,7 +120,7 @@ def test_protections_cannot_be_left_out() -> None:
     assert POLICY.container(NAME, body) == POLICY.container(NAME, asked())
 
 
-#: Ways to more than a user's server, most of them to root on the engine's machine.
+#: Ways to get more than a user's server, most of them root on the engine's machine.
 ATTACKS: dict[str, Any] = {
     "HostConfig.Privileged": True,
     "HostConfig.privileged": True,
@@ -192,7 +192,7 @@ ATTACKS: dict[str, Any] = {
 
 @pytest.mark.parametrize("given", [None, False])
 def test_the_engine_gives_a_server_no_init_of_its_own(*, given: bool | None) -> None:
-    """With `"init": true` in the engine's configuration, only who says no has none."""
+    """With `"init": true` in the engine's configuration, only an explicit false prevents it."""
     assert POLICY.container(NAME, changed("HostConfig.Init", given))["HostConfig"]["Init"] is False
 
 
@@ -236,7 +236,7 @@ def test_a_server_gets_no_unknown_variable() -> None:
 
 @pytest.mark.parametrize("user", ["", None, 1, "Alice", "alice ", "bob", "\ud800", "x" * 256])
 def test_labels_are_those_of_the_user_in_the_name(user: Any) -> None:
-    """The length is bounded by that of names."""
+    """The limit of names also bounds the length of labels."""
     labels = LABELS | {"zhub.user": user}
     with pytest.raises(Refused):
         POLICY.container(NAME, changed("Labels", labels))
@@ -291,8 +291,8 @@ def test_no_other_volume_becomes_a_home(more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("labels", [None, {}])
 def test_a_volume_without_labels_is_refused_with_the_fix(labels: Any) -> None:
-    mends = "zhub.stack=site, zhub.role=home and zhub.user=alice"
-    with pytest.raises(Refused, match=f"no labels.*{mends}.*docs/operations.md"):
+    fix = "zhub.stack=site, zhub.role=home and zhub.user=alice"
+    with pytest.raises(Refused, match=f"no labels.*{fix}.*docs/operations.md"):
         POLICY.home(HOME | {"Labels": labels}, "alice")
 
 

@@ -1,4 +1,4 @@
-"""The profile of users' servers, as it is written; tests on the engine show what it does."""
+"""The text of the seccomp profile; tests on the engine show its effect."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zhub.guard import seccomp
 
 RULES = seccomp.profile()["syscalls"]
 
-#: What https://docs.docker.com/engine/security/seccomp/ says the engine's own profile blocks, but
-#: for ptrace, and for what this one lets through with certain arguments only.
+#: Calls that the engine's own profile blocks, by https://docs.docker.com/engine/security/seccomp/,
+#: except for ptrace, and for calls that this profile allows only with certain arguments.
 BLOCKED = """
 acct add_key bpf clock_adjtime clock_settime create_module delete_module finit_module
 get_kernel_syms get_mempolicy init_module ioperm iopl kcmp kexec_file_load kexec_load keyctl
@@ -39,7 +39,7 @@ def test_each_call_is_listed_once_and_in_order() -> None:
 
 
 def test_no_unconditional_rule_overrides_a_conditional_one() -> None:
-    """Rules for one call are alternatives: the widest of them holds."""
+    """Rules for one call are alternatives: the widest of them wins."""
     for rule in RULES[1:]:
         assert not set(rule["names"]) & set(seccomp.CALLS)
         narrowed = rule.get("args") or rule.get("includes") or rule["action"] != "SCMP_ACT_ALLOW"

@@ -1,4 +1,4 @@
-"""Login as JupyterHub does it: what it is told, what users and the log are told, and how long."""
+"""Login as JupyterHub does it: the model, messages to users and log, and how long it takes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
 
 @pytest.fixture
 def options(server: Slapd, tmp_path: Path) -> dict[str, Any]:
-    """A directory with a service account."""
+    """Settings with a service account."""
     (tmp_path / "password").write_text(slapd.SERVICE_PASSWORD)
     return {
         "servers": ("127.0.0.1",),
@@ -70,7 +70,7 @@ def make(options: dict[str, Any]) -> Make:
 
 
 def database() -> Session:
-    """A hub's, in memory, as far as logins are written down."""
+    """A hub's database in memory, as far as logins are recorded."""
     db = Session(create_engine("sqlite://", poolclass=StaticPool))
     db.connection().exec_driver_sql(logins.SCHEMA)
     db.commit()
@@ -78,7 +78,7 @@ def database() -> Session:
 
 
 class Page(web.RequestHandler):
-    """What JupyterHub hands to an authenticator, as far as that asks."""
+    """The part of JupyterHub's request handler that the authenticator uses."""
 
     hub = SimpleNamespace(base_url="/hub/")
     db = database()
@@ -88,7 +88,7 @@ HUB = web.Application(cookie_secret="x" * 32)
 
 
 def browser(address: str = "192.0.2.1", peer: str = "127.0.0.1", cookie: str = "") -> Any:
-    """A request through the proxy, which says where from; or straight from a peer."""
+    """Return a request through the proxy, which adds an address; or straight from a peer."""
     connection: Any = SimpleNamespace(
         context=SimpleNamespace(address=(peer, 40000), remote_ip=peer, protocol="https"),
         set_close_callback=lambda _: None,
@@ -109,7 +109,7 @@ async def authenticated(
 
 
 def log_in(authenticator: DirectoryAuthenticator, name: str, password: str | None = None) -> Any:
-    """What JupyterHub knows of the user then; None when the user is refused."""
+    """Log in; return JupyterHub's model of the user, None when the user is refused."""
     password = PASSWORDS[name] if password is None else password
     return asyncio.run(authenticated(authenticator, name, password))
 
@@ -203,7 +203,7 @@ def test_an_invalid_name_takes_no_memory_and_no_bind(make: Make, server: Slapd) 
 def test_a_burst_of_wrong_passwords_reaches_the_directory_a_few_times(
     make: Make, server: Slapd
 ) -> None:
-    """As often as one by one: the directory's own lock must not come sooner."""
+    """No more often than one by one: the directory must not lock the account sooner."""
     authenticator = make()
 
     async def burst() -> list[Any]:
@@ -221,7 +221,7 @@ def test_a_burst_of_wrong_passwords_reaches_the_directory_a_few_times(
 def test_200_good_logins_at_once_get_in_with_one_bind_each(
     make: Make, server: Slapd, address: str
 ) -> None:
-    """From one address, as a class behind one router has it, and from one each."""
+    """All from one address, as with a class behind one router, and from one address each."""
     authenticator = make()
     people = ["alice", "carol"] * 100
 
@@ -272,7 +272,7 @@ def test_a_long_password_is_refused_before_anything_is_computed(
     assert computed == []
     assert len(server.binds()) == before
     assert not authenticator.attempts._failures
-    # Whoever else asks the directory is held to it as well.
+    # Other callers of the directory have the same limit.
     with pytest.raises(session.LoginRefusedError):
         authenticator.directory.log_in("alice", password)
 
@@ -311,7 +311,7 @@ def test_a_password_of_the_greatest_length_is_accepted(make: Make, tmp_path: Pat
 
 
 def test_a_sent_password_counts_whatever_the_answer(make: Make) -> None:
-    """A server that ends the connection when the password comes says nothing, but may have read."""
+    """A server that closes the connection instead of answering may still have read the password."""
     templates = (f"uid={{username}},ou=people,{SUFFIX}",)
 
     def hang_up(client: Client) -> None:
@@ -352,7 +352,7 @@ def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, ser
         ("127.0.0.1", "::ffff:192.0.2.1", "192.0.2.1"),
         ("127.0.0.1", "10.0.0.1, 192.0.2.1", "192.0.2.1"),
         ("127.0.0.1", "10.0.0.1,2001:db8::1", "2001:db8::1"),
-        # A user's server, which asks the hub without the proxy and says what it likes.
+        # A user's server, which reaches the hub without the proxy and may forge the header.
         ("10.213.0.3", "192.0.2.1", "10.213.0.3"),
     ],
 )
@@ -368,7 +368,7 @@ def test_a_stranger_at_the_same_address_does_not_lock_out_known_browsers(
     authenticator = make()
 
     def log_in(name: str, password: str, cookie: str) -> tuple[Any, str]:
-        """What becomes of it, and what the browser then keeps."""
+        """Return the user or the error's status, and the browser's cookie after it."""
         page = browser(cookie=cookie)
         data = {"username": name, "password": password}
         try:
@@ -386,13 +386,13 @@ def test_a_stranger_at_the_same_address_does_not_lock_out_known_browsers(
     for _ in range(PER_NAME):
         assert log_in("alice", "wrong", "") == (None, "")
     assert log_in("alice", good, "")[0] == 429
-    # No cookie of somebody else's, none that is made up.
+    # Neither another user's cookie nor a forged one.
     _, carols = log_in("carol", PASSWORDS["carol"], "")
     for cookie in (carols, f"{origin.COOKIE}=alice", own[:-3]):
         assert log_in("alice", good, cookie)[0] == 429
     answer, renewed = log_in("alice", good, own)
     assert answer["name"] == "alice"
-    # And nobody guesses without end in a browser that was left open.
+    # The number of guesses is limited also in a browser that was left open.
     for _ in range(PER_NAME):
         assert log_in("alice", "wrong", renewed)[0] is None
     assert log_in("alice", good, renewed)[0] == 429
@@ -404,7 +404,7 @@ def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
     monkeypatch.setattr(session, "ANSWER_SECONDS", 1)
 
     async def logins(authenticator: DirectoryAuthenticator) -> tuple[list[Any], float]:
-        """Log in beside a clock; return the longest time in which the clock stood still."""
+        """Log in while a clock ticks; return the longest time between two ticks."""
         tasks = asyncio.gather(
             *(authenticated(authenticator, f"user{n}", "x") for n in range(50)),
             return_exceptions=True,
@@ -424,10 +424,10 @@ def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
     assert [failure.status_code for failure in failures] == [503] * 50
     assert "The directory does not answer" in str(failures[0])
     assert longest < 0.5
-    # Those that waited for a thread need not wait for the directory.
+    # Logins that waited for a thread do not also wait for the directory.
     assert took < 4
     assert silent.connections <= module.LOGINS + 2
-    # No password has been sent, so none has been tried.
+    # No password was sent, so no failure counts.
     assert not any(authenticator.attempts._failures.values())
 
 
@@ -454,7 +454,7 @@ def test_logins_beyond_the_queue_are_told_to_try_again(
 
 
 class TestRefresh:
-    """What JupyterHub is told of a user who has logged in some time ago."""
+    """The refresh of a user who logged in some time ago."""
 
     def refreshed(self, authenticator: DirectoryAuthenticator, name: str) -> Any:
         return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name)))
@@ -496,7 +496,7 @@ class TestRefresh:
             answers, took = asyncio.run(timed(make(port=silent.port)))
             assert answers == [True] * 20
             assert took < 0.8
-            # The same user is not looked up twice at a time.
+            # A user is never looked up twice at the same time.
             assert silent.connections == 1
 
     def test_a_late_answer_counts_at_the_next_request(

@@ -1,4 +1,4 @@
-"""What the operator is told of the directory, by a check against real and scripted servers."""
+"""Reports of the check of the directory, against real and scripted servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Make = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def environment(server: Slapd, tmp_path: Path) -> Make:
-    """Makes what a hub is told; more of it by keywords, None for what is not said."""
+    """Makes a hub's environment; keywords change settings, None removes them."""
     secret = tmp_path / "password"
     secret.write_text(slapd.SERVICE_PASSWORD)
 
@@ -72,7 +72,7 @@ Output = pytest.CaptureFixture[str]
 
 
 def failures(output: Output) -> list[tuple[str, str]]:
-    """What failed, and what to do about it."""
+    """Return the failures, each with its advice."""
     lines = output.readouterr().out.splitlines()
     return [
         (line.removeprefix(" FAILED  "), lines[number + 1].removeprefix("         → "))
@@ -166,7 +166,7 @@ def test_without_service_account_and_password_no_user_is_found(
 
 
 def test_a_name_without_address(config: MakeSettings, capsys: Output) -> None:
-    # RFC 6761, section 6.4: never has one.
+    # RFC 6761, section 6.4: this domain never has addresses.
     assert not check_directory.check(config(servers="ldap.invalid"), "alice")
     ((problem, advice),) = failures(capsys)
     assert problem.startswith("no address for the name ldap.invalid: ")
@@ -188,7 +188,7 @@ def test_a_connection_that_is_never_accepted(
     config: MakeSettings, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check_directory, "CONNECT_SECONDS", 0.3)
-    # A backlog that is full, which is what a firewall that drops looks like.
+    # A full backlog behaves like a firewall that drops packets.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         held = [socket.socket() for _ in range(4)]
@@ -276,11 +276,11 @@ def test_a_missing_base_or_group(config: MakeSettings, capsys: Output) -> None:
 
 
 class TestRole:
-    """As the image runs it."""
+    """The role, as the image runs it."""
 
     @pytest.fixture(autouse=True)
     def hub(self, environment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The environment of a hub whose servers came as an argument."""
+        """The environment of a hub whose LDAP servers are set by an argument."""
         for name, value in environment(servers=None).items():
             monkeypatch.setenv(name, value)
 

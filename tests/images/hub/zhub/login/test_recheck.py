@@ -1,4 +1,4 @@
-"""Whose servers are stopped, as told by a real directory to a stand-in for the hub's API."""
+"""Which servers are stopped, with a real directory and a stand-in for the hub's API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGE = 2
 
 @dataclass
 class Hub:
-    """What a hub's API knows, and what it was asked to stop."""
+    """The data of a hub's API, and the servers it was asked to stop."""
 
     url: str
     servers: dict[str, list[str]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Hub:
     """Paths whose servers cannot be stopped."""
 
     def page(self, offset: int) -> dict[str, Any]:
-        """Two users, and where the next ones are: as JupyterHub does for those who accept it."""
+        """Return two users and the offset of the next, as JupyterHub's paginated API does."""
         names = list(self.servers)[offset : offset + PAGE]
         more = offset + PAGE < len(self.servers)
         return {
@@ -156,7 +156,7 @@ def test_a_directory_that_does_not_answer_stops_nothing(
 
 
 class StopError(Exception):
-    """Ends what would run for ever."""
+    """Ends the endless loop."""
 
 
 def test_it_continues_when_the_hub_does_not_answer(
@@ -189,7 +189,7 @@ def test_it_continues_when_the_hub_does_not_answer(
 def test_without_a_service_account_the_last_login_decides(
     hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who has logged in within the day keeps the server, and what runs in it."""
+    """Users who logged in within a day keep their servers."""
     file = tmp_path / "hub.sqlite"
     database.prepare(file, token_max_age=86400)
     now = time.time()

@@ -1,4 +1,4 @@
-"""What the hub reads from its arguments and environment, and what it refuses."""
+"""The settings in the hub's arguments and environment, and which values it refuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from toolchain.places import ROOT
 CONFIG = ROOT / "images/hub/zhub/jupyterhub_config.py"
 LDAP = {"ZHUB_LDAP_SERVERS": "ldap.example.org"}
 
-#: Every variable, with a value that is wrong.
+#: Every variable, with a wrong value.
 WRONG = {
     "ZHUB_PORT": "443 and more",
     "ZHUB_LDAP_SERVERS": "not a host",
@@ -132,14 +132,14 @@ def test_users_host_names_are_at_the_hubs_port() -> None:
     assert settings.read(LDAP | own).subdomain_url == "https://hub.example.com:8443"
 
 
-#: Of all characters the hub lets into a name, at both ends and in between.
+#: Names with all characters that the hub accepts, at both ends and in between.
 USER_NAMES = st.from_regex(r"[a-z0-9@#$][a-z0-9@#$._-]{0,63}", fullmatch=True)
 
 
 @given(st.lists(USER_NAMES, unique=True, min_size=1))
 @example(["a.b", "a-b", "a_b", "a--b", "ab", "@#$", "123", "1-", "x" * 64, "xn--a"])
 def test_every_user_has_a_host_name_that_the_certificate_is_for(names: list[str]) -> None:
-    """JupyterHub's escaping: one label, or the wildcard would not be for it."""
+    """JupyterHub must escape it to one label, or the wildcard certificate would not match."""
     hosts = [subdomain_hook_idna(name, "hub.example.com", "user") for name in names]
     for host in hosts:
         label, _, rest = host.partition(".")
@@ -210,7 +210,7 @@ def test_any_text_gives_settings_or_problems(name: str, text: str) -> None:
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Loads JupyterHub's configuration as JupyterHub does, with more variables set."""
+    """Loads JupyterHub's configuration as JupyterHub does, with additional variables."""
 
     def load(**variables: str) -> Any:
         for name in [name for name in os.environ if name.startswith("ZHUB_")]:
@@ -269,7 +269,7 @@ def test_without_a_service_account_everything_ends_within_a_day(config: Any) -> 
     assert loaded.JupyterHub.cookie_max_age_days == 1
     assert loaded.JupyterHub.token_expires_in_max_seconds == 86400
     assert config(ZHUB_TOKEN_MAX_AGE="600").JupyterHub.token_expires_in_max_seconds == 600
-    # What notices it, looks twice before the day is over.
+    # The check runs twice more before the day is over.
     assert logins.COUNTS + 2 * logins.LOOKS <= 86400
 
 

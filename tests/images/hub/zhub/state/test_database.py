@@ -1,4 +1,4 @@
-"""A database of the release before is taken over, and nobody waits for its disk."""
+"""A database of the previous release is upgraded, and pages do not wait for the disk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mode(file: Path) -> str:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A database as JupyterHub itself makes it, with a user whose server runs and one without."""
+    """A database as JupyterHub creates it, with a user whose server runs and one without."""
     file = tmp_path / "hub.sqlite"
     db = orm.new_session_factory(f"sqlite:///{file}")()
     db.add(orm.OAuthClient(identifier="jupyterhub"))
@@ -53,7 +53,7 @@ def old(tmp_path: Path) -> Path:
     db.commit()
 
     def add(note: str, user: orm.User | None = None, **more: Any) -> None:
-        # As orm.APIToken.new leaves them.
+        # As orm.APIToken.new writes them.
         token = orm.APIToken(note=note, client_id="jupyterhub", generated=True)
         token.user, token.service = user, None if user else service
         token.token = orm.new_token()
@@ -124,7 +124,7 @@ def test_a_new_hub_has_a_database_that_jupyterhub_fills(tmp_path: Path) -> None:
     logins.record(db, "bob", at=NOW)
     assert logins.counts(db, "bob", now=NOW + logins.COUNTS - 1)
     assert not logins.counts(db, "bob", now=NOW + logins.COUNTS)
-    # Nor one whose clock was ahead.
+    # Nor a login recorded while the clock was ahead.
     assert not logins.counts(db, "bob", now=NOW - logins.COUNTS)
     assert not logins.counts(db, "carol", now=NOW)
     logins.record(db, "bob", at=NOW + DAY)
@@ -164,7 +164,7 @@ def test_commits_are_soon_on_the_disk(old: Path, monkeypatch: pytest.MonkeyPatch
         writer.commit()
         checkpoints.look(connection)
         checkpoints.look(connection)
-    # Once for a change, and not at all for none.
+    # Once after a change, and not without one.
     assert len(synced) == begun + 1
 
 
@@ -179,7 +179,7 @@ def test_the_log_does_not_grow_without_end(old: Path, monkeypatch: pytest.Monkey
     largest = 0
     with closing(sqlite3.connect(old)) as connection:
         for number in range(200):
-            # 40 KB each, and 8 MB in all.
+            # 40 KB each, 8 MB in total.
             db.add(orm.User(name=f"user{number}", user_info={"x": json.dumps(["x" * 40_000])}))
             db.commit()
             checkpoints.look(connection)
@@ -239,7 +239,7 @@ def test_the_token_of_a_running_server_is_recognized_as_jupyterhub_writes_it(
         assert connection.execute(query).fetchall() == [(note, None)]
         others = "SELECT count(*) FROM api_tokens WHERE expires_at IS NULL"
         assert connection.execute(others).fetchone() == (1,)
-        # Of a server that has ended it gets an end.
+        # When the server has ended, its token gets an expiry date.
         connection.execute("UPDATE spawners SET server_id = NULL")
     database.prepare(file, token_max_age=DAY)
     with closing(sqlite3.connect(file)) as connection:

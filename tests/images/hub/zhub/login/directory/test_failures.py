@@ -1,4 +1,4 @@
-"""What becomes of a login when a server of the directory misbehaves."""
+"""Logins when a server of the directory misbehaves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TEMPLATE = f"uid={{username}},ou=people,{SUFFIX}"
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The times the hub waits, as short as tests can bear."""
+    """Make the hub's timeouts as short as tests allow."""
     monkeypatch.setattr(session, "CONNECT_SECONDS", 1)
     monkeypatch.setattr(session, "ANSWER_SECONDS", 1)
     monkeypatch.setattr(session, "SESSION_SECONDS", 3)
@@ -96,7 +96,7 @@ def notice_of_disconnection(client: Client) -> None:
 
 
 def drip(client: Client) -> None:
-    """Answer a byte at a time, always in time for the next one."""
+    """Answer one byte at a time, each before the timeout."""
     client.socket.sendall(b"\x30\x84\x00\x01\x00\x00")
     for _ in range(600):
         time.sleep(0.1)
@@ -146,13 +146,13 @@ def test_malformed_answers_let_nobody_in(rubbish: bytes) -> None:
 
 
 def bound(client: Client, then: Callable[[Request], None]) -> None:
-    """Answer the first search, then do something about the bind."""
+    """Answer the first search, then the bind as given."""
     client.search_response(client.request(), {"": {}})
     then(client.request())
 
 
 def test_a_password_is_sent_once_even_when_no_answer_comes() -> None:
-    """Each one sent could count as a failed login, and lock the account."""
+    """Each password sent could count as a failed login, and lock the account."""
     with scripted(lambda client: bound(client, lambda _: mute(client))) as server:
         directory = ask(server.port, LdapTls.NONE, servers=("127.0.0.1", "localhost"))
         with pytest.raises(DirectoryError, match="bind"):
@@ -225,7 +225,7 @@ class TestSeveralServers:
         first.stop()
         directory.log_in("alice", PASSWORD)
         assert (len(first.binds()), len(second.binds())) == (1, 1)
-        # A wrong password is no reason to ask the next one.
+        # After a wrong password, no other server is asked.
         with pytest.raises(LoginRefusedError):
             directory.log_in("alice", "wrong")
         assert len(second.binds()) == 2
@@ -258,13 +258,13 @@ class TestSeveralServers:
         directory = self.directory(servers)
         directory.ldap = replace(directory.ldap, servers=(f"127.0.0.1:{free_port()}",))
         directory._has_moved = moved
-        # Where it was, nobody is any more; where it is now was not open until the hub asked.
+        # Nothing listens at the old address; the new one was not open until the hub asked.
         servers_then = directory.ldap.servers
         with pytest.raises(DirectoryError):
             directory._ask_each(servers_then, lambda session: session.tls)
         assert len(asked) == 1
         assert directory.log_in("alice", PASSWORD).name == "alice"
-        # An answer, whatever it is, is no reason to look for another place.
+        # After any answer, the hub does not look for another address.
         with pytest.raises(LoginRefusedError):
             directory.log_in("alice", "wrong")
         assert len(asked) == 1
@@ -308,12 +308,12 @@ NAMES = ("sAMAccountName", "userPrincipalName")
 
 
 class TestActiveDirectory:
-    """A stand-in for what OpenLDAP cannot do: binds as user@domain, and its matching rule."""
+    """A stand-in with features that OpenLDAP lacks: binds as user@domain, and the matching rule."""
 
     ENTRIES = (
         {"sAMAccountName": ["alice"], "userPrincipalName": ["alice@example.org"]},
         {"sAMAccountName": ["bob"], "userPrincipalName": ["bob.b@example.org"]},
-        # Whose short name is the first part of somebody else's.
+        # This user's short name is the first part of another user's name.
         {"sAMAccountName": ["carol"], "userPrincipalName": ["dave@example.org"]},
         {"sAMAccountName": ["dave"], "userPrincipalName": ["dave2@example.org"]},
         {"sAMAccountName": ["erin"], "userAccountControl": ["514"]},
@@ -344,7 +344,7 @@ class TestActiveDirectory:
         }
 
     def assertions(self, filter_: tuple[int, bytes]) -> Iterator[str]:
-        """Every value that is compared with."""
+        """Return all assertion values of a filter."""
         parts = elements(filter_[1])
         if filter_[0] == EQUALITY:
             yield parts[1][1].decode().lower()
