@@ -19,7 +19,7 @@ from docker.errors import DockerException
 from docker.utils import kwargs_from_env
 
 SECONDS = 5
-"""Between two requests; zhub-health reports a failure when the last answer is older than 30."""
+"""Seconds between two requests; zhub-health fails when the last answer is older than 30."""
 
 ANSWER_SECONDS = 10
 """Timeout of a request."""

@@ -84,7 +84,7 @@ def watch(server: int) -> int:
         with suppress(ProcessLookupError):
             os.kill(server, number)
 
-    # All other signals are ignored: QEMU would otherwise be ended by some of them.
+    # All others are ignored: with their default action, QEMU would try to end itself, in vain.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         signal.signal(number, forward if number in FORWARDED else signal.SIG_IGN)
     ended = 0
