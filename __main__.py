@@ -60,6 +60,7 @@ hub = Hub(
         users=settings.users,
         memory=settings.hub_memory,
         protect=settings.protect,
+        retain=settings.retain,
     ),
     docker_opts,
 )

@@ -63,6 +63,8 @@ class Settings:
     hub_memory: int
     """MiB."""
     protect: bool
+    retain: bool
+    """Whether a destroy leaves the hub's database on the engine."""
     build: Build
 
     @property
@@ -209,6 +211,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         users=users.read(config),
         hub_memory=config.value(hub.HUB_MEMORY),
         protect=config.value(hub.PROTECT),
+        retain=config.value(hub.RETAIN),
         build=build.read(config),
     )
     config.check_unread()

@@ -39,6 +39,11 @@ def socket_path(environment: Mapping[str, str]) -> Path | None:
     return Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
 
 
+def guarded(environment: Mapping[str, str]) -> bool:
+    """Return whether DOCKER_HOST is the guard's socket, and not the engine itself."""
+    return socket_path(environment) not in {None, SOCKET}
+
+
 def connect() -> docker.APIClient:
     """Connect to the engine that DOCKER_HOST names, or to the socket in its usual place.
 
