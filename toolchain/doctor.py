@@ -12,8 +12,10 @@ from pathlib import Path
 
 from toolchain import base, cli, engine, environment, stack
 from toolchain.console import Problem, output
+from toolchain.passphrase import DEV
 from toolchain.pins import PULUMI
 from toolchain.places import BIN, CACHE, ROOT
+from toolchain.runs import PROJECT
 
 #: Bytes of disk that images, CLI and caches take, with room to build in.
 DISK_NEEDED = 8 * 1000**3
@@ -115,9 +117,9 @@ def check_directory(name: str, user: str) -> None:
         raise Problem("no Docker client: apt-get install docker.io")
     address = stack.engine_address(name)
     command = [docker, *(["--host", address] if address else [])]
-    hub = f"{stack.PROJECT}-{name}-hub"
+    hub = f"{PROJECT}-{name}-hub"
     if output([*command, "inspect", "--format", "{{.State.Running}}", hub]) != "true":
-        own = "" if name == stack.DEV else f" STACK={name}"
+        own = "" if name == DEV else f" STACK={name}"
         where = address or os.environ.get("DOCKER_HOST") or "this machine's engine"
         raise Problem(f"no container {hub} runs on {where}: make up{own}")
     asked = [*command, "exec", hub, "zhub", "check-directory", "--", user]
