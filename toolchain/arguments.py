@@ -58,26 +58,20 @@ WITH_SECRETS = (*GROUPS, "destroy", "import", "preview", "refresh", "up", "watch
 # fmt: off
 #: Options whose value may be the next argument.
 WITH_VALUE = frozenset((
-    "agent-pool-id", "before", "client", "color", "config", "config-file", "copy-config-from",
-    "count", "cron", "cwd", "dependency-edge-color", "description", "dest", "dir", "dot-fragment",
-    "env", "env-secret", "event", "exclude", "exec-agent", "exec-kind", "executor-image",
-    "executor-image-password", "executor-image-username", "executor-root-path", "file", "folder",
-    "from", "generate-resources", "git-auth-access-token", "git-auth-password",
-    "git-auth-ssh-private-key", "git-auth-ssh-private-key-path", "git-auth-username", "git-branch",
-    "git-commit", "git-repo-dir", "git-url", "hook-format", "import-file", "import-pending-creates",
-    "kind", "memprofilerate", "message", "mode", "name", "operation", "org", "otel-traces", "out",
-    "output", "override-env", "page", "page-size", "parallel", "parent", "parent-edge-color",
-    "path-filter", "plan", "policy-pack", "policy-pack-config", "pre-run-command", "profiling",
-    "project", "properties", "provider", "replace", "resource", "runner-pool", "runtime-options",
-    "save-plan", "secret-env", "secrets-provider", "since", "source", "stack", "tag", "target",
-    "target-replace", "teams", "tracing", "tracing-header", "type", "urn", "verbose", "version",
+    "client", "color", "config", "config-file", "copy-config-from", "cwd", "dependency-edge-color",
+    "dest", "dot-fragment", "exclude", "exec-agent", "exec-kind", "file", "from",
+    "generate-resources", "import-file", "import-pending-creates", "memprofilerate", "message",
+    "organization", "otel-traces", "out", "output", "override-env", "page", "page-size", "parallel",
+    "parent", "parent-edge-color", "plan", "policy-pack", "policy-pack-config", "profiling",
+    "project", "properties", "provider", "replace", "save-plan", "secrets-provider", "source",
+    "stack", "tag", "target", "target-replace", "teams", "tracing", "tracing-header", "type",
+    "verbose", "version",
 ))
 # fmt: on
 
 #: The same of options that take a value in these commands only.
 WITH_VALUE_IN: dict[tuple[str, ...], tuple[str, ...]] = {
     ("config", "set-all"): ("json", "plaintext", "secret"),
-    ("stack", "webhook"): ("secret", "url", "add-event", "remove-event", "add-group"),
     ("watch",): ("path",),
 }
 
@@ -87,9 +81,10 @@ LETTERS = {"C": "cwd", "m": "message", "p": "parallel", "s": "stack", "t": "targ
 #: The same where the letter means something else in other commands.
 LETTERS_IN: dict[tuple[str, ...], dict[str, str]] = {
     ("config", "copy"): {"d": "dest"},
-    ("preview",): {"c": "config"},
+    ("destroy",): {"c": "config", "x": "exclude"},
+    ("preview",): {"c": "config", "x": "exclude"},
+    ("refresh",): {"c": "config", "x": "exclude"},
     ("stack", "export"): {"f": "file"},
-    ("stack", "import"): {"f": "file"},
     ("up",): {"c": "config"},
     ("watch",): {"c": "config"},
 }

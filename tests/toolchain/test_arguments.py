@@ -116,10 +116,9 @@ def commands(spec: Spec, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def about_stacks(spec: Spec) -> Iterator[tuple[tuple[str, ...], Spec]]:
-    """The commands that can be about a stack of this project, with what is below them."""
-    roots = [name for name, below in spec["commands"].items() if "stack" in str(below["flags"])]
+    """The commands that are about a stack; what is below them is of Pulumi Cloud."""
     for path, command in commands(spec):
-        if path and path[0] in {*roots, "stack", "config", "state", "cancel"} - {"neo"}:
+        if len(path) in (1, 2) and path[0] in {*arguments.WITH_SECRETS, "cancel"}:
             yield path, command
 
 
@@ -137,7 +136,7 @@ def test_every_option_that_takes_a_value_is_known(spec: Spec) -> None:
     unknown = {
         (*path, option)
         for path, command in about_stacks(spec)
-        for option, flag in command["flags"].items()
+        for option, flag in command.get("flags", {}).items()
         if (flag["type"] != "boolean" and option not in OPTIONAL_VALUE)
         != arguments._takes_value(option, path[:2])
     }
@@ -148,7 +147,7 @@ def test_every_option_that_names_a_second_stack_is_known(spec: Spec) -> None:
     found = {
         path: option
         for path, command in about_stacks(spec)
-        for option, flag in command["flags"].items()
+        for option, flag in command.get("flags", {}).items()
         if option != "stack"
         and flag["type"] == "string"
         and re.search(
