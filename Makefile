@@ -8,8 +8,9 @@ RUN = .venv/bin/python -m
 # One word for the shell, whatever is in it: an apostrophe, a dollar sign.
 quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
-# Not from the shell's environment, where the name may mean anything.
+# Not from the shell's environment, where the names may mean anything.
 LDAP =
+YES =
 IMAGES ?= jupyter_notebook_s390x jupyter_hub_s390x zhub_filter_s390x zhub_directory_s390x
 PARTS ?=
 BENCH ?=
@@ -20,14 +21,14 @@ BENCH ?=
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-up: ## get what is missing, bring the stack up, say how to log in (STACK=dev)
-	@$(TOOLCHAIN) up $(call quoted,STACK)
+up: ## get what is missing, bring the stack up, say how to log in (STACK=dev, YES=1)
+	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) up $(call quoted,STACK)
 
 preview: ## show what `make up` would change
 	@$(TOOLCHAIN) preview $(call quoted,STACK)
 
 down: ## remove everything the stack made, except the users' volumes
-	@$(TOOLCHAIN) down $(call quoted,STACK)
+	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) down $(call quoted,STACK)
 
 env: ## print shell lines for plain pulumi commands: eval "$(make -s env)"
 	@$(TOOLCHAIN) env $(call quoted,STACK)

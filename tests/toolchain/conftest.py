@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -148,26 +148,29 @@ class Site:
 
     root: Path
 
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The shell's variables, with more of them."""
+        return {
+            "HOME": str(self.root.parent),
+            "PATH": f"{self.root / '.toolchain/bin'}{os.pathsep}{os.environ['PATH']}",
+            "XDG_CACHE_HOME": str(CACHE.parent),
+            **(more or {}),
+        }
+
     def shell(
-        self, script: str, *, fails: bool = False, folder: Path | None = None, **more: str
+        self, script: str, more: Mapping[str, str] | None = None, *, fails: bool = False
     ) -> str:
         """Run lines of shell in the clone; returns what they print, errors among it.
 
         Args:
             script: the lines; `pulumi` is this clone's.
-            fails: the script must fail, instead of succeed.
-            folder: where to run, if not in the clone.
             more: environment variables.
+            fails: the script must fail, instead of succeed.
         """
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
-            cwd=folder or self.root,
-            env={
-                "HOME": str(self.root.parent),
-                "PATH": f"{self.root / '.toolchain/bin'}{os.pathsep}{os.environ['PATH']}",
-                "XDG_CACHE_HOME": str(CACHE.parent),
-                **more,
-            },
+            cwd=self.root,
+            env=self.environment(more),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -69,7 +69,7 @@ def test_a_new_stack_gets_its_own_however_it_is_named(site: Site, before: str, l
         site.shell(f"pulumi stack select --create {before}")
     stale = {"dev": PUBLIC, "other": None, "nothing": None}[before]
     more = {"PULUMI_CONFIG_PASSPHRASE": stale} if stale else {}
-    told = site.shell(line, **more)
+    told = site.shell(line, more)
     assert KEEP in told
     assert site.own("site") not in told
     file = site.root / ".state" / "passphrase-site"
@@ -86,7 +86,7 @@ def test_settings_of_one_stack_while_another_is_selected(site: Site, name: str) 
         site.shell("pulumi stack select site")
     key = f"ldapBindPassword {option}"
     lines = f"echo x | pulumi config set --secret {key}; pulumi config get {key}"
-    assert site.shell(lines, **more).splitlines()[-1] == "x"
+    assert site.shell(lines, more).splitlines()[-1] == "x"
     assert "secure:" in (site.root / "Pulumi.site.yaml").read_text()
     assert "secure:" not in (site.root / "Pulumi.other.yaml").read_text()
 
@@ -124,11 +124,11 @@ def test_two_stacks_in_one_command_are_refused(site: Site) -> None:
 
 
 def test_a_passphrase_of_the_shell_is_for_every_stack(site: Site) -> None:
-    site.shell("pulumi stack init site", PULUMI_CONFIG_PASSPHRASE="its own")
+    site.shell("pulumi stack init site", {"PULUMI_CONFIG_PASSPHRASE": "its own"})
     assert site.opens("site", "its own")
     file = site.root.parent / "kept-elsewhere"
     file.write_text("in a file\n")
-    site.shell("pulumi stack init other", PULUMI_CONFIG_PASSPHRASE_FILE=str(file))
+    site.shell("pulumi stack init other", {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file)})
     assert site.opens("other", "in a file")
     assert list((site.root / ".state").glob("passphrase-*")) == []
 
@@ -140,7 +140,7 @@ def encrypt_wrongly(site: Site, text: str) -> None:
         "sed -i /encryptionsalt/d Pulumi.site.yaml\n"
         "export PULUMI_HOME=$PWD/.toolchain/home PULUMI_BACKEND_URL=file://$PWD/.state\n"
         ".toolchain/cli/pulumi config set --secret ldapBindPassword kept --stack site",
-        PULUMI_CONFIG_PASSPHRASE=text,
+        {"PULUMI_CONFIG_PASSPHRASE": text},
     )
     assert site.opens("site", text)
 

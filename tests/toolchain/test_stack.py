@@ -142,3 +142,46 @@ def test_up_ends_with_the_address_and_whom_to_log_in_as(
         ["alice", "one", "may log in"],
         ["mallory", "two", "may not log in"],
     ]
+
+
+#: Makes a file, which goes with it, and a thing that is protected.
+PROTECTED = """
+import pulumi, pulumi_command
+pulumi_command.local.Command("server", create="touch {file}", delete="rm {file}")
+pulumi_command.local.Command(
+    "state", create="true", opts=pulumi.ResourceOptions(protect={protect})
+)
+"""
+
+
+def test_a_protected_stack_is_not_taken_down_and_nothing_of_it_is_touched(driven: Project) -> None:
+    file = driven.folder / "server"
+    driven.write(PROTECTED.format(file=file, protect=True))
+    driven.pulumi("up", "--yes", "--skip-preview")
+    before = driven.pulumi("stack", "export")
+    with pytest.raises(Problem) as caught:
+        stack.down("test")
+    assert "stack test is protected (state): nothing was touched" in str(caught.value)
+    assert "would remove 2 Command" in str(caught.value)
+    assert "pulumi config set protect false && pulumi up\n  make down STACK=test" in str(
+        caught.value
+    )
+    assert file.exists()
+    assert driven.pulumi("stack", "export") == before
+
+    driven.write(PROTECTED.format(file=file, protect=False))
+    driven.pulumi("up", "--yes", "--skip-preview")
+    stack.down("test")
+    assert not file.exists()
+    assert stack.resources("test") == []
+
+
+def test_what_the_policy_pack_refuses_is_not_brought_up(
+    driven: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    driven.write("import pulumi_docker\npulumi_docker.Volume('state', driver_opts={'o': 'bind'})\n")
+    for command in (stack.preview, stack.up):
+        with pytest.raises(Problem, match="failed, see above"):
+            command("test")
+        assert "[mandatory]" in capfd.readouterr().out
+    assert stack.resources("test") == []
