@@ -11,7 +11,7 @@ TESTS ?=
 # Not from the shell's environment, where the names may mean anything.
 LDAP =
 YES =
-IMAGES ?= jupyter_notebook_s390x jupyter_hub_s390x zhub_filter_s390x zhub_directory_s390x
+IMAGES ?=
 PARTS ?=
 BENCH ?=
 
