@@ -148,7 +148,7 @@ def print_environment(name: str) -> None:
 
 
 def check(name: str) -> None:
-    doctor.check(with_engine=not stack.remote(name))
+    doctor.check(name, with_engine=not stack.remote(name))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -38,6 +38,11 @@ def checked(stack: str) -> str:
     return stack
 
 
+def named(stack: str) -> str:
+    """What `make` commands for a stack end in: nothing for the one they are about by themselves."""
+    return "" if stack == DEV else f" STACK={stack}"
+
+
 def engine_address(stack: str) -> str | None:
     """Where the stack file says that its engine is; None where it leaves that to the machine."""
     file = ROOT / f"Pulumi.{stack}.yaml"
@@ -94,7 +99,7 @@ def up(stack: str) -> None:
         for name, role in roles.items():
             print(f"  {name:8} {outputs['demoUsers'][name]}  {role}")
     print(f"Its certificate has the SHA-256 fingerprint {outputs['certificateFingerprint']}")
-    own = "" if stack == DEV else f" STACK={stack}"
+    own = named(stack)
     print(
         f'\nNext: eval "$(make -s env{own})" for plain pulumi commands in this shell, such as\n'
         "      pulumi config set idleTimeout 1800 && pulumi preview\n"
@@ -133,7 +138,7 @@ def _refuse_protected(stack: str) -> None:
         return
     kinds = Counter(found["type"].rpartition(":")[2] for found in there)
     what = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    own = "" if stack == DEV else f" STACK={stack}"
+    own = named(stack)
     raise Problem(
         f"stack {stack} is protected ({', '.join(kept)}): nothing was touched. To take it down "
         f"would remove {what}: the hub with its database, and everybody's running servers. Only "
