@@ -58,14 +58,14 @@ WITH_SECRETS = (*GROUPS, "destroy", "import", "preview", "refresh", "up", "watch
 # fmt: off
 #: Options whose value may be the next argument.
 WITH_VALUE = frozenset((
-    "client", "color", "config", "config-file", "copy-config-from", "cwd", "dependency-edge-color",
-    "dest", "dot-fragment", "exclude", "exec-agent", "exec-kind", "file", "from",
-    "generate-resources", "import-file", "import-pending-creates", "memprofilerate", "message",
-    "organization", "otel-traces", "out", "output", "override-env", "page", "page-size", "parallel",
-    "parent", "parent-edge-color", "plan", "policy-pack", "policy-pack-config", "profiling",
-    "project", "properties", "provider", "replace", "save-plan", "secrets-provider", "source",
-    "stack", "tag", "target", "target-replace", "teams", "tracing", "tracing-header", "type",
-    "verbose", "version",
+    "client", "coherence-window", "color", "config", "config-file", "copy-config-from", "cwd",
+    "dependency-edge-color", "dest", "dot-fragment", "exclude", "exec-agent", "exec-kind", "file",
+    "from", "generate-resources", "import-file", "import-pending-creates", "memprofilerate",
+    "message", "organization", "otel-traces", "out", "output", "override-env", "page", "page-size",
+    "parallel", "parent", "parent-edge-color", "plan", "policy-pack", "policy-pack-config",
+    "profiling", "project", "properties", "provider", "replace", "save-plan", "secrets-provider",
+    "source", "stack", "tag", "target", "target-replace", "teams", "tracing", "tracing-header",
+    "type", "verbose", "version",
 ))
 # fmt: on
 
