@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from tests.toolchain import state_server
 from tests.toolchain.conftest import Site, make_site
+from toolchain.places import ROOT
 
 PROGRAM = """
 import pulumi, pulumi_command
@@ -103,6 +105,30 @@ def test_the_second_clone_sees_no_changes(
     assert "unchanged" in theirs.shell("make up STACK=site", shared)
     assert theirs.shell("pulumi config get ldapBindPassword -s site", shared) == "x\n"
     ours.shell(preview, shared)
+
+
+def test_a_stack_moves_from_the_clone_to_where_all_reach_it(
+    people: tuple[Site, Site], shared: dict[str, str]
+) -> None:
+    """The lines of docs/more-than-one.md."""
+    ours, theirs = people
+    ours.shell("make up STACK=site")
+    ours.shell("echo x | pulumi config set --secret ldapBindPassword --stack site")
+    salt = ours.salt("site")
+    text = (ROOT / "docs/more-than-one.md").read_text()
+    lines = text.partition("To move a stack whose state")[2].partition("```console\n")[2]
+    script = lines.partition("```")[0].replace("$ ", "")
+    address = shared["PULUMI_BACKEND_URL"]
+    script = re.sub(r"PULUMI_BACKEND_URL='[^']+'", f"PULUMI_BACKEND_URL='{address}'", script)
+    more = {name: value for name, value in shared.items() if name != "PULUMI_BACKEND_URL"}
+    ours.shell(script, more)
+    ours.shell("pulumi stack rm --yes --force --preserve-config site")
+    assert ours.salt("site") == salt
+    commit(ours, theirs)
+    shutil.copy2(ours.root / ".state/passphrase-site", theirs.root / ".state")
+    for one in people:
+        one.shell("pulumi preview --stack site --expect-no-changes", shared)
+        assert one.shell("pulumi config get ldapBindPassword -s site", shared) == "x\n"
 
 
 def test_a_wrong_passphrase_is_told(people: tuple[Site, Site], tmp_path: Path) -> None:
