@@ -3,27 +3,33 @@
 from datetime import UTC, datetime
 
 import pulumi
+import pulumi_docker as docker
 
-from components import settings
 from components.certificate import Certificate, CertificateArgs
 from components.directory import USERS, Directory, DirectoryArgs
 from components.hub import Hub, HubArgs
 from components.images import Images, ImagesArgs
+from components.names import Names
+from components.settings.stack import load
 
-stack = settings.load()
-for warning in stack.warnings(datetime.now(UTC)):
+settings = load()
+for warning in settings.warnings(datetime.now(UTC)):
     pulumi.log.warn(warning)
 
-on_engine = pulumi.ResourceOptions(providers=[stack.engine.provider()])
-images = Images("images", ImagesArgs(build=stack.build), on_engine)
+names = Names(settings.prefix)
+engine = docker.Provider("engine", host=settings.engine.host, cert_path=settings.engine.cert_path)
+docker_opts = pulumi.ResourceOptions(providers=[engine])
+images = Images("images", ImagesArgs(build=settings.build), docker_opts)
 certificate = Certificate(
     "certificate",
-    CertificateArgs(names=stack.certificate_names, brought=stack.key_pair, protect=stack.protect),
+    CertificateArgs(
+        names=settings.certificate_names, brought=settings.key_pair, protect=settings.protect
+    ),
 )
-ldap = stack.ldap
+ldap = settings.ldap
 if ldap is None:
     directory = Directory(
-        "directory", DirectoryArgs(names=stack.names, build=stack.build), on_engine
+        "directory", DirectoryArgs(names=names, build=settings.build), docker_opts
     )
     ldap = directory.ldap
     pulumi.export("demoUsers", directory.users)
@@ -31,31 +37,34 @@ if ldap is None:
 hub = Hub(
     "hub",
     HubArgs(
-        names=stack.names,
-        engine=stack.engine,
+        names=names,
+        engine_socket=settings.engine.socket,
+        engine_environment=settings.engine.environment,
         image=images.hub,
         notebook_image=images.notebook,
         filter_image=images.filter,
-        certificate=certificate,
-        bind_address=stack.bind_address,
-        port=stack.port,
-        subdomain_host=stack.subdomain_host,
-        hsts_seconds=stack.hsts_seconds,
-        trusted_proxies=stack.trusted_proxies,
+        key_pem=certificate.key_pem,
+        certificate_pem=certificate.certificate_pem,
+        fingerprint=certificate.fingerprint,
+        bind_address=settings.bind_address,
+        port=settings.port,
+        subdomain_host=settings.subdomain_host,
+        hsts_seconds=settings.hsts_seconds,
+        trusted_proxies=settings.trusted_proxies,
         ldap=ldap,
-        admin_users=stack.admin_users,
-        admin_access=stack.admin_access,
-        token_max_age=stack.token_max_age,
-        users=stack.users,
-        memory=stack.hub_memory,
-        protect=stack.protect,
+        admin_users=settings.admin_users,
+        admin_access=settings.admin_access,
+        token_max_age=settings.token_max_age,
+        users=settings.users,
+        memory=settings.hub_memory,
+        protect=settings.protect,
     ),
-    on_engine,
+    docker_opts,
 )
 
-pulumi.export("url", stack.url)
+pulumi.export("url", settings.url)
 pulumi.export("certificateFingerprint", certificate.fingerprint)
 pulumi.export("notebookDigest", images.notebook)
 pulumi.export("hubDigest", images.hub)
 pulumi.export("container", hub.container)
-pulumi.export("engine", stack.engine.host)
+pulumi.export("engine", settings.engine.host)

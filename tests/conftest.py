@@ -7,6 +7,9 @@ from collections.abc import Generator
 
 import pytest
 
+#: Fixtures of the images and of containers, for the tests of images, toolchain and engine.
+pytest_plugins = ["tests.built"]
+
 #: Skips CI accepts, by the start of their reason. Each names something CI has no way to have.
 ACCEPTED_IN_CI = (
     "Pulumi's own plugins are not to be had here",

@@ -1,5 +1,5 @@
 // The process that owns the published port: configurable-http-proxy, with what its command line has
-// no options for. Takes its options as one argument in JSON, as zhub/proxy.py writes them, and the
+// no options for. Takes its options as one argument in JSON, as zhub/front/proxy.py writes them, and the
 // token that its API demands from the environment.
 import { readFileSync } from "node:fs";
 

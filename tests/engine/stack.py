@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from toolchain.places import ROOT
+
 PULUMI = ROOT / ".toolchain" / "bin" / "pulumi"
 PASSPHRASE = "engine-tests"  # of throw-away stacks, whose state is a temporary folder
 

@@ -15,9 +15,9 @@ import pytest
 from docker.models.containers import Container
 from zhub.guard.confinement import LEAST_PAUSE
 
+from tests.built import bridge_address, wait_until
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
-from tests.images.conftest import bridge_address, wait_until
 
 pytestmark = pytest.mark.engine
 

@@ -21,9 +21,10 @@ from cryptography import x509
 
 from tests.doctor import doctor
 from tests.engine.people import browser, certificate_file, logged_in, port_of, served_certificate
-from tests.engine.stack import ROOT, PulumiError, Stack
+from tests.engine.stack import PulumiError, Stack
 from tests.hubclient import LoginRefused, User
-from tests.images.pki import Identity
+from tests.pki import Identity
+from toolchain.places import ROOT
 
 pytestmark = pytest.mark.engine
 

@@ -9,15 +9,15 @@ import struct
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import cast
 
 import docker
 import pytest
 
-from tests.images.conftest import Images
+from tests.built import Images
 from toolchain import base
+from toolchain.places import ROOT
 
 pytestmark = pytest.mark.engine
 
@@ -235,7 +235,7 @@ def test_trusted_certificates_are_there(image: Contents) -> None:
 
 def test_versions_of_debians_python_packages_are_those_of_the_locks(notebook: Contents) -> None:
     """images/notebook/debian.txt is what the resolver was told the image would have."""
-    told = (Path(__file__).parents[2] / "images/notebook/debian.txt").read_text()
+    told = (ROOT / "images/notebook/debian.txt").read_text()
     for name, version in re.findall(r"^(\S+)==(\S+)$", told, re.MULTILINE):
         module = {"argon2-cffi": "argon2_cffi"}.get(name, name)
         folder = r"^usr/lib/python3/dist-packages/"

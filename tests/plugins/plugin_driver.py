@@ -26,10 +26,10 @@ from pulumi.runtime.proto import (
 )
 
 from plugins.values import decode_map, encode_map
+from toolchain.places import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
 #: Where a plugin started as a process of its own finds the code.
-PYTHON_PATH = {"PYTHONPATH": str(REPOSITORY)}
+PYTHON_PATH = {"PYTHONPATH": str(ROOT)}
 
 
 class PluginError(Exception):
@@ -234,7 +234,7 @@ def running(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=REPOSITORY,
+        cwd=ROOT,
         env={**os.environ, **PYTHON_PATH, **(env or {})},
     )
     errors: list[str] = []

@@ -18,10 +18,10 @@ import pytest
 from pulumi.automation._server import LanguageServer
 from pulumi.runtime.proto import language_pb2_grpc
 
-from tests.plugins.plugin_driver import REPOSITORY
+from toolchain.places import ROOT
 
-PULUMI = REPOSITORY / ".toolchain" / "bin" / "pulumi"
-OURS = REPOSITORY / ".toolchain" / "home"
+PULUMI = ROOT / ".toolchain" / "bin" / "pulumi"
+OURS = ROOT / ".toolchain" / "home"
 """PULUMI_HOME with the plugins of this repository."""
 
 Program = Callable[[], None]

@@ -23,16 +23,17 @@ import pytest
 
 from plugins.values import Secret
 from tests.plugins.docker_tools import tiny_context
-from tests.plugins.plugin_driver import REPOSITORY, Resource, running
+from tests.plugins.plugin_driver import Resource, running
 from tests.plugins.stacks import OURS, Program, Stack
 from tests.ports import free_port
+from toolchain.places import ROOT
 
 RECORDED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "recorded" / "docker.json").read_text()
 )
 
 #: The CLI itself: `.toolchain/bin/pulumi` knows no plugins but those of this repository.
-CLI = REPOSITORY / ".toolchain" / "cli" / "pulumi"
+CLI = ROOT / ".toolchain" / "cli" / "pulumi"
 
 #: Marks a secret in an exported state.
 SIGNATURE = "4dabf18193072939515e22adb298388d"

@@ -19,10 +19,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from zhub import certificates, database, engine, heartbeat, privileges, recheck, settings
-from zhub.networks import UserNetworks
-from zhub.proxy import Launcher
+from zhub import engine, heartbeat, privileges, settings
+from zhub.front import certificates
+from zhub.front.proxy import Launcher
+from zhub.login import recheck
+from zhub.servers.networks import UserNetworks
 from zhub.settings import Settings, SettingsError, collecting
+from zhub.state import database
 
 CONFIG = Path(__file__).with_name("jupyterhub_config.py")
 
@@ -105,7 +108,7 @@ def prepare_database(file: Path, read: Settings) -> None:
     Raises:
         SettingsError: when it cannot be used.
     """
-    from zhub import administrators
+    from zhub.login import administrators
 
     try:
         database.prepare(file, token_max_age=read.longest_token)
@@ -160,7 +163,7 @@ def run_hub(arguments: Sequence[str]) -> None:
     from jupyterhub.app import JupyterHub
     from tornado.log import app_log
 
-    from zhub.early_proxy import EarlyProxy
+    from zhub.front.early_proxy import EarlyProxy
 
     EarlyProxy.launcher = launcher
     # JupyterHub polls each server, and logs a traceback for each when nobody answers.
@@ -188,7 +191,7 @@ def run_recheck(_: Sequence[str]) -> None:
 
 def run_check_directory(arguments: Sequence[str]) -> None:
     """Try the directory out; exits with 1 unless all is well."""
-    from zhub import check_directory
+    from zhub.login import check_directory
 
     sys.exit(check_directory.run(arguments))
 

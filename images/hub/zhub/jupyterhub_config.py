@@ -6,13 +6,16 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import administrators, database, engine, logins, proxy, settings, tokens
-from zhub.authenticator import DirectoryAuthenticator
-from zhub.early_proxy import EarlyProxy
-from zhub.limits import LimitedServer
-from zhub.networks import HUB_URL
+from zhub import engine, settings
+from zhub.contract import HUB_URL
+from zhub.front import proxy
+from zhub.front.early_proxy import EarlyProxy
+from zhub.front.limits import LimitedServer
+from zhub.login import administrators, tokens
+from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.privileges import CERTIFICATE, KEY
-from zhub.spawner import UserSpawner
+from zhub.servers.spawner import UserSpawner
+from zhub.state import database, logins
 
 told = settings.read(os.environ)
 private = os.environ["ZHUB_PRIVATE"]

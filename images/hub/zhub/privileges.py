@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from zhub.certificates import Pair
+from zhub.front.certificates import Pair
 
 HUB_USER = 1000
 HUB_GROUP = 1000

@@ -22,10 +22,10 @@ import pytest
 from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 
+from tests.built import bridge_address
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 from tests.hubclient import Kernel, User
-from tests.images.conftest import bridge_address
 
 #: Where clouds tell a machine its credentials. The engine gives it to its own machine here.
 METADATA = "169.254.169.254"

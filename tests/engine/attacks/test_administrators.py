@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.built import wait_until
 from tests.engine.attacks.conftest import Tenant
 from tests.engine.attacks.test_sessions import REFUSED, with_token
 from tests.engine.people import Entrance
 from tests.hubclient import User
-from tests.images.conftest import wait_until
 
 pytestmark = pytest.mark.engine
 

@@ -16,6 +16,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from tests.built import wait_until
 from tests.engine.attacks.conftest import (
     METADATA,
     REFUSED,
@@ -27,7 +28,6 @@ from tests.engine.attacks.conftest import (
 )
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
-from tests.images.conftest import wait_until
 
 pytestmark = pytest.mark.engine
 

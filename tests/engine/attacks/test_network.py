@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
+from tests.built import wait_until
 from tests.engine.attacks.conftest import (
     METADATA,
     REFUSED,
@@ -21,7 +22,6 @@ from tests.engine.attacks.conftest import (
     reached_by_shell,
 )
 from tests.engine.people import Entrance
-from tests.images.conftest import wait_until
 
 pytestmark = pytest.mark.engine
 

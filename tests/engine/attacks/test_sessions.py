@@ -12,10 +12,10 @@ import pytest
 import requests
 import websocket
 
+from tests.built import wait_until
 from tests.engine.attacks.conftest import Tenant
 from tests.engine.people import Entrance
 from tests.hubclient import LoginRefused, User
-from tests.images.conftest import wait_until
 
 pytestmark = pytest.mark.engine
 

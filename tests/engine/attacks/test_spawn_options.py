@@ -12,10 +12,10 @@ import docker.errors
 import pytest
 import requests
 
+from tests.built import wait_until
 from tests.engine.attacks.conftest import Tenant
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
-from tests.images.conftest import wait_until
 
 pytestmark = pytest.mark.engine
 

@@ -13,11 +13,10 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException, NotFound
 
+from zhub.contract import NO_NETWORK, ROLE, STACK, Role, hub_address, labelled
 from zhub.guard import filters
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
 from zhub.guard.machine import Directory, Machine
-from zhub.guard.policy import ROLE, STACK
-from zhub.networks import NO_NETWORK, hub_address
 from zhub.settings import GuardSettings
 
 AT_A_TIME = 4
@@ -188,7 +187,7 @@ class Confinement:
                 return
 
     def _rules(self, found: dict[str, Any], networks: set[str]) -> str:
-        if found["Config"]["Labels"].get(ROLE) == "hub":
+        if found["Config"]["Labels"].get(ROLE) == Role.HUB:
             return self._rules_of_hub()
         name = found["Name"].removeprefix("/")
         if networks != {name}:
@@ -260,7 +259,7 @@ class Confinement:
             if not state["Running"] or state["StartedAt"] != started:
                 # It has ended meanwhile; when it is started again, the engine says so.
                 return
-            if found["Config"]["Labels"].get(ROLE) == "hub":
+            if found["Config"]["Labels"].get(ROLE) == Role.HUB:
                 log.error("restarting %s, whose way out could not be closed: %s", name, reason)
                 self._client.restart(container, timeout=1)
             else:
@@ -272,11 +271,10 @@ class Confinement:
                 raise
 
     def _running(self) -> list[str]:
-        ours = f"{STACK}={self._settings.prefix}"
         return [
             container["Id"]
-            for role in ("hub", "notebook")
-            for container in self._client.containers(filters={"label": [ours, f"{ROLE}={role}"]})
+            for role in (Role.HUB, Role.SERVER)
+            for container in self._client.containers(filters=labelled(self._settings.prefix, role))
         ]
 
     def watch(self) -> None:
@@ -304,7 +302,7 @@ class Confinement:
                 self.all()
                 lost = None
                 for event in started:
-                    if event["Actor"]["Attributes"].get(ROLE) in {"hub", "notebook"}:
+                    if event["Actor"]["Attributes"].get(ROLE) in {Role.HUB, Role.SERVER}:
                         self.again(event["Actor"]["ID"])
             except (DockerException, OSError) as error:
                 lost = lost or time.monotonic()

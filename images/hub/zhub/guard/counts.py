@@ -5,14 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 
 import docker
 
+from zhub.contract import Role, labelled
 from zhub.settings import ServerSettings
-
-FULL = HTTPStatus.INSUFFICIENT_STORAGE
-"""What the guard answers then; of the engine's own answers, none has this status."""
 
 HOMES = 10
 """Homes for each server: a home stays when its user's server ends."""
@@ -76,18 +73,18 @@ class Counts:
     def __init__(self, client: docker.APIClient, settings: ServerSettings) -> None:
         most = settings.most_servers
 
-        def label(role: str) -> dict[str, list[str]]:
-            return {"label": [f"zhub.stack={settings.prefix}", f"zhub.role={role}"]}
-
         def servers() -> Iterable[str]:
-            found = client.containers(all=True, filters=label("notebook"))
+            found = client.containers(all=True, filters=labelled(settings.prefix, Role.SERVER))
             return (name.removeprefix("/") for each in found for name in each["Names"])
 
         def networks() -> Iterable[str]:
-            return (each["Name"] for each in client.networks(filters=label("user-network")))
+            return (
+                each["Name"]
+                for each in client.networks(filters=labelled(settings.prefix, Role.NETWORK))
+            )
 
         def homes() -> Iterable[str]:
-            found = client.volumes(filters=label("home"))
+            found = client.volumes(filters=labelled(settings.prefix, Role.HOME))
             return (each["Name"] for each in found["Volumes"] or ())
 
         self.servers = Count(

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import docker
 from docker.errors import NotFound
 
-from zhub.networks import HUB_URL
+from zhub.contract import HUB_URL
 from zhub.settings import ServerSettings, SettingsError
 
 HOME = "/home/jovyan"

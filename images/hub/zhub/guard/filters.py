@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from zhub.contract import HUB_PORT
 from zhub.guard.environment import PORT
-from zhub.networks import HUB_PORT
 
 NAME_SERVICE = 53
 

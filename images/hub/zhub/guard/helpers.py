@@ -11,7 +11,7 @@ import requests.exceptions
 from docker.errors import APIError
 from docker.types import LogConfig
 
-from zhub.guard.policy import ROLE, STACK
+from zhub.contract import ROLE, STACK, labelled
 
 HELPER = "guard-helper"
 """Value of their label zhub.role."""
@@ -52,7 +52,7 @@ class Helpers:
 
     def sweep(self) -> None:
         """Remove those that a guard has left which was killed meanwhile."""
-        ours = {"label": [f"{STACK}={self.prefix}", f"{ROLE}={HELPER}"]}
+        ours = labelled(self.prefix, HELPER)
         for container in self.client.containers(all=True, filters=ours):
             self._remove(container["Id"])
 

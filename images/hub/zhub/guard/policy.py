@@ -13,9 +13,19 @@ from typing import Any
 from docker.utils import parse_bytes
 from escapism import escape
 
+from zhub.contract import (
+    LOG,
+    NO_NETWORK,
+    ROLE,
+    STACK,
+    SUBNET_PREFIX,
+    USER,
+    Role,
+    gateway_address,
+    network_options,
+)
 from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check
 from zhub.guard.seccomp import PROFILE
-from zhub.networks import NO_NETWORK, SUBNET_PREFIX, gateway_address, network_options
 from zhub.settings import ServerSettings
 
 CPU_PERIOD = 100_000
@@ -23,11 +33,6 @@ CPU_PERIOD = 100_000
 
 LEAST_MEMORY = 6 << 20
 """Bytes; less the engine itself refuses."""
-
-STACK, ROLE, USER = "zhub.stack", "zhub.role", "zhub.user"
-"""Labels of what belongs to a user."""
-
-LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 
 # The part of a name behind the prefix: escapism's output for DockerSpawner, and the engine's limit.
 _SUFFIX = re.compile(r"[A-Za-z0-9_.-]{1,200}")
@@ -94,7 +99,7 @@ class Policy:
         suffix = self.suffix(name)
         given = dict(body)
         host = _mapping(given.pop("HostConfig", None), "HostConfig")
-        labels = self.labels(given.pop("Labels", None), "notebook", suffix)
+        labels = self.labels(given.pop("Labels", None), Role.SERVER, suffix)
         variables = _texts(given.pop("Env", None), "Env")
         try:
             check(variables, self.settings, self.image, labels[USER])
@@ -172,12 +177,12 @@ class Policy:
         # A local volume with options can be a folder of the engine's machine.
         if found["Driver"] != "local" or found.get("Options"):
             raise Refused(f"volume {name} is not a plain one")
-        wanted = {STACK: self.settings.prefix, ROLE: "home", USER: user}
+        wanted = {STACK: self.settings.prefix, ROLE: Role.HOME, USER: user}
         labels = found.get("Labels") or {}
         if not labels:
             raise Refused(
                 f"volume {name} has no labels, so it could be anybody's: copy it into one with the"
-                f" labels {STACK}={wanted[STACK]}, {ROLE}=home and {USER}={user};"
+                f" labels {STACK}={wanted[STACK]}, {ROLE}={Role.HOME} and {USER}={user};"
                 " docs/operations.md says how"
             )
         if labels != wanted:
@@ -192,7 +197,7 @@ class Policy:
         given = dict(body)
         name = given.pop("Name", None)
         suffix = self._behind(f"{self.settings.prefix}-home-", name)
-        labels = self.labels(given.pop("Labels", None), "home", suffix)
+        labels = self.labels(given.pop("Labels", None), Role.HOME, suffix)
         agree(given, {"Driver": "local"}, "")
         return str(name), labels
 
@@ -205,7 +210,7 @@ class Policy:
         given = dict(body)
         name = given.pop("Name", None)
         suffix = self.suffix(name)
-        labels = self.labels(given.pop("Labels", None), "user-network", suffix)
+        labels = self.labels(given.pop("Labels", None), Role.NETWORK, suffix)
         ipam = _mapping(given.pop("IPAM", None), "IPAM")
         pools = ipam.pop("Config", None)
         agree(ipam, {"Driver": "default"}, "IPAM.")

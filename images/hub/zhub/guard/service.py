@@ -15,11 +15,12 @@ from pathlib import Path
 from docker.errors import DockerException
 
 from zhub import engine, heartbeat, privileges, settings
+from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement, EngineLostError
 from zhub.guard.environment import Image
 from zhub.guard.helpers import Helpers
 from zhub.guard.policy import Policy
-from zhub.guard.server import Guard, listen
+from zhub.guard.server import listen
 from zhub.settings import SettingsError
 
 SOCKET = Path("/run/guard/engine.sock")

@@ -1,0 +1,187 @@
+"""The Docker engine a stack lives on: which one, and what is on it already."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import docker
+import pulumi
+import requests.exceptions
+
+from components.settings import parsing
+from components.settings.config import Config, remove_command, set_command
+from components.settings.parsing import RefusedError
+
+#: Where an engine on this machine listens, the default first; the others are Docker Desktop's.
+LOCAL_SOCKETS = (
+    Path("/var/run/docker.sock"),
+    Path.home() / ".docker/run/docker.sock",
+    Path.home() / ".docker/desktop/docker.sock",
+)
+
+#: Seconds the local engine has to answer before anything is declared.
+ANSWER_TIMEOUT = 5
+
+#: Addresses that stand for all of a machine's.
+EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """How to reach the engine."""
+
+    host: str
+    """Address as Docker writes it: unix:///PATH, ssh://[USER@]HOST[:PORT] or tcp://HOST:PORT."""
+    cert_path: str | None
+    """Folder with ca.pem, cert.pem and key.pem, for tcp with TLS."""
+    socket: str
+    """Path of the engine's socket on its own machine, where the hub finds it."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host.startswith(("unix://", "npipe://"))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the `docker` command must have in its environment to talk to this engine."""
+        environment = {"DOCKER_HOST": self.host}
+        if self.cert_path:
+            environment |= {"DOCKER_CERT_PATH": self.cert_path, "DOCKER_TLS_VERIFY": "1"}
+        return environment
+
+
+def read(config: Config) -> Engine:
+    """Read which engine the stack goes to."""
+    address = config.value("docker:host", host)
+    cert_path = config.value("docker:certPath", parsing.or_none(_cert_path))
+    if cert_path and not address.startswith("tcp://"):
+        config.clash(
+            "docker:certPath",
+            "is for engines at tcp:// addresses only",
+            remove_command("docker:certPath"),
+        )
+    return Engine(
+        host=address,
+        cert_path=cert_path,
+        socket=config.value("engineSocket", parsing.absolute_path),
+    )
+
+
+def _cert_path(text: str) -> str:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        try:
+            parsing.content(f"{text}/{name}")
+        except RefusedError as error:
+            raise RefusedError(f"needs a file {name}: {error}") from None
+    return text
+
+
+def host(text: str) -> str:
+    """Parse the setting docker:host; empty is what the environment or this machine has."""
+    if not text:
+        found = next((path for path in LOCAL_SOCKETS if path.exists()), LOCAL_SOCKETS[0])
+        return os.environ.get("DOCKER_HOST") or f"unix://{found}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise RefusedError("not an address such as ssh://user@host") from None
+    if parts.password:
+        raise RefusedError("holds a password; use a key or the ssh agent", secret=True)
+    usable = {
+        "unix": not parts.netloc and parts.path.startswith("/"),
+        "npipe": parts.path.startswith("/"),
+        "ssh": bool(parts.hostname) and parts.path in {"", "/"},
+        "tcp": bool(parts.hostname) and bool(port) and parts.path in {"", "/"},
+    }
+    if re.search(r"\s", text) or not usable.get(parts.scheme):
+        raise RefusedError("neither ssh://[user@]host[:port], unix:///path nor tcp://host:port")
+    return text
+
+
+def refuse_context(environment: Mapping[str, str]) -> None:
+    """Refuse Docker's contexts: of Pulumi's Docker provider, only the half for containers obeys.
+
+    Raises:
+        RefusedError: when the environment names one.
+    """
+    context = environment.get("DOCKER_CONTEXT", "default")
+    if context not in {"", "default"}:
+        raise RefusedError(
+            f"the environment variable DOCKER_CONTEXT is {context}: containers would go to that"
+            " engine, images to another",
+            mend="unset DOCKER_CONTEXT",
+        )
+
+
+def refuse_taken_port(engine: Engine, prefix: str, address: str, port: int) -> None:
+    """Refuse a port that something other than the stack's own hub has, on a local engine.
+
+    Raises:
+        RefusedError: when another container or program has it.
+    """
+    if not engine.local:
+        return
+    try:
+        with contextlib.closing(docker.APIClient(engine.host, "auto", ANSWER_TIMEOUT)) as client:
+            containers = client.containers(filters={"publish": f"{port}/tcp"})
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        pulumi.log.warn(
+            f"the engine at {engine.host} does not answer, so whether another container has port"
+            f" {port} was not checked: {error}"
+        )
+        containers = []
+    for container in containers:
+        labels = container["Labels"] or {}
+        if labels.get("zhub.stack") == prefix and labels.get("zhub.role") == "hub":
+            return
+        addresses = {p.get("IP") for p in container["Ports"] if p.get("PublicPort") == port}
+        if address in addresses or EVERY_ADDRESS & {address, *addresses}:
+            name = container["Names"][0].removeprefix("/")
+            raise _taken(port, f"container {name} on this engine")
+    _refuse_bound_port(address, port)
+
+
+def _taken(port: int, by: str) -> RefusedError:
+    return RefusedError(
+        f"taken by {by}", mend=set_command("port", str(max(1024, (port + 1) % 65536)))
+    )
+
+
+def _bind(address: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address, port))
+
+
+def refuse_foreign_address(engine: Engine, address: str) -> None:
+    """Refuse an address that a local engine cannot open ports on, since it is another machine's.
+
+    Raises:
+        RefusedError: when this machine does not have the address.
+    """
+    if not engine.local:
+        return
+    try:
+        _bind(address, 0)
+    except OSError as error:
+        raise RefusedError(f"no address of this machine: {error.strerror}") from None
+
+
+def _refuse_bound_port(address: str, port: int) -> None:
+    try:
+        _bind(address, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise _taken(port, "another program on this machine") from None
+        raise RefusedError(f"cannot be opened: {error.strerror}") from None

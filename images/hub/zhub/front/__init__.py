@@ -1,0 +1,1 @@
+"""What stands before the hub: the proxy, its key and certificate, and limits for callers."""

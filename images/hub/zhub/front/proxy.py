@@ -1,0 +1,59 @@
+"""The process that owns the published port: Node's configurable-http-proxy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+
+from zhub.front.certificates import Pair
+from zhub.settings import Settings
+
+MAIN = "/opt/proxy/proxy.mjs"
+"""What it runs."""
+
+API_PORT = 8001
+API = f"http://127.0.0.1:{API_PORT}"
+"""Where the hub, and nobody outside the container, tells the proxy its routes."""
+
+HUB = "http://127.0.0.1:8081"
+"""Where the hub listens; its error page stands in for servers that do not answer."""
+
+
+MOST_CONNECTIONS = 4096
+"""From browsers at a time. Measured: 70 kB each, so a third of the hub's default memory in all."""
+
+
+class Launcher:
+    """Starts the proxy, and starts it again when it has ended.
+
+    Whoever changes the proxy's routes must know the token.
+    """
+
+    def __init__(self, settings: Settings, pair: Pair, token: str) -> None:
+        told = {
+            "port": settings.port,
+            "apiPort": API_PORT,
+            "key": str(pair.key),
+            "certificate": str(pair.certificate),
+            # Until the hub has set its routes: "unavailable" is true, "not found" is not.
+            "hub": HUB,
+            "errors": f"{HUB}{settings.base_url}hub/error",
+            "mostConnections": MOST_CONNECTIONS,
+            "hostRouting": bool(settings.subdomain_host),
+            "hstsSeconds": settings.hsts_seconds,
+            "trustedProxies": [str(network) for network in settings.trusted_proxies],
+        }
+        self._command = ["node", MAIN, json.dumps(told)]
+        self._token = token
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def running(self) -> subprocess.Popen[bytes]:
+        """Return the proxy's process, started if there is none; it may not answer yet."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": self._token},
+                start_new_session=True,
+            )
+        return self._process

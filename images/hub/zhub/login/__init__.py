@@ -1,0 +1,1 @@
+"""Who may log in: the site's directory, guessed passwords, and how long a login counts."""

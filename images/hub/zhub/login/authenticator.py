@@ -1,0 +1,248 @@
+"""Login with the password the site's directory holds."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from jupyterhub.handlers import BaseHandler
+from jupyterhub.user import User
+from ldapauthenticator import LDAPAuthenticator
+from tornado import web
+from traitlets import Callable as Callable_
+from traitlets import Instance, default
+from traitlets.config import Application
+
+from zhub.front import origin
+from zhub.login.attempts import Attempts, BusyError, TooManyFailuresError, Turn
+from zhub.login.directory import Directory, too_long
+from zhub.login.directory.people import NAME, Person, administers, allowed
+from zhub.login.directory.session import DirectoryError, LoginRefusedError
+from zhub.login.logout import EverywhereLogoutHandler, end_sessions
+from zhub.login.tokens import LimitedTokenHandler
+from zhub.settings.ldap import Ldap
+from zhub.state import logins
+
+T = TypeVar("T")
+
+LOGINS = 16
+"""Logins that wait for the directory at a time; the others queue."""
+
+QUEUE = 1000
+"""Logins in the queue; what comes then is told to try again."""
+
+FORM = 16 << 10
+"""Bytes of a login: the longest password with each byte written as three, and what is beside it."""
+
+LOOK_UPS = 4
+"""Users that are looked up again at a time."""
+
+PATIENCE = 2
+"""Seconds a page waits for its user to be looked up; the answer then counts for the next one."""
+
+
+class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
+    """LDAPAuthenticator that asks the directory by way of `zhub.directory`, in threads.
+
+    The parent keeps the say on who of those may log in, by `allow_all` and `allowed_groups`. Its
+    own way to ask has one server, no time limits, no verification unless told, and blocks the hub.
+    """
+
+    ldap = Instance(Ldap, config=True, help="The directory, and whom it lets in.")
+
+    directory_has_moved = Callable_(
+        config=True, help="Called when no server answers: whether to ask once more at once."
+    )
+
+    @default("directory_has_moved")
+    def _never(self) -> Callable[[], bool]:
+        return lambda: False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.directory = Directory(self.ldap, self.directory_has_moved)
+        self.attempts = Attempts()
+        self._logins = Pool(LOGINS, QUEUE)
+        self._look_ups = Pool(LOOK_UPS, QUEUE)
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._let_in: dict[str, Person | None] = {}
+
+    async def authenticate(
+        self, handler: BaseHandler | None, data: dict[str, str]
+    ) -> dict[str, Any] | None:
+        """Check name and password with the directory.
+
+        Raises:
+            tornado.web.HTTPError: 403 who is known but not allowed, 429 after too many failed
+                logins, 503 when no server of the directory answers, or too many log in at once.
+        """
+        if not isinstance(data, dict):
+            # From the API, which takes any JSON.
+            return None
+        name, password = data.get("username", ""), data.get("password", "")
+        if not isinstance(name, str) or not isinstance(password, str):
+            return None
+        # Telephones put a blank behind a word they have completed.
+        name = name.strip()
+        address = origin.address(handler) if handler else ""
+        # A form with more than those two would be kept for as long as the login waits.
+        large = handler is not None and len(handler.request.body) > FORM
+        if large or not NAME.fullmatch(name) or too_long(password):
+            # The directory is never asked of these, so they need not be counted, or remembered.
+            self.log.warning(
+                "Login of %r from %s: not made like a name, or too long a password",
+                name[:64],
+                address,
+            )
+            return None
+        try:
+            async with self.attempts.turn(
+                name, origin.origin(handler, name) if handler else ""
+            ) as turn:
+                person = await self._person(name, password, address, turn)
+        except TooManyFailuresError as many:
+            self.log.warning("Login of %.64r from %s: too many failed ones", name, address)
+            raise web.HTTPError(
+                429,
+                f"Too many failed logins. Please try again in {math.ceil(many.seconds)} seconds.",
+            ) from None
+        except BusyError:
+            self.log.warning("Login of %.64r from %s: too many at the same time", name, address)
+            raise web.HTTPError(
+                503, "Too many logins at the same time. Please try again in a minute."
+            ) from None
+        if not person:
+            return None
+        if handler:
+            origin.remember(handler, name)
+        if not self._keep(person.name, person):
+            self.log.warning(
+                "Login of %s from %s: %s is in no allowed group", name, address, person.dn
+            )
+            raise web.HTTPError(403, "Your account is not allowed to use this hub.")
+        if handler:
+            logins.record(handler.db, person.name)
+        return self.model(person)
+
+    async def _person(self, name: str, password: str, address: str, turn: Turn) -> Person | None:
+        """Ask the directory, and say in `turn` whether that counts; None for who is refused."""
+        try:
+            person = await self._logins.run(lambda: self.directory.log_in(name, password))
+        except LoginRefusedError as refused:
+            self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
+            return None
+        except DirectoryError as problem:
+            if not problem.sent:
+                turn.was_not_sent()
+            self.log.warning("Login of %.64r from %s: no answer: %s", name, address, problem)
+            raise web.HTTPError(
+                503, "The directory does not answer. Please try again in a moment."
+            ) from problem
+        turn.succeeded()
+        return person
+
+    def get_handlers(self, app: Application) -> list[tuple[str, type[BaseHandler]]]:
+        """Add the pages that differ from JupyterHub's."""
+        return [
+            *super().get_handlers(app),
+            ("/logout", EverywhereLogoutHandler),
+            ("/api/users/([^/]+)/tokens", LimitedTokenHandler),
+        ]
+
+    def delete_user(self, user: User) -> None:
+        """Forget a user whom an administrator deletes."""
+        super().delete_user(user)
+        logins.forget(user.db, user.name)
+
+    def model(self, person: Person) -> dict[str, Any]:
+        """What JupyterHub is told of a person.
+
+        Whether it is an administrator is always said: who left the group is none any more.
+        """
+        told: dict[str, Any] = {
+            "name": person.name,
+            "admin": person.name in self.admin_users or administers(self.ldap, person),
+            "auth_state": {"ldap_groups": sorted(person.groups)},
+        }
+        if self.manage_groups:
+            told["groups"] = list(person.all_groups)
+        return told
+
+    async def refresh_user(
+        self, user: User, handler: BaseHandler | None = None
+    ) -> bool | dict[str, Any]:
+        """Look a user up again.
+
+        Returns:
+            What is true of the user now; False for who is not let in any more; without an answer
+            of the directory what it said last, and True, for no news, if it has said nothing.
+            Without a service account nobody can be looked up: False when the last login with a
+            password is too long ago (`zhub.state.logins`), for pages, tokens and servers alike.
+        """
+        if handler is not None and not hasattr(handler, "_token_authenticated"):
+            # JupyterHub 6.1.1 reads it of a page whose user is refused, but sets it for tokens
+            # only: the user would see an internal error instead of the login page.
+            handler._token_authenticated = False  # noqa: SLF001 - see above
+        if not self.ldap.bind_dn:
+            return logins.counts(user.db, user.name)
+        # What comes too late counts at the next request: nobody who was removed gets in, or back
+        # in, because the directory is slow or down.
+        try:
+            await asyncio.wait_for(asyncio.shield(self._look_up(user.name)), PATIENCE)
+        except TimeoutError:
+            self.log.warning("%s is not looked up again after %d s", user.name, PATIENCE)
+        if user.name not in self._let_in:
+            return True
+        person = self._let_in[user.name]
+        if not person and handler is not None and not handler._token_authenticated:  # noqa: SLF001
+            # Not even a hub that is started anew, with a directory that is down, takes them again.
+            end_sessions(user)
+        return self.model(person) if person else False
+
+    def _look_up(self, name: str) -> asyncio.Task[None]:
+        """The look-up of a user that is under way, or a new one."""
+        if name not in self._under_way:
+            task = asyncio.create_task(self._look_up_now(name), name=f"look up {name}")
+            self._under_way[name] = task
+            task.add_done_callback(lambda _: self._under_way.pop(name))
+        return self._under_way[name]
+
+    async def _look_up_now(self, name: str) -> None:
+        """Look a user up, and keep what the directory says; nothing when it does not answer."""
+        try:
+            person = await self._look_ups.run(lambda: self.directory.look_up(name))
+        except LoginRefusedError as refused:
+            self.log.warning("%s is not let in any more: %s", name, refused)
+            self._let_in[name] = None
+        except DirectoryError as problem:
+            self.log.warning("%s could not be looked up again: %s", name, problem)
+        else:
+            if not self._keep(name, person):
+                self.log.warning("%s is not let in any more: in no allowed group", name)
+
+    def _keep(self, name: str, person: Person) -> bool:
+        """Keep what the directory says of a user; return whether the user is let in."""
+        let_in = allowed(self.ldap, person)
+        self._let_in[name] = person if let_in else None
+        return let_in
+
+
+class Pool:
+    """Runs what blocks in a limited number of threads, and refuses what would wait too long."""
+
+    def __init__(self, threads: int, queue: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="directory")
+        self._free = threads + queue
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work`; raises what it raises, and DirectoryError when too much is waiting."""
+        if not self._free:
+            raise DirectoryError("too many are waiting for the directory")
+        self._free -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._free += 1

@@ -1,0 +1,300 @@
+"""Tries the directory out as the hub uses it, step by step; says what to do about a failure.
+
+A role of the image, for the hub's own container: what counts is what can be reached from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import ldap3
+from cryptography import x509
+
+from zhub import settings
+from zhub.login.directory import Directory
+from zhub.login.directory.people import Person, administers, allowed
+from zhub.login.directory.session import (
+    CONNECT_SECONDS,
+    DirectoryError,
+    LoginRefusedError,
+    ServiceAccountError,
+    Session,
+)
+from zhub.settings import Settings
+from zhub.settings.ldap import Ldap, LdapTls
+
+FIRST_PROCESS = Path("/proc/1/cmdline")
+"""In the hub's container, the hub with its arguments."""
+
+EXPIRES_SOON = timedelta(days=30)
+
+#: What OpenSSL and ldap3 say of TLS that does not come about, and what an operator can do.
+TLS_ADVICE = (
+    ("has expired", "have the directory's certificate renewed"),
+    ("not yet valid", "wait, or set the clock of the engine's machine"),
+    ("certificate is not valid for", "set ldapServer to a name that the certificate is for"),
+    ("self-signed", "put this certificate, or that of the authority above it, into ldapCaFile"),
+    ("unable to get", "put the certificate of the authority that issued it into ldapCaFile"),
+    ("certificate verify failed", "have a certificate made that keeps to RFC 5280"),
+    ("protocolError", "the server has no StartTLS: switch it on there, or set ldapTls to ldaps"),
+    ("", "no TLS on this port: does ldapPort fit ldapTls? LDAPS has its own, as a rule 636"),
+)
+
+
+@dataclass
+class Report:
+    """What was found; printed at once, since the next step may take its time."""
+
+    good: bool = True
+
+    def about(self, text: str) -> None:
+        """Say what the following is about."""
+        print(text, flush=True)
+
+    def ok(self, text: str) -> None:
+        print(f"     ok  {text}", flush=True)
+
+    def note(self, text: str) -> None:
+        """Say what need not be a mistake."""
+        print(f"   note  {text}", flush=True)
+
+    def failed(self, text: str, advice: str) -> None:
+        self.good = False
+        print(f" FAILED  {text}\n         → {advice}", flush=True)
+
+
+def check(told: Settings, name: str = "", password: str | None = None) -> bool:
+    """Try every server, and say what the hub would decide of a user.
+
+    Args:
+        told: what the hub is told.
+        name: the user's, as typed at login; empty for no user.
+        password: the user's, to log in with; None to let the service account look the user up.
+
+    Returns:
+        Whether all of it works, and the user, if there is one, is let in.
+    """
+    report = Report()
+    for warning in told.ldap.warnings:
+        report.note(warning)
+    working = []
+    for address in told.ldap.servers:
+        report.about(f"server {address}, TLS: {told.ldap.tls}")
+        try:
+            if _server(told.ldap, address, report):
+                working.append(address)
+        except ServiceAccountError as error:
+            report.failed(
+                str(error),
+                "are ldapBindDn and ldapBindPassword right, is the account locked? Nothing else is"
+                " tried: more wrong passwords could lock it",
+            )
+            return False
+        except DirectoryError as error:
+            report.failed(str(error), "the log of that server says why")
+    if name and working:
+        report.about(f"user {name}")
+        _user(replace(told.ldap, servers=tuple(working)), told.admin_users, name, password, report)
+    return report.good
+
+
+def _server(ldap: Ldap, address: str, report: Report) -> bool:
+    """Try one server; returns whether it works, or raises DirectoryError."""
+    host, port = ldap.endpoint(address)
+    try:
+        found = {str(answer[4][0]) for answer in socket.getaddrinfo(host, port)}
+    except OSError as error:
+        report.failed(
+            f"no address for the name {host}: {error.strerror}",
+            "is ldapServer right? Asked are the name servers that the engine gives to containers",
+        )
+        return False
+    report.ok(f"{host} is at {', '.join(sorted(found))}")
+    try:
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError as error:
+        report.failed(
+            f"no connection to port {port}: {error.strerror or error}",
+            "nothing listens there: is the directory up, is ldapPort right?"
+            if isinstance(error, ConnectionRefusedError)
+            else "is there a route, and no firewall, between the engine's machine and the server?",
+        )
+        return False
+    report.ok(f"port {port} answers")
+    with ExitStack() as stack:
+        try:
+            session = stack.enter_context(Directory(ldap).session(address))
+        except DirectoryError as problem:
+            _no_session(ldap, address, str(problem), report)
+            return False
+        return _session(ldap, session, report)
+
+
+def _no_session(ldap: Ldap, address: str, reason: str, report: Report) -> None:
+    if ldap.tls is LdapTls.NONE:
+        report.failed(reason, "is it a directory? See ldapPort and ldapTls")
+        return
+    advice = next(advice for part, advice in TLS_ADVICE if part in reason)
+    if "certificate" in reason:
+        # Nobody is trusted by this: it only shows what the server calls itself.
+        anything = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        anything.check_hostname = False
+        anything.verify_mode = ssl.CERT_NONE
+        with Session(ldap, address, anything) as unverified:
+            reason += f"; the certificate is {_described(_certificate(unverified))}"
+    report.failed(reason, advice)
+
+
+def _certificate(session: Session) -> x509.Certificate:
+    return x509.load_der_x509_certificate(session.tls.getpeercert(binary_form=True) or b"")
+
+
+def _described(certificate: x509.Certificate) -> str:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        whose = ", ".join(str(name.value) for name in names)
+    except x509.ExtensionNotFound:
+        whose = "no host name (it has no subjectAltName)"
+    return (
+        f"for {whose}; issued by {certificate.issuer.rfc4514_string()};"
+        f" valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def _session(ldap: Ldap, session: Session, report: Report) -> bool:
+    """Try what is asked of a server that answers; returns whether it works."""
+    if ldap.tls is not LdapTls.NONE:
+        certificate = _certificate(session)
+        report.ok(
+            f"{session.tls.version()}, verified: the certificate is {_described(certificate)}"
+        )
+        left = certificate.not_valid_after_utc - datetime.now(UTC)
+        if left < EXPIRES_SOON:
+            report.note(f"that is in {left.days} days: have it renewed, or nobody can log in then")
+    if not ldap.bind_dn:
+        return True
+    session.bind_service()
+    report.ok(f"the service account {ldap.bind_dn} is accepted")
+    if ldap.search_base:
+        attribute = ldap.name_attributes[0]
+        found = session.search(
+            ldap.search_base,
+            f"(&({attribute}=*){ldap.user_filter})",
+            ldap3.SUBTREE,
+            ["1.1"],
+            limit=1,
+            may_be_missing=False,
+        )
+        if not found:
+            report.failed(
+                f"it finds nobody who has {attribute} below {ldap.search_base}",
+                "see ldapSearchBase, ldapNameAttributes, ldapUserFilter, and what it may read",
+            )
+            return False
+        report.ok(f"it finds people below {ldap.search_base}")
+    for group in dict.fromkeys((*ldap.allowed_groups, *ldap.admin_groups)):
+        if session.search(group, "(objectClass=*)", ldap3.BASE, ["1.1"]):
+            report.ok(f"it finds the group {group}")
+        else:
+            report.note(
+                f"it does not find the group {group}, which is good only where people's own entries"
+                " name their groups; see ldapAllowedGroups, ldapAdminGroups, and what it may read"
+            )
+    return True
+
+
+def _user(
+    ldap: Ldap, admin_users: frozenset[str], name: str, password: str | None, report: Report
+) -> None:
+    directory = Directory(ldap)
+    if password is None and not ldap.bind_dn:
+        report.failed(
+            "without a service account nobody is found but by logging in",
+            "add --password, which asks for the user's; or set ldapBindDn",
+        )
+        return
+    try:
+        if password is None:
+            person = directory.look_up(name, typed=True)
+        else:
+            person = directory.log_in(name, password)
+    except LoginRefusedError as refused:
+        report.failed(
+            str(refused),
+            "is the name typed as at login? See ldapSearchBase, ldapNameAttributes, ldapUserFilter,"
+            " ldapDnTemplates"
+            if password is None
+            else "name or password is wrong, or the account is locked",
+        )
+        return
+    except DirectoryError as problem:
+        report.failed(str(problem), "the log of that server says why")
+        return
+    report.ok(f"{name} is {person.dn}{'' if password is None else ', and the password is right'}")
+    listed = "; ".join(person.listed_groups)
+    report.ok(f"groups that the entry names: {listed}" if listed else "the entry names no groups")
+    _decision(ldap, person, admin_users, report)
+
+
+def _decision(ldap: Ldap, person: Person, admin_users: frozenset[str], report: Report) -> None:
+    """Say what the hub makes of somebody, and why."""
+    if allowed(ldap, person):
+        which = "; ".join(sorted(person.groups.intersection(ldap.allowed_groups)))
+        why = "everyone is" if ldap.allow_everyone else f"a member of {which}"
+        report.ok(f"let in, with the name {person.name} in the hub: {why}")
+    else:
+        report.failed(
+            f"not let in: a member of none of {'; '.join(ldap.allowed_groups)}",
+            "put the user into one of these groups, or another group into ldapAllowedGroups",
+        )
+    if administers(ldap, person):
+        which = "; ".join(sorted(person.groups.intersection(ldap.admin_groups)))
+        report.ok(f"an administrator: a member of {which}")
+    elif person.name in admin_users:
+        report.ok("an administrator: named in adminUsers")
+    else:
+        report.ok("no administrator")
+    if ldap.group_base:
+        report.ok(f"groups in the hub: {', '.join(person.all_groups) or 'none'}")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Check what the hub of this container is told; returns the exit code.
+
+    Raises:
+        SettingsError: when the hub itself could not start with its settings.
+    """
+    parser = argparse.ArgumentParser(
+        prog="check-directory", description="Try the directory out, and what becomes of a user."
+    )
+    parser.add_argument("--ldap", metavar="HOST[,HOST...]", help="in place of the hub's own")
+    parser.add_argument(
+        "--password", action="store_true", help="ask for the user's password, and log in once"
+    )
+    parser.add_argument("user", nargs="?", default="", help="name, as typed at login")
+    options = parser.parse_args(arguments)
+    environment = dict(os.environ)
+    settings.add_arguments(
+        environment, [f"--ldap={options.ldap}"] if options.ldap else _hubs_arguments()
+    )
+    password = None
+    if options.password:
+        # Never as an argument: everybody on the machine may read those.
+        password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    return 0 if check(settings.read(environment), options.user, password) else 1
+
+
+def _hubs_arguments() -> list[str]:
+    """Which directory the hub that runs in this container was told; nothing when none runs."""
+    arguments = FIRST_PROCESS.read_text(errors="replace").split("\0")
+    return [argument for argument in arguments if argument.startswith("--ldap=")]

@@ -1,0 +1,200 @@
+"""Asks the site's directory whether a password is right, and who and in which groups somebody is.
+
+All of it waits for the network: it belongs into a thread, not on an event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ldap3.core.exceptions import LDAPException
+from ldap3.utils.conv import escape_filter_chars
+
+from zhub.login.directory.entries import Entry
+from zhub.login.directory.people import People, Person, check_name, filled_in
+from zhub.login.directory.session import (
+    DirectoryError,
+    LoginRefusedError,
+    ServiceAccountError,
+    Session,
+    prepared,
+)
+from zhub.settings.ldap import DN, Ldap, LdapTls
+
+T = TypeVar("T")
+
+PASSWORD_LENGTH = 1024
+"""Characters, and bytes in UTF-8, that a password may have: what servers compare is computed with
+seconds of processor time for a million of them."""
+
+DEAD_SECONDS = 30
+"""How long a server that did not answer is passed over while there are others."""
+
+REFUSED_SECONDS = 60
+"""How long nothing is asked after the service account was refused: else each login would bring it
+nearer to being locked."""
+
+log = logging.getLogger(__name__)
+
+
+def too_long(password: str) -> bool:
+    """Whether a password is longer than any, which must be known before anything is computed."""
+    return (
+        len(password) > PASSWORD_LENGTH
+        or len(password.encode(errors="surrogatepass")) > PASSWORD_LENGTH
+    )
+
+
+class Directory:
+    """The site's directory: its servers, asked in their order. May be used by several threads."""
+
+    def __init__(self, ldap: Ldap, has_moved: Callable[[], bool] = lambda: False) -> None:
+        """Ask no server yet.
+
+        Args:
+            ldap: how to ask.
+            has_moved: called when no server answers; whether it may be worth asking again at once.
+        """
+        self.ldap = ldap
+        self._has_moved = has_moved
+        self._context: ssl.SSLContext | None = None
+        self._dead: dict[str, float] = {}
+        self._probing = threading.Lock()
+        self._service_refused = 0.0
+
+    def log_in(self, name: str, password: str) -> Person:
+        """Return who has this name and password, with one bind as that user.
+
+        Raises:
+            LoginRefusedError: nobody has; or the account is disabled.
+            DirectoryError: no server gives a usable answer.
+        """
+        check_name(name)
+        if too_long(password):
+            raise LoginRefusedError("the password is longer than any")
+        try:
+            sent = prepared(password)
+        except LDAPException as error:
+            raise LoginRefusedError(f"the password is empty or unusable: {error}") from None
+        sent_to: list[str] = []
+        try:
+            return self._ask(lambda session: self._log_in(session, name, sent, sent_to))
+        except DirectoryError as problem:
+            problem.sent = bool(sent_to)
+            raise
+
+    def look_up(self, name: str, *, typed: bool = False) -> Person:
+        """Return who the hub knows by this name, found by the service account.
+
+        Args:
+            name: of the user in the hub.
+            typed: whether it is what somebody types at login instead, which may be another one.
+
+        Raises:
+            LoginRefusedError: nobody, any more; or the account is disabled.
+            DirectoryError: no server gives a usable answer.
+        """
+        check_name(name)
+        attributes = self.ldap.name_attributes if typed else self.ldap.name_attributes[:1]
+        return self._ask(lambda session: self._look_up(session, name, attributes))
+
+    def session(self, address: str) -> Session:
+        """A connection to one of the servers, to be entered."""
+        if self._context is None and self.ldap.tls is not LdapTls.NONE:
+            self._context = ssl.create_default_context(cafile=self.ldap.ca_file)
+        return Session(self.ldap, address, self._context)
+
+    def _ask(self, question: Callable[[Session], T]) -> T:
+        if time.monotonic() < self._service_refused:
+            raise DirectoryError("the service account was refused a moment ago")
+        alive = [server for server in self.ldap.servers if not self._is_dead(server)]
+        if alive:
+            return self._ask_each(alive, question)
+        # None of them answered a moment ago: one login finds out whether that is still so, and
+        # the others need not wait for it.
+        if not self._probing.acquire(blocking=False):
+            raise DirectoryError("no server has answered for a while, and one login is trying")
+        try:
+            return self._ask_each(self.ldap.servers, question)
+        finally:
+            self._probing.release()
+
+    def _is_dead(self, server: str) -> bool:
+        return time.monotonic() < self._dead.get(server, 0)
+
+    def _ask_each(
+        self, servers: Sequence[str], question: Callable[[Session], T], *, again: bool = False
+    ) -> T:
+        problems = []
+        for server in servers:
+            try:
+                with self.session(server) as session:
+                    answer = question(session)
+            except DirectoryError as problem:
+                log.warning("Directory server %s", problem)
+                self._dead[server] = time.monotonic() + DEAD_SECONDS
+                problems.append(str(problem))
+                if isinstance(problem, ServiceAccountError):
+                    self._service_refused = time.monotonic() + REFUSED_SECONDS
+                if problem.final:
+                    raise DirectoryError("; ".join(problems), final=True) from problem
+            except LoginRefusedError:
+                self._dead.pop(server, None)
+                raise
+            else:
+                self._dead.pop(server, None)
+                return answer
+        if not again and self._has_moved():
+            return self._ask_each(servers, question, again=True)
+        raise DirectoryError("; ".join(problems))
+
+    def _log_in(self, session: Session, name: str, password: str, sent_to: list[str]) -> Person:
+        """Return who it is; what the password was sent as is added to `sent_to` before that."""
+        people = People(session, self.ldap)
+        if self.ldap.searches:
+            session.bind_service()
+            person = people.person(people.find(name, self.ldap.name_attributes))
+            sent_to.append(person.dn)
+            session.bind(person.dn, password)
+            return person
+        bound_as = self._bind(session, name, password, sent_to)
+        if self.ldap.bind_dn:
+            # Users themselves often must not read groups.
+            session.bind_service()
+        if DN.fullmatch(bound_as):
+            entry = people.read(bound_as) or Entry(bound_as)
+            return people.person(people.alone(entry, name), name)
+        # Active Directory takes user@domain for a name, too. It may be somebody else's than the
+        # one who has the first part as another name: found must be one entry by either.
+        also = f"(userPrincipalName={escape_filter_chars(bound_as)})"
+        return people.person(people.find(name, self.ldap.name_attributes, also))
+
+    def _bind(self, session: Session, name: str, password: str, sent_to: list[str]) -> str:
+        """Bind as the user; return what as."""
+        refusals = []
+        for template in self.ldap.dn_templates:
+            bind_as = filled_in(template, name)
+            sent_to.append(bind_as)
+            try:
+                session.bind(bind_as, password)
+            except LoginRefusedError as refused:
+                refusals.append(str(refused))
+            else:
+                return bind_as
+        raise LoginRefusedError("; ".join(refusals))
+
+    def _look_up(self, session: Session, name: str, attributes: Sequence[str]) -> Person:
+        session.bind_service()
+        people = People(session, self.ldap)
+        if self.ldap.searches:
+            return people.person(people.find(name, attributes))
+        for template in self.ldap.dn_templates:
+            entry = people.read(filled_in(template, name))
+            if entry:
+                return people.person(people.alone(entry, name), name)
+        raise LoginRefusedError(f"{session.address} has no entry of {name!r}")

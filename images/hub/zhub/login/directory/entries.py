@@ -1,0 +1,79 @@
+"""What the directory returns, and how its names compare; nothing here talks to a server."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from ldap3.core.exceptions import LDAPException
+from ldap3.utils.dn import parse_dn
+
+#: Whether the account is disabled, and why: Active Directory, 389, OpenLDAP's ppolicy, RACF.
+DISABLED = (
+    "useraccountcontrol",
+    "accountexpires",
+    "nsaccountlock",
+    "pwdaccountlockedtime",
+    "racfattributes",
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry as the directory returned it; attributes in lower case."""
+
+    dn: str
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def values(self, attribute: str) -> Sequence[str]:
+        return self.attributes.get(attribute.lower(), ())
+
+
+def same_dn(one: str, other: str) -> bool:
+    """Whether two DNs name one entry, whatever their case, blanks and escapes."""
+    return _comparable(one) == _comparable(other)
+
+
+def _comparable(dn: str) -> list[tuple[str, str]]:
+    try:
+        parts = parse_dn(dn, strip=True)
+    except LDAPException:
+        return [("", dn)]
+    return [(attribute.lower(), _unescaped(value)) for attribute, value, _ in parts]
+
+
+def _unescaped(value: str) -> str:
+    plain = re.sub(
+        rb"\\([0-9A-Fa-f]{2}|.)",
+        lambda match: bytes.fromhex(match[1].decode()) if len(match[1]) == 2 else match[1],
+        value.encode(),
+    )
+    return " ".join(plain.decode(errors="replace").casefold().split())
+
+
+def disabled(entry: Entry) -> str | None:
+    """Why an account cannot be used, as far as its entry tells; None when it can.
+
+    A lock that ends by itself is none: any stranger can cause it with wrong passwords.
+    """
+    for value in entry.values("userAccountControl"):
+        # [MS-ADTS] 2.2.16, ADS_UF_ACCOUNTDISABLE
+        if value.isdigit() and int(value) & 0x2:
+            return f"userAccountControl is {value}"
+    for value in filter(str.isdigit, entry.values("accountExpires")):
+        # [MS-ADTS] 2.3: units of 100 ns since 1601; 0 and the largest number stand for never.
+        ends = datetime(1601, 1, 1, tzinfo=UTC).timestamp() + int(value) / 1e7
+        if 0 < int(value) < 0x7FFFFFFFFFFFFFFF and ends < time.time():
+            return f"accountExpires is {value}"
+    for attribute, final in (
+        ("nsAccountLock", "TRUE"),
+        # draft-behera-ldap-password-policy-10, section 5.3.3: locked for good.
+        ("pwdAccountLockedTime", "000001010000Z"),
+        ("racfAttributes", "REVOKED"),
+    ):
+        if final in (value.upper() for value in entry.values(attribute)):
+            return f"{attribute} is {final}"
+    return None

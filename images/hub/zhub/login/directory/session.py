@@ -1,0 +1,264 @@
+"""A connection to one server of the directory: connect, bind, search, each in bounded time."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import ldap3
+from ldap3.core import results
+from ldap3.core.exceptions import LDAPException
+from ldap3.protocol.sasl.sasl import sasl_prep
+
+from zhub.login.directory.entries import Entry
+from zhub.login.directory.tls import VerifyingTls
+from zhub.settings.ldap import Ldap, LdapTls
+
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 10
+SESSION_SECONDS = 20
+"""How long one server may take in all, however slowly it drips its answers."""
+
+#: What a server says of a bind when name or password is wrong, or the account is locked.
+REFUSED = {
+    results.RESULT_NO_SUCH_OBJECT,
+    results.RESULT_INVALID_DN_SYNTAX,
+    results.RESULT_INAPPROPRIATE_AUTHENTICATION,
+    results.RESULT_INVALID_CREDENTIALS,
+    results.RESULT_INSUFFICIENT_ACCESS_RIGHTS,
+    results.RESULT_CONSTRAINT_VIOLATION,
+    results.RESULT_UNWILLING_TO_PERFORM,
+}
+
+#: What a server says of a search whose object is not there, or is hidden from who asks, or whose
+#: filter it does not support (z/OS has few).
+NOTHING = {
+    results.RESULT_NO_SUCH_OBJECT,
+    results.RESULT_INAPPROPRIATE_MATCHING,
+    results.RESULT_INSUFFICIENT_ACCESS_RIGHTS,
+    results.RESULT_UNWILLING_TO_PERFORM,
+}
+
+log = logging.getLogger(__name__)
+
+
+class LoginRefusedError(Exception):
+    """The directory answers, and the answer is no; the text, for the log, says why."""
+
+
+class DirectoryError(Exception):
+    """No usable answer; the text, for the log, says of which server, at which step and why."""
+
+    def __init__(self, text: str, *, final: bool = False) -> None:
+        super().__init__(text)
+        self.final = final
+        """Whether asking another server could count as another failed login."""
+        self.sent = False
+        """Whether a user's password has been sent, so that the directory may know of this login."""
+
+
+class ServiceAccountError(DirectoryError):
+    """The directory refuses the service account."""
+
+
+class Session:
+    """A connection to one server for one question, which ends after SESSION_SECONDS in any case."""
+
+    def __init__(self, ldap: Ldap, address: str, context: ssl.SSLContext | None) -> None:
+        self._ldap = ldap
+        self.address = address
+        host, port = ldap.endpoint(address)
+        self._connection = ldap3.Connection(
+            ldap3.Server(
+                host,
+                port=port,
+                use_ssl=ldap.tls is LdapTls.LDAPS,
+                tls=VerifyingTls(context) if context else None,
+                connect_timeout=CONNECT_SECONDS,
+                # The schema, which ldap3 would otherwise read at each login, is never used.
+                get_info=ldap3.NONE,
+            ),
+            receive_timeout=ANSWER_SECONDS,
+            # A referral would take the password to a server that nobody has configured.
+            auto_referrals=False,
+            check_names=False,
+        )
+        self._watch = threading.Timer(SESSION_SECONDS, self._abort)
+        self._watch.daemon = True
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        try:
+            self.open()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.cancel()
+        try:
+            self._connection.unbind()
+        except Exception as error:  # noqa: BLE001 - all that counts has been said
+            log.debug("Directory server %s, end: %r", self.address, error)
+
+    def _abort(self) -> None:
+        """Wake the thread that waits for the server."""
+        connected = self._connection.socket
+        if connected is not None:
+            try:
+                # Not the method of ssl.SSLSocket, which would take the TLS away under a reader.
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+            except OSError as error:
+                log.debug("Directory server %s, abort: %r", self.address, error)
+
+    def _problem(self, step: str, reason: object, *, final: bool = False) -> DirectoryError:
+        return DirectoryError(f"{self.address}, {step}: {one_line(reason)}", final=final)
+
+    def _step(self, step: str, operation: Callable[[], Any], *, final: bool = False) -> Any:
+        self._connection.last_error = ""
+        try:
+            return operation()
+        # Malformed answers make ldap3 and pyasn1 raise whatever their code runs into.
+        except Exception as error:
+            reason = self._connection.last_error or f"{type(error).__name__} {error}"
+            raise self._problem(step, reason, final=final) from error
+
+    def open(self) -> None:
+        """Connect and establish TLS."""
+        secure = self._ldap.tls is LdapTls.LDAPS
+        self._step(
+            "connect and TLS" if secure else "connect",
+            lambda: self._connection.open(read_server_info=False),
+        )
+        if self._ldap.tls is LdapTls.STARTTLS and not self._step(
+            "StartTLS", lambda: self._connection.start_tls(read_server_info=False)
+        ):
+            raise self._problem("StartTLS", self._connection.last_error)
+        if self._ldap.tls is LdapTls.NONE:
+            # Nothing has shown yet that somebody is there, and a password should be sent once.
+            self.search("", "(objectClass=*)", ldap3.BASE, ["1.1"], step="first answer")
+
+    @property
+    def tls(self) -> ssl.SSLSocket:
+        """The socket, once there is TLS on it."""
+        connected = self._connection.socket
+        if not isinstance(connected, ssl.SSLSocket):
+            raise TypeError("no TLS")
+        return connected
+
+    def bind(self, dn: str, password: str) -> None:
+        """Show who one is.
+
+        Raises:
+            LoginRefusedError: name or password is wrong, or the account is locked.
+            DirectoryError: otherwise; final once the password has been sent.
+        """
+        self._check_open("bind")
+        connection = self._connection
+        connection.user, connection.password = dn, password
+        connection.authentication = ldap3.SIMPLE
+        self._step("bind", lambda: connection.bind(read_server_info=False), final=True)
+        connection.password = None
+        result = connection.result
+        if result["result"] in REFUSED:
+            raise LoginRefusedError(f"{self.address}, bind as {dn!r}: {_said(result)}")
+        if result["result"] != results.RESULT_SUCCESS:
+            raise self._problem(f"bind as {dn!r}", _said(result))
+
+    def bind_service(self) -> None:
+        """Bind as the service account.
+
+        Raises:
+            DirectoryError: also when it is refused.
+        """
+        try:
+            password = (self._ldap.bind_password_file or _missing()).read_text().rstrip("\r\n")
+            self.bind(self._ldap.bind_dn, prepared(password))
+        except LoginRefusedError as refused:
+            raise ServiceAccountError(
+                f"the service account is refused: {refused}", final=True
+            ) from None
+        except (OSError, ValueError, LDAPException) as error:
+            raise self._problem("password of the service account", error, final=True) from error
+
+    def search(  # noqa: PLR0913 - what a search consists of
+        self,
+        base: str,
+        filter_: str,
+        scope: Any,
+        attributes: Sequence[str],
+        *,
+        step: str = "search",
+        limit: int = 2,
+        may_be_missing: bool = True,
+    ) -> list[Entry]:
+        """Return the entries found, at most `limit`.
+
+        Raises:
+            DirectoryError: also when the base is not there, unless it may be missing.
+        """
+        self._check_open(step)
+        connection = self._connection
+        self._step(
+            step,
+            lambda: connection.search(
+                base, filter_, scope, attributes=list(attributes), size_limit=limit
+            ),
+        )
+        result = connection.result
+        if result["result"] in NOTHING and may_be_missing:
+            return []
+        if result["result"] not in (results.RESULT_SUCCESS, results.RESULT_SIZE_LIMIT_EXCEEDED):
+            raise self._problem(f"{step} below {base!r}", _said(result))
+        found: list[Entry] = self._step(step, lambda: _entries(connection.response or ()))
+        return found
+
+    def _check_open(self, step: str) -> None:
+        # ldap3 would open the connection again, without StartTLS.
+        if self._connection.closed:
+            raise self._problem(step, "the server has closed the connection")
+
+
+def prepared(password: str) -> str:
+    """A password as servers compare it (RFC 4513, section 5.1.3).
+
+    Raises:
+        LDAPException: it holds what no password may, or nothing: that would be an unauthenticated
+            bind, which servers accept.
+    """
+    text: str = sasl_prep(password)  # type: ignore[no-untyped-call]
+    return text
+
+
+def _missing() -> Any:
+    raise ValueError("none is configured")
+
+
+def _entries(response: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    return [
+        Entry(
+            found["dn"],
+            {
+                name.lower(): [value.decode(errors="replace") for value in values]
+                for name, values in found["raw_attributes"].items()
+            },
+        )
+        for found in response
+        if found["type"] == "searchResEntry"
+    ]
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    message = one_line(result.get("message") or "")
+    return f"{result['description']}{f' ({message})' if message else ''}"
+
+
+def one_line(text: object) -> str:
+    """What a server sends must not forge lines of the log."""
+    shown = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else "?" for c in shown)[:500]

@@ -1,0 +1,1 @@
+"""Users' servers: a container, a network and a volume for each user."""

@@ -1,0 +1,132 @@
+"""A network of its own for each user's server, with the hub attached to all of them."""
+
+from __future__ import annotations
+
+import logging
+from ipaddress import IPv4Network
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from zhub.contract import (
+    HUB_ALIAS,
+    NO_NETWORK,
+    Role,
+    addressing,
+    hub_address,
+    labelled,
+    network_options,
+)
+from zhub.subnets import free_subnets, taken_subnets
+
+log = logging.getLogger(__name__)
+
+
+class UserNetworks:
+    """The users' networks of one hub.
+
+    Addresses come from the hub's own pool, because Docker's default pools hold about thirty
+    networks. The hub has the same address in a network whichever container it runs in: a notebook
+    that outlives its hub may go on using the one it looked up.
+    """
+
+    def __init__(
+        self,
+        client: docker.APIClient,
+        *,
+        prefix: str,
+        hub: str,
+        pool: IPv4Network,
+        internal: bool,
+    ) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._hub = hub
+        self._pool = pool
+        self._internal = internal
+
+    def open(self, name: str, labels: dict[str, str]) -> None:
+        """Make sure that the network is there, as configured now, and the hub in it."""
+        if network := self._inspect(name):
+            if network["Internal"] == self._internal or self._members(network):
+                self._attach(network)
+                return
+            self.close(name)
+        # Each question to the engine takes its time: about a new network there is none.
+        self._connect(name, self._create(name, labels))
+
+    def join(self, name: str, labels: dict[str, str], container: str) -> None:
+        """Open the network and attach a container that runs without one, which counts as one."""
+        self.open(name, labels)
+        self._client.disconnect_container_from_network(container, NO_NETWORK)
+        self._client.connect_container_to_network(container, name)
+
+    def close(self, name: str) -> None:
+        """Remove the network, whoever is still attached; do nothing when there is none."""
+        network = self._inspect(name)
+        if not network:
+            return
+        for container in network["Containers"]:
+            self._client.disconnect_container_from_network(container, name, force=True)
+        self._client.remove_network(name)
+
+    def restore(self) -> None:
+        """Attach the hub to the networks of servers that run, and remove the others.
+
+        Must be done before JupyterHub starts: it stops servers that it cannot reach then.
+        """
+        for summary in self._client.networks(filters=labelled(self._prefix, Role.NETWORK)):
+            network = self._inspect(summary["Name"])
+            if not network:
+                continue
+            if self._members(network):
+                log.info("attaching the hub to network %s", network["Name"])
+                self._attach(network)
+            else:
+                log.info("removing network %s, which nothing uses", network["Name"])
+                self.close(network["Name"])
+
+    def _inspect(self, name: str) -> dict[str, Any] | None:
+        try:
+            network: dict[str, Any] = self._client.inspect_network(name)
+        except NotFound:
+            return None
+        return network
+
+    def _members(self, network: dict[str, Any]) -> bool:
+        """Whether a container other than the hub runs in the network."""
+        hub = self._client.inspect_container(self._hub)["Id"]
+        return any(container != hub for container in network["Containers"])
+
+    def _create(self, name: str, labels: dict[str, str]) -> IPv4Network:
+        """Create a network in the first subnet that is free; return the subnet."""
+        for subnet in free_subnets(self._pool, taken_subnets(self._client)):
+            try:
+                self._client.create_network(
+                    name,
+                    driver="bridge",
+                    internal=self._internal,
+                    options=network_options(internal=self._internal),
+                    ipam=addressing(subnet),
+                    labels=labels,
+                )
+            except APIError as error:
+                # Another hub on the same engine was quicker.
+                if "overlap" not in str(error.explanation):
+                    raise
+                continue
+            return subnet
+        raise RuntimeError(f"no subnet is left in {self._pool}: set a larger network pool")
+
+    def _attach(self, network: dict[str, Any]) -> None:
+        """Make sure that the hub is in a network that may be older than this hub."""
+        hub = self._client.inspect_container(self._hub)
+        if network["Name"] not in hub["NetworkSettings"]["Networks"]:
+            subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+            self._connect(network["Name"], subnet)
+
+    def _connect(self, name: str, subnet: IPv4Network) -> None:
+        self._client.connect_container_to_network(
+            self._hub, name, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
+        )

@@ -1,0 +1,180 @@
+"""Starts a container of its own for each user, in a network of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from typing import Any
+
+from docker.errors import APIError
+from dockerspawner import DockerSpawner
+from jupyterhub.spawner import Spawner
+from tornado import web
+from traitlets import Dict, Unicode, default
+
+from zhub.contract import FULL, NO_NETWORK, ROLE, STACK, USER, Role
+from zhub.servers.networks import UserNetworks
+
+STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
+"""Where servers are waited for that are told to end."""
+
+
+def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
+    """Refuse whatever a request for a server asks for: all servers are alike.
+
+    JupyterHub keeps options for later starts before anybody has looked at them. So they are
+    forgotten here: otherwise one bad request, or one bad link, would make all later starts fail.
+
+    Raises:
+        tornado.web.HTTPError: 400, when there are options.
+    """
+    if options:
+        spawner.orm_spawner.user_options = None
+        spawner.db.commit()
+        raise web.HTTPError(400, "Servers of this hub have no options. Please try again without.")
+
+
+class HubIsFullError(web.HTTPError):
+    """What JupyterHub's pages and its API show of a start for which there is no place."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(503, message)
+        self.jupyterhub_message = message
+
+
+def saying_that_it_is_full(
+    start: Callable[[UserSpawner], Awaitable[tuple[str, int]]],
+) -> Callable[[UserSpawner], Awaitable[tuple[str, int]]]:
+    """Have the user told what the guard says when there are as many servers as there may be.
+
+    Any other error of the engine would be a traceback in the log, and "Error 500" for the user.
+    """
+
+    @wraps(start)
+    async def wrapped(spawner: UserSpawner) -> tuple[str, int]:
+        try:
+            return await start(spawner)
+        except APIError as error:
+            if error.status_code != FULL:
+                raise
+            raise HubIsFullError(str(error.explanation)) from None
+
+    return wrapped
+
+
+class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
+    """DockerSpawner whose containers share no network and leave nothing behind."""
+
+    network_options = Dict(config=True, help="Arguments of UserNetworks, but for the client.")
+
+    stack = Unicode(config=True, help="Value of the label zhub.stack on all that is made.")
+
+    def labels(self, role: str) -> dict[str, str]:
+        """Labels by which the things of a user are found."""
+        return {STACK: self.stack, ROLE: role, USER: self.user.name}
+
+    @default("apply_user_options")
+    def _without_options(self) -> Callable[[Spawner, dict[str, Any]], None]:
+        return refuse_options
+
+    @default("extra_create_kwargs")
+    def _labelled(self) -> dict[str, dict[str, str]]:
+        return {"labels": self.labels(Role.SERVER)}
+
+    @property
+    def networks(self) -> UserNetworks:
+        """The networks of all users of this hub."""
+        return UserNetworks(self.client, **self.network_options)
+
+    @saying_that_it_is_full
+    async def start(self) -> tuple[str, int]:
+        """Start the server in its network; return where it answers."""
+        # A container of that name is left over from a hub that lost its database: nobody has its
+        # tokens any more.
+        await self.remove_object()
+        for volume in self.volume_binds:
+            # The engine makes missing volumes itself, but without a label to find them by.
+            await self.docker("create_volume", volume, labels=self.labels(Role.HOME))
+        self.network_name = NO_NETWORK
+        address: tuple[str, int] = await super().start()
+        await self._accepts_connections(*address)
+        return address
+
+    async def start_object(self) -> None:
+        """Start the container without a network, then give it its own, with the hub in it.
+
+        The engine takes a third of a second for that, and longer with the guard. The server loads
+        meanwhile, and then waits for the hub.
+        """
+        await super().start_object()
+        labels = self.labels(Role.NETWORK)
+        try:
+            await self._in_turn(self.networks.join, self.object_name, labels, self.object_id)
+        except BaseException:
+            # At once: asked to end, a server that has hardly begun does not listen for ten seconds.
+            await self.remove_object()
+            raise
+        self.network_name = self.object_name
+
+    async def _accepts_connections(self, host: str, port: int) -> None:
+        """Wait until the server listens, or has ended.
+
+        JupyterHub waits as well, but with pauses of up to five seconds, and for one that has ended.
+
+        Raises:
+            RuntimeError: when it has ended.
+        """
+        while (status := await self.poll()) is None:
+            for _ in range(40):
+                try:
+                    _, connection = await asyncio.open_connection(host, port)
+                except OSError:
+                    await asyncio.sleep(0.05)
+                else:
+                    connection.close()
+                    return
+        raise RuntimeError(f"The server of {self.user.name} ended while it started: {status}")
+
+    async def remove_object(self) -> None:
+        """Remove the container, running or not, and wait until its name is free again.
+
+        The parent leaves alone a container that runs, as an orphan of a lost database does, and
+        one whose removal the engine has only begun; each would make the next start fail.
+
+        Raises:
+            TimeoutError: when the engine has not removed it after a minute.
+        """
+        async with asyncio.timeout(60):
+            while await self.get_object():
+                try:
+                    await self.docker("remove_container", self.object_id, v=True, force=True)
+                except APIError as error:
+                    # Gone in the meantime, or the engine is already at it.
+                    if error.status_code not in {404, 409}:
+                        raise
+                    await asyncio.sleep(0.2)
+
+    async def stop_object(self) -> None:
+        """Stop the container, beside the thread that makes all other calls to the engine.
+
+        It takes until the server has ended, ten seconds if it does not react, which its user can
+        see to. All others would wait: for their servers, and for the hub's first page as well.
+        """
+        try:
+            stopping = asyncio.get_running_loop().run_in_executor(
+                STOPPING, self.client.stop, self.object_id
+            )
+            await stopping
+        except APIError as error:
+            if error.status_code != 404:
+                raise
+
+    async def run_post_stop_hook(self) -> None:
+        """Remove the network, also after a server that ended by itself or never came up."""
+        await self._in_turn(self.networks.close, self.object_name)
+
+    async def _in_turn(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """Call in the thread that makes all of the hub's calls to the engine."""
+        await asyncio.wrap_future(self.executor.submit(call, *arguments))

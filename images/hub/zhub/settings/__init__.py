@@ -1,0 +1,301 @@
+"""What the hub is told by its arguments and environment, read and checked in one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any, TypeVar
+
+from zhub.contract import SUBNET_PREFIX
+from zhub.settings import ldap, parsing
+from zhub.settings.ldap import Ldap
+
+STATE = Path("/srv/jupyterhub")
+"""Database and cookie secret: what must outlive the hub's container."""
+
+CERTIFICATES = Path("/certs")
+"""Where the operator puts the key and the certificate."""
+
+DAY = 86400
+"""Seconds."""
+
+T = TypeVar("T")
+
+_SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
+
+_NETWORKS = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
+_PORT = (parsing.number(1024, 65535), "a port number from 1024 to 65535")
+
+
+class SettingsError(Exception):
+    """The hub cannot start as it was told to; `problems` holds one sentence for each reason."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@contextmanager
+def collecting(problems: list[str]) -> Iterator[None]:
+    """Add the problems of one check to a list, so that the others are made as well."""
+    try:
+        yield
+    except SettingsError as error:
+        problems += error.problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """What users' servers get: the hub asks for it, and the guard sees to it that it is no more.
+
+    Names in capitals are the environment variables the settings come from.
+    """
+
+    prefix: str
+    """ZHUB_PREFIX: what the names of the users' containers, networks and volumes start with."""
+    notebook_image: str
+    """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
+    user_memory: str
+    """ZHUB_USER_MEMORY: bytes, with an optional K, M, G or T (powers of 1024)."""
+    user_cpus: float
+    """ZHUB_USER_CPUS: processors, in hundredths if need be."""
+    user_pids: int
+    """ZHUB_USER_PIDS: processes and threads."""
+    user_internet: bool
+    """ZHUB_USER_INTERNET: whether notebooks reach the internet."""
+    user_allowed_networks: tuple[IPv4Network, ...]
+    """ZHUB_USER_ALLOWED_NETWORKS: JSON list; what notebooks reach besides, such as private ones."""
+    user_network_pool: IPv4Network
+    """ZHUB_USER_NETWORK_POOL: where the users' networks get their addresses."""
+    max_servers: int
+    """ZHUB_MAX_SERVERS: users' servers at the same time."""
+
+    @property
+    def most_servers(self) -> int:
+        """How many can run: no more than there are subnets for their networks."""
+        return min(self.max_servers, 1 << (SUBNET_PREFIX - self.user_network_pool.prefixlen))
+
+    @property
+    def internal(self) -> bool:
+        """Whether users' networks need no way out of the engine's machine."""
+        return not self.user_internet and not self.user_allowed_networks
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardSettings(ServerSettings):
+    """What only the guard is told."""
+
+    filter_image: str
+    """ZHUB_FILTER_IMAGE: of the engine's own platform; sets packet filters."""
+    hub_port: int
+    """ZHUB_PORT: the hub's published port, whose answers may leave its container."""
+    directory_servers: tuple[tuple[str, int], ...]
+    """ZHUB_LDAP_SERVERS, ZHUB_LDAP_PORT, ZHUB_LDAP_TLS: what the hub may ask besides."""
+    directory_network: str
+    """ZHUB_DIRECTORY_NETWORK: the network whose names they are."""
+    user_blocked_networks: tuple[IPv4Network, ...]
+    """ZHUB_USER_BLOCKED_NETWORKS: JSON list; public ones that notebooks do not reach."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ServerSettings):
+    """How this hub runs. Names in capitals below are the environment variables they come from."""
+
+    port: int
+    """`--port` or ZHUB_PORT: where the proxy serves HTTPS inside the container."""
+    ldap: Ldap
+    """The directory that knows the users."""
+    admin_users: frozenset[str]
+    """ZHUB_ADMIN_USERS: hub names, lower case."""
+    admin_access: bool
+    """ZHUB_ADMIN_ACCESS: whether administrators get into users' servers."""
+    idle_timeout: int
+    """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
+    start_timeout: int
+    """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
+    token_max_age: int
+    """ZHUB_TOKEN_MAX_AGE: seconds that tokens for the API live at most."""
+    subdomain_host: str
+    """ZHUB_SUBDOMAIN_HOST: name of the hub, under which users get names of their own; or empty."""
+    hsts_seconds: int
+    """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
+    confined: bool
+    """ZHUB_CONFINED: whether the guard closes the hub's own way out before it serves anybody."""
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies that may say who is calling."""
+
+    @property
+    def base_url(self) -> str:
+        """Path below which everything is served: the prefix, between slashes.
+
+        Cookies belong to a host and a path, not to a port, so two hubs on one host with the same
+        path would overwrite each other's (https://github.com/jupyterhub/jupyterhub/issues/4512).
+        """
+        return f"/{self.prefix}/"
+
+    @property
+    def longest_token(self) -> int:
+        """Seconds that tokens live in truth.
+
+        A day at most when nobody can ask whether their owner is still let in.
+        """
+        return self.token_max_age if self.ldap.bind_dn else min(self.token_max_age, DAY)
+
+    @property
+    def subdomain_url(self) -> str:
+        """Where the hub is, if users have names of their own; otherwise empty."""
+        return f"https://{self.subdomain_host}:{self.port}" if self.subdomain_host else ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but not advised, or was decided for want of a setting."""
+        return self.ldap.warnings
+
+
+class _Reader:
+    """Reads variables one by one and collects what is wrong with them."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def value(self, name: str, default: str, parse: Callable[[str], T], expected: str) -> T:
+        """Parse the variable ZHUB_`name`; an empty one counts as unset."""
+        text = self._environment.get(f"ZHUB_{name}") or default
+        try:
+            return parse(text)
+        except ValueError:
+            option = {"PORT": "--port", "LDAP_SERVERS": "--ldap"}.get(name, f"ZHUB_{name}")
+            self.problems.append(f"{option} is {text!r}, but must be {expected}")
+            return parse(default)
+
+
+def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None:
+    """Put `--port` and `--ldap` where the other settings are: into the environment.
+
+    Raises:
+        SettingsError: when there are other arguments.
+    """
+    names = {"--port": "ZHUB_PORT", "--ldap": "ZHUB_LDAP_SERVERS"}
+    problems = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option in names and equals:
+            # A space is a value, and a wrong one: an empty text would fall back to the default.
+            environment[names[option]] = value or " "
+        else:
+            problems.append(
+                f"{argument!r} is not an option; use --port=NUMBER and --ldap=HOST[,HOST...]"
+            )
+    if problems:
+        raise SettingsError(problems)
+
+
+def _servers(reader: _Reader) -> dict[str, Any]:
+    """Read what ServerSettings consists of."""
+    value = reader.value
+    return {
+        "prefix": value(
+            "PREFIX",
+            "jupyterhub",
+            parsing.prefix,
+            "lower-case letters, digits, '.' and '-', without the words 'user' and 'home' behind a"
+            " '-', which the names of the users' things have",
+        ),
+        "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
+        "user_memory": value(
+            "USER_MEMORY", "2G", parsing.matching(_SIZE), "a number of bytes such as 512M or 2G"
+        ),
+        "user_cpus": value(
+            "USER_CPUS", "2.0", parsing.processors, "a number of processors such as 0.5"
+        ),
+        "user_pids": value("USER_PIDS", "512", parsing.number(64, 1 << 22), "a number from 64 up"),
+        "user_internet": value("USER_INTERNET", "true", parsing.boolean, "true or false"),
+        "user_network_pool": value(
+            "USER_NETWORK_POOL",
+            "10.213.0.0/16",
+            parsing.pool,
+            "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
+        ),
+        "user_allowed_networks": value("USER_ALLOWED_NETWORKS", "[]", parsing.networks, _NETWORKS),
+        "max_servers": value(
+            "MAX_SERVERS", "500", parsing.number(1, 4096), "a number from 1 to 4096"
+        ),
+    }
+
+
+def read_guard(environment: Mapping[str, str]) -> GuardSettings:
+    """Read what the guard is told.
+
+    Raises:
+        SettingsError: with every value that cannot be used.
+    """
+    reader = _Reader(environment)
+    directory = ldap.read(reader.value)
+    settings = GuardSettings(
+        **_servers(reader),
+        filter_image=reader.value("FILTER_IMAGE", "zhub_filter:latest", str, "an image"),
+        hub_port=reader.value("PORT", "11119", *_PORT),
+        directory_servers=tuple(map(directory.endpoint, directory.servers)),
+        directory_network=reader.value("DIRECTORY_NETWORK", "bridge", str, "a network"),
+        user_blocked_networks=reader.value(
+            "USER_BLOCKED_NETWORKS", "[]", parsing.networks, _NETWORKS
+        ),
+    )
+    if reader.problems:
+        raise SettingsError(reader.problems)
+    return settings
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from environment variables.
+
+    Raises:
+        SettingsError: with every value that cannot be used.
+    """
+    reader = _Reader(environment)
+    value = reader.value
+    texts = 'a JSON list of texts, such as ["one", "two"]'
+    settings = Settings(
+        **_servers(reader),
+        port=value("PORT", "11119", *_PORT),
+        ldap=ldap.read(value),
+        admin_users=frozenset(
+            name.lower() for name in value("ADMIN_USERS", "[]", parsing.texts, texts)
+        ),
+        admin_access=value("ADMIN_ACCESS", "false", parsing.boolean, "true or false"),
+        idle_timeout=value(
+            "IDLE_TIMEOUT", "3600", parsing.number(0, 1 << 31), "seconds, 0 for never"
+        ),
+        start_timeout=value(
+            "START_TIMEOUT", "300", parsing.number(10, 86400), "seconds, 10 or more"
+        ),
+        token_max_age=value(
+            "TOKEN_MAX_AGE", str(30 * DAY), parsing.number(300, 366 * DAY), "seconds, 300 or more"
+        ),
+        subdomain_host=value(
+            "SUBDOMAIN_HOST", "", parsing.domain, "a name such as hub.example.com"
+        ),
+        hsts_seconds=value(
+            "HSTS_SECONDS", "0", parsing.number(0, 1 << 31), "seconds, 0 for not at all"
+        ),
+        confined=value("CONFINED", "false", parsing.boolean, "true or false"),
+        trusted_proxies=value(
+            "TRUSTED_PROXIES",
+            "[]",
+            parsing.any_networks,
+            'a JSON list of networks, such as ["192.0.2.7/32", "2001:db8::/64"]',
+        ),
+    )
+    problems = reader.problems
+    if not environment.get("ZHUB_LDAP_SERVERS"):
+        problems.append("no directory to check passwords with: give it as --ldap=HOST[,HOST...]")
+    problems += ldap.problems(settings.ldap)
+    if problems:
+        raise SettingsError(problems)
+    return settings

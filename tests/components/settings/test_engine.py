@@ -1,0 +1,207 @@
+"""Which engine a stack goes to, and what is looked at on it before anything is declared."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from components.settings import engine as engines
+from components.settings.engine import Engine
+from components.settings.parsing import RefusedError
+from tests.components.recorder import Recording, run
+
+LOOPBACK = "127.0.0.1"
+
+
+class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """HTTP on a socket file."""
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, _ = super().get_request()
+        return connection, ("local", 0)
+
+
+def container(name: str, ip: str, port: int, **labels: str) -> dict[str, Any]:
+    """A container as the engine lists it."""
+    return {
+        "Names": [f"/{name}"],
+        "Labels": {f"zhub.{key}": value for key, value in labels.items()},
+        "Ports": [
+            {"PrivatePort": 9, "Type": "tcp"},
+            {"IP": ip, "PrivatePort": port, "PublicPort": port, "Type": "tcp"},
+        ],
+    }
+
+
+@pytest.fixture
+def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    """Engines that answer with these containers; what they answer is Docker's API."""
+    servers: list[UnixServer] = []
+
+    def start(*containers: dict[str, Any]) -> Engine:
+        class Api(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                version = {"ApiVersion": "1.41", "MinAPIVersion": "1.12"}
+                answer = version if self.path.endswith("/version") else containers
+                content = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        path = tmp_path / f"{len(servers)}.sock"
+        server = UnixServer(str(path), Api)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return at(f"unix://{path}")
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def at(host: str) -> Engine:
+    return Engine(host=host, cert_path=None, socket="/var/run/docker.sock")
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port somebody listens on, on loopback."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def free(taken: int) -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_a_free_port_is_fine(engine_with: Callable[..., Engine], free: int) -> None:
+    engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, free)
+
+
+def test_a_port_another_program_has_is_refused(
+    engine_with: Callable[..., Engine], taken: int
+) -> None:
+    with pytest.raises(RefusedError, match="taken by another program") as raised:
+        engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, taken)
+    assert raised.value.mend == f"pulumi config set port {taken + 1}"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "clash"),
+    [
+        ("0.0.0.0", LOOPBACK, True),  # noqa: S104 - not bound to
+        (LOOPBACK, "0.0.0.0", True),  # noqa: S104 - not bound to
+        (LOOPBACK, LOOPBACK, True),
+        ("::", LOOPBACK, True),
+        ("127.0.0.2", LOOPBACK, False),
+    ],
+)
+def test_a_port_another_container_has_is_refused(
+    engine_with: Callable[..., Engine], free: int, theirs: str, ours: str, *, clash: bool
+) -> None:
+    engine = engine_with(container("web", theirs, free, stack="zhub-other", role="hub"))
+    if not clash:
+        engines.refuse_taken_port(engine, "zhub-test", ours, free)
+        return
+    with pytest.raises(RefusedError, match="taken by container web on this engine"):
+        engines.refuse_taken_port(engine, "zhub-test", ours, free)
+
+
+def test_the_port_of_the_stacks_own_hub_is_fine(
+    engine_with: Callable[..., Engine], taken: int
+) -> None:
+    """Docker's proxy listens on it, too."""
+    engine = engine_with(container("zhub-test-hub", LOOPBACK, taken, stack="zhub-test", role="hub"))
+    engines.refuse_taken_port(engine, "zhub-test", LOOPBACK, taken)
+
+
+def test_ports_of_another_machine_are_not_looked_at(taken: int) -> None:
+    engines.refuse_taken_port(at("ssh://z.example.com"), "zhub-test", LOOPBACK, taken)
+    engines.refuse_foreign_address(at("ssh://z.example.com"), "192.0.2.1")
+
+
+def test_an_address_this_machine_does_not_have_is_refused() -> None:
+    with pytest.raises(RefusedError, match="no address of this machine"):
+        engines.refuse_foreign_address(at("unix:///var/run/docker.sock"), "192.0.2.1")
+
+
+def local(tmp_path: Path, port: int, **more: str) -> dict[str, str]:
+    """Config of a stack on an engine that is not there."""
+    return {
+        "docker:host": f"unix://{tmp_path}/none.sock",
+        "zhub:demoDirectory": "true",
+        "zhub:bindAddress": LOOPBACK,
+        "zhub:port": str(port),
+    } | more
+
+
+def test_an_engine_that_does_not_answer_is_said_and_no_reason_to_stop(
+    tmp_path: Path, free: int
+) -> None:
+    recording: Recording = run(local(tmp_path, free), preview=True)
+    [warning] = recording.warnings
+    assert "does not answer" in warning
+    assert f"port {free} was not checked" in warning
+
+
+def test_the_program_refuses_a_taken_port_before_it_declares_anything(
+    tmp_path: Path, taken: int
+) -> None:
+    with pytest.raises(pulumi.RunError) as raised:
+        run(local(tmp_path, taken) | {"zhub:userMemory": "lots"})
+    said = str(raised.value)
+    assert f'port is "{taken}": taken by another program on this machine' in said
+    assert "userMemory is" in said, "all mistakes at once, this one too"
+
+
+def test_the_program_refuses_a_foreign_address(tmp_path: Path, free: int) -> None:
+    with pytest.raises(pulumi.RunError, match=r"bindAddress is .* no address of this machine"):
+        run(local(tmp_path, free) | {"zhub:bindAddress": "192.0.2.1"})
+
+
+def test_the_program_refuses_a_docker_context(
+    tmp_path: Path, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images would be built on one engine and containers run on another."""
+    monkeypatch.setenv("DOCKER_CONTEXT", "default")
+    run(local(tmp_path, free))
+    monkeypatch.setenv("DOCKER_CONTEXT", "mainframe")
+    with pytest.raises(pulumi.RunError, match="DOCKER_CONTEXT is mainframe") as raised:
+        run(local(tmp_path, free))
+    assert "    unset DOCKER_CONTEXT" in str(raised.value)
+
+
+def test_without_docker_host_it_is_this_machines_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+    assert engines.host("") == "tcp://192.0.2.1:2375"
+    assert engines.host("ssh://z.example.com") == "ssh://z.example.com"
+    monkeypatch.delenv("DOCKER_HOST")
+    paths = (tmp_path / "docker.sock", tmp_path / "desktop.sock")
+    monkeypatch.setattr(engines, "LOCAL_SOCKETS", paths)
+    assert engines.host("") == f"unix://{paths[0]}"
+    paths[1].touch()
+    assert engines.host("") == f"unix://{paths[1]}"
+    paths[0].touch()
+    assert engines.host("") == f"unix://{paths[0]}"

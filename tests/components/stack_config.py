@@ -1,0 +1,85 @@
+"""Config of stacks, and how the program reads it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import yaml
+
+from components.settings import stack as settings
+from components.settings.config import Config
+from components.settings.stack import Settings
+from toolchain.places import ROOT
+
+NOW = datetime.now(UTC)
+SITE = {
+    "docker:host": "ssh://ops@z.example.com",
+    "zhub:hostname": "hub.example.com",
+    "zhub:ldapServer": "ldap.example.com",
+    "zhub:ldapDnTemplates": '["uid={username},ou=people,dc=example,dc=com"]',
+    "zhub:ldapAllowEveryone": "true",
+}
+DEMO = {"docker:host": SITE["docker:host"], "zhub:demoDirectory": "true"}
+
+
+@cache
+def schema() -> dict[str, Any]:
+    declared: dict[str, Any] = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    return {key: about for key, about in declared.items() if ":" not in key}
+
+
+def read(
+    config: dict[str, str], *, secret: tuple[str, ...] = (), stack: str = "test"
+) -> tuple[Settings, Config]:
+    declared = settings.declared(config, secret)
+    return settings.read(declared, stack, NOW), declared
+
+
+def refused(config: dict[str, str], *, secret: tuple[str, ...] = ()) -> str:
+    """What is said about a config with a single mistake."""
+    [problem] = read(config, secret=secret)[1].problems
+    return str(problem)
+
+
+def mended(config: dict[str, str], secret: set[str]) -> Settings:
+    """What a config says once the first command of every message was followed, until none is."""
+    config, secret = dict(config), set(secret)
+    for _ in range(20):
+        found, declared = read(config, secret=tuple(secret))
+        if not declared.problems:
+            return found
+        follow(declared.problems[0].commands, config, secret)
+    raise AssertionError(f"still wrong: {declared.problems}")
+
+
+def follow(lines: tuple[str, ...], config: dict[str, str], secret: set[str]) -> None:
+    """Do what a message says, as `pulumi config` would, up to the first alternative."""
+    for line in lines:
+        if line.startswith("or"):
+            return
+        options = {"--path", "--", "--secret"}
+        words = [word for word in shlex.split(line)[2:] if word not in options]
+        key = words[1] if ":" in words[1] else f"zhub:{words[1]}"
+        if words[0] == "rm" and "[" in key:
+            name, number = key.removesuffix("]").split("[")
+            items = json.loads(config[name])
+            del items[int(number)]
+            config[name] = json.dumps(items)
+        elif words[0] == "rm" or key.endswith(("File", "certPath", "tlsKey")):
+            # What a key is, or what a file holds, no message can say.
+            config.pop(key, None)
+        elif "--secret" in line:
+            config[key] = "as typed"
+            secret.add(key)
+        elif "[" in key:
+            name, number = key.removesuffix("]").split("[")
+            items = json.loads(config.get(name, "[]"))
+            items[int(number) : int(number) + 1] = [words[2]]
+            config[name] = json.dumps(items)
+        else:
+            config[key] = words[2]
+            secret.discard(key)

@@ -1,0 +1,119 @@
+"""What the next people are told is so: CONTRIBUTING.md, the hook, the editor's settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from toolchain.places import ROOT
+
+PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def tracked() -> list[str]:
+    command = ["git", "ls-files"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines()
+
+
+def paths(page: str) -> set[str]:
+    """What in a page is written as code, or linked, and looks like a path of this repository."""
+    words = set(re.findall(r"`([^`\s]+)`", page)) | set(re.findall(r"\]\(([^)#]+)\)", page))
+    # Arguments of the commands in its examples.
+    words |= set(re.findall(r"(?:pytest |TESTS=)(\S+)", page))
+    known = r"\.(?:in|json|md|mjs|py|sh|toml|txt|ya?ml)$"
+    return {word for word in words if "/" in word or re.search(known, word)}
+
+
+def test_every_path_is_there() -> None:
+    found = paths(PAGE)
+    assert len(found) > 30
+    missing = sorted(path for path in found if not (ROOT / path).exists())
+    assert not missing, f"CONTRIBUTING.md names what is not there: {missing}"
+
+
+def anchors(page: str) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [file for file in tracked() if file.endswith(".md")])
+def test_every_link_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text())
+    for link in links:
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_the_map_has_every_folder() -> None:
+    rooms = set(re.findall(r"^\| `([^`]+)/` \|", PAGE, re.MULTILINE))
+    folders = {Path(file).parts[0] for file in tracked() if "/" in file}
+    # CI has a section of its own.
+    assert {folder for folder in folders if not folder.startswith(".")} <= rooms
+
+
+def test_every_make_target_is_there() -> None:
+    targets = set(re.findall(r"`make ([a-z]+)|^\$ make ([a-z]+)", PAGE, re.MULTILINE))
+    named = {one or other for one, other in targets}
+    assert {"lint", "test", "up", "lock"} <= named
+    assert named <= set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+
+
+def test_the_way_of_a_setting_is_that_of_idle_timeout() -> None:
+    """The page follows this one setting from file to file."""
+    for file, written in (
+        ("Pulumi.yaml", "  idleTimeout:"),
+        ("components/settings/users.py", 'config.value("idleTimeout"'),
+        ("components/hub.py", '"ZHUB_IDLE_TIMEOUT"'),
+        ("images/hub/zhub/settings/__init__.py", '"IDLE_TIMEOUT"'),
+        ("images/hub/zhub/jupyterhub_config.py", "idle_timeout"),
+    ):
+        assert f"`{file}`" in PAGE
+        assert written in (ROOT / file).read_text(), file
+
+
+def test_the_hook_is_make_lint_and_fetches_nothing() -> None:
+    [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    [hook] = repository["hooks"]
+    assert hook["entry"] == "make lint"
+    assert hook["language"] == "system"
+    assert hook["always_run"] is True
+    assert hook["pass_filenames"] is False
+
+
+def test_the_program_imports_nothing_of_the_other_rooms() -> None:
+    others = {"benchmarks", "images", "plugins", "policy", "tests", "toolchain"}
+    # The packages in images/ and modules in policy/, as they are called where they run.
+    others |= {path.parent.name for path in (ROOT / "images").glob("*/*/__init__.py")}
+    others |= {path.stem for path in (ROOT / "policy").glob("*.py")} - {"__main__"}
+    for path in [ROOT / "__main__.py", *(ROOT / "components").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            rooms = {name.partition(".")[0] for name in names} & others
+            assert not rooms, f"{path.relative_to(ROOT)} imports from {rooms}"
+
+
+def test_files_are_as_editors_are_told() -> None:
+    # What .editorconfig leaves alone.
+    made = re.compile(r"\.(svg|sum)$|package-lock\.json$")
+    with_tabs = {"Makefile", "go.mod"}
+    for file in filter(lambda file: not made.search(file), tracked()):
+        text = (ROOT / file).read_bytes().decode()
+        assert "\r" not in text, file
+        assert not text or text.endswith("\n"), file
+        assert not re.search(r"[ \t]$", text, re.MULTILINE), file
+        assert Path(file).name in with_tabs or not re.search(r"^\t", text, re.MULTILINE), file

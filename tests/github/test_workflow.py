@@ -1,0 +1,191 @@
+"""What makes pull requests safe: untrusted code runs without secrets or rights.
+
+What runs after the merge is in test_delivery.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from toolchain.pins import PLUGINS
+from toolchain.places import ROOT
+
+FOLDER = ROOT / ".github" / "workflows"
+
+#: The rights of each job, by file. What is not named here, and so not tested, may not be there.
+PULL_REQUESTS = {
+    "plugins.yml": {"round-trip": {"contents": "read"}},
+    "pull-request.yml": {
+        "checks": {"contents": "read"},
+        "preview": {"contents": "read", "pull-requests": "write"},
+    },
+}
+
+RIGHTS: dict[str, dict[str, dict[str, str]]] = PULL_REQUESTS | {
+    "deliver.yml": {"preview": {"contents": "read"}, "up": {"contents": "read"}},
+    "deploy.yml": {"stacks": {"contents": "read"}, "deliver": {"contents": "read"}},
+    "drift.yml": {"stacks": {"contents": "read"}, "drift": {"contents": "read"}},
+}
+
+#: Holds for branches of this repository alone; a fork's pull request has another full name.
+SAME_ROOT = "github.event.pull_request.head.repo.full_name == github.repository"
+
+#: The key `on`, as YAML 1.1 reads it.
+ON = True
+
+
+def load(file: str) -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load((FOLDER / file).read_text())
+    return found
+
+
+@pytest.fixture(params=RIGHTS)
+def any_workflow(request: pytest.FixtureRequest) -> dict[Any, Any]:
+    return load(request.param)
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[Any, Any]:
+    return load("pull-request.yml")
+
+
+def steps(workflow: dict[Any, Any]) -> Iterator[dict[str, Any]]:
+    for job in workflow["jobs"].values():
+        yield from job.get("steps", [])
+
+
+def run_as_the_runner_would(script: str, folder: Path, **environment: str) -> None:
+    command = ["bash", "-e", "-o", "pipefail", "-c", script]
+    subprocess.run(command, cwd=folder, env={**os.environ, **environment}, check=True)
+
+
+def test_there_is_no_other_workflow() -> None:
+    """One that is not tested here could give away what these keep."""
+    assert sorted(path.name for path in FOLDER.iterdir()) == sorted(RIGHTS)
+
+
+@pytest.mark.parametrize("file", PULL_REQUESTS)
+def test_they_run_on_pull_requests_without_the_rights_of_the_target(file: str) -> None:
+    on = load(file)[ON]
+    assert on == "pull_request" or list(on) == ["pull_request"]
+    assert "pull_request_target" not in (FOLDER / file).read_text().replace("#", "")
+
+
+@pytest.mark.parametrize("file", RIGHTS)
+def test_no_job_has_more_rights_than_it_needs(file: str) -> None:
+    workflow = load(file)
+    assert workflow["permissions"] == {}
+    assert {name: job["permissions"] for name, job in workflow["jobs"].items()} == RIGHTS[file]
+
+
+@pytest.mark.parametrize("file", PULL_REQUESTS)
+def test_secrets_are_for_branches_of_this_repository_only(file: str) -> None:
+    for name, job in load(file)["jobs"].items():
+        if "secrets." in json.dumps(job):
+            conditions = [part.strip() for part in job["if"].split("&&")]
+            assert SAME_ROOT in conditions, f"{name}: must not run for forks"
+            assert "||" not in job["if"]
+            assert job["environment"] == "${{ matrix.stack }}"
+
+
+def test_previews_alone_have_secrets(workflow: dict[Any, Any]) -> None:
+    assert "secrets." not in json.dumps(load("plugins.yml"))
+    assert "secrets." not in json.dumps(workflow["jobs"]["checks"])
+    assert "secrets." in json.dumps(workflow["jobs"]["preview"])
+
+
+def test_actions_are_pinned_to_a_commit_and_leave_no_credentials(
+    any_workflow: dict[Any, Any],
+) -> None:
+    used = [step for step in steps(any_workflow) if "uses" in step]
+    assert used
+    for job in any_workflow["jobs"].values():
+        assert "steps" in job or job["uses"].startswith("./")
+    for step in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"])
+        if step["uses"].startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+            assert "ref" not in step["with"]
+
+
+def test_no_script_is_made_of_what_a_pull_request_says(any_workflow: dict[Any, Any]) -> None:
+    """An expression in a script is replaced before the shell sees it: a title could be commands."""
+    for step in steps(any_workflow):
+        assert "${{" not in step.get("run", "")
+
+
+def test_each_stack_is_previewed_and_nothing_is_changed(workflow: dict[Any, Any]) -> None:
+    pulumi = [step for step in steps(workflow) if step.get("uses", "").startswith("pulumi/")]
+    [preview] = pulumi
+    assert preview["with"]["command"] == "preview"
+    assert preview["with"]["stack-name"] == "${{ matrix.stack }}"
+    assert preview["with"]["comment-on-pr"] is True
+    assert preview["with"]["refresh"] is False
+    assert (ROOT / preview["with"]["policyPacks"] / "PulumiPolicy.yaml").exists()
+    for step in steps(workflow):
+        assert not re.search(r"pulumi (up|destroy|refresh)|make (up|down)", step.get("run", ""))
+
+
+def test_stacks_are_found_by_their_files(workflow: dict[Any, Any], tmp_path: Path) -> None:
+    """Really run, as the runner would."""
+    [script] = [step["run"] for step in steps(workflow) if step.get("id") == "stacks"]
+    for name in (
+        "Pulumi.yaml",
+        "Pulumi.dev.yaml",
+        "Pulumi.site-2.yaml",
+        "Pulumi.production.example.yaml",
+        "Pulumi.$(id).yaml",
+        "README.md",
+    ):
+        (tmp_path / name).touch()
+    output = tmp_path / "output"
+    run_as_the_runner_would(script, tmp_path, GITHUB_OUTPUT=str(output))
+    assert output.read_text() == 'names=["dev", "site-2"]\n'
+
+
+def test_a_moved_version_or_a_changed_plugin_is_tried_against_pulumis_own() -> None:
+    """What the versions are kept in, and what the test is made of."""
+    paths = load("plugins.yml")[ON]["pull_request"]["paths"]
+    for file in (
+        "toolchain/pins.py",
+        "toolchain/pulumi-cli/go.mod",
+        "requirements.txt",
+        "requirements-dev.txt",
+        "plugins/docker/container.py",
+        "tests/plugins/test_round_trip.py",
+        ".github/workflows/plugins.yml",
+    ):
+        assert (ROOT / file).exists()
+        assert any(fnmatch(file, pattern) for pattern in paths), file
+    *_, last = steps(load("plugins.yml"))
+    assert 'ZHUB_OFFICIAL_PLUGINS="$RUNNER_TEMP/official"' in last["run"]
+    assert "pytest tests/plugins/test_round_trip.py" in last["run"]
+
+
+def test_it_gets_all_of_pulumis_own_plugins(tmp_path: Path) -> None:
+    """Really run, with a CLI that only notes what it is asked for."""
+    [script] = [step["run"] for step in steps(load("plugins.yml")) if step.get("id") == "official"]
+    (tmp_path / "toolchain").symlink_to(ROOT / "toolchain")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    pulumi = tmp_path / ".toolchain" / "cli" / "pulumi"
+    pulumi.parent.mkdir(parents=True)
+    pulumi.write_text('#!/bin/sh\necho "$PULUMI_HOME $*" >> asked\n')
+    pulumi.chmod(0o755)
+    run_as_the_runner_would(script, tmp_path, RUNNER_TEMP="/runner")
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        f"/runner/official plugin install resource {name} {version}"
+        for name, version in PLUGINS.items()
+    ]

@@ -1,0 +1,265 @@
+"""Real OpenLDAP servers on loopback, and what they have received."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ldap3
+import pytest
+from ldap3.core.exceptions import LDAPException
+
+from tests.pki import Identity
+from tests.ports import free_port
+
+SUFFIX = "dc=example,dc=org"
+ROOT = f"cn=root,{SUFFIX}"
+ROOT_PASSWORD = "root password"
+SERVICE = f"cn=hub,ou=services,{SUFFIX}"
+SERVICE_PASSWORD = "service password"
+
+CONFIG = """\
+include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/nis.schema
+include /etc/ldap/schema/inetorgperson.schema
+# What RACF, Active Directory and 389 add to a user's entry.
+attributetype (1.1.1.1 NAME 'racfid' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15)
+attributetype (1.1.1.2 NAME 'profiletype' SUP racfid)
+attributetype (1.1.1.3 NAME 'racfConnectGroupName' SUP racfid)
+attributetype (1.1.1.4 NAME 'racfAttributes' SUP racfid)
+attributetype (1.1.1.5 NAME 'sAMAccountName' SUP racfid SINGLE-VALUE)
+attributetype (1.1.1.6 NAME 'userAccountControl' SUP racfid SINGLE-VALUE)
+attributetype (1.1.1.7 NAME 'accountExpires' SUP racfid SINGLE-VALUE)
+attributetype (1.1.1.8 NAME 'nsAccountLock' SUP racfid SINGLE-VALUE)
+objectclass (1.1.2.1 NAME 'account2' SUP top AUXILIARY MAY (racfid $ profiletype $
+  racfConnectGroupName $ racfAttributes $ sAMAccountName $ userAccountControl $ accountExpires $
+  nsAccountLock))
+objectclass (1.1.2.2 NAME 'profiles' SUP top STRUCTURAL MUST (profiletype))
+objectclass (1.1.2.3 NAME 'racfUser' SUP top STRUCTURAL MUST (racfid) MAY userPassword)
+modulepath /usr/lib/ldap
+moduleload back_mdb
+moduleload memberof
+moduleload refint
+moduleload ppolicy
+pidfile {folder}/slapd.pid
+TLSCertificateFile {folder}/tls.crt
+TLSCertificateKeyFile {folder}/tls.key
+database mdb
+suffix "dc=example,dc=org"
+rootdn "cn=root,dc=example,dc=org"
+rootpw "root password"
+directory {folder}/data
+maxsize 16777216
+overlay memberof
+overlay refint
+refint_attributes member
+"""
+
+ACCESS = """\
+access to attrs=userPassword by anonymous auth by * none
+access to dn.subtree="ou=groups,dc=example,dc=org"
+  by dn.exact="cn=hub,ou=services,dc=example,dc=org" read by users read by * none
+access to * by users read by anonymous auth by * none
+"""
+
+HIDDEN_GROUPS = ACCESS.replace("by users read by * none", "by * none", 1)
+"""Access rules by which users themselves must not read groups."""
+
+
+@dataclass
+class Slapd:
+    """A server, on loopback and at a further address if there is one."""
+
+    folder: Path
+    port: int
+    tls_port: int
+    address: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority of its certificate, if that is a good one."""
+        return self.folder / "ca.crt"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def binds(self) -> list[str]:
+        """Whom it has received a password of, so far; what tests themselves do is left out."""
+        found = re.findall(r'BIND dn="(.*)" method=128', self.log)
+        return [dn for dn in found if dn != ROOT]
+
+    def change(self, ldif: str) -> None:
+        """Apply changes in LDIF, by the tools that an administrator has."""
+        secret = self.folder / "root"
+        secret.write_text(ROOT_PASSWORD)
+        url = f"ldap://127.0.0.1:{self.port}"
+        subprocess.run(
+            ["ldapmodify", "-a", "-x", "-H", url, "-D", ROOT, "-y", str(secret)],
+            input=ldif.encode(),
+            check=True,
+            capture_output=True,
+        )
+
+    def start(self) -> None:
+        """Start, with what it had when it was stopped; returns when it answers."""
+        urls = [f"ldap://127.0.0.1:{self.port}", f"ldap://[::1]:{self.port}"]
+        urls += [f"ldaps://127.0.0.1:{self.tls_port}"]
+        if self.address:
+            urls += [
+                f"ldap://{self.address}:{self.port}",
+                f"ldaps://{self.address}:{self.tls_port}",
+            ]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    "slapd",
+                    "-f",
+                    str(self.folder / "slapd.conf"),
+                    "-h",
+                    " ".join(urls),
+                    "-d",
+                    "stats",
+                ],
+                stderr=log,
+            )
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.log
+            probe = ldap3.Connection(ldap3.Server("127.0.0.1", self.port, get_info=ldap3.NONE))
+            try:
+                probe.open()
+                probe.unbind()
+            except LDAPException:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError(self.log)
+
+    def stop(self) -> None:
+        """Stop; does nothing when it does not run."""
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
+
+
+@contextmanager
+def running(  # noqa: PLR0913 - what a server differs in
+    folder: Path,
+    certificate: Identity | None = None,
+    *,
+    access: str = ACCESS,
+    ldif: str = "",
+    port: int = 0,
+    address: str = "",
+) -> Iterator[Slapd]:
+    """Start a server with the people and groups below.
+
+    Args:
+        folder: where it keeps all it has.
+        certificate: its own; None for one for this machine, of the authority in ca.crt.
+        access: who may do what, in slapd's words.
+        ldif: more entries.
+        port: for LDAP; 0 for any.
+        address: of this machine, besides loopback, where it is reached.
+    """
+    if not shutil.which("slapd"):
+        pytest.skip("no slapd: apt-get install slapd ldap-utils")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data").mkdir()
+    if certificate is None:
+        authority = Identity.create("Test authority", authority=True)
+        authority.write(folder, "ca")
+        certificate = Identity.create("127.0.0.1", "localhost", "::1", issuer=authority)
+    certificate.write(folder, "tls")
+    (folder / "slapd.conf").write_text(CONFIG.format(folder=folder) + access)
+    server = Slapd(folder, port or free_port(), free_port(), address)
+    try:
+        server.start()
+        server.change(PEOPLE + ldif)
+        yield server
+    finally:
+        server.stop()
+
+
+PASSWORDS = {
+    "alice": "wonder land 1",
+    "bob": "grün & blau",
+    "carol": "a,b=c+d",
+    "dave": "(*)(uid=*)",
+    "Erin": "erin's",
+    "frank": "frank's",
+}
+"""Of people; one with a blank, one with what UTF-8 writes in two bytes, one like a filter."""
+
+
+def person(name: str, *lines: str, base: str = f"ou=people,{SUFFIX}") -> str:
+    """LDIF of somebody; further lines are attributes."""
+    return "\n".join(
+        [
+            f"dn: uid={name},{base}",
+            "objectClass: inetOrgPerson",
+            "objectClass: account2",
+            f"cn: {name}",
+            f"sn: {name}",
+            f"mail: {name.lower()}@example.org",
+            f"userPassword: {PASSWORDS.get(name, name)}",
+            *lines,
+            "\n",
+        ]
+    )
+
+
+def group(name: str, *members: str, kind: str = "groupOfNames") -> str:
+    """LDIF of a group; members are names of people, or DNs."""
+    attribute = {
+        "groupOfNames": "member",
+        "groupOfUniqueNames": "uniqueMember",
+        "posixGroup": "memberUid",
+    }[kind]
+    dns = [name if "=" in name else f"uid={name},ou=people,{SUFFIX}" for name in members]
+    return "\n".join(
+        [
+            f"dn: cn={name},ou=groups,{SUFFIX}",
+            f"objectClass: {kind}",
+            *(["gidNumber: 1000"] if kind == "posixGroup" else []),
+            *(f"{attribute}: {value}" for value in (members if kind == "posixGroup" else dns)),
+            "\n",
+        ]
+    )
+
+
+def group_dn(name: str) -> str:
+    return f"cn={name},ou=groups,{SUFFIX}"
+
+
+PEOPLE = (
+    f"""\
+dn: {SUFFIX}
+objectClass: organization
+objectClass: dcObject
+o: Example
+dc: example
+
+"""
+    + "".join(
+        f"dn: ou={unit},{SUFFIX}\nobjectClass: organizationalUnit\n\n"
+        for unit in ("people", "staff", "groups", "services")
+    )
+    + f"dn: {SERVICE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\n"
+    f"userPassword: {SERVICE_PASSWORD}\n\n"
+    + "".join(map(person, PASSWORDS))
+    + group("jupyter", "alice", "carol", f"cn=team,ou=groups,{SUFFIX}")
+    + group("admins", "carol")
+    + group("unique", "bob", kind="groupOfUniqueNames")
+    + group("posix", "Erin", kind="posixGroup")
+    + group("team", "frank")
+)

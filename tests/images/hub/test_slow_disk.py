@@ -1,0 +1,93 @@
+"""Pages while the disk is slow: every sync of a file takes 200 ms, as on a busy network share."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import requests
+from zhub.settings.ldap import LdapTls
+
+from tests.images.hub import real_hub, slapd
+from tests.images.hub.slapd import PASSWORDS, SUFFIX
+
+DELAY = 200_000
+"""Microseconds."""
+
+SLOW = [
+    *("strace", "-D", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"),
+    *("-e", f"inject=fsync,fdatasync:delay_enter={DELAY}"),
+]
+
+SECONDS = 15
+
+#: Of a connection as SQLite has it by default: what every commit cost before.
+WAITING = """
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+@event.listens_for(Engine, "connect")
+def as_before(connection, _):
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.execute("PRAGMA synchronous=FULL")
+"""
+
+
+def page_times(folder: Path, more: str) -> list[float]:
+    """Seconds that login pages take while other users' activity is written down, sorted."""
+    if not shutil.which("strace"):
+        pytest.skip("no strace: apt-get install strace")
+    with slapd.running(folder / "slapd") as directory:
+        ldap = {
+            "servers": ("127.0.0.1",),
+            "port": directory.port,
+            "tls": LdapTls.NONE,
+            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
+            "allow_everyone": True,
+        }
+        # Checkpoints as well, many more than in fact.
+        often = "database.CHECKPOINT = 5\n"
+        with real_hub.running(folder / "hub", ldap, more=often + more, prefix=SLOW) as hub:
+            hub.browser("bob", PASSWORDS["bob"])
+            token = hub.token("bob", PASSWORDS["bob"]).json()["token"]
+            end = time.monotonic() + SECONDS
+
+            def write() -> int:
+                """Every server tells the hub of its activity, which is a commit."""
+                done = 0
+                while time.monotonic() < end:
+                    activity = {"last_activity": datetime.now(UTC).isoformat()}
+                    hub.api("POST", "users/bob/activity", token, json=activity).raise_for_status()
+                    done += 1
+                    time.sleep(0.05)
+                return done
+
+            def read() -> list[float]:
+                times = []
+                session = requests.Session()
+                while time.monotonic() < end:
+                    begin = time.monotonic()
+                    session.get(f"{hub.url}hub/login", timeout=30).raise_for_status()
+                    times.append(time.monotonic() - begin)
+                    time.sleep(0.01)
+                return times
+
+            with ThreadPoolExecutor() as threads:
+                writes = threads.submit(write)
+                times = sorted(threads.submit(read).result())
+            p50, p99 = statistics.median(times), times[int(0.99 * len(times))]
+            print(f"{writes.result()} commits, {len(times)} pages: {p50=:.4f} s, {p99=:.4f} s")
+            return times
+
+
+@pytest.mark.parametrize(("more", "waits"), [("", False), (WAITING, True)], ids=["now", "before"])
+def test_no_page_waits_for_the_disk(tmp_path: Path, more: str, *, waits: bool) -> None:
+    times = page_times(tmp_path, more)
+    p99 = times[int(0.99 * len(times))]
+    # And what it was like before shows that the delay is real.
+    assert (p99 > DELAY / 1e6) if waits else (p99 < 0.1)

@@ -1,0 +1,128 @@
+"""What the guard asks of the engine for a call; the engine here only writes it down."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from zhub import settings
+from zhub.contract import NO_HOST, NO_IPV6
+from zhub.guard import confinement
+from zhub.guard.calls import Guard, Request
+from zhub.guard.environment import Image
+from zhub.guard.policy import Policy, Refused
+
+LABELS = {"zhub.stack": "site", "zhub.user": "alice"}
+
+
+class Engine:
+    """Has one server, and keeps what it is asked."""
+
+    api_version = "1.41"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def inspect_container(self, _: str) -> dict[str, Any]:
+        return {"Id": "abc", "Config": {"Labels": LABELS | {"zhub.role": "notebook"}}}
+
+    def networks(self, **_: Any) -> list[Any]:
+        return []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *values, **named: self.asked.append((name, values, named))
+
+
+def guard(**variables: str) -> tuple[Guard, Engine]:
+    engine: Any = Engine()
+    told = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
+    confinement: Any = SimpleNamespace(name_servers=[])
+    return Guard(engine, Policy(told, Image((), frozenset())), confinement), engine
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [(value, True) for value in ("1", "true", "True")]
+    + [(value, False) for value in ("0", "false", "False")],
+)
+def test_a_yes_or_no_is_what_docker_and_its_client_write(value: str, meant: object) -> None:
+    request = Request("x", {"force": value}, {})
+    assert request.flag("force") is meant
+    assert request.flag("force") is False, "it is taken out, and then not there"
+    request.done()
+
+
+@pytest.mark.parametrize("value", ["", "yes", "TRUE", "2", "true ", "on", "None"])
+def test_anything_else_is_refused(value: str) -> None:
+    with pytest.raises(Refused, match="force is"):
+        Request("x", {"force": value}, {}).flag("force")
+
+
+@pytest.mark.parametrize("query", [{}, {"v": "1"}, {"force": "1"}, {"v": "true", "force": "True"}])
+def test_a_container_is_removed_as_asked(query: dict[str, str]) -> None:
+    made, engine = guard()
+    made.remove_container(Request("x", dict(query), {}))
+    wanted = {"v": "v" in query, "force": "force" in query}
+    assert engine.asked == [("remove_container", ("abc",), wanted)]
+
+
+@pytest.mark.parametrize("query", [{"link": "1"}, {"v": "x"}, {"other": "1"}])
+def test_it_is_not_removed_in_other_ways(query: dict[str, str]) -> None:
+    made, engine = guard()
+    with pytest.raises(Refused):
+        made.remove_container(Request("x", query, {}))
+    assert not engine.asked
+
+
+@pytest.mark.parametrize("internet", ["true", "false"])
+def test_a_network_leads_out_only_if_the_stack_says_so(internet: str) -> None:
+    made, engine = guard(ZHUB_USER_INTERNET=internet)
+    internal = internet == "false"
+    body = {
+        "Name": "site-user-alice",
+        "Labels": LABELS | {"zhub.role": "user-network"},
+        "IPAM": {"Config": [{"Subnet": "10.213.0.0/28"}]},
+    }
+    with pytest.raises(Refused, match=f"Internal is not {internal}"):
+        made.create_network(Request("", {}, body | {"Internal": not internal}))
+    assert not engine.asked
+    made.create_network(Request("", {}, body | {"Internal": internal}))
+    [(call, _, named)] = engine.asked
+    assert call == "create_network"
+    assert named["internal"] is internal
+    assert named["options"] == NO_IPV6 | (NO_HOST if internal else {})
+
+
+def test_who_asks_for_the_version_hears_whether_the_engine_answers() -> None:
+    made, engine = guard()
+    assert made.version(Request("", {}, {}))["ApiVersion"] == "1.41"
+    assert [call for call, _, _ in engine.asked] == ["ping"]
+
+
+def test_a_guard_without_its_engine_ends_so_that_it_is_started_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With live-restore the engine comes back with another socket; the guard would hold the old."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Gone:
+        asked = 0
+
+        def events(self, **_: Any) -> Any:
+            self.asked += 1
+            raise ConnectionRefusedError
+
+    monkeypatch.setattr(
+        confinement, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 1 + now)
+    )
+    gone: Any = Gone()
+    told = settings.read_guard({"ZHUB_PREFIX": "site"})
+    helpers: Any = None
+    with pytest.raises(confinement.EngineLostError):
+        confinement.Confinement(gone, helpers, told).watch()
+    assert confinement.LOST_SECONDS <= gone.asked < 2 * confinement.LOST_SECONDS

@@ -1,0 +1,188 @@
+"""How the guard counts, with a list in place of an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import docker.errors
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tornado import web
+from zhub import settings
+from zhub.contract import FULL
+from zhub.guard.counts import Count, Counts, Full
+from zhub.servers.spawner import HubIsFullError, UserSpawner, saying_that_it_is_full
+
+
+class Engine:
+    """Has things with names, and says how often it was asked for all of them."""
+
+    def __init__(self, *there: str) -> None:
+        self.there = set(there)
+        self.asked = 0
+
+    def listed(self) -> list[str]:
+        self.asked += 1
+        return sorted(self.there.copy())
+
+    def make(self, count: Count, name: str) -> bool:
+        """Make one, as the guard does; return whether it was allowed."""
+        try:
+            with count.one_more(name):
+                self.there.add(name)
+        except Full:
+            return False
+        return True
+
+
+def test_there_are_no_more_than_there_may_be() -> None:
+    engine = Engine("old")
+    count = Count(3, engine.listed, "{limit} of {limit} run")
+    assert [engine.make(count, name) for name in ("a", "b", "c", "old", "a")] == [
+        *(True, True, False, True, True)
+    ]
+    with pytest.raises(Full, match=r"^3 of 3 run$"), count.one_more("c"):
+        pass
+    engine.there.remove("old")
+    assert engine.make(count, "c")
+    assert not engine.make(count, "old")
+
+
+def test_the_engine_is_asked_when_it_seems_full_only() -> None:
+    engine = Engine()
+    count = Count(100, engine.listed, "")
+    for number in range(1000):
+        engine.there.clear()
+        assert engine.make(count, str(number))
+    assert engine.asked <= 1 + 1000 // 99
+
+
+def test_what_failed_may_be_there_all_the_same() -> None:
+    engine = Engine()
+    count = Count(2, engine.listed, "")
+    with contextlib.suppress(RuntimeError), count.one_more("a"):
+        engine.there.add("a")
+        raise RuntimeError
+    assert engine.make(count, "b")
+    assert not engine.make(count, "c")
+    engine.there.remove("a")
+    assert engine.make(count, "c")
+
+
+def test_many_threads_make_no_more_either() -> None:
+    engine = Engine()
+    count = Count(20, engine.listed, "")
+    most = 0
+    lock = threading.Lock()
+
+    def make(number: int) -> None:
+        nonlocal most
+        try:
+            with count.one_more(str(number)):
+                time.sleep(random.random() / 200)  # noqa: S311 - no secret
+                with lock:
+                    engine.there.add(str(number))
+                    most = max(most, len(engine.there))
+        except Full:
+            return
+        if number % 2:
+            with lock:
+                engine.there.remove(str(number))
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(make, range(400)))
+    assert most <= 20
+    left = engine.there.copy()
+    assert sum(engine.make(count, f"more {number}") for number in range(30)) == 20 - len(left)
+
+
+@given(
+    st.integers(1, 5),
+    st.sets(st.sampled_from("abcdef")),
+    st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef")), max_size=30),
+)
+def test_whatever_comes_and_goes(
+    limit: int, there: set[str], steps: list[tuple[bool, str]]
+) -> None:
+    engine = Engine(*there)
+    count = Count(limit, engine.listed, "")
+    for make, name in steps:
+        if make:
+            allowed = engine.make(count, name)
+            assert allowed == (name in engine.there)
+            assert allowed or len(engine.there) >= limit
+        else:
+            engine.there.discard(name)
+        assert len(engine.there) <= max(limit, len(there))
+
+
+def test_this_stacks_things_are_counted_by_their_labels() -> None:
+    asked = []
+
+    def answer(kind: str, found: Any) -> Any:
+        def ask(**options: Any) -> Any:
+            asked.append((kind, options["filters"]["label"]))
+            return found
+
+        return ask
+
+    client: Any = SimpleNamespace(
+        containers=answer("containers", [{"Names": ["/site-user-a"]}]),
+        networks=answer("networks", [{"Name": "site-user-a"}]),
+        volumes=answer("volumes", {"Volumes": [{"Name": f"site-home-{n}"} for n in range(10)]}),
+    )
+    told = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "1"})
+    counts = Counts(client, told)
+    for count, name, reason in (
+        (counts.servers, "site-user-a", "1 of 1 servers run. Try again later."),
+        (counts.networks, "site-user-a", "1 of 1 networks"),
+        (counts.homes, "site-home-0", "10 of 10 homes"),
+    ):
+        with count.one_more(name):
+            pass
+        with pytest.raises(Full, match=reason), count.one_more("site-user-b"):
+            pass
+    assert {(kind, *labels) for kind, labels in asked} == {
+        ("containers", "zhub.stack=site", "zhub.role=notebook"),
+        ("networks", "zhub.stack=site", "zhub.role=user-network"),
+        ("volumes", "zhub.stack=site", "zhub.role=home"),
+    }
+
+
+@pytest.mark.parametrize(("pool", "most"), [("10.1.0.0/24", 16), ("10.0.0.0/12", 500)])
+def test_there_are_no_more_servers_than_networks_for_them(pool: str, most: int) -> None:
+    assert settings.read_guard({"ZHUB_USER_NETWORK_POOL": pool}).most_servers == most
+
+
+def failing(status: int) -> web.HTTPError | docker.errors.APIError:
+    """What comes of a start in which the engine, or the guard, answers with a status."""
+    answer: Any = SimpleNamespace(status_code=status, reason="x", url="/")
+
+    @saying_that_it_is_full
+    async def start(_: UserSpawner) -> tuple[str, int]:
+        raise docker.errors.APIError("x", answer, "The hub is full: 3 of 3 servers run.")
+
+    with pytest.raises((web.HTTPError, docker.errors.APIError)) as caught:
+        asyncio.run(start(UserSpawner(mock=True)))  # type: ignore[arg-type]
+    value = caught.value
+    assert isinstance(value, web.HTTPError | docker.errors.APIError)
+    return value
+
+
+def test_users_are_told_that_the_hub_is_full() -> None:
+    told = failing(FULL)
+    assert isinstance(told, HubIsFullError)
+    assert told.status_code == 503
+    assert told.jupyterhub_message == "The hub is full: 3 of 3 servers run."
+
+
+def test_other_errors_of_the_engine_stay_what_they_are() -> None:
+    assert isinstance(failing(500), docker.errors.APIError)

@@ -1,0 +1,151 @@
+"""What a server is started with: each variable JupyterHub sets, and what stands beside them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from zhub import settings
+from zhub.guard.environment import Image, WrongVariable, check
+from zhub.servers.spawner import UserSpawner
+
+IMAGE = Image(("start",), frozenset({"PATH", "LANG"}))
+TOLD = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_NOTEBOOK_IMAGE": "sha256:12"})
+
+#: As the login page takes them, in the end lower case.
+NAMES = ["alice", "a.b-c_d", "ibm@corp", "#1$", "x" * 64]
+
+
+def environment(user: str, host: str = "") -> dict[str, str]:
+    """What JupyterHub's own code makes of a user, with a name of their own below a host or not."""
+    # What cannot be part of a host name, JupyterHub replaces by a digest.
+    label = user if user.isalnum() else "u-name--1a2b3c4"
+    own = host.replace("https://", f"https://{label}.") if host else ""
+    path = f"/site/user/{quote(user, safe='@~')}/"
+    spawner = UserSpawner(mock=True)
+    spawner.user = SimpleNamespace(
+        name=user, url=f"{own}{path}", escaped_name=quote(user, safe="@~")
+    )
+    spawner.hub = SimpleNamespace(
+        public_host=host, api_url="http://127.0.0.1:8081/site/hub/api", base_url="/site/hub/"
+    )
+    spawner.orm_spawner = None
+    spawner._server = SimpleNamespace(base_url=path)
+    spawner.hub_connect_url = "http://hub:8081"
+    spawner.api_token = "0123456789abcdef" * 2
+    spawner.oauth_client_id = f"jupyterhub-user-{quote(user)}"
+    spawner.public_url = f"{own}{path}" if host else ""
+    spawner.public_hub_url = f"{host}/site/hub/" if host else ""
+    spawner.cookie_host_prefix_enabled = bool(host)
+    spawner.image = "sha256:12"
+    spawner.mem_limit, spawner.cpu_limit = "2G", 2.0
+    spawner.notebook_dir = "/home/jovyan"
+    spawner.disable_user_config = True
+    found: dict[str, str] = spawner.get_env()
+    return found
+
+
+def variables(made: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in made.items()]
+
+
+@pytest.mark.parametrize("user", NAMES)
+@pytest.mark.parametrize("host", ["", "https://hub.example.com:11119"])
+def test_what_jupyterhub_sets_is_let_through(user: str, host: str) -> None:
+    made = environment(user, host)
+    assert len(made) > 20
+    check(variables(made), TOLD, IMAGE, user)
+
+
+@pytest.mark.parametrize("name", sorted(environment("alice")))
+def test_no_variable_takes_a_value_of_another_shape(name: str) -> None:
+    """Whatever else the value is: a path, code, another user's, or itself and a little more."""
+    made = environment("alice", "https://hub.example.com:11119")
+    for value in (
+        "/home/jovyan/evil.so",
+        "$(id)",
+        f"{made[name]}\n",
+        f"{made[name]}\nLD_PRELOAD=x",
+        f"{made[name]} x",
+        f" {made[name]}",
+        f"{made[name]}\0",
+        environment("bob")[name] if "bob" in environment("bob")[name] else "x" * 4096,
+    ):
+        with pytest.raises(WrongVariable):
+            check(variables(made | {name: value}), TOLD, IMAGE, "alice")
+
+
+#: What changes the loader, an interpreter, a shell or the server. None is JupyterHub's.
+HOSTILE = """
+    LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES GCONV_PATH MALLOC_CHECK_ LOCPATH NLSPATH
+    PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONWARNINGS PYTHONBREAKPOINT PYTHONUSERBASE
+    PATH HOME SHELL USER BASH_ENV ENV IFS PS4 PROMPT_COMMAND EDITOR BROWSER PAGER TERMINFO TZ LANG
+    JUPYTER_PATH JUPYTER_CONFIG_PATH JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR
+    JUPYTERHUB_SINGLEUSER_APP JUPYTERHUB_SINGLEUSER_EXTENSION JUPYTERHUB_ADMIN_ACCESS
+    JUPYTERHUB_ALLOW_TOKEN_IN_URL JUPYTERHUB_SSL_KEYFILE JUPYTERHUB_DEFAULT_URL JUPYTERHUB_DEBUG
+    JUPYTERHUB_COOKIE_OPTIONS JUPYTERLAB_DIR JUPYTERLAB_SETTINGS_DIR IPYTHONDIR
+    NODE_OPTIONS NODE_PATH NODE_EXTRA_CA_CERTS HTTP_PROXY http_proxy https_proxy ALL_PROXY no_proxy
+    REQUESTS_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR SSLKEYLOGFILE OPENSSL_CONF CURL_CA_BUNDLE
+    GIT_SSH_COMMAND GIT_CONFIG_GLOBAL PIP_INDEX_URL PIP_CONFIG_FILE OMP_NUM_THREADS TMPDIR
+    jupyterhub_user JUPYTERHUB_USER_ X
+    """.split()  # noqa: SIM905 - a name a line is no better
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_other_variable_is_let_through(name: str) -> None:
+    for value in ("x", ""):
+        with pytest.raises(WrongVariable, match=f"Env has {name}"):
+            check([*variables(environment("alice")), f"{name}={value}"], TOLD, IMAGE, "alice")
+
+
+def test_what_the_image_sets_stays_as_it_is() -> None:
+    """Also if it is one that JupyterHub sets: in an image of the site's own, it may be."""
+    image = Image((), frozenset({"MEM_LIMIT"}))
+    with pytest.raises(WrongVariable, match="MEM_LIMIT, which is the image's"):
+        check(variables(environment("alice")), TOLD, image, "alice")
+
+
+def test_a_variable_is_given_once() -> None:
+    with pytest.raises(WrongVariable, match="twice"):
+        check([*variables(environment("alice")), "MEM_LIMIT=1"], TOLD, IMAGE, "alice")
+
+
+def test_the_users_own_configuration_stays_off() -> None:
+    made = environment("alice")
+    del made["JUPYTERHUB_DISABLE_USER_CONFIG"]
+    with pytest.raises(WrongVariable, match="without JUPYTERHUB_DISABLE_USER_CONFIG"):
+        check(variables(made), TOLD, IMAGE, "alice")
+
+
+@pytest.mark.parametrize("text", ["", "=", "=x", "A B=x", "MEM_LIMIT", "1A=x", "A-B=x", "A.B=x"])
+def test_what_is_no_variable_is_refused(text: str) -> None:
+    with pytest.raises(WrongVariable):
+        check([*variables(environment("alice")), text], TOLD, IMAGE, "alice")
+
+
+def test_a_refusal_tells_no_value() -> None:
+    made = environment("alice") | {"JUPYTERHUB_API_TOKEN": "secret !"}
+    with pytest.raises(WrongVariable) as caught:
+        check(variables(made), TOLD, IMAGE, "alice")
+    assert "secret" not in str(caught.value)
+
+
+@given(st.lists(st.text(max_size=40), max_size=3))
+def test_any_other_text_is_refused(texts: list[str]) -> None:
+    known = variables(environment("alice"))
+    if not texts:
+        check(known, TOLD, IMAGE, "alice")
+        return
+    with pytest.raises(WrongVariable):
+        check([*known, *texts], TOLD, IMAGE, "alice")
+
+
+def test_an_image_says_what_it_starts_and_sets() -> None:
+    client: Any = SimpleNamespace(
+        inspect_image=lambda _: {"Config": {"Cmd": None, "Env": ["A=b=c", "EMPTY="]}}
+    )
+    assert Image.of_engine(client, "x") == Image((), frozenset({"A", "EMPTY"}))

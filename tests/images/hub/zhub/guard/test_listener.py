@@ -1,0 +1,203 @@
+"""What the guard holds of requests, however many there are; an engine that can be kept waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from zhub import settings
+from zhub.guard import listener, server
+from zhub.guard.calls import Guard
+from zhub.guard.environment import Image
+from zhub.guard.listener import MAX_BODY, MAX_FIELDS, MAX_OPEN, Listener
+from zhub.guard.policy import Policy
+from zhub.guard.server import listen
+
+from tests.built import wait_until
+
+CREATE = "POST /v1.41/volumes/create HTTP/1.1\r\nHost: guard\r\n"
+HOME = {
+    "Name": "site-home-a",
+    "Labels": {"zhub.stack": "site", "zhub.role": "home", "zhub.user": "a"},
+}
+
+
+@dataclass
+class Engine:
+    """Answers when it is let, and knows how many calls wait."""
+
+    free: threading.Event = field(default_factory=threading.Event)
+    calls: int = 0
+    size: int = 10
+    api_version: str = "1.41"
+
+    def create_volume(self, *_: Any, **__: Any) -> dict[str, str]:
+        self.calls += 1
+        self.free.wait(30)
+        return {"Name": "x" * self.size}
+
+    def ping(self) -> bool:
+        return True
+
+    def volumes(self, **_: Any) -> dict[str, Any]:
+        return {"Volumes": []}
+
+
+@dataclass
+class Site:
+    path: Path
+    engine: Engine
+    listener: Listener
+
+    def open(self, text: str = "") -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(5)
+        connection.connect(str(self.path))
+        connection.sendall(text.encode())
+        return connection
+
+    def status(self, text: str) -> bytes:
+        """The first line of the answer; empty if there is none."""
+        with self.open(text) as connection, contextlib.suppress(TimeoutError, ConnectionError):
+            return connection.recv(4096).partition(b"\r\n")[0]
+        return b""
+
+    @property
+    def taken(self) -> int:
+        """Connections and calls now."""
+        return self.listener._taken
+
+    def has_taken(self, number: int) -> bool:
+        """Whether it comes to that in a while."""
+        end = time.monotonic() + 5
+        while self.taken != number and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.taken == number
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    engine: Any = Engine()
+    told = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
+    confinement: Any = SimpleNamespace(name_servers=[])
+    guard = Guard(engine, Policy(told, Image((), frozenset())), confinement)
+    loop = asyncio.new_event_loop()
+    made: list[Any] = []
+
+    async def start() -> None:
+        made.append(listen(tmp_path / "engine.sock", guard))
+
+    loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield Site(tmp_path / "engine.sock", engine, made[0])
+    engine.free.set()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+
+
+def post(body: Any, *headers: str) -> str:
+    text = body if isinstance(body, str) else json.dumps(body)
+    more = "".join(f"{header}\r\n" for header in headers)
+    return f"{CREATE}{more}Content-Length: {len(text)}\r\n\r\n{text}"
+
+
+VERSION = "GET /version HTTP/1.1\r\nHost: guard\r\n\r\n"
+
+
+def test_more_connections_than_there_is_room_for_wait(site: Site) -> None:
+    idle = [site.open(CREATE) for _ in range(3 * MAX_OPEN)]
+    assert site.has_taken(MAX_OPEN)
+    waiting = site.open(VERSION)
+    waiting.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        waiting.recv(100)
+    for connection in idle:
+        connection.close()
+    waiting.settimeout(5)
+    assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
+    waiting.close()
+    assert site.has_taken(0)
+
+
+def test_who_goes_away_leaves_no_more_calls_than_there_is_room_for(site: Site) -> None:
+    def flood() -> None:
+        for _ in range(10 * MAX_OPEN):
+            with contextlib.suppress(OSError):
+                site.open(post(HOME)).close()
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    time.sleep(1)
+    # Each connection may have made its call before it was closed.
+    assert MAX_OPEN <= site.taken <= 2 * MAX_OPEN
+    assert site.engine.calls <= server.THREADS
+    site.engine.free.set()
+    thread.join()
+    assert site.status(VERSION) == b"HTTP/1.1 200 OK"
+    assert site.has_taken(0)
+
+
+def test_an_answer_that_nobody_reads_is_given_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CLIENT_SECONDS", 1)
+    site.engine.size = 4 << 20
+    site.engine.free.set()
+    deaf = [site.open(post(HOME)) for _ in range(MAX_OPEN)]
+    # Not how many are taken: on a slow machine the first are given up before the last has come.
+    wait_until(lambda: site.engine.calls == MAX_OPEN, seconds=30)
+    assert site.status(VERSION) == b"HTTP/1.1 200 OK"
+    for connection in deaf:
+        connection.close()
+    # Who reads gets all of it.
+    with site.open(post(HOME)) as connection:
+        read = 0
+        while part := connection.recv(1 << 16):
+            read += len(part)
+    assert read > site.engine.size
+
+
+def test_a_body_is_small(site: Site) -> None:
+    site.engine.free.set()
+    padding = MAX_BODY - len(json.dumps(HOME))
+    assert site.status(post(json.dumps(HOME) + " " * padding)) == b"HTTP/1.1 200 OK"
+    assert site.status(post(json.dumps(HOME) + " " * (padding + 1))).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_form_is_not_taken_apart(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tornado would, before anybody looks at it: each field becomes many times its size."""
+    taken = []
+
+    def take(text: bytes, **_: Any) -> dict[str, Any]:
+        taken.append(text)
+        return {}
+
+    monkeypatch.setattr("tornado.httputil.parse_qs_bytes", take)
+    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        assert site.status(post("a=&b=", f"Content-Type: {kind}")) == b"HTTP/1.1 403 Forbidden"
+    assert not any(taken)
+
+
+@pytest.mark.parametrize("fields", [MAX_FIELDS + 1, 1000])
+def test_a_query_has_few_fields(site: Site, fields: int) -> None:
+    query = "&".join(f"a{number}" for number in range(fields))
+    line = f"POST /v1.41/volumes/create?{query} HTTP/1.1\r\nHost: guard\r\n\r\n"
+    assert site.status(line) == b"HTTP/1.1 400 Bad Request"
+
+
+def test_headers_are_few(site: Site) -> None:
+    assert listener.MAX_HEADERS < 1 << 14
+    more = f"X: {'x' * listener.MAX_HEADERS}\r\n\r\n"
+    assert not site.status(f"GET /version HTTP/1.1\r\nHost: guard\r\n{more}")
+    assert site.status(VERSION) == b"HTTP/1.1 200 OK"

@@ -1,0 +1,547 @@
+"""Login as JupyterHub does it: what it is told, what users and the log are told, and how long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import StaticPool, create_engine
+from sqlalchemy.orm import Session
+from tornado import httputil, web
+from zhub.front import origin
+from zhub.login import authenticator as module
+from zhub.login import directory
+from zhub.login.attempts import PER_ADDRESS, PER_NAME
+from zhub.login.authenticator import DirectoryAuthenticator
+from zhub.login.directory import session
+from zhub.settings.ldap import Ldap, LdapTls
+from zhub.state import logins
+
+from tests.images.hub import slapd
+from tests.images.hub.scripted_ldap import Client, mute, scripted
+from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    with slapd.running(tmp_path_factory.mktemp("slapd") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def options(server: Slapd, tmp_path: Path) -> dict[str, Any]:
+    """A directory with a service account."""
+    (tmp_path / "password").write_text(slapd.SERVICE_PASSWORD)
+    return {
+        "servers": ("127.0.0.1",),
+        "port": server.port,
+        "ca_file": server.ca_file,
+        "bind_dn": SERVICE,
+        "bind_password_file": tmp_path / "password",
+        "search_base": SUFFIX,
+        "allowed_groups": (group_dn("jupyter"),),
+        "admin_groups": (group_dn("admins"),),
+    }
+
+
+Make = Callable[..., DirectoryAuthenticator]
+
+
+@pytest.fixture
+def make(options: dict[str, Any]) -> Make:
+    def make(traits: dict[str, Any] | None = None, **more: Any) -> DirectoryAuthenticator:
+        ldap = Ldap(**options | more)
+        return DirectoryAuthenticator(
+            ldap=ldap,
+            allowed_groups=list(ldap.allowed_groups),
+            allow_all=ldap.allow_everyone,
+            allow_existing_users=False,
+            **traits or {},
+        )
+
+    return make
+
+
+def database() -> Session:
+    """A hub's, in memory, as far as logins are written down."""
+    db = Session(create_engine("sqlite://", poolclass=StaticPool))
+    db.connection().exec_driver_sql(logins.SCHEMA)
+    db.commit()
+    return db
+
+
+class Page(web.RequestHandler):
+    """What JupyterHub hands to an authenticator, as far as that asks."""
+
+    hub = SimpleNamespace(base_url="/hub/")
+    db = database()
+
+
+HUB = web.Application(cookie_secret="x" * 32)
+
+
+def browser(address: str = "192.0.2.1", peer: str = "127.0.0.1", cookie: str = "") -> Any:
+    """A request through the proxy, which says where from; or straight from a peer."""
+    connection: Any = SimpleNamespace(
+        context=SimpleNamespace(address=(peer, 40000), remote_ip=peer, protocol="https"),
+        set_close_callback=lambda _: None,
+    )
+    said = {"Host": "hub.example.org", "X-Forwarded-For": address, "Cookie": cookie}
+    headers = httputil.HTTPHeaders(said)
+    line = httputil.RequestStartLine("POST", "/hub/login", "HTTP/1.1")
+    request = httputil.HTTPServerRequest(headers=headers, connection=connection, start_line=line)
+    return Page(HUB, request)
+
+
+async def authenticated(
+    authenticator: DirectoryAuthenticator, name: str, password: str, address: str = "192.0.2.1"
+) -> Any:
+    return await authenticator.get_authenticated_user(
+        browser(address), {"username": name, "password": password}
+    )
+
+
+def log_in(authenticator: DirectoryAuthenticator, name: str, password: str | None = None) -> Any:
+    """What JupyterHub knows of the user then; None when the user is refused."""
+    password = PASSWORDS[name] if password is None else password
+    return asyncio.run(authenticated(authenticator, name, password))
+
+
+def test_a_member_an_administrator_and_one_who_is_not_allowed(make: Make) -> None:
+    authenticator = make()
+    alice, carol = log_in(authenticator, "alice"), log_in(authenticator, "carol")
+    assert (alice["name"], alice["admin"]) == ("alice", False)
+    assert (carol["name"], carol["admin"]) == ("carol", True)
+    with pytest.raises(web.HTTPError, match="Your account is not allowed") as caught:
+        log_in(authenticator, "dave")
+    assert caught.value.status_code == 403
+
+
+def test_administrators_by_name_stay_and_all_others_are_told_not_to_be(make: Make) -> None:
+    authenticator = make({"admin_users": {"alice"}}, admin_groups=())
+    assert log_in(authenticator, "alice")["admin"] is True
+    assert log_in(authenticator, "carol")["admin"] is False
+
+
+def test_groups_only_when_asked_for(make: Make) -> None:
+    assert "groups" not in log_in(make(), "carol")
+    asked = make({"manage_groups": True}, group_base=f"ou=groups,{SUFFIX}")
+    assert log_in(asked, "carol")["groups"] == ["admins", "jupyter"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"username": "alice"},
+        {"password": "x"},
+        {"username": ["alice"], "password": "x"},
+        {"username": "alice", "password": {"x": 1}},
+        {"username": None, "password": None},
+        None,
+        ["alice"],
+        "alice",
+    ],
+)
+def test_an_incomplete_form_is_refused(make: Make, data: Any) -> None:
+    assert asyncio.run(make().get_authenticated_user(browser(), data)) is None
+
+
+def test_the_log_says_which_server_which_step_and_why_but_no_password(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    authenticator = make()
+    authenticator.log = logging.getLogger("test")
+    secret = "a wrong secret 1"
+    for name in ("alice", "nobody", "forged\nline"):
+        assert log_in(authenticator, name, secret) is None
+    refused, unknown, forged = [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ]
+    alice = f"uid=alice,ou=people,{SUFFIX}"
+    assert refused == (
+        "Login of 'alice' from 192.0.2.1 is refused:"
+        f" 127.0.0.1, bind as '{alice}': invalidCredentials"
+    )
+    assert unknown.startswith("Login of 'nobody' from 192.0.2.1 is refused: 127.0.0.1 has no entry")
+    assert "\n" not in forged
+    log_in(authenticator, "alice")
+    for password in (secret, PASSWORDS["alice"], slapd.SERVICE_PASSWORD):
+        assert password not in caplog.text
+
+
+@pytest.mark.parametrize("typed", ["Alice", "ALICE", " alice", "alice ", "\tAlice\n"])
+def test_however_a_name_is_typed_it_is_one_user_and_fails_as_one(make: Make, typed: str) -> None:
+    authenticator = make()
+    assert log_in(authenticator, typed, PASSWORDS["alice"])["name"] == "alice"
+    for _ in range(PER_NAME):
+        assert log_in(authenticator, typed, "wrong") is None
+    with pytest.raises(web.HTTPError, match="Too many"):
+        log_in(authenticator, "alice")
+
+
+def test_what_is_no_name_takes_no_memory_and_no_bind(make: Make, server: Slapd) -> None:
+    authenticator = make()
+    before = len(server.binds())
+    for number in range(2 * PER_ADDRESS):
+        assert log_in(authenticator, f"{'x' * 10_000}{number}", "x") is None
+    assert len(server.binds()) == before
+    assert not authenticator.attempts._failures
+    assert log_in(authenticator, "alice")["name"] == "alice"
+
+
+def test_a_burst_of_wrong_passwords_reaches_the_directory_a_few_times(
+    make: Make, server: Slapd
+) -> None:
+    """As often as one by one: the directory's own lock must not come sooner."""
+    authenticator = make()
+
+    async def burst() -> list[Any]:
+        tries = (authenticated(authenticator, "alice", f"wrong{number}") for number in range(50))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    before = len(server.binds())
+    answers = asyncio.run(burst())
+    assert answers.count(None) == PER_NAME
+    assert {error.status_code for error in answers if error} == {429}
+    assert server.binds()[before:].count(f"uid=alice,ou=people,{SUFFIX}") == PER_NAME
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "192.0.2.{}"])
+def test_200_good_logins_at_once_get_in_with_one_bind_each(
+    make: Make, server: Slapd, address: str
+) -> None:
+    """From one address, as a class behind one router has it, and from one each."""
+    authenticator = make()
+    people = ["alice", "carol"] * 100
+
+    async def burst() -> list[Any]:
+        tries = (
+            authenticated(authenticator, name, PASSWORDS[name], address=address.format(number))
+            for number, name in enumerate(people)
+        )
+        return await asyncio.gather(*tries)
+
+    before = len(server.binds())
+    assert [told["name"] for told in asyncio.run(burst())] == people
+    bound = [dn for dn in server.binds()[before:] if dn != SERVICE]
+    assert len(bound) == len(people)
+
+
+def test_of_200_guesses_for_many_names_50_reach_the_directory(make: Make, server: Slapd) -> None:
+    templates = (f"uid={{username}},ou=people,{SUFFIX}",)
+    authenticator = make(search_base="", dn_templates=templates)
+
+    async def burst() -> list[Any]:
+        tries = (authenticated(authenticator, f"user{n}", "wrong") for n in range(200))
+        return await asyncio.gather(*tries, return_exceptions=True)
+
+    before = len(server.binds())
+    answers = asyncio.run(burst())
+    assert answers.count(None) == PER_ADDRESS
+    assert {error.status_code for error in answers if error} == {429}
+    assert len(server.binds()) - before == PER_ADDRESS
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["A" * 1025, "ü" * 513, "\ud800" * 400, "A" * (1 << 20), "\U0001f600" * 250_000],
+    ids=["characters", "bytes", "surrogates", "a megabyte", "a megabyte of signs"],
+)
+def test_a_long_password_is_refused_before_anything_is_computed(
+    make: Make, server: Slapd, password: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+    monkeypatch.setattr(directory, "prepared", computed.append)
+    authenticator = make()
+    before = len(server.binds())
+    begin = time.process_time()
+    for _ in range(2 * PER_ADDRESS):
+        assert log_in(authenticator, "alice", password) is None
+    assert time.process_time() - begin < 2
+    assert computed == []
+    assert len(server.binds()) == before
+    assert not authenticator.attempts._failures
+    # Whoever else asks the directory is held to it as well.
+    with pytest.raises(session.LoginRefusedError):
+        authenticator.directory.log_in("alice", password)
+
+
+def test_a_form_larger_than_a_login_is_not_kept_while_that_waits(make: Make, server: Slapd) -> None:
+    authenticator = make()
+    before = len(server.binds())
+    page = browser()
+    data = {"username": "alice", "password": PASSWORDS["alice"]}
+    page.request.body = b"x" * (module.FORM + 1)
+    assert asyncio.run(authenticator.get_authenticated_user(page, data)) is None
+    assert len(server.binds()) == before
+    page.request.body = b"x" * module.FORM
+    answer = asyncio.run(authenticator.get_authenticated_user(page, data))
+    assert answer["name"] == "alice"
+
+
+@pytest.mark.parametrize("password", ["wonder\0land", "\ud800", "", "\u0000" * 1024])
+def test_what_no_password_may_hold_is_refused(make: Make, server: Slapd, password: str) -> None:
+    before = len(server.binds())
+    assert log_in(make(), "alice", password) is None
+    assert len(server.binds()) == before
+
+
+def test_a_password_as_long_as_may_be_gets_in(make: Make, tmp_path: Path) -> None:
+    password = "ü" * 512
+    with slapd.running(tmp_path / "long") as server:
+        alice = f"uid=alice,ou=people,{SUFFIX}"
+        server.change(
+            f"dn: {alice}\nchangetype: modify\nreplace: userPassword\nuserPassword: {password}\n\n"
+        )
+        authenticator = make(port=server.port, ca_file=server.ca_file)
+        assert log_in(authenticator, "alice", password)["name"] == "alice"
+
+
+def test_what_was_sent_counts_whatever_comes_back(make: Make) -> None:
+    """A server that ends the connection when the password comes says nothing, but may have read."""
+    templates = (f"uid={{username}},ou=people,{SUFFIX}",)
+
+    def hang_up(client: Client) -> None:
+        client.search_response(client.request(), {})
+        client.request()
+
+    with scripted(hang_up) as broken:
+        plain = {"tls": LdapTls.NONE, "port": broken.port, "bind_dn": "", "search_base": ""}
+        authenticator = make(dn_templates=templates, **plain)
+        for _ in range(PER_NAME):
+            authenticator.directory._dead.clear()
+            with pytest.raises(web.HTTPError, match="does not answer"):
+                log_in(authenticator, "alice", "guess")
+        with pytest.raises(web.HTTPError, match="Too many failed"):
+            log_in(authenticator, "alice", "guess")
+
+
+def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, server: Slapd) -> None:
+    authenticator = make()
+    for _ in range(PER_NAME):
+        assert log_in(authenticator, "alice", "wrong") is None
+    before = len(server.binds())
+    with pytest.raises(web.HTTPError, match=r"try again in \d+ seconds") as caught:
+        log_in(authenticator, "alice")
+    assert caught.value.status_code == 429
+    assert len(server.binds()) == before
+    elsewhere = asyncio.run(
+        authenticated(authenticator, "alice", PASSWORDS["alice"], address="192.0.2.2")
+    )
+    assert elsewhere["name"] == "alice"
+    assert log_in(authenticator, "carol")["name"] == "carol"
+
+
+@pytest.mark.parametrize(
+    ("peer", "told", "address"),
+    [
+        ("127.0.0.1", "192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "::ffff:192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "10.0.0.1, 192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "10.0.0.1,2001:db8::1", "2001:db8::1"),
+        # A user's server, which asks the hub without the proxy and says what it likes.
+        ("10.213.0.3", "192.0.2.1", "10.213.0.3"),
+    ],
+)
+def test_the_address_is_the_one_the_proxy_saw(peer: str, told: str, address: str) -> None:
+    request = browser(told, peer)
+    request.request.headers["X-Real-Ip"] = "198.51.100.1"
+    assert origin.address(request) == address
+
+
+def test_a_stranger_at_the_same_address_keeps_nobody_from_a_browser_of_their_own(
+    make: Make,
+) -> None:
+    authenticator = make()
+
+    def log_in(name: str, password: str, cookie: str) -> tuple[Any, str]:
+        """What becomes of it, and what the browser then keeps."""
+        page = browser(cookie=cookie)
+        data = {"username": name, "password": password}
+        try:
+            answer = asyncio.run(authenticator.get_authenticated_user(page, data))
+        except web.HTTPError as error:
+            answer = error.status_code
+        kept = getattr(page, "_new_cookie", {}).get(origin.COOKIE)
+        if kept:
+            assert (kept["path"], kept["httponly"], kept["secure"]) == ("/hub/", True, True)
+        return answer, f"{origin.COOKIE}={kept.coded_value}" if kept else cookie
+
+    good = PASSWORDS["alice"]
+    _, own = log_in("Alice", good, "")
+    assert own.startswith(origin.COOKIE)
+    for _ in range(PER_NAME):
+        assert log_in("alice", "wrong", "") == (None, "")
+    assert log_in("alice", good, "")[0] == 429
+    # No cookie of somebody else's, none that is made up.
+    _, carols = log_in("carol", PASSWORDS["carol"], "")
+    for cookie in (carols, f"{origin.COOKIE}=alice", own[:-3]):
+        assert log_in("alice", good, cookie)[0] == 429
+    answer, renewed = log_in("alice", good, own)
+    assert answer["name"] == "alice"
+    # And nobody guesses without end in a browser that was left open.
+    for _ in range(PER_NAME):
+        assert log_in("alice", "wrong", renewed)[0] is None
+    assert log_in("alice", good, renewed)[0] == 429
+
+
+def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 1)
+
+    async def logins(authenticator: DirectoryAuthenticator) -> tuple[list[Any], float]:
+        """Log in beside a clock; return the longest time in which the clock stood still."""
+        tasks = asyncio.gather(
+            *(authenticated(authenticator, f"user{n}", "x") for n in range(50)),
+            return_exceptions=True,
+        )
+        longest = 0.0
+        while not tasks.done():
+            begin = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - begin)
+        return await tasks, longest
+
+    with scripted(mute) as silent:
+        authenticator = make(port=silent.port)
+        begin = time.monotonic()
+        failures, longest = asyncio.run(logins(authenticator))
+        took = time.monotonic() - begin
+    assert [failure.status_code for failure in failures] == [503] * 50
+    assert "The directory does not answer" in str(failures[0])
+    assert longest < 0.5
+    # Those that waited for a thread need not wait for the directory.
+    assert took < 4
+    assert silent.connections <= module.LOGINS + 2
+    # No password has been sent, so none has been tried.
+    assert not any(authenticator.attempts._failures.values())
+
+
+def test_what_would_wait_too_long_is_told_to_try_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOGINS", 1)
+    monkeypatch.setattr(module, "QUEUE", 1)
+    authenticator = make()
+    hold = threading.Event()
+    monkeypatch.setattr(authenticator.directory, "log_in", lambda *_: hold.wait(10))
+
+    async def three() -> Any:
+        tasks = [
+            asyncio.create_task(authenticated(authenticator, f"user{n}", "x")) for n in range(3)
+        ]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        hold.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        (first,) = done
+        return first.exception()
+
+    assert asyncio.run(three()).status_code == 503
+
+
+class TestRefresh:
+    """What JupyterHub is told of a user who has logged in some time ago."""
+
+    def refreshed(self, authenticator: DirectoryAuthenticator, name: str) -> Any:
+        return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name)))
+
+    def test_who_is_still_let_in(self, make: Make) -> None:
+        model = self.refreshed(make(), "carol")
+        assert (model["name"], model["admin"]) == ("carol", True)
+
+    @pytest.mark.parametrize("name", ["dave", "nobody", "no name"])
+    def test_who_is_not(self, make: Make, name: str) -> None:
+        assert self.refreshed(make(), name) is False
+
+    def test_without_a_service_account_the_last_login_is_all_that_is_known(
+        self, make: Make
+    ) -> None:
+        authenticator = make(bind_dn="", dn_templates=(f"uid={{username}},ou=people,{SUFFIX}",))
+        db = database()
+
+        def refreshed(name: str) -> Any:
+            return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name, db=db)))
+
+        assert refreshed("alice") is False
+        logins.record(db, "alice")
+        assert refreshed("alice") is True
+        logins.record(db, "alice", at=time.time() - logins.COUNTS)
+        assert refreshed("alice") is False
+
+    def test_no_answer_is_no_reason_and_no_page_waits_for_it(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "PATIENCE", 0.2)
+        monkeypatch.setattr(session, "ANSWER_SECONDS", 1)
+
+        async def timed(authenticator: DirectoryAuthenticator) -> tuple[Any, float]:
+            begin = time.monotonic()
+            user = SimpleNamespace(name="alice")
+            answers = await asyncio.gather(*(authenticator.refresh_user(user) for _ in range(20)))
+            return answers, time.monotonic() - begin
+
+        with scripted(mute) as silent:
+            answers, took = asyncio.run(timed(make(port=silent.port)))
+            assert answers == [True] * 20
+            assert took < 0.8
+            # The same user is not looked up twice at a time.
+            assert silent.connections == 1
+
+    def test_an_answer_that_comes_too_late_counts_the_next_time(
+        self, make: Make, server: Slapd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "PATIENCE", 0.2)
+        slow = threading.Event()
+
+        async def twice(authenticator: DirectoryAuthenticator) -> list[Any]:
+            user = SimpleNamespace(name="dave")
+            look_up = authenticator.directory.look_up
+
+            def late(name: str) -> Any:
+                slow.wait(10)
+                return look_up(name)
+
+            monkeypatch.setattr(authenticator.directory, "look_up", late)
+            first = await authenticator.refresh_user(user)
+            slow.set()
+            await asyncio.wait(list(authenticator._under_way.values()))
+            slow.clear()
+            second = await authenticator.refresh_user(user)
+            slow.set()
+            return [first, second]
+
+        assert asyncio.run(twice(make())) == [True, False]
+
+    def test_who_was_refused_is_not_let_in_by_a_directory_that_is_down(
+        self, make: Make, tmp_path: Path
+    ) -> None:
+        with slapd.running(tmp_path / "leaving") as server:
+            authenticator = make(port=server.port, ca_file=server.ca_file)
+            log_in(authenticator, "alice")
+            server.change(f"dn: uid=alice,ou=people,{SUFFIX}\nchangetype: delete\n\n")
+            assert self.refreshed(authenticator, "alice") is False
+            assert self.refreshed(authenticator, "carol")["admin"] is True
+        assert self.refreshed(authenticator, "alice") is False
+        assert self.refreshed(authenticator, "carol")["admin"] is True
+        assert self.refreshed(authenticator, "frank") is True
+
+    def test_who_comes_back_is_let_in(self, make: Make, tmp_path: Path) -> None:
+        with slapd.running(tmp_path / "returning") as server:
+            authenticator = make(port=server.port, ca_file=server.ca_file)
+            assert self.refreshed(authenticator, "dave") is False
+            server.change(
+                f"dn: {group_dn('jupyter')}\nchangetype: modify\nadd: member\n"
+                f"member: uid=dave,ou=people,{SUFFIX}\n\n"
+            )
+            assert log_in(authenticator, "dave")["name"] == "dave"
+        assert self.refreshed(authenticator, "dave")["name"] == "dave"

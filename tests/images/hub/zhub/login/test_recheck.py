@@ -1,0 +1,216 @@
+"""Whose servers are stopped, as told by a real directory to a stand-in for the hub's API."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from zhub.login import recheck
+from zhub.login.directory import Directory
+from zhub.settings.ldap import Ldap
+from zhub.state import database, logins
+
+from tests.images.hub import slapd
+from tests.images.hub.slapd import SERVICE, SUFFIX, Slapd, group_dn
+
+TOKEN = "the service's token"
+PAGE = 2
+
+
+@dataclass
+class Hub:
+    """What a hub's API knows, and what it was asked to stop."""
+
+    url: str
+    servers: dict[str, list[str]] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    """Paths whose servers cannot be stopped."""
+
+    def page(self, offset: int) -> dict[str, Any]:
+        """Two users, and where the next ones are: as JupyterHub does for those who accept it."""
+        names = list(self.servers)[offset : offset + PAGE]
+        more = offset + PAGE < len(self.servers)
+        return {
+            "items": [
+                {"name": name, "servers": {one: {} for one in self.servers[name]}} for name in names
+            ],
+            "_pagination": {"next": {"offset": offset + PAGE} if more else None},
+        }
+
+    def environment(self) -> dict[str, str]:
+        return {"JUPYTERHUB_API_URL": self.url, "JUPYTERHUB_API_TOKEN": TOKEN}
+
+
+@pytest.fixture(name="hub")
+def running_hub() -> Iterator[Hub]:
+    """A hub's API on loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self, status: int, content: object = None) -> None:
+            body = json.dumps(content).encode() if content is not None else b""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            query = parse_qs(url.query)
+            assert url.path == "/hub/api/users"
+            assert query["state"] == ["active"]
+            assert self.headers["Authorization"] == f"token {TOKEN}"
+            assert self.headers["Accept"] == "application/jupyterhub-pagination+json"
+            self.answer(200, hub.page(int(query["offset"][0])))
+
+        def do_DELETE(self) -> None:
+            path = self.path.removeprefix("/hub/api/users/")
+            hub.stopped.append(path)
+            self.answer(500 if path in hub.broken else 204)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub = Hub(f"http://127.0.0.1:{server.server_port}/hub/api")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield hub
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    with slapd.running(tmp_path_factory.mktemp("slapd") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def directory(server: Slapd, tmp_path: Path) -> Directory:
+    """A directory in which alice and carol are members."""
+    (tmp_path / "password").write_text(slapd.SERVICE_PASSWORD)
+    return Directory(
+        Ldap(
+            servers=("127.0.0.1",),
+            port=server.port,
+            ca_file=server.ca_file,
+            bind_dn=SERVICE,
+            bind_password_file=tmp_path / "password",
+            search_base=SUFFIX,
+            allowed_groups=(group_dn("jupyter"),),
+        )
+    )
+
+
+def test_on_every_page_those_not_let_in_lose_all_their_servers(
+    hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.servers = {
+        "alice": [""],
+        "bob": ["", "a/b c"],
+        "nobody@x": [""],
+        "carol": [""],
+        "dave": [""],
+    }
+    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(directory))
+    assert hub.stopped == [
+        "bob/server",
+        "bob/servers/a%2Fb%20c",
+        "nobody%40x/server",
+        "dave/server",
+    ]
+    assert "bob, who is not let in any more: " in caplog.text
+    assert "is in no allowed group" in caplog.text
+    assert "has no entry" in caplog.text
+
+
+def test_a_server_that_does_not_stop_saves_no_other(
+    hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.servers = {"bob": [""], "dave": [""]}
+    hub.broken = {"bob/server"}
+    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(directory))
+    assert hub.stopped == ["bob/server", "dave/server"]
+    assert "the server of bob was not stopped, trying again: HTTP Error 500" in caplog.text
+
+
+def test_a_directory_that_does_not_answer_stops_nothing(
+    hub: Hub, tmp_path: Path, directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.servers = {"bob": [""], "dave": [""]}
+    with slapd.running(tmp_path / "stopped") as server:
+        options = {"port": server.port, "ca_file": server.ca_file}
+    down = Directory(Ldap(**{**vars(directory.ldap), **options}))
+    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(down))
+    assert hub.stopped == []
+    assert caplog.text.count("could not be looked up, so nothing is done") == 2
+
+
+class StopError(Exception):
+    """Ends what would run for ever."""
+
+
+def test_it_goes_on_when_the_hub_does_not_answer(
+    hub: Hub,
+    directory: Directory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub.servers = {"dave": [""]}
+    addresses = iter(["http://127.0.0.1:9/hub/api", hub.url])
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        url = next(addresses, None)
+        if url is None:
+            raise StopError
+        monkeypatch.setattr(api, "_url", url)
+
+    api = recheck.Api(hub.environment())
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(StopError):
+        recheck.forever(api, recheck.by_directory(directory), 7)
+    assert slept == [7] * 3
+    assert "the hub does not answer: " in caplog.text
+    assert hub.stopped == ["dave/server"]
+
+
+def test_without_a_service_account_the_last_login_decides(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has logged in within the day keeps the server, and what runs in it."""
+    file = tmp_path / "hub.sqlite"
+    database.prepare(file, token_max_age=86400)
+    now = time.time()
+    with sqlite3.connect(file) as connection:
+        connection.executemany(
+            "INSERT INTO zhub_logins VALUES (?, ?)",
+            [
+                ("alice", now - logins.COUNTS + 60),
+                ("bob", now - logins.COUNTS - 60),
+                # A clock that was ahead for a while.
+                ("carol", now + 2 * 86400),
+            ],
+        )
+    connection.close()
+    hub.servers = {"alice": ["", "two"], "bob": [""], "carol": [""], "never": [""]}
+    recheck.check(recheck.Api(hub.environment()), recheck.by_login(file))
+    assert hub.stopped == ["bob/server", "carol/server", "never/server"]
+    assert "bob, who is not let in any more: the last login was a day ago" in caplog.text
+
+
+def test_a_database_that_cannot_be_read_stops_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.servers = {"bob": [""]}
+    recheck.check(recheck.Api(hub.environment()), recheck.by_login(tmp_path / "none.sqlite"))
+    assert hub.stopped == []

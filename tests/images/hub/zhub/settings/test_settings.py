@@ -1,0 +1,331 @@
+"""What the hub reads from its arguments and environment, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from jupyterhub.utils import subdomain_hook_idna
+from traitlets.config.loader import PyFileConfigLoader
+from zhub import settings
+from zhub.__main__ import take_files
+from zhub.settings import SettingsError, ldap
+from zhub.settings.ldap import LdapTls
+from zhub.state import logins
+
+from toolchain.places import ROOT
+
+CONFIG = ROOT / "images/hub/zhub/jupyterhub_config.py"
+LDAP = {"ZHUB_LDAP_SERVERS": "ldap.example.org"}
+
+#: Every variable, with a value that is wrong.
+WRONG = {
+    "ZHUB_PORT": "443 and more",
+    "ZHUB_LDAP_SERVERS": "not a host",
+    "ZHUB_PREFIX": "Upper",
+    "ZHUB_LDAP_PORT": "0",
+    "ZHUB_LDAP_TLS": "ssl",
+    "ZHUB_LDAP_CA_FILE": "/nowhere/ca.pem",
+    "ZHUB_LDAP_DN_TEMPLATES": '["uid=alice,dc=example"]',
+    "ZHUB_LDAP_BIND_PASSWORD_FILE": "/nowhere/password",
+    "ZHUB_LDAP_SEARCH_BASE": "example.org",
+    "ZHUB_LDAP_NAME_ATTRIBUTES": '["uid)(x"]',
+    "ZHUB_LDAP_USER_FILTER": "(a=b))((c=d)",
+    "ZHUB_LDAP_ADMIN_GROUPS": "cn=admins",
+    "ZHUB_LDAP_GROUP_BASE": "groups",
+    "ZHUB_LDAP_NESTED_GROUPS": "yes",
+    "ZHUB_LDAP_RECHECK": "0",
+    "ZHUB_LDAP_ALLOWED_GROUPS": "cn=jupyter",
+    "ZHUB_LDAP_ALLOW_EVERYONE": "yes",
+    "ZHUB_ADMIN_USERS": '["alice", 1]',
+    "ZHUB_ADMIN_ACCESS": "perhaps",
+    "ZHUB_USER_MEMORY": "2 GB",
+    "ZHUB_USER_CPUS": "0",
+    "ZHUB_USER_PIDS": "-1",
+    "ZHUB_USER_INTERNET": "False",
+    "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
+    "ZHUB_MAX_SERVERS": "4097",
+    "ZHUB_IDLE_TIMEOUT": "1h",
+    "ZHUB_START_TIMEOUT": "0",
+    "ZHUB_TOKEN_MAX_AGE": "0",
+    "ZHUB_SUBDOMAIN_HOST": "https://hub.example.com",
+    "ZHUB_HSTS_SECONDS": "1y",
+    "ZHUB_TRUSTED_PROXIES": '["0.0.0.0/0"]',
+}
+
+
+def problems(environment: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        settings.read(environment)
+    return caught.value.problems
+
+
+def test_by_hand_a_directory_is_all_it_needs() -> None:
+    environment: dict[str, str] = {}
+    settings.add_arguments(environment, ["--port=11119", "--ldap=172.17.0.2"])
+    read = settings.read(environment)
+    assert (read.port, read.ldap.servers, read.ldap.port) == (11119, ("172.17.0.2",), 389)
+    assert read.ldap.tls is LdapTls.NONE
+    assert read.ldap.allow_everyone
+    assert read.base_url == "/jupyterhub/"
+
+
+def test_what_is_allowed_but_unsafe_is_said(tmp_path: Path) -> None:
+    clear, demo, everyone, unnoticed = settings.read(LDAP).warnings
+    assert clear.startswith("PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR")
+    assert demo.startswith("everybody logs in as uid={username},ou=people,dc=example,dc=org")
+    assert everyone.startswith("everyone whose password the directory accepts may log in")
+    assert unnoticed.startswith("without a service account")
+    (tmp_path / "password").touch()
+    safe = {
+        "ZHUB_LDAP_TLS": "starttls",
+        "ZHUB_LDAP_ALLOWED_GROUPS": '["cn=jupyter"]',
+        "ZHUB_LDAP_SEARCH_BASE": "o=example",
+        "ZHUB_LDAP_BIND_DN": "cn=hub",
+        "ZHUB_LDAP_BIND_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    assert not settings.read(LDAP | safe).warnings
+
+
+def test_several_directories_keep_their_order() -> None:
+    read = settings.read({"ZHUB_LDAP_SERVERS": "one.example.org, two.example.org"})
+    assert read.ldap.servers == ("one.example.org", "two.example.org")
+
+
+@pytest.mark.parametrize("server", ["one:two", "one:0", "one:65536", "::g", "one:", ":389"])
+def test_servers_that_are_none(server: str) -> None:
+    (problem,) = problems({"ZHUB_LDAP_SERVERS": server})
+    assert problem.startswith(f"--ldap is {server!r}, but must be one or more host names")
+
+
+@pytest.mark.parametrize("server", ["one:1389", "10.0.0.1:1389", "::1", "2001:db8::1"])
+def test_servers_by_address_and_port(server: str) -> None:
+    assert settings.read({"ZHUB_LDAP_SERVERS": server}).ldap.servers == (server,)
+
+
+def test_a_file_without_certificates_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    (problem,) = problems(LDAP | {"ZHUB_LDAP_CA_FILE": str(tmp_path / "ca.pem")})
+    assert problem.endswith("but must be the path of a file of PEM certificates")
+
+
+def test_the_default_port_follows_tls() -> None:
+    assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "ldaps"}).ldap.port == 636
+    assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "starttls"}).ldap.port == 389
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    assert settings.read(LDAP | dict.fromkeys(WRONG, "") | LDAP) == settings.read(LDAP)
+
+
+def test_users_own_names_are_at_the_hubs_port() -> None:
+    assert settings.read(LDAP).subdomain_url == ""
+    own = {"ZHUB_SUBDOMAIN_HOST": "hub.example.com", "ZHUB_PORT": "8443"}
+    assert settings.read(LDAP | own).subdomain_url == "https://hub.example.com:8443"
+
+
+#: Of all characters the hub lets into a name, at both ends and in between.
+USER_NAMES = st.from_regex(r"[a-z0-9@#$][a-z0-9@#$._-]{0,63}", fullmatch=True)
+
+
+@given(st.lists(USER_NAMES, unique=True, min_size=1))
+@example(["a.b", "a-b", "a_b", "a--b", "ab", "@#$", "123", "1-", "x" * 64, "xn--a"])
+def test_every_user_has_a_name_of_their_own_that_the_certificate_is_for(names: list[str]) -> None:
+    """JupyterHub's escaping: one label, or the wildcard would not be for it."""
+    hosts = [subdomain_hook_idna(name, "hub.example.com", "user") for name in names]
+    for host in hosts:
+        label, _, rest = host.partition(".")
+        assert rest == "hub.example.com"
+        assert re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", label)
+    assert len(set(hosts)) == len(names)
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    found = problems(WRONG)
+    for name, value in WRONG.items():
+        option = {"ZHUB_PORT": "--port", "ZHUB_LDAP_SERVERS": "--ldap"}.get(name, name)
+        assert [text for text in found if text.startswith(f"{option} is {value!r}, ")], name
+    assert len(found) == len(WRONG)
+
+
+@pytest.mark.parametrize("port", ["0", "80", "65536", "11119.0", "\u0661\u0661\u0661\u0661\u0669"])
+def test_ports_out_of_range_or_malformed_are_refused(port: str) -> None:
+    (problem,) = problems(LDAP | {"ZHUB_PORT": port})
+    assert problem == f"--port is {port!r}, but must be a port number from 1024 to 65535"
+
+
+def test_no_directory_is_said() -> None:
+    (problem,) = problems({})
+    assert "no directory" in problem
+
+
+def test_an_empty_option_is_not_a_default() -> None:
+    environment: dict[str, str] = {}
+    settings.add_arguments(environment, ["--port=", "--ldap="])
+    port, ldap = problems(environment)
+    assert port.startswith("--port is ' '")
+    assert ldap.startswith("--ldap is ' '")
+
+
+@pytest.mark.parametrize("argument", ["--prot=1", "--port", "11119", "--ldap"])
+def test_other_arguments_are_refused(argument: str) -> None:
+    with pytest.raises(SettingsError, match="is not an option; use --port=NUMBER"):
+        settings.add_arguments({}, [argument])
+
+
+@pytest.mark.parametrize("groups", ["", '["cn=jupyter"]'])
+def test_nobody_and_everybody_by_accident_are_refused(groups: str) -> None:
+    everyone = "true" if groups else "false"
+    found = problems(
+        LDAP | {"ZHUB_LDAP_ALLOWED_GROUPS": groups, "ZHUB_LDAP_ALLOW_EVERYONE": everyone}
+    )
+    assert [text for text in found if text.startswith("exactly one of")]
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["uid=alice", "{}", "{0}", "{username}{username}", "uid={username},{x}", "{username", "{{a}}"],
+)
+def test_dn_templates_that_could_not_be_filled_in_are_refused(template: str) -> None:
+
+    (problem,) = problems(LDAP | {"ZHUB_LDAP_DN_TEMPLATES": json.dumps([template])})
+    assert "with {username} once" in problem
+
+
+@given(name=st.sampled_from(sorted(WRONG)), text=st.text(max_size=60))
+def test_no_text_brings_anything_but_settings_or_problems(name: str, text: str) -> None:
+    found: list[str] = []
+    with settings.collecting(found):
+        settings.read(LDAP | {name: text})
+    assert all(problem.strip() for problem in found)
+
+
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Loads JupyterHub's configuration as JupyterHub does, with more variables set."""
+
+    def load(**variables: str) -> Any:
+        for name in [name for name in os.environ if name.startswith("ZHUB_")]:
+            monkeypatch.delenv(name)
+        for name, value in (LDAP | {"ZHUB_PRIVATE": "/run/zhub"} | variables).items():
+            monkeypatch.setenv(name, value)
+        return PyFileConfigLoader(str(CONFIG)).load_config()
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"BIND_DN": "cn=hub"}, "BIND_PASSWORD_FILE must be set together"),
+        ({"SEARCH_BASE": "dc=example"}, "exactly one of ZHUB_LDAP_BIND_DN"),
+        ({"DN_TEMPLATES": '["{username}@example.org"]'}, "is no DN: ZHUB_LDAP_SEARCH_BASE must"),
+        ({"USER_FILTER": "(a=b)"}, "has no use without ZHUB_LDAP_SEARCH_BASE"),
+    ],
+)
+def test_what_does_not_go_together_is_said(more: dict[str, str], reason: str) -> None:
+    (problem,) = problems(LDAP | {f"ZHUB_LDAP_{name}": value for name, value in more.items()})
+    assert reason in problem
+
+
+@pytest.mark.parametrize("text", ["(a=b)", "(&(a=b)(!(c=d)))", r"(a=\28)", r"(a=\(b)"])
+def test_these_could_be_filters(text: str) -> None:
+    assert ldap.balanced(text)
+
+
+@pytest.mark.parametrize("text", ["", "a=b", "(a=b", "(a=b))", "(a=b)(c=d)", ")a=b(", "x(a=b)"])
+def test_these_could_not(text: str) -> None:
+    assert not ldap.balanced(text)
+
+
+def test_who_is_removed_from_the_directory_is_noticed(config: Any, tmp_path: Path) -> None:
+    (tmp_path / "password").touch()
+    loaded = config(
+        ZHUB_LDAP_BIND_DN="cn=hub",
+        ZHUB_LDAP_BIND_PASSWORD_FILE=str(tmp_path / "password"),
+        ZHUB_LDAP_RECHECK="60",
+    )
+    authenticator = loaded.DirectoryAuthenticator
+    assert authenticator.auth_refresh_age == 60
+    assert authenticator.auth_refresh_strict, "tokens of removed users would stay valid"
+    assert authenticator.refresh_pre_spawn
+    assert [service["name"] for service in loaded.JupyterHub.services][-1] == "recheck"
+    assert loaded.JupyterHub.token_expires_in_max_seconds == 30 * 86400
+
+
+def test_without_a_service_account_everything_ends_within_a_day(config: Any) -> None:
+    loaded = config()
+    assert loaded.DirectoryAuthenticator.auth_refresh_age == logins.LOOKS
+    assert loaded.DirectoryAuthenticator.auth_refresh_strict
+    assert loaded.JupyterHub.services[-1]["name"] == "recheck"
+    assert loaded.JupyterHub.cookie_max_age_days == 1
+    assert loaded.JupyterHub.token_expires_in_max_seconds == 86400
+    assert config(ZHUB_TOKEN_MAX_AGE="600").JupyterHub.token_expires_in_max_seconds == 600
+    # What notices it, looks twice before the day is over.
+    assert logins.COUNTS + 2 * logins.LOOKS <= 86400
+
+
+def test_without_a_timeout_there_is_no_culler(config: Any) -> None:
+    assert config(ZHUB_IDLE_TIMEOUT="60").JupyterHub.services[0]["name"] == "idle-culler"
+    services = config(ZHUB_IDLE_TIMEOUT="0").JupyterHub.services
+    assert [service["name"] for service in services] == ["recheck"]
+
+
+def test_limits_reach_the_container(config: Any) -> None:
+    spawner = config(ZHUB_USER_MEMORY="512M", ZHUB_USER_CPUS="0.5", ZHUB_USER_PIDS="99").UserSpawner
+    assert (spawner.mem_limit, spawner.cpu_limit) == ("512M", 0.5)
+    host = spawner.extra_host_config
+    assert (host["memswap_limit"], host["pids_limit"]) == ("512M", 99)
+    assert host["cap_drop"] == ["ALL"]
+
+
+def test_who_may_log_in_is_said_once(config: Any) -> None:
+    everyone = config().DirectoryAuthenticator
+    members = config(ZHUB_LDAP_ALLOWED_GROUPS='["cn=jupyter"]').DirectoryAuthenticator
+    assert (everyone.allow_all, everyone.allowed_groups) == (True, [])
+    assert (members.allow_all, members.allowed_groups) == (False, ["cn=jupyter"])
+    assert not everyone.allow_existing_users
+    assert not members.allow_existing_users
+
+
+def test_users_networks_come_from_the_pool(config: Any) -> None:
+    options = config(ZHUB_USER_NETWORK_POOL="172.30.0.0/20").UserSpawner.network_options
+    assert options["pool"] == IPv4Network("172.30.0.0/20")
+
+
+def test_files_of_one_name_do_not_collide(tmp_path: Path) -> None:
+    variables = ("ZHUB_LDAP_CA_FILE", "ZHUB_LDAP_BIND_PASSWORD_FILE")
+    environment = {}
+    for name in variables:
+        given = tmp_path / name / "directory"
+        given.parent.mkdir()
+        given.write_text(name)
+        environment[name] = str(given)
+    private = tmp_path / "private"
+    private.mkdir()
+    take_files(environment, private)
+    for name in variables:
+        assert Path(environment[name]).parent == private
+        assert Path(environment[name]).read_text() == name
+        assert stat.S_IMODE(Path(environment[name]).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "prefix", ["site-user", "site-home", "a-home-b", "site-user-", "a-user-home"]
+)
+def test_a_prefix_cannot_be_another_hubs_and_its_users(prefix: str) -> None:
+    (problem,) = problems(LDAP | {"ZHUB_PREFIX": prefix})
+    assert "without the words 'user' and 'home' behind a '-'" in problem
+
+
+@pytest.mark.parametrize("prefix", ["home", "user", "homes-a", "a-users", "site.home"])
+def test_other_prefixes_with_these_words_are_unique(prefix: str) -> None:
+    assert settings.read(LDAP | {"ZHUB_PREFIX": prefix}).prefix == prefix

@@ -1,0 +1,359 @@
+"""The policy pack: the program's own resources pass, and each change for the worse is found."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import allowed
+import policies
+import pytest
+from pulumi_policy import (
+    PolicyResource,
+    PolicyResourceOptions,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+from pulumi_policy.deserialize import deserialize_properties
+from pulumi_policy.policy import PolicyCustomTimeouts
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
+from rules import shown
+
+from components.hub import REMOVE_NOTEBOOKS
+from tests.components.recorder import Declared, Recording, run
+from tests.pki import Identity
+from tests.policy.worse_containers import CONTAINERS, Case
+from tests.policy.worse_resources import (
+    BUILDS,
+    CERTIFICATES,
+    COMMANDS,
+    IMAGES,
+    KEYS,
+    NETWORKS,
+    PROVIDERS,
+    VOLUMES,
+)
+
+REMOTE = {"docker:host": "ssh://ops@z.example.com"}
+DEMO = REMOTE | {"zhub:demoDirectory": "true"}
+
+#: On all addresses, with everything a site may set.
+SITE = REMOTE | {
+    "zhub:hostname": "hub.example.com",
+    "zhub:port": "8443",
+    "zhub:ldapServer": "ldap1.example.com, ldap2.example.com",
+    "zhub:ldapTls": "ldaps",
+    "zhub:ldapBindDn": "uid=hub,o=example",
+    "zhub:ldapBindPassword": "a password",
+    "zhub:ldapSearchBase": "o=example",
+    "zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]',
+    "zhub:engineSocket": "/run/user/1000/docker.sock",
+    "zhub:registry": "registry.example.com:5000/jupyter",
+    "zhub:registryUsername": "builder",
+    "zhub:registryPassword": "a password",
+    "zhub:subdomainHost": "hub.example.com",
+    "zhub:hstsSeconds": "31536000",
+    "zhub:userInternetAccess": "false",
+    "zhub:notebookPackages": '["python3-numpy"]',
+}
+
+NOW = PolicyCustomTimeouts(0, 0, 0)
+OPTIONS = PolicyResourceOptions(
+    protect=False,
+    ignore_changes=[],
+    delete_before_replace=None,
+    aliases=[],
+    custom_timeouts=NOW,
+    additional_secret_outputs=[],
+)
+
+
+def judged(inputs: Any) -> Any:
+    """Properties as the SDK hands them to a policy."""
+    return unknown_checking_proxy(deserialize_properties(inputs))
+
+
+class Said:
+    """What a policy reports."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def report(self, message: str, _: str | None = None) -> None:
+        self.messages.append(message)
+
+
+def violations(resource: Declared, inputs: Any = None, **more: str) -> dict[str, list[str]]:
+    """What each policy has to say about a resource, with these inputs instead of its own."""
+    props = judged(resource.raw if inputs is None else inputs)
+    kind, name = more.get("type", resource.type), more.get("name", resource.name)
+    # The mocks make URNs of no stack.
+    urn = f"urn:pulumi:{more.get('stack', 'test')}::zhub::{kind}::{name}"
+    args = ResourceValidationArgs(kind, props, urn, name, OPTIONS, None)
+    found: dict[str, list[str]] = {}
+    for policy in policies.POLICIES:
+        if isinstance(policy, ResourceValidationPolicy):
+            said = Said()
+            policy.validate(args, said.report)
+            found |= {policy.name: said.messages} if said.messages else {}
+    return found
+
+
+def stack_violations(recording: Recording, **images: str) -> list[str]:
+    """What the policy for the whole stack says, where containers have these images instead."""
+    resources: dict[str, PolicyResource] = {}
+    for one in recording.declared:
+        outputs = dict(one.outputs)
+        if one.type == policies.IMAGE:
+            outputs.setdefault("repoDigest", UNKNOWN_STRING_VALUE)
+        if one.type == policies.CONTAINER and one.name in images:
+            outputs["image"] = images[one.name]
+        resources[one.urn] = PolicyResource(
+            one.type, judged(outputs), one.urn, one.name, OPTIONS, None, None, [], {}
+        )
+    for one in recording.declared:
+        for key, found in one.request.propertyDependencies.items():
+            own = resources[one.urn].property_dependencies
+            own[key] = [resources[urn] for urn in found.urns]
+    said = Said()
+    for policy in policies.POLICIES:
+        if isinstance(policy, StackValidationPolicy):
+            args = StackValidationArgs(list(resources.values()))
+            policy.validate(args, said.report)
+    return said.messages
+
+
+def brought(folder: Path) -> dict[str, str]:
+    Identity.create("hub.example.com").write(folder, "hub")
+    Identity.create("ldap.example.com").write(folder, "ldap-ca")
+    return {
+        "zhub:tlsCertFile": str(folder / "hub.crt"),
+        "zhub:tlsKeyFile": str(folder / "hub.key"),
+        "zhub:ldapCaFile": str(folder / "ldap-ca.crt"),
+        "zhub:extraCaFile": str(folder / "ldap-ca.crt"),
+    }
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("variant", ["demo", "native", "site", "brought", "local", "tls"])
+def test_the_programs_own_resources_pass(variant: str, *, preview: bool, tmp_path: Path) -> None:
+    config = {
+        "demo": DEMO,
+        "native": DEMO | {"zhub:platform": "linux/amd64", "zhub:bindAddress": "127.0.0.1"},
+        "site": SITE,
+        "brought": {key: v for key, v in SITE.items() if "subdomain" not in key},
+        "local": DEMO | {"docker:host": "unix:///run/user/1000/docker.sock", "zhub:port": "12161"},
+        "tls": DEMO | {"docker:host": "tcp://z.example.com:2376", "docker:certPath": "certs"},
+    }[variant]
+    if variant == "brought":
+        config |= brought(tmp_path)
+    if variant == "tls":
+        for name in ("ca", "cert", "key"):
+            (tmp_path / f"{name}.pem").touch()
+        config["docker:certPath"] = str(tmp_path)
+    recording = run(config, preview=preview)
+    assert {one.urn: violations(one) for one in recording.declared} == {
+        one.urn: {} for one in recording.declared
+    }
+    assert stack_violations(recording) == []
+
+
+@pytest.fixture(scope="module")
+def demo() -> Recording:
+    return run(DEMO)
+
+
+ALL = {
+    "Container": ("containers", CONTAINERS),
+    "Volume": ("volumes", VOLUMES),
+    "Network": ("networks", NETWORKS),
+    "Image": ("images", IMAGES),
+    "Command": ("commands", COMMANDS),
+    "PrivateKey": ("keys", KEYS),
+    "SelfSignedCert": ("keys", CERTIFICATES),
+    "docker": ("providers", PROVIDERS),
+}
+CASES = [(kind, policy, case) for kind, (policy, cases) in ALL.items() for case in cases]
+
+
+def expected(name: str, change: dict[str, Any], said: str) -> list[str]:
+    [(key, value), *_] = change.items()
+    said = said or f"{key} is {shown(value)}; allowed: not set"
+    return [f"{name}: {one}" for one in said.split("\n")]
+
+
+def changed(inputs: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in {**inputs, **change}.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy", "case"),
+    CASES,
+    ids=[f"{kind}-{name}-{'-'.join(change)}" for kind, _, (name, change, _) in CASES],
+)
+def test_a_change_for_the_worse_is_found(
+    demo: Recording, kind: str, policy: str, case: Case
+) -> None:
+    name, change, said = case
+    resource = demo.one(kind, name)
+    found = violations(resource, changed(resource.raw, change))
+    assert found == {policy: expected(name, change, said)}
+
+
+@pytest.mark.parametrize(("name", "change", "said"), BUILDS)
+def test_a_build_changed_for_the_worse_is_found(
+    demo: Recording, name: str, change: dict[str, Any], said: str
+) -> None:
+    image = demo.one("Image", name)
+    build = changed(image.raw["build"], change)
+    said = "\n".join(f"build.{one}" for one in said.split("\n")) if said else ""
+    prefixed = {f"build.{key}": value for key, value in change.items()}
+    found = violations(image, {**image.raw, "build": build})
+    assert found == {"images": expected(name, prefixed, said)}
+
+
+def test_what_the_provider_fills_in_is_no_change(demo: Recording) -> None:
+    """As the plugins' Check leaves inputs, the official one's with a note of it."""
+    filled = {
+        "containerReadRefreshTimeoutMilliseconds": 15000,
+        "mustRun": True,
+        "removeVolumes": True,
+        "start": True,
+        "__defaults": ["mustRun", "start"],
+    }
+    hub, network = demo.one("Container", "hub"), demo.one("Network", "hub")
+    port = {**hub.raw["ports"][0], "protocol": "tcp", "__defaults": ["protocol"]}
+    assert violations(hub, {**hub.raw, **filled, "ports": [port]}) == {}
+    assert violations(network, {**network.raw, "ipamDriver": "default", "__defaults": []}) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("Container", "tool"),
+        ("Volume", "home"),
+        ("Network", "bridge"),
+        ("Image", "other"),
+        ("Command", "other"),
+        ("docker", "default_5_2_0"),
+        ("Hub", "other"),
+    ],
+)
+def test_a_resource_more_is_found(demo: Recording, kind: str, name: str) -> None:
+    resource = demo.all(kind)[0]
+    [found] = violations(resource, name=name).values()
+    assert found[0].startswith(f"{name}: is none of those this project has: ")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "docker:index/service:Service",
+        "docker:index/plugin:Plugin",
+        "docker:index/remoteImage:RemoteImage",
+        "docker-build:index:Image",
+        "command:remote:Command",
+        "command:remote:CopyToRemote",
+        "pulumi-python:dynamic:Resource",
+        "pulumi-nodejs:dynamic:Resource",
+        "pulumi:pulumi:StackReference",
+        "pulumi:providers:pulumi-python",
+        "pulumi:providers:random",
+        "random:index/randomPassword:RandomPassword",
+        "kubernetes:core/v1:Pod",
+        "terraform:index:Anything",
+        "zhub:other:Other",
+    ],
+)
+def test_a_type_that_no_policy_knows_does_not_pass(demo: Recording, kind: str) -> None:
+    found = violations(demo.one("Hub", "hub"), {}, type=kind)
+    assert found == {"known-types": [f"hub: no policy knows the type {kind}"]}
+
+
+def test_a_component_has_no_inputs(demo: Recording) -> None:
+    found = violations(demo.one("Hub", "hub"), {"x": 1})
+    assert found == {"components": ["hub: x is 1; allowed: not set"]}
+
+
+def test_another_stacks_names_are_found_in_all_that_has_one(demo: Recording) -> None:
+    for kind in ("Container", "Volume", "Network", "Command"):
+        for one in demo.all(kind):
+            found = violations(one, stack="other")
+            assert found, one.urn
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "key"),
+    [
+        ("Container", "hub", "networkMode"),
+        ("Container", "hub", "user"),
+        ("Container", "hub", "privileged"),
+        ("Container", "guard", "volumes"),
+        ("Volume", "state", "driverOpts"),
+        ("Network", "hub", "driver"),
+        ("Command", "remove-notebooks", "delete"),
+    ],
+)
+def test_what_is_not_known_yet_does_not_pass(
+    demo: Recording, kind: str, name: str, key: str
+) -> None:
+    """The SDK only advises then, and the preview would be green."""
+    resource = demo.one(kind, name)
+    [found] = violations(resource, {**resource.raw, key: UNKNOWN_STRING_VALUE}).values()
+    assert f"{name}: {key} is not known before `pulumi up`" in found
+
+
+def test_a_changed_script_is_read_before_it_is_allowed() -> None:
+    digest = hashlib.sha256(REMOVE_NOTEBOOKS.read_bytes()).hexdigest()
+    assert allowed.SCRIPTS["delete"] == digest, (
+        f"{REMOVE_NOTEBOOKS.name} has changed. It runs on the machine of whoever destroys a stack:"
+        f" read it again, then set SCRIPTS in policy/allowed.py to {digest}"
+    )
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("name", policies.IMAGE_OF)
+def test_a_container_with_another_image_is_found(name: str, *, preview: bool) -> None:
+    foreign = f"example.com/x@sha256:{'0' * 64}"
+    found = stack_violations(run(DEMO, preview=preview), **{name: foreign})
+    its = policies.IMAGE_OF[name]
+    assert found == [f'{name}: image is "{foreign}"; allowed: that of the Image {its}']
+
+
+def test_an_image_that_does_not_come_of_its_resource_is_found(demo: Recording) -> None:
+    """By the right digest, even: only a dependency makes a new image a new container."""
+    hub = demo.one("Container", "hub")
+    before = list(hub.request.propertyDependencies["image"].urns)
+    del hub.request.propertyDependencies["image"].urns[:]
+    try:
+        [found] = stack_violations(demo)
+    finally:
+        hub.request.propertyDependencies["image"].urns.extend(before)
+    assert found.startswith("hub: image is ")
+
+
+@pytest.mark.parametrize("other", ["", "hub", "notebook", "filter"])
+@pytest.mark.parametrize("its", ["notebook", "filter"])
+def test_what_the_guard_starts_is_the_stacks_image_for_it(
+    demo: Recording, its: str, other: str
+) -> None:
+    variable = f"ZHUB_{its.upper()}_IMAGE"
+    image = demo.one("Image", other).outputs["repoDigest"] if other else "debian"
+    envs = demo.one("Container", "guard").outputs["envs"]
+    number = next(n for n, line in enumerate(envs) if line.startswith(f"{variable}="))
+    before, envs[number] = envs[number], f"{variable}={image}"
+    said = f'guard: {variable} is "{image}"; allowed: that of the Image {its}'
+    try:
+        assert stack_violations(demo) == ([said] if other != its else [])
+    finally:
+        envs[number] = before
+
+
+def test_every_policy_is_shown_to_find_something() -> None:
+    """A new policy needs a test of its own."""
+    elsewhere = {"known-types", "own-images", "components"}
+    shown = {policy for _, policy, *_ in CASES} | elsewhere
+    assert {policy.name for policy in policies.POLICIES} == shown
