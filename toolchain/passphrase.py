@@ -115,12 +115,13 @@ def _unknown(stack: str) -> Variables:
     file = place(stack)
     if _asks():
         return {TEXT: None, FILE: None}
-    what = "is not the one that" if file.exists() else "is not in this clone, but it"
+    name = stack_file(stack).name
+    why = f"in {file} is not the one that opens its secrets" if file.exists() else "is not here"
     raise Problem(
-        f"the passphrase of stack {stack} {what} opens its secrets: "
-        f"{stack_file(stack).name} has an encryptionsalt, so the stack has one already, and "
-        f"none was made.\nAsk who made the stack (git log -- {stack_file(stack).name}), and "
-        f"put it into {file}\n(chmod 600), or name another file: export {FILE}=/path/of/file"
+        f"the passphrase of stack {stack} {why}. {name} has an encryptionsalt, so the stack has a "
+        f"passphrase already, and no second one was made.\nAsk who made the stack (git log -- "
+        f"{name}), and put the passphrase into {file} (chmod 600),\nor name another file with it: "
+        f"export {FILE}=/path/of/file"
     )
 
 
@@ -132,8 +133,8 @@ def _public(stack: str) -> Problem:
         f"the secrets of stack {stack} are encrypted with the demo's passphrase, which is public: "
         f"anybody who has {name} can read them. Give the stack its own:\n"
         f"  pulumi stack change-secrets-provider passphrase --stack {stack} < {place(stack)}\n"
-        f"Change the passwords and keys that {name} holds if others have seen it. Or, where the "
-        f"stack has no secret and nothing is up, delete the line encryptionsalt in {name}."
+        f"If others have seen {name}, change the passwords and keys in it as well. If the stack "
+        f"has no secret and nothing is up, you can delete the line encryptionsalt in {name} instead."
     )
 
 

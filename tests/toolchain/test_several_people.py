@@ -88,7 +88,7 @@ def test_the_second_clone_sees_no_changes(
     preview = "pulumi preview --stack site --expect-no-changes"
 
     told = theirs.shell(preview, shared, fails=True)
-    assert "the passphrase of stack site is not in this clone" in told
+    assert "the passphrase of stack site is not here" in told
     assert "Ask who made the stack (git log -- Pulumi.site.yaml)" in told
     assert "PULUMI_CONFIG_PASSPHRASE_FILE=" in told
     for line in ("make preview STACK=site", "make up STACK=site", "make down STACK=site"):
@@ -138,7 +138,7 @@ def test_a_wrong_passphrase_is_told(people: tuple[Site, Site], tmp_path: Path) -
     commit(ours, theirs)
     (theirs.root / ".state/passphrase-site").write_text("of something else")
     told = theirs.shell("make preview STACK=site", shared, fails=True)
-    assert "the passphrase of stack site is not the one that opens its secrets" in told
+    assert "/.state/passphrase-site is not the one that opens its secrets" in told
 
 
 def test_no_passphrase_is_made_for_a_stack_whose_file_is_missing(
