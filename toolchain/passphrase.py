@@ -134,7 +134,7 @@ def _public(stack: str) -> Problem:
         f"anybody who has {name} can read them. Give the stack its own:\n"
         f"  pulumi stack change-secrets-provider passphrase --stack {stack} < {place(stack)}\n"
         f"If others have seen {name}, change the passwords and keys in it as well. If the stack "
-        f"has no secret and nothing is up, you can delete the line encryptionsalt in {name} instead."
+        f"has no secret and nothing is up, delete the line encryptionsalt in {name} instead."
     )
 
 
