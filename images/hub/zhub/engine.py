@@ -69,12 +69,22 @@ def connect() -> docker.APIClient:
 
 def _wait_for(path: Path) -> None:
     end = time.monotonic() + GUARD_SECONDS
-    while not path.is_socket():
+    while not _listens(path):
         if time.monotonic() > end:
             raise SettingsError(
-                [f"the guard has not opened {path} in {GUARD_SECONDS} s: its own log says why"]
+                [f"the guard has not answered in {GUARD_SECONDS} s: its log (docker logs) says why"]
             )
         time.sleep(0.1)
+
+
+def _listens(path: Path) -> bool:
+    """Return whether a process accepts connections: a guard that is gone leaves its socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def own_container() -> str:

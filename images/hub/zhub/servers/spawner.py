@@ -10,15 +10,16 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
-from docker.errors import APIError, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import Spawner
-from requests import exceptions
+from requests.exceptions import RequestException
 from tornado import web
 from traitlets import Dict, Unicode, default
 
 from zhub.contract import FULL, NO_NETWORK, ROLE, STACK, USER, Role
 from zhub.engine import guarded
+from zhub.heartbeat import unanswered
 from zhub.servers.networks import UserNetworks
 
 STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
@@ -72,7 +73,9 @@ def saying_why(
             if error.status_code == HTTPStatus.BAD_GATEWAY:
                 raise NoServerError(_silent("engine")) from None
             raise
-        except (exceptions.ConnectionError, exceptions.Timeout):
+        except (DockerException, RequestException) as error:
+            if not unanswered(error):
+                raise
             raise NoServerError(_silent("guard" if guarded(os.environ) else "engine")) from None
 
     return wrapped

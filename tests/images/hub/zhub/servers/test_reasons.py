@@ -64,7 +64,9 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, host: str | None, who: 
     client = docker.APIClient("unix:///nowhere/engine.sock", version="1.41")
     with pytest.raises(requests.exceptions.ConnectionError) as caught:
         client.version()
-    for error in (caught.value, requests.exceptions.ReadTimeout()):
+    with pytest.raises(docker.errors.DockerException) as first:
+        docker.APIClient("unix:///nowhere/engine.sock", version="auto")
+    for error in (caught.value, first.value, requests.exceptions.ReadTimeout()):
         assert f"the hub's {who} does not answer. Please try again" in message(error)
 
 
