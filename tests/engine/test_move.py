@@ -37,7 +37,7 @@ def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
         "platform": "linux/amd64",
         "baseImage": CONFIG["buildImage"],
         "port": free_port(),
-        "protect": True,
+        "protect": False,
         "engineSocket": str(SOCKET),
     }
     yield from running_stack(engine, "e2e-move", tmp_path_factory.mktemp("state"), config)
