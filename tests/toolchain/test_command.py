@@ -14,6 +14,8 @@ from tests.toolchain.conftest import require_toolchain
 from toolchain import command, stack
 from toolchain.places import BIN, CLI, ROOT
 
+pytestmark = pytest.mark.slow
+
 Pulumi = Callable[..., str]
 
 

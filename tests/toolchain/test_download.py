@@ -17,6 +17,8 @@ import pytest
 from toolchain import cli
 from toolchain.console import Problem
 
+pytestmark = pytest.mark.slow
+
 #: A CLI that is no more than its version.
 CLI_SCRIPT = b"#!/bin/sh\necho v3.259.0\n"
 

@@ -19,6 +19,8 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 from tests.toolchain.conftest import require_toolchain
 from toolchain.places import CLI, ROOT, VENV
 
+pytestmark = pytest.mark.slow
+
 HOST = [sys.executable, "-P", str(ROOT / "toolchain" / "language_host.py")]
 
 

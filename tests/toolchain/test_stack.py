@@ -16,6 +16,8 @@ from tests.toolchain.conftest import PASSPHRASE, Clone, Project
 from toolchain import stack
 from toolchain.console import Problem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -16,6 +16,8 @@ from zhub.settings.ldap import LdapTls
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.slapd import PASSWORDS, SUFFIX
 
+pytestmark = pytest.mark.slow
+
 DELAY = 200_000
 """Microseconds."""
 
