@@ -18,8 +18,8 @@ for warning in settings.warnings(datetime.now(UTC)):
 
 names = Names(settings.prefix)
 engine = docker.Provider("engine", host=settings.engine.host, cert_path=settings.engine.cert_path)
-on_engine = pulumi.ResourceOptions(providers=[engine])
-images = Images("images", ImagesArgs(build=settings.build), on_engine)
+docker_opts = pulumi.ResourceOptions(providers=[engine])
+images = Images("images", ImagesArgs(build=settings.build), docker_opts)
 certificate = Certificate(
     "certificate",
     CertificateArgs(
@@ -28,7 +28,9 @@ certificate = Certificate(
 )
 ldap = settings.ldap
 if ldap is None:
-    directory = Directory("directory", DirectoryArgs(names=names, build=settings.build), on_engine)
+    directory = Directory(
+        "directory", DirectoryArgs(names=names, build=settings.build), docker_opts
+    )
     ldap = directory.ldap
     pulumi.export("demoUsers", directory.users)
     pulumi.export("demoRoles", USERS)
@@ -36,11 +38,14 @@ hub = Hub(
     "hub",
     HubArgs(
         names=names,
-        engine=settings.engine,
+        engine_socket=settings.engine.socket,
+        engine_environment=settings.engine.environment,
         image=images.hub,
         notebook_image=images.notebook,
         filter_image=images.filter,
-        certificate=certificate,
+        key_pem=certificate.key_pem,
+        certificate_pem=certificate.certificate_pem,
+        fingerprint=certificate.fingerprint,
         bind_address=settings.bind_address,
         port=settings.port,
         subdomain_host=settings.subdomain_host,
@@ -54,7 +59,7 @@ hub = Hub(
         memory=settings.hub_memory,
         protect=settings.protect,
     ),
-    on_engine,
+    docker_opts,
 )
 
 pulumi.export("url", settings.url)

@@ -16,27 +16,28 @@ from components.settings.parsing import is_address
 RSA_BITS = 2048
 VALID_HOURS = 365 * 24
 
-#: From that long before its end on, `pulumi up` makes a new certificate.
+#: A certificate that expires within this time is made anew by `pulumi up`.
 RENEWAL_HOURS = 30 * 24
 
-#: Characters a common name may have (RFC 5280, ub-common-name). Clients go by the others anyway.
+#: Characters a common name may have (RFC 5280, ub-common-name). Clients go by the other names.
 COMMON_NAME = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateArgs:
-    """What a Certificate is made of."""
-
     names: tuple[str, ...]
-    """DNS names and addresses it is valid for, one at least."""
+    """DNS names and addresses it is valid for, at least one."""
     brought: KeyPair | None = None
-    """The operator's own; None to have them made."""
+    """The operator's own; None to have key and certificate made."""
     protect: bool = False
     """Whether Pulumi refuses to delete the key."""
 
 
 class Certificate(pulumi.ComponentResource):
-    """A key and a certificate, renewed by `pulumi up` in good time before its end."""
+    """A key and its certificate. What Pulumi made, `pulumi up` renews before it expires.
+
+    The key is a secret to Pulumi wherever it goes.
+    """
 
     key_pem: pulumi.Output[str]
     certificate_pem: pulumi.Output[str]
@@ -60,7 +61,7 @@ class Certificate(pulumi.ComponentResource):
             certificate = tls.SelfSignedCert(
                 name,
                 private_key_pem=key.private_key_pem,
-                subject={"common_name": args.names[0][:COMMON_NAME]},
+                subject=tls.SelfSignedCertSubjectArgs(common_name=args.names[0][:COMMON_NAME]),
                 dns_names=[name for name in args.names if not is_address(name)],
                 ip_addresses=[name for name in args.names if is_address(name)],
                 allowed_uses=["digital_signature", "key_encipherment", "server_auth"],
@@ -72,7 +73,7 @@ class Certificate(pulumi.ComponentResource):
             self.key_pem = key.private_key_pem
             self.certificate_pem = certificate.cert_pem
         self.fingerprint = self.certificate_pem.apply(_fingerprint)
-        # Without the key: nobody reads it there, and the state would have it once more.
+        # Without the key: nobody reads it there, and it would be in the state a second time.
         self.register_outputs(
             {"certificatePem": self.certificate_pem, "fingerprint": self.fingerprint}
         )

@@ -1,4 +1,4 @@
-"""An LDAP directory with a few users, for stacks that want to try the hub without their own."""
+"""An LDAP directory with a few users, to try the hub without a directory of the site."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pulumi_docker as docker
 from components.certificate import Certificate, CertificateArgs
 from components.images import built_image
 from components.names import Names
-from components.service import service
+from components.service import ServiceArgs, service
 from components.settings.build import Build
 from components.settings.ldap import Ldap, LdapTls
 
@@ -24,7 +24,7 @@ BASE = "dc=example,dc=org"
 #: Groups of those who may log in, and of those who administer the hub.
 MEMBERS, ADMINISTRATORS = "jupyter", "jupyter-admins"
 
-#: What there is to show, and the groups that make it so.
+#: What a user can show, and the groups that are needed for it.
 ROLES = {
     "may log in": (MEMBERS,),
     "administers the hub": (MEMBERS, ADMINISTRATORS),
@@ -43,11 +43,11 @@ USERS = {
 #: The hub's service account.
 SERVICE = "hub"
 
-#: Seconds; short, for who tries it out waits for it.
+#: Seconds; short, so that nobody who tries the hub out has to wait for the effect.
 RECHECK = 60
 
-#: Name by which the hub reaches the directory, in the network they share.
-ALIAS = "directory"
+#: Role of the container, and so its host name in the network that it shares with the hub.
+ROLE = "directory"
 
 MEMORY = 128
 START_SECONDS = 120
@@ -55,17 +55,19 @@ START_SECONDS = 120
 
 @dataclass(frozen=True, kw_only=True)
 class DirectoryArgs:
-    """What a Directory is made of."""
-
     names: Names
     build: Build
 
 
 class Directory(pulumi.ComponentResource):
-    """A directory that answers with TLS, in a network without a way out."""
+    """A directory that the hub reaches with TLS, in a network without a way out.
+
+    Users' passwords are made from the directory's key: no other stack has them, and they stay as
+    long as the key does. They are secrets to Pulumi.
+    """
 
     ldap: Ldap
-    """How the hub asks it."""
+    """How the hub connects to it, and whom the hub lets in."""
     users: pulumi.Output[dict[str, str]]
     """Passwords by user name."""
 
@@ -77,7 +79,7 @@ class Directory(pulumi.ComponentResource):
         names = args.names
         bases = {"BASE_IMAGE": args.build.base_image, "BUILD_IMAGE": args.build.build_image}
         image = built_image("directory", args.build, bases, child)
-        certificate = Certificate(name, CertificateArgs(names=(ALIAS,)), child)
+        certificate = Certificate(name, CertificateArgs(names=(ROLE,)), child)
         secrets = certificate.key_pem.apply(passwords)
         self.users = secrets.apply(lambda found: {name: found[name] for name in USERS})
         network = docker.Network(
@@ -88,7 +90,7 @@ class Directory(pulumi.ComponentResource):
             opts=child,
         )
         self.ldap = Ldap(
-            servers=(ALIAS,),
+            servers=(ROLE,),
             tls=LdapTls.STARTTLS,
             ca_pem=certificate.certificate_pem,
             network=network.name,
@@ -100,32 +102,36 @@ class Directory(pulumi.ComponentResource):
             group_base=f"ou=groups,{BASE}",
             recheck=RECHECK,
         )
+        uploads: dict[str, pulumi.Input[str]] = {
+            "directory.key": certificate.key_pem,
+            "directory.crt": certificate.certificate_pem,
+            "users.json": secrets.apply(entries),
+        }
         service(
-            "directory",
-            names,
-            image=image.repo_digest,
-            networks=[network.name],
-            alias=ALIAS,
-            memory=MEMORY,
-            health=["/usr/local/bin/directory-health"],
-            start_seconds=START_SECONDS,
-            # From root to a user of its own, and nothing else.
-            capabilities=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID"],
-            uploads=[
-                {"file": f"/certs/{file}", "content": content, "permissions": "0600"}
-                for file, content in (
-                    ("directory.key", certificate.key_pem),
-                    ("directory.crt", certificate.certificate_pem),
-                    ("users.json", secrets.apply(entries)),
-                )
-            ],
-            opts=child,
+            ROLE,
+            ServiceArgs(
+                names=names,
+                image=image.repo_digest,
+                networks=[network.name],
+                memory=MEMORY,
+                health=["/usr/local/bin/directory-health"],
+                start_seconds=START_SECONDS,
+                # To change from root to its own user, and nothing else.
+                capabilities=["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID"],
+                uploads=[
+                    docker.ContainerUploadArgs(
+                        file=f"/certs/{file}", content=content, permissions="0600"
+                    )
+                    for file, content in uploads.items()
+                ],
+            ),
+            child,
         )
         self.register_outputs({"network": network.name, "users": self.users})
 
 
 def passwords(key_pem: str) -> dict[str, str]:
-    """A password for each account, the same as long as the directory's key is the same."""
+    """A password for each account; the same key makes the same passwords."""
     return {
         name: base64.b32encode(
             hmac.digest(key_pem.encode(), f"password of {name}".encode(), hashlib.sha256)[:10]
@@ -137,7 +143,7 @@ def passwords(key_pem: str) -> dict[str, str]:
 
 
 def entries(secrets: Mapping[str, str]) -> str:
-    """What the directory's image makes entries from."""
+    """The accounts, in the JSON from which the directory's image makes its entries."""
     groups = {name: ROLES[role] for name, role in USERS.items()}
     units = dict.fromkeys(USERS, "people") | {SERVICE: "services"}
     return json.dumps(

@@ -1,4 +1,4 @@
-"""The guard: the one container with the engine's socket, which carries out what the hub may ask."""
+"""The guard: the only container with the engine's socket. It does what the hub may ask for."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import pulumi
 import pulumi_docker as docker
 
 from components.names import Names
-from components.service import service
-from components.settings.engine import Engine
+from components.service import ServiceArgs, service
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
-#: Where the guard finds the engine, and the hub finds the guard.
+#: Where the guard finds the engine's socket, and the hub finds the guard's.
 ENGINE_SOCKET = "/var/run/docker.sock"
 FOLDER = "/run/guard"
 SOCKET = f"{FOLDER}/engine.sock"
 
-#: Numbers of the guard's own user and of the group it shares with the hub, as the image has them.
+#: Numbers of the guard's user and of the group it shares with the hub, as in the image.
 USER = 1001
 GROUP = 1000
 
-#: MiB, enough for 500 servers. The guard limits what it has in memory of requests; of a hub that
-#: is in thousands of networks, the engine's answers are large.
+#: MiB, enough for 500 servers. The guard limits how much of a request it keeps in memory; but the
+#: engine's answer about a hub that is in thousands of networks is large.
 MEMORY = 192
 MEMORY_SERVERS = 500
 
@@ -33,10 +32,9 @@ START_SECONDS = 120
 
 @dataclass(frozen=True, kw_only=True)
 class GuardArgs:
-    """What a Guard is made of."""
-
     names: Names
-    engine: Engine
+    engine_socket: str
+    """Path of the engine's socket on the engine's machine."""
     image: pulumi.Input[str]
     """Digest of the hub's image."""
     notebook_image: pulumi.Input[str]
@@ -44,14 +42,18 @@ class GuardArgs:
     filter_image: pulumi.Input[str]
     """Digest of the image that sets packet filters."""
     hub_port: int
-    """The published one, whose answers may leave the hub's container."""
+    """The published port. Answers from it may leave the hub's container."""
     ldap: Ldap
-    """The directory, which the hub may ask."""
+    """The directory, which the hub may connect to."""
     users: UserServers
 
 
 class Guard(pulumi.ComponentResource):
-    """The guard's container, without any network, and the volume its socket for the hub is in."""
+    """The guard's container, and the volume with the socket on which it answers the hub.
+
+    The container has no network, and no other container of the stack has the engine's socket. Its
+    rules reach it without passing through the hub.
+    """
 
     volume: pulumi.Output[str]
     """Name of the volume, which the hub mounts at FOLDER."""
@@ -66,8 +68,8 @@ class Guard(pulumi.ComponentResource):
             name,
             name=names("guard"),
             labels=names.labels("guard"),
-            # In memory: of a guard that is gone, no socket stays behind. The health check runs as
-            # root without capabilities: it must get to the heartbeat beside the socket.
+            # In memory, so that no socket stays behind when the guard is gone. The health check
+            # runs as root without capabilities: it must get to the heartbeat beside the socket.
             driver="local",
             driver_opts={
                 "type": "tmpfs",
@@ -78,59 +80,61 @@ class Guard(pulumi.ComponentResource):
         )
         service(
             "guard",
-            names,
-            image=args.image,
-            networks=[],
-            network_mode="none",
-            memory=MEMORY + max(0, args.users.max_servers - MEMORY_SERVERS) // 8,
-            health=["/usr/local/bin/zhub-health", "guard"],
-            start_seconds=START_SECONDS,
-            # The hub waits for it, and starts meanwhile.
-            wait=False,
-            # Without tini, so that no process of root's is left when the guard has become its user.
-            entrypoints=["/opt/jupyter/bin/python3", "-I", "-m", "zhub"],
-            command=["guard"],
-            envs=environment(args),
-            # From root to its own user, in whichever group the engine's socket belongs to.
-            capabilities=["CAP_SETGID", "CAP_SETUID"],
-            volumes=[
-                {"volume_name": volume.name, "container_path": FOLDER},
-                {"host_path": args.engine.socket, "container_path": ENGINE_SOCKET},
-            ],
-            read_only=True,
-            # A component's own dependencies do not hold for what is in it.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None),
+            ServiceArgs(
+                names=names,
+                image=args.image,
+                memory=MEMORY + max(0, args.users.max_servers - MEMORY_SERVERS) // 8,
+                health=["/usr/local/bin/zhub-health", "guard"],
+                start_seconds=START_SECONDS,
+                # The hub waits for the guard; both start at the same time.
+                wait=False,
+                # Without tini, so that no process of root is left once the guard has become its
+                # own user.
+                entrypoints=["/opt/jupyter/bin/python3", "-I", "-m", "zhub"],
+                command=["guard"],
+                env=environment(args),
+                # To change from root to its own user, with the group of the engine's socket.
+                capabilities=["CAP_SETGID", "CAP_SETUID"],
+                volumes=[
+                    docker.ContainerVolumeArgs(volume_name=volume.name, container_path=FOLDER),
+                    docker.ContainerVolumeArgs(
+                        host_path=args.engine_socket, container_path=ENGINE_SOCKET
+                    ),
+                ],
+                read_only=True,
+            ),
+            # What a component depends on does not hold for its children.
+            pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None),
         )
         self.volume = volume.name
         self.register_outputs({"volume": self.volume})
 
 
-def environment(args: GuardArgs) -> list[pulumi.Input[str]]:
-    """The rules; they reach the guard without passing through the hub."""
-    told = servers(args.names, args.notebook_image, args.users) | {
-        "FILTER_IMAGE": args.filter_image,
-        "PORT": str(args.hub_port),
-        "LDAP_SERVERS": ",".join(args.ldap.servers),
-        "LDAP_PORT": str(args.ldap.port or ""),
-        "LDAP_TLS": args.ldap.tls,
-        "DIRECTORY_NETWORK": args.ldap.network or "",
-        "USER_BLOCKED_NETWORKS": json.dumps(args.users.blocked_networks),
+def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
+    """The guard's rules."""
+    return shared_environment(args.names, args.notebook_image, args.users) | {
+        "ZHUB_FILTER_IMAGE": args.filter_image,
+        "ZHUB_PORT": str(args.hub_port),
+        "ZHUB_LDAP_SERVERS": ",".join(args.ldap.servers),
+        "ZHUB_LDAP_PORT": str(args.ldap.port or ""),
+        "ZHUB_LDAP_TLS": args.ldap.tls,
+        "ZHUB_DIRECTORY_NETWORK": args.ldap.network or "",
+        "ZHUB_USER_BLOCKED_NETWORKS": json.dumps(args.users.blocked_networks),
     }
-    return [pulumi.Output.concat("ZHUB_", name, "=", value) for name, value in told.items()]
 
 
-def servers(
+def shared_environment(
     names: Names, notebook_image: pulumi.Input[str], users: UserServers
 ) -> dict[str, pulumi.Input[str]]:
-    """What hub and guard must be told alike, or the guard would refuse what the hub asks."""
+    """What hub and guard must agree on: the guard refuses requests that differ from it."""
     return {
-        "PREFIX": names.prefix,
-        "NOTEBOOK_IMAGE": notebook_image,
-        "USER_MEMORY": f"{users.memory}M",
-        "USER_CPUS": users.cpus,
-        "USER_PIDS": str(users.pids),
-        "USER_INTERNET": json.dumps(users.internet_access),
-        "USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
-        "USER_NETWORK_POOL": users.network_pool,
-        "MAX_SERVERS": str(users.max_servers),
+        "ZHUB_PREFIX": names.prefix,
+        "ZHUB_NOTEBOOK_IMAGE": notebook_image,
+        "ZHUB_USER_MEMORY": f"{users.memory}M",
+        "ZHUB_USER_CPUS": users.cpus,
+        "ZHUB_USER_PIDS": str(users.pids),
+        "ZHUB_USER_INTERNET": json.dumps(users.internet_access),
+        "ZHUB_USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
+        "ZHUB_USER_NETWORK_POOL": users.network_pool,
+        "ZHUB_MAX_SERVERS": str(users.max_servers),
     }

@@ -1,10 +1,11 @@
-"""JupyterHub in a container, with the network and volumes it needs."""
+"""JupyterHub in a container, with the network, the volumes and the guard it needs."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,9 @@ import pulumi_command as command
 import pulumi_docker as docker
 
 from components import guard
-from components.certificate import Certificate
 from components.guard import Guard, GuardArgs
 from components.names import Names
-from components.service import service
-from components.settings.engine import Engine
+from components.service import ServiceArgs, service
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
@@ -25,36 +24,44 @@ from components.settings.users import UserServers
 CERTIFICATES = "/certs"
 STATE = "/srv/jupyterhub"
 
-#: Names of files beside key and certificate.
+#: Names of the files beside key and certificate.
 LDAP_CA = "ldap-ca.pem"
-LDAP_PASSWORD = "ldap-password"  # noqa: S105 - not one itself
+LDAP_PASSWORD = "ldap-password"  # noqa: S105 - the name of a file
 
-#: The image's own user and group for the hub.
+#: Number of the hub's user and group in the image.
 USER = "1000"
 
-#: Seconds until the hub must answer; under emulation it takes most of a minute.
+#: Seconds within which the hub must answer; under emulation it takes most of a minute.
 START_SECONDS = 300
 
 #: MiB, for a container that never runs.
 FILES_MEMORY = 16
 
+#: The clean-up that `pulumi destroy` runs.
 REMOVE_NOTEBOOKS = Path(__file__).with_name("remove_notebooks.sh")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubArgs:
-    """What a Hub is made of."""
-
     names: Names
-    engine: Engine
+    engine_socket: str
+    """Path of the engine's socket on the engine's machine."""
+    engine_environment: Mapping[str, str]
+    """Variables with which the `docker` command on this machine reaches the engine."""
     image: pulumi.Input[str]
     """Digest of the hub's image."""
     notebook_image: pulumi.Input[str]
     """Digest of the image users' servers run from."""
     filter_image: pulumi.Input[str]
     """Digest of the image that sets packet filters."""
-    certificate: Certificate
+    key_pem: pulumi.Input[str]
+    """A secret to Pulumi."""
+    certificate_pem: pulumi.Input[str]
+    """The hub's own, then those of its issuers."""
+    fingerprint: pulumi.Input[str]
+    """The certificate's; another one restarts the hub."""
     bind_address: str
+    """Address of the engine's machine on which the port is open."""
     port: int
     subdomain_host: str | None
     """What users' own names end in; None for one name for all."""
@@ -65,6 +72,7 @@ class HubArgs:
     ldap: Ldap
     admin_users: tuple[str, ...]
     admin_access: bool
+    """Whether administrators get into users' servers."""
     token_max_age: int
     """Seconds."""
     users: UserServers
@@ -75,7 +83,12 @@ class HubArgs:
 
 
 class Hub(pulumi.ComponentResource):
-    """The hub; before it is gone for good, so are the servers it started."""
+    """The hub's container, its guard, and the volumes with its database and its files.
+
+    Only the configured port is open. The key and the directory's password are files in a volume
+    that is mounted read-only, and not in the container's environment. `pulumi destroy` removes
+    users' servers and networks before the hub's own network, and leaves users' homes alone.
+    """
 
     container: pulumi.Output[str]
     """Name of the hub's container."""
@@ -99,22 +112,23 @@ class Hub(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
         )
         files = self._files(args, certs)
-        # In `pulumi destroy`, things go in the opposite order: the hub, the guard that
-        # starts servers for it, the servers, networks.
+        # `pulumi destroy` goes through the dependencies in the opposite order: first the hub, then
+        # the guard, which starts servers for it, then the servers, then the networks.
         remove_notebooks = command.local.Command(
             "remove-notebooks",
-            # While it can still be mended: that the command is there and reaches the engine.
+            # A `docker` command that is missing or does not reach the engine fails the first `up`,
+            # and not `pulumi destroy`.
             create="docker version --format '{{.Server.Version}}'",
             delete=REMOVE_NOTEBOOKS.read_text(),
-            environment={"ZHUB_PREFIX": names.prefix, **args.engine.environment},
+            environment={"ZHUB_PREFIX": names.prefix, **args.engine_environment},
             add_previous_output_in_env=False,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[network]),
         )
-        its_guard = Guard(
+        guard_ = Guard(
             "guard",
             GuardArgs(
                 names=names,
-                engine=args.engine,
+                engine_socket=args.engine_socket,
                 image=args.image,
                 notebook_image=args.notebook_image,
                 filter_image=args.filter_image,
@@ -126,39 +140,44 @@ class Hub(pulumi.ComponentResource):
         )
         hub = service(
             "hub",
-            names,
-            image=args.image,
-            # What was uploaded is not part of this container; without these it would not notice.
-            labels=[
-                {"label": "zhub.certificate", "value": args.certificate.fingerprint},
-                {"label": "zhub.ldap-ca", "value": _digest(args.ldap.ca_pem)},
-                {"label": "zhub.ldap-password", "value": _password_mark(args)},
-            ],
-            networks=[network.name, *([args.ldap.network] if args.ldap.network else [])],
-            alias="hub",
-            memory=args.memory,
-            health=["/usr/local/bin/zhub-health", str(args.port)],
-            start_seconds=START_SECONDS,
-            command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
-            envs=environment(args),
-            ports=[{"internal": args.port, "external": args.port, "ip": args.bind_address}],
-            volumes=[
-                {"volume_name": certs.name, "container_path": CERTIFICATES, "read_only": True},
-                {"volume_name": state.name, "container_path": STATE},
-                {
-                    "volume_name": its_guard.volume,
-                    "container_path": guard.FOLDER,
-                    "read_only": True,
+            ServiceArgs(
+                names=names,
+                image=args.image,
+                networks=[network.name, *([args.ldap.network] if args.ldap.network else [])],
+                memory=args.memory,
+                health=["/usr/local/bin/zhub-health", str(args.port)],
+                start_seconds=START_SECONDS,
+                # The files in the volume are not part of this container. By these labels it is
+                # replaced when a file changes.
+                labels={
+                    "zhub.certificate": args.fingerprint,
+                    "zhub.ldap-ca": _digest(args.ldap.ca_pem),
+                    "zhub.ldap-password": _password_mark(args.key_pem, args.ldap.bind_password),
                 },
-            ],
-            user=f"{USER}:{USER}",
-            # A way between users' networks there is none, not even for forged packets.
-            sysctls={"net.ipv4.ip_forward": "0"},
-            read_only=True,
-            tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - inside the container
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[files, remove_notebooks, its_guard]
+                command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
+                env=environment(args),
+                ports=[
+                    docker.ContainerPortArgs(
+                        internal=args.port, external=args.port, ip=args.bind_address
+                    )
+                ],
+                volumes=[
+                    docker.ContainerVolumeArgs(
+                        volume_name=certs.name, container_path=CERTIFICATES, read_only=True
+                    ),
+                    docker.ContainerVolumeArgs(volume_name=state.name, container_path=STATE),
+                    docker.ContainerVolumeArgs(
+                        volume_name=guard_.volume, container_path=guard.FOLDER, read_only=True
+                    ),
+                ],
+                user=f"{USER}:{USER}",
+                # The hub is in every user's network. It must not pass packets from one to another,
+                # not even forged ones.
+                sysctls={"net.ipv4.ip_forward": "0"},
+                tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - inside the container
+                read_only=True,
             ),
+            pulumi.ResourceOptions(parent=self, depends_on=[files, remove_notebooks, guard_]),
         )
         self.container = hub.name
         self.register_outputs({"container": self.container})
@@ -168,14 +187,11 @@ class Hub(pulumi.ComponentResource):
 
         The provider cannot upload into the hub's container itself, whose file system is read-only.
         """
-        contents = {
-            "hub.key": args.certificate.key_pem,
-            "hub.crt": args.certificate.certificate_pem,
-        }
+        contents = {"hub.key": args.key_pem, "hub.crt": args.certificate_pem}
         if args.ldap.ca_pem is not None:
-            contents[LDAP_CA] = pulumi.Output.from_input(args.ldap.ca_pem)
+            contents[LDAP_CA] = args.ldap.ca_pem
         if args.ldap.bind_password is not None:
-            contents[LDAP_PASSWORD] = pulumi.Output.from_input(args.ldap.bind_password)
+            contents[LDAP_PASSWORD] = args.ldap.bind_password
         return docker.Container(
             "files",
             name=args.names("files"),
@@ -183,69 +199,67 @@ class Hub(pulumi.ComponentResource):
             labels=args.names.labels("files"),
             start=False,
             must_run=False,
-            # Somebody may start it by hand: it ends at once, and could do nothing meanwhile.
+            # Should somebody start it by hand, it ends at once, and could do nothing until then.
             entrypoints=["/bin/false"],
-            capabilities={"drops": ["ALL"]},
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
             security_opts=["no-new-privileges:true"],
             memory=FILES_MEMORY,
             memory_swap=FILES_MEMORY,
             network_mode="none",
             log_driver="none",
-            volumes=[{"volume_name": certs.name, "container_path": CERTIFICATES}],
+            volumes=[
+                docker.ContainerVolumeArgs(volume_name=certs.name, container_path=CERTIFICATES)
+            ],
             uploads=[
-                {
-                    "file": f"{CERTIFICATES}/{file}",
-                    "content": content,
-                    "permissions": "0600",
-                    "owner": USER,
-                    "group": USER,
-                }
+                docker.ContainerUploadArgs(
+                    file=f"{CERTIFICATES}/{file}",
+                    content=content,
+                    permissions="0600",
+                    owner=USER,
+                    group=USER,
+                )
                 for file, content in contents.items()
             ],
             opts=pulumi.ResourceOptions(parent=self),
         )
 
 
-def environment(args: HubArgs) -> list[pulumi.Input[str]]:
-    """What the hub is told; nothing secret, for anybody who may inspect containers reads it."""
-    users = args.users
-    told: dict[str, pulumi.Input[str]] = {
-        "ADMIN_USERS": json.dumps(args.admin_users),
-        "ADMIN_ACCESS": json.dumps(args.admin_access),
-        "TOKEN_MAX_AGE": str(args.token_max_age),
-        "IDLE_TIMEOUT": str(users.idle_timeout),
-        "START_TIMEOUT": str(users.start_timeout),
-        "SUBDOMAIN_HOST": args.subdomain_host or "",
-        "HSTS_SECONDS": str(args.hsts_seconds),
-        "CONFINED": "true",
-        "TRUSTED_PROXIES": json.dumps(args.trusted_proxies),
-    }
-    told |= directory(args.ldap)
-    told |= guard.servers(args.names, args.notebook_image, users)
-    return [
-        f"DOCKER_HOST=unix://{guard.SOCKET}",
-        *(pulumi.Output.concat("ZHUB_", name, "=", value) for name, value in told.items()),
-    ]
-
-
-def directory(ldap: Ldap) -> dict[str, str]:
-    """What the hub is told of the directory, but for its servers; empty is as if not told."""
+def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
+    """The hub's settings; nothing secret, for everybody who may inspect containers can read it."""
     return {
-        "LDAP_PORT": str(ldap.port or ""),
-        "LDAP_TLS": ldap.tls,
-        "LDAP_CA_FILE": f"{CERTIFICATES}/{LDAP_CA}" if ldap.ca_pem is not None else "",
-        "LDAP_BIND_DN": ldap.bind_dn,
-        "LDAP_BIND_PASSWORD_FILE": f"{CERTIFICATES}/{LDAP_PASSWORD}" if ldap.bind_dn else "",
-        "LDAP_SEARCH_BASE": ldap.search_base,
-        "LDAP_NAME_ATTRIBUTES": json.dumps(ldap.name_attributes),
-        "LDAP_USER_FILTER": ldap.user_filter,
-        "LDAP_DN_TEMPLATES": json.dumps(ldap.dn_templates) if ldap.dn_templates else "",
-        "LDAP_ALLOWED_GROUPS": json.dumps(ldap.allowed_groups),
-        "LDAP_ALLOW_EVERYONE": json.dumps(ldap.allow_everyone),
-        "LDAP_ADMIN_GROUPS": json.dumps(ldap.admin_groups),
-        "LDAP_GROUP_BASE": ldap.group_base,
-        "LDAP_NESTED_GROUPS": json.dumps(ldap.nested_groups),
-        "LDAP_RECHECK": str(ldap.recheck),
+        "DOCKER_HOST": f"unix://{guard.SOCKET}",
+        "ZHUB_ADMIN_USERS": json.dumps(args.admin_users),
+        "ZHUB_ADMIN_ACCESS": json.dumps(args.admin_access),
+        "ZHUB_TOKEN_MAX_AGE": str(args.token_max_age),
+        "ZHUB_IDLE_TIMEOUT": str(args.users.idle_timeout),
+        "ZHUB_START_TIMEOUT": str(args.users.start_timeout),
+        "ZHUB_SUBDOMAIN_HOST": args.subdomain_host or "",
+        "ZHUB_HSTS_SECONDS": str(args.hsts_seconds),
+        "ZHUB_CONFINED": "true",
+        "ZHUB_TRUSTED_PROXIES": json.dumps(args.trusted_proxies),
+        **ldap_environment(args.ldap),
+        **guard.shared_environment(args.names, args.notebook_image, args.users),
+    }
+
+
+def ldap_environment(ldap: Ldap) -> dict[str, str]:
+    """The hub's settings of the directory, but for its servers; empty is the hub's own default."""
+    return {
+        "ZHUB_LDAP_PORT": str(ldap.port or ""),
+        "ZHUB_LDAP_TLS": ldap.tls,
+        "ZHUB_LDAP_CA_FILE": f"{CERTIFICATES}/{LDAP_CA}" if ldap.ca_pem is not None else "",
+        "ZHUB_LDAP_BIND_DN": ldap.bind_dn,
+        "ZHUB_LDAP_BIND_PASSWORD_FILE": f"{CERTIFICATES}/{LDAP_PASSWORD}" if ldap.bind_dn else "",
+        "ZHUB_LDAP_SEARCH_BASE": ldap.search_base,
+        "ZHUB_LDAP_NAME_ATTRIBUTES": json.dumps(ldap.name_attributes),
+        "ZHUB_LDAP_USER_FILTER": ldap.user_filter,
+        "ZHUB_LDAP_DN_TEMPLATES": json.dumps(ldap.dn_templates) if ldap.dn_templates else "",
+        "ZHUB_LDAP_ALLOWED_GROUPS": json.dumps(ldap.allowed_groups),
+        "ZHUB_LDAP_ALLOW_EVERYONE": json.dumps(ldap.allow_everyone),
+        "ZHUB_LDAP_ADMIN_GROUPS": json.dumps(ldap.admin_groups),
+        "ZHUB_LDAP_GROUP_BASE": ldap.group_base,
+        "ZHUB_LDAP_NESTED_GROUPS": json.dumps(ldap.nested_groups),
+        "ZHUB_LDAP_RECHECK": str(ldap.recheck),
     }
 
 
@@ -255,17 +269,21 @@ def _digest(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:
     return pulumi.Output.from_input(pem).apply(lambda pem: hashlib.sha256(pem.encode()).hexdigest())
 
 
-def _password_mark(args: HubArgs) -> pulumi.Input[str]:
-    """What changes with the service account's password and tells nothing of it.
+def _password_mark(
+    key_pem: pulumi.Input[str], password: pulumi.Input[str] | None
+) -> pulumi.Input[str]:
+    """A value that changes with the directory's password and does not help to guess it.
 
-    Everybody who may inspect containers reads labels, and a plain digest would let them try
-    passwords out. With the hub's own key in it, only who has that can: and it lies beside the
-    password.
+    Everybody who may inspect containers can read labels, and could try passwords against a plain
+    digest. This one takes the hub's key as well, which only those have who can read the password,
+    too: they are in the same folder.
     """
-    if args.ldap.bind_password is None:
+    if password is None:
         return ""
-    mark = pulumi.Output.all(args.certificate.key_pem, args.ldap.bind_password).apply(
-        lambda both: hmac.digest(both[0].encode(), both[1].encode(), hashlib.sha256).hex()
-    )
+    mark = pulumi.Output.all(key_pem, password).apply(lambda both: _hmac(*both))
     # Otherwise previews would hide all labels.
     return pulumi.Output.unsecret(mark)
+
+
+def _hmac(key: str, message: str) -> str:
+    return hmac.digest(key.encode(), message.encode(), hashlib.sha256).hex()

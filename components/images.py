@@ -50,11 +50,11 @@ def built_image(
 def label_args(package: str, build: Build) -> dict[str, str]:
     """Build arguments for an image's labels (OCI image spec, annotations).
 
-    Not the commit: it would depend on the checkout, and restart the hub for a change elsewhere.
+    The commit is left out: with it, a change anywhere in the repository would restart the hub.
 
     Args:
-        package: the one of the notebook image's lock whose version is the image's.
-        build: how it is built.
+        package: of the notebook image's lock; its version becomes the image's.
+        build: says where the source is.
     """
     lock = (ROOT / "images/notebook/requirements.txt").read_text()
     (version,) = re.findall(rf"^{package}==(\S+)", lock, re.MULTILINE)
@@ -70,13 +70,14 @@ def image_name(folder: str, build: Build) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesArgs:
-    """What Images are made of."""
-
     build: Build
 
 
 class Images(pulumi.ComponentResource):
-    """All images but the demo directory's; a new notebook image makes a new hub image."""
+    """All images but the demo directory's, built and, with a registry, pushed.
+
+    A new notebook image makes a new hub image.
+    """
 
     notebook: pulumi.Output[str]
     """Digest of the image users' servers run from; its id on the engine when it is not pushed."""

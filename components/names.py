@@ -1,4 +1,4 @@
-"""Names and labels of what a stack makes: two stacks on one engine never share an object."""
+"""Names and labels of a stack's containers, networks and volumes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pulumi
 
 
 class Label(TypedDict):
-    """A label of a Docker object, in the form all of the provider's resource types take."""
+    """A label, in the form that the provider takes for containers, networks and volumes alike."""
 
     label: pulumi.Input[str]
     value: pulumi.Input[str]
@@ -17,23 +17,26 @@ class Label(TypedDict):
 
 @dataclass(frozen=True)
 class Names:
-    """Names of a stack's objects on the engine; must not change, for data is found by them."""
+    """Names that no other stack on the engine has.
+
+    They must stay as they are: it is by their names that volumes with data are found.
+    """
 
     prefix: str
 
     def __call__(self, role: str) -> str:
-        """Return the name of what has a role in the stack.
+        """Return the name of the object that has this role in the stack.
 
         Raises:
-            ValueError: for a role that could make a name another stack's or user's as well.
+            ValueError: for a role whose name could also be another stack's or a user's.
         """
-        # A role with a "-" in it could be another stack's name and its role.
+        # With a "-" in it, this could be the name of another stack and a role of that stack.
         if not role.isalnum() or role in {"user", "home"}:
             raise ValueError(f"{role} cannot be a role")
         return f"{self.prefix}-{role}"
 
     def labels(self, role: str) -> list[Label]:
-        """What clean-up finds the object by."""
+        """Labels by which the clean-up finds the object that has this role."""
         return [
             {"label": "zhub.stack", "value": self.prefix},
             {"label": "zhub.role", "value": role},

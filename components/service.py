@@ -1,103 +1,139 @@
-"""A container that keeps running: what the hub's and the directory's have in common."""
+"""A container that keeps running: what hub, guard and directory have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_docker as docker
 
 from components.names import Names
 
-#: Seconds between two health checks; what `pulumi up` waits is a multiple of it.
+#: Seconds between two health checks; how long `pulumi up` waits is a multiple of it.
 HEALTH_SECONDS = 10
 
 #: Seconds a container has to end by itself before it is killed.
 GRACE_SECONDS = 30
 
-#: Of a container's properties the provider updates these without any effect. The last one stands
-#: for a container that came up but never got healthy, which would count as updated, too.
+#: The provider claims to update these properties of a container, without any effect. The last one
+#: stands for a container that started but never got healthy, which would count as updated, too.
 REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "#initerror"]
 
 
-def service(  # noqa: PLR0913 - so much there is to say about a container
-    role: str,
-    names: Names,
-    *,
-    image: pulumi.Input[str],
-    networks: Sequence[pulumi.Input[str]],
-    memory: int,
-    health: Sequence[str],
-    start_seconds: int,
-    opts: pulumi.ResourceOptions,
-    alias: str = "",
-    network_mode: str = "bridge",
-    capabilities: Sequence[str] = (),
-    wait: bool = True,
-    labels: Sequence[Any] = (),
-    **more: Any,
-) -> docker.Container:
-    """Declare a container that is restarted when it ends, limited, and healthy before `up` ends.
+@dataclass(frozen=True, kw_only=True)
+class ServiceArgs:
+    names: Names
+    image: pulumi.Input[str]
+    """Digest, so that a new image makes a new container. It fixes the platform, too: the engine
+    reports a container's platform without the processor, so that setting it would replace the
+    container in every `up`."""
+    networks: Sequence[pulumi.Input[str]] = ()
+    """Names of those that it is in from its start on. Its host name there is its role."""
+    memory: int
+    """MiB; none of it is swapped."""
+    health: Sequence[str]
+    """Command that succeeds while the service works."""
+    start_seconds: int
+    """How long it may take until it works."""
+    wait: bool = True
+    """Whether `up` waits until it is healthy."""
+    capabilities: Sequence[str] = ()
+    """All that it has."""
+    labels: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Besides those that name stack and role."""
+    entrypoints: Sequence[str] | None = None
+    """None for the image's own, as with all that follows."""
+    command: Sequence[str] | None = None
+    env: Mapping[str, pulumi.Input[str]] | None = None
+    """Nothing secret: everybody who may inspect containers can read it."""
+    ports: Sequence[docker.ContainerPortArgs] | None = None
+    volumes: Sequence[docker.ContainerVolumeArgs] | None = None
+    uploads: Sequence[docker.ContainerUploadArgs] | None = None
+    """Impossible in a container that is read-only."""
+    user: str | None = None
+    sysctls: Mapping[str, str] | None = None
+    tmpfs: Mapping[str, str] | None = None
+    """Mount options by folder."""
+    read_only: bool | None = None
+    """Whether nothing but volumes and tmpfs can be written to."""
+
+
+def service(role: str, args: ServiceArgs, opts: pulumi.ResourceOptions) -> docker.Container:
+    """Declare a container that is restarted when it ends and has a health check.
+
+    It has a limit of memory, and no network and no capability but those in its arguments.
 
     Args:
         role: names it, within its stack.
-        names: of the stack.
-        image: digest, so that a new image makes a new container. It fixes the platform, too: the
-            engine reports a container's platform without the processor, so that setting it would
-            replace the container in every `up`.
-        networks: names of those it is in, from its start on.
-        memory: MiB; none of it is swapped.
-        health: command that tells whether it works.
-        start_seconds: how long it may take until it does.
+        args: how it differs from the others.
         opts: with the parent.
-        alias: host name it has in its networks.
-        network_mode: none for a container without any network.
-        capabilities: all it has.
-        wait: whether `up` waits until it is healthy.
-        labels: besides those of the stack.
-        more: further arguments of docker.Container.
     """
     return docker.Container(
         role,
-        name=names(role),
-        image=image,
-        labels=[*names.labels(role), *labels],
+        name=args.names(role),
+        image=args.image,
+        labels=[
+            *args.names.labels(role),
+            *(
+                docker.ContainerLabelArgs(label=label, value=value)
+                for label, value in args.labels.items()
+            ),
+        ],
         restart="unless-stopped",
         destroy_grace_seconds=GRACE_SECONDS,
-        # All that the engine would fill in otherwise, and the provider report as a change.
-        network_mode=network_mode,
-        networks_advanced=[{"name": network, "aliases": [alias]} for network in networks],
-        memory=memory,
-        memory_swap=memory,
+        # What is left out, the engine fills in, and the provider reports as a change.
+        network_mode="bridge" if args.networks else "none",
+        networks_advanced=[
+            docker.ContainerNetworksAdvancedArgs(name=network, aliases=[role])
+            for network in args.networks
+        ],
+        memory=args.memory,
+        memory_swap=args.memory,
         log_driver="json-file",
         log_opts={"max-size": "10m", "max-file": "3"},
-        capabilities={"drops": ["ALL"], "adds": list(capabilities)},
+        capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=args.capabilities),
         security_opts=["no-new-privileges:true"],
-        # No `init`: where nothing is said, the provider says no to the engine, so that process 1 is
-        # the image's own also where the engine gives every container an init.
-        healthcheck={
-            "tests": ["CMD", *health],
-            "interval": f"{HEALTH_SECONDS}s",
-            "timeout": f"{HEALTH_SECONDS}s",
-            "retries": 3,
-            "start_period": _duration(start_seconds),
-        },
-        wait=wait,
-        wait_timeout=start_seconds,
+        # `init` is left out: the provider then says no to the engine, so that process 1 is the
+        # image's own even where the engine gives every container an init.
+        healthcheck=docker.ContainerHealthcheckArgs(
+            tests=["CMD", *args.health],
+            interval=f"{HEALTH_SECONDS}s",
+            timeout=f"{HEALTH_SECONDS}s",
+            retries=3,
+            start_period=_duration(args.start_seconds),
+        ),
+        wait=args.wait,
+        wait_timeout=args.start_seconds,
+        entrypoints=args.entrypoints,
+        command=args.command,
+        envs=_lines(args.env),
+        ports=args.ports,
+        volumes=args.volumes,
+        uploads=args.uploads,
+        user=args.user,
+        sysctls=args.sysctls,
+        tmpfs=args.tmpfs,
+        read_only=args.read_only,
         opts=pulumi.ResourceOptions.merge(
             opts,
             pulumi.ResourceOptions(
                 replace_on_changes=REPLACE_ON_CHANGES,
-                # The provider says so only of replacements that it wants itself; the name is taken.
+                # The provider asks for it only when it wants a replacement itself. The new
+                # container needs the name of the old one.
                 delete_before_replace=True,
             ),
         ),
-        **more,
     )
 
 
+def _lines(env: Mapping[str, pulumi.Input[str]] | None) -> list[pulumi.Output[str]] | None:
+    if env is None:
+        return None
+    return [pulumi.Output.concat(name, "=", value) for name, value in env.items()]
+
+
 def _duration(seconds: int) -> str:
-    """Seconds as Go, and so the provider, writes them: otherwise it would report a change."""
+    """Seconds as Go writes them, and so the provider: otherwise it would report a change."""
     minutes, seconds = divmod(seconds, 60)
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -1,11 +1,17 @@
-"""What every unit test starts from."""
+"""What tests of the program start from."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
+
+from tests.components.recorder import Recording, run
+from tests.components.stacks import DEMO, REGISTRY_PASSWORD, SITE
+from tests.pki import Identity
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -19,3 +25,33 @@ def event_loop() -> Iterator[None]:
     yield
     asyncio.set_event_loop(None)
     loop.close()
+
+
+@cache
+def recorded(stack: str) -> Recording:
+    return run({"demo": DEMO, "site": SITE}[stack])
+
+
+@pytest.fixture(scope="module")
+def demo() -> Recording:
+    return recorded("demo")
+
+
+@pytest.fixture(scope="module")
+def site() -> Recording:
+    return recorded("site")
+
+
+@pytest.fixture
+def brought(tmp_path: Path) -> dict[str, str]:
+    """Config of a stack with a certificate of its own, and a registry."""
+    Identity.create("hub.example.com").write(tmp_path, "hub")
+    Identity.create("ldap.example.com").write(tmp_path, "ldap-ca")
+    return SITE | {
+        "zhub:tlsCertFile": str(tmp_path / "hub.crt"),
+        "zhub:tlsKeyFile": str(tmp_path / "hub.key"),
+        "zhub:ldapCaFile": str(tmp_path / "ldap-ca.crt"),
+        "zhub:registry": "registry.example.com:5000/jupyter",
+        "zhub:registryUsername": "builder",
+        "zhub:registryPassword": REGISTRY_PASSWORD,
+    }

@@ -1,4 +1,4 @@
-"""Runs the program against Pulumi's mocks and records what it declares."""
+"""Runs the program, or one component of it, against Pulumi's mocks and records what it declares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import logging
 import runpy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -155,12 +155,29 @@ def run(config: Mapping[str, str], *, stack: str = "test", preview: bool = False
     Raises:
         pulumi.RunError: when the program refuses the config.
     """
+
+    def program() -> None:
+        runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+
+    return _isolated(program, config, stack=stack, preview=preview)
+
+
+def run_alone(declare: Callable[[], object]) -> Recording:
+    """Run what declares a component or two, in a stack without config."""
+    return _isolated(declare, {}, stack="test", preview=False)
+
+
+def _isolated(
+    declare: Callable[[], object], config: Mapping[str, str], *, stack: str, preview: bool
+) -> Recording:
     # The SDK keeps the root resource, with the stack's outputs, in a context variable.
     context = contextvars.copy_context()
-    return context.run(_run, config, stack=stack, preview=preview)
+    return context.run(_run, declare, config, stack=stack, preview=preview)
 
 
-def _run(config: Mapping[str, str], *, stack: str, preview: bool) -> Recording:
+def _run(
+    declare: Callable[[], object], config: Mapping[str, str], *, stack: str, preview: bool
+) -> Recording:
     mocks = EngineMocks(preview=preview)
     recorder = Recorder(mocks)
     warnings = _Warnings()
@@ -172,7 +189,7 @@ def _run(config: Mapping[str, str], *, stack: str, preview: bool) -> Recording:
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]
     def program() -> Any:
-        runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+        declare()
 
         async def collect() -> None:
             root: Any = pulumi.runtime.get_root_resource()
@@ -217,3 +234,18 @@ def texts(value: Any, *, secret: bool) -> Iterator[str]:
             yield from texts(item, secret=secret)
     elif isinstance(value, str) and not secret:
         yield value
+
+
+def environment(container: Declared) -> dict[str, str]:
+    """Variables of a container by name."""
+    return dict(line.split("=", 1) for line in container.inputs["envs"])
+
+
+def labels(resource: Declared) -> dict[str, str]:
+    """Labels of a container, network or volume by name."""
+    return {pair["label"]: pair["value"] for pair in resource.inputs["labels"]}
+
+
+def uploads(container: Declared) -> dict[str, dict[str, str]]:
+    """Files that are uploaded into a container, by path."""
+    return {upload["file"]: upload for upload in container.inputs["uploads"]}

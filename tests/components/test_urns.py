@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.components.recorder import Recording, run
-from tests.components.test_program import DEMO, SITE
+from tests.components.stacks import DEMO, SITE
 
 STACK = "pulumi:pulumi:Stack"
 

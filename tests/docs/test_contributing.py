@@ -73,7 +73,7 @@ def test_the_way_of_a_setting_is_that_of_idle_timeout() -> None:
     for file, written in (
         ("Pulumi.yaml", "  idleTimeout:"),
         ("components/settings/users.py", 'config.value("idleTimeout"'),
-        ("components/hub.py", '"IDLE_TIMEOUT"'),
+        ("components/hub.py", '"ZHUB_IDLE_TIMEOUT"'),
         ("images/hub/zhub/settings/__init__.py", '"IDLE_TIMEOUT"'),
         ("images/hub/zhub/jupyterhub_config.py", "idle_timeout"),
     ):

@@ -348,7 +348,7 @@ def test_the_hub_takes_whatever_is_not_refused(config: dict[str, str]) -> None:
     stack = {"docker:host": SITE["docker:host"]}
     settings = mended(stack | config, set(SECRET))
     assert settings.ldap
-    told = {f"ZHUB_{name}": value for name, value in hub.directory(settings.ldap).items()}
+    told = hub.ldap_environment(settings.ldap)
     if told["ZHUB_LDAP_BIND_PASSWORD_FILE"]:
         told["ZHUB_LDAP_BIND_PASSWORD_FILE"] = str(Path(__file__))
     hub_settings.add_arguments(told, [f"--ldap={','.join(settings.ldap.servers)}"])

@@ -1,0 +1,170 @@
+"""The images that the program declares."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from components.images import Images, ImagesArgs
+from components.settings.build import Platform, Registry
+from plugins.docker.context import digest
+from tests.components.recorder import Recording, environment, run, run_alone, texts
+from tests.components.stack_config import read
+from tests.components.stacks import DEMO, REGISTRY_PASSWORD, SITE
+from tests.pki import Identity
+from toolchain.places import ROOT
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_every_image_is_for_the_configured_platform(platform: Platform) -> None:
+    recording = run(DEMO | {"zhub:platform": platform})
+    images = recording.all("Image")
+    assert {image.inputs["build"]["platform"] for image in images} == {platform}
+    architecture = platform.removeprefix("linux/")
+    assert {image.inputs["imageName"] for image in images} == {
+        f"jupyter_notebook_{architecture}:latest",
+        f"jupyter_hub_{architecture}:latest",
+        f"zhub_directory_{architecture}:latest",
+        f"zhub_filter_{architecture}:latest",
+    }
+
+
+def test_a_new_notebook_image_makes_a_new_hub_image_and_a_new_container(demo: Recording) -> None:
+    notebook, hub = demo.one("Image", "notebook"), demo.one("Image", "hub")
+    container = demo.one("Container", "hub")
+    digests = {name: demo.outputs[f"{name}Digest"]["value"] for name in ("notebook", "hub")}
+
+    assert notebook.urn in hub.dependencies
+    assert hub.inputs["build"]["args"]["NOTEBOOK_DIGEST"] == digests["notebook"]
+    assert hub.inputs["build"]["args"]["NOTEBOOK_IMAGE"] == notebook.inputs["imageName"]
+    assert container.inputs["image"] == digests["hub"]
+    assert hub.urn in container.dependencies
+    assert environment(container)["ZHUB_NOTEBOOK_IMAGE"] == digests["notebook"]
+
+
+def test_images_are_built_from_folders_that_exist(demo: Recording) -> None:
+    for image in demo.all("Image"):
+        build = image.inputs["build"]
+        assert build["context"] == "images"
+        assert build["dockerfile"] == f"images/{image.name}/Dockerfile"
+        assert build["builderVersion"] == "BuilderBuildKit"
+        dockerfile = ROOT / build["dockerfile"]
+        declared = set(dockerfile.read_text().split())
+        unknown = {arg for arg in build["args"] if not any(w.startswith(arg) for w in declared)}
+        assert unknown == set(), f"{dockerfile} takes no such build argument"
+
+
+def test_an_edit_of_one_image_does_not_rebuild_another(demo: Recording, tmp_path: Path) -> None:
+    """All images have one context; what each Dockerfile's ignore file leaves of it is its own."""
+    copy = tmp_path / "images"
+    shutil.copytree(ROOT / "images", copy)
+
+    def digests() -> dict[str, str]:
+        return {
+            image.name: digest(str(copy), str(copy / image.name / "Dockerfile"))
+            for image in demo.all("Image")
+        }
+
+    before = digests()
+    (copy / "hub" / "zhub" / "jupyterhub_config.py").open("a").write("# edited\n")
+    (copy / "directory" / "rootfs" / "etc" / "new").touch()
+    after = digests()
+    assert {name for name in before if before[name] != after[name]} == {"hub", "directory"}
+
+
+def test_images_stay_on_the_engine_or_go_to_the_registry(
+    demo: Recording, brought: dict[str, str]
+) -> None:
+    assert all(image.inputs["skipPush"] for image in demo.all("Image"))
+    for image in run(brought).all("Image"):
+        assert not image.inputs["skipPush"]
+        repository = image.inputs["imageName"].removeprefix("registry.example.com:5000/jupyter/")
+        assert repository.startswith(("jupyter_", "zhub_filter_"))
+        assert image.inputs["registry"] == {
+            "server": "registry.example.com:5000",
+            "username": "builder",
+            "password": REGISTRY_PASSWORD,
+        }
+
+
+def test_build_arguments_of_a_site(tmp_path: Path) -> None:
+    Identity.create("ca.example.com").write(tmp_path, "ca")
+    recording = run(
+        SITE
+        | {
+            "zhub:extraCaFile": str(tmp_path / "ca.crt"),
+            "zhub:pipIndexUrl": "https://packages.example.com/simple",
+            "zhub:npmRegistry": "https://packages.example.com/npm",
+            "zhub:baseImage": f"registry.example.com/debian:trixie@sha256:{'0' * 64}",
+            "zhub:notebookPackages": '["python3-scipy", "python3-numpy"]',
+            "zhub:imageSource": "https://git.example.com/jupyterhub",
+        }
+    )
+    ca = (tmp_path / "ca.crt").read_text()
+    notebook = recording.one("Image", "notebook").inputs["build"]["args"]
+    base = f"registry.example.com/debian:trixie@sha256:{'0' * 64}"
+    assert re.fullmatch(r"4\.\d+\.\d+", notebook.pop("VERSION"))
+    assert notebook == {
+        "BASE_IMAGE": base,
+        "BASE_DIGEST": f"sha256:{'0' * 64}",
+        "BUILD_IMAGE": base,
+        "NOTEBOOK_PACKAGES": "python3-numpy python3-scipy",
+        "SOURCE": "https://git.example.com/jupyterhub",
+        "EXTRA_CA": ca,
+        "PIP_INDEX_URL": "https://packages.example.com/simple",
+    }
+    hub = recording.one("Image", "hub").inputs["build"]["args"]
+    assert hub["EXTRA_CA"] == ca
+    assert hub["NPM_REGISTRY"] == "https://packages.example.com/npm"
+
+
+def test_same_certificates_in_another_file_do_not_rebuild(tmp_path: Path) -> None:
+    """Order, comments and repetition in the file say nothing about whom to trust."""
+    for name in ("a", "b"):
+        Identity.create(f"{name}.example.com").write(tmp_path, name)
+    first, second = ((tmp_path / f"{name}.crt").read_text() for name in ("a", "b"))
+    digests = set()
+    for content in (first + second, f"# ours\n{second}\n{first}{second}"):
+        (tmp_path / "ca.pem").write_text(content)
+        recording = run(SITE | {"zhub:extraCaFile": str(tmp_path / "ca.pem")})
+        args = recording.one("Image", "notebook").inputs["build"]["args"]
+        digests.add(hashlib.sha256(args["EXTRA_CA"].encode()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_alone_they_have_the_digests_of_the_images_as_outputs() -> None:
+    def program() -> None:
+        images = Images("images", ImagesArgs(build=read(SITE)[0].build))
+        for name in ("notebook", "hub", "filter"):
+            pulumi.export(name, getattr(images, name))
+
+    recording = run_alone(program)
+    images = {image.name: image.outputs["repoDigest"] for image in recording.all("Image")}
+    assert {name: output["value"] for name, output in recording.outputs.items()} == images
+    assert len(set(images.values())) == 3
+    [component] = recording.all("Images")
+    assert {image.request.parent for image in recording.all("Image")} == {component.urn}
+    assert recording.registered[component.urn] == images
+
+
+@pytest.mark.parametrize("username", ["builder", None])
+def test_alone_they_go_to_a_registry_with_or_without_a_password(username: str | None) -> None:
+    def program() -> None:
+        registry = Registry(
+            address="registry.example.com:5000/jupyter",
+            username=username,
+            password=pulumi.Output.secret(REGISTRY_PASSWORD) if username else None,
+        )
+        Images("images", ImagesArgs(build=replace(read(SITE)[0].build, registry=registry)))
+
+    recording = run_alone(program)
+    known = {"username": username, "password": REGISTRY_PASSWORD} if username else {}
+    for image in recording.all("Image"):
+        assert image.inputs["registry"] == {"server": "registry.example.com:5000"} | known
+        assert REGISTRY_PASSWORD not in texts(image.raw, secret=False)
