@@ -8,6 +8,8 @@ RUN = .venv/bin/python -m
 # One word for the shell, whatever is in it: an apostrophe, a dollar sign.
 quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
+# Side by side: those with an engine one after another, the others beside them (tests/conftest.py).
+BESIDE = -n 2 --dist loadgroup
 # Not from the shell's environment, where the name may mean anything.
 LDAP =
 IMAGES ?= jupyter_notebook_s390x jupyter_hub_s390x zhub_filter_s390x zhub_directory_s390x
@@ -15,10 +17,10 @@ PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor test lint bench lock audit sbom toolchain base cli clean
+.PHONY: help up preview down env doctor test test-long lint bench lock audit sbom toolchain base cli clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 up: ## get what is missing, bring the stack up, say how to log in (STACK=dev)
 	@$(TOOLCHAIN) up $(call quoted,STACK)
@@ -35,9 +37,18 @@ env: ## print shell lines for plain pulumi commands: eval "$(make -s env)"
 doctor: ## say what is there, what is missing and what to type (LDAP=USER for the directory)
 	@$(TOOLCHAIN) $(if $(value LDAP),directory $(call quoted,STACK) $(call quoted,LDAP),doctor $(call quoted,STACK))
 
-test: ## run every test, getting what they need first (TESTS=tests/components for some)
+test: ## run the tests, getting what they need first (TESTS=unit for those that need nothing)
+ifneq ($(filter unit,$(TESTS)),)
+	@$(TOOLCHAIN) development-environment
+	$(RUN) pytest -m unit $(BESIDE) $(filter-out unit,$(TESTS))
+else
 	@$(TOOLCHAIN) test-environment
-	$(RUN) pytest $(TESTS)
+	$(RUN) pytest -m "not long" $(or $(TESTS),$(BESIDE))
+endif
+
+test-long: ## run the tests that take long, which `make test` leaves out
+	@$(TOOLCHAIN) test-environment
+	$(RUN) pytest -m long $(TESTS)
 
 lint: ## ruff, mypy, who imports whom, shellcheck
 	@$(TOOLCHAIN) lint-environment

@@ -24,11 +24,13 @@ class Stack:
     """A stack whose state and stack file live in a folder of their own, outside the project.
 
     `folder` holds the state backend and the stack file, so that the work tree stays clean.
+    `project` is the clone whose program and toolchain run.
     """
 
     name: str
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    project: Path = ROOT
 
     @property
     def prefix(self) -> str:
@@ -63,8 +65,11 @@ class Stack:
             **self.environment,
         }
         result = subprocess.run(
-            [str(PULUMI), "--non-interactive", "--color=never", *arguments],
-            cwd=ROOT,
+            [
+                *(str(self.project / PULUMI.relative_to(ROOT)), "--non-interactive"),
+                *("--color=never", *arguments),
+            ],
+            cwd=self.project,
             env=environment,
             capture_output=True,
             text=True,
@@ -84,7 +89,7 @@ class Stack:
         """Create the stack and set its config, as `pulumi config set` would."""
         self.pulumi("stack", "init", self.name)
         # `stack init` knows no --config-file: it writes the passphrase's salt into the project.
-        (ROOT / f"Pulumi.{self.name}.yaml").replace(self.config_file)
+        (self.project / f"Pulumi.{self.name}.yaml").replace(self.config_file)
         self.configure(config)
 
     def configure(self, config: dict[str, Any]) -> None:

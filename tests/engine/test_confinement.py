@@ -90,6 +90,7 @@ def test_a_guard_that_comes_back_confines_what_runs(
     user.stop_server()
 
 
+@pytest.mark.long
 def test_a_guard_that_is_killed_while_servers_start_leaves_none_unconfined(
     stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
 ) -> None:

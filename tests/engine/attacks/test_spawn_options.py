@@ -171,7 +171,15 @@ done"""
 PYTHON = "/opt/jupyter/bin/python3"
 
 
-@pytest.mark.parametrize("signals", [("TERM",), ("KILL",), ("TERM", "STOP")], ids="-".join)
+@pytest.mark.parametrize(
+    "signals",
+    [
+        ("TERM",),
+        pytest.param(("KILL",), marks=pytest.mark.long),
+        pytest.param(("TERM", "STOP"), marks=pytest.mark.long),
+    ],
+    ids="-".join,
+)
 def test_the_servers_port_is_nobodys_when_the_server_ends(
     carol: Tenant, signals: tuple[str, ...]
 ) -> None:
