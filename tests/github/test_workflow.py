@@ -22,6 +22,7 @@ FOLDER = ROOT / ".github" / "workflows"
 
 #: The rights of each job, by file. What is not named here, and so not tested, may not be there.
 RIGHTS = {
+    "long.yml": {"long": {"contents": "read"}},
     "plugins.yml": {"round-trip": {"contents": "read"}},
     "pull-request.yml": {
         "checks": {"contents": "read"},
@@ -123,6 +124,15 @@ def test_each_stack_is_previewed_and_nothing_is_changed(workflow: dict[Any, Any]
     assert (ROOT / preview["with"]["policyPacks"] / "PulumiPolicy.yaml").exists()
     for step in steps(workflow):
         assert not re.search(r"pulumi (up|destroy|refresh)|make (up|down)", step.get("run", ""))
+
+
+def test_long_tests_run_every_week_with_the_history_that_one_of_them_needs() -> None:
+    workflow = load("long.yml")
+    assert workflow[ON]["schedule"]
+    assert "pull_request" not in workflow[ON]
+    checkout, *_, last = steps(workflow)
+    assert checkout["with"]["fetch-depth"] == 0
+    assert ".ci/run long" in last["run"]
 
 
 def test_stacks_are_found_by_their_files(workflow: dict[Any, Any], tmp_path: Path) -> None:
