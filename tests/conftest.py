@@ -20,29 +20,36 @@ ACCEPTED_IN_CI = (
 #: A test with none of these needs nothing but `.venv`, and is quick: `make test TESTS=unit`.
 NOT_UNIT = {"engine", "long", "slow"}
 
-#: The plugins' tests have containers of their own, and get along with whatever else runs.
-PLUGINS = Path(__file__).parent / "plugins"
+#: Rooms whose tests with these markers run one after another, but beside those of whole stacks and
+#: images: the plugins' have containers of their own, the toolchain's share its logs.
+ROOMS_OF_THEIR_OWN = {"plugins": {"engine"}, "toolchain": {"engine", "slow", "unit"}}
 
 
-def group(path: Path, marks: set[str]) -> str:
-    """What a test belongs to: tests of one group run one after another, in one process.
+def group(path: str, marks: set[str], fixtures: list[str]) -> str:
+    """Name what a test belongs to: tests of one group run one after another, in one process.
 
-    Tests with an engine share stacks and images, and what the machine has of processors.
+    Args:
+        path: of its file, below `tests/`.
+        marks: the markers it has.
+        fixtures: those it uses. Who builds the images must be one process.
     """
-    if "engine" in marks:
-        return "plugins" if path.is_relative_to(PLUGINS) else "engine"
-    return str(path.relative_to(Path(__file__).parent))
+    room = path.partition("/")[0]
+    if "images" not in fixtures and marks & ROOMS_OF_THEIR_OWN.get(room, set()):
+        return room
+    return "engine" if "engine" in marks else path
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects, and before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is a unit test, and what runs one after another where two processes run tests."""
     for item in items:
-        marks = {mark.name for mark in item.iter_markers()}
-        if not marks & NOT_UNIT:
+        if not {mark.name for mark in item.iter_markers()} & NOT_UNIT:
             item.add_marker(pytest.mark.unit)
+        marks = {mark.name for mark in item.iter_markers()}
         if "xdist_group" not in marks:
-            item.add_marker(pytest.mark.xdist_group(group(item.path, marks)))
+            path = item.path.relative_to(Path(__file__).parent).as_posix()
+            fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
+            item.add_marker(pytest.mark.xdist_group(group(path, marks, fixtures)))
 
 
 @pytest.hookimpl(wrapper=True)
