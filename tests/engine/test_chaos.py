@@ -104,8 +104,7 @@ def test_who_is_killed_comes_back_and_nobody_is_let_in_meanwhile(
     assert results["bob"][1]
     assert not results["mallory"][0], "the directory knows Mallory, who is in no group of the hub's"
 
-    for part in parts.values():
-        wait_until(lambda part=part: healthy(part), seconds=180)  # type: ignore[misc]
+    wait_until(lambda: all(map(healthy, parts.values())), seconds=180)
     assert kernel.run("print(answer)") == "42\n"
     for name in ("alice", "bob"):
         user = entrance.logged_in(name)
