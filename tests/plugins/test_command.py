@@ -373,6 +373,6 @@ class TestCancel:
         self.run(
             own_command,
             {"create": script, "dir": str(tmp_path)},
-            own_command.process.terminate,
+            own_command.end,
         )
         wait_until(lambda: not alive(int((tmp_path / "pid").read_text())))
