@@ -17,7 +17,7 @@ PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor test test-long lint bench lock audit sbom toolchain base cli clean
+.PHONY: help up preview down env doctor test test-long lint settings bench lock audit sbom toolchain base cli clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,10 @@ lint: ## run ruff, mypy, import-linter, shellcheck
 	$(RUN) mypy
 	PYTHONPATH=.:images/hub:images/notebook .venv/bin/lint-imports
 	shellcheck $$(git ls-files | xargs grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh')
+
+settings: ## write Pulumi.yaml and the table of docs/configuration.md from the settings' entries
+	@$(TOOLCHAIN) development-environment
+	@$(RUN) components.settings
 
 bench: ## measure the images and write docs/benchmarks.md (PARTS=size,start: only these)
 	@$(TOOLCHAIN) test-environment

@@ -12,6 +12,7 @@ import pulumi
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,8 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from components.settings import parsing
-from components.settings.config import Config, remove_command
+from components.settings.config import Config
 from components.settings.parsing import RefusedError, as_pem, certificates, is_address
+from components.settings.setting import Setting
 
 #: How long before its end a certificate that nobody renews by itself is warned about.
 EXPIRES_SOON = timedelta(days=30)
@@ -45,18 +47,9 @@ class KeyPair:
         return as_pem(self.chain)
 
 
-def read_certificate(pem: bytes, now: datetime) -> list[x509.Certificate]:
-    """The certificates of a file, the server's own first.
-
-    Raises:
-        RefusedError: when they are not usable now, or not in the order TLS sends them in.
-    """
-    chain = certificates(pem)
-    own = chain[0]
-    if now < own.not_valid_before_utc:
-        raise RefusedError(f"the certificate is not valid before {_when(own.not_valid_before_utc)}")
-    if now > own.not_valid_after_utc:
-        raise RefusedError(f"the certificate expired at {_when(own.not_valid_after_utc)}")
+def _chain(path: str) -> list[x509.Certificate]:
+    """The certificates of a file, in the order TLS sends them in: the server's own first."""
+    chain = certificates(parsing.content(path))
     for number, (issued, issuer) in enumerate(pairwise(chain), start=1):
         try:
             issued.verify_directly_issued_by(issuer)
@@ -68,12 +61,15 @@ def read_certificate(pem: bytes, now: datetime) -> list[x509.Certificate]:
     return chain
 
 
-def read_key(pem: bytes, chain: Sequence[x509.Certificate]) -> str:
-    """The key of a file, in PEM form; it must be that of the chain's first certificate, if any.
+def _key(pem: str) -> PrivateKeyTypes:
+    return _read_key(pem.encode())
 
-    Raises:
-        RefusedError: when it is no key, needs a passphrase, is too weak or another one's.
-    """
+
+def _key_file(path: str) -> PrivateKeyTypes:
+    return _read_key(parsing.content(path))
+
+
+def _read_key(pem: bytes) -> PrivateKeyTypes:
     try:
         key = load_pem_private_key(pem, None)
     except TypeError:
@@ -82,9 +78,43 @@ def read_key(pem: bytes, chain: Sequence[x509.Certificate]) -> str:
         raise RefusedError("the file does not hold a private key in PEM form") from None
     if isinstance(key, RSAPrivateKey) and key.key_size < MIN_RSA_BITS:
         raise RefusedError(f"RSA keys need {MIN_RSA_BITS} bits or more, this has {key.key_size}")
-    if chain and key.public_key() != chain[0].public_key():
-        raise RefusedError("it is not the key of the certificate in tlsCertFile")
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return key
+
+
+CERT_FILE = Setting(
+    "tlsCertFile",
+    "",
+    "PEM file with the hub's certificate, then its chain; empty to have one made",
+    parsing.or_none(_chain),
+    example="hub.example.com.crt",
+)
+KEY_FILE = Setting(
+    "tlsKeyFile",
+    "",
+    "PEM file with the certificate's key, without a passphrase",
+    parsing.or_none(_key_file),
+    example="hub.example.com.key",
+)
+KEY = Setting(
+    "tlsKey",
+    "",
+    "The key itself, instead of tlsKeyFile; set it with --secret",
+    parsing.or_none(_key),
+    example="hub.example.com.key",
+    secret=True,
+)
+
+
+def _refuse_untimely(own: x509.Certificate, now: datetime) -> None:
+    if now < own.not_valid_before_utc:
+        raise RefusedError(f"the certificate is not valid before {_when(own.not_valid_before_utc)}")
+    if now > own.not_valid_after_utc:
+        raise RefusedError(f"the certificate expired at {_when(own.not_valid_after_utc)}")
+
+
+def _refuse_other(key: PrivateKeyTypes, own: x509.Certificate) -> None:
+    if key.public_key() != own.public_key():
+        raise RefusedError(f"it is not the key of the certificate in {CERT_FILE}")
 
 
 def _when(time: datetime) -> str:
@@ -118,53 +148,59 @@ def uncovered(certificate: x509.Certificate, names: Iterable[str]) -> Iterator[s
 def warnings(chain: Sequence[x509.Certificate], names: Iterable[str], now: datetime) -> list[str]:
     """What is amiss with a certificate that can be used all the same."""
     own = chain[0]
-    told = []
+    found = []
     if now > own.not_valid_after_utc - EXPIRES_SOON:
         days = (own.not_valid_after_utc - now).days
-        told.append(
+        found.append(
             f"the certificate in tlsCertFile expires in {days} days, at"
             f" {_when(own.not_valid_after_utc)}: get a new one, then run `pulumi up`"
         )
     missing = ", ".join(uncovered(own, names))
     if missing:
-        told.append(
+        found.append(
             f"the certificate in tlsCertFile is not valid for {missing}: browsers will refuse it"
             " there"
         )
-    return told
+    return found
 
 
 def read(config: Config, now: datetime) -> KeyPair | None:
     """Read the key and certificate that the operator brought; None to have both made."""
-    chain = config.value(
-        "tlsCertFile",
-        parsing.or_none(lambda path: read_certificate(parsing.content(path), now)),
-    )
-    keys = {
-        "tlsKeyFile": config.value(
-            "tlsKeyFile",
-            parsing.or_none(lambda path: read_key(parsing.content(path), chain or [])),
-        ),
-        "tlsKey": config.value(
-            "tlsKey", parsing.or_none(lambda pem: read_key(pem.encode(), chain or []))
-        ),
-    }
-    given = list(filter(config.is_set, keys))
+    chain = config.value(CERT_FILE)
+    if chain:
+        own = chain[0]
+        if not config.check(CERT_FILE, lambda: _refuse_untimely(own, now)):
+            chain = None
+    given = [setting for setting in (KEY_FILE, KEY) if config.is_set(setting)]
+    keys = [key for setting in (KEY_FILE, KEY) if (key := _key_of(config, setting, chain))]
     if len(given) > 1:
-        config.clash("tlsKeyFile", "contradicts tlsKey", remove_command("tlsKeyFile"))
-    if given and not config.is_set("tlsCertFile"):
+        config.clash(KEY_FILE, f"contradicts {KEY}", KEY_FILE.remove_command())
+    if given and not config.is_set(CERT_FILE):
         config.clash(
-            "tlsCertFile",
+            CERT_FILE,
             f"must be set when {given[0]} is",
-            config.set_command("tlsCertFile"),
-            f"or, to have both made: {remove_command(given[0])}",
+            CERT_FILE.set_command(),
+            f"or, to have both made: {given[0].remove_command()}",
         )
-    if config.is_set("tlsCertFile") and not given:
+    if config.is_set(CERT_FILE) and not given:
         config.clash(
-            "tlsKeyFile",
-            "must be set, or tlsKey, when tlsCertFile is",
-            config.set_command("tlsKeyFile"),
-            f"or, to have both made: {remove_command('tlsCertFile')}",
+            KEY_FILE,
+            f"must be set, or {KEY}, when {CERT_FILE} is",
+            KEY_FILE.set_command(),
+            f"or, to have both made: {CERT_FILE.remove_command()}",
         )
-    key = keys["tlsKeyFile"] or keys["tlsKey"]
-    return KeyPair(chain=chain, key_pem=pulumi.Output.secret(key)) if chain and key else None
+    if not chain or not keys:
+        return None
+    pem = keys[0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return KeyPair(chain=chain, key_pem=pulumi.Output.secret(pem))
+
+
+def _key_of(
+    config: Config,
+    setting: Setting[PrivateKeyTypes | None],
+    chain: Sequence[x509.Certificate] | None,
+) -> PrivateKeyTypes | None:
+    key = config.value(setting)
+    if key and chain and not config.check(setting, lambda: _refuse_other(key, chain[0])):
+        return None
+    return key
