@@ -1,4 +1,4 @@
-"""Ports for what tests start."""
+"""Free ports for servers that tests start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FIRST, COUNT = 20000, 12000
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
+    """Return a TCP port on loopback that is free now."""
     while True:
         port = FIRST + secrets.randbelow(COUNT)
         with socket.socket() as probe:
