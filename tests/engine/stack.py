@@ -86,7 +86,12 @@ class Stack:
         }
         own = self.project / PULUMI.relative_to(ROOT)
         result = subprocess.run(
-            [str(own if own.exists() else PULUMI), "--non-interactive", "--color=never", *arguments],
+            [
+                str(own if own.exists() else PULUMI),
+                "--non-interactive",
+                "--color=never",
+                *arguments,
+            ],
             cwd=self.project,
             env=environment,
             capture_output=True,
