@@ -99,6 +99,10 @@ def second_engine(folder: Path) -> Iterator[SecondEngine]:
         if process:
             process.terminate()
             process.wait(timeout=60)
+        for line in Path("/proc/mounts").read_text().splitlines():
+            # Such as the engine's own network.
+            if (mounted := line.split()[1]).startswith(f"{folder}/"):
+                _run(f"umount {mounted}")
         for table, rule in _FILTERS:
             _run(f"iptables -t {table} -D {rule}", check=False)
         _run(f"ip netns delete {NAMESPACE}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import docker
 import pytest
@@ -58,7 +59,7 @@ def test_what_ends_at_the_same_moment_is_no_error(
     assert script.returncode == 0, error
     for removal in removals:
         removal.wait()
-    ours = {"label": f"zhub.stack={PREFIX}"}
+    ours: dict[str, Any] = {"label": f"zhub.stack={PREFIX}"}
     assert not engine.containers.list(all=True, filters=ours)
     assert not engine.networks.list(filters=ours)
 

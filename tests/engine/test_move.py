@@ -7,6 +7,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -120,7 +121,7 @@ def test_a_stack_moves_with_its_users(
         assert "Move to another machine" in said
 
         typed(stack, f"pulumi config set docker:host {other_name}", AWAY, DOWN)
-        ours = {"label": f"zhub.stack={stack.prefix}"}
+        ours: dict[str, Any] = {"label": f"zhub.stack={stack.prefix}"}
         assert not engine.containers.list(all=True, filters=ours)
         left = {volume.name for volume in engine.volumes.list(filters=ours)}
         assert left == {f"{stack.prefix}-{name}" for name in ("state", "home-alice", "home-bob")}
