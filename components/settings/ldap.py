@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 import pulumi
 
-from components.settings import parsing
+from components.settings import certificates, parsing
 from components.settings.config import Config, remove_command, set_command
 from components.settings.parsing import RefusedError
 
@@ -98,9 +100,11 @@ class Ldap:
     recheck: int = 300
     """Seconds after which the service account looks again whether a user is still let in."""
 
-    def warnings(self) -> list[str]:
+    def warnings(self, now: datetime) -> list[str]:
         """What is allowed but not advised, a sentence each."""
         told = []
+        if isinstance(self.ca_pem, str):
+            told += certificates.warnings(parsing.certificates(self.ca_pem.encode()), now)
         if self.tls is LdapTls.NONE:
             whose = " OF USERS AND OF THE SERVICE ACCOUNT" if self.bind_dn else ""
             told.append(
@@ -138,7 +142,7 @@ class Ldap:
         return told
 
 
-def read(config: Config) -> Ldap | None:
+def read(config: Config, now: datetime) -> Ldap | None:
     """Read the settings of the directory; None for the demo directory.
 
     They are of use only when `config` then has no problems.
@@ -147,7 +151,7 @@ def read(config: Config) -> Ldap | None:
         servers=config.value("ldapServer", parsing.commas_of(_server)),
         port=config.value("ldapPort", parsing.whole_number(1, 65535, also=0)) or None,
         tls=config.value("ldapTls", parsing.one_of(LdapTls)),
-        ca_pem=config.value("ldapCaFile", parsing.or_none(_ca_file)),
+        ca_pem=config.value("ldapCaFile", parsing.or_none(_ca_file(now))),
         bind_dn=config.value("ldapBindDn", parsing.or_none(_bind_name)) or "",
         bind_password=config.value("ldapBindPassword", parsing.or_none(_password)),
         search_base=config.value("ldapSearchBase", parsing.or_none(parsing.dn)) or "",
@@ -287,8 +291,13 @@ def _server(text: str) -> str:
     return f"{parsing.host(host)}:{parsing.whole_number(1, 65535)(port)}"
 
 
-def _ca_file(path: str) -> str:
-    return parsing.ca_certificates(parsing.content(path))
+def _ca_file(now: datetime) -> Callable[[str], str]:
+    def parse(path: str) -> str:
+        pem = parsing.content(path)
+        certificates.check_trusted(parsing.certificates(pem), now)
+        return parsing.ca_certificates(pem)
+
+    return parse
 
 
 def _bind_name(text: str) -> str:

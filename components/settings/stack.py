@@ -161,7 +161,7 @@ class Settings:
                 f" {set_command('bindAddress', '127.0.0.1')} keeps them out"
             )
         if self.ldap:
-            told += self.ldap.warnings()
+            told += self.ldap.warnings(now)
         return told
 
 
@@ -228,7 +228,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     hostname = config.value("hostname", parsing.host)
     extra_names = config.value("extraNames", parsing.list_of(parsing.host))
     key_pair = keypair.read(config, now)
-    directory = ldap.read(config)
+    directory = ldap.read(config, now)
     return Settings(
         prefix=f"{NAMESPACE}-{stack}",
         engine=engines.read(config),
