@@ -1,45 +1,45 @@
-# The operator's commands; `make` alone lists them. What they do is in toolchain/.
+# The operator's commands; `make` alone lists them. Their code is in toolchain/.
 STACK ?= dev
 ARCH ?= s390x
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 TOOLCHAIN = $(if $(PYTHON),$(PYTHON) -m toolchain,$(error Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)))
 RUN = .venv/bin/python -m
-# One word for the shell, whatever is in it: an apostrophe, a dollar sign.
+# Quote a value as one word for the shell, even with an apostrophe or a dollar sign in it.
 quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
-# Not from the shell's environment, where the name may mean anything.
+# Not from the environment, where LDAP may mean something else.
 LDAP =
 IMAGES ?= jupyter_notebook_s390x jupyter_hub_s390x zhub_filter_s390x zhub_directory_s390x
 PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor test lint bench lock audit sbom toolchain base cli clean
+.PHONY: help up preview down env doctor test lint settings bench lock audit sbom toolchain base cli clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-up: ## get what is missing, bring the stack up, say how to log in (STACK=dev)
+up: ## install what is missing, bring the stack up, print how to log in (STACK=dev)
 	@$(TOOLCHAIN) up $(call quoted,STACK)
 
 preview: ## show what `make up` would change
 	@$(TOOLCHAIN) preview $(call quoted,STACK)
 
-down: ## remove everything the stack made, except the users' volumes
+down: ## remove everything the stack made, except the users' homes
 	@$(TOOLCHAIN) down $(call quoted,STACK)
 
-env: ## print shell lines for plain pulumi commands: eval "$(make -s env)"
+env: ## print shell lines that set up plain pulumi commands: eval "$(make -s env)"
 	@$(TOOLCHAIN) env $(call quoted,STACK)
 
-doctor: ## say what is there, what is missing and what to type (LDAP=USER for the directory)
+doctor: ## check this machine and say what to do (LDAP=USER: say whether a user can log in)
 	@$(TOOLCHAIN) $(if $(value LDAP),directory $(call quoted,STACK) $(call quoted,LDAP),doctor $(call quoted,STACK))
 
-test: ## run every test, getting what they need first (TESTS=tests/components for some)
+test: ## run all tests, after installing what they need (TESTS=tests/components: only these)
 	@$(TOOLCHAIN) test-environment
 	$(RUN) pytest $(TESTS)
 
-lint: ## ruff, mypy, who imports whom, shellcheck
+lint: ## run ruff, mypy, import-linter, shellcheck
 	@$(TOOLCHAIN) lint-environment
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -47,30 +47,34 @@ lint: ## ruff, mypy, who imports whom, shellcheck
 	PYTHONPATH=.:images/hub:images/notebook .venv/bin/lint-imports
 	shellcheck $$(git ls-files | xargs grep -lE '^#!/(usr/)?bin/(env )?(ba)?sh')
 
-bench: ## measure the images beside others, into docs/benchmarks.md (PARTS=size,start for some)
+settings: ## write Pulumi.yaml and the table of docs/configuration.md from the settings' entries
+	@$(TOOLCHAIN) development-environment
+	@$(RUN) components.settings
+
+bench: ## measure the images and write docs/benchmarks.md (PARTS=size,start: only these)
 	@$(TOOLCHAIN) test-environment
 	$(RUN) benchmarks $(if $(PARTS),--parts=$(PARTS)) $(BENCH)
 
-lock: ## refresh every pin and hash, and show what changed
+lock: ## move every pin and hash to the newest version, and show what changed
 	@$(TOOLCHAIN) development-environment
 	@$(RUN) toolchain.lock
 
-audit: ## ask what is known to be wrong with what the images hold
+audit: ## look for known vulnerabilities and missing updates in the images
 	@$(TOOLCHAIN) development-environment
 	@$(RUN) toolchain.audit $(IMAGES)
 
-sbom: ## write down what the images hold, and show what changed (IMAGES=...)
+sbom: ## list the packages in the images, and show what changed (IMAGES=...)
 	@$(TOOLCHAIN) development-environment
 	@$(RUN) toolchain.sbom $(IMAGES)
 
-toolchain: ## get what is missing, and nothing else
+toolchain: ## install what is missing, and do nothing else
 	@$(TOOLCHAIN) toolchain $(call quoted,STACK)
 
-base: ## get new base images: from the archives the project names, an image registry or a mirror
+base: ## get new base images from the project's archives, an image registry or a Debian mirror
 	@$(TOOLCHAIN) base
 
-cli: ## build the Pulumi CLI for another machine to save it the work (ARCH=s390x)
+cli: ## build the Pulumi CLI for another machine (ARCH=s390x)
 	@$(TOOLCHAIN) cli $(call quoted,ARCH)
 
-clean: ## remove this clone's environment and toolchain; state and shared cache stay
+clean: ## remove this clone's environment and toolchain; keep state and shared cache
 	rm -rf .venv .toolchain .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Measure, and write table and plot: what `make bench` runs."""
+"""Measure this project's images beside images built the usual way; write a table and a plot."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ KEPT = PAGE.with_suffix(".json")
 
 @dataclass
 class Bench:
-    """One run: what it measures, and what it has measured so far.
+    """One run: what it measures, and the results so far.
 
     Attributes:
-        engine: where everything is built and run.
-        results: of this run and of earlier ones.
+        engine: the engine that builds and runs everything.
+        results: results of this run and of earlier ones.
         subjects: what is compared.
-        repeats: how often all is measured, but the usual way's emulated cold build: once.
+        repeats: how often everything is measured, except the usual way's emulated cold build: once.
         limit: seconds that one build may take.
-        note: under which conditions this run measures.
-        builds: subjects and platforms whose images were built in this run, with what failed.
+        note: conditions of this run's measurements.
+        builds: subjects and platforms whose images this run built, with the error if it failed.
     """
 
     engine: docker.DockerClient
@@ -50,7 +50,7 @@ class Bench:
     def keep(
         self, metric: str, subject: str, platform: str, values: Sequence[float], not_run: str = ""
     ) -> None:
-        """Keep a series at once, so that a run that is cut off loses one at most."""
+        """Save a series at once, so that an interrupted run loses one at most."""
         date = datetime.now(UTC).date().isoformat()
         rounded = tuple(round(value, 3) for value in values)
         series = Series(
@@ -68,16 +68,16 @@ class Bench:
         say("bench", f"{platform} {SUBJECTS[subject]}, {metric}: {said}")
 
     def cannot(self, part: str, subject: str, platform: str, why: str) -> None:
-        """Keep why a whole part has no values."""
+        """Save why a whole part has no values."""
         for metric in METRICS:
             if metric.part == part and subject in metric.subjects:
                 self.keep(metric.key, subject, platform, [], why)
 
     def built(self, subject: str, platform: str) -> None:
-        """Have both images of a subject as its files are now, built once a run.
+        """Build both images of a subject from its present files, once in a run.
 
         Raises:
-            images.BuildError: when one cannot be built; said again without another try.
+            images.BuildError: if one cannot be built; raised again without another try.
         """
         if (subject, platform) in self.builds:
             if why := self.builds[subject, platform]:
@@ -85,14 +85,14 @@ class Bench:
             return
         with self.building(subject, platform):
             for recipe in images.recipes(subject, platform):
-                # The usual way's cache may be gone, and its files hardly ever change.
+                # The usual way's cache may be gone, and its files rarely change.
                 if subject != "seed" or not images.present(self.engine, recipe):
                     say("bench", f"building {recipe.tag} …")
                     images.build(recipe, cached=True, limit=self.limit)
 
     @contextmanager
     def building(self, subject: str, platform: str) -> Iterator[None]:
-        """Remember how it went: what failed is not tried again in this run."""
+        """Remember the result: a failed build is not tried again in this run."""
         try:
             yield
         except images.BuildError as error:
@@ -102,7 +102,7 @@ class Bench:
 
     @contextmanager
     def site(self) -> Iterator[running.Site]:
-        """What hubs live with; the directory is no part of the comparison and never emulated."""
+        """What hubs need; the directory is not part of the comparison and never emulated."""
         images.build(images.directory(self.results.native), cached=True, limit=self.limit)
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -111,7 +111,7 @@ class Bench:
             yield site
 
     def cold(self, subject: str, platform: str) -> None:
-        """Build both images without the engine's cache, and without what was downloaded before."""
+        """Build both images without the engine's cache and without earlier downloads."""
         takes_long = subject == "seed" and platform != self.results.native
         repeats = 1 if takes_long else self.repeats
         seconds: dict[str, list[float]] = {"cold-notebook": [], "cold-hub": []}
@@ -125,7 +125,7 @@ class Bench:
             self.keep(metric, subject, platform, values)
 
     def size(self, subject: str, platform: str) -> None:
-        """Look at the images."""
+        """Read the sizes of both images."""
         self.built(subject, platform)
         for metric, recipe in zip(
             ("size-notebook", "size-hub"), images.recipes(subject, platform), strict=True
@@ -133,7 +133,7 @@ class Bench:
             self.keep(metric, subject, platform, [images.size(self.engine, recipe)])
 
     def edit(self, subject: str, platform: str) -> None:
-        """Rebuild the hub's image after edits of its config."""
+        """Rebuild the hub image after edits of its config."""
         self.built(subject, platform)
         _, hub = images.recipes(subject, platform)
         seconds = [images.rebuild_after_edit(hub, limit=self.limit) for _ in range(self.repeats)]
@@ -160,7 +160,7 @@ class Bench:
             self.keep("start-jupyterhub", subject, platform, seconds)
 
     def login(self, subject: str, platform: str) -> None:
-        """Log in to a hub, again and again; each time a new server is started."""
+        """Log in to a hub several times; each login starts a new server."""
         self.built(subject, platform)
         with self.site() as site, running.running_hub(site, subject, platform) as hub:
             uses = [running.log_in_once(hub, site) for _ in range(self.repeats)]
@@ -171,7 +171,7 @@ class Bench:
         self.keep("memory-notebook", subject, platform, [use.notebook for use in uses])
 
     def logins(self, subject: str, platform: str) -> None:
-        """Log in without starting servers; then to a hub whose directory is mute."""
+        """Log in without starting servers; then to a hub whose directory never answers."""
         self.built(subject, platform)
         with self.site() as site:
             if subject == "project":
@@ -190,13 +190,13 @@ class Bench:
             self.keep("health", subject, platform, [slowest])
 
     def stack(self, subject: str, platform: str) -> None:
-        """Ask for what is there already."""
+        """Run `pulumi up` and `pulumi preview` on a stack without changes."""
         ups, previews = program.unchanged(self.engine, platform, self.repeats)
         self.keep("up", subject, platform, ups)
         self.keep("preview", subject, platform, previews)
 
     def measure(self, part: str, platform: str) -> bool:
-        """Measure one part, subject by subject; returns whether all went well."""
+        """Measure one part, subject by subject; returns whether everything worked."""
         steps = {
             "cold": self.cold,
             "size": self.size,
@@ -213,7 +213,7 @@ class Bench:
             say("bench", f"{part}: {SUBJECTS[subject]}, {platform} …")
             try:
                 steps[part](subject, platform)
-            except Exception as error:  # noqa: BLE001 - one failure must not lose hours of others
+            except Exception as error:  # noqa: BLE001 - one failure must not lose hours of other results
                 traceback.print_exc()
                 lines = str(error).splitlines() or [type(error).__name__]
                 self.cannot(part, subject, platform, lines[0])
@@ -228,7 +228,7 @@ def choice(allowed: Sequence[str]) -> Callable[[str], list[str]]:
         names = [name for name in text.split(",") if name]
         if wrong := [name for name in names if name not in allowed]:
             raise argparse.ArgumentTypeError(
-                f"{', '.join(wrong)}: there is only {', '.join(allowed)}"
+                f"{', '.join(wrong)}: choose from {', '.join(allowed)}"
             )
         return sorted(names, key=allowed.index)
 
@@ -238,12 +238,12 @@ def choice(allowed: Sequence[str]) -> Callable[[str], list[str]]:
 def count(text: str) -> int:
     """Reads a number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 1")
     return int(text)
 
 
 def write(results: Results) -> None:
-    """Write the table and, where there is a matplotlib, the plot."""
+    """Write the table and, if matplotlib is installed, the plot."""
     text = table.table(results)
     PAGE.write_text(table.put_into(PAGE.read_text(), text))
     print(text)
@@ -265,14 +265,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--subjects", type=choice(list(SUBJECTS)), default=list(SUBJECTS))
     parser.add_argument("--repeats", type=count, default=5)
     parser.add_argument("--limit", type=count, default=60, help="minutes that one build may take")
-    parser.add_argument("--note", default="", help="what else went on; goes into the page")
+    parser.add_argument("--note", default="", help="conditions to show on the page")
     options = parser.parse_args(arguments)
     if not running.local(engine):
-        return fail(Problem("the benchmarks need the engine of this machine: unset DOCKER_HOST"))
+        return fail(Problem("the benchmarks need this machine's engine: unset DOCKER_HOST"))
     qemu = output(["qemu-s390x-static", "--version"]) or ""
     kept = measured.load(KEPT, machine.describe(engine, qemu), native)
     if not kept.series:
-        say("bench", f"starting anew: {KEPT.relative_to(ROOT)} has nothing of this machine")
+        say("bench", f"no earlier results: {KEPT.relative_to(ROOT)} has none of this machine")
     bench = Bench(engine, kept, options.subjects, options.repeats, options.limit * 60, options.note)
     try:
         well = [

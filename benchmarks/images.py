@@ -1,4 +1,4 @@
-"""Building the images that are compared: sizes and times."""
+"""Build the images that are compared; measure times and sizes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEED = ROOT / "benchmarks" / "seed"
 
 
 class BuildError(Exception):
-    """An image that could not be built; its text is a short reason."""
+    """An image could not be built; the text is a short reason."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def tag(image: str, subject: str, platform: str) -> str:
 
 
 def recipes(subject: str, platform: str) -> tuple[Recipe, Recipe]:
-    """How to build a subject's notebook image, and its hub image on that."""
+    """How to build a subject's notebook image, and the hub image on it."""
     site = {name: value or "" for name, value in site_args().items()}
     base_image = base.TARGET if platform == f"linux/{base.TARGET_ARCHITECTURE}" else base.BUILD
     notebook_arguments = {"BASE_IMAGE": base_image, **site}
@@ -90,7 +90,7 @@ def recipes(subject: str, platform: str) -> tuple[Recipe, Recipe]:
 
 
 def directory(platform: str) -> Recipe:
-    """How to build the demo directory, against which users log in."""
+    """How to build the demo directory that users log in with."""
     bases = {"BASE_IMAGE": base.BUILD, "BUILD_IMAGE": base.BUILD}
     name = tag("directory", "project", platform)
     return Recipe(name, ROOT / "images", "directory/Dockerfile", "", bases, platform)
@@ -101,8 +101,8 @@ def build(recipe: Recipe, *, cached: bool, limit: float) -> float:
 
     Args:
         recipe: what to build.
-        cached: whether the engine may use what it has of earlier builds.
-        limit: seconds after which the build is given up.
+        cached: whether the engine may use layers of earlier builds.
+        limit: seconds after which the build is stopped.
 
     Raises:
         BuildError: when it fails or takes too long.
@@ -137,7 +137,7 @@ def build(recipe: Recipe, *, cached: bool, limit: float) -> float:
 
 
 def forget_downloads() -> None:
-    """Empty the caches that builds share: `--no-cache` leaves them."""
+    """Empty the caches that builds share; `--no-cache` does not."""
     prune = ["builder", "prune", "--force", "--filter=type=exec.cachemount"]
     subprocess.run([docker_command(), *prune], stdout=subprocess.DEVNULL, check=True)
 

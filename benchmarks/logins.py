@@ -1,6 +1,6 @@
-"""Logins: what the hub adds to the directory's own time, how many it does, how awake it stays.
+"""Measure logins: the hub's own time, how many a second, how fast health checks are meanwhile.
 
-Whom the hub asks is never emulated: the site's directory, or a server here that says nothing.
+The directory is never emulated: it is the site's, or a server in this process that never answers.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from tests.images.hub.scripted_ldap import mute, scripted
 #: Browsers that log in at the same time; the hub takes as many logins of different users at a time.
 BROWSERS = len(USERS)
 
-#: Times that each of their users logs in.
+#: How often each of their users logs in.
 ROUNDS = 5
 
-#: Logins that wait for a mute directory at the same time.
+#: Logins that wait for a silent directory at the same time.
 WAITING = 50
 
-#: Seconds after which nobody waits for a hub's answer any more.
+#: Seconds after which a request to a hub is given up.
 GIVEN_UP = 60
 
-#: Seconds between two looks at a hub's health.
+#: Seconds between two health checks.
 PAUSE = 0.05
 
 
 def session(site: Site) -> requests.Session:
-    """A browser; each request has a connection of its own, which the proxy is better at."""
+    """A browser; each request has its own connection, which the proxy handles more reliably."""
     browser = requests.Session()
     browser.trust_env = False
     browser.verify = str(site.authority)
@@ -98,7 +98,7 @@ def milliseconds(begin: float) -> float:
 
 
 def binds(site: Site, number: int) -> tuple[list[float], float]:
-    """Milliseconds of each bind, one after the other; and how many a second side by side."""
+    """Milliseconds of each bind, one after the other; and binds a second in parallel."""
     each = []
     for _ in range(number):
         begin = time.monotonic()
@@ -111,8 +111,8 @@ def binds(site: Site, number: int) -> tuple[list[float], float]:
 
 
 def logins(hub: Hub, site: Site, number: int) -> tuple[list[float], float]:
-    """Milliseconds from form to answer, one after the other; and logins a second side by side."""
-    Browser(hub, site).log_in(USER, site.password)  # the first one loads what is needed for it
+    """Milliseconds from form to answer, one after the other; and logins a second in parallel."""
+    Browser(hub, site).log_in(USER, site.password)  # the first login loads modules
     each = []
     for _ in range(number):
         browser = Browser(hub, site)
@@ -129,7 +129,7 @@ def logins(hub: Hub, site: Site, number: int) -> tuple[list[float], float]:
 
 @contextlib.contextmanager
 def mute_directory(site: Site) -> Iterator[Site]:
-    """The site with a directory that takes everything and says nothing."""
+    """The site with a directory that accepts everything and never answers."""
     bridge = site.engine.networks.get("bridge")
     gateway = bridge.attrs["IPAM"]["Config"][0]["Gateway"]
     with scripted(mute, gateway) as server:
@@ -137,7 +137,7 @@ def mute_directory(site: Site) -> Iterator[Site]:
 
 
 def slowest_health(hub: Hub, site: Site) -> float:
-    """Milliseconds of the slowest answer about the hub's health while many logins wait."""
+    """Milliseconds of the slowest health check while many logins wait."""
     watcher = session(site)
     page = watcher.get(hub.url, timeout=GIVEN_UP).url
     health = urljoin(page[: page.index("/hub/") + 1], "hub/health")
@@ -154,7 +154,7 @@ def slowest_health(hub: Hub, site: Site) -> float:
             time.sleep(PAUSE)
 
     def wait(number: int) -> None:
-        # Of a hub that hangs with its directory there is no answer.
+        # A hub that hangs with its directory does not answer.
         with contextlib.suppress(requests.RequestException):
             browsers[number].send(f"user{number}", "a password")
 

@@ -1,4 +1,4 @@
-"""What the machine is that measures, without its name or anything else of whose it is."""
+"""Describe the machine that measures, without its name or anything that identifies its owner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import docker
 
 
 def processor(cpuinfo: str) -> str:
-    """The processor's model, as /proc/cpuinfo names it on amd64 or on Z; else its architecture."""
+    """The processor's model, from /proc/cpuinfo on amd64 or on Z; else its architecture."""
     if named := re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE):
         return named[1].strip()
     if numbered := re.search(r"\bmachine = (\d+)", cpuinfo):

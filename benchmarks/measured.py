@@ -1,4 +1,4 @@
-"""What is measured, of what, and what came out; kept as JSON between runs."""
+"""What is measured, of which images, and the results; kept as JSON between runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
-#: What is compared, by the name of its column.
+#: What is compared, and the heading of its column.
 SUBJECTS = {
     "project": "this project",
     "bare": "this project, bare",
@@ -26,9 +26,9 @@ class Metric:
     Attributes:
         key: its name in the JSON file.
         title: its row in the table.
-        unit: of its values.
-        part: of the benchmarks that measures it.
-        subjects: what it is measured of; of the others it says nothing.
+        unit: unit of its values.
+        part: the part of the benchmarks that measures it.
+        subjects: what it is measured of.
     """
 
     key: str
@@ -47,24 +47,22 @@ METRICS = (
     Metric("edit", "rebuild after an edit of the hub's config", "s", "edit", IMAGES),
     Metric("start-notebook", "`docker run` to JupyterLab's API", "s", "start", RUNNING),
     Metric("start-hub", "`docker run` to the hub's login page", "s", "start", RUNNING),
-    Metric("start-jupyterhub", "the same of a bare `jupyterhub`", "s", "start", PROGRAM),
+    Metric("start-jupyterhub", "the same for a bare `jupyterhub`", "s", "start", PROGRAM),
     Metric("login-api", "login to the API of the user's server", "s", "login", RUNNING),
     Metric("login", "login to the page of the user's JupyterLab", "s", "login", RUNNING),
     Metric("memory-hub", "memory of the hub", "MiB", "login", RUNNING),
     Metric("memory-proxy", "memory of the proxy", "MiB", "login", RUNNING),
     Metric("memory-notebook", "memory of one notebook", "MiB", "login", RUNNING),
-    Metric("bind", "the directory alone: a bind", "ms", "logins", PROGRAM),
-    Metric("binds", "the directory alone: binds, 16 at a time", "/s", "logins", PROGRAM),
+    Metric("bind", "one bind at the directory, without a hub", "ms", "logins", PROGRAM),
+    Metric("binds", "binds at the directory, 16 at a time", "/s", "logins", PROGRAM),
     Metric("password", "login form to answer", "ms", "logins", RUNNING),
     Metric("passwords", "logins, 16 at a time", "/s", "logins", RUNNING),
-    Metric(
-        "health", "slowest `/hub/health`, 50 logins at a mute directory", "ms", "logins", RUNNING
-    ),
+    Metric("health", "slowest `/hub/health`, 50 logins, silent directory", "ms", "logins", RUNNING),
     Metric("up", "`pulumi up` without changes", "s", "stack", PROGRAM),
     Metric("preview", "`pulumi preview` without changes", "s", "stack", PROGRAM),
 )
 
-#: What this project adds: a metric, and what it would be without the rest of this project.
+#: What this project adds: a metric, and the metric without the rest of this project.
 OVERHEADS = (("login-api", "start-notebook"), ("start-hub", "start-jupyterhub"))
 
 PARTS = tuple(dict.fromkeys(metric.part for metric in METRICS))
@@ -80,8 +78,8 @@ class Series:
         platform: of the images, such as linux/s390x.
         values: in the metric's unit, in the order they were measured.
         date: of the measurement, ISO 8601.
-        note: under which conditions, if they were special.
-        not_run: why there are no values, where there are none.
+        note: conditions of the measurement, if they were special.
+        not_run: why there are no values, if there are none.
     """
 
     metric: str
@@ -94,7 +92,7 @@ class Series:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What a newer series must agree in to replace this one."""
+        """A newer series with the same key replaces this one."""
         return self.metric, self.subject, self.platform
 
     @property
@@ -108,7 +106,7 @@ class Results:
     """All series measured on one machine.
 
     Attributes:
-        machine: what the machine is, without its name.
+        machine: description of the machine, without its name.
         native: the platform of its own processor.
         series: by `Series.key`.
     """
@@ -118,11 +116,11 @@ class Results:
     series: dict[tuple[str, str, str], Series]
 
     def find(self, metric: str, subject: str, platform: str) -> Series | None:
-        """The series, if it was ever tried."""
+        """The series, if it was ever measured or tried."""
         return self.series.get((metric, subject, platform))
 
     def platforms(self) -> list[str]:
-        """The platforms there are series of, the machine's own first."""
+        """The platforms that have series, the machine's own first."""
         found = sorted({series.platform for series in self.series.values()})
         return sorted(found, key=lambda platform: platform != self.native)
 
@@ -132,7 +130,7 @@ class Results:
 
 
 def load(path: Path, machine: str, native: str) -> Results:
-    """Results kept in a file; none where it is of another machine, whose times say nothing here."""
+    """Results kept in a file; empty if the file is of another machine: times do not compare."""
     if path.exists():
         kept = json.loads(path.read_text())
         if (kept["machine"], kept["native"]) == (machine, native):

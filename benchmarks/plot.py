@@ -11,8 +11,8 @@ from benchmarks.table import emulated, number
 
 COLOURS = {"project": "#0f62fe", "bare": "#78a9ff", "seed": "#8d8d8d"}
 
-#: Rows of the plot, by the first part of their metrics' keys. Of the program there is nothing to
-#: compare.
+#: Rows of the plot, by the first part of their metrics' keys. The program's metrics have nothing
+#: to compare with.
 TITLES = {
     "cold": "cold build, s",
     "size": "image size, MB",

@@ -1,4 +1,4 @@
-"""The program: `pulumi up` and `pulumi preview` of a stack where nothing has changed."""
+"""Measure `pulumi up` and `pulumi preview` of a stack where nothing has changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolchain import base
 def unchanged(
     engine: docker.DockerClient, platform: str, repeats: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each `up` and each `preview` on a throw-away stack of a platform.
+    """Seconds of each `up` and each `preview` on a throw-away stack for a platform.
 
     Raises:
         PulumiError: when one of them fails, or finds a change.

@@ -1,4 +1,4 @@
-"""Containers of the compared images: how soon they answer, how soon a user works, what it takes."""
+"""Run containers of the compared images: time to an answer, time of a login, memory."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from tests.hubclient import User
 from tests.pki import Identity
 from tests.ports import free_port
 
-#: First part of the names, and label, of all containers, volumes and networks made here.
+#: First part of the names, and the label, of all containers, volumes and networks made here.
 PREFIX = "zhub-bench"
 LABEL = {"zhub.stack": PREFIX}
 
 SOCKET = "/var/run/docker.sock"
-#: Whom the directory knows; all have one password.
+#: The users in the directory; all have one password.
 USERS = ("alice", *(f"user{number}" for number in range(15)))
 USER = USERS[0]
 
-#: What tells a proxy's process: the usual way's, and this project's, which runs it as a library.
+#: What a proxy's command line contains: the usual way's, and this project's, which is a script.
 PROXIES = ("configurable-http-proxy", "proxy.mjs")
 
-#: Where this project's hub image has the proxy that JupyterHub starts by itself.
+#: Path in this project's hub image of the proxy that JupyterHub starts by itself.
 BARE_PROXY = "/opt/proxy/node_modules/.bin/configurable-http-proxy"
 
 #: Seconds that a container or a server may take.
@@ -42,10 +42,10 @@ PATIENCE = 300
 
 
 def until_it_answers(url: str, container: Container, verify: Path | None = None) -> None:
-    """Ask until an answer is a page.
+    """Send requests until one is answered with a page.
 
     Raises:
-        RuntimeError: when the container ends or does not answer; with the end of its log.
+        RuntimeError: if the container ends or does not answer; has the end of its log.
     """
     end = time.monotonic() + PATIENCE
     while True:
@@ -63,20 +63,20 @@ def until_it_answers(url: str, container: Container, verify: Path | None = None)
 def run(
     engine: docker.DockerClient, image: str, platform: str, command: list[str], **options: Any
 ) -> Container:
-    """Start a container that `clean` finds again."""
+    """Start a container that `clean` will find."""
     return engine.containers.run(
         image, command, platform=platform, detach=True, labels=LABEL, **options
     )
 
 
 def clean(engine: docker.DockerClient) -> None:
-    """Remove everything that a run of the benchmarks made, or an earlier one left."""
+    """Remove everything that this run of the benchmarks made, or an earlier run left."""
     remove_spawned(engine)
     remove_leftovers(engine, PREFIX)
 
 
 def remove_spawned(engine: docker.DockerClient) -> None:
-    """Remove what hubs made for their users; the usual way's has no label to find it by."""
+    """Remove what hubs made for their users; the usual way's has no labels, so by name."""
     named: dict[str, Any] = {"name": f"{PREFIX}-user"}
     for container in engine.containers.list(all=True, filters=named):
         container.remove(force=True, v=True)
@@ -92,7 +92,7 @@ def start_notebook(engine: docker.DockerClient, subject: str, platform: str) -> 
 
 
 def start_jupyterhub(engine: docker.DockerClient, subject: str, platform: str) -> float:
-    """Seconds from `docker run` of JupyterHub as it comes, in a hub image, to its login page."""
+    """Seconds from `docker run` of JupyterHub without this project's config to its login page."""
     command = [
         f"--ConfigurableHTTPProxy.command={BARE_PROXY}",
         "--DummyAuthenticator.allow_all=True",
@@ -104,7 +104,7 @@ def start_jupyterhub(engine: docker.DockerClient, subject: str, platform: str) -
     )
 
 
-def seconds_to_answer(  # noqa: PLR0913 - what containers differ in
+def seconds_to_answer(  # noqa: PLR0913 - containers differ in all of these
     engine: docker.DockerClient,
     image: str,
     platform: str,
@@ -114,7 +114,7 @@ def seconds_to_answer(  # noqa: PLR0913 - what containers differ in
     path: str,
     **options: Any,
 ) -> float:
-    """Seconds from `docker run` to the first page at a path of a container's port, by http."""
+    """Seconds from `docker run` to the first page at a path of a container's port, over http."""
     published = free_port()
     begin = time.monotonic()
     ports = {f"{port}/tcp": ("127.0.0.1", published)}
@@ -128,14 +128,14 @@ def seconds_to_answer(  # noqa: PLR0913 - what containers differ in
 
 @dataclass(frozen=True)
 class Site:
-    """What both hubs live with: a directory, a certificate.
+    """What both hubs need: a directory, a certificate.
 
     Attributes:
-        engine: where it all runs; its socket must be this machine's.
+        engine: the engine that runs everything; its socket must be on this machine.
         directory: the directory's address.
-        password: of each user there.
+        password: the password of each user in it.
         certificates: folder with the hub's key and certificate.
-        authority: PEM file that the certificate is checked with.
+        authority: PEM file with the CA of the certificate.
     """
 
     engine: docker.DockerClient
@@ -147,7 +147,7 @@ class Site:
 
 @contextlib.contextmanager
 def running_site(engine: docker.DockerClient, folder: Path, platform: str) -> Iterator[Site]:
-    """A directory with some users in a container of a platform, and a certificate for hubs."""
+    """A directory with some users, in a container for a platform, and a certificate for hubs."""
     authority = Identity.create("Benchmarks", authority=True)
     authority.write(folder / "authority", "ca")
     Identity.create("localhost", "127.0.0.1", issuer=authority).write(folder / "hub", "hub")
@@ -183,7 +183,7 @@ def _wait_for(done: Callable[[], bool], what: str) -> None:
 
 @dataclass(frozen=True)
 class Hub:
-    """A hub's container, its address, and how long it took to answer, in seconds."""
+    """A hub's container, its address, and the seconds it took to answer."""
 
     container: Container
     url: str
@@ -191,7 +191,7 @@ class Hub:
 
 
 def hub_command(site: Site, subject: str, platform: str, port: int) -> list[str]:
-    """Arguments that tell a hub its port and its directory, each in its own way."""
+    """Arguments that set a hub's port and directory; the two hubs differ in them."""
     if subject != "seed":
         return [f"--port={port}", f"--ldap={site.directory}"]
     return [
@@ -204,7 +204,7 @@ def hub_command(site: Site, subject: str, platform: str, port: int) -> list[str]
 
 @contextlib.contextmanager
 def running_hub(site: Site, subject: str, platform: str) -> Iterator[Hub]:
-    """A hub run by hand, with the engine's socket and a fresh database."""
+    """A hub run by hand, with the engine's socket and an empty database."""
     port = free_port()
     begin = time.monotonic()
     container = run(
@@ -230,7 +230,7 @@ def running_hub(site: Site, subject: str, platform: str) -> Iterator[Hub]:
 
 @dataclass(frozen=True)
 class Use:
-    """One login: seconds to the server's API and to JupyterLab, and memory in MiB while it runs."""
+    """One login: seconds to the server's API and to JupyterLab, and memory in MiB then."""
 
     api: float
     lab: float
@@ -240,7 +240,7 @@ class Use:
 
 
 def log_in_once(hub: Hub, site: Site) -> Use:
-    """Log in, wait for one's own JupyterLab, see what it all takes, stop the server."""
+    """Log in, wait for JupyterLab, measure time and memory, stop the server."""
     user = User(hub.url, site.authority)
     user.open_login_form()
     begin = time.monotonic()
@@ -257,9 +257,9 @@ def log_in_once(hub: Hub, site: Site) -> Use:
 
 
 def memory(container: Container) -> tuple[float, float]:
-    """Resident memory in MiB of a container's proxy, if it has one, and of all its other processes.
+    """Resident memory in MiB of a container's proxy, if any, and of all its other processes.
 
-    Pages that processes share count for each; an emulated process includes its emulator.
+    Shared pages count for each process; an emulated process includes its emulator.
     """
     top = container.top(ps_args="-o pid,rss,args")
     proxy = rest = 0.0
@@ -272,5 +272,5 @@ def memory(container: Container) -> tuple[float, float]:
 
 
 def local(engine: docker.DockerClient) -> bool:
-    """Whether the engine can see this machine's files and its own socket here."""
+    """Whether the engine runs on this machine, so that it sees its files and its socket."""
     return Path(SOCKET).is_socket() and engine.info()["Name"] == socket.gethostname()

@@ -1,12 +1,12 @@
-"""What the guard and a network for each user cost.
+"""Measure what the guard and a network for each user cost.
 
-Measured are the engine's calls that a server's start consists of, made by the hub's own code: in
-one network for all and straight to the engine, as is usual; in a network of its own; and so through
-the guard, in its container. What JupyterHub and the notebook need on top is the same each time.
-Then: how the cost grows with the number of networks that there are, and what a new hub needs to
-attach itself to all of them.
+It measures the engine's calls of a server's start, made by the hub's own code, in three ways: one
+network for all servers, directly at the engine, as is usual; a network for each server; and the
+same through the guard, in its container. The time of JupyterHub and the notebook is the same each
+time and not included. Then it measures how the cost grows with the number of networks, and how
+long a new hub takes to attach itself to all of them.
 
-Needs the images of `make up` and takes some minutes; what it makes, it removes:
+Needs the images of `make up`, takes some minutes, and removes what it makes:
 
     PYTHONPATH=images/hub .venv/bin/python -m benchmarks.spawn
 """
@@ -33,7 +33,7 @@ from zhub.servers.networks import UserNetworks
 
 from tests.images.hub import spawned
 
-#: Of this program alone; not the default one, which a stack may be using.
+#: Used by this program only; a stack may be using the default pool.
 POOL = IPv4Network("10.212.0.0/16")
 
 GUARD_SECONDS = 120
@@ -41,7 +41,7 @@ GUARD_SECONDS = 120
 
 @dataclass(frozen=True)
 class Bench:
-    """The engine, names of things that are made there, and the images that are measured."""
+    """The engine, the prefix of everything made there, and the images that are measured."""
 
     engine: docker.APIClient
     prefix: str
@@ -50,16 +50,16 @@ class Bench:
     filter: str
 
     def labels(self, role: str, user: str) -> dict[str, str]:
-        """Of something of a user's."""
+        """Labels of a user's container, network or volume."""
         return {"zhub.stack": self.prefix, "zhub.role": role, "zhub.user": user}
 
     def networks(self, client: docker.APIClient) -> UserNetworks:
-        """The users' networks, made with a client."""
+        """The users' networks, created through a client."""
         hub = self.engine.inspect_container(f"{self.prefix}-hub")["Id"]
         return UserNetworks(client, prefix=self.prefix, hub=hub, pool=POOL, internal=False)
 
     def start(self, client: docker.APIClient, user: str, network: str) -> str:
-        """Create and start a server's container as the spawner does; it then does nothing."""
+        """Create and start a server's container as the spawner does; the container then idles."""
         name, volume = f"{self.prefix}-user-{user}", f"{self.prefix}-home-{user}"
         client.create_volume(volume, labels=self.labels("home", user))
         made = spawned.create(
@@ -89,7 +89,7 @@ class Bench:
 
 @contextmanager
 def guard(bench: Bench) -> Iterator[docker.APIClient]:
-    """The guard in its container; gives a client that goes through it, as the hub does."""
+    """Run the guard in its container; yield a client that goes through it, as the hub does."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         made = bench.engine.create_container(
@@ -130,7 +130,7 @@ def through(socket: Path) -> docker.APIClient:
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """How long a call takes."""
+    """Seconds that a call takes."""
     begin = time.monotonic()
     call()
     return time.monotonic() - begin
@@ -143,7 +143,7 @@ def said(values: list[float]) -> str:
 
 
 def idle_container(bench: Bench, name: str, network: str = "bridge") -> None:
-    """Start a container that does nothing, as small as there is."""
+    """Start a container that only sleeps."""
     made = bench.engine.create_container(
         bench.hub,
         ["600"],
@@ -156,7 +156,7 @@ def idle_container(bench: Bench, name: str, network: str = "bridge") -> None:
 
 
 def measure_starts(bench: Bench, repeat: int) -> None:
-    """Print what the start of a server's container takes, in the three ways in turn."""
+    """Print how long the start of a server's container takes, in each of the three ways."""
     shared = f"{bench.prefix}-shared"
     bench.engine.create_network(shared, driver="bridge", labels={"zhub.stack": bench.prefix})
     straight = bench.networks(bench.engine)
@@ -179,7 +179,7 @@ def measure_starts(bench: Bench, repeat: int) -> None:
         }
         values: dict[str, list[float]] = {way: [] for way in ways}
         for number in range(repeat):
-            # In turn, so that what else the machine does falls on all of them.
+            # In turn, so that other work on the machine affects all of them.
             for way, start in ways.items():
                 user = f"way{len(way)}n{number}"
                 values[way].append(seconds(partial(start, user)))
@@ -191,7 +191,7 @@ def measure_starts(bench: Bench, repeat: int) -> None:
 
 
 def measure_number(bench: Bench, number: int) -> None:
-    """Print what further networks cost when there are many, each with a container in it."""
+    """Print how long another network takes when there are many, each with a container."""
     networks = bench.networks(bench.engine)
     opened, started = [], []
     for user in range(1, number + 1):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from benchmarks.measured import METRICS, OVERHEADS, SUBJECTS, Metric, Results, Series
 
-#: What stands around the table in the page.
+#: The lines around the table in the page.
 BEGIN = "<!-- written by make bench: begin -->\n"
 END = "<!-- written by make bench: end -->\n"
 
 
 def number(value: float) -> str:
-    """A value with the digits it is worth: three, or all before the point."""
+    """A value with three digits, or with all digits before the point if there are more."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def cell(metric: Metric, series: Series | None, subject: str) -> str:
-    """Median, and how far the values spread where there are several."""
+    """Median, and the spread if there are several values."""
     if subject not in metric.subjects:
         return ""
     if series is None:
@@ -32,13 +32,13 @@ def cell(metric: Metric, series: Series | None, subject: str) -> str:
 
 
 def median(results: Results, metric: str, subject: str, platform: str) -> float:
-    """The median of a series; 0 where there are no values."""
+    """The median of a series; 0 if there are no values."""
     series = results.find(metric, subject, platform)
     return series.median if series and series.values else 0.0
 
 
 def times(metric: Metric, results: Results, platform: str) -> str:
-    """How many times as much the usual way takes, where both were measured."""
+    """How many times as much the usual way takes, if both were measured."""
     subjects = ("project", "seed")
     project, seed = (median(results, metric.key, subject, platform) for subject in subjects)
     return f"{seed / project:.1f}x" if project and seed else ""
@@ -50,7 +50,7 @@ def emulated(results: Results, platform: str) -> str:
 
 
 def remarks(results: Results, platform: str) -> list[str]:
-    """What has to be known of values: why there are none, or what else went on."""
+    """Remarks on values: why there are none, or what else ran on the machine."""
     said: dict[str, dict[str, list[str]]] = {}
     for metric in METRICS:
         for subject in metric.subjects:
@@ -72,7 +72,7 @@ def remarks(results: Results, platform: str) -> list[str]:
 
 
 def overheads(results: Results, platform: str) -> list[str]:
-    """What this project adds to the time that the least of it would take, where both are known."""
+    """Ratio of a metric to the same without the rest of this project, if both were measured."""
     titles = {metric.key: metric.title for metric in METRICS}
     lines = []
     for whole, least in OVERHEADS:

@@ -17,7 +17,8 @@ from components.images import built_image
 from components.names import Names
 from components.service import ServiceArgs, service
 from components.settings.build import Build
-from components.settings.ldap import Ldap, LdapTls
+from components.settings.ldap import Ldap
+from components.settings.ldap_entries import LdapTls
 
 BASE = "dc=example,dc=org"
 

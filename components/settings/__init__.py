@@ -1,1 +1,1 @@
-"""The stack's settings: read, and checked as a whole; nothing is declared here."""
+"""The settings of a stack: an entry for each, read and checked as a whole."""

@@ -9,7 +9,8 @@ from enum import StrEnum
 import pulumi
 
 from components.settings import machine, parsing
-from components.settings.config import Config, remove_command
+from components.settings.config import Config
+from components.settings.setting import Setting
 
 #: Value of a setting that stands for what an administrator set up on this machine.
 SYSTEM = "system"
@@ -21,6 +22,100 @@ class Platform(StrEnum):
     S390X = "linux/s390x"
     AMD64 = "linux/amd64"
     ARM64 = "linux/arm64"
+
+
+def _extra_ca(text: str) -> str:
+    if text != SYSTEM:
+        return parsing.ca_certificates(parsing.content(text)) if text else ""
+    found = machine.ca_certificates()
+    return parsing.ca_certificates(found) if found else ""
+
+
+def _site_url(of_this_machine: Callable[[], str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        found = of_this_machine() if text == SYSTEM else text
+        return parsing.url(found) if found else ""
+
+    return parse
+
+
+PLATFORM = Setting(
+    "platform",
+    "linux/s390x",
+    "Platform of the images, of linux/s390x, linux/amd64 and linux/arm64",
+    parsing.one_of(Platform),
+)
+BASE_IMAGE = Setting(
+    "baseImage",
+    "debian:trixie-slim",
+    "Debian 13 image for the platform, which the images are made from",
+    parsing.image,
+)
+BUILD_IMAGE = Setting(
+    "buildImage",
+    "",
+    "The same for the engine's own platform, where it is another image; empty for baseImage",
+    parsing.or_none(parsing.image),
+    example="debian:trixie-slim",
+)
+NOTEBOOK_PACKAGES = Setting(
+    "notebookPackages",
+    ("python3-numpy", "python3-pandas", "python3-matplotlib", "python3-scipy", "python3-sklearn"),
+    "Debian packages users find in their notebooks, for what PyPI has no wheels for on s390x",
+    parsing.list_of(parsing.package),
+    example="python3-numpy",
+)
+IMAGE_SOURCE = Setting(
+    "imageSource",
+    "",
+    "Web address of the repository the images are made from, for their label",
+    parsing.or_none(parsing.url),
+    example="https://git.example.com/jupyterhub",
+)
+REGISTRY = Setting(
+    "registry",
+    "",
+    "Registry the images are pushed to, as host[:port][/path]; empty to keep them on the engine",
+    parsing.or_none(parsing.registry),
+    example="registry.example.com/jupyter",
+)
+REGISTRY_USERNAME = Setting(
+    "registryUsername", "", "User name at the registry", parsing.or_none(str), example="NAME"
+)
+REGISTRY_PASSWORD = Setting(
+    "registryPassword",
+    "",
+    "Password at the registry; set it with --secret",
+    parsing.or_none(pulumi.Output.secret),
+    secret=True,
+)
+EXTRA_CA_FILE = Setting(
+    "extraCaFile",
+    "",
+    (
+        'PEM file with the site\'s CA certificates, trusted in builds and images; "system" for'
+        " this machine's"
+    ),
+    _extra_ca,
+    example="site-ca.pem",
+)
+PIP_INDEX_URL = Setting(
+    "pipIndexUrl",
+    "",
+    (
+        'Python package index for builds; empty for the public one, "system" for what pip here'
+        " is set to"
+    ),
+    _site_url(machine.pip_index_url),
+    example="https://packages.example.com/simple",
+)
+NPM_REGISTRY = Setting(
+    "npmRegistry",
+    "",
+    'npm registry for builds; empty for the public one, "system" for what npm here is set to',
+    _site_url(machine.npm_registry),
+    example="https://packages.example.com/npm",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,52 +152,35 @@ class Build:
 
 def read(config: Config) -> Build:
     """Read the settings of the images."""
-    base_image = config.value("baseImage", parsing.image)
-    build_image = config.value("buildImage", parsing.or_none(parsing.image))
+    base_image = config.value(BASE_IMAGE)
+    build_image = config.value(BUILD_IMAGE)
     return Build(
-        platform=config.value("platform", parsing.one_of(Platform)),
+        platform=config.value(PLATFORM),
         base_image=base_image,
         build_image=build_image or base_image,
-        notebook_packages=config.value("notebookPackages", parsing.list_of(parsing.package)),
-        source_url=config.value("imageSource", parsing.or_none(parsing.url)) or "",
+        notebook_packages=config.value(NOTEBOOK_PACKAGES),
+        source_url=config.value(IMAGE_SOURCE) or "",
         registry=_registry(config),
-        extra_ca_pem=config.value("extraCaFile", _extra_ca),
-        pip_index_url=config.value("pipIndexUrl", _site_url(machine.pip_index_url)),
-        npm_registry=config.value("npmRegistry", _site_url(machine.npm_registry)),
+        extra_ca_pem=config.value(EXTRA_CA_FILE),
+        pip_index_url=config.value(PIP_INDEX_URL),
+        npm_registry=config.value(NPM_REGISTRY),
     )
 
 
 def _registry(config: Config) -> Registry | None:
-    address = config.value("registry", parsing.or_none(parsing.registry))
-    username = config.text("registryUsername")
-    password = config.text("registryPassword")
+    address = config.value(REGISTRY)
+    username = config.value(REGISTRY_USERNAME)
+    password = config.value(REGISTRY_PASSWORD)
     if not address:
-        for key in filter(config.is_set, ("registryUsername", "registryPassword")):
-            config.clash(key, "has no use without registry", remove_command(key))
+        for setting in (REGISTRY_USERNAME, REGISTRY_PASSWORD):
+            if config.is_set(setting):
+                config.clash(setting, f"has no use without {REGISTRY}", setting.remove_command())
         return None
-    if bool(username) != bool(password):
+    if (username is None) != (password is None):
+        missing = REGISTRY_USERNAME if username is None else REGISTRY_PASSWORD
         config.clash(
-            "registryUsername" if password else "registryPassword",
-            "must be set when the other of registryUsername and registryPassword is",
-            config.set_command("registryUsername" if password else "registryPassword"),
+            missing,
+            f"must be set when the other of {REGISTRY_USERNAME} and {REGISTRY_PASSWORD} is",
+            missing.set_command(),
         )
-    return Registry(
-        address=address,
-        username=username or None,
-        password=pulumi.Output.secret(password) if password else None,
-    )
-
-
-def _extra_ca(text: str) -> str:
-    if text != SYSTEM:
-        return parsing.ca_certificates(parsing.content(text)) if text else ""
-    found = machine.ca_certificates()
-    return parsing.ca_certificates(found) if found else ""
-
-
-def _site_url(of_this_machine: Callable[[], str]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        found = of_this_machine() if text == SYSTEM else text
-        return parsing.url(found) if found else ""
-
-    return parse
+    return Registry(address=address, username=username, password=password)

@@ -16,9 +16,11 @@ import docker
 import pulumi
 import requests.exceptions
 
+from components.settings import address as at
 from components.settings import parsing
-from components.settings.config import Config, remove_command, set_command
+from components.settings.config import Config
 from components.settings.parsing import RefusedError
+from components.settings.setting import Setting
 
 #: Where an engine on this machine listens, the default first; the others are Docker Desktop's.
 LOCAL_SOCKETS = (
@@ -32,6 +34,63 @@ ANSWER_TIMEOUT = 5
 
 #: Addresses that stand for all of a machine's.
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+
+def host(text: str) -> str:
+    """Parse the setting docker:host; empty is what the environment or this machine has."""
+    if not text:
+        found = next((path for path in LOCAL_SOCKETS if path.exists()), LOCAL_SOCKETS[0])
+        return os.environ.get("DOCKER_HOST") or f"unix://{found}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise RefusedError("not an address such as ssh://user@host") from None
+    if parts.password:
+        raise RefusedError("holds a password; use a key or the ssh agent", secret=True)
+    usable = {
+        "unix": not parts.netloc and parts.path.startswith("/"),
+        "npipe": parts.path.startswith("/"),
+        "ssh": bool(parts.hostname) and parts.path in {"", "/"},
+        "tcp": bool(parts.hostname) and bool(port) and parts.path in {"", "/"},
+    }
+    if re.search(r"\s", text) or not usable.get(parts.scheme):
+        raise RefusedError("neither ssh://[user@]host[:port], unix:///path nor tcp://host:port")
+    return text
+
+
+def _cert_path(text: str) -> str:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        try:
+            parsing.content(f"{text}/{name}")
+        except RefusedError as error:
+            raise RefusedError(f"needs a file {name}: {error}") from None
+    return text
+
+
+#: The two settings of Pulumi's Docker provider that reach all of it, and the `docker` command too.
+#: Of the others, context and sshOpts reach only half, and keyMaterial would stay in the state in
+#: clear.
+HOST = Setting(
+    "docker:host",
+    "",
+    "Docker engine: ssh://user@host, tcp://host:port or unix:///path; empty for this machine's",
+    host,
+    example="ssh://user@z.example.com",
+)
+CERT_PATH = Setting(
+    "docker:certPath",
+    "",
+    "Folder with ca.pem, cert.pem and key.pem, for an engine at a tcp:// address with TLS",
+    parsing.or_none(_cert_path),
+    example="engine-certificates",
+)
+ENGINE_SOCKET = Setting(
+    "engineSocket",
+    "/var/run/docker.sock",
+    "Path of the engine's socket on the engine's machine",
+    parsing.absolute_path,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,51 +120,13 @@ class Engine:
 
 def read(config: Config) -> Engine:
     """Read which engine the stack goes to."""
-    address = config.value("docker:host", host)
-    cert_path = config.value("docker:certPath", parsing.or_none(_cert_path))
+    address = config.value(HOST)
+    cert_path = config.value(CERT_PATH)
     if cert_path and not address.startswith("tcp://"):
         config.clash(
-            "docker:certPath",
-            "is for engines at tcp:// addresses only",
-            remove_command("docker:certPath"),
+            CERT_PATH, "is for engines at tcp:// addresses only", CERT_PATH.remove_command()
         )
-    return Engine(
-        host=address,
-        cert_path=cert_path,
-        socket=config.value("engineSocket", parsing.absolute_path),
-    )
-
-
-def _cert_path(text: str) -> str:
-    for name in ("ca.pem", "cert.pem", "key.pem"):
-        try:
-            parsing.content(f"{text}/{name}")
-        except RefusedError as error:
-            raise RefusedError(f"needs a file {name}: {error}") from None
-    return text
-
-
-def host(text: str) -> str:
-    """Parse the setting docker:host; empty is what the environment or this machine has."""
-    if not text:
-        found = next((path for path in LOCAL_SOCKETS if path.exists()), LOCAL_SOCKETS[0])
-        return os.environ.get("DOCKER_HOST") or f"unix://{found}"
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise RefusedError("not an address such as ssh://user@host") from None
-    if parts.password:
-        raise RefusedError("holds a password; use a key or the ssh agent", secret=True)
-    usable = {
-        "unix": not parts.netloc and parts.path.startswith("/"),
-        "npipe": parts.path.startswith("/"),
-        "ssh": bool(parts.hostname) and parts.path in {"", "/"},
-        "tcp": bool(parts.hostname) and bool(port) and parts.path in {"", "/"},
-    }
-    if re.search(r"\s", text) or not usable.get(parts.scheme):
-        raise RefusedError("neither ssh://[user@]host[:port], unix:///path nor tcp://host:port")
-    return text
+    return Engine(host=address, cert_path=cert_path, socket=config.value(ENGINE_SOCKET))
 
 
 def refuse_context(environment: Mapping[str, str]) -> None:
@@ -119,7 +140,7 @@ def refuse_context(environment: Mapping[str, str]) -> None:
         raise RefusedError(
             f"the environment variable DOCKER_CONTEXT is {context}: containers would go to that"
             " engine, images to another",
-            mend="unset DOCKER_CONTEXT",
+            fix="unset DOCKER_CONTEXT",
         )
 
 
@@ -152,9 +173,8 @@ def refuse_taken_port(engine: Engine, prefix: str, address: str, port: int) -> N
 
 
 def _taken(port: int, by: str) -> RefusedError:
-    return RefusedError(
-        f"taken by {by}", mend=set_command("port", str(max(1024, (port + 1) % 65536)))
-    )
+    other = max(1024, (port + 1) % 65536)
+    return RefusedError(f"taken by {by}", fix=at.PORT.set_command(str(other)))
 
 
 def _bind(address: str, port: int) -> None:

@@ -11,6 +11,7 @@ from itertools import pairwise
 import pulumi
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,8 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from components.settings import certificates, parsing
 from components.settings.certificates import when
-from components.settings.config import Config, remove_command
+from components.settings.config import Config
 from components.settings.parsing import RefusedError, as_pem, is_address
+from components.settings.setting import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +41,9 @@ class KeyPair:
         return as_pem(self.chain)
 
 
-def read_certificate(pem: bytes, now: datetime) -> list[x509.Certificate]:
-    """The certificates of a file, the server's own first.
-
-    Raises:
-        RefusedError: when they are not usable now, not in the order TLS sends them in, or too weak
-            for the hub's OpenSSL to serve with.
-    """
-    chain = parsing.certificates(pem)
-    reason = certificates.outside_its_time(chain[0], now)
-    if reason:
-        raise RefusedError(f"the certificate {reason}")
+def _chain(path: str) -> list[x509.Certificate]:
+    """The certificates of a file, in the order TLS sends them in: the server's own first."""
+    chain = parsing.certificates(parsing.content(path))
     for number, certificate in enumerate(chain, start=1):
         weakness = certificates.weak_key(certificate) or certificates.weak_signature(certificate)
         if weakness:
@@ -66,21 +60,57 @@ def read_certificate(pem: bytes, now: datetime) -> list[x509.Certificate]:
     return chain
 
 
-def read_key(pem: bytes, chain: Sequence[x509.Certificate]) -> str:
-    """The key of a file, in PEM form; it must be that of the chain's first certificate, if any.
+def _key(pem: str) -> PrivateKeyTypes:
+    return _read_key(pem.encode())
 
-    Raises:
-        RefusedError: when it is no key, needs a passphrase or is another one's.
-    """
+
+def _key_file(path: str) -> PrivateKeyTypes:
+    return _read_key(parsing.content(path))
+
+
+def _read_key(pem: bytes) -> PrivateKeyTypes:
     try:
         key = load_pem_private_key(pem, None)
     except TypeError:
         raise RefusedError("the key is encrypted, but the hub has no passphrase for it") from None
     except (ValueError, UnsupportedAlgorithm):
         raise RefusedError("the file does not hold a private key in PEM form") from None
-    if chain and key.public_key() != chain[0].public_key():
-        raise RefusedError("it is not the key of the certificate in tlsCertFile")
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return key
+
+
+CERT_FILE = Setting(
+    "tlsCertFile",
+    "",
+    "PEM file with the hub's certificate, then its chain; empty to have one made",
+    parsing.or_none(_chain),
+    example="hub.example.com.crt",
+)
+KEY_FILE = Setting(
+    "tlsKeyFile",
+    "",
+    "PEM file with the certificate's key, without a passphrase",
+    parsing.or_none(_key_file),
+    example="hub.example.com.key",
+)
+KEY = Setting(
+    "tlsKey",
+    "",
+    "The key itself, instead of tlsKeyFile; set it with --secret",
+    parsing.or_none(_key),
+    example="hub.example.com.key",
+    secret=True,
+)
+
+
+def _refuse_untimely(own: x509.Certificate, now: datetime) -> None:
+    reason = certificates.outside_its_time(own, now)
+    if reason:
+        raise RefusedError(f"the certificate {reason}")
+
+
+def _refuse_other(key: PrivateKeyTypes, own: x509.Certificate) -> None:
+    if key.public_key() != own.public_key():
+        raise RefusedError(f"it is not the key of the certificate in {CERT_FILE}")
 
 
 def _covers(pattern: str, name: str) -> bool:
@@ -110,58 +140,64 @@ def uncovered(certificate: x509.Certificate, names: Iterable[str]) -> Iterator[s
 def warnings(chain: Sequence[x509.Certificate], names: Iterable[str], now: datetime) -> list[str]:
     """What is amiss with a certificate that can be used all the same."""
     own = chain[0]
-    told = []
+    found = []
     if now > own.not_valid_after_utc - certificates.EXPIRES_SOON:
         days = (own.not_valid_after_utc - now).days
-        told.append(
+        found.append(
             f"the certificate in tlsCertFile expires in {days} days, at"
             f" {when(own.not_valid_after_utc)}: get a new one, then run `pulumi up`"
         )
     if len(chain) == 1 and own.issuer != own.subject:
-        told.append(
+        found.append(
             "tlsCertFile holds only the hub's own certificate: browsers that do not know its"
             f" issuer, {own.issuer.rfc4514_string()}, will refuse it; put the issuer's after it"
         )
     missing = ", ".join(uncovered(own, names))
     if missing:
-        told.append(
+        found.append(
             f"the certificate in tlsCertFile is not valid for {missing}: browsers will refuse it"
             " there"
         )
-    return told
+    return found
 
 
 def read(config: Config, now: datetime) -> KeyPair | None:
     """Read the key and certificate that the operator brought; None to have both made."""
-    chain = config.value(
-        "tlsCertFile",
-        parsing.or_none(lambda path: read_certificate(parsing.content(path), now)),
-    )
-    keys = {
-        "tlsKeyFile": config.value(
-            "tlsKeyFile",
-            parsing.or_none(lambda path: read_key(parsing.content(path), chain or [])),
-        ),
-        "tlsKey": config.value(
-            "tlsKey", parsing.or_none(lambda pem: read_key(pem.encode(), chain or []))
-        ),
-    }
-    given = list(filter(config.is_set, keys))
+    chain = config.value(CERT_FILE)
+    if chain:
+        own = chain[0]
+        if not config.check(CERT_FILE, lambda: _refuse_untimely(own, now)):
+            chain = None
+    given = [setting for setting in (KEY_FILE, KEY) if config.is_set(setting)]
+    keys = [key for setting in (KEY_FILE, KEY) if (key := _key_of(config, setting, chain))]
     if len(given) > 1:
-        config.clash("tlsKeyFile", "contradicts tlsKey", remove_command("tlsKeyFile"))
-    if given and not config.is_set("tlsCertFile"):
+        config.clash(KEY_FILE, f"contradicts {KEY}", KEY_FILE.remove_command())
+    if given and not config.is_set(CERT_FILE):
         config.clash(
-            "tlsCertFile",
+            CERT_FILE,
             f"must be set when {given[0]} is",
-            config.set_command("tlsCertFile"),
-            f"or, to have both made: {remove_command(given[0])}",
+            CERT_FILE.set_command(),
+            f"or, to have both made: {given[0].remove_command()}",
         )
-    if config.is_set("tlsCertFile") and not given:
+    if config.is_set(CERT_FILE) and not given:
         config.clash(
-            "tlsKeyFile",
-            "must be set, or tlsKey, when tlsCertFile is",
-            config.set_command("tlsKeyFile"),
-            f"or, to have both made: {remove_command('tlsCertFile')}",
+            KEY_FILE,
+            f"must be set, or {KEY}, when {CERT_FILE} is",
+            KEY_FILE.set_command(),
+            f"or, to have both made: {CERT_FILE.remove_command()}",
         )
-    key = keys["tlsKeyFile"] or keys["tlsKey"]
-    return KeyPair(chain=chain, key_pem=pulumi.Output.secret(key)) if chain and key else None
+    if not chain or not keys:
+        return None
+    pem = keys[0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return KeyPair(chain=chain, key_pem=pulumi.Output.secret(pem))
+
+
+def _key_of(
+    config: Config,
+    setting: Setting[PrivateKeyTypes | None],
+    chain: Sequence[x509.Certificate] | None,
+) -> PrivateKeyTypes | None:
+    key = config.value(setting)
+    if key and chain and not config.check(setting, lambda: _refuse_other(key, chain[0])):
+        return None
+    return key

@@ -38,18 +38,18 @@ def _holds_certificates(path: Path) -> bool:
         return False
 
 
-def _told_by(*command: str | Path) -> str:
-    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    if told.returncode:
-        reason = " ".join(told.stderr.split())
+def _output_of(*command: str | Path) -> str:
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if ended.returncode:
+        reason = " ".join(ended.stderr.split())
         raise RefusedError(f"`{' '.join(map(str, command))}` failed: {reason}")
-    return told.stdout.strip()
+    return ended.stdout.strip()
 
 
 def pip_index_url() -> str:
     """The package index pip is set to, by file or environment; empty for its default."""
     set_to: dict[str, str] = {}
-    for line in _told_by(sys.executable, "-m", "pip", "config", "list").splitlines():
+    for line in _output_of(sys.executable, "-m", "pip", "config", "list").splitlines():
         name, _, value = line.partition("=")
         set_to[name] = ast.literal_eval(value)
     # pip lets the environment win over files, and a command's own section over [global].
@@ -64,6 +64,6 @@ def npm_registry() -> str:
     npm = shutil.which("npm")
     if npm:
         # Only what is set: with npm's default, and without npm, images must come out the same.
-        told = re.search(r'^registry = "(.*)"', _told_by(npm, "config", "list"), re.MULTILINE)
-        return told[1] if told else ""
+        found = re.search(r'^registry = "(.*)"', _output_of(npm, "config", "list"), re.MULTILINE)
+        return found[1] if found else ""
     return os.environ.get("NPM_CONFIG_REGISTRY", "")

@@ -48,17 +48,17 @@ class RefusedError(ValueError):
         item: int | None = None,
         superfluous: bool = False,
         secret: bool = False,
-        mend: str | None = None,
+        fix: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.item = item
         """Which element of a list it is about."""
         self.superfluous = superfluous
-        """Whether to leave out the value mends it."""
+        """Whether leaving the value out fixes it."""
         self.secret = secret
         """Whether the value must not be shown."""
-        self.mend = mend
-        """Command that mends it, where that is not setting the value anew."""
+        self.fix = fix
+        """Command that fixes it, where that is not setting the value anew."""
 
 
 def whole_number(low: int, high: int, *, also: int | None = None) -> Callable[[str], int]:

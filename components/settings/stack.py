@@ -8,30 +8,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from pathlib import Path
 
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
-from components.settings import build, keypair, ldap, parsing, users
+from components.settings import address, build, hub, keypair, ldap, login, parsing, users
 from components.settings import engine as engines
 from components.settings.build import Build
-from components.settings.config import Config, Schema, remove_command, schema_defaults, set_command
+from components.settings.config import Config
 from components.settings.engine import Engine
+from components.settings.entries import SETTINGS
 from components.settings.keypair import KeyPair
 from components.settings.ldap import Ldap
 from components.settings.parsing import RefusedError
 from components.settings.users import UserServers
 
 NAMESPACE = "zhub"
-PROJECT = Path(__file__).parents[2] / "Pulumi.yaml"
-
-#: Settings of Pulumi's Docker provider that reach all of it, and the `docker` command too. Of the
-#: others, context and sshOpts reach only half, and keyMaterial would stay in the state in clear.
-DOCKER_DEFAULTS = {"docker:host": "", "docker:certPath": ""}
-
-#: Ports that JupyterHub and its proxy use inside the hub's container.
-HUB_PORTS = {8001, 8081}
 
 #: What names of containers and volumes may consist of, with room for a user's name behind it.
 STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -39,36 +31,6 @@ STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 #: What stands between a stack's prefix and a user in names; as part of a stack's name, `dev-home`
 #: would have for its certificates the volume that is the home of the user `certs` of `dev`.
 USER_WORDS = {"user", "home"}
-
-DAY = 86400
-"""Seconds."""
-
-#: Settings that must be encrypted, with what their value is read from when they are set.
-SECRETS = {"ldapBindPassword": "", "registryPassword": "", "tlsKey": " < hub.example.com.key"}
-
-#: What a command that mends a setting shows where the default would not do.
-EXAMPLES = {
-    "adminUsers": "alice",
-    "buildImage": "debian:trixie-slim",
-    "docker:certPath": "engine-certificates",
-    "docker:host": "ssh://user@z.example.com",
-    "extraCaFile": "site-ca.pem",
-    "extraNames": "hub.example.com",
-    "hostname": "hub.example.com",
-    "imageSource": "https://git.example.com/jupyterhub",
-    "notebookPackages": "python3-numpy",
-    "npmRegistry": "https://packages.example.com/npm",
-    "pipIndexUrl": "https://packages.example.com/simple",
-    "registry": "registry.example.com/jupyter",
-    "registryUsername": "NAME",
-    "subdomainHost": "hub.example.com",
-    "tlsCertFile": "hub.example.com.crt",
-    "tlsKeyFile": "hub.example.com.key",
-    "trustedProxies": "192.0.2.7",
-    "userAllowedNetworks": "10.20.30.0/24",
-    "userBlockedNetworks": "198.51.100.0/24",
-    **ldap.EXAMPLES,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,71 +82,71 @@ class Settings:
         try:
             name = parsing.domain(self.hostname)
         except RefusedError:
-            name = EXAMPLES["subdomainHost"]
-        return set_command("subdomainHost", name)
+            name = address.SUBDOMAIN_HOST.example
+        return address.SUBDOMAIN_HOST.set_command(name)
 
     def warnings(self, now: datetime) -> list[str]:
         """What is allowed but not advised, a sentence each."""
-        told = []
+        found = []
         loopback = ip_address(self.bind_address).is_loopback
         if self.key_pair:
-            told += keypair.warnings(self.key_pair.chain, self.certificate_names, now)
+            found += keypair.warnings(self.key_pair.chain, self.certificate_names, now)
         if self.hsts_seconds and not self.key_pair:
-            told.append(
+            found.append(
                 "hstsSeconds is set for a self-signed certificate: where browsers come to trust it,"
                 " nobody can click past the next one"
             )
         if self.hostname == "localhost" and not (loopback and self.engine.local):
-            told.append(
+            found.append(
                 "hostname is localhost, so the URL and the certificate are of no use elsewhere"
             )
         if not self.subdomain_host and not loopback:
-            told.append(
+            found.append(
                 "subdomainHost is not set, so all users' servers and the hub are one origin to a"
                 " browser: a page of one user's acts as whoever opens it; apart:"
                 f" {self._apart()}"
             )
         if not self.subdomain_host and self.admin_access:
-            told.append(
+            found.append(
                 "adminAccess is set without subdomainHost: an administrator who opens a user's"
                 " server runs that user's scripts with an administrator's rights; out:"
-                f" {set_command('adminAccess', 'false')}, or apart: {self._apart()}"
+                f" {login.ADMIN_ACCESS.set_command('false')}, or apart: {self._apart()}"
             )
         if self.engine.host.startswith("tcp://") and not self.engine.cert_path:
-            told.append(
+            found.append(
                 f"docker:host is {self.engine.host} without docker:certPath: whoever reaches that"
                 " port is root on the engine's machine; use ssh:// or TLS"
             )
         if self.ldap is None and not loopback:
-            told.append(
+            found.append(
                 "demoDirectory is for trying things out, but bindAddress lets other machines in;"
-                f" {set_command('bindAddress', '127.0.0.1')} keeps them out"
+                f" {address.BIND_ADDRESS.set_command('127.0.0.1')} keeps them out"
             )
         if self.ldap:
-            told += self.ldap.warnings(now)
-        return told
+            found += self.ldap.warnings(now)
+        return found
 
 
 def load() -> Settings:
     """Read the config of the stack that is being previewed or deployed.
 
     Raises:
-        pulumi.RunError: with every mistake there is, and the commands that mend them.
+        pulumi.RunError: with every mistake there is, and the commands that fix them.
     """
     # Pulumi has no public way to list the keys that are set; without it, misspelt ones stay unseen.
     values = {key: str(value) for key, value in CONFIG.get().items()}
     config = declared(values, {key for key in values if is_config_secret(key)})
     stack = pulumi.get_stack()
     settings = read(config, stack, datetime.now(UTC))
-    config.check("docker:host", lambda: engines.refuse_context(os.environ))
-    if not config.refused & {"docker:host", "bindAddress"}:
+    config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
+    if not config.refused & {engines.HOST, address.BIND_ADDRESS}:
         config.check(
-            "bindAddress",
+            address.BIND_ADDRESS,
             lambda: engines.refuse_foreign_address(settings.engine, settings.bind_address),
         )
-    if not config.refused & {"docker:host", "bindAddress", "port"}:
+    if not config.refused & {engines.HOST, address.BIND_ADDRESS, address.PORT}:
         config.check(
-            "port",
+            address.PORT,
             lambda: engines.refuse_taken_port(
                 settings.engine, settings.prefix, settings.bind_address, settings.port
             ),
@@ -198,10 +160,8 @@ def load() -> Settings:
 
 
 def declared(values: Mapping[str, str], secret: Collection[str]) -> Config:
-    """The config of a stack: what is set, in front of the defaults Pulumi.yaml declares."""
-    defaults = schema_defaults(PROJECT, NAMESPACE) | DOCKER_DEFAULTS
-    schema = Schema(namespace=NAMESPACE, defaults=defaults, examples=EXAMPLES, confidential=SECRETS)
-    return Config(schema, values, secret)
+    """The config of a stack: what is set, and the keys of what is encrypted."""
+    return Config(SETTINGS, NAMESPACE, values, secret)
 
 
 def read(config: Config, stack: str, now: datetime) -> Settings:
@@ -225,83 +185,42 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         )
     _secrets(config)
     config.refuse_unknown(but="pulumi")
-    hostname = config.value("hostname", parsing.host)
-    extra_names = config.value("extraNames", parsing.list_of(parsing.host))
+    hostname = config.value(address.HOSTNAME)
+    extra_names = config.value(address.EXTRA_NAMES)
     key_pair = keypair.read(config, now)
     directory = ldap.read(config, now)
-    return Settings(
+    settings = Settings(
         prefix=f"{NAMESPACE}-{stack}",
         engine=engines.read(config),
         hostname=hostname,
         extra_names=extra_names,
-        port=config.value("port", _port),
-        bind_address=config.value("bindAddress", parsing.address),
-        subdomain_host=_subdomain_host(config, hostname, key_pair),
-        hsts_seconds=config.value("hstsSeconds", parsing.whole_number(0, 2 * 31536000)),
-        trusted_proxies=config.value("trustedProxies", parsing.list_of(parsing.any_network)),
+        port=config.value(address.PORT),
+        bind_address=config.value(address.BIND_ADDRESS),
+        subdomain_host=address.subdomain_host(config, hostname, key_pair),
+        hsts_seconds=config.value(address.HSTS_SECONDS),
+        trusted_proxies=config.value(address.TRUSTED_PROXIES),
         key_pair=key_pair,
         ldap=directory,
-        admin_users=config.value("adminUsers", parsing.list_of(parsing.user)),
-        admin_access=config.value("adminAccess", parsing.boolean),
-        token_max_age=_token_max_age(config, directory),
+        admin_users=config.value(login.ADMIN_USERS),
+        admin_access=config.value(login.ADMIN_ACCESS),
+        token_max_age=login.token_max_age(config, directory),
         users=users.read(config),
-        hub_memory=config.value("hubMemory", parsing.size("256M")),
-        protect=config.value("protect", parsing.boolean),
+        hub_memory=config.value(hub.HUB_MEMORY),
+        protect=config.value(hub.PROTECT),
         build=build.read(config),
     )
-
-
-def _subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> str | None:
-    name = config.value("subdomainHost", parsing.or_none(parsing.domain))
-    if not name or config.refused & {"hostname", "subdomainHost"}:
-        return name
-    if name != hostname:
-        config.clash(
-            "subdomainHost",
-            f"must be the same as hostname, which is {hostname}: JupyterHub has users log in there",
-            # The other way round would not do for a hostname that is an address, or has no dot.
-            set_command("hostname", name),
-            f"or {remove_command('subdomainHost')}",
-        )
-    elif key_pair and any(keypair.uncovered(key_pair.chain[0], [f"*.{name}"])):
-        config.clash(
-            "subdomainHost",
-            f"needs a certificate for *.{name} as well, which the one in tlsCertFile is not: users'"
-            " names could not be reached",
-            config.set_command("tlsCertFile"),
-            f"or {remove_command('subdomainHost')}",
-        )
-    return name
-
-
-def _token_max_age(config: Config, directory: Ldap | None) -> int:
-    seconds = config.value("tokenMaxAge", parsing.whole_number(300, 366 * DAY))
-    told = config.is_set("tokenMaxAge") and not config.refused & {"tokenMaxAge", "ldapBindDn"}
-    if told and seconds > DAY and directory and not directory.bind_dn:
-        config.clash(
-            "tokenMaxAge",
-            f"is more than a day ({DAY}), but without ldapBindDn nobody can ask whether a token's"
-            " owner was removed: nothing of a user then lasts longer than that",
-            set_command("tokenMaxAge", str(DAY)),
-            f"or {remove_command('tokenMaxAge')}",
-        )
-    return seconds
+    config.check_unread()
+    return settings
 
 
 def _secrets(config: Config) -> None:
-    """Refuse secrets in clear, and encrypted values that the hub would be told in clear."""
-    for key in SECRETS:
-        if config.is_set(key) and not config.is_secret(key):
-            reason = "stored in clear in the stack's file"
-            config.refuse(key, RefusedError(reason, secret=True))
-    for key in sorted(config.secret_keys() - SECRETS.keys()):
-        config.refuse(
-            key, RefusedError("encrypted, but used where it can be read; set it without --secret")
-        )
-
-
-def _port(text: str) -> int:
-    port = parsing.whole_number(1024, 65535)(text)
-    if port in HUB_PORTS:
-        raise RefusedError("JupyterHub uses it itself, inside its container")
-    return port
+    """Refuse secrets in clear, and encrypted values that the hub would get in clear."""
+    for setting in config.settings:
+        if setting.secret and config.is_set(setting) and not config.is_secret(setting):
+            config.refuse(setting, RefusedError("stored in clear in the stack's file", secret=True))
+    for setting in sorted(config.settings, key=str):
+        if config.is_secret(setting) and not setting.secret:
+            config.refuse(
+                setting,
+                RefusedError("encrypted, but used where it can be read; set it without --secret"),
+            )

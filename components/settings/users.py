@@ -6,16 +6,72 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from components.settings import parsing
-from components.settings.config import Config, remove_command, set_command
+from components.settings.config import Config
+from components.settings.setting import Setting
 
 #: Of a user's network, and how many of them the largest pool that is of use has.
 SUBNET_PREFIX = 28
 MOST_SERVERS = 4096
 
+MEMORY = Setting(
+    "userMemory", "2G", "Memory of a user's server, such as 512M or 4G", parsing.size("128M")
+)
+CPUS = Setting("userCpus", "2.0", "Processors of a user's server, such as 0.5", parsing.processors)
+PIDS = Setting(
+    "userPids", 512, "Processes and threads of a user's server", parsing.whole_number(64, 4194304)
+)
+INTERNET_ACCESS = Setting(
+    "userInternetAccess",
+    True,
+    (
+        "Whether a user's server reaches the internet; if not, it reaches the hub and"
+        " userAllowedNetworks, and finds names only if a name server is in these"
+    ),
+    parsing.boolean,
+)
+ALLOWED_NETWORKS = Setting(
+    "userAllowedNetworks",
+    (),
+    "IPv4 networks and addresses users' servers reach as well, such as a package mirror's",
+    parsing.list_of(parsing.network),
+    example="10.20.30.0/24",
+)
+BLOCKED_NETWORKS = Setting(
+    "userBlockedNetworks",
+    (),
+    "Public IPv4 networks and addresses users' servers do not reach, such as the site's own",
+    parsing.list_of(parsing.network),
+    example="198.51.100.0/24",
+)
+NETWORK_POOL = Setting(
+    "userNetworkPool",
+    "10.213.0.0/16",
+    "Private IPv4 network the users' networks are taken from, 16 addresses each",
+    parsing.pool,
+)
+MAX_SERVERS = Setting(
+    "maxServers",
+    500,
+    "Users' servers that run at the same time; who comes then is told that the hub is full",
+    parsing.whole_number(1, MOST_SERVERS),
+)
+IDLE_TIMEOUT = Setting(
+    "idleTimeout",
+    3600,
+    "Seconds without activity before a user's server is stopped; 0 for never",
+    parsing.whole_number(60, 31536000, also=0),
+)
+START_TIMEOUT = Setting(
+    "startTimeout",
+    300,
+    "Seconds a user's server may take to start",
+    parsing.whole_number(10, 86400),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class UserServers:
-    """What each user's server gets, as the hub is told it."""
+    """What each user's server gets."""
 
     memory: int
     """MiB."""
@@ -38,37 +94,37 @@ class UserServers:
 def read(config: Config) -> UserServers:
     """Read the settings of users' servers."""
     users = UserServers(
-        memory=config.value("userMemory", parsing.size("128M")),
-        cpus=config.value("userCpus", parsing.processors),
-        pids=config.value("userPids", parsing.whole_number(64, 4194304)),
-        internet_access=config.value("userInternetAccess", parsing.boolean),
-        network_pool=config.value("userNetworkPool", parsing.pool),
-        allowed_networks=config.value("userAllowedNetworks", parsing.list_of(parsing.network)),
-        blocked_networks=config.value("userBlockedNetworks", parsing.list_of(parsing.network)),
-        max_servers=config.value("maxServers", parsing.whole_number(1, MOST_SERVERS)),
-        idle_timeout=config.value("idleTimeout", parsing.whole_number(60, 31536000, also=0)),
-        start_timeout=config.value("startTimeout", parsing.whole_number(10, 86400)),
+        memory=config.value(MEMORY),
+        cpus=config.value(CPUS),
+        pids=config.value(PIDS),
+        internet_access=config.value(INTERNET_ACCESS),
+        network_pool=config.value(NETWORK_POOL),
+        allowed_networks=config.value(ALLOWED_NETWORKS),
+        blocked_networks=config.value(BLOCKED_NETWORKS),
+        max_servers=config.value(MAX_SERVERS),
+        idle_timeout=config.value(IDLE_TIMEOUT),
+        start_timeout=config.value(START_TIMEOUT),
     )
-    if not config.refused & {"userAllowedNetworks", "userNetworkPool"}:
+    if not config.refused & {ALLOWED_NETWORKS, NETWORK_POOL}:
         pool = IPv4Network(users.network_pool)
         for text in users.allowed_networks:
             if IPv4Network(text).subnet_of(pool):
                 config.clash(
-                    "userAllowedNetworks",
-                    f"holds {text}, which is in userNetworkPool ({pool}): there are only users'"
+                    ALLOWED_NETWORKS,
+                    f"holds {text}, which is in {NETWORK_POOL} ({pool}): there are only users'"
                     " servers, and none reaches another's",
-                    remove_command("userAllowedNetworks"),
+                    ALLOWED_NETWORKS.remove_command(),
                 )
-    if config.is_set("maxServers") and not config.refused & {"maxServers", "userNetworkPool"}:
+    if config.is_set(MAX_SERVERS) and not config.refused & {MAX_SERVERS, NETWORK_POOL}:
         length = IPv4Network(users.network_pool).prefixlen
         subnets = 1 << (SUBNET_PREFIX - length)
         if users.max_servers > subnets:
             larger = SUBNET_PREFIX - (users.max_servers - 1).bit_length()
             config.clash(
-                "maxServers",
-                f"needs a network for each of {users.max_servers} servers, but userNetworkPool,"
+                MAX_SERVERS,
+                f"needs a network for each of {users.max_servers} servers, but {NETWORK_POOL},"
                 f" {users.network_pool}, has {subnets}",
-                set_command("maxServers", str(subnets)),
-                f"or set userNetworkPool to a /{larger}",
+                MAX_SERVERS.set_command(str(subnets)),
+                f"or set {NETWORK_POOL} to a /{larger}",
             )
     return users

@@ -133,14 +133,14 @@ def test_the_plot_shows_medians_and_gaps_and_comes_out_the_same_again(tmp_path: 
 def test_parts_are_measured_in_their_own_order_whatever_the_order_asked() -> None:
     read = command.choice(measured.PARTS)
     assert read("start,cold") == ["cold", "start"]
-    with pytest.raises(argparse.ArgumentTypeError, match="szie: there is only cold, size"):
+    with pytest.raises(argparse.ArgumentTypeError, match="szie: choose from cold, size"):
         read("szie,start")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", ""])
 def test_nothing_is_measured_less_than_once(text: str) -> None:
     assert command.count("3") == 3
-    with pytest.raises(argparse.ArgumentTypeError, match="a number from 1 on"):
+    with pytest.raises(argparse.ArgumentTypeError, match="a number of at least 1"):
         command.count(text)
 
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.protobuf import json_format
 from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks, set_mocks
 
-from components.settings.stack import SECRETS
+from components.settings.entries import SETTINGS
 from tests.pki import Identity
 from toolchain.places import ROOT
 
@@ -184,7 +184,7 @@ def _run(
     logger = logging.getLogger("tests.components.program")
     logger.handlers = [warnings]
     set_mocks(mocks, project="zhub", stack=stack, preview=preview, logger=logger, monitor=recorder)
-    pulumi.runtime.set_all_config(dict(config), [f"zhub:{key}" for key in SECRETS])
+    pulumi.runtime.set_all_config(dict(config), [f"zhub:{one}" for one in SETTINGS if one.secret])
     outputs: dict[str, Any] = {}
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]

@@ -45,7 +45,7 @@ def refused(config: dict[str, str], *, secret: tuple[str, ...] = ()) -> str:
     return str(problem)
 
 
-def mended(config: dict[str, str], secret: set[str]) -> Settings:
+def fixed(config: dict[str, str], secret: set[str]) -> Settings:
     """What a config says once the first command of every message was followed, until none is."""
     config, secret = dict(config), set(secret)
     for _ in range(20):

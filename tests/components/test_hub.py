@@ -14,7 +14,8 @@ from components import directory
 from components.hub import Hub, HubArgs
 from components.names import Names
 from components.settings.engine import Engine
-from components.settings.ldap import Ldap, LdapTls
+from components.settings.ldap import Ldap
+from components.settings.ldap_entries import LdapTls
 from tests.components.recorder import (
     Declared,
     Recording,

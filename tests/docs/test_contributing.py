@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import re
+import shutil
 import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -44,14 +48,16 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", ["CHANGELOG.md", "CONTRIBUTING.md", "README.md"])
+@pytest.mark.parametrize("page", [file for file in tracked() if file.endswith(".md")])
 def test_every_link_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text())
-    assert links
     for link in links:
+        if link.startswith("https://"):
+            continue
         path, _, anchor = link.partition("#")
-        assert (ROOT / path).is_file(), link
-        assert not anchor or anchor in anchors((ROOT / path).read_text()), link
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
 
 
 def test_the_map_has_every_folder() -> None:
@@ -72,13 +78,62 @@ def test_the_way_of_a_setting_is_that_of_idle_timeout() -> None:
     """The page follows this one setting from file to file."""
     for file, written in (
         ("Pulumi.yaml", "  idleTimeout:"),
-        ("components/settings/users.py", 'config.value("idleTimeout"'),
+        ("components/settings/users.py", "IDLE_TIMEOUT = Setting("),
+        ("components/settings/users.py", "config.value(IDLE_TIMEOUT)"),
         ("components/hub.py", '"ZHUB_IDLE_TIMEOUT"'),
         ("images/hub/zhub/settings/__init__.py", '"IDLE_TIMEOUT"'),
         ("images/hub/zhub/jupyterhub_config.py", "idle_timeout"),
     ):
         assert f"`{file}`" in PAGE
         assert written in (ROOT / file).read_text(), file
+
+
+def test_one_entry_is_all_of_a_setting(tmp_path: Path) -> None:
+    """The page's diff, in a copy of the project: schema, docs row, check and example follow."""
+    shutil.copytree(ROOT / "components", tmp_path / "components")
+    (tmp_path / "docs").mkdir()
+    written = ("Pulumi.yaml", "docs/configuration.md")
+    for name in written:
+        shutil.copy(ROOT / name, tmp_path / name)
+    [diff] = re.findall(r"^ *```diff\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
+
+    def run(*command: str, text: str | None = None) -> str:
+        return subprocess.run(
+            command, cwd=tmp_path, input=text, capture_output=True, text=True, check=True
+        ).stdout
+
+    run("git", "apply", "-", text=textwrap.dedent(diff))
+    run(sys.executable, "-m", "components.settings")
+    added = {}
+    for name in written:
+        before, after = ((folder / name).read_text() for folder in (ROOT, tmp_path))
+        lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
+        assert not [line for line in lines if line.startswith("- ")]
+        added[name] = [line[2:] for line in lines if line.startswith("+ ")]
+    assert added == {
+        "Pulumi.yaml": [
+            "  helpPage:",
+            "    type: string",
+            '    default: ""',
+            "    description: Web page where users find help; empty for none",
+        ],
+        "docs/configuration.md": [
+            "| `helpPage` | string |  | Web page where users find help; empty for none |"
+        ],
+    }
+    checks = """
+from datetime import UTC, datetime
+from components.settings import stack
+for value in ("wiki", "https://wiki.example.com"):
+    config = stack.declared({"zhub:demoDirectory": "true", "zhub:helpPage": value}, ())
+    stack.read(config, "test", datetime.now(UTC))
+    print(*config.problems, "-", sep="\\n")
+"""
+    wrong = 'helpPage is "wiki": not an http:// or https:// address'
+    fix = "pulumi config set helpPage https://help.example.com"
+    assert run(sys.executable, "-c", checks) == f"{wrong}\n    {fix}\n-\n-\n"
+    assert f"`{wrong}`" in PAGE
+    assert f"`{fix}`" in PAGE
 
 
 def test_the_hook_is_make_lint_and_fetches_nothing() -> None:

@@ -103,7 +103,7 @@ def test_a_port_another_program_has_is_refused(
 ) -> None:
     with pytest.raises(RefusedError, match="taken by another program") as raised:
         engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, taken)
-    assert raised.value.mend == f"pulumi config set port {taken + 1}"
+    assert raised.value.fix == f"pulumi config set port {taken + 1}"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which config is refused, and how: every mistake at once, each with the command that mends it."""
+"""Which config is refused, and how: every mistake at once, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from components.settings.config import Config
+from components.settings.entries import SETTINGS
 from tests.components.recorder import identity, run
-from tests.components.stack_config import DEMO, NOW, SITE, mended, read, refused, schema
+from tests.components.stack_config import DEMO, NOW, SITE, fixed, read, refused, schema
 from tests.pki import Identity, passphrase
 from toolchain.places import ROOT
 
@@ -168,7 +170,7 @@ def test_without_a_service_account_no_token_may_outlive_a_day() -> None:
         ("notebookPackages", ["python3-PIL"], 0, "not the name of a Debian package"),
     ],
 )
-def test_a_wrong_item_is_named_and_mended_in_its_place(
+def test_a_wrong_item_is_named_and_fixed_in_its_place(
     key: str, items: list[str], number: int, reason: str
 ) -> None:
     said = refused(SITE | {f"zhub:{key}": json.dumps(items)})
@@ -200,14 +202,31 @@ def test_all_mistakes_are_said_at_once_and_nothing_is_declared() -> None:
         assert f"pulumi config set {key} " in said
 
 
-def test_every_setting_is_read_and_checked() -> None:
-    """A key that Pulumi.yaml declares and nobody looks at would be ignored."""
+def test_every_setting_is_read_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that nobody reads would be checked and then ignored."""
+    monkeypatch.setattr(Config, "check_unread", lambda _: None)
     free = {"registryUsername"}
     for key in schema().keys() - free:
         _, config = read({f"zhub:{key}": "\x01 nothing takes this"})
         assert any(problem.subject.startswith(f"{key} ") for problem in config.problems), key
     said = refused(SITE | {"zhub:registryUsername": "x", "zhub:registry": "r.example.com"})
     assert said.startswith("registryPassword: must be set")
+
+
+def test_every_example_and_default_is_taken() -> None:
+    """What a message tells the operator to type must not be refused."""
+    for setting in SETTINGS:
+        setting.parse(setting.default_text)
+        # What a file or a folder holds, no example can say.
+        if setting.example and not setting.secret and not setting.key.endswith(("File", "Path")):
+            value = json.dumps([setting.example]) if setting.is_list else setting.example
+            setting.parse(value)
+
+
+def test_no_setting_is_there_twice() -> None:
+    """Such as one that a module has imported from another."""
+    keys = [setting.key for setting in SETTINGS]
+    assert sorted(keys) == sorted(set(keys))
 
 
 def test_every_setting_has_a_type_a_description_and_a_default_that_fits() -> None:
@@ -352,7 +371,7 @@ class TestSecrets:
             assert "hunter2" not in refused(SITE | {f"zhub:{key}": url})
         assert "hunter2" not in refused(SITE | {"docker:host": "ssh://ops:hunter2@z.example.com"})
 
-    def test_an_encrypted_value_that_would_be_told_in_clear_is_refused_unseen(self) -> None:
+    def test_an_encrypted_value_that_would_be_used_in_clear_is_refused_unseen(self) -> None:
         said = refused(SITE, secret=("zhub:ldapServer",))
         assert said == (
             "ldapServer is [not shown]: encrypted, but used where it can be read;"
@@ -369,12 +388,28 @@ class TestSecrets:
         assert "hunter2" not in str(problems)
 
 
+def test_certificates_for_the_engine_are_for_tcp_alone(tmp_path: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        assert f"needs a file {name}: no such file" in refused(
+            SITE | {"docker:host": "tcp://z.example.com:2376", "docker:certPath": str(tmp_path)}
+        )
+        (tmp_path / name).write_text("")
+    config = SITE | {"docker:certPath": str(tmp_path)}
+    for host in ("ssh://z.example.com", "unix:///var/run/docker.sock"):
+        said = refused(config | {"docker:host": host})
+        assert said.startswith("docker:certPath: is for engines at tcp:// addresses only")
+        assert "pulumi config rm docker:certPath" in said
+    settings, checked = read(config | {"docker:host": "tcp://z.example.com:2376"})
+    assert not checked.problems
+    assert settings.engine.cert_path == str(tmp_path)
+
+
 def test_users_own_names_end_in_the_hubs() -> None:
     said = refused(SITE | {"zhub:subdomainHost": "users.example.com"})
     assert said.startswith("subdomainHost: must be the same as hostname, which is hub.example.com")
     assert "pulumi config set hostname users.example.com" in said
     # No name that a message could tell to put here.
-    mended(SITE | {"zhub:hostname": "localhost", "zhub:subdomainHost": "hub.example.com"}, set())
+    fixed(SITE | {"zhub:hostname": "localhost", "zhub:subdomainHost": "hub.example.com"}, set())
     settings, config = read(SITE | {"zhub:subdomainHost": "Hub.Example.com"})
     assert config.problems == []
     assert settings.certificate_names[:2] == ("hub.example.com", "*.hub.example.com")
@@ -564,9 +599,9 @@ def test_any_config_makes_settings_or_messages_that_name_key_and_command(
 
 @hypothesis.settings(deadline=None)
 @given(st.data())
-def test_the_command_of_a_message_mends_what_it_is_about(data: st.DataObject) -> None:
+def test_the_command_of_a_message_fixes_what_it_is_about(data: st.DataObject) -> None:
     """Following the first command of every message leads to a config without mistakes."""
-    mended(SITE | data.draw(st.dictionaries(keys(), values(), max_size=6)), set())
+    fixed(SITE | data.draw(st.dictionaries(keys(), values(), max_size=6)), set())
 
 
 class TestOneOrigin:

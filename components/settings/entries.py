@@ -1,0 +1,36 @@
+"""All settings there are, in the order of Pulumi.yaml and docs/configuration.md."""
+
+from __future__ import annotations
+
+from components.settings import (
+    address,
+    build,
+    engine,
+    hub,
+    keypair,
+    ldap_entries,
+    login,
+    users,
+)
+from components.settings.setting import Setting
+
+#: Sections of Pulumi.yaml, with the modules whose entries they hold. A new entry in one of these
+#: modules needs nothing else to be a setting.
+MODULES = {
+    "Where the hub is reached": (address,),
+    "Key and certificate: both, or neither, and Pulumi makes them": (keypair,),
+    "Who may log in: the site's directory, or a demo one": (ldap_entries, login),
+    "What a user's server gets": (users,),
+    "What the hub gets": (hub,),
+    "Which engine it all runs on": (engine,),
+    "How the images are built": (build,),
+}
+
+SECTIONS: dict[str, tuple[Setting[object], ...]] = {
+    title: tuple(
+        found for module in modules for found in vars(module).values() if isinstance(found, Setting)
+    )
+    for title, modules in MODULES.items()
+}
+
+SETTINGS = tuple(setting for section in SECTIONS.values() for setting in section)

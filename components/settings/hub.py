@@ -1,0 +1,16 @@
+"""Settings of the hub's own container and of what it keeps."""
+
+from __future__ import annotations
+
+from components.settings import parsing
+from components.settings.setting import Setting
+
+HUB_MEMORY = Setting(
+    "hubMemory", "1G", "Memory of the hub, such as 512M or 2G", parsing.size("256M")
+)
+PROTECT = Setting(
+    "protect",
+    True,
+    "Have Pulumi refuse to delete the volume with the hub's state",
+    parsing.boolean,
+)

@@ -1,0 +1,80 @@
+"""What one setting is: its entry brings the schema, the check, the row of the docs and the fix."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Setting(Generic[T_co]):
+    """A setting of a stack.
+
+    `make settings` writes Pulumi.yaml and docs/configuration.md from all of them; the program reads
+    and checks the value by the same entry.
+    """
+
+    key: str
+    """As `pulumi config` shows it: without a namespace, or with that of a provider."""
+    default: str | int | bool | tuple[str, ...]
+    """Its Python type says the type in Pulumi.yaml."""
+    description: str
+    """One sentence for operators."""
+    parse: Callable[[str], T_co] = field(repr=False)
+    """Raises parsing.RefusedError for what it does not take; takes the default."""
+    example: str = ""
+    """Value in commands that fix it, where the default would not do; of a list, one element; of a
+    secret, the file that the command reads it from, or nothing to be asked."""
+    secret: bool = False
+    """Whether the value must be encrypted, and no message may show it."""
+
+    def __str__(self) -> str:
+        return self.key
+
+    @property
+    def type(self) -> str:
+        """Pulumi's name of the type: string, integer, boolean or array."""
+        names = {str: "string", int: "integer", bool: "boolean", tuple: "array"}
+        return names[type(self.default)]
+
+    @property
+    def default_text(self) -> str:
+        """The default as Pulumi hands values to a program: what is no text as JSON."""
+        return self.default if isinstance(self.default, str) else json.dumps(self.default)
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.default, tuple)
+
+    def set_command(self, value: str = "", *, item: int = 0) -> str:
+        """The command that sets it.
+
+        Args:
+            value: nothing for an example that would do; a secret is never part of the command.
+            item: which element of a list.
+        """
+        if self.secret:
+            source = f" < {self.example}" if self.example else ""
+            return f"pulumi config set --secret {self.key}{source}"
+        value = value or self.example or self.default_text
+        key = ["--path", f"{self.key}[{item}]"] if self.is_list else [self.key]
+        # What begins with a dash would be taken for an option.
+        return shlex.join(["pulumi", "config", "set", *key, *["--"] * value.startswith("-"), value])
+
+    def remove_command(self, *, item: int | None = None) -> str:
+        """The command that removes it, or one element of a list."""
+        return remove_command(self.key) if item is None else _remove_item(self.key, item)
+
+
+def remove_command(key: str) -> str:
+    """The command that removes a key, whether or not there is such a setting."""
+    return shlex.join(["pulumi", "config", "rm", key])
+
+
+def _remove_item(key: str, item: int) -> str:
+    return shlex.join(["pulumi", "config", "rm", "--path", f"{key}[{item}]"])
