@@ -164,7 +164,8 @@ def test_a_moved_version_or_a_changed_plugin_is_tried_against_pulumis_own() -> N
 def test_it_gets_all_of_pulumis_own_plugins(tmp_path: Path) -> None:
     """Really run, with a CLI that only notes what it is asked for."""
     [script] = [step["run"] for step in steps(load("plugins.yml")) if step.get("id") == "official"]
-    (tmp_path / "toolchain").symlink_to(ROOT / "toolchain")
+    for name in ("toolchain", "requirements.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)

@@ -9,8 +9,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,16 +144,25 @@ def clone(tmp_path: Path) -> Clone:
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder; what is not there is refused with the given status."""
+
+    def __init__(self, *arguments: Any, refusal: int, **options: Any) -> None:
+        self._refusal = refusal
+        super().__init__(*arguments, **options)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        super().send_error(self._refusal if code == HTTPStatus.NOT_FOUND else code)
+
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet."""
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[str]:
-    """Serve a folder by http on loopback; yields the address."""
+def serving(root: Path, refusal: int = HTTPStatus.NOT_FOUND) -> Iterator[str]:
+    """Serve a folder by http on loopback, what is missing with a status; yields the address."""
 
     def handler(*arguments: object) -> Quiet:
-        return Quiet(*arguments, directory=str(root))  # type: ignore[arg-type]
+        return Quiet(*arguments, directory=str(root), refusal=refusal)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -63,7 +63,7 @@ def test_the_environment_is_made_once_and_again_when_it_is_broken_or_the_lock_ch
     assert first.returncode == 0, first.stderr
     assert "installing requirements.txt into .venv: done" in first.stderr
     assert imports(clone, "sample")
-    assert imports(clone, "toolchain.pins"), "the clone's own packages, from any folder"
+    assert imports(clone, "toolchain.places"), "the clone's own packages, from any folder"
 
     assert clone.python(ENSURE).stderr == ""
 
