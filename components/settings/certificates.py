@@ -78,7 +78,7 @@ def weak_signature(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def is_authority(certificate: x509.Certificate) -> bool:
+def is_ca(certificate: x509.Certificate) -> bool:
     """Whether a certificate may sign others, by the rules OpenSSL has when it is not strict.
 
     Those take a certificate of X.509 version 1 that signed itself, and one that has keyUsage but no
@@ -119,7 +119,7 @@ def _useless(certificate: x509.Certificate, now: datetime) -> str | None:
 def check_trusted(trusted: Sequence[x509.Certificate], now: datetime) -> None:
     """Make sure that one of the certificates can verify a server.
 
-    The others do no harm: a file may hold an authority's old certificate beside its new one.
+    The others do no harm: a file may hold a CA's old certificate beside its new one.
 
     Raises:
         RefusedError: none can, so that every login would fail.
@@ -137,16 +137,16 @@ def warnings(trusted: Sequence[x509.Certificate], now: datetime) -> list[str]:
     """What is amiss with the certificates in ldapCaFile, which can be used all the same."""
     usable = [certificate for certificate in trusted if not _useless(certificate, now)]
     told = []
-    if usable and not any(map(is_authority, usable)):
+    if usable and not any(map(is_ca, usable)):
         names = ", ".join(map(_name, usable))
         told.append(
-            f"ldapCaFile holds no certificate of an authority, but that of {names}: only a server"
-            " that shows this very one is trusted, and nobody can log in once it shows the next"
+            f"ldapCaFile holds no CA certificate, only that of {names}: a server is trusted only"
+            " while it shows this very one, and nobody can log in once it is renewed"
         )
     end = max((certificate.not_valid_after_utc for certificate in usable), default=None)
     if end and now > end - EXPIRES_SOON:
         told.append(
-            f"the last of the certificates in ldapCaFile expires in {(end - now).days} days, at"
+            f"the last certificate in ldapCaFile expires in {(end - now).days} days, at"
             f" {when(end)}: nobody can log in from then on"
         )
     return told

@@ -116,7 +116,7 @@ OF_DIRECTORIES = {
     "neither": Case(
         lambda: below(authority(without=[x509.BasicConstraints, x509.KeyUsage])),
         hub="invalid CA certificate",
-        warning="holds no certificate of an authority, but that of CN=Authority",
+        warning="holds no CA certificate, only that of CN=Authority",
     ),
     "version 1": Case(lambda: below(Identity.version_1("Authority"))),
     "no subjectKeyIdentifier": Case(
@@ -166,10 +166,10 @@ OF_DIRECTORIES = {
     "intermediate only": Case(lambda: intermediate_trusted(shows=False)),
     "intermediate only, shown as well": Case(lambda: intermediate_trusted(shows=True)),
     "the server's own, self-signed": Case(
-        lambda: leaf_trusted(self_signed=True), warning="but that of CN=ldap.example.com"
+        lambda: leaf_trusted(self_signed=True), warning="only that of CN=ldap.example.com"
     ),
     "the server's own": Case(
-        lambda: leaf_trusted(self_signed=False), warning="but that of CN=ldap.example.com"
+        lambda: leaf_trusted(self_signed=False), warning="only that of CN=ldap.example.com"
     ),
     "the server's chain": Case(servers_chain_trusted),
 }

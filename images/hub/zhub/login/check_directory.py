@@ -145,7 +145,7 @@ def _no_session(ldap: Ldap, address: str, reason: str, report: Report) -> None:
             own = _certificate(unverified)
         reason += f"; the certificate is {_described(own)}"
         if not advice.at_fault(own):
-            text = advice.of_authority
+            text = advice.of_ca
     report.failed(reason, text)
 
 

@@ -19,7 +19,7 @@ class Advice:
     said: str
     """Part of what OpenSSL or ldap3 says."""
     text: str
-    of_authority: str = ""
+    of_ca: str = ""
     """What to do instead where the server's own certificate is not at fault: OpenSSL names none."""
     at_fault: Callable[[x509.Certificate], bool] = lambda _: True
     """Whether the server's own certificate is."""
@@ -47,28 +47,26 @@ _ALL = (
     Advice(
         "has expired",
         "have the server's certificate renewed",
-        "the certificate of the authority has expired: put its new one into ldapCaFile",
+        "the CA's certificate has expired, not the server's: put the CA's new one into ldapCaFile",
         _untimely,
     ),
     Advice(
         "not yet valid",
         "wait, or set the clock of the engine's machine",
-        "the certificate of the authority is not valid yet: wait, or set the clock of the engine's"
-        " machine",
+        "the CA's certificate is not valid yet: wait, or set the clock of the engine's machine",
         _untimely,
     ),
     Advice(
         "digest algorithm too weak",
         "have the server's certificate issued anew, signed with SHA-256 or better",
-        "have the authority's certificate that the server sends issued anew, signed with SHA-256 or"
-        " better",
+        "have the CA certificate that the server sends issued anew, signed with SHA-256 or better",
         _outdated,
     ),
     Advice(
         "unsuitable certificate purpose",
         "have the server's certificate issued anew: its extendedKeyUsage lacks serverAuth",
-        "the authority's certificate is not for servers: its extendedKeyUsage lacks serverAuth; put"
-        " another authority's into ldapCaFile",
+        "the CA's certificate is not for servers, its extendedKeyUsage lacks serverAuth: have the"
+        " server's certificate issued by another CA, and put that one's into ldapCaFile",
         _not_for_servers,
     ),
     Advice(
@@ -77,26 +75,26 @@ _ALL = (
     ),
     Advice(
         "CA certificate key too weak",
-        "the key of the authority is too short: have the server's certificate issued by another,"
-        " whose RSA key has 2048 bits or more, and put its certificate into ldapCaFile",
+        "the CA's key is too short: have the server's certificate issued by a CA whose RSA key has"
+        " 2048 bits or more, and put that one's certificate into ldapCaFile",
     ),
     Advice(
         "invalid CA",
-        "the server's certificate is signed with one that must not sign others: by its"
-        " basicConstraints or keyUsage it is no authority's; have either issued anew",
+        "the certificate that signed the server's is no CA certificate, by its basicConstraints or"
+        " keyUsage: have it issued anew as one, or the server's by a CA",
     ),
     Advice("certificate is not valid for", "set ldapServer to a name that the certificate is for"),
     Advice(
         "self-signed certificate in certificate chain",
-        "put the certificate of the authority at the end of the chain that the server sends into"
-        " ldapCaFile",
+        "put the CA certificate at the end of the chain that the server sends into ldapCaFile",
     ),
-    Advice("self-signed", "the server's certificate is its own authority: put it into ldapCaFile"),
-    Advice("unable to get", "put the certificate of the authority that issued it into ldapCaFile"),
+    Advice(
+        "self-signed", "the server's certificate is its own CA certificate: put it into ldapCaFile"
+    ),
+    Advice("unable to get", "put the certificate of the CA that issued it into ldapCaFile"),
     Advice(
         "certificate verify failed",
-        "have the server's certificate or that of its authority made anew, so that it keeps to RFC"
-        " 5280",
+        "have the server's certificate or its CA's issued anew, so that it keeps to RFC 5280",
     ),
     Advice(
         "protocolError", "the server has no StartTLS: switch it on there, or set ldapTls to ldaps"

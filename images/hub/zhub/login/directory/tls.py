@@ -12,10 +12,10 @@ import ldap3
 def verifying_context(ca_file: Path | None) -> ssl.SSLContext:
     """What verifies the directory's servers, with the certificates in a file or the system's.
 
-    The flags are the same with every Python, whose defaults differ. Not strict: authorities as
-    `openssl req -x509` and many sites made them lack extensions that RFC 5280 wants, and who is
-    trusted does not depend on those; other clients of the site's take them. With a partial chain:
-    every certificate in the file is trusted, also that of an authority below another one.
+    The flags are the same with every Python, whose defaults differ. Not strict: CA certificates as
+    `openssl req -x509` and many sites made them lack extensions that RFC 5280 wants. Who is trusted
+    does not depend on those, and the site's other clients take them. With a partial chain: every
+    certificate in the file is trusted, also that of a CA below another one.
     """
     context = ssl.create_default_context(cafile=ca_file)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

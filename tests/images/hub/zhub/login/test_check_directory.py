@@ -207,17 +207,20 @@ def test_a_connection_that_is_never_accepted(
 @pytest.mark.parametrize(
     ("wrong", "shown"),
     [
-        ("authority", ["unable to get", "by CN=Elsewhere", "of the authority that issued"]),
-        ("self-signed", ["self-signed", "for 127.0.0.1", "its own authority: put it into"]),
+        ("authority", ["unable to get", "by CN=Elsewhere", "of the CA that issued"]),
+        ("self-signed", ["self-signed", "for 127.0.0.1", "its own CA certificate: put it into"]),
         ("host", ["not valid for '127.0.0.1'", "for ldap.example.org;", "a name that the"]),
         ("expired", ["has expired", "valid until", "have the server's certificate renewed"]),
-        ("expired authority", ["has expired", "put its new one into ldapCaFile"]),
+        (
+            "expired authority",
+            ["has expired", "the CA's certificate has expired, not the server's"],
+        ),
         ("SHA-1", ["too weak", "have the server's certificate issued anew, signed with SHA-256"]),
         ("short", ["EE certificate key too weak", "the server's certificate issued anew, for an"]),
-        ("short authority", ["CA certificate key too weak", "the key of the authority is too"]),
-        ("no authority", ["invalid CA certificate", "it is no authority's"]),
+        ("short authority", ["CA certificate key too weak", "the CA's key is too short"]),
+        ("no authority", ["invalid CA certificate", "is no CA certificate"]),
         ("for people", ["purpose", "the server's certificate issued anew: its extendedKeyUsage"]),
-        ("authority for people", ["purpose", "the authority's certificate is not for servers"]),
+        ("authority for people", ["purpose", "the CA's certificate is not for servers"]),
     ],
 )
 def test_a_certificate_that_is_not_trusted_is_shown(
