@@ -124,12 +124,12 @@ def check_trusted(trusted: Sequence[x509.Certificate], now: datetime) -> None:
     Raises:
         RefusedError: none can, so that every login would fail.
     """
-    reasons = {}
+    reasons = []
     for certificate in trusted:
         reason = _useless(certificate, now)
         if reason is None:
             return
-        reasons[f"{_name(certificate)} {reason}"] = None
+        reasons.append(f"{_name(certificate)} {reason}")
     raise RefusedError(f"nobody could log in, since it can verify no server: {'; '.join(reasons)}")
 
 

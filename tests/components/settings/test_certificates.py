@@ -28,7 +28,7 @@ from tests.pki import DAY, Identity
 from toolchain.places import ROOT
 
 YEAR = 365 * DAY
-PAST = {"begin": -2 * DAY, "end": -DAY}
+PAST: dict[str, Any] = {"begin": -2 * DAY, "end": -DAY}
 SHA1 = hashes.SHA1()  # noqa: S303 - what is refused
 MD5 = hashes.MD5()  # noqa: S303 - the same
 SHORT_EC = ec.SECP192R1()
@@ -49,11 +49,13 @@ class Case:
 
 
 def authority(name: str = "Authority", **more: Any) -> Identity:
-    return Identity.create(name, **{"authority": True, "end": YEAR} | more)
+    options: dict[str, Any] = {"authority": True, "end": YEAR} | more
+    return Identity.create(name, **options)
 
 
 def server(issuer: Identity | None = None, **more: Any) -> Identity:
-    return Identity.create(verdicts.NAME, issuer=issuer, **{"end": YEAR} | more)
+    options: dict[str, Any] = {"end": YEAR} | more
+    return Identity.create(verdicts.NAME, issuer=issuer, **options)
 
 
 def below(root: Identity, **more: Any) -> tuple[Sequence[Identity], Sequence[Identity]]:
