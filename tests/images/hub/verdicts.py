@@ -45,7 +45,7 @@ def of_hub(case: Path) -> str:
     try:
         certificates.find(case)
     except SettingsError as error:
-        return str(error)
+        return str(error).replace(f"{case}/", "")
     return ""
 
 
