@@ -1,4 +1,4 @@
-"""Keys and certificates for tests: an authority, and what it signs."""
+"""Keys and certificates for tests: an authority, and certificates that it signs."""
 
 from __future__ import annotations
 

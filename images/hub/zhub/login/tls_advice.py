@@ -94,12 +94,12 @@ _ALL = (
     Advice("unable to get", "put the certificate of the CA that issued it into ldapCaFile"),
     Advice(
         "certificate verify failed",
-        "have the server's certificate or its CA's issued anew, so that it keeps to RFC 5280",
+        "have the server's certificate or its CA's issued anew, so that it conforms to RFC 5280",
     ),
+    Advice("protocolError", "the server has no StartTLS: enable it there, or set ldapTls to ldaps"),
     Advice(
-        "protocolError", "the server has no StartTLS: switch it on there, or set ldapTls to ldaps"
+        "", "no TLS on this port: does ldapPort fit ldapTls? LDAPS has its own port, usually 636"
     ),
-    Advice("", "no TLS on this port: does ldapPort fit ldapTls? LDAPS has its own, as a rule 636"),
 )
 
 
