@@ -19,6 +19,8 @@ from components.settings.keypair import KeyPair
 from tests.pki import Identity
 from tests.plugins.stacks import Program, Stack
 
+pytestmark = pytest.mark.slow
+
 KEY = "tls:index/privateKey:PrivateKey"
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from components.settings import stack
 from tests.built import Images
 from tests.components.stack_config import SITE
 from tests.images.hub import verdicts
-from tests.pki import DAY, Identity
+from tests.pki import DAY, Identity, Key
 from toolchain.places import ROOT
 
 YEAR = 365 * DAY
@@ -48,14 +49,24 @@ class Case:
     """Part of what the preview warns of."""
 
 
-def authority(name: str = "Authority", **more: Any) -> Identity:
-    options: dict[str, Any] = {"authority": True, "end": YEAR} | more
+@cache
+def key_of(name: str) -> Key:
+    """An RSA key; to make one takes longer than all else here."""
+    return Identity.create(name).key
+
+
+def identity(name: str, options: dict[str, Any]) -> Identity:
+    if not options.keys() & {"bits", "key"}:
+        options["key"] = key_of(name)
     return Identity.create(name, **options)
 
 
+def authority(name: str = "Authority", **more: Any) -> Identity:
+    return identity(name, {"authority": True, "end": YEAR} | more)
+
+
 def server(issuer: Identity | None = None, **more: Any) -> Identity:
-    options: dict[str, Any] = {"end": YEAR} | more
-    return Identity.create(verdicts.NAME, issuer=issuer, **options)
+    return identity(verdicts.NAME, {"issuer": issuer, "end": YEAR} | more)
 
 
 def below(root: Identity, **more: Any) -> tuple[Sequence[Identity], Sequence[Identity]]:
