@@ -123,7 +123,7 @@ class Settings:
                 f" {address.BIND_ADDRESS.set_command('127.0.0.1')} keeps them out"
             )
         if self.ldap:
-            found += self.ldap.warnings()
+            found += self.ldap.warnings(now)
         return found
 
 
@@ -188,7 +188,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     hostname = config.value(address.HOSTNAME)
     extra_names = config.value(address.EXTRA_NAMES)
     key_pair = keypair.read(config, now)
-    directory = ldap.read(config)
+    directory = ldap.read(config, now)
     settings = Settings(
         prefix=f"{NAMESPACE}-{stack}",
         engine=engines.read(config),
