@@ -55,8 +55,8 @@ def test_the_stack_files_are_fine(
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("port", "80", "not a whole number from 1024 to 65535"),
-        ("port", "65536", "not a whole number from 1024 to 65535"),
+        ("port", "0", "not a whole number from 1 to 65535"),
+        ("port", "65536", "not a whole number from 1 to 65535"),
         ("port", "", "not a whole number"),
         ("port", "1e4", "not a whole number"),
         ("port", "١١١١٩", "not a whole number"),
