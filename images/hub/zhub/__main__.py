@@ -46,7 +46,9 @@ def check_port(port: int) -> None:
             reason = "is taken" if error.errno == errno.EADDRINUSE else str(error.strerror)
             fix = "choose another one with --port"
             if error.errno == errno.EACCES:
-                fix += ", or start the container with --sysctl net.ipv4.ip_unprivileged_port_start=0"
+                fix += (
+                    ", or start the container with --sysctl net.ipv4.ip_unprivileged_port_start=0"
+                )
             raise SettingsError([f"port {port} {reason}: {fix}"]) from None
 
 
