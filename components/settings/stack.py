@@ -69,7 +69,7 @@ class Settings:
     def url(self) -> str:
         """Where users find the hub."""
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return f"https://{host}:{self.port}"
+        return f"https://{host}" if self.port == address.HTTPS else f"https://{host}:{self.port}"
 
     @property
     def certificate_names(self) -> tuple[str, ...]:
