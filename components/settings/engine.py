@@ -35,6 +35,9 @@ ANSWER_TIMEOUT = 5
 
 SSH_PORT = 22
 
+#: Ports below are opened by root alone, unless the machine says otherwise.
+UNPRIVILEGED = 1024
+
 #: Addresses that stand for all of a machine's.
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
@@ -242,7 +245,8 @@ def _published(container: dict[str, Any]) -> set[int | None]:
 
 
 def _taken(port: int, by: str) -> RefusedError:
-    other = max(1024, (port + 1) % 65536)
+    # 443 becomes 8443, as administrators write it.
+    other = port + 8000 if port < UNPRIVILEGED else max(UNPRIVILEGED, (port + 1) % 65536)
     return RefusedError(f"taken by {by}", fix=at.PORT.set_command(str(other)))
 
 
@@ -271,6 +275,9 @@ def _refuse_bound_port(address: str, port: int) -> None:
     try:
         _bind(address, port)
     except OSError as error:
+        if error.errno == errno.EACCES and port < UNPRIVILEGED:
+            # This user may not open it; the engine may.
+            return
         if error.errno == errno.EADDRINUSE:
             raise _taken(port, "another program on this machine") from None
         raise RefusedError(f"cannot be opened: {error.strerror}") from None

@@ -123,7 +123,7 @@ def test_a_destroy_that_retains_keeps_the_database_for_the_next_up(
     carol.start_server()
     carol.save("kept.txt", "kept")
     token = carol.request("POST", "hub/api/users/carol/tokens", json={"note": "kept"}).json()
-    stack.configure({"protect": False, "retain": True})
+    stack.configure({"protect": True, "retain": True})
     stack.up()
     stack.on_stack("destroy", "--yes")
     ours: dict[str, Any] = {"label": f"zhub.stack={stack.prefix}"}

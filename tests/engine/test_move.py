@@ -38,7 +38,7 @@ def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
         "platform": "linux/amd64",
         "baseImage": CONFIG["buildImage"],
         "port": free_port(),
-        "protect": False,
+        "protect": True,
         "engineSocket": str(SOCKET),
     }
     yield from running_stack(engine, "e2e-move", tmp_path_factory.mktemp("state"), config)
