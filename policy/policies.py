@@ -12,6 +12,7 @@ from typing import Any
 
 import allowed
 import containers
+import pulumi
 from allowed import Table
 from pulumi_policy import (
     PolicyResource,
@@ -27,22 +28,33 @@ CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
 
 #: The image a container runs, by the container's name.
-IMAGE_OF = {"hub": "hub", "guard": "hub", "files": "hub", "directory": "directory"}
+IMAGE_OF = {
+    "hub": "hub",
+    "guard": "hub",
+    "files": "hub",
+    "directory": "directory",
+    "notebookimage": "notebook",
+    "filterimage": "filter",
+}
 
 #: The image a variable tells a container of.
 IMAGE_IN = {"ZHUB_NOTEBOOK_IMAGE": "notebook", "ZHUB_FILTER_IMAGE": "filter"}
 
 
 def prefix(urn: str) -> str:
-    """What all names of a stack on the engine begin with, by the URN of one of its resources."""
-    return f"zhub-{urn.split('::', maxsplit=1)[0].removeprefix('urn:pulumi:')}"
+    """What all names of a stack on the engine begin with.
+
+    The stack's setting, or its name, by the URN of one of its resources.
+    """
+    default = f"zhub-{urn.split('::', maxsplit=1)[0].removeprefix('urn:pulumi:')}"
+    return pulumi.Config("zhub").get("prefix") or default
 
 
 def tables(own: str) -> dict[str, dict[str, Table]]:
     """By policy and by resource type, what resources may be, for a stack with that prefix."""
     return {
         "containers": {CONTAINER: containers.containers(own)},
-        "images": {IMAGE: allowed.images()},
+        "images": {IMAGE: allowed.images(own)},
         "networks": {"docker:index/network:Network": allowed.networks(own)},
         "volumes": {"docker:index/volume:Volume": allowed.volumes(own)},
         "commands": {"command:local:Command": allowed.commands(own)},

@@ -28,15 +28,19 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
         ("Command", "remove-notebooks"),
         ("Container", "directory"),
         ("Container", "files"),
+        ("Container", "filterimage"),
         ("Container", "guard"),
         ("Container", "hub"),
+        ("Container", "notebookimage"),
         ("Directory", "directory"),
         ("Guard", "guard"),
         ("Hub", "hub"),
         ("Image", "directory"),
         ("Image", "filter"),
         ("Image", "hub"),
+        ("Image", "hub-latest"),
         ("Image", "notebook"),
+        ("Image", "notebook-latest"),
         ("Images", "images"),
         ("Network", "directory"),
         ("Network", "hub"),
@@ -54,7 +58,8 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
 
 def test_a_site_with_its_own_directory_and_certificate_has_no_demo(brought: dict[str, str]) -> None:
     recording = run(brought)
-    assert {one.name for one in recording.all("Container")} == {"hub", "files", "guard"}
+    containers = {one.name for one in recording.all("Container")}
+    assert containers == {"hub", "files", "guard", "notebookimage", "filterimage"}
     assert not recording.all("PrivateKey")
     assert "demoUsers" not in recording.outputs
 
@@ -70,6 +75,8 @@ def test_every_docker_object_is_named_and_labelled_after_its_stack(demo: Recordi
         ("zhub-test-directory", "Container"): "directory",
         ("zhub-test-files", "Container"): "files",
         ("zhub-test-guard", "Container"): "guard",
+        ("zhub-test-notebookimage", "Container"): "notebookimage",
+        ("zhub-test-filterimage", "Container"): "filterimage",
         ("zhub-test-hub", "Network"): "network",
         ("zhub-test-directory", "Network"): "network",
         ("zhub-test-certs", "Volume"): "certs",
@@ -109,8 +116,11 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
     assert set(demo.outputs) == {
         "url",
         "certificateFingerprint",
+        "prefix",
         "notebookDigest",
         "hubDigest",
+        "filterDigest",
+        "directoryDigest",
         "container",
         "engine",
         "demoUsers",
@@ -118,6 +128,9 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
     }
     assert demo.outputs["url"]["value"] == "https://localhost:11119"
     assert demo.outputs["container"]["value"] == "zhub-test-hub"
+    for image in ("notebook", "hub", "filter", "directory"):
+        digest = demo.one("Image", image).outputs["repoDigest"]
+        assert demo.outputs[f"{image}Digest"]["value"] == digest
     assert demo.outputs["engine"]["value"] == "ssh://ops@z.example.com"
     assert {name for name, output in demo.outputs.items() if output["secret"]} == {"demoUsers"}
 
