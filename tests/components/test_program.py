@@ -188,9 +188,9 @@ def test_a_preview_knows_all_but_what_is_made_later(variant: str) -> None:
     real, preview = run(config), run(config, preview=True)
     assert {one.urn for one in preview.declared} == {one.urn for one in real.declared}
     unknown = {name for name, output in preview.outputs.items() if not output["known"]}
-    assert unknown == {"certificateFingerprint", "notebookDigest", "hubDigest"} | (
-        {"demoUsers"} if variant == "demo" else set()
-    )
+    demo = {"demoUsers", "directoryDigest"} if variant == "demo" else set()
+    digests = {"notebookDigest", "hubDigest", "filterDigest"}
+    assert unknown == {"certificateFingerprint"} | digests | demo
     hub = preview.one("Container", "hub").inputs
     assert hub["ports"] == real.one("Container", "hub").inputs["ports"]
 

@@ -5,10 +5,10 @@ Two stacks for this machine's own platform, without emulation, on one engine.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -147,36 +147,32 @@ def test_who_prunes_the_engine_breaks_nothing(
     """With nobody logged in, and after another stack's `up`."""
     for stack in (one, two):
         assert not engine.containers.list(filters=stack.labelled("notebook"))
-    with pytest.raises(docker.errors.NotFound):
-        # Without what holds it, the same call does take an image.
-        unused = engine.images.get(one.outputs()["notebookDigest"])
-        build = f"FROM {unused.id}\nLABEL unused=1\n".encode()
-        made, _ = engine.images.build(fileobj=_file(build), tag="zhub-test-names-unused")
-        prune(engine)
-        engine.images.get(str(made.id))
+    # What nothing runs from does go.
+    build = f"FROM {one.outputs()['notebookDigest']}\nLABEL unused=1\n"
+    unused, _ = engine.images.build(fileobj=io.BytesIO(build.encode()), tag="zhub-test:unused")
+    prune(engine)
+    with pytest.raises(docker.errors.ImageNotFound):
+        engine.images.get(str(unused.id))
     alice = logged_in(one, "alice")
     alice.start_server()
     alice.stop_server()
 
 
-def _file(text: bytes) -> Any:
-    import io
+def running(engine: docker.DockerClient, prefix: str) -> dict[str, str]:
+    """Ids of a stack's containers by name."""
+    found = engine.containers.list(filters={"label": f"zhub.stack={prefix}"})
+    return {str(one.name): str(one.id) for one in found}
 
-    return io.BytesIO(text)
 
-
-def test_a_stack_that_is_renamed_keeps_everything(
-    one: Stack, engine: docker.DockerClient, tmp_path: Path
-) -> None:
+def test_a_stack_that_is_renamed_keeps_everything(one: Stack, engine: docker.DockerClient) -> None:
     alice = logged_in(one, "alice")
     alice.start_server()
     kernel = alice.start_kernel()
     kernel.run("x = 41")
     alice.save("kept.txt", "kept")
-    before = {
-        c.name: c.id for c in engine.containers.list(filters={"label": f"zhub.stack={one.prefix}"})
-    }
+    before = running(engine, one.prefix)
 
+    policies = ("--policy-pack", str(ROOT / "policy"))
     renamed = Stack("names-new", one.folder)
     # As the command does it to a stack file in the project.
     one.config_file.rename(renamed.config_file)
@@ -189,16 +185,10 @@ def test_a_stack_that_is_renamed_keeps_everything(
             assert f"begin with {one.prefix} now and would begin with {renamed.prefix}" in said
             assert f"pulumi config set prefix {one.prefix}" in said
         renamed.configure({"prefix": one.prefix})
-        shown = renamed.on_stack(
-            "preview", "--expect-no-changes", "--policy-pack", str(ROOT / "policy")
-        )
+        shown = renamed.on_stack("preview", "--expect-no-changes", *policies)
         assert "zhub@v1.0.0" in shown
-        renamed.up("--policy-pack", str(ROOT / "policy"))
-        after = {
-            c.name: c.id
-            for c in engine.containers.list(filters={"label": f"zhub.stack={one.prefix}"})
-        }
-        assert after == before
+        renamed.up(*policies)
+        assert running(engine, one.prefix) == before
         assert kernel.run("print(x + 1)").strip() == "42"
         assert alice.read("kept.txt") == "kept"
     finally:
