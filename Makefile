@@ -8,9 +8,10 @@ RUN = .venv/bin/python -m
 # Quote a value as one word for the shell, even with an apostrophe or a dollar sign in it.
 quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
-# Not from the environment, where LDAP may mean something else.
+# Not from the environment, where LDAP and YES may mean something else.
 LDAP =
-IMAGES ?= jupyter_notebook_s390x jupyter_hub_s390x zhub_filter_s390x zhub_directory_s390x
+YES =
+IMAGES ?=
 PARTS ?=
 BENCH ?=
 
@@ -20,14 +21,14 @@ BENCH ?=
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-up: ## install what is missing, bring the stack up, print how to log in (STACK=dev)
-	@$(TOOLCHAIN) up $(call quoted,STACK)
+up: ## install what is missing, bring the stack up, print how to log in (STACK=dev, YES=1: do not ask)
+	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) up $(call quoted,STACK)
 
 preview: ## show what `make up` would change
 	@$(TOOLCHAIN) preview $(call quoted,STACK)
 
 down: ## remove everything the stack made, except the users' homes
-	@$(TOOLCHAIN) down $(call quoted,STACK)
+	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) down $(call quoted,STACK)
 
 env: ## print shell lines that set up plain pulumi commands: eval "$(make -s env)"
 	@$(TOOLCHAIN) env $(call quoted,STACK)

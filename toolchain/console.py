@@ -99,13 +99,14 @@ def _log_of(step: str) -> Path:
     return log
 
 
-def run(
+def run(  # noqa: PLR0913 - each by its name
     step: str,
     command: Sequence[str | Path],
     *,
     environment: Mapping[str, str] | None = None,
     mend: str = "",
     tail: int = TAIL,
+    folder: Path | None = None,
 ) -> None:
     """Run a command with its output in a log file, of which a failure shows the last lines.
 
@@ -115,6 +116,7 @@ def run(
         environment: is added to this process's own.
         mend: what to do about a failure, the last sentence of the message.
         tail: how many lines of the log a failure shows.
+        folder: to run it in; this process's own without one.
 
     Raises:
         Problem: the command failed, is not there, or may no longer be started.
@@ -131,6 +133,7 @@ def run(
             try:
                 process = subprocess.Popen(
                     command,
+                    cwd=folder,
                     env={**os.environ, **(environment or {})},
                     stdin=subprocess.DEVNULL,
                     stdout=file,

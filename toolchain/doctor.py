@@ -14,6 +14,8 @@ from toolchain import base, cli, engine, environment, stack
 from toolchain.console import Problem, output
 from toolchain.pins import PULUMI
 from toolchain.places import BIN, CACHE, ROOT
+from toolchain.runs import PROJECT
+from toolchain.stack import named
 
 #: Bytes of disk that images, CLI and caches take, with room to build in.
 DISK_NEEDED = 8 * 1000**3
@@ -88,8 +90,12 @@ def _engine() -> Iterator[Finding]:
         yield Finding(good=False, text=text)
 
 
-def check(*, with_engine: bool) -> None:
+def check(name: str, *, with_engine: bool) -> None:
     """Print every finding.
+
+    Args:
+        name: of the stack that the commands to type are about.
+        with_engine: whether it needs an engine of this machine.
 
     Raises:
         Problem: something is missing.
@@ -99,7 +105,8 @@ def check(*, with_engine: bool) -> None:
         if finding.good:
             print(f"     ok  {finding.text}", flush=True)
         else:
-            print(f"MISSING  {finding.text}\n         → {finding.mend}", flush=True)
+            mend = finding.mend.replace("make up", f"make up{named(name)}")
+            print(f"MISSING  {finding.text}\n         → {mend}", flush=True)
     if not all(finding.good for finding in findings):
         raise Problem("not everything is there yet, see above")
 
@@ -115,11 +122,10 @@ def check_directory(name: str, user: str) -> None:
         raise Problem("no Docker client: apt-get install docker.io")
     address = stack.engine_address(name)
     command = [docker, *(["--host", address] if address else [])]
-    hub = f"{stack.PROJECT}-{name}-hub"
+    hub = f"{PROJECT}-{name}-hub"
     if output([*command, "inspect", "--format", "{{.State.Running}}", hub]) != "true":
-        own = "" if name == stack.DEV else f" STACK={name}"
         where = address or os.environ.get("DOCKER_HOST") or "this machine's engine"
-        raise Problem(f"no container {hub} runs on {where}: make up{own}")
+        raise Problem(f"no container {hub} runs on {where}: make up{named(name)}")
     asked = [*command, "exec", hub, "zhub", "check-directory", "--", user]
     if subprocess.run(asked, check=False).returncode:
         raise Problem(f"{user} cannot log in, or not all of the directory works; see above")

@@ -1,12 +1,47 @@
-"""Versions and sums of everything the toolchain gets. Python's and Go's are in their lock files."""
+"""Versions and sums of everything the toolchain gets.
+
+`make lock` moves them. Pulumi's are read from where the tools that get them want to have them.
+"""
 
 from __future__ import annotations
 
-#: Of the CLI and of the `pulumi` package in requirements.txt: engine and SDK go together.
-PULUMI = "3.259.0"
+import re
+from pathlib import Path
 
-#: Provider plugins; the versions are those of the packages in requirements.txt.
-PLUGINS = {"docker": "5.2.0", "tls": "5.6.2", "command": "1.2.1"}
+from toolchain.places import ROOT
+
+#: The module the CLI is built as. Its go.mod has the CLI's version, go.sum all it is built from.
+MODULE = Path(__file__).with_name("pulumi-cli")
+
+#: The Go module of the CLI.
+CLI_MODULE = "github.com/pulumi/pulumi/pkg/v3"
+
+
+def locked(file: Path) -> dict[str, str]:
+    """The versions in a lock of Python packages, by package."""
+    return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", file.read_text(), re.MULTILINE))
+
+
+def required(file: Path) -> dict[str, str]:
+    """The versions of the modules in a go.mod, without the v, by module."""
+    line = re.compile(r"^(?:require|\t) ?(\S+) v(\S+)", re.MULTILINE)
+    return dict(line.findall(file.read_text()))
+
+
+def sums_in(text: str) -> dict[str, str]:
+    """SHA-256 by file name, of a list as `sha256sum` writes it."""
+    found = re.findall(r"^([0-9a-f]{64})  (\S+)$", text, re.MULTILINE)
+    return {name: digest for digest, name in found}
+
+
+#: Of the CLI.
+PULUMI = required(MODULE / "go.mod")[CLI_MODULE]
+
+#: Provider plugins have the versions of their packages.
+PLUGINS = {
+    name: locked(ROOT / "requirements.txt")[f"pulumi-{name}"]
+    for name in ("docker", "tls", "command")
+}
 
 #: Where Pulumi publishes its own release of the CLI; asked in this order.
 CLI_RELEASES = (
@@ -14,13 +49,11 @@ CLI_RELEASES = (
     "https://get.pulumi.com/releases/sdk/{file}",
 )
 
-#: SHA-256 of the release's archives, as in Pulumi's Homebrew formula for this version.
-CLI_SHA256 = {
-    "linux-x64": "94ba357acac23d01474084c4b00098dc0f7bc70ce13f34c777459254a5f718e5",
-    "linux-arm64": "edc8327463a72160bb36cf82cf5062da9c8a244290a706d9980988e7bf486853",
-    "darwin-x64": "eaca4c3b8277bfa3ab061fa3b270d1c66358a0b2e613da8c5587a04b7226c534",
-    "darwin-arm64": "57c27f179e527e2cf9f62b841a448af72a020e44b2fb4ee0d9bd85556c00c864",
-}
+#: The machines that Pulumi releases the CLI for, as its archives call them.
+CLI_MACHINES = ("linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64")
+
+#: The archives' sums. By name, version included: those of one release cannot count for another.
+CLI_SUMS = MODULE / "releases.sha256"
 
 #: Where base images come from: a tag of the image registry, or a suite of a Debian mirror.
 BASE_TAG = "debian:trixie-slim"

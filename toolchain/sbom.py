@@ -185,4 +185,4 @@ def write(images: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: write(sys.argv[1:])))
+    sys.exit(exit_code(lambda: write(engine.built(sys.argv[1:]))))

@@ -1,4 +1,7 @@
-"""What makes pull requests safe: untrusted code runs without secrets or rights."""
+"""What makes pull requests safe: untrusted code runs without secrets or rights.
+
+What runs after the merge is in test_delivery.py.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,18 @@ from toolchain.places import ROOT
 FOLDER = ROOT / ".github" / "workflows"
 
 #: The rights of each job, by file. What is not named here, and so not tested, may not be there.
-RIGHTS = {
+PULL_REQUESTS = {
     "plugins.yml": {"round-trip": {"contents": "read"}},
     "pull-request.yml": {
         "checks": {"contents": "read"},
         "preview": {"contents": "read", "pull-requests": "write"},
     },
+}
+
+RIGHTS: dict[str, dict[str, dict[str, str]]] = PULL_REQUESTS | {
+    "deliver.yml": {"preview": {"contents": "read"}, "up": {"contents": "read"}},
+    "deploy.yml": {"stacks": {"contents": "read"}, "deliver": {"contents": "read"}},
+    "drift.yml": {"stacks": {"contents": "read"}, "drift": {"contents": "read"}},
 }
 
 #: Holds for branches of this repository alone; a fork's pull request has another full name.
@@ -53,7 +62,7 @@ def workflow() -> dict[Any, Any]:
 
 def steps(workflow: dict[Any, Any]) -> Iterator[dict[str, Any]]:
     for job in workflow["jobs"].values():
-        yield from job["steps"]
+        yield from job.get("steps", [])
 
 
 def run_as_the_runner_would(script: str, folder: Path, **environment: str) -> None:
@@ -66,7 +75,7 @@ def test_there_is_no_other_workflow() -> None:
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(RIGHTS)
 
 
-@pytest.mark.parametrize("file", RIGHTS)
+@pytest.mark.parametrize("file", PULL_REQUESTS)
 def test_they_run_on_pull_requests_without_the_rights_of_the_target(file: str) -> None:
     on = load(file)[ON]
     assert on == "pull_request" or list(on) == ["pull_request"]
@@ -80,8 +89,9 @@ def test_no_job_has_more_rights_than_it_needs(file: str) -> None:
     assert {name: job["permissions"] for name, job in workflow["jobs"].items()} == RIGHTS[file]
 
 
-def test_secrets_are_for_branches_of_this_repository_only(any_workflow: dict[Any, Any]) -> None:
-    for name, job in any_workflow["jobs"].items():
+@pytest.mark.parametrize("file", PULL_REQUESTS)
+def test_secrets_are_for_branches_of_this_repository_only(file: str) -> None:
+    for name, job in load(file)["jobs"].items():
         if "secrets." in json.dumps(job):
             conditions = [part.strip() for part in job["if"].split("&&")]
             assert SAME_ROOT in conditions, f"{name}: must not run for forks"
@@ -100,6 +110,8 @@ def test_actions_are_pinned_to_a_commit_and_leave_no_credentials(
 ) -> None:
     used = [step for step in steps(any_workflow) if "uses" in step]
     assert used
+    for job in any_workflow["jobs"].values():
+        assert "steps" in job or job["uses"].startswith("./")
     for step in used:
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", step["uses"])
         if step["uses"].startswith("actions/checkout@"):
@@ -164,7 +176,8 @@ def test_a_moved_version_or_a_changed_plugin_is_tried_against_pulumis_own() -> N
 def test_it_gets_all_of_pulumis_own_plugins(tmp_path: Path) -> None:
     """Really run, with a CLI that only notes what it is asked for."""
     [script] = [step["run"] for step in steps(load("plugins.yml")) if step.get("id") == "official"]
-    (tmp_path / "toolchain").symlink_to(ROOT / "toolchain")
+    for name in ("toolchain", "requirements.txt"):
+        (tmp_path / name).symlink_to(ROOT / name)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from toolchain import snapshot
-from toolchain.places import BIN, CLI, ROOT, VENV
+from toolchain import passphrase, snapshot
+from toolchain.places import BIN, CACHE, CLI, ROOT, VENV
 
 PASSPHRASE = "of tests"
 
@@ -141,17 +144,112 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(root, tmp_path / "cache")
 
 
+@dataclass(frozen=True)
+class Site:
+    """A whole clone with its toolchain, and a shell beside it without any setting of Pulumi's."""
+
+    root: Path
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The shell's variables, with more of them."""
+        return {
+            "HOME": str(self.root.parent),
+            "PATH": f"{self.root / '.toolchain/bin'}{os.pathsep}{os.environ['PATH']}",
+            "XDG_CACHE_HOME": str(CACHE.parent),
+            **(more or {}),
+        }
+
+    def shell(
+        self, script: str, more: Mapping[str, str] | None = None, *, fails: bool = False
+    ) -> str:
+        """Run lines of shell in the clone; returns what they print, errors among it.
+
+        Args:
+            script: the lines; `pulumi` is this clone's.
+            more: environment variables.
+            fails: the script must fail, instead of succeed.
+        """
+        result = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.root,
+            env=self.environment(more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert bool(result.returncode) == fails, result.stdout
+        return result.stdout
+
+    def salt(self, stack: str) -> str:
+        """What a stack's file says its secrets are encrypted with."""
+        return passphrase.entry(self.root / f"Pulumi.{stack}.yaml", "encryptionsalt")
+
+    def opens(self, stack: str, text: str) -> bool:
+        """Whether a passphrase opens a stack's secrets."""
+        return passphrase.opens(self.salt(stack), text)
+
+    def own(self, stack: str) -> str:
+        """The passphrase that the clone keeps for a stack."""
+        return (self.root / ".state" / f"passphrase-{stack}").read_text()
+
+
+def make_site(root: Path) -> Site:
+    """Copy what git knows or would know of this clone, and get the toolchain as `make env` does."""
+    require_toolchain()
+    known = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(known, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    return Site(root)
+
+
+@pytest.fixture(scope="session")
+def whole_clone(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A clone that has been made and has got its toolchain by `make env`, and no stack yet."""
+    site = make_site(tmp_path_factory.mktemp("whole") / "clone")
+    told = site.shell('eval "$(make -s env STACK=site)"; pulumi version; echo "on $PULUMI_STACK"')
+    assert re.search(r"^v3\.", told, re.MULTILINE)
+    assert "on site" in told
+    return site
+
+
+@pytest.fixture
+def site(whole_clone: Site) -> Iterator[Site]:
+    """The same for one test, which may make stacks in it."""
+    before = set(whole_clone.root.glob("Pulumi.*"))
+    yield whole_clone
+    for file in set(whole_clone.root.glob("Pulumi.*")) - before:
+        file.unlink()
+    shutil.rmtree(whole_clone.root / ".state")
+    (whole_clone.root / ".state").mkdir(mode=0o700)
+    shutil.rmtree(whole_clone.root / ".toolchain/home/workspaces", ignore_errors=True)
+
+
 class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder; what is not there is refused with the given status."""
+
+    def __init__(self, *arguments: Any, refusal: int, **options: Any) -> None:
+        self._refusal = refusal
+        super().__init__(*arguments, **options)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        super().send_error(self._refusal if code == HTTPStatus.NOT_FOUND else code)
+
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet."""
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[str]:
-    """Serve a folder by http on loopback; yields the address."""
+def serving(root: Path, refusal: int = HTTPStatus.NOT_FOUND) -> Iterator[str]:
+    """Serve a folder by http on loopback, what is missing with a status; yields the address."""
 
     def handler(*arguments: object) -> Quiet:
-        return Quiet(*arguments, directory=str(root))  # type: ignore[arg-type]
+        return Quiet(*arguments, directory=str(root), refusal=refusal)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -11,7 +11,8 @@ import pytest
 
 from tests.plugins.docker_tools import engine_or_skip
 from tests.toolchain.conftest import require_toolchain
-from toolchain import command, stack
+from toolchain import command, passphrase, runs, stack
+from toolchain.passphrase import DEV, PUBLIC
 from toolchain.places import BIN, CLI, ROOT
 
 Pulumi = Callable[..., str]
@@ -50,8 +51,8 @@ def bare(tmp_path: Path) -> Pulumi:
 def test_a_plain_preview_of_the_dev_stack(bare: Pulumi) -> None:
     engine_or_skip()
     before = (ROOT / "Pulumi.dev.yaml").read_bytes()
-    bare("stack", "init", "--stack", stack.DEV, "--no-select")
-    shown = bare("preview", "--stack", stack.DEV)
+    bare("stack", "init", "--stack", DEV, "--no-select")
+    shown = bare("preview", "--stack", DEV)
     assert "to create" in shown
     assert "warning" not in shown.lower()
     assert "passphrase" not in shown.lower()
@@ -70,7 +71,12 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     monkeypatch.setattr(command, "ROOT", root)
     monkeypatch.setattr(command, "PULUMI_HOME", tmp_path / "home")
-    monkeypatch.setattr(stack, "STATE", root / ".state")
+    monkeypatch.setattr(command, "STATE", root / ".state")
+    monkeypatch.setattr(command, "CREDENTIALS", tmp_path / "home" / "credentials.json")
+    monkeypatch.setattr(passphrase, "ROOT", root)
+    monkeypatch.setattr(passphrase, "STATE", root / ".state")
+    monkeypatch.setattr(runs, "STATE", root / ".state")
+    monkeypatch.setattr(stack, "ROOT", root)
     monkeypatch.chdir(root)
     return root
 
@@ -98,7 +104,7 @@ def test_the_stack_of_the_shell_gets_its_passphrase(
 ) -> None:
     monkeypatch.setenv("PULUMI_STACK", "dev")
     monkeypatch.chdir(clone / "part")
-    assert passphrases("up") == {"PASSPHRASE": stack.DEV_PASSPHRASE}
+    assert passphrases("up") == {"PASSPHRASE": PUBLIC}
 
 
 def test_the_selected_stack_gets_its_passphrase(

@@ -49,8 +49,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = tmp_path / "module" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    go = cli._go()
-    monkeypatch.setattr(cli, "_go", lambda: go)
+    go = cli.go_command()
+    monkeypatch.setattr(cli, "go_command", lambda: go)
     monkeypatch.setattr(cli, "MODULE", tmp_path / "module")
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import platform
 import socket
+import ssl
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import cli
+from tests.pki import Identity
+from toolchain import cli, pins, release
 from toolchain.console import Problem
 
 #: A CLI that is no more than its version.
-CLI_SCRIPT = b"#!/bin/sh\necho v3.259.0\n"
+CLI_SCRIPT = f"#!/bin/sh\necho v{pins.PULUMI}\n".encode()
 
 
 def archive() -> bytes:
@@ -34,10 +36,23 @@ def archive() -> bytes:
 ARCHIVE = archive()
 
 
+def sums(content: bytes, version: str = pins.PULUMI) -> str:
+    """A release's list, of archives that all have this content."""
+    digest = hashlib.sha256(content).hexdigest()
+    names = [release.archive(version, machine) for machine in pins.CLI_MACHINES]
+    return "".join(f"{digest}  {name}\n" for name in names)
+
+
 class Site(ThreadingHTTPServer):
-    """Serves the archive under /right, half of it under /broken, another under /wrong."""
+    """Serves the archive under /right, half of it under /broken, another under /wrong.
+
+    Beside it is the release's own list of sums, from `lists`; there is none where that is empty.
+    """
 
     asked: list[str]
+    lists: str = ""
+    onward: str = ""
+    """Where everything is sent on to."""
 
     def url(self, folder: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{folder}/{{file}}"
@@ -49,10 +64,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
         folder = self.path.split("/")[1]
-        if folder == "missing":
-            self.send_error(403)
+        if self.server.onward:
+            self.send_response(302)
+            self.send_header("Location", self.server.onward + Path(self.path).name)
+            self.end_headers()
             return
         body = ARCHIVE if folder != "wrong" else ARCHIVE[:-1] + b"x"
+        if self.path.endswith(f"/pulumi-{pins.PULUMI}-checksums.txt"):
+            body = self.server.lists.encode()
+        if folder == "missing" or not body:
+            self.send_error(403)
+            return
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -76,10 +98,11 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache and a clone that are empty, and a release for this machine whose sum is known."""
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(cli, "CLI", tmp_path / "clone" / "cli")
-    monkeypatch.setattr(cli, "DOWNLOAD_TIMEOUT", 1)
+    monkeypatch.setattr(release, "TIMEOUT", 1)
     name = cli.release_name() or "linux-x64"
     monkeypatch.setattr(cli, "release_name", lambda: name)
-    monkeypatch.setattr(cli, "CLI_SHA256", {name: hashlib.sha256(ARCHIVE).hexdigest()})
+    monkeypatch.setattr(pins, "CLI_SUMS", tmp_path / "sums")
+    pins.CLI_SUMS.write_text(f"# a comment\n{sums(ARCHIVE)}")
 
 
 def cached(tmp_path: Path) -> list[Path]:
@@ -117,6 +140,62 @@ def test_an_archive_with_another_sum_is_never_used(
         cli.ensure()
     assert cached(tmp_path) == []
     assert not (tmp_path / "clone" / "cli").exists()
+
+
+@pytest.mark.parametrize("pinned", ["", sums(b"another release", "3.1.0")])
+def test_where_no_sum_is_pinned_the_releases_own_counts(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pinned: str
+) -> None:
+    pins.CLI_SUMS.write_text(pinned)
+    sites = (site.url("right"),)
+    monkeypatch.setattr(cli, "CLI_RELEASES", sites)
+    monkeypatch.setattr(pins, "CLI_RELEASES", sites)
+    monkeypatch.setenv(cli.CHOICE, "official")
+    for lists, said in (
+        ("", "unset ZHUB_TOOLCHAIN(.|\n)*checksums.txt: HTTP Error 403"),
+        (sums(ARCHIVE, "3.1.0"), f"has no sum of pulumi-v{pins.PULUMI}-linux-x64.tar.gz"),
+        (sums(b"x"), "it was not used"),
+    ):
+        site.lists = lists
+        with pytest.raises(Problem, match=said):
+            cli.ensure()
+        assert cached(tmp_path) == []
+    site.lists = f"{'0' * 64}  pulumi-v{pins.PULUMI}-windows-x64.zip\n{sums(ARCHIVE)}"
+    assert cli.ensure() is True
+
+
+def test_sums_that_came_without_tls_do_not_count(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A site with TLS sends on to one without."""
+    site.lists = sums(ARCHIVE)
+    Identity.create("127.0.0.1").write(tmp_path, "site")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "site.crt", tmp_path / "site.key")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "site.crt"))
+    with Site(("127.0.0.1", 0), Handler) as safe:
+        safe.asked = []
+        safe.onward = site.url("right").format(file="")
+        safe.socket = context.wrap_socket(safe.socket, server_side=True)
+        threading.Thread(target=safe.serve_forever, daemon=True).start()
+        address = safe.url("right").replace("http:", "https:")
+        monkeypatch.setattr(pins, "CLI_RELEASES", (address,))
+        with pytest.raises(OSError, match=r"leads to http://127\.0\.0\.1"):
+            release.published(pins.PULUMI)
+        safe.onward, safe.lists = "", site.lists
+        assert pins.sums_in(release.published(pins.PULUMI)) == pins.sums_in(site.lists)
+        safe.shutdown()
+    assert site.asked == [f"/right/pulumi-{pins.PULUMI}-checksums.txt"]
+
+
+def test_the_pinned_sum_is_the_one_that_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.lists = sums(ARCHIVE[:-1] + b"x")
+    sites = (site.url("wrong"),)
+    monkeypatch.setattr(cli, "CLI_RELEASES", sites)
+    monkeypatch.setattr(pins, "CLI_RELEASES", sites)
+    with pytest.raises(Problem, match="it was not used"):
+        cli.ensure()
+    assert not any("checksums" in path for path in site.asked)
 
 
 def test_a_download_that_breaks_off_leaves_nothing_and_builds_instead(

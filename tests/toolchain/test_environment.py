@@ -63,7 +63,7 @@ def test_the_environment_is_made_once_and_again_when_it_is_broken_or_the_lock_ch
     assert first.returncode == 0, first.stderr
     assert "installing requirements.txt into .venv: done" in first.stderr
     assert imports(clone, "sample")
-    assert imports(clone, "toolchain.pins"), "the clone's own packages, from any folder"
+    assert imports(clone, "toolchain.places"), "the clone's own packages, from any folder"
 
     assert clone.python(ENSURE).stderr == ""
 
@@ -119,7 +119,22 @@ def test_doctor_names_what_is_missing_and_changes_nothing(clone: Clone) -> None:
     assert "MISSING  Pulumi CLI: missing" in result.stdout
     assert "→ make up gets it" in result.stdout
     assert "Traceback" not in result.stderr
+    assert "→ make up STACK=site gets it" in clone.make("doctor", "STACK=site").stdout
     assert {path.name for path in clone.root.iterdir()} == before
+
+
+def test_a_shell_that_cannot_be_set_up_knows_it(clone: Clone) -> None:
+    told = subprocess.run(
+        ["bash", "-c", 'eval "$(make -s env)" || echo "not set up"'],
+        cwd=clone.root,
+        env=clone.environment(PIP_INDEX_URL="http://127.0.0.1:9", ZHUB_TOOLCHAIN="none"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert told.stdout == "not set up\n"
+    assert "error: " in told.stderr
 
 
 def test_doctor_of_a_directory_asks_a_hub_that_runs(clone: Clone) -> None:

@@ -17,6 +17,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc
 
 from tests.toolchain.conftest import require_toolchain
+from toolchain import pins
 from toolchain.places import CLI, ROOT, VENV
 
 HOST = [sys.executable, "-P", str(ROOT / "toolchain" / "language_host.py")]
@@ -111,7 +112,8 @@ def test_about_names_the_programs_interpreter(
 def test_plugin_info_has_the_version_of_the_sdk(
     host: language_pb2_grpc.LanguageRuntimeStub,
 ) -> None:
-    assert host.GetPluginInfo(empty_pb2.Empty()).version == "3.259.0"
+    locked = pins.locked(ROOT / "requirements.txt")
+    assert host.GetPluginInfo(empty_pb2.Empty()).version == locked["pulumi"]
 
 
 @pytest.mark.parametrize(

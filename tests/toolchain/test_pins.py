@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import re
 
-from toolchain import cli, pins
+from packaging.version import Version
+
+from toolchain import pins, release
 from toolchain.places import ROOT
 
 
 def locked(name: str) -> dict[str, str]:
-    text = (ROOT / name).read_text()
-    return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", text, re.MULTILINE))
+    return pins.locked(ROOT / name)
 
 
-def test_the_sdk_is_of_the_version_of_the_cli() -> None:
-    assert locked("requirements.txt")["pulumi"] == pins.PULUMI
+def test_the_sdk_is_no_newer_than_the_cli() -> None:
+    """It may ask for what an older CLI does not know; a CLI serves all SDKs before it."""
+    sdk, program = Version(locked("requirements.txt")["pulumi"]), Version(pins.PULUMI)
+    assert sdk <= program
+    assert sdk.major == program.major
 
 
 def test_plugins_are_of_the_versions_of_their_packages() -> None:
     found = locked("requirements.txt")
+    assert pins.PLUGINS.keys() == {"docker", "tls", "command"}
     assert {name: found[f"pulumi-{name}"] for name in pins.PLUGINS} == pins.PLUGINS
 
 
 def test_the_module_builds_the_pinned_cli() -> None:
-    lines = (cli.MODULE / "go.mod").read_text().splitlines()
-    assert f"require github.com/pulumi/pulumi/pkg/v3 v{pins.PULUMI}" in lines
+    module = pins.MODULE / "go.mod"
+    assert f"require {pins.CLI_MODULE} v{pins.PULUMI}" in module.read_text().splitlines()
+    assert pins.required(module)["github.com/pulumi/pulumi/sdk/v3"] == pins.PULUMI
+    assert f"{pins.CLI_MODULE} v{pins.PULUMI} h1:" in (pins.MODULE / "go.sum").read_text()
+
+
+def test_sums_are_of_the_pinned_release_or_there_are_none() -> None:
+    names = pins.sums_in(pins.CLI_SUMS.read_text()).keys()
+    assert names in (set(), {release.archive(pins.PULUMI, one) for one in pins.CLI_MACHINES})
 
 
 def test_the_development_lock_holds_the_programs_versions() -> None:

@@ -5,91 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import stat
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.toolchain.conftest import PASSPHRASE, Clone, Project
-from toolchain import stack
+from toolchain import runs, shell, stack
 from toolchain.console import Problem
-
-
-@pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone's state folder, in a shell that has no Pulumi settings."""
-    for name in [name for name in os.environ if name.startswith("PULUMI_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(stack, "STATE", tmp_path / "state")
-    monkeypatch.setattr(stack, "CREDENTIALS", tmp_path / "credentials.json")
-    return tmp_path / "state"
-
-
-def test_the_dev_stacks_passphrase_is_the_public_one(state: Path) -> None:
-    assert stack.settings("dev") == {
-        "PULUMI_CONFIG_PASSPHRASE": "zhub-dev",
-        "PULUMI_CONFIG_PASSPHRASE_FILE": None,
-        "PULUMI_BACKEND_URL": state.as_uri(),
-    }
-    assert stat.S_IMODE(state.stat().st_mode) == 0o700
-
-
-def test_another_stack_gets_a_passphrase_of_its_own_once_and_aloud(
-    state: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = Path(stack.settings("site")["PULUMI_CONFIG_PASSPHRASE_FILE"] or "")
-    told = capsys.readouterr().err
-    assert str(file) in told
-    assert "keep a copy" in told
-    assert file.read_text() not in told
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert len(file.read_text()) >= 40
-    before = file.read_text()
-    stack.settings("site")
-    assert file.read_text() == before
-    assert capsys.readouterr().err == ""
-    assert stack.settings("other")["PULUMI_CONFIG_PASSPHRASE_FILE"] != str(file)
-
-
-@pytest.mark.parametrize("name", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
-@pytest.mark.parametrize("of", ["dev", "site"])
-def test_the_shells_own_passphrase_stays(
-    state: Path, monkeypatch: pytest.MonkeyPatch, name: str, of: str
-) -> None:
-    monkeypatch.setenv(name, "/own")
-    assert stack.settings(of) == {"PULUMI_BACKEND_URL": state.as_uri()}
-
-
-def test_what_was_set_for_another_stack_does_not_stay(
-    state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "zhub-dev")
-    assert stack.settings("site")["PULUMI_CONFIG_PASSPHRASE"] is None
-    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE")
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", str(state / "passphrase-site"))
-    assert stack.settings("dev")["PULUMI_CONFIG_PASSPHRASE_FILE"] is None
-
-
-def test_a_backend_that_was_chosen_stays(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
-    assert stack.settings("dev")["PULUMI_BACKEND_URL"] == "s3://bucket"
-    monkeypatch.delenv("PULUMI_BACKEND_URL")
-    state.with_name("credentials.json").write_text("{}")
-    assert "PULUMI_BACKEND_URL" not in stack.settings("dev")
-
-
-def test_make_env_sets_up_a_shell(clone: Clone) -> None:
-    lines = clone.make("env", "STACK=site").stdout
-    shell = subprocess.run(
-        ["sh", "-euc", f"{lines}\nenv -0"], capture_output=True, text=True, check=True
-    )
-    variables = dict(line.split("=", 1) for line in shell.stdout.split("\0") if line)
-    assert variables["PATH"].split(os.pathsep)[0] == str(clone.root / ".toolchain" / "bin")
-    assert variables["PULUMI_BACKEND_URL"] == (clone.root / ".state").as_uri()
-    assert Path(variables["PULUMI_CONFIG_PASSPHRASE_FILE"]).stat().st_size >= 40
-    assert "PULUMI_CONFIG_PASSPHRASE" not in variables
 
 
 def test_a_stack_name_cannot_leave_its_folder(clone: Clone) -> None:
@@ -135,7 +58,9 @@ def test_make_down_without_a_state_gets_no_toolchain(clone: Clone) -> None:
 def driven(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that the module under test takes for the clone's own."""
     monkeypatch.setattr(stack, "ROOT", project.folder)
-    monkeypatch.setattr(stack, "STATE", project.state)
+    monkeypatch.setattr(shell, "ROOT", project.folder)
+    for module in (runs, shell, stack):
+        monkeypatch.setattr(module, "STATE", project.state)
     monkeypatch.setenv("PULUMI_BACKEND_URL", project.state.as_uri())
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
     return project
@@ -161,8 +86,8 @@ def test_after_a_kill_the_lock_and_the_half_made_are_cleared_up(
     process.communicate()
     assert len(locks(driven)) == 1
 
-    stack._unlock("test")
-    stack._half_made("test")
+    runs.unlock("test")
+    runs.half_made("test", remote=False)
 
     told = capfd.readouterr().err
     assert f"process {process.pid} of an earlier run is gone: taking its lock away" in told
@@ -170,7 +95,7 @@ def test_after_a_kill_the_lock_and_the_half_made_are_cleared_up(
     assert locks(driven) == []
     driven.write(program.format(create="true"))
     driven.pulumi("up", "--yes", "--skip-preview")
-    stack._half_made("test")
+    runs.half_made("test", remote=False)
     assert "cut off" not in capfd.readouterr().err
 
 
@@ -182,10 +107,10 @@ def test_the_lock_of_a_running_pulumi_is_kept(driven: Project) -> None:
         while not started.exists():
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.1)
-        stack._unlock("test")
+        runs.unlock("test")
         assert len(locks(driven)) == 1
         with pytest.raises(Problem, match="currently locked by 1 lock"):
-            stack.pulumi("test", "destroy", "--yes", "--stack", "test", quiet=True)
+            shell.pulumi("test", "destroy", "--yes", "--stack", "test", quiet=True)
     finally:
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=60)
@@ -196,7 +121,7 @@ def test_a_lock_of_another_machine_is_kept(driven: Project) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lock = {"pid": 999999999, "username": "ops", "hostname": "elsewhere", "timestamp": ""}
     (folder / "one.json").write_text(json.dumps(lock))
-    stack._unlock("test")
+    runs.unlock("test")
     assert len(locks(driven)) == 1
 
 
@@ -217,3 +142,46 @@ def test_up_ends_with_the_address_and_whom_to_log_in_as(
         ["alice", "one", "may log in"],
         ["mallory", "two", "may not log in"],
     ]
+
+
+#: Makes a file, which goes with it, and a thing that is protected.
+PROTECTED = """
+import pulumi, pulumi_command
+pulumi_command.local.Command("server", create="touch {file}", delete="rm {file}")
+pulumi_command.local.Command(
+    "state", create="true", opts=pulumi.ResourceOptions(protect={protect})
+)
+"""
+
+
+def test_a_protected_stack_is_not_taken_down_and_nothing_of_it_is_touched(driven: Project) -> None:
+    file = driven.folder / "server"
+    driven.write(PROTECTED.format(file=file, protect=True))
+    driven.pulumi("up", "--yes", "--skip-preview")
+    before = driven.pulumi("stack", "export")
+    with pytest.raises(Problem) as caught:
+        stack.down("test")
+    assert "stack test is protected (state): nothing was touched" in str(caught.value)
+    assert "would remove 2 Command" in str(caught.value)
+    assert "pulumi config set protect false && pulumi up\n  make down STACK=test" in str(
+        caught.value
+    )
+    assert file.exists()
+    assert driven.pulumi("stack", "export") == before
+
+    driven.write(PROTECTED.format(file=file, protect=False))
+    driven.pulumi("up", "--yes", "--skip-preview")
+    stack.down("test")
+    assert not file.exists()
+    assert stack.resources("test") == []
+
+
+def test_what_the_policy_pack_refuses_is_not_brought_up(
+    driven: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    driven.write("import pulumi_docker\npulumi_docker.Volume('state', driver_opts={'o': 'bind'})\n")
+    for command in (stack.preview, stack.up):
+        with pytest.raises(Problem, match="failed, see above"):
+            command("test")
+        assert "[mandatory]" in capfd.readouterr().out
+    assert stack.resources("test") == []

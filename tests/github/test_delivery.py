@@ -1,0 +1,175 @@
+"""What runs after a merge: only what was merged, shown first, and done when it is approved."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.github.test_workflow import ON, load, run_as_the_runner_would, steps
+
+DELIVERY = ("deploy.yml", "deliver.yml", "drift.yml")
+
+#: By hand, another branch could be chosen; what is scheduled runs on the default branch.
+MAIN = "github.ref == 'refs/heads/main'"
+
+REMOTE = "config:\n  docker:host: ssh://ops@z.example.com\n"
+
+
+def script(file: str, name: str) -> str:
+    [found] = [step["run"] for step in steps(load(file)) if step.get("id") == name]
+    run: str = found
+    return run
+
+
+def test_it_runs_for_the_main_branch_only() -> None:
+    assert load("deploy.yml")[ON]["push"] == {"branches": ["main"]}
+    assert set(load("deploy.yml")[ON]) == {"push", "schedule", "workflow_dispatch"}
+    assert set(load("drift.yml")[ON]) == {"schedule", "workflow_dispatch"}
+    assert set(load("deliver.yml")[ON]) == {"workflow_call"}
+    for file in ("deploy.yml", "drift.yml"):
+        first, *others = load(file)["jobs"].values()
+        assert first["if"] == MAIN
+        assert all(job["needs"] == "stacks" for job in others)
+
+
+def test_certificates_are_renewed_more_often_than_they_must() -> None:
+    """A generated one is renewed in the 30 days before its end: once a month is a day too late."""
+    [schedule] = load("deploy.yml")[ON]["schedule"]
+    assert schedule["cron"].split()[2:] == ["1,15", "*", "*"]
+
+
+def test_nothing_is_changed_before_it_was_shown_and_approved() -> None:
+    preview, up = load("deliver.yml")["jobs"].values()
+    assert preview["environment"] == "${{ inputs.stack }}"
+    assert up["environment"] == "${{ inputs.stack }}-deploy"
+    assert up["needs"] == "preview"
+    assert up["if"] == "needs.preview.outputs.changes == 'true'"
+    assert up["concurrency"] == {"group": "up-${{ inputs.stack }}", "cancel-in-progress": False}
+    assert "make up" in script("deliver.yml", "up")
+    for file, name in (("deliver.yml", "preview"), ("drift.yml", "drift")):
+        assert " up" not in script(file, name).replace("set up", "")
+
+
+def test_secrets_are_those_of_an_environment() -> None:
+    for file in DELIVERY:
+        for job in load(file)["jobs"].values():
+            if "secrets." in json.dumps(job):
+                assert "environment" in job
+    assert load("deploy.yml")["jobs"]["deliver"]["secrets"] == "inherit"
+
+
+@pytest.mark.parametrize("file", ["deploy.yml", "drift.yml"])
+def test_only_stacks_of_another_machines_engine_are_touched(file: str, tmp_path: Path) -> None:
+    for name, text in {
+        "Pulumi.yaml": REMOTE,
+        "Pulumi.dev.yaml": "config:\n  zhub:demoDirectory: true\n",
+        "Pulumi.local.yaml": "config:\n  # docker:host: ssh://ops@z.example.com\n",
+        "Pulumi.site-2.yaml": REMOTE,
+        "Pulumi.tls.yaml": REMOTE.replace("ssh://ops@z", "'tcp://z"),
+        "Pulumi.production.example.yaml": REMOTE,
+        "Pulumi.$(id).yaml": REMOTE,
+    }.items():
+        (tmp_path / name).write_text(text)
+    output = tmp_path / "output"
+    run_as_the_runner_would(script(file, "stacks"), tmp_path, GITHUB_OUTPUT=str(output))
+    assert output.read_text() == 'names=["site-2", "tls"]\n'
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Path:
+    """A folder with a `make` and a `pulumi` that note what they are asked for."""
+    for name in ("bin/make", ".toolchain/bin/pulumi"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True)
+        file.write_text(
+            "#!/bin/sh\n"
+            f'echo "{file.name} $*" >> asked\n'
+            '[ -z "$SSH_KEY" ] || echo leaked >> asked\n'
+            'case "$*" in *--json*) echo "$JSON";; *) echo "what is shown";; esac\n'
+            'exit "${CODE:-0}"\n'
+        )
+        file.chmod(0o755)
+    (tmp_path / "bin/ssh-add").write_text("#!/bin/sh\ncat > added\n")
+    (tmp_path / "bin/ssh-agent").write_text("#!/bin/sh\necho 'SSH_AGENT_PID=1; echo started;'\n")
+    for name in ("ssh-add", "ssh-agent"):
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tmp_path
+
+
+def run(runner: Path, file: str, name: str, **more: str) -> subprocess.CompletedProcess[str]:
+    assert load(file)["defaults"] == {"run": {"shell": "bash"}}
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script(file, name)],
+        cwd=runner,
+        env={
+            "PATH": f"{runner / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(runner),
+            "STACK": "site",
+            "GITHUB_OUTPUT": str(runner / "output"),
+            "GITHUB_STEP_SUMMARY": str(runner / "summary"),
+            **more,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+BACKEND = {"PULUMI_BACKEND_URL": "s3://bucket"}
+
+
+@pytest.mark.parametrize(
+    ("steps_of", "changes"),
+    [({"same": 18}, "false"), ({"same": 17, "replace": 1}, "true"), ({"create": 2}, "true")],
+)
+def test_nobody_is_asked_where_nothing_changes(
+    runner: Path, steps_of: dict[str, int], changes: str
+) -> None:
+    told = json.dumps({"changeSummary": steps_of})
+    result = run(runner, "deliver.yml", "preview", JSON=told, **BACKEND)
+    assert result.returncode == 0, result.stderr
+    assert (runner / "output").read_text() == f"changes={changes}\n"
+    assert (runner / "asked").read_text().splitlines()[0] == "make preview STACK=site"
+    assert "what is shown" in (runner / "summary").read_text()
+
+
+def test_a_preview_that_fails_fails_the_job(runner: Path) -> None:
+    assert run(runner, "deliver.yml", "preview", CODE="1", **BACKEND).returncode
+    assert not (runner / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("deliver.yml", "preview"), ("deliver.yml", "up"), ("drift.yml", "drift")]
+)
+def test_a_runner_without_a_backend_does_nothing(runner: Path, file: str, name: str) -> None:
+    result = run(runner, file, name, PULUMI_BACKEND_URL="")
+    assert result.returncode
+    assert "PULUMI_BACKEND_URL: is not set in the environment site" in result.stderr
+    assert not (runner / "asked").exists()
+
+
+def test_the_key_goes_to_the_agent_and_no_further(runner: Path) -> None:
+    keys = {"SSH_KEY": "key of tests", "SSH_KNOWN_HOSTS": "z.example.com ssh-ed25519 AAAA"}
+    for file, name in (("deliver.yml", "up"), ("drift.yml", "drift")):
+        result = run(runner, file, name, **BACKEND, **keys)
+        assert result.returncode == 0, result.stderr
+        assert (runner / "added").read_text() == "key of tests\n"
+        assert "z.example.com" in (runner / ".ssh/known_hosts").read_text()
+        assert (runner / ".ssh").stat().st_mode & 0o077 == 0
+        assert "key of tests" not in result.stdout + result.stderr
+    asked = (runner / "asked").read_text().splitlines()
+    assert asked[0] == "make up STACK=site"
+    assert asked[-1] == "pulumi preview --refresh --expect-no-changes --diff --stack site"
+    assert "leaked" not in asked
+
+
+def test_drift_is_shown_and_fails_the_job(runner: Path) -> None:
+    (runner / "bin/make").write_text("#!/bin/sh\n")
+    result = run(runner, "drift.yml", "drift", CODE="255", **BACKEND)
+    assert result.returncode == 255
+    assert "what is shown" in result.stdout
+    assert "what is shown" in (runner / "summary").read_text()

@@ -1,0 +1,207 @@
+"""Several people with one stack: what the second clone is told, sees, and may take away."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.toolchain import state_server
+from tests.toolchain.conftest import Site, make_site
+from toolchain.places import ROOT
+
+PROGRAM = """
+import pulumi, pulumi_command
+pulumi_command.local.Command("server", create={create!r}, delete="true")
+pulumi.export("url", "https://hub.example.com:11119")
+pulumi.export("certificateFingerprint", "AB:CD")
+"""
+
+SETTINGS = "config:\n  docker:host: ssh://ops@z.example.com\n"
+
+#: The project's own allows no command of this kind.
+PACK = """
+from pulumi_policy import PolicyPack, ResourceValidationPolicy
+PolicyPack("any", [ResourceValidationPolicy("any", "Takes all.", lambda args, report: None)])
+"""
+
+
+@pytest.fixture(scope="session")
+def second_clone(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Another clone, in a folder of another name."""
+    site = make_site(tmp_path_factory.mktemp("second") / "somewhere else")
+    site.shell("make toolchain STACK=site")
+    return site
+
+
+@pytest.fixture(params=["folder", "s3"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    if request.param == "folder":
+        yield state_server.folder(tmp_path)
+    else:
+        with state_server.s3(tmp_path) as variables:
+            yield variables
+
+
+@pytest.fixture
+def people(site: Site, second_clone: Site) -> Iterator[tuple[Site, Site]]:
+    """Two clones with a small program, and settings of a stack that is nowhere yet."""
+    both = (site, second_clone)
+    kept = ("__main__.py", "policy/__main__.py")
+    before = {(one, name): (one.root / name).read_text() for one in both for name in kept}
+    for one in both:
+        (one.root / "__main__.py").write_text(PROGRAM.format(create="true"))
+        (one.root / "policy/__main__.py").write_text(PACK)
+    (site.root / "Pulumi.site.yaml").write_text(SETTINGS)
+    yield both
+    for (one, name), text in before.items():
+        (one.root / name).write_text(text)
+    (second_clone.root / "Pulumi.site.yaml").unlink(missing_ok=True)
+    shutil.rmtree(second_clone.root / ".state")
+    (second_clone.root / ".state").mkdir(mode=0o700)
+    shutil.rmtree(second_clone.root / ".toolchain/home/workspaces", ignore_errors=True)
+
+
+def commit(ours: Site, theirs: Site) -> None:
+    """What git brings from one clone to the other."""
+    shutil.copy2(ours.root / "Pulumi.site.yaml", theirs.root / "Pulumi.site.yaml")
+
+
+def passphrases(site: Site) -> list[Path]:
+    return list((site.root / ".state").glob("passphrase-*"))
+
+
+def test_the_second_clone_sees_no_changes(
+    people: tuple[Site, Site], shared: dict[str, str], tmp_path: Path
+) -> None:
+    ours, theirs = people
+    ours.shell("make up STACK=site", shared)
+    ours.shell("echo x | pulumi config set --secret ldapBindPassword --stack site", shared)
+    commit(ours, theirs)
+    preview = "pulumi preview --stack site --expect-no-changes"
+
+    told = theirs.shell(preview, shared, fails=True)
+    assert "the passphrase of stack site is not here" in told
+    assert "Ask who made the stack (git log -- Pulumi.site.yaml)" in told
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE=" in told
+    for line in ("make preview STACK=site", "make up STACK=site", "make down STACK=site"):
+        assert "Ask who made the stack" in theirs.shell(line, shared, fails=True)
+    assert passphrases(theirs) == []
+
+    text = ours.own("site")
+    elsewhere = tmp_path / "from the vault"
+    elsewhere.write_text(text + "\n")
+    theirs.shell(preview, {**shared, "PULUMI_CONFIG_PASSPHRASE": text})
+    theirs.shell(preview, {**shared, "PULUMI_CONFIG_PASSPHRASE_FILE": str(elsewhere)})
+    shutil.copy2(elsewhere, theirs.root / ".state/passphrase-site")
+    theirs.shell(preview, shared)
+    assert "unchanged" in theirs.shell("make up STACK=site", shared)
+    assert theirs.shell("pulumi config get ldapBindPassword -s site", shared) == "x\n"
+    ours.shell(preview, shared)
+
+
+def test_a_stack_moves_from_the_clone_to_where_all_reach_it(
+    people: tuple[Site, Site], shared: dict[str, str]
+) -> None:
+    """The lines of docs/more-than-one.md."""
+    ours, theirs = people
+    ours.shell("make up STACK=site")
+    ours.shell("echo x | pulumi config set --secret ldapBindPassword --stack site")
+    salt = ours.salt("site")
+    text = (ROOT / "docs/more-than-one.md").read_text()
+    lines = text.partition("To move a stack whose state")[2].partition("```console\n")[2]
+    script = lines.partition("```")[0].replace("$ ", "")
+    address = shared["PULUMI_BACKEND_URL"]
+    script = re.sub(r"PULUMI_BACKEND_URL='[^']+'", f"PULUMI_BACKEND_URL='{address}'", script)
+    more = {name: value for name, value in shared.items() if name != "PULUMI_BACKEND_URL"}
+    ours.shell(script, more)
+    ours.shell("pulumi stack rm --yes --force --preserve-config site")
+    assert ours.salt("site") == salt
+    commit(ours, theirs)
+    shutil.copy2(ours.root / ".state/passphrase-site", theirs.root / ".state")
+    for one in people:
+        one.shell("pulumi preview --stack site --expect-no-changes", shared)
+        assert one.shell("pulumi config get ldapBindPassword -s site", shared) == "x\n"
+
+
+def test_a_wrong_passphrase_is_told(people: tuple[Site, Site], tmp_path: Path) -> None:
+    ours, theirs = people
+    shared = state_server.folder(tmp_path)
+    ours.shell("make up STACK=site", shared)
+    commit(ours, theirs)
+    (theirs.root / ".state/passphrase-site").write_text("of something else")
+    told = theirs.shell("make preview STACK=site", shared, fails=True)
+    assert "/.state/passphrase-site is not the one that opens its secrets" in told
+
+
+def test_no_passphrase_is_made_for_a_stack_whose_file_is_missing(
+    people: tuple[Site, Site], tmp_path: Path
+) -> None:
+    ours, theirs = people
+    shared = state_server.folder(tmp_path)
+    ours.shell("make up STACK=site", shared)
+    (theirs.root / "Pulumi.site.yaml").write_text(SETTINGS)  # committed before it had a salt
+    for line in ("make up STACK=site", "make preview STACK=site", "pulumi stack init site"):
+        told = theirs.shell(line, shared, fails=True)
+        assert "stack site has been made already, elsewhere" in told
+        assert "Ask who made it" in told
+    assert passphrases(theirs) == []
+    assert theirs.salt("site") == ""
+
+
+@pytest.fixture
+def running(people: tuple[Site, Site], shared: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """An `up` of the first clone's that takes long, with the second ready to run one too."""
+    ours, theirs = people
+    ours.shell("pulumi stack init site", shared)
+    commit(ours, theirs)
+    shutil.copy2(ours.root / ".state/passphrase-site", theirs.root / ".state")
+    started = ours.root.parent / "started"
+    started.unlink(missing_ok=True)
+    (ours.root / "__main__.py").write_text(PROGRAM.format(create=f"touch {started}; sleep 300"))
+    process = subprocess.Popen(
+        ["pulumi", "up", "--yes", "--skip-preview", "--stack", "site"],
+        cwd=ours.root,
+        env=ours.environment(shared),
+        executable=ours.root / ".toolchain/bin/pulumi",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+    end = time.monotonic() + 60
+    while not started.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_colleagues_run_is_never_cancelled(
+    people: tuple[Site, Site], shared: dict[str, str], running: subprocess.Popen[str]
+) -> None:
+    """Neither by their clone, which did not begin it, nor by ours while it lives."""
+    for one in people:
+        told = one.shell("make up STACK=site", shared, fails=True)
+        assert "currently locked by 1 lock" in told
+        assert running.poll() is None
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    # Dead, but another clone cannot know: the machine may be another one of the same name.
+    ours, theirs = people
+    assert "currently locked by 1 lock" in theirs.shell("make up STACK=site", shared, fails=True)
+    (ours.root / "__main__.py").write_text(PROGRAM.format(create="true"))
+    told = ours.shell("make up STACK=site", shared)
+    assert f"process {running.pid} of an earlier run is gone: taking its lock away" in told
+    assert "cut off in the middle of server: clearing up" in told
+    assert "JupyterHub is up" in told

@@ -1,0 +1,177 @@
+"""Several stacks in one clone: each has its own passphrase, whichever was there before."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from tests.toolchain.conftest import Site
+from toolchain.passphrase import PUBLIC
+
+#: A stack whose preview needs no engine.
+SETTINGS = "config:\n  docker:host: ssh://ops@z.example.com\n  zhub:demoDirectory: true\n"
+
+KEEP = "keep a copy of that file elsewhere"
+
+
+def secret(stack: str) -> str:
+    """Lines that set a secret of a stack and read it again."""
+    return (
+        f"pulumi config set --secret ldapBindPassword of-{stack} --stack {stack}\n"
+        f"pulumi config get ldapBindPassword --stack {stack}\n"
+    )
+
+
+def assert_own(site: Site, stack: str) -> None:
+    assert site.opens(stack, site.own(stack))
+    assert not site.opens(stack, PUBLIC)
+    assert f"of-{stack}" in site.shell(secret(stack))
+
+
+def test_a_preview_of_one_stack_then_of_the_other(site: Site) -> None:
+    for name in ("one", "two"):
+        (site.root / f"Pulumi.{name}.yaml").write_text(SETTINGS)
+    for name in ("one", "two", "one"):
+        told = site.shell(f"make preview STACK={name}")
+        assert "to create" in told
+    for name in ("one", "two"):
+        assert_own(site, name)
+    assert site.own("one") != site.own("two")
+
+
+LINES = [
+    "pulumi stack init site",
+    "pulumi stack new site",
+    "pulumi stack create --no-select site",
+    "pulumi stack init --stack site",
+    "pulumi stack init -s site",
+    "pulumi stack init -ssite",
+    "pulumi stack init --stack=site",
+    "pulumi stack init organization/zhub/site",
+    "pulumi stack init --secrets-provider passphrase site",
+    "pulumi stack select --create site",
+    "pulumi stack select -c site",
+    "pulumi stack select -cs site",
+    "pulumi -C . stack init site",
+    "cd docs; pulumi stack init site",
+    'eval "$(make -s env STACK=site)"; pulumi stack init site',
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [*(("dev", line) for line in LINES), ("nothing", LINES[0]), ("other", LINES[0])],
+)
+def test_a_new_stack_gets_its_own_however_it_is_named(site: Site, before: str, line: str) -> None:
+    if before != "nothing":
+        # Selected, and in the shell as an earlier release put it there.
+        site.shell(f"pulumi stack select --create {before}")
+    stale = {"dev": PUBLIC, "other": None, "nothing": None}[before]
+    more = {"PULUMI_CONFIG_PASSPHRASE": stale} if stale else {}
+    told = site.shell(line, more)
+    assert KEEP in told
+    assert site.own("site") not in told
+    file = site.root / ".state" / "passphrase-site"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert_own(site, "site")
+
+
+@pytest.mark.parametrize("name", ["PULUMI_STACK", "-s", "--stack=", "selected"])
+def test_settings_of_one_stack_while_another_is_selected(site: Site, name: str) -> None:
+    site.shell("pulumi stack init site; pulumi stack init other; pulumi stack select --create dev")
+    option = {"-s": "-s site", "--stack=": "--stack=site"}.get(name, "")
+    more = {"PULUMI_STACK": "site"} if name == "PULUMI_STACK" else {}
+    if name == "selected":
+        site.shell("pulumi stack select site")
+    key = f"ldapBindPassword {option}"
+    lines = f"echo x | pulumi config set --secret {key}; pulumi config get {key}"
+    assert site.shell(lines, more).splitlines()[-1] == "x"
+    assert "secure:" in (site.root / "Pulumi.site.yaml").read_text()
+    assert "secure:" not in (site.root / "Pulumi.other.yaml").read_text()
+
+
+def test_a_shell_that_make_env_set_up_stays_with_its_stack(site: Site) -> None:
+    site.shell("pulumi stack init site; pulumi stack select --create dev")
+    told = site.shell(
+        'eval "$(make -s env STACK=site)"; pulumi stack select dev; pulumi stack --show-name'
+    )
+    assert "this shell stays with stack site (PULUMI_STACK)" in told
+    assert 'eval "$(make -s env STACK=dev)"' in told
+    assert told.splitlines()[-1] == "site"
+
+
+def test_a_renamed_stack_keeps_its_passphrase(site: Site) -> None:
+    site.shell(f"pulumi stack init site; {secret('site')} pulumi stack rename -s site moved")
+    told = site.shell("pulumi config get ldapBindPassword --stack moved")
+    assert "stack site is now moved" in told
+    assert told.splitlines()[-1] == "of-site"
+    assert site.shell("pulumi config get ldapBindPassword -s moved") == "of-site\n"
+
+
+def test_two_stacks_in_one_command_are_refused(site: Site) -> None:
+    site.shell("pulumi stack init site; pulumi stack init other; pulumi stack select -c dev")
+    for line in (
+        "pulumi config cp --dest site",
+        "pulumi config cp -s site -d other",
+        "pulumi stack init third --copy-config-from dev",
+        "pulumi stack init third --copy-config-from site",
+    ):
+        told = site.shell(line, fails=True)
+        assert "would need the passphrases of" in told
+    assert not (site.root / "Pulumi.third.yaml").exists()
+    assert not (site.root / ".state" / "passphrase-third").exists()
+
+
+def test_a_passphrase_of_the_shell_is_for_every_stack(site: Site) -> None:
+    site.shell("pulumi stack init site", {"PULUMI_CONFIG_PASSPHRASE": "its own"})
+    assert site.opens("site", "its own")
+    file = site.root.parent / "kept-elsewhere"
+    file.write_text("in a file\n")
+    site.shell("pulumi stack init other", {"PULUMI_CONFIG_PASSPHRASE_FILE": str(file)})
+    assert site.opens("other", "in a file")
+    assert list((site.root / ".state").glob("passphrase-*")) == []
+
+
+def encrypt_wrongly(site: Site, text: str) -> None:
+    """Encrypt the stack `site` as the release before did when another stack was selected."""
+    site.shell("pulumi stack init site")
+    site.shell(
+        "sed -i /encryptionsalt/d Pulumi.site.yaml\n"
+        "export PULUMI_HOME=$PWD/.toolchain/home PULUMI_BACKEND_URL=file://$PWD/.state\n"
+        ".toolchain/cli/pulumi config set --secret ldapBindPassword kept --stack site",
+        {"PULUMI_CONFIG_PASSPHRASE": text},
+    )
+    assert site.opens("site", text)
+
+
+def test_a_stack_with_the_public_passphrase_is_refused_and_has_a_way_out(site: Site) -> None:
+    encrypt_wrongly(site, PUBLIC)
+    for line in ("make preview STACK=site", "pulumi config --stack site", "make up STACK=site"):
+        told = site.shell(line, fails=True)
+        assert "the demo's passphrase, which is public" in told
+        assert "incorrect passphrase" not in told
+    [way] = [line for line in told.splitlines() if "change-secrets-provider" in line]
+    site.shell(way)
+    assert site.opens("site", site.own("site"))
+    assert site.shell("pulumi config get ldapBindPassword -s site") == "kept\n"
+
+
+def test_a_stack_with_the_public_passphrase_can_be_removed(site: Site) -> None:
+    encrypt_wrongly(site, PUBLIC)
+    site.shell("pulumi stack rm --yes site")
+    assert KEEP not in site.shell("pulumi stack init site")
+    assert_own(site, "site")
+
+
+def test_a_stack_with_another_stacks_passphrase_works_and_is_told_the_way(site: Site) -> None:
+    site.shell("pulumi stack init other")
+    encrypt_wrongly(site, site.own("other"))
+    told = site.shell("pulumi config get ldapBindPassword -s site")
+    assert told.splitlines()[-1] == "kept"
+    assert "are encrypted with the passphrase of other" in told
+    site.shell(
+        "pulumi stack change-secrets-provider passphrase --stack site < .state/passphrase-site"
+    )
+    assert site.shell("pulumi config get ldapBindPassword -s site") == "kept\n"
+    assert not site.opens("site", site.own("other"))

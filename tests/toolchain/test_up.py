@@ -1,0 +1,123 @@
+"""`make up` of a stack that is not the demo: its preview is seen before anything changes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.toolchain.conftest import Site
+
+PROGRAM = """
+import pulumi
+pulumi.export('url', 'https://hub.example.com:11119')
+pulumi.export('certificateFingerprint', 'AB:CD')
+"""
+
+QUESTION = "Do you want to perform this update?"
+
+
+@pytest.fixture
+def small(site: Site) -> Iterator[Site]:
+    """A clone with a program that needs no engine, and a stack for it."""
+    program = site.root / "__main__.py"
+    before = program.read_text()
+    program.write_text(PROGRAM)
+    (site.root / "Pulumi.site.yaml").write_text("config:\n  docker:host: ssh://ops@z.example.com\n")
+    yield site
+    program.write_text(before)
+
+
+def at_a_terminal(site: Site, line: str, answer: str) -> tuple[int, str]:
+    """Run a line at a terminal, answer Pulumi's question; returns exit code and what is shown."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["bash", "-c", line],
+        cwd=site.root,
+        env=site.environment({"TERM": "xterm"}),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown, end, answered = "", time.monotonic() + 120, False
+    try:
+        while time.monotonic() < end:
+            ready, _, _ = select.select([ours], [], [], 1)
+            if not ready and process.poll() is not None:
+                break  # what it has started may keep the terminal open
+            try:
+                shown += os.read(ours, 4096).decode(errors="replace") if ready else ""
+            except OSError:  # the terminal's other end is closed
+                break
+            if QUESTION in shown and not answered:
+                answered = True
+                os.write(ours, f"{answer}\r".encode())
+        return process.wait(timeout=60), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def has_come_up(site: Site) -> bool:
+    return "url" in site.shell("pulumi stack output --json --stack site || true")
+
+
+def test_at_a_terminal_the_preview_is_shown_and_asked_about(small: Site) -> None:
+    code, shown = at_a_terminal(small, "make up STACK=site", "no")
+    assert "Previewing update (site)" in shown
+    assert QUESTION in shown
+    assert code
+    assert not has_come_up(small)
+    code, shown = at_a_terminal(small, "make up STACK=site", "yes")
+    assert code == 0, shown
+    assert has_come_up(small)
+
+
+def test_at_a_terminal_the_word_is_enough(small: Site) -> None:
+    code, shown = at_a_terminal(small, "make up STACK=site YES=1", "no")
+    assert code == 0, shown
+    assert "Previewing update (site)" in shown
+    assert QUESTION not in shown
+
+
+def test_without_a_terminal_the_preview_is_in_the_log(small: Site) -> None:
+    told = small.shell("make up STACK=site")
+    assert "Previewing update (site)" in told
+    assert has_come_up(small)
+
+
+def test_the_demo_comes_up_without_a_question(small: Site) -> None:
+    (small.root / "Pulumi.dev.yaml").write_text(
+        (small.root / "Pulumi.dev.yaml").read_text() + "  docker:host: ssh://ops@z.example.com\n"
+    )
+    try:
+        code, shown = at_a_terminal(small, "make up", "no")
+    finally:
+        lines = (small.root / "Pulumi.dev.yaml").read_text().splitlines(keepends=True)
+        (small.root / "Pulumi.dev.yaml").write_text("".join(lines[:-1]))
+    assert code == 0, shown
+    assert "Previewing" not in shown
+
+
+def test_state_that_only_this_clone_has_is_warned_of(small: Site) -> None:
+    warning = "warning: what ssh://ops@z.example.com runs is known to this clone only"
+    shared = small.root.parent / "shared"
+    shared.mkdir(exist_ok=True)
+    assert warning in small.shell("make preview STACK=site")
+    assert warning in small.shell("pulumi preview --stack site")
+    assert warning not in small.shell("pulumi stack ls")
+    elsewhere = {"PULUMI_BACKEND_URL": shared.as_uri()}
+    (small.root / "Pulumi.site.yaml").write_text(
+        "config:\n  docker:host: ssh://ops@z.example.com\n"
+    )
+    (small.root / ".state" / "passphrase-site").unlink()
+    assert warning not in small.shell("make preview STACK=site", elsewhere)

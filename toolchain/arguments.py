@@ -1,0 +1,176 @@
+"""Which stack a `pulumi` command means, from its arguments.
+
+The CLI takes a stack's name as an option (`-s NAME`, `-sNAME`, `--stack NAME`, `--stack=NAME`), or
+as a word of its own (`stack init NAME`). The tables are of the CLI that toolchain/pins.py names;
+tests/toolchain/test_arguments.py compares them with what that CLI says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+#: Other names of commands.
+ALIASES = {
+    "cp": "copy",
+    "create": "new",
+    "delete": "remove",
+    "dn": "destroy",
+    "down": "destroy",
+    "init": "new",
+    "ls": "list",
+    "mv": "move",
+    "pre": "preview",
+    "rm": "remove",
+    "setup": "new",
+    "update": "up",
+}
+
+#: Commands that consist of more than one word.
+GROUPS = ("config", "stack", "state")
+
+#: Commands that take a stack's name as a word, and which word it is.
+BY_WORD: dict[tuple[str, ...], int] = {
+    ("cancel",): 0,
+    ("stack", "migrate"): 1,
+    ("stack", "new"): 0,
+    ("stack", "remove"): 0,
+    ("stack", "select"): 0,
+}
+
+#: Options that name a second stack, by command. Both have secrets, and Pulumi takes one passphrase.
+SECOND: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("config", "copy"): ("dest",),
+    ("stack", "migrate"): ("target",),
+    ("stack", "new"): ("copy-config-from",),
+    ("state", "move"): ("source", "dest"),
+}
+
+#: Commands that neither read nor write a secret of the stack they name.
+WITHOUT_SECRETS = (
+    *(("stack", verb) for verb in ("list", "remove", "rename", "select", "tag", "unselect")),
+    *(("stack", verb) for verb in ("drift", "get", "schedule", "webhook")),
+)
+
+#: Commands that read or write a stack's secrets.
+WITH_SECRETS = (*GROUPS, "destroy", "import", "preview", "refresh", "up", "watch")
+
+# fmt: off
+#: Options whose value may be the next argument.
+WITH_VALUE = frozenset((
+    "client", "coherence-window", "color", "config", "config-file", "copy-config-from", "cwd",
+    "dependency-edge-color", "dest", "dot-fragment", "exclude", "exec-agent", "exec-kind", "file",
+    "from", "generate-resources", "import-file", "import-pending-creates", "memprofilerate",
+    "message", "organization", "otel-traces", "out", "output", "override-env", "page", "page-size",
+    "parallel", "parent", "parent-edge-color", "plan", "policy-pack", "policy-pack-config",
+    "profiling", "project", "properties", "provider", "replace", "save-plan", "secrets-provider",
+    "source", "stack", "tag", "target", "target-replace", "teams", "tracing", "tracing-header",
+    "type", "verbose", "version",
+))
+# fmt: on
+
+#: The same of options that take a value in these commands only.
+WITH_VALUE_IN: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("config", "set-all"): ("json", "plaintext", "secret"),
+    ("watch",): ("path",),
+}
+
+#: Options of one letter that take a value, with their long names.
+LETTERS = {"C": "cwd", "m": "message", "p": "parallel", "s": "stack", "t": "target", "v": "verbose"}
+
+#: The same where the letter means something else in other commands.
+LETTERS_IN: dict[tuple[str, ...], dict[str, str]] = {
+    ("config", "copy"): {"d": "dest"},
+    ("destroy",): {"c": "config", "x": "exclude"},
+    ("preview",): {"c": "config", "x": "exclude"},
+    ("refresh",): {"c": "config", "x": "exclude"},
+    ("stack", "export"): {"f": "file"},
+    ("up",): {"c": "config"},
+    ("watch",): {"c": "config"},
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A `pulumi` command, taken apart."""
+
+    verb: tuple[str, ...]
+    """Its words, each by its first name: `stack init` is ("stack", "new")."""
+    words: tuple[str, ...]
+    """What follows them and is no option."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Its options by their long names; empty values for those that take none."""
+
+    @property
+    def stack(self) -> str:
+        """The stack it names by itself; empty where it names none."""
+        place = BY_WORD.get(self.verb)
+        words = self.words[place : place + 1] if place is not None else ()
+        return self.options.get("stack") or "".join(words)
+
+    @property
+    def second(self) -> list[str]:
+        """Other stacks whose secrets it handles."""
+        named = (self.options.get(option, "") for option in SECOND.get(self.verb, ()))
+        return [name for name in named if name]
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes the stack it names."""
+        selects = self.verb == ("stack", "select") and "create" in self.options
+        return selects or self.verb == ("stack", "new")
+
+    @property
+    def needs_secrets(self) -> bool:
+        """Whether it reads or writes secrets of the stack."""
+        if self.creates:
+            return True
+        return self.verb[:1] in {(verb,) for verb in WITH_SECRETS} and (
+            self.verb not in WITHOUT_SECRETS
+        )
+
+
+def _short(argument: str, verb: tuple[str, ...]) -> tuple[dict[str, str], str]:
+    """The options in an argument such as `-ysNAME`, and the one whose value is still to come."""
+    found: dict[str, str] = {}
+    known = LETTERS | LETTERS_IN.get(verb, {})
+    for place, letter in enumerate(argument[1:], start=2):
+        if name := known.get(letter):
+            value = argument[place:].removeprefix("=")
+            return found | {name: value}, "" if value else name
+        found["create" if letter == "c" else letter] = ""
+    return found, ""
+
+
+def _takes_value(name: str, verb: tuple[str, ...]) -> bool:
+    return name in WITH_VALUE or name in WITH_VALUE_IN.get(verb, ())
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """Take a command apart as the CLI does.
+
+    Args:
+        arguments: those after `pulumi`.
+    """
+    verb: tuple[str, ...] = ()
+    words: list[str] = []
+    options: dict[str, str] = {}
+    wanting = ""
+    rest = iter(arguments)
+    for argument in rest:
+        if wanting:
+            options[wanting], wanting = argument, ""
+        elif argument == "--":
+            words += rest
+        elif argument.startswith("--"):
+            name, given, value = argument[2:].partition("=")
+            options[name] = value
+            wanting = "" if given or not _takes_value(name, verb) else name
+        elif argument.startswith("-") and argument != "-":
+            found, wanting = _short(argument, verb)
+            options |= found
+        elif not verb or (len(verb) == 1 and verb[0] in GROUPS and not words):
+            verb = (*verb, ALIASES.get(argument, argument))
+        else:
+            words.append(argument)
+    return Command(verb, tuple(words), options)

@@ -1,0 +1,169 @@
+"""Which `pulumi` of this clone took which lock, and what a killed one left behind.
+
+A lock in a state backend names process, user, machine and time. On a state that others share, that
+is too little to take one away: machines may have the same name, and the process may be a
+colleague's. So each run is written down here as it begins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from toolchain.console import output, say
+from toolchain.engine import client
+from toolchain.places import STATE
+from toolchain.shell import complaint, pulumi, settings
+
+STEP = "pulumi"
+
+#: The project's name in Pulumi.yaml.
+PROJECT = "zhub"
+
+#: How many runs of a stack are remembered.
+REMEMBERED = 50
+
+#: How Pulumi names a lock (pkg/backend/diy/lock.go).
+LOCK = re.compile(
+    r"^\s*(?P<place>\S+): created by .*@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<time>\S+)$",
+    re.MULTILINE,
+)
+
+#: The types whose half-made objects have to go before they can be made again. A volume is no
+#: obstacle, and it may hold data.
+HALF_MADE = {
+    "docker:index/container:Container": "container",
+    "docker:index/network:Network": "network",
+}
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock on a stack."""
+
+    place: str
+    host: str
+    pid: int
+    time: float
+    """When it was taken, in seconds since 1970."""
+
+
+def _file(stack: str) -> Path:
+    return STATE / f"runs-{stack}"
+
+
+def write_down(stack: str) -> None:
+    """Remember that this process becomes a `pulumi` that may lock the stack."""
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    file = _file(stack)
+    lines = file.read_text().splitlines()[-REMEMBERED:] if file.exists() else []
+    lines.append(f"{os.getpid()} {socket.gethostname()} {time.time():.0f}")
+    file.write_text("\n".join([*lines, ""]))
+
+
+def _ours(stack: str, lock: Lock) -> bool:
+    """Whether a run that was written down here took the lock."""
+    if not _file(stack).exists():
+        return False
+    runs = [line.split() for line in _file(stack).read_text().splitlines()]
+    # The lock has whole seconds, and is taken after the run has begun.
+    return any(
+        (int(pid), host) == (lock.pid, lock.host) and float(begin) <= lock.time + 1
+        for pid, host, begin in runs
+    )
+
+
+def _gone(lock: Lock) -> bool:
+    """Whether the process that took the lock on this machine has ended."""
+    name = output(["ps", "-p", str(lock.pid), "-o", "comm="]) or ""
+    return lock.host == socket.gethostname() and Path(name).name != "pulumi"
+
+
+def _locks_in_clone(stack: str) -> list[Lock]:
+    """The locks on a stack in this clone's own state folder."""
+    folder = STATE / ".pulumi" / "locks" / "organization" / PROJECT / stack
+    locks = []
+    for file in folder.glob("*.json"):
+        lock: dict[str, Any] = json.loads(file.read_text())
+        locks.append(Lock(file.as_uri(), lock["hostname"], lock["pid"], file.stat().st_mtime))
+    return locks
+
+
+def _locks_elsewhere(stack: str) -> list[Lock]:
+    """The locks on a stack that exists in another backend, as Pulumi tells of them."""
+    # A stack that is there cannot be made again: this changes nothing, locked or not.
+    told = complaint(stack, "stack", "init", "--stack", stack, "--no-select", "--non-interactive")
+    return [
+        Lock(
+            found["place"],
+            found["host"],
+            int(found["pid"]),
+            datetime.fromisoformat(found["time"]).timestamp(),
+        )
+        for found in LOCK.finditer(told)
+    ]
+
+
+def unlock(stack: str) -> None:
+    """Take away the lock of a killed `pulumi` that was this clone's and on this machine."""
+    if settings(stack).get("PULUMI_BACKEND_URL") == STATE.as_uri():
+        locks = [lock for lock in _locks_in_clone(stack) if _gone(lock)]
+    elif _file(stack).exists():
+        locks = _locks_elsewhere(stack)
+        if len(locks) != 1 or not _ours(stack, locks[0]) or not _gone(locks[0]):
+            return
+    else:
+        return
+    for lock in locks:
+        say(STEP, f"process {lock.pid} of an earlier run is gone: taking its lock away")
+        place = urlsplit(lock.place)
+        if place.scheme == "file":
+            Path(place.path).unlink(missing_ok=True)
+        else:
+            pulumi(stack, "cancel", "--yes", "--stack", stack, quiet=True)
+
+
+def half_made(stack: str, *, remote: bool) -> None:
+    """Remove containers and networks that a killed run made but could not write down.
+
+    Args:
+        stack: its name.
+        remote: its engine is another machine's, where nothing is removed.
+    """
+    state = json.loads(pulumi(stack, "stack", "export", "--stack", stack, quiet=True))
+    pending = (state["deployment"] or {}).get("pending_operations") or []
+    if not pending:
+        return
+    names = ", ".join(operation["resource"]["urn"].rsplit("::", 1)[-1] for operation in pending)
+    say(STEP, f"an earlier run was cut off in the middle of {names}: clearing up")
+    for operation in pending:
+        resource = operation["resource"]
+        kind = HALF_MADE.get(resource["type"])
+        name = resource.get("inputs", {}).get("name")
+        if operation["type"] == "creating" and kind and name and not remote:
+            _remove_own(stack, kind, name)
+    pulumi(
+        stack,
+        *("refresh", "--yes", "--stack", stack, "--clear-pending-creates"),
+        *("--skip-preview", "--non-interactive"),
+        quiet=True,
+    )
+
+
+def _remove_own(stack: str, kind: str, name: str) -> None:
+    """Remove a container or network, if it is there and carries the stack's label."""
+    docker = client()
+    label = '{{index .Labels "zhub.stack"}}'
+    if kind == "container":
+        label = '{{index .Config.Labels "zhub.stack"}}'
+    if output([docker, kind, "inspect", "--format", label, name]) == f"{PROJECT}-{stack}":
+        force = ["--force"] if kind == "container" else []
+        output([docker, kind, "rm", *force, name])
