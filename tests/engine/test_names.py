@@ -78,8 +78,8 @@ def built_from(engine: docker.DockerClient, stack: Stack) -> bool:
 def import_in(stack: Stack, engine: docker.DockerClient, module: str) -> bool:
     """Whether the hub that runs has a Python package."""
     hub = engine.containers.get(f"{stack.prefix}-hub")
-    code: int = hub.exec_run(["/opt/jupyter/bin/python3", "-c", f"import {module}"]).exit_code
-    return code == 0
+    done = hub.exec_run(["/opt/jupyter/bin/python3", "-c", f"import {module}"])
+    return done.exit_code == 0
 
 
 def test_a_hub_is_built_from_its_own_stacks_notebook(
