@@ -12,7 +12,7 @@ from typing import Any
 
 import allowed
 import containers
-import pulumi
+import pulumi.runtime
 from allowed import Table
 from pulumi_policy import (
     PolicyResource,
@@ -26,6 +26,9 @@ from rules import UNKNOWN, fields, plain, shown
 
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
+
+#: The setting that says how names begin; without it, that follows from the stack's name.
+PREFIX = "zhub:prefix"
 
 #: The image that a container runs, by the container's name.
 IMAGE_OF = {
@@ -47,7 +50,7 @@ def prefix(urn: str) -> str:
     It is the stack's setting, or follows from its name, which is in the URN of each resource.
     """
     default = f"zhub-{urn.split('::', maxsplit=1)[0].removeprefix('urn:pulumi:')}"
-    return pulumi.Config("zhub").get("prefix") or default
+    return pulumi.runtime.get_config(PREFIX) or default
 
 
 def tables(own: str) -> dict[str, dict[str, Table]]:

@@ -139,7 +139,8 @@ def load() -> Settings:
     config = declared(values, {key for key in values if is_config_secret(key)})
     stack = pulumi.get_stack()
     settings = read(config, stack, datetime.now(UTC))
-    prefix.refuse_another(config, settings.prefix, deployed.last())
+    before = deployed.last()
+    prefix.refuse_another(config, settings.prefix, before)
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
     if not config.refused & {engines.HOST, address.BIND_ADDRESS}:
         config.check(
@@ -150,7 +151,11 @@ def load() -> Settings:
         config.check(
             address.PORT,
             lambda: engines.refuse_taken_port(
-                settings.engine, settings.prefix, settings.bind_address, settings.port
+                settings.engine,
+                # That its own hub has the port is no second mistake.
+                before.prefix or settings.prefix,
+                settings.bind_address,
+                settings.port,
             ),
         )
     if config.problems:
