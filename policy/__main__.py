@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import pulumi.runtime
-from policies import POLICIES, PREFIX
+from policies import CONFIG, POLICIES, PREFIX
 from pulumi_policy import EnforcementLevel, PolicyPack
 from pulumi_policy.policy import _PolicyAnalyzerServicer as Analyzer
 
@@ -12,8 +11,7 @@ configure_stack = Analyzer.ConfigureStack
 
 def configure(self: Analyzer, request: Any, context: Any) -> Any:
     """Take the one setting that policies go by; the SDK ignores the config that it is told."""
-    if PREFIX in request.config:
-        pulumi.runtime.set_config(PREFIX, request.config[PREFIX])
+    CONFIG.update({key: request.config[key] for key in (PREFIX,) if key in request.config})
     return configure_stack(self, request, context)
 
 

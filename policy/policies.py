@@ -12,7 +12,6 @@ from typing import Any
 
 import allowed
 import containers
-import pulumi.runtime
 from allowed import Table
 from pulumi_policy import (
     PolicyResource,
@@ -29,6 +28,9 @@ IMAGE = "docker:index/image:Image"
 
 #: The setting that says how names begin; without it, that follows from the stack's name.
 PREFIX = "zhub:prefix"
+
+#: The stack's config, as far as policies go by it.
+CONFIG: dict[str, str] = {}
 
 #: The image that a container runs, by the container's name.
 IMAGE_OF = {
@@ -50,7 +52,7 @@ def prefix(urn: str) -> str:
     It is the stack's setting, or follows from its name, which is in the URN of each resource.
     """
     default = f"zhub-{urn.split('::', maxsplit=1)[0].removeprefix('urn:pulumi:')}"
-    return pulumi.runtime.get_config(PREFIX) or default
+    return CONFIG.get(PREFIX) or default
 
 
 def tables(own: str) -> dict[str, dict[str, Table]]:

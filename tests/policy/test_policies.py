@@ -141,7 +141,9 @@ def brought(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "variant", ["demo", "native", "site", "brought", "local", "tls", "renamed"]
 )
-def test_the_programs_own_resources_pass(variant: str, *, preview: bool, tmp_path: Path) -> None:
+def test_the_programs_own_resources_pass(
+    variant: str, *, preview: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = {
         "demo": DEMO,
         "native": DEMO | {"zhub:platform": "linux/amd64", "zhub:bindAddress": "127.0.0.1"},
@@ -153,6 +155,8 @@ def test_the_programs_own_resources_pass(variant: str, *, preview: bool, tmp_pat
     }[variant]
     if variant == "brought":
         config |= brought(tmp_path)
+    if variant == "renamed":
+        monkeypatch.setitem(policies.CONFIG, policies.PREFIX, config["zhub:prefix"])
     if variant == "tls":
         for name in ("ca", "cert", "key"):
             (tmp_path / f"{name}.pem").touch()
