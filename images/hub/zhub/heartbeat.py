@@ -99,5 +99,3 @@ def of_guard(socket: Path) -> Heartbeat:
     """Return the heartbeat of the guard, which calls its own socket and through it the engine."""
     client = docker.APIClient(f"unix://{socket}", version="1.24", timeout=ANSWER_SECONDS)
     return Heartbeat(GUARD_FILE, lambda: client.version(api_version=False), "the engine")
-
-# changed by a test
