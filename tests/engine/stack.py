@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,25 @@ from toolchain.places import ROOT
 
 PULUMI = ROOT / ".toolchain" / "bin" / "pulumi"
 PASSPHRASE = "engine-tests"  # of throw-away stacks, whose state is a temporary folder
+
+
+def checkout(folder: Path, umask: int = 0o022) -> Path:
+    """Copy what is checked in to a folder, with the modes that git gives files at that umask."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.strip("\0").split("\0"):
+        source, copy = ROOT / name, folder / name
+        if not source.exists():
+            continue  # removed, but not yet committed
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+        copy.chmod((0o777 if os.access(source, os.X_OK) else 0o666) & ~umask)
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o777 & ~umask)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
 
 
 class PulumiError(Exception):
@@ -29,6 +49,8 @@ class Stack:
     name: str
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    project: Path = ROOT
+    """The checkout whose program runs, with its own toolchain if it has one."""
 
     @property
     def prefix(self) -> str:
@@ -62,9 +84,15 @@ class Stack:
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             **self.environment,
         }
+        own = self.project / PULUMI.relative_to(ROOT)
         result = subprocess.run(
-            [str(PULUMI), "--non-interactive", "--color=never", *arguments],
-            cwd=ROOT,
+            [
+                str(own if own.exists() else PULUMI),
+                "--non-interactive",
+                "--color=never",
+                *arguments,
+            ],
+            cwd=self.project,
             env=environment,
             capture_output=True,
             text=True,
@@ -84,7 +112,7 @@ class Stack:
         """Create the stack and set its config, as `pulumi config set` would."""
         self.pulumi("stack", "init", self.name)
         # `stack init` has no --config-file: it writes the passphrase's salt into the project.
-        (ROOT / f"Pulumi.{self.name}.yaml").replace(self.config_file)
+        (self.project / f"Pulumi.{self.name}.yaml").replace(self.config_file)
         self.configure(config)
 
     def configure(self, config: dict[str, Any]) -> None:

@@ -14,6 +14,8 @@ from tests.toolchain.conftest import serving
 from toolchain import base, snapshot
 from toolchain.console import Problem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -10,6 +10,8 @@ import pytest
 from tests.toolchain.conftest import Project
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 PACK = str(ROOT / "policy")
 
 #: With a provider for an engine elsewhere, which a preview does not ask.
