@@ -9,15 +9,17 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import docker
 import docker.errors
 import pytest
 
-from tests.engine.conftest import CONFIG, running_stack
+from tests.engine.conftest import native, running_stack
 from tests.engine.people import logged_in
-from tests.engine.stack import PulumiError, Stack
+from tests.engine.stack import PulumiError, Stack, checkout
 from tests.ports import free_port
 from toolchain.places import ROOT
 
@@ -27,33 +29,41 @@ pytestmark = pytest.mark.engine
 SOURCE = "https://git.example.com/test-names"
 
 
-def config(engine: docker.DockerClient, **more: Any) -> dict[str, Any]:
-    """Config of a stack whose users' servers need no emulation."""
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(
-        machine := engine.info()["Architecture"], machine
-    )
-    native = {"platform": f"linux/{architecture}", "baseImage": CONFIG["buildImage"]}
-    return CONFIG | native | {"port": free_port(), "imageSource": SOURCE} | more
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose files tests may change."""
+    return checkout(tmp_path_factory.mktemp("names") / "project")
 
 
 @pytest.fixture(scope="module")
-def one(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    packages = config(engine, notebookPackages=["python3-yaml"])
-    yield from running_stack(engine, "names-one", tmp_path_factory.mktemp("one"), packages)
+def one(
+    engine: docker.DockerClient, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    config = config_of(engine, "python3-yaml")
+    yield from running_stack(engine, "names-one", tmp_path_factory.mktemp("one"), config, project)
 
 
 @pytest.fixture(scope="module")
 def two(
     engine: docker.DockerClient, one: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    packages = config(engine, notebookPackages=["python3-toml"])
-    yield from running_stack(engine, "names-two", tmp_path_factory.mktemp("two"), packages)
+    """A stack that comes up after the other one."""
+    config = config_of(engine, "python3-toml")
+    yield from running_stack(
+        engine, "names-two", tmp_path_factory.mktemp("two"), config, one.project
+    )
+
+
+def config_of(engine: docker.DockerClient, package: str) -> dict[str, Any]:
+    """Config of a stack whose users get one package."""
+    own = {"port": free_port(), "imageSource": SOURCE, "notebookPackages": [package]}
+    return native(engine) | own
 
 
 @contextmanager
-def changed_hub() -> Iterator[None]:
+def changed_hub(stack: Stack) -> Iterator[None]:
     """A change in `images/hub` alone."""
-    file = ROOT / "images/hub/zhub/heartbeat.py"
+    file = stack.project / "images/hub/zhub/heartbeat.py"
     before = file.read_text()
     file.write_text(f"{before}\n# changed by a test\n")
     try:
@@ -89,7 +99,7 @@ def test_a_hub_is_built_from_its_own_stacks_notebook(
     digests = [stack.outputs()["notebookDigest"] for stack in (one, two)]
     assert digests[0] != digests[1]
     before = one.outputs()["hubDigest"]
-    with changed_hub():
+    with changed_hub(one):
         one.up()
         assert one.outputs()["hubDigest"] != before
         assert built_from(engine, one)
@@ -108,6 +118,7 @@ def test_the_documented_names_are_there_for_use_by_hand(
         assert documented in {stack.outputs()[f"{image}Digest"] for stack in (one, two)}
 
 
+@pytest.mark.long
 def test_no_hub_is_built_from_a_tag_that_somebody_moved(
     one: Stack, two: Stack, engine: docker.DockerClient
 ) -> None:
@@ -115,7 +126,7 @@ def test_no_hub_is_built_from_a_tag_that_somebody_moved(
     own, other = (engine.images.get(s.outputs()["notebookDigest"]) for s in (one, two))
     repository = f"jupyter_notebook_{own.attrs['Architecture']}"
     other.tag(repository, one.prefix)
-    with changed_hub():
+    with changed_hub(one):
         with pytest.raises(PulumiError, match="is not the notebook image that this stack has"):
             one.up()
         assert engine.containers.get(outputs["container"]).attrs["Image"] == outputs["hubDigest"]
@@ -156,6 +167,11 @@ def test_who_prunes_the_engine_breaks_nothing(
     alice = logged_in(one, "alice")
     alice.start_server()
     alice.stop_server()
+    # The container that never runs is gone. It comes back, and nothing else changes.
+    before = running(engine, one.prefix)
+    one.up("--refresh")
+    assert engine.containers.get(f"{one.prefix}-files")
+    assert running(engine, one.prefix) == before
 
 
 def running(engine: docker.DockerClient, prefix: str) -> dict[str, str]:
@@ -173,7 +189,7 @@ def test_a_stack_that_is_renamed_keeps_everything(one: Stack, engine: docker.Doc
     before = running(engine, one.prefix)
 
     policies = ("--policy-pack", str(ROOT / "policy"))
-    renamed = Stack("names-new", one.folder)
+    renamed = replace(one, name="names-new")
     # As the command does it to a stack file in the project.
     one.config_file.rename(renamed.config_file)
     one.pulumi("stack", "rename", renamed.name, "--stack", one.name)
