@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from toolchain.console import Problem, apt_install, is_root, output, run, say, timed
@@ -20,14 +20,6 @@ EMULATION = "emulation"
 
 #: Of an image; the engine wants to be told where it is not its own.
 PLATFORM = "{{.Os}}/{{.Architecture}}"
-
-#: What the images of this project are called, for use by hand.
-IMAGES = (
-    "jupyter_notebook_s390x",
-    "jupyter_hub_s390x",
-    "zhub_filter_s390x",
-    "zhub_directory_s390x",
-)
 
 #: Seconds that dockerd gets to answer after its start.
 START_TIMEOUT = 60
@@ -237,25 +229,6 @@ def ensure_emulation(architecture: str) -> None:
     if not emulates():
         raise Problem(f"QEMU's s390x handler did not take in {HANDLER}. Try as root: {prepare}")
     say(EMULATION, f"s390x programs run on this {architecture} machine")
-
-
-def built(named: Sequence[str]) -> list[str]:
-    """The images to look at: those that somebody names, else those of this project that are there.
-
-    A site's stack builds no demo directory, so its image need not be there.
-
-    Raises:
-        Problem: none is named, and none is there.
-    """
-    if named:
-        return list(named)
-    there = [name for name in IMAGES if output([client(), "image", "inspect", name]) is not None]
-    for name in IMAGES:
-        if name not in there:
-            say(STEP, f"left out: the engine has no image {name}")
-    if not there:
-        raise Problem("the engine has none of the images: `make up` builds them first")
-    return there
 
 
 def image(name: str, field: str) -> str:

@@ -132,6 +132,7 @@ def test_a_stack_moves_with_its_users(
 
         typed(stack, LEFT)
         assert not engine.volumes.list(filters=ours)
+        assert not engine.images.list(filters={"reference": f"*:{stack.prefix}"})
     finally:
         link.unlink()
     stack.on_stack("config set", "zhub:protect", "false")
