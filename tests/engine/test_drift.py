@@ -99,6 +99,7 @@ def test_one_command_makes_all_of_it_whole_again(stack: Stack, engine: docker.Do
     )
     files.remove()
     engine.networks.get(f"{stack.prefix}-hub").disconnect(hub, force=True)
+    engine.containers.get(f"{stack.prefix}-filterimage").remove(force=True)
     engine.images.remove(variables["ZHUB_FILTER_IMAGE"], force=True)
     guard.pause()
     hub.pause()

@@ -82,6 +82,9 @@ def _listens(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
+        except PermissionError:
+            # Waiting does not help; whoever connects next says what is wrong.
+            return True
         except OSError:
             return False
     return True
