@@ -142,6 +142,33 @@ def test_an_unknown_user(config: MakeSettings, capsys: Output) -> None:
     assert "is the name typed as at login?" in advice
 
 
+@pytest.mark.parametrize("password", [None, "gina"])
+@pytest.mark.parametrize(
+    ("entry", "said", "advice"),
+    [
+        ("racfAttributes: REVOKED", "racfAttributes is REVOKED", "has to be enabled again"),
+        ("uid: g", "2 values of uid", "make the entry's name unique in the directory"),
+    ],
+)
+def test_a_user_whose_entry_is_at_fault(
+    environment: Make,
+    tmp_path: Path,
+    capsys: Output,
+    password: str | None,
+    entry: str,
+    said: str,
+    advice: str,
+) -> None:
+    """The advice is about the entry: neither the name as typed nor the settings are wrong."""
+    ldif = slapd.person("gina", entry)
+    with slapd.running(tmp_path / "other", ldif=ldif) as other:
+        hub = settings.read(environment(port=other.port, ca_file=other.ca_file))
+        assert not check_directory.check(hub, "gina", password)
+    ((problem, text),) = failures(capsys)
+    assert said in problem
+    assert advice in text
+
+
 @pytest.mark.parametrize("bind_dn", [None, SERVICE])
 def test_with_a_password_the_user_logs_in_once(
     config: MakeSettings, server: Slapd, capsys: Output, bind_dn: str | None
