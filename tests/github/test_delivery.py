@@ -129,8 +129,8 @@ BACKEND = {"PULUMI_BACKEND_URL": "s3://bucket"}
 def test_nobody_is_asked_where_nothing_changes(
     runner: Path, steps_of: dict[str, int], changes: str
 ) -> None:
-    told = json.dumps({"changeSummary": steps_of})
-    result = run(runner, "deliver.yml", "preview", JSON=told, **BACKEND)
+    changes = json.dumps({"changeSummary": steps_of})
+    result = run(runner, "deliver.yml", "preview", JSON=changes, **BACKEND)
     assert result.returncode == 0, result.stderr
     assert (runner / "output").read_text() == f"changes={changes}\n"
     assert (runner / "asked").read_text().splitlines()[0] == "make preview STACK=site"

@@ -212,9 +212,9 @@ def make_site(root: Path) -> Site:
 def whole_clone(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A clone that has been made and has got its toolchain by `make env`, and no stack yet."""
     site = make_site(tmp_path_factory.mktemp("whole") / "clone")
-    told = site.shell('eval "$(make -s env STACK=site)"; pulumi version; echo "on $PULUMI_STACK"')
-    assert re.search(r"^v3\.", told, re.MULTILINE)
-    assert "on site" in told
+    shown = site.shell('eval "$(make -s env STACK=site)"; pulumi version; echo "on $PULUMI_STACK"')
+    assert re.search(r"^v3\.", shown, re.MULTILINE)
+    assert "on site" in shown
     return site
 
 

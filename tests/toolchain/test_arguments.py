@@ -102,10 +102,10 @@ def test_a_second_stack_is_seen() -> None:
 @pytest.fixture(scope="module")
 def spec() -> Spec:
     require_toolchain()
-    told = subprocess.run(
+    shown = subprocess.run(
         [CLI / "pulumi", "generate-cli-spec"], capture_output=True, text=True, check=True
     )
-    found: Spec = json.loads(told.stdout)
+    found: Spec = json.loads(shown.stdout)
     return found
 
 

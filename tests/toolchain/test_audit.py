@@ -132,7 +132,7 @@ class Result:
     @property
     def all_clear(self) -> set[str]:
         """The questions about which nothing is known."""
-        return {about for about, answer in self.answers.items() if "nothing known" in answer}
+        return {about for about, answer in self.answers.items() if "nothing found" in answer}
 
     @property
     def named(self) -> set[str]:
@@ -354,7 +354,7 @@ def test_debian_is_asked_in_the_images(
         f"libc6/trixie-security 99-1 s390x [upgradable from: {installed.decode().strip()}]"
     )
     assert result.answers[dated].startswith("libc6/trixie-security 99-2 ")
-    assert result.answers[older].strip() == "nothing known"
+    assert result.answers[older].strip() == "nothing found"
     assert result.answers[plain].strip().startswith("The image gets no security updates")
     assert "Unable to connect" in result.answers[nobody]
 
@@ -366,6 +366,7 @@ def test_an_image_that_is_not_there_is_named_before_anything_is_asked(
     result = run("zhub-test-nowhere")
     assert result.code == 1
     assert result.output == (
-        "\nerror: the engine has no image zhub-test-nowhere: `make up` builds the images first\n"
+        "\nerror: the engine has no image zhub-test-nowhere. "
+        "To build this project's images: make up\n"
     )
     assert not services.asked

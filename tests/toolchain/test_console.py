@@ -25,7 +25,7 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_failure_shows_its_own_last_lines_the_log_and_what_to_do(logs: Path) -> None:
     run("step", ["sh", "-c", "echo of the command before"])
     with pytest.raises(Problem) as caught:
-        run("step", ["sh", "-c", "seq 100; exit 3"], mend="Type this.")
+        run("step", ["sh", "-c", "seq 100; exit 3"], fix="Type this.")
     text = str(caught.value)
     assert "ended with code 3" in text
     assert "    100\n" in text
@@ -46,7 +46,7 @@ def test_a_long_command_is_cut_in_the_message_and_whole_in_the_log(logs: Path) -
 
 def test_a_command_that_is_not_there_is_named() -> None:
     with pytest.raises(Problem, match=r"no-such-command cannot be run.*Install it\."):
-        run("step", ["no-such-command"], mend="Install it.")
+        run("step", ["no-such-command"], fix="Install it.")
 
 
 def test_a_command_has_no_standard_input(logs: Path) -> None:
@@ -88,7 +88,7 @@ sys.exit(main.main(["long"]))
     process.send_signal(number)
     _, error = process.communicate(timeout=15)
     assert process.returncode == 130
-    assert error.strip() == "interrupted; the same command goes on from here"
+    assert error.strip() == "interrupted; run the same command again to go on"
     assert not list(tmp_path.glob("half-*"))
     assert not (tmp_path / "done").exists()
 

@@ -62,8 +62,8 @@ def test_it_runs_on_s390x_says_its_version_and_is_built_once(
     cli.cross_build("s390x")
     program = cli.built_folder("s390x") / "pulumi"
     assert run_s390x(program) == f"v{PULUMI}"
-    told = capsys.readouterr().err
-    assert f"scp -r {program.parent} HOST:.cache/zhub/" in told
+    shown = capsys.readouterr().err
+    assert f"scp -r {program.parent} HOST:.cache/zhub/" in shown
     before = program.stat()
     cli.cross_build("s390x")
     assert program.stat() == before
@@ -79,7 +79,7 @@ def test_the_real_one_runs_on_s390x(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_processor_that_is_none_is_refused() -> None:
-    with pytest.raises(Problem, match="ARCH=s390 is none of amd64, arm64, s390x"):
+    with pytest.raises(Problem, match="ARCH=s390: must be one of amd64, arm64, s390x"):
         cli.cross_build("s390")
 
 

@@ -73,14 +73,14 @@ def test_its_lines_are_shell_and_call_what_there_is(pipeline: Pipeline) -> None:
 
 def test_pulumi_knows_its_options(pipeline: Pipeline) -> None:
     require_toolchain()
-    told = subprocess.run(
+    shown = subprocess.run(
         [CLI / "pulumi", "preview", "--help"], capture_output=True, text=True, check=True
     ).stdout
     [line] = [x for _, job in jobs(pipeline) for x in lines(job) if ".toolchain/bin/pulumi" in x]
     options = re.findall(r" (--[a-z-]+)", line)
     assert "--expect-no-changes" in options
     for option in options:
-        assert re.search(rf"^\s.*{option}\b", told, re.MULTILINE), option
+        assert re.search(rf"^\s.*{option}\b", shown, re.MULTILINE), option
 
 
 def test_the_workflows_are_as_github_takes_them() -> None:

@@ -117,14 +117,14 @@ def test_doctor_names_what_is_missing_and_changes_nothing(clone: Clone) -> None:
     assert result.returncode
     assert "MISSING  Python" in result.stdout
     assert "MISSING  Pulumi CLI: missing" in result.stdout
-    assert "→ make up gets it" in result.stdout
+    assert "→ make up installs it" in result.stdout
     assert "Traceback" not in result.stderr
-    assert "→ make up STACK=site gets it" in clone.make("doctor", "STACK=site").stdout
+    assert "→ make up STACK=site installs it" in clone.make("doctor", "STACK=site").stdout
     assert {path.name for path in clone.root.iterdir()} == before
 
 
 def test_a_shell_that_cannot_be_set_up_knows_it(clone: Clone) -> None:
-    told = subprocess.run(
+    shown = subprocess.run(
         ["bash", "-c", 'eval "$(make -s env)" || echo "not set up"'],
         cwd=clone.root,
         env=clone.environment(PIP_INDEX_URL="http://127.0.0.1:9", ZHUB_TOOLCHAIN="none"),
@@ -133,8 +133,8 @@ def test_a_shell_that_cannot_be_set_up_knows_it(clone: Clone) -> None:
         timeout=120,
         check=False,
     )
-    assert told.stdout == "not set up\n"
-    assert "error: " in told.stderr
+    assert shown.stdout == "not set up\n"
+    assert "error: " in shown.stderr
 
 
 def test_doctor_of_a_directory_asks_a_hub_that_runs(clone: Clone) -> None:
@@ -162,4 +162,4 @@ def test_an_empty_stack_name_is_not_the_dev_stack(clone: Clone) -> None:
     """As with a variable of a script that was never set."""
     result = clone.make("down", "STACK=")
     assert result.returncode
-    assert "STACK= is no stack name" in result.stderr
+    assert "STACK=: a stack name has letters" in result.stderr

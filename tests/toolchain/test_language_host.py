@@ -119,10 +119,10 @@ def test_plugin_info_has_the_version_of_the_sdk(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"virtualenv": "absent"}, "absent does not exist; type: pulumi install"),
-        ({"virtualenv": 3}, "virtualenv must be a string"),
-        ({"toolchain": "poetry"}, "toolchain is 'poetry'; this language host knows only 'pip'"),
-        ({"typechecker": "mypy"}, "runtime option 'typechecker' is unknown to this language host"),
+        ({"virtualenv": "absent"}, "absent does not exist. Type: pulumi install"),
+        ({"virtualenv": 3}, "virtualenv is 3.0; it must be a string"),
+        ({"toolchain": "poetry"}, "toolchain is 'poetry'; this language host takes only 'pip'"),
+        ({"typechecker": "mypy"}, "does not know the runtime option 'typechecker'"),
     ],
 )
 def test_an_option_that_cannot_be_honoured_is_refused(

@@ -87,12 +87,12 @@ def test_the_second_clone_sees_no_changes(
     commit(ours, theirs)
     preview = "pulumi preview --stack site --expect-no-changes"
 
-    told = theirs.shell(preview, shared, fails=True)
-    assert "the passphrase of stack site is not here" in told
-    assert "Ask who made the stack (git log -- Pulumi.site.yaml)" in told
-    assert "PULUMI_CONFIG_PASSPHRASE_FILE=" in told
+    shown = theirs.shell(preview, shared, fails=True)
+    assert "the passphrase of stack site is missing" in shown
+    assert "Ask whoever made the stack (git log -- Pulumi.site.yaml)" in shown
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE=" in shown
     for line in ("make preview STACK=site", "make up STACK=site", "make down STACK=site"):
-        assert "Ask who made the stack" in theirs.shell(line, shared, fails=True)
+        assert "Ask whoever made the stack" in theirs.shell(line, shared, fails=True)
     assert passphrases(theirs) == []
 
     text = ours.own("site")
@@ -137,8 +137,8 @@ def test_a_wrong_passphrase_is_told(people: tuple[Site, Site], tmp_path: Path) -
     ours.shell("make up STACK=site", shared)
     commit(ours, theirs)
     (theirs.root / ".state/passphrase-site").write_text("of something else")
-    told = theirs.shell("make preview STACK=site", shared, fails=True)
-    assert "/.state/passphrase-site is not the one that opens its secrets" in told
+    shown = theirs.shell("make preview STACK=site", shared, fails=True)
+    assert "/.state/passphrase-site does not decrypt its secrets" in shown
 
 
 def test_no_passphrase_is_made_for_a_stack_whose_file_is_missing(
@@ -149,9 +149,9 @@ def test_no_passphrase_is_made_for_a_stack_whose_file_is_missing(
     ours.shell("make up STACK=site", shared)
     (theirs.root / "Pulumi.site.yaml").write_text(SETTINGS)  # committed before it had a salt
     for line in ("make up STACK=site", "make preview STACK=site", "pulumi stack init site"):
-        told = theirs.shell(line, shared, fails=True)
-        assert "stack site has been made already, elsewhere" in told
-        assert "Ask who made it" in told
+        shown = theirs.shell(line, shared, fails=True)
+        assert "stack site already exists in" in shown
+        assert "Ask whoever made the stack" in shown
     assert passphrases(theirs) == []
     assert theirs.salt("site") == ""
 
@@ -192,8 +192,8 @@ def test_a_colleagues_run_is_never_cancelled(
 ) -> None:
     """Neither by their clone, which did not begin it, nor by ours while it lives."""
     for one in people:
-        told = one.shell("make up STACK=site", shared, fails=True)
-        assert "currently locked by 1 lock" in told
+        shown = one.shell("make up STACK=site", shared, fails=True)
+        assert "currently locked by 1 lock" in shown
         assert running.poll() is None
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
@@ -201,7 +201,7 @@ def test_a_colleagues_run_is_never_cancelled(
     ours, theirs = people
     assert "currently locked by 1 lock" in theirs.shell("make up STACK=site", shared, fails=True)
     (ours.root / "__main__.py").write_text(PROGRAM.format(create="true"))
-    told = ours.shell("make up STACK=site", shared)
-    assert f"process {running.pid} of an earlier run is gone: taking its lock away" in told
-    assert "cut off in the middle of server: clearing up" in told
-    assert "JupyterHub is up" in told
+    shown = ours.shell("make up STACK=site", shared)
+    assert f"removing the lock of an earlier run: its process {running.pid} has ended" in shown
+    assert "cleaning up: an earlier run was interrupted while it changed server" in shown
+    assert "JupyterHub is up" in shown

@@ -33,8 +33,8 @@ def test_a_preview_of_one_stack_then_of_the_other(site: Site) -> None:
     for name in ("one", "two"):
         (site.root / f"Pulumi.{name}.yaml").write_text(SETTINGS)
     for name in ("one", "two", "one"):
-        told = site.shell(f"make preview STACK={name}")
-        assert "to create" in told
+        shown = site.shell(f"make preview STACK={name}")
+        assert "to create" in shown
     for name in ("one", "two"):
         assert_own(site, name)
     assert site.own("one") != site.own("two")
@@ -69,9 +69,9 @@ def test_a_new_stack_gets_its_own_however_it_is_named(site: Site, before: str, l
         site.shell(f"pulumi stack select --create {before}")
     stale = {"dev": PUBLIC, "other": None, "nothing": None}[before]
     more = {"PULUMI_CONFIG_PASSPHRASE": stale} if stale else {}
-    told = site.shell(line, more)
-    assert KEEP in told
-    assert site.own("site") not in told
+    shown = site.shell(line, more)
+    assert KEEP in shown
+    assert site.own("site") not in shown
     file = site.root / ".state" / "passphrase-site"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert_own(site, "site")
@@ -93,19 +93,19 @@ def test_settings_of_one_stack_while_another_is_selected(site: Site, name: str) 
 
 def test_a_shell_that_make_env_set_up_stays_with_its_stack(site: Site) -> None:
     site.shell("pulumi stack init site; pulumi stack select --create dev")
-    told = site.shell(
+    shown = site.shell(
         'eval "$(make -s env STACK=site)"; pulumi stack select dev; pulumi stack --show-name'
     )
-    assert "this shell stays with stack site (PULUMI_STACK)" in told
-    assert 'eval "$(make -s env STACK=dev)"' in told
-    assert told.splitlines()[-1] == "site"
+    assert "this shell still uses stack site (PULUMI_STACK)" in shown
+    assert 'eval "$(make -s env STACK=dev)"' in shown
+    assert shown.splitlines()[-1] == "site"
 
 
 def test_a_renamed_stack_keeps_its_passphrase(site: Site) -> None:
     site.shell(f"pulumi stack init site; {secret('site')} pulumi stack rename -s site moved")
-    told = site.shell("pulumi config get ldapBindPassword --stack moved")
-    assert "stack site is now moved" in told
-    assert told.splitlines()[-1] == "of-site"
+    shown = site.shell("pulumi config get ldapBindPassword --stack moved")
+    assert "stack site is now moved" in shown
+    assert shown.splitlines()[-1] == "of-site"
     assert site.shell("pulumi config get ldapBindPassword -s moved") == "of-site\n"
 
 
@@ -117,8 +117,8 @@ def test_two_stacks_in_one_command_are_refused(site: Site) -> None:
         "pulumi stack init third --copy-config-from dev",
         "pulumi stack init third --copy-config-from site",
     ):
-        told = site.shell(line, fails=True)
-        assert "would need the passphrases of" in told
+        shown = site.shell(line, fails=True)
+        assert "needs the passphrases of" in shown
     assert not (site.root / "Pulumi.third.yaml").exists()
     assert not (site.root / ".state" / "passphrase-third").exists()
 
@@ -148,10 +148,10 @@ def encrypt_wrongly(site: Site, text: str) -> None:
 def test_a_stack_with_the_public_passphrase_is_refused_and_has_a_way_out(site: Site) -> None:
     encrypt_wrongly(site, PUBLIC)
     for line in ("make preview STACK=site", "pulumi config --stack site", "make up STACK=site"):
-        told = site.shell(line, fails=True)
-        assert "the demo's passphrase, which is public" in told
-        assert "incorrect passphrase" not in told
-    [way] = [line for line in told.splitlines() if "change-secrets-provider" in line]
+        shown = site.shell(line, fails=True)
+        assert "the demo's passphrase, which is public" in shown
+        assert "incorrect passphrase" not in shown
+    [way] = [line for line in shown.splitlines() if "change-secrets-provider" in line]
     site.shell(way)
     assert site.opens("site", site.own("site"))
     assert site.shell("pulumi config get ldapBindPassword -s site") == "kept\n"
@@ -167,9 +167,9 @@ def test_a_stack_with_the_public_passphrase_can_be_removed(site: Site) -> None:
 def test_a_stack_with_another_stacks_passphrase_works_and_is_told_the_way(site: Site) -> None:
     site.shell("pulumi stack init other")
     encrypt_wrongly(site, site.own("other"))
-    told = site.shell("pulumi config get ldapBindPassword -s site")
-    assert told.splitlines()[-1] == "kept"
-    assert "are encrypted with the passphrase of other" in told
+    shown = site.shell("pulumi config get ldapBindPassword -s site")
+    assert shown.splitlines()[-1] == "kept"
+    assert "are encrypted with the passphrase of other" in shown
     site.shell(
         "pulumi stack change-secrets-provider passphrase --stack site < .state/passphrase-site"
     )

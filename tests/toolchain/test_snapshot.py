@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.toolchain.conftest import serving
-from toolchain import base, engine, snapshot
+from toolchain import base, engine, snapshot, sources
 from toolchain.console import Problem
 from toolchain.engine import client
 from toolchain.places import ROOT
@@ -47,17 +47,17 @@ def test_two_archives_of_a_moment_or_none_are_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "wrong"),
     [
-        ([MAIN], "it has 1"),
-        ([MAIN, SECURITY, SECURITY], "it has 3"),
+        ([MAIN], "number of addresses is 1"),
+        ([MAIN, SECURITY, SECURITY], "number of addresses is 3"),
         ([MAIN, SECURITY.replace("2026", "2025")], "their moments differ"),
-        ([MAIN, "http://archive.example/debian-security"], "debian-security is none"),
-        ([MAIN, SECURITY.replace("http:", "https:")], "https://.* is none"),
-        ([f"[trusted=yes] {MAIN}", SECURITY], r"\[trusted=yes\] .* is none"),
-        ([f"{MAIN} trixie main", SECURITY], "trixie main is none"),
-        ([line.replace("2026", "9026") for line in (MAIN, SECURITY)], "is yet to come"),
+        ([MAIN, "http://archive.example/debian-security"], "debian-security is no such address"),
+        ([MAIN, SECURITY.replace("http:", "https:")], "https://.* is no such address"),
+        ([f"[trusted=yes] {MAIN}", SECURITY], r"\[trusted=yes\] .* is no such address"),
+        ([f"{MAIN} trixie main", SECURITY], "trixie main is no such address"),
+        ([line.replace("2026", "9026") for line in (MAIN, SECURITY)], "is in the future"),
     ],
 )
-def test_anything_else_is_refused_with_what_mends_it(
+def test_anything_else_is_refused_with_the_fix(
     tmp_path: Path, lines: list[str], wrong: str
 ) -> None:
     with pytest.raises(Problem, match=wrong) as caught:
@@ -72,9 +72,9 @@ def test_the_moment_moves_to_the_last_midnight_where_both_archives_have_it(tmp_p
         clone = name_archives(tmp_path, *lines)
         suites = {"debian": "trixie", "security": "trixie-security"}
         for archive, suite in suites.items():
-            told = snapshot.move(clone)
-            assert f"as of {MOMENT}, as before" in told
-            assert "404" in told
+            shown = snapshot.move(clone)
+            assert f"as of {MOMENT}, as before" in shown
+            assert "404" in shown
             assert snapshot.archives(clone) == lines
             (tmp_path / archive / new / "dists" / suite).mkdir(parents=True)
             (tmp_path / archive / new / "dists" / suite / "InRelease").touch()
@@ -97,9 +97,9 @@ class Archive:
         return [f"{self.address}/{name}/{MOMENT}" for name in ("debian", "debian-security")]
 
     @property
-    def undated(self) -> base.Mirrors:
+    def undated(self) -> sources.Mirrors:
         """The same archives by the addresses that may have something else tomorrow."""
-        return base.Mirrors(f"{self.address}/debian", f"{self.address}/debian-security")
+        return sources.Mirrors(f"{self.address}/debian", f"{self.address}/debian-security")
 
     def suites(self) -> list[Path]:
         """The folders of all suites."""
@@ -288,8 +288,8 @@ def test_builds_on_a_base_image_get_their_packages_from_where_it_is_made_from(
     if base.missing(docker, engine.architecture(docker) or ""):
         pytest.skip("no base images: run `make toolchain`")
     archive.release(EXPIRED)
-    undated, *_ = base.sources(archive.undated)
-    source = base.dated(*archive.dated) if made_from == "dated" else undated
+    undated, *_ = sources.sources(archive.undated)
+    source = sources.dated(*archive.dated) if made_from == "dated" else undated
     folder = archive.root.parent
     apt = folder / "base/etc/apt"
     (apt / "trusted.gpg.d").mkdir(parents=True)

@@ -18,7 +18,7 @@ from toolchain.console import Problem
 def test_a_stack_name_cannot_leave_its_folder(clone: Clone) -> None:
     result = clone.make("env", "STACK=../site")
     assert result.returncode
-    assert "STACK=../site is no stack name" in result.stderr
+    assert "STACK=../site: a stack name has letters" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -49,7 +49,7 @@ def test_an_engine_of_another_machine_is_recognised(
 def test_make_down_without_a_state_gets_no_toolchain(clone: Clone) -> None:
     result = clone.make("down")
     assert result.returncode == 0
-    assert "The stack dev is not there: nothing to do." in result.stdout
+    assert "Stack dev does not exist: nothing to do." in result.stdout
     assert not (clone.root / ".venv").exists()
     assert not clone.cache.exists()
 
@@ -89,9 +89,9 @@ def test_after_a_kill_the_lock_and_the_half_made_are_cleared_up(
     runs.unlock("test")
     runs.half_made("test", remote=False)
 
-    told = capfd.readouterr().err
-    assert f"process {process.pid} of an earlier run is gone: taking its lock away" in told
-    assert "cut off in the middle of slow: clearing up" in told
+    shown = capfd.readouterr().err
+    assert f"removing the lock of an earlier run: its process {process.pid} has ended" in shown
+    assert "cleaning up: an earlier run was interrupted while it changed slow" in shown
     assert locks(driven) == []
     driven.write(program.format(create="true"))
     driven.pulumi("up", "--yes", "--skip-preview")
@@ -136,9 +136,9 @@ def test_up_ends_with_the_address_and_whom_to_log_in_as(
         "pulumi.export('demoUsers', pulumi.Output.secret({'alice': 'one', 'mallory': 'two'}))\n"
     )
     stack.up("test")
-    told = capfd.readouterr().out.partition("JupyterHub is up: ")[2].splitlines()
-    assert told[0] == "https://localhost:11119"
-    assert [line.split(maxsplit=2) for line in told[2:4]] == [
+    shown = capfd.readouterr().out.partition("JupyterHub is up: ")[2].splitlines()
+    assert shown[0] == "https://localhost:11119"
+    assert [line.split(maxsplit=2) for line in shown[2:4]] == [
         ["alice", "one", "may log in"],
         ["mallory", "two", "may not log in"],
     ]
@@ -161,7 +161,7 @@ def test_a_protected_stack_is_not_taken_down_and_nothing_of_it_is_touched(driven
     before = driven.pulumi("stack", "export")
     with pytest.raises(Problem) as caught:
         stack.down("test")
-    assert "stack test is protected (state): nothing was touched" in str(caught.value)
+    assert "stack test is protected (state): nothing was removed" in str(caught.value)
     assert "would remove 2 Command" in str(caught.value)
     assert "pulumi config set protect false && pulumi up\n  make down STACK=test" in str(
         caught.value

@@ -90,8 +90,8 @@ def test_at_a_terminal_the_word_is_enough(small: Site) -> None:
 
 
 def test_without_a_terminal_the_preview_is_in_the_log(small: Site) -> None:
-    told = small.shell("make up STACK=site")
-    assert "Previewing update (site)" in told
+    shown = small.shell("make up STACK=site")
+    assert "Previewing update (site)" in shown
     assert has_come_up(small)
 
 
@@ -109,7 +109,7 @@ def test_the_demo_comes_up_without_a_question(small: Site) -> None:
 
 
 def test_state_that_only_this_clone_has_is_warned_of(small: Site) -> None:
-    warning = "warning: what ssh://ops@z.example.com runs is known to this clone only"
+    warning = "warning: the state of stack site, which runs on ssh://ops@z.example.com,"
     shared = small.root.parent / "shared"
     shared.mkdir(exist_ok=True)
     assert warning in small.shell("make preview STACK=site")
