@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pulumi
 import pulumi_docker as docker
 
+from components import checkout
 from components.certificate import Certificate, CertificateArgs
 from components.directory import USERS, Directory, DirectoryArgs
 from components.hub import Hub, HubArgs
@@ -15,6 +16,7 @@ from components.settings.stack import load
 settings = load()
 for warning in settings.warnings(datetime.now(UTC)):
     pulumi.log.warn(warning)
+checkout.settle_modes()
 
 names = Names(settings.prefix)
 engine = docker.Provider("engine", host=settings.engine.host, cert_path=settings.engine.cert_path)

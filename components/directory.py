@@ -15,7 +15,7 @@ import pulumi_docker as docker
 from components.certificate import Certificate, CertificateArgs
 from components.images import built_image
 from components.names import Names
-from components.service import ServiceArgs, service
+from components.service import ServiceArgs, named, service
 from components.settings.build import Build
 from components.settings.ldap import Ldap
 from components.settings.ldap_entries import LdapTls
@@ -88,7 +88,7 @@ class Directory(pulumi.ComponentResource):
             name=names("directory"),
             internal=True,
             labels=names.labels("network"),
-            opts=child,
+            opts=named(self),
         )
         self.ldap = Ldap(
             servers=(ROLE,),

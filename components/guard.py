@@ -9,7 +9,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.names import Names
-from components.service import ServiceArgs, service
+from components.service import ServiceArgs, named, service
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
@@ -62,7 +62,6 @@ class Guard(pulumi.ComponentResource):
         self, name: str, args: GuardArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("zhub:guard:Guard", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
         names = args.names
         volume = docker.Volume(
             name,
@@ -76,7 +75,7 @@ class Guard(pulumi.ComponentResource):
                 "device": "tmpfs",
                 "o": f"uid={USER},gid={GROUP},mode=0751,size=64k",
             },
-            opts=child,
+            opts=named(self),
         )
         service(
             "guard",

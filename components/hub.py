@@ -16,7 +16,7 @@ import pulumi_docker as docker
 from components import guard
 from components.guard import Guard, GuardArgs
 from components.names import Names
-from components.service import ServiceArgs, service
+from components.service import ServiceArgs, named, service
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
@@ -36,6 +36,10 @@ START_SECONDS = 300
 
 #: MiB, for a container that never runs.
 FILES_MEMORY = 16
+
+#: A change of these replaces a volume by an empty one. A volume that was there before the stack,
+#: such as one restored by hand, has other labels and options than the program declares.
+NOT_WORTH_THE_DATA = ["labels", "driver", "driverOpts"]
 
 #: The clean-up that `pulumi destroy` runs.
 REMOVE_NOTEBOOKS = Path(__file__).with_name("remove_notebooks.sh")
@@ -97,7 +101,7 @@ class Hub(pulumi.ComponentResource):
         self, name: str, args: HubArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("zhub:hub:Hub", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
+        child = named(self)
         names = args.names
         network = docker.Network(
             name, name=names("hub"), labels=names.labels("network"), opts=child
@@ -109,7 +113,10 @@ class Hub(pulumi.ComponentResource):
             "state",
             name=names("state"),
             labels=names.labels("state"),
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
+            opts=pulumi.ResourceOptions.merge(
+                child,
+                pulumi.ResourceOptions(protect=args.protect, ignore_changes=NOT_WORTH_THE_DATA),
+            ),
         )
         files = self._files(args, certs)
         # `pulumi destroy` goes through the dependencies in the opposite order: first the hub, then
@@ -220,7 +227,7 @@ class Hub(pulumi.ComponentResource):
                 )
                 for file, content in contents.items()
             ],
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=named(self),
         )
 
 

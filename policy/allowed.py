@@ -1,7 +1,7 @@
-"""What a stack may declare: tables by resource type and name. What is in none of them is refused.
+"""What a stack may declare: tables by resource type and name. Anything else is refused.
 
-Names and values stand here once more, though the program has them: a change of the program that is
-not meant to change what is allowed must not change both.
+Names and values are repeated here on purpose, not imported from the program: a change of the
+program must not change by accident what is allowed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from rules import (
 )
 
 Table = dict[str, Rule]
-"""By a pattern of the resource's name, what its inputs may be."""
+"""Rules for a resource's inputs, by a pattern of its name."""
 
-#: Components only group; they have no inputs, and nothing is made of them.
+#: Components only group; they have no inputs, and create nothing themselves.
 COMPONENTS = {
     "pulumi:pulumi:Stack": r".*",
     "zhub:certificate:Certificate": r"certificate|directory",
@@ -39,8 +39,8 @@ COMPONENTS = {
     "zhub:images:Images": r"images",
 }
 
-#: SHA-256 of what the one Command runs: when it is made, and when it is deleted. Read a changed
-#: script before you put its new digest here: it runs on the machine of whoever runs Pulumi.
+#: SHA-256 of the scripts that the only Command runs: when it is created, when it is deleted. Read a
+#: changed script before you put its new digest here: it runs on the machine of whoever runs Pulumi.
 SCRIPTS = {
     "create": "c6939ad0c5e45bac52cab21debb2f3a12cadcffa55cedd8047d853d0758015bd",
     "delete": "7b0661f53b1cdbc69a9cb8035005ef0faedc3ca42ac0283a9ca7cf9740dbac82",
@@ -71,20 +71,20 @@ def _script(name: str) -> Rule:
 
 
 def _not_secret(value: Any) -> Iterator[str]:
-    """Build arguments stay in an image's history."""
+    """Report secrets in a build argument: arguments stay in the image's history."""
     if re.search(r"PRIVATE KEY-----|://[^/\s]*@", str(value)):
         yield " holds a secret, which would stay in the image's history"
 
 
 def _own_platform(image: Any) -> Iterator[str]:
-    """The provider fills in the platform of the operator's machine where none is named."""
+    """Report another platform than the name's, or none: the provider would use the operator's."""
     name, platform = image.get("imageName"), (image.get("build") or {}).get("platform")
     if f"_{str(platform).removeprefix('linux/')}:" not in str(name):
         yield f".build.platform is {shown(platform)}; allowed: the one in {shown(name)}"
 
 
 def labels(prefix: str, role: str) -> Rule:
-    """What the clean-up finds things by, and others of the project's own."""
+    """The labels by which the clean-up finds objects, and other labels of the project."""
     return by(
         "label",
         {"zhub.stack": fields({"value": only(prefix)}), "zhub.role": fields({"value": only(role)})},
@@ -93,7 +93,7 @@ def labels(prefix: str, role: str) -> Rule:
 
 
 def volumes(prefix: str) -> Table:
-    """Volumes by name: on the engine's disk, or the guard's in memory, and nowhere else."""
+    """Volumes by name: only on the engine's disk, or in memory for the guard."""
 
     def local(name: str, own: Table) -> Rule:
         common = {
@@ -116,7 +116,7 @@ def volumes(prefix: str) -> Table:
 
 
 def networks(prefix: str) -> Table:
-    """Networks by name: bridges of the engine's own, without a say in their addresses."""
+    """Networks by name: bridges, with addresses that the engine chooses."""
 
     def bridge(name: str, internal: Rule) -> Rule:
         return fields(
@@ -134,7 +134,7 @@ def networks(prefix: str) -> Table:
 
 
 def images() -> Table:
-    """Images by their folder in `images/`, and the build arguments that their Dockerfile takes."""
+    """Images by folder in `images/`, with the build arguments that the Dockerfile takes."""
     site = ("BUILD_IMAGE", "EXTRA_CA", "PIP_INDEX_URL", "SOURCE", "VERSION")
 
     def image(name: str, arguments: tuple[str, ...]) -> Rule:
@@ -166,7 +166,7 @@ def images() -> Table:
 
 
 def commands(prefix: str) -> Table:
-    """The one command, with the environment that takes it to the engine and to this stack."""
+    """The only command, with variables that name the engine and this stack."""
     variables = {
         "ZHUB_PREFIX": only(prefix),
         "DOCKER_HOST": ENGINE,
@@ -179,7 +179,7 @@ def commands(prefix: str) -> Table:
                 "create": _script("create"),
                 "delete": _script("delete"),
                 "environment": fields(variables),
-                # It would be the environment that the deletion runs in.
+                # The output would become part of the deletion's environment.
                 "addPreviousOutputInEnv": only(False),
             }
         )
@@ -187,7 +187,7 @@ def commands(prefix: str) -> Table:
 
 
 def keys() -> Table:
-    """Private keys by what they are for."""
+    """Private keys by purpose."""
     return {
         r"certificate|directory": fields(
             {"algorithm": only("RSA"), "rsaBits": only(2048, 3072, 4096)}
@@ -196,7 +196,7 @@ def keys() -> Table:
 
 
 def certificates() -> Table:
-    """Certificates of servers, which can sign no others."""
+    """Server certificates, which cannot sign others."""
     uses = ("digital_signature", "key_encipherment", "server_auth")
     return {
         r"certificate|directory": fields(
@@ -215,7 +215,7 @@ def certificates() -> Table:
 
 
 def providers() -> dict[str, Table]:
-    """Providers: of the releases the SDKs name, and no plugin from elsewhere."""
+    """Providers, in the versions that the SDKs name, without plugins from other sources."""
     default = {r"default(_\d+)*": fields({"version": maybe(TEXT)})}
     engine = {"version": maybe(TEXT), "host": ENGINE, "certPath": maybe(TEXT)}
     return {

@@ -1,4 +1,4 @@
-"""What containers may be, by their role. What is in no table is refused; see allowed.py."""
+"""Rules for containers, by role. Anything else is refused; see allowed.py."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ GUARD_SOCKET = "/run/guard/engine.sock"
 
 HEALTH = "/usr/local/bin/zhub-health"
 IMAGE = later(DIGEST)
-"""Of which Image it is, own_images in policies.py looks at."""
+"""Any digest; own_images in policies.py checks that it is the right Image's."""
 
 CONTAINER_FILE = {"content": ANYTHING, "permissions": only("0600")}
-"""A file that is put into a container: by its content, never from the operator's machine."""
+"""A file for a container: given by its content, never by a path on the operator's machine."""
 
 
 def environment(required: Table) -> Rule:
-    """Variables of a container: these, and others of the project's own."""
+    """Variables of a container: these, and other ZHUB_ variables."""
 
     def check(lines: Any) -> Iterator[str]:
         pairs = [line.partition("=") for line in lines or () if line is not UNKNOWN]
@@ -49,7 +49,7 @@ def environment(required: Table) -> Rule:
         if len(values) < len(pairs):
             yield " has a variable more than once"
         lacking = [name for name in required if name not in values]
-        # A digest in a value, and so the whole of it, is not known before the image is built.
+        # A value with a digest, and so its whole line, is not known before the image is built.
         awaited = [name for name in lacking if required[name].later]
         unknown = len(lines or ()) - len(pairs)
         if unknown > len(awaited):
@@ -68,7 +68,7 @@ def _no_swap(container: Any) -> Iterator[str]:
 
 
 def _own_port(hub: Any) -> Iterator[str]:
-    """What is published is what the proxy serves HTTPS on, and nothing else."""
+    """Report published ports other than the one on which the proxy serves HTTPS."""
     if len(hub.get("ports") or ()) != 1:
         yield f".ports is {shown(hub.get('ports'))}; allowed: one"
     for number, port in enumerate(hub.get("ports") or ()):
@@ -77,12 +77,12 @@ def _own_port(hub: Any) -> Iterator[str]:
 
 
 def container(prefix: str, role: str, own: Table) -> Rule:
-    """A container of a stack, one that does not run included.
+    """A container of a stack, including the one that never runs.
 
     Args:
         prefix: of the stack's names.
-        role: its own name.
-        own: what only this one may have, or must be.
+        role: the container's name after the prefix.
+        own: rules of this role, in addition to those of all containers, or instead of them.
     """
     common = {
         "name": only(f"{prefix}-{role}"),
@@ -108,12 +108,12 @@ def container(prefix: str, role: str, own: Table) -> Rule:
 
 
 def capabilities(*names: str) -> Rule:
-    """None but these."""
+    """Only these capabilities."""
     return fields({"drops": only(["ALL"]), "adds": each(only(*names))})
 
 
 def health(*command: str) -> Rule:
-    """That program, with these arguments: in the guard, it could do what the guard can.
+    """Only this command: in the guard's container, another one could use the engine's socket.
 
     Args:
         command: the program, then a pattern for each argument.
@@ -131,14 +131,14 @@ def health(*command: str) -> Rule:
 
 
 def volume(name: str, *, writable: bool) -> Rule:
-    """That volume, mounted."""
+    """A mount of this volume."""
     return fields(
         {"volumeName": only(name), "readOnly": only(None, False) if writable else only(True)}
     )
 
 
 def containers(prefix: str) -> Table:
-    """Containers by their role."""
+    """Containers by role."""
     limit = matching(r"\d*\.?\d*[1-9]\d*(\.0+)?[KMGT]?", "a limit above 0")
     certs, state, guard = (f"{prefix}-{name}" for name in ("certs", "state", "guard"))
     hub = {
@@ -147,7 +147,7 @@ def containers(prefix: str) -> Table:
             {
                 "ZHUB_PREFIX": only(prefix),
                 "DOCKER_HOST": only(f"unix://{GUARD_SOCKET}"),
-                # Otherwise it would serve without a filter on its own way out.
+                # Otherwise the hub would serve without a packet filter.
                 "ZHUB_CONFINED": only("true"),
                 "ZHUB_NOTEBOOK_IMAGE": IMAGE,
             }
@@ -157,7 +157,7 @@ def containers(prefix: str) -> Table:
         "networksAdvanced": by(
             "name",
             {f"{prefix}-hub": fields({"aliases": only(["hub"])})},
-            # The demo directory's.
+            # Only with the demo directory.
             {f"{prefix}-directory": fields({"aliases": only(["hub"])})},
         ),
         "ports": each(
@@ -184,7 +184,7 @@ def containers(prefix: str) -> Table:
         ),
     }
     guard_ = {
-        # Starts as root, to become its own user in the group of the engine's socket.
+        # Starts as root, and becomes its own user in the group of the engine's socket.
         "capabilities": capabilities("CAP_SETGID", "CAP_SETUID"),
         "command": only(["guard"]),
         "entrypoints": only(["/opt/jupyter/bin/python3", "-I", "-m", "zhub"]),
@@ -210,7 +210,7 @@ def containers(prefix: str) -> Table:
     }
     hubs_file = fields({**CONTAINER_FILE, "owner": only("1000"), "group": only("1000")})
     files = {
-        # Only carries files into a volume. Who starts it by hand starts nothing.
+        # Only carries files into a volume. Started by hand, it does nothing.
         "start": only(False),
         "mustRun": only(False),
         "restart": only(None, "no"),

@@ -1,7 +1,7 @@
-"""What a stack may declare, a policy for each kind of resource: the model is in docs/security.md.
+"""The policies, one for each kind of resource; docs/security.md has the threat model.
 
-A policy looks at what the program declares, so it sees neither what the images do nor what the
-guard lets the hub start; those have tests of their own.
+Policies check what the program declares. They see neither what the images do nor what the guard
+lets the hub start; other tests check those.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from rules import UNKNOWN, fields, plain, shown
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
 
-#: The image a container runs, by the container's name.
+#: The image that a container runs, by the container's name.
 IMAGE_OF = {"hub": "hub", "guard": "hub", "files": "hub", "directory": "directory"}
 
-#: The image a variable tells a container of.
+#: The image that a variable names, by the variable's name.
 IMAGE_IN = {"ZHUB_NOTEBOOK_IMAGE": "notebook", "ZHUB_FILTER_IMAGE": "filter"}
 
 
 def prefix(urn: str) -> str:
-    """What all names of a stack on the engine begin with, by the URN of one of its resources."""
+    """Return the prefix of all of a stack's names on the engine, from the URN of a resource."""
     return f"zhub-{urn.split('::', maxsplit=1)[0].removeprefix('urn:pulumi:')}"
 
 
 def tables(own: str) -> dict[str, dict[str, Table]]:
-    """By policy and by resource type, what resources may be, for a stack with that prefix."""
+    """Return the tables by policy and by resource type, for a stack with that prefix."""
     return {
         "containers": {CONTAINER: containers.containers(own)},
         "images": {IMAGE: allowed.images()},
@@ -56,19 +56,19 @@ def tables(own: str) -> dict[str, dict[str, Table]]:
 
 
 SUMMARIES = {
-    "containers": "Containers of the roles the project has, each with what its role needs.",
-    "images": "Images of the folders in images/, for the platform that is configured.",
-    "networks": "Bridges of this stack's own.",
-    "volumes": "Volumes of this stack's own, on the engine's disk or in memory.",
-    "commands": "The one command, by the digest of its scripts.",
-    "keys": "Keys and certificates of the project's own servers.",
-    "providers": "The providers the project has, without plugins from elsewhere.",
-    "components": "The components the project has.",
+    "containers": "Only containers of the project's roles, each with no more than its role needs.",
+    "images": "Only images of the folders in images/, for the configured platform.",
+    "networks": "Only this stack's own bridges.",
+    "volumes": "Only this stack's own volumes, on the engine's disk or in memory.",
+    "commands": "Only the project's command, by the digests of its scripts.",
+    "keys": "Only keys and certificates of the project's own servers.",
+    "providers": "Only the project's providers, without plugins from other sources.",
+    "components": "Only the project's components.",
 }
 
 
 def policy(name: str) -> ResourceValidationPolicy:
-    """A policy for the resource types it has tables for."""
+    """Return the policy of that name, for the resource types in its tables."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         table = tables(prefix(args.urn))[name].get(args.resource_type)
@@ -77,7 +77,7 @@ def policy(name: str) -> ResourceValidationPolicy:
         rules = (rule for pattern, rule in table.items() if re.fullmatch(pattern, args.name))
         rule = next(rules, None)
         if rule is None:
-            report(f"{args.name}: is none of those this project has: {', '.join(table)}", None)
+            report(f"{args.name}: is not one of this project's: {', '.join(table)}", None)
             return
         for problem in rule(plain(args.props) or {}):
             report(f"{args.name}: {problem.removeprefix('.')}", None)
@@ -86,13 +86,13 @@ def policy(name: str) -> ResourceValidationPolicy:
 
 
 def known_types(args: ResourceValidationArgs, report: ReportViolation) -> None:
-    """Report what none of the policies here judges."""
+    """Report resources of a type that no policy here checks."""
     if not any(args.resource_type in kinds for kinds in tables("").values()):
         report(f"{args.name}: no policy knows the type {args.resource_type}", None)
 
 
 def own_images(args: StackValidationArgs, report: ReportViolation) -> None:
-    """Report containers that run, or are to start, images other than those this stack builds."""
+    """Report containers that run, or will start, images other than those this stack builds."""
     images = [one for one in args.resources if one.resource_type == IMAGE]
     digests = {one.name: _property(one, "repoDigest") for one in images}
     for one in args.resources:
@@ -102,7 +102,7 @@ def own_images(args: StackValidationArgs, report: ReportViolation) -> None:
             image, its = shown(_property(one, "image")), IMAGE_OF.get(one.name)
             report(f"{one.name}: image is {image}; allowed: that of the Image {its}", one.urn)
         for line in _property(one, "envs") or ():
-            # What is not known comes of an image that is not built yet.
+            # Unknown lines contain the digest of an image that is not built yet.
             name, _, value = ("", "", "") if line is UNKNOWN else line.partition("=")
             if name.endswith("_IMAGE") and value != digests.get(its := IMAGE_IN.get(name, "")):
                 report(
@@ -116,7 +116,7 @@ def _runs_own(container: PolicyResource, digests: Mapping[str, Any]) -> bool:
     made = container.property_dependencies.get("image", [])
     if [(one.resource_type, one.name) for one in made] != [(IMAGE, name)]:
         return False
-    # In a preview of an image that changes, neither is known.
+    # In a preview that changes the image, both are unknown.
     return bool(_property(container, "image") == digests.get(name or ""))
 
 
@@ -126,6 +126,6 @@ def _property(resource: PolicyResource, name: str) -> Any:
 
 POLICIES = [
     *(policy(name) for name in SUMMARIES),
-    ResourceValidationPolicy("known-types", "Nothing that no policy here knows.", known_types),
-    StackValidationPolicy("own-images", "Containers run the images of their stack.", own_images),
+    ResourceValidationPolicy("known-types", "Only resource types with a policy.", known_types),
+    StackValidationPolicy("own-images", "Containers run only their stack's images.", own_images),
 ]

@@ -1,4 +1,4 @@
-"""What a value may be: small rules, to be put together to tables of what is allowed."""
+"""Rules for values: small ones, which tables of allowed resources combine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from pulumi_policy.proxy import UnknownValueError
 
 Check = Callable[[Any], Iterator[str]]
-"""Says what is wrong with a value, by texts that begin with where in it; nothing when all is right.
+"""Yields problems of a value, each beginning with the place in the value; none if it is allowed.
 
-A value that is not set is None.
+None stands for a value that is not set.
 """
 
 
 class Unknown:
-    """A value that a preview cannot know."""
+    """Stands for a value that is not known in a preview."""
 
 
 UNKNOWN = Unknown()
@@ -26,24 +26,24 @@ UNKNOWN = Unknown()
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value may be, and whether a preview must know it."""
+    """A check of a value, which also fails when a preview does not know a value that it must."""
 
     check: Check
     later: bool = False
-    """Whether it may become known in `pulumi up` only."""
+    """Whether the value may be unknown until `pulumi up`."""
 
     def __call__(self, value: Any) -> Iterator[str]:
         if value is not UNKNOWN:
             yield from self.check(value)
         elif not self.later:
-            # The SDK would let it pass, with a remark: `up` would be the first to find out.
+            # The SDK would only print a remark, and the violation would first show up in `up`.
             yield " is not known before `pulumi up`"
 
 
 def plain(value: Any) -> Any:
-    """A property as the SDK hands it over, without its proxies, and what is empty as not set."""
+    """Return a property without the SDK's proxies; empty values become None, for not set."""
     if isinstance(value, Mapping):
-        # The provider's note of what it filled in.
+        # __defaults is the provider's record of the values that it filled in.
         return {key: _item(value, key) for key in value if key != "__defaults"} or None
     if isinstance(value, (str, bytes)):
         return value
@@ -62,7 +62,7 @@ def _item(of: Any, key: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, in short."""
+    """Return a value as text for a message, shortened."""
     if value is None:
         return "not set"
     text = json.dumps(value, default=lambda _: "(not known yet)")
@@ -70,10 +70,10 @@ def shown(value: Any) -> str:
 
 
 def only(*allowed: Any) -> Rule:
-    """One of these; None among them if it need not be set."""
+    """One of these values; None among them means that it need not be set."""
 
     def check(value: Any) -> Iterator[str]:
-        # The types as well, for to Python True is 1.
+        # Compare types as well: in Python, True == 1.
         if not any(value == one and type(value) is type(one) for one in allowed):
             yield f" is {shown(value)}; allowed: {', '.join(map(shown, allowed))}"
 
@@ -81,7 +81,7 @@ def only(*allowed: Any) -> Rule:
 
 
 def matching(pattern: str, words: str) -> Rule:
-    """A text of that pattern, which `words` explains."""
+    """A string that matches the pattern, which `words` describes."""
 
     def check(value: Any) -> Iterator[str]:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -100,29 +100,29 @@ def _positive(value: Any) -> Iterator[str]:
         yield f" is {shown(value)}; allowed: a number above 0"
 
 
-#: For what has no say in safety, or is checked elsewhere.
+#: For values that do not affect security, or that are checked elsewhere.
 ANYTHING = Rule(lambda _: iter(()), later=True)
 UNSET = Rule(_unset)
 POSITIVE = Rule(_positive)
 
 
 def later(rule: Rule) -> Rule:
-    """The same, for a value that only `pulumi up` may know."""
+    """The same rule, for a value that may be unknown until `pulumi up`."""
     return Rule(rule.check, later=True)
 
 
 def maybe(rule: Rule) -> Rule:
-    """The same, for a value that need not be set."""
+    """The same rule, for a value that need not be set."""
     return Rule(lambda value: iter(()) if value is None else rule(value), rule.later)
 
 
 def both(*rules: Rule) -> Rule:
-    """All of them."""
+    """All of these rules."""
     return Rule(lambda value: (problem for rule in rules for problem in rule(value)))
 
 
 def each(rule: Rule) -> Rule:
-    """A list of such values, or none."""
+    """A list in which each value fits the rule, or no list."""
 
     def check(values: Any) -> Iterator[str]:
         if not isinstance(values, list | None):
@@ -154,13 +154,13 @@ def by(
     optional: Mapping[str, Rule] | None = None,
     others: Mapping[str, Rule] | None = None,
 ) -> Rule:
-    """A list of objects that differ in one property, which says what else they may be.
+    """A list of objects, with a rule for each by the value of one property.
 
     Args:
-        key: that property.
-        required: by the property's value, each there once.
-        optional: the same, each at most once.
-        others: by a pattern of the property's value, each value at most once.
+        key: name of that property.
+        required: rules by the property's value; each value must occur once.
+        optional: the same; each value may occur once.
+        others: rules by a pattern of the property's value; each value may occur once.
     """
     exact, patterns = {**required, **(optional or {})}, others or {}
     known = ", ".join([*exact, *patterns])
@@ -179,7 +179,7 @@ def by(
         for value in values or ():
             name = value.get(key) if isinstance(value, dict) else None
             if name is UNKNOWN:
-                yield f" has one whose {key} is not known before `pulumi up`"
+                yield f" has an item whose {key} is not known before `pulumi up`"
             elif (rule := chosen(name)) is None:
                 yield f" has {key} {shown(name)}; allowed: {known}"
             elif name in found:

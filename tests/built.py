@@ -1,4 +1,4 @@
-"""The real images, built once, and containers of them on the real engine."""
+"""Builds the real images once, and starts containers of them on the real engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from toolchain.engine import client as docker_command
 from toolchain.places import ROOT
 
 PASSWORDS = {"alice": "wonder land 1", "bob": "grün & blau", "carol": "a,b=c+d"}
-"""Of the directory's users; one with a blank, one with what UTF-8 writes in two bytes."""
+"""Passwords of the directory's users; one has a space, one a character of two bytes in UTF-8."""
 
 DIRECTORY: dict[str, Any] = {
     "alice": {"password": PASSWORDS["alice"], "unit": "people", "groups": ["jupyter"]},
@@ -34,7 +34,7 @@ DIRECTORY: dict[str, Any] = {
     "carol": {"password": PASSWORDS["carol"], "unit": "people", "groups": []},
     "hub": {"password": "of the service", "unit": "services", "groups": []},
 }
-"""What the demo directory's image is told."""
+"""The demo directory's users, in the form of users.json."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Images:
 
 @pytest.fixture(scope="session")
 def images(engine: docker.DockerClient) -> Images:
-    """Build the images as the program does, so that one's layers are the other's cache."""
+    """Build the images as the program does, so that both use the same cached layers."""
     built = Images(
         *(f"zhub-test-{folder}:latest" for folder in ("notebook", "hub", "directory", "filter"))
     )
@@ -80,7 +80,7 @@ def images(engine: docker.DockerClient) -> Images:
 
 @pytest.fixture(scope="session")
 def bare_notebook(images: Images) -> str:
-    """Name of a notebook image without the scientific stack."""
+    """Build a notebook image without the scientific stack, and return its name."""
     name = "zhub-test-notebook-bare:latest"
     build("notebook", name, {"BASE_IMAGE": base.TARGET, **site_args()})
     return name
@@ -96,7 +96,7 @@ def site_args() -> dict[str, str | None]:
 
 
 def build(folder: str, tag: str, args: dict[str, str | None]) -> None:
-    """Build an image of `images/`; a build that fails fails the test, with its last lines."""
+    """Build an image of `images/`; if that fails, fail the test with the build's last lines."""
     arguments = [
         part for name, value in args.items() for part in ("--build-arg", f"{name}={value}")
     ]
@@ -124,7 +124,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @dataclass(frozen=True)
 class Site:
-    """What a hub under test lives with: names of its own, a network, a directory, an authority."""
+    """Surroundings of a hub under test: unique names, a network, a directory, an authority."""
 
     engine: docker.DockerClient
     images: Images
@@ -138,7 +138,7 @@ class Site:
         return self.folder / "authority" / "ca.crt"
 
     def certificate(self, name: str, *names: str) -> Path:
-        """A new folder with a key and certificate of the site's authority; returns the folder."""
+        """Make a folder with a key and certificate of the site's authority; return the folder."""
         folder = self.folder / uuid.uuid4().hex
         Identity.create(*names, issuer=self.authority).write(folder, name)
         return folder
@@ -155,7 +155,7 @@ class Site:
     ) -> Container:
         """Start a container with files at /certs, in the site's network under its name.
 
-        `ports` of the container are published on loopback; 0 stands for any free one.
+        `ports` of the container are published on loopback; 0 stands for any free port.
         """
         volumes = [f"{files}:/certs:ro", *options.pop("volumes", [])]
         container = self.engine.containers.create(
@@ -186,14 +186,14 @@ HARDENED: dict[str, Any] = {
     "cap_add": ["SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE"],
     "security_opt": ["no-new-privileges"],
 }
-"""How the program runs the hub and the directory."""
+"""Options with which the program runs the hub and the directory."""
 
 
 @pytest.fixture(scope="session")
 def site(
     engine: docker.DockerClient, images: Images, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    """A network with a directory in it, reached as `directory`, and from here on loopback."""
+    """A network with a directory named `directory` in it, which tests reach on loopback."""
     prefix = f"zhub-test-{uuid.uuid4().hex[:8]}"
     folder = tmp_path_factory.mktemp("site")
     authority = Identity.create("Test authority", authority=True)
@@ -219,14 +219,14 @@ def site(
 
 
 def bridge_address(engine: docker.APIClient) -> str:
-    """The address of the engine's machine on the engine's own bridge, where nobody is confined."""
+    """The address of the engine's machine on the engine's own bridge, which has no filters."""
     config = engine.inspect_network("bridge")["IPAM"]["Config"]
     [subnet] = [pool["Subnet"] for pool in config if "." in pool["Subnet"]]
     return str(IPv4Network(subnet)[1])
 
 
 def wait_until(done: Callable[[], bool], *, seconds: float) -> None:
-    """Ask again and again until the answer is yes."""
+    """Poll until the answer is true."""
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, f"not after {seconds} s"

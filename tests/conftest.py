@@ -1,4 +1,4 @@
-"""What all tests share: an engine test that cannot run says why, and in CI that is a failure."""
+"""For all tests: an engine test that cannot run says why, and in CI that is a failure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 #: Fixtures of the images and of containers, for the tests of images, toolchain and engine.
 pytest_plugins = ["tests.built"]
 
-#: Skips CI accepts, by the start of their reason. Each names something CI has no way to have.
+#: Skips that CI accepts, by the start of their reason: CI cannot have what they need.
 ACCEPTED_IN_CI = (
     "Pulumi's own plugins are not to be had here",
     "the CLI for s390x takes long to build",
@@ -23,7 +23,7 @@ ACCEPTED_IN_CI = (
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip into a failure where `CI` is set: what CI skips, nobody has seen working."""
+    """Turn a skip into a failure where `CI` is set: nobody would notice that CI skips a test."""
     report = yield
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

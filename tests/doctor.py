@@ -1,4 +1,4 @@
-"""The operator's question why somebody cannot log in."""
+"""Runs the operator's check of why a user cannot log in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from toolchain.places import ROOT
 
 
 def doctor(stack: str, user: str) -> subprocess.CompletedProcess[str]:
-    """Ask as `make doctor` does, of the hub that runs under a stack's name."""
+    """Check a user as `make doctor` does, in the hub of a stack."""
     return subprocess.run(
         ["make", "doctor", f"STACK={stack}", f"LDAP={user}"],
         cwd=ROOT,

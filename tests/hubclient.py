@@ -1,7 +1,7 @@
 """A user of a hub: logs in with the form, starts a server, runs code, keeps files.
 
-Every request has a connection of its own: configurable-http-proxy now and then drops one that is
-used again, which browsers retry and `requests` does not.
+Every request has its own connection: configurable-http-proxy sometimes drops one that is reused.
+Browsers retry then, but `requests` does not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import websocket
 
 
 class LoginRefused(Exception):
-    """The hub did not let the user in; the text is what its login page says."""
+    """The hub refused the login; the text is the message of its login page."""
 
 
 class KernelError(Exception):
@@ -30,8 +30,8 @@ class KernelError(Exception):
 class User:
     """One browser of one user.
 
-    `authority` is the PEM file that the hub's certificate is checked with, `timeout` the seconds
-    an answer may take.
+    `authority` is the PEM file to verify the hub's certificate with, `timeout` is in seconds, for
+    each answer.
     """
 
     def __init__(self, url: str, authority: Path, *, timeout: float = 60) -> None:
@@ -44,12 +44,12 @@ class User:
         self._session.trust_env = False
         self.name = ""
         self.base = ""
-        """URL below which the hub serves everything, with a slash at its end; known after login."""
+        """URL below which the hub serves everything, ending in a slash; known after login."""
         self.home = ""
-        """The same of the user's server, on a name of its own where users have one."""
+        """The same for the user's server, which may have its own host name."""
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:
-        """Send a request as a page of the hub or of the server would; relative to `base`."""
+        """Send a request as a page of hub or server would; the URL is relative to `base`."""
         target = urljoin(self.base or self._root, url)
         headers = {"X-XSRFToken": self._xsrf(urlsplit(target).path), **options.pop("headers", {})}
         return self._session.request(
@@ -62,7 +62,7 @@ class User:
         self.send_password(name, password)
 
     def open_login_form(self) -> None:
-        """Go to the hub's root, wherever that leads: a user types no path."""
+        """Open the hub's root and follow redirects: users type no path."""
         page = self._session.get(self._root, timeout=self._timeout)
         page.raise_for_status()
         self.base = page.url[: page.url.index("/hub/") + 1]
@@ -91,7 +91,7 @@ class User:
         """Start the user's server and wait until JupyterLab answers; return the seconds it took.
 
         Raises:
-            TimeoutError: when it did not in `timeout` seconds.
+            TimeoutError: when it has not answered after `timeout` seconds.
             requests.HTTPError: when the hub refuses or the start fails.
         """
         begin = time.monotonic()
@@ -104,7 +104,7 @@ class User:
         end = time.monotonic() + timeout
         answer = self.request("POST", f"hub/api/users/{self.name}/server")
         answer.raise_for_status()
-        # The hub answers at once where it knows by then that the server is ready.
+        # The hub answers at once if it already knows that the server is ready.
         ready = answer.status_code == requests.codes.created
         while not ready:
             if time.monotonic() > end:
@@ -114,7 +114,7 @@ class User:
         self.request("GET", urljoin(self.home, "api")).raise_for_status()
 
     def open_lab(self) -> str:
-        """Open JupyterLab, which logs in to the user's server on the way; return the page."""
+        """Open JupyterLab, which also logs in to the user's server; return the page."""
         page = self._session.get(urljoin(self.base, f"user/{self.name}/lab"), timeout=self._timeout)
         page.raise_for_status()
         if "jupyter-config-data" not in page.text:
@@ -132,7 +132,7 @@ class User:
             time.sleep(0.2)
 
     def server(self) -> dict[str, Any]:
-        """What the hub knows of the user's server; nothing when there is none."""
+        """The hub's model of the user's server; empty when there is none."""
         answer = self.request("GET", f"hub/api/users/{self.name}")
         answer.raise_for_status()
         servers: dict[str, dict[str, Any]] = answer.json()["servers"] or {}
@@ -173,19 +173,19 @@ class User:
         return str(answer.json()["content"])
 
     def forget_cookies(self) -> None:
-        """Be a browser that was never here; the server runs on."""
+        """Become a new browser; the server keeps running."""
         self._session.cookies.clear()
 
     def set_cookie(self, name: str, value: str, *, path: str) -> None:
-        """Put a cookie of the hub's host into the browser, wherever it is from."""
+        """Put any cookie into the browser, for the hub's host."""
         self._session.cookies.set(name, value, domain=_cookie_domain(self._root), path=path)
 
     def cookies(self) -> list[Cookie]:
-        """What the browser would send back to the hub."""
+        """The cookies that the browser sends to the hub."""
         return [cookie for cookie in self._session.cookies]  # noqa: C416 - mypy: not Iterable
 
     def websocket(self, path: str, *, timeout: float) -> websocket.WebSocket:
-        """Open a websocket as a page of the user's server would; relative to `base`."""
+        """Open a websocket as a page of the server would; the URL is relative to `base`."""
         url = urljoin(self.base, path)
         prepared = self._session.prepare_request(requests.Request("GET", url))
         return websocket.create_connection(
@@ -199,7 +199,7 @@ class User:
         )
 
     def _xsrf(self, url: str) -> str:
-        """Return the token of the part of the site that `url` is in: each has its own cookie."""
+        """Return the XSRF token for `url`: hub and server have separate cookies."""
         path = urlsplit(url).path
         fitting = [
             cookie
@@ -211,7 +211,7 @@ class User:
 
 
 class Kernel:
-    """A kernel of a user's server, spoken to over its websocket."""
+    """A kernel of a user's server, used over its websocket."""
 
     def __init__(self, user: User, url: str) -> None:
         self._user = user
@@ -252,7 +252,7 @@ def _converse(connection: websocket.WebSocket, code: str, timeout: float) -> str
     connection.send(json.dumps(request))
     printed = []
     while True:
-        # Not recv(): it waits anew after each of the server's pings, so for ever.
+        # Not recv(): its timeout restarts with each of the server's pings.
         connection.settimeout(max(end - time.monotonic(), 0.001))
         kind, data = connection.recv_data(control_frame=True)
         if kind == websocket.ABNF.OPCODE_CLOSE:
@@ -261,7 +261,7 @@ def _converse(connection: websocket.WebSocket, code: str, timeout: float) -> str
             continue
         message = json.loads(data)
         content = message["content"]
-        # Sent for no request: nobody will answer this one any more.
+        # This status belongs to no request: the kernel has ended and will not answer.
         if content.get("execution_state") in {"restarting", "dead"}:
             raise KernelError("the kernel has ended")
         if message["parent_header"].get("msg_id") != header["msg_id"]:

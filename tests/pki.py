@@ -1,4 +1,4 @@
-"""Keys and certificates for tests: an authority, and what it signs."""
+"""Keys and certificates for tests: an authority, and certificates that it signs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Identity:
                 x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
             )
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            # RFC 5280, sections 4.2.1.1 to 4.2.1.3: what Python asks of them from 3.13 on.
+            # RFC 5280, sections 4.2.1.1 to 4.2.1.3: Python requires these since 3.13.
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(
                     (issuer.key if issuer else key).public_key()

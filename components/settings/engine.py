@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import docker
@@ -154,22 +155,27 @@ def refuse_taken_port(engine: Engine, prefix: str, address: str, port: int) -> N
         return
     try:
         with contextlib.closing(docker.APIClient(engine.host, "auto", ANSWER_TIMEOUT)) as client:
-            containers = client.containers(filters={"publish": f"{port}/tcp"})
+            own = client.containers(filters={"label": [f"zhub.stack={prefix}", "zhub.role=hub"]})
+            others = client.containers(filters={"publish": f"{port}/tcp"})
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         pulumi.log.warn(
             f"the engine at {engine.host} does not answer, so whether another container has port"
             f" {port} was not checked: {error}"
         )
-        containers = []
-    for container in containers:
-        labels = container["Labels"] or {}
-        if labels.get("zhub.stack") == prefix and labels.get("zhub.role") == "hub":
-            return
+        own = others = []
+    # The engine lists no ports of a container that it is just restarting.
+    if any(hub["State"] == "restarting" or port in _published(hub) for hub in own):
+        return
+    for container in others:
         addresses = {p.get("IP") for p in container["Ports"] if p.get("PublicPort") == port}
         if address in addresses or EVERY_ADDRESS & {address, *addresses}:
             name = container["Names"][0].removeprefix("/")
             raise _taken(port, f"container {name} on this engine")
     _refuse_bound_port(address, port)
+
+
+def _published(container: dict[str, Any]) -> set[int | None]:
+    return {published.get("PublicPort") for published in container["Ports"]}
 
 
 def _taken(port: int, by: str) -> RefusedError:

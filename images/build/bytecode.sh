@@ -1,16 +1,16 @@
 #!/bin/sh
-# Compile the Python files of the Debian packages in /unpacked, as the packages' own scripts would;
-# leaves the bytecode in /bytecode.
+# Compile the Python files of the Debian packages in /unpacked, as the packages' own scripts would,
+# and put the bytecode into /bytecode.
 #
 # Runs on the building machine, whose Python has the target's minor version: bytecode is the same
-# for every processor, and under emulation this alone would take half a minute.
+# for all processors, and under emulation this step alone would take half a minute.
 set -eu
 mkdir /bytecode
 # shellcheck disable=SC2016 # the inner shell expands it
 find /unpacked -mindepth 4 -maxdepth 4 -path '*/usr/lib/python3*' -print0 |
     xargs -0 --no-run-if-empty -n 1 -P "$(nproc)" sh -euc '
         package=${0%/usr/lib/*}
-        # What does not compile was not meant for this Python; test suites are not installed.
+        # Files that do not compile are not for this Python version; test suites are not installed.
         python3 -m compileall -qq -s "$package" -p / -x "/tests?/" "$0" || true'
 for package in /unpacked/*; do
     cd "$package"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# debs.sh ARCHITECTURE PACKAGE...: get Debian packages for a processor, with all they need that the
-# image whose /etc/apt and dpkg status are under /base lacks. Leaves them in /debs, and what is in
-# them in /unpacked.
+# debs.sh ARCHITECTURE PACKAGE...: download Debian packages for an architecture, with the
+# dependencies that the base image lacks (its /etc/apt and dpkg status are under /base). Puts the
+# packages into /debs and their contents into /unpacked.
 #
-# Runs on the building machine: apt needs ten seconds under emulation to read its lists alone. The
-# packages are then installed by the target's own dpkg, with all their scripts.
+# Runs on the building machine: under emulation, apt would take ten seconds only to read its lists.
+# The target's own dpkg then installs the packages, with all their scripts.
 set -eu
 architecture=$1
 shift
@@ -19,16 +19,16 @@ Dir::State::status "/base/var/lib/dpkg/status";
 Dir::Cache::archives "/var/cache/apt/archives";
 Acquire::Languages "none";
 Acquire::Retries "3";
-# With a pause before it tries again, apt fills the screen with "Tried to start delayed item".
+# With a delay between retries, apt fills the screen with "Tried to start delayed item".
 Acquire::Retries::Delay "false";
 EOF
 
-# A base image of another commit would give other versions.
+# A base image made from another archive would give other versions.
 grep -v '^#' /build/debian-archives.txt | while read -r archive; do
     for apt in /base/etc/apt /etc/apt; do
         grep -rqsF "$archive" "$apt/sources.list" "$apt/sources.list.d" && continue
         echo "baseImage, buildImage: one is not made from $archive," >&2
-        echo "which images/build/debian-archives.txt names. Where they are made: make base" >&2
+        echo "which images/build/debian-archives.txt names. On the machine that builds them: make base" >&2
         exit 1
     done
 done
@@ -40,12 +40,12 @@ for package; do
 done
 if [ "$unknown" ]; then
     echo "notebookPackages: Debian has no package for $architecture that is called$unknown" >&2
-    echo "Mend the list in the stack's file; for the default: pulumi config rm notebookPackages" >&2
+    echo "Fix the list in the stack's file; for the default: pulumi config rm notebookPackages" >&2
     exit 1
 fi
 apt-get install --quiet --yes --no-install-recommends --download-only "$@"
 
-# Packed anew without compression: to decompress is most of dpkg's work, and slow under emulation.
+# Repacked without compression: decompressing is most of dpkg's work, and slow under emulation.
 # shellcheck disable=SC2016 # the inner shell expands it
 find /var/cache/apt/archives -name '*.deb' -print0 |
     xargs -0 --no-run-if-empty -n 1 -P "$(nproc)" sh -euc '

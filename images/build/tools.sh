@@ -1,15 +1,15 @@
 #!/bin/sh
-# Make of a bare Debian what the build stages run in: a Python with pip, and the certificates to
+# Prepare a bare Debian for the build stages: install Python with pip, and the certificates to
 # trust, the public ones and those in $EXTRA_CA. Runs on the building machine.
 set -eu
 
-# update-ca-certificates wants one certificate a file, and runs when its package is installed.
+# update-ca-certificates needs one certificate per file; it runs when its package is installed.
 mkdir -p /usr/local/share/ca-certificates
 echo "$EXTRA_CA" |
     awk '/-BEGIN CERTIFICATE-/ { n++ } n { print > "/usr/local/share/ca-certificates/site-" n ".crt" }'
 
-# With a pause before it tries again, apt can spin for good: "Tried to start delayed item". As in
-# debs.sh; stages on top of this one use apt, too.
+# With a delay between retries, apt can loop forever: "Tried to start delayed item". The same as in
+# debs.sh; later stages use apt as well.
 echo 'Acquire::Retries::Delay "false";' >/etc/apt/apt.conf.d/90retries
 
 export DEBIAN_FRONTEND=noninteractive

@@ -1,6 +1,6 @@
 #!/bin/sh
-# collect.sh FOLDER PROGRAM...: copy programs into a folder, each to its own path, with the libraries
-# that it needs, and write down there which Debian packages all of it is from.
+# collect.sh FOLDER PROGRAM...: copy programs and the libraries they need into a folder, each to its
+# own path, and record there which Debian packages the files come from.
 set -eu
 folder=$1
 shift
@@ -11,15 +11,15 @@ for program; do
     libraries=$(ldd "$path" | grep -o '/[^ ]*')
     for file in "$path" $libraries; do
         mkdir -p "$folder${file%/*}"
-        # The file itself: where Debian has a link, the folder has no target for it.
+        # -L copies the file, not a link: the folder would lack the link's target.
         cp -L "$file" "$folder$file"
         readlink -f "$file"
     done
 done >$files
 
-# Where an inventory of the image looks for them, as in the other images.
+# In the place where inventory tools look for them, as in the other images.
 while read -r file; do
-    # dpkg knows some files by where they were before /lib and /usr/lib became one.
+    # dpkg still lists some files under their path from before /lib and /usr/lib were merged.
     dpkg-query --search "$file" 2>/dev/null || dpkg-query --search "${file#/usr}"
 done <$files >$packages
 mkdir -p "$folder/var/lib/dpkg" "$folder/usr/lib"

@@ -1,12 +1,12 @@
-// Who is calling: what the headers of a request say of that, and whom to believe.
+// Finds the address of a request's client, from headers that only trusted proxies may set.
 import { BlockList, isIP } from "node:net";
 
-// What only a proxy may say of a request. A client that could would choose the address that its
+// Headers that only a proxy may set. A client that could set them would choose the address that its
 // failed logins are counted for, and the protocol that cookies are made for.
 const FORWARDED = /^(forwarded|x-forwarded-.*|x-real-ip|x-scheme)$/;
 
-// An address as Node, and other proxies, write it: without what marks IPv4 in an IPv6 socket,
-// brackets, a port, a zone. Undefined for what is none.
+// Parse an address as Node and other proxies write it: strips quotes, brackets, port, zone, and the
+// prefix of IPv4 addresses in IPv6 sockets. Undefined if it is not an address.
 export function address(text) {
   const bare = text
     .trim()
@@ -19,16 +19,17 @@ export function address(text) {
   return isIP(bare) ? bare : undefined;
 }
 
-// Addresses of this machine: the hub's own, and nobody's who comes by a network.
+// Addresses of this machine: the hub uses them; no client on the network can have one.
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
 const within = (list, one) => list.check(one, isIP(one) === 4 ? "ipv4" : "ipv6");
 
-// A function that says for a connection's peer and its X-Forwarded-For where a request comes from:
-// the last address that is no proxy of `networks`. Each proxy adds whom it has seen at the end, so
-// what stands before the first stranger, from behind, may be invented.
+// Return a function that takes a connection's peer and its X-Forwarded-For header, and returns the
+// address of the client: the last one that is not a proxy in `networks`. Each proxy appends the
+// address it saw. So, reading from the end, everything beyond the first untrusted address may be
+// forged.
 export function callers(networks) {
   const proxies = new BlockList();
   for (const network of networks) {
@@ -38,11 +39,11 @@ export function callers(networks) {
   const trusted = (one) => within(proxies, one);
   return (peer, header) => {
     let caller = address(peer ?? "") ?? "";
-    const told = (header ?? "").split(",");
-    while (caller && trusted(caller) && told.length) {
-      const before = address(told.pop());
+    const forwarded = (header ?? "").split(",");
+    while (caller && trusted(caller) && forwarded.length) {
+      const before = address(forwarded.pop());
       if (!before || (within(LOOPBACK, before) && !trusted(before))) {
-        // Garbage, or invented: all that is known is which proxy passed it on.
+        // Invalid or forged: only the proxy that passed it on is known.
         break;
       }
       caller = before;
@@ -51,8 +52,8 @@ export function callers(networks) {
   };
 }
 
-// Makes of a request's headers what this proxy itself can say. The protocol is always its own word:
-// it speaks nothing but TLS.
+// Replace a request's forwarding headers by this proxy's own. The protocol never comes from a front
+// proxy: this proxy serves only TLS.
 export function speakFor(request, caller, protocol) {
   const from = caller(request.socket.remoteAddress, request.headers["x-forwarded-for"]);
   for (const name of Object.keys(request.headers)) {

@@ -1,13 +1,13 @@
-// The process that owns the published port: configurable-http-proxy, with what its command line has
-// no options for. Takes its options as one argument in JSON, as zhub/front/proxy.py writes them, and the
-// token that its API demands from the environment.
+// The process that owns the published port: configurable-http-proxy, with settings that its command
+// line has no options for. Takes its options as one argument in JSON, as zhub/front/proxy.py writes
+// them, and the token of its API from the environment.
 import { readFileSync } from "node:fs";
 
 import { ConfigurableProxy } from "configurable-http-proxy";
 
 import { callers, speakFor } from "./forwarded.mjs";
 
-// Mozilla's "intermediate" list. Without any of TLS 1.3 in it, Node would switch TLS 1.3 off.
+// Mozilla's "intermediate" list. Without a TLS 1.3 cipher in it, Node would turn TLS 1.3 off.
 const CIPHERS = [
   "TLS_AES_128_GCM_SHA256",
   "TLS_AES_256_GCM_SHA384",
@@ -20,8 +20,9 @@ const CIPHERS = [
   "ECDHE-RSA-CHACHA20-POLY1305",
 ];
 
-// What acts on all of an origin, or of a host, and not on the page it comes with: not for users'
-// servers, which share theirs with the hub. Browsers ask for passwords in the hub's name, too.
+// Headers that affect a whole origin or host, and not only their own page: forbidden for users'
+// servers, which share origin or domain with the hub. With the authentication headers, browsers
+// would ask for passwords in the hub's name.
 const WHOLE_ORIGIN = [
   "accept-ch",
   "alt-svc",
@@ -45,17 +46,17 @@ const WHOLE_ORIGIN = [
 
 const REFUSAL = "This port speaks HTTPS only: put https:// in front of the address.\n";
 
-const told = JSON.parse(process.argv[2]);
+const options = JSON.parse(process.argv[2]);
 
-const caller = callers(told.trustedProxies ?? []);
+const caller = callers(options.trustedProxies ?? []);
 
-// In every answer, whoever answers: a user's server must not speak for the others on this name.
+// Set in every answer, overriding a user's server, which must not decide for others on this host.
 const ALWAYS = {
   "x-content-type-options": "nosniff",
-  "strict-transport-security": told.hstsSeconds ? `max-age=${told.hstsSeconds}` : undefined,
+  "strict-transport-security": options.hstsSeconds ? `max-age=${options.hstsSeconds}` : undefined,
 };
 
-// In answers that say nothing of it themselves; hub and JupyterLab have a policy of their own.
+// Set in answers that do not set these headers themselves, as hub and JupyterLab do.
 const DEFAULT = {
   "referrer-policy": "same-origin",
   "content-security-policy": "frame-ancestors 'self'",
@@ -63,33 +64,33 @@ const DEFAULT = {
 
 const proxy = new ConfigurableProxy({
   authToken: process.env.CONFIGPROXY_AUTH_TOKEN,
-  defaultTarget: told.hub,
-  errorTarget: told.errors,
-  hostRouting: told.hostRouting,
-  // speakFor does that.
+  defaultTarget: options.hub,
+  errorTarget: options.errors,
+  hostRouting: options.hostRouting,
+  // speakFor sets these headers.
   xfwd: false,
   ssl: {
-    key: readFileSync(told.key),
-    cert: readFileSync(told.certificate),
+    key: readFileSync(options.key),
+    cert: readFileSync(options.certificate),
     minVersion: "TLSv1.2",
     ciphers: CIPHERS.join(":"),
     honorCipherOrder: true,
   },
 });
 
-// Where a request goes to, kept with it: answers are judged by who gives them.
+// Keep a request's route with it: the rules for an answer depend on who gives it.
 const find = proxy.targetForReq;
 proxy.targetForReq = async function (request) {
   request.route = await find.call(this, request);
   return request.route;
 };
 
-// Whether a user's server answers, and not the hub. What is neither counts as a user's.
+// Return whether the answer comes from a user's server: from anything but the hub.
 function isUsers(request) {
-  return new URL(request.route.target).origin !== new URL(told.hub).origin;
+  return new URL(request.route.target).origin !== new URL(options.hub).origin;
 }
 
-// The segments of a path, or null where browsers and proxy could read it differently.
+// Return the segments of a path, or null if browsers and proxy could read it differently.
 function segments(path) {
   try {
     return path.split("/").slice(1).map(decodeURIComponent);
@@ -98,7 +99,8 @@ function segments(path) {
   }
 }
 
-// Whether a cookie of a user's server stays with it: RFC 6265, 5.2, is how browsers read it.
+// Return whether browsers send a cookie of a user's server only to that server. Parses it as they
+// do: RFC 6265, 5.2.
 function staysBelow(route, cookie) {
   const attributes = cookie
     .split(";")
@@ -107,19 +109,19 @@ function staysBelow(route, cookie) {
     .map(([name, ...value]) => [name, value.join("=")].map((text) => text.replace(/^[ \t]+|[ \t]+$/g, "")));
   const given = (wanted) => attributes.filter(([name]) => name.toLowerCase() === wanted);
   const paths = given("path").map(([, value]) => value);
-  // Without a path of its own it would get that of the request, less what follows the last slash.
+  // Without a Path, it would get the path of the request, up to the last slash.
   if (given("domain").length || paths.length !== 1 || !paths[0].startsWith("/")) {
     return false;
   }
-  if (told.hostRouting) {
-    // All of the host is the user's.
+  if (options.hostRouting) {
+    // The whole host belongs to the user.
     return true;
   }
   const below = segments(paths[0]);
   return below !== null && segments(route).every((segment, at) => segment === below[at]);
 }
 
-// Leaves of a user's server's answer only what is about that server.
+// Remove headers and cookies from a user's server's answer that affect more than that server.
 function confine(route, headers) {
   for (const name of WHOLE_ORIGIN) {
     delete headers[name];
@@ -132,7 +134,7 @@ function confine(route, headers) {
   }
 }
 
-// What hub and JupyterLab leave to the browser's default, which is not the same everywhere.
+// Add the attributes that hub and JupyterLab leave to the browser, whose defaults differ.
 function harden(cookie) {
   const attributes = cookie.toLowerCase().split(/\s*;\s*/).slice(1);
   const secure = attributes.includes("secure") ? "" : "; Secure";
@@ -140,7 +142,7 @@ function harden(cookie) {
   return cookie + secure + site;
 }
 
-// Makes the answer of a hub or server one that may leave the proxy.
+// Apply the rules above to the headers of an answer.
 function correct(answer, request) {
   if (isUsers(request)) {
     confine(request.route.prefix, answer.headers);
@@ -173,8 +175,8 @@ proxy.proxy.on("proxyReqWs", (onward, request) => {
   onward.prependListener("response", (answer) => correct(answer, request));
 });
 
-// Plain HTTP on this port; otherwise the browser would only say that the connection broke. Node has
-// no documented way to the connection under the TLS that failed.
+// Answer plain HTTP on this port, or the browser would only report a lost connection. Node has no
+// documented access to the connection below the failed TLS.
 proxy.proxyServer.on("tlsClientError", (error, socket) => {
   if (error.code === "ERR_SSL_HTTP_REQUEST") {
     socket._parent?.end(
@@ -184,10 +186,10 @@ proxy.proxyServer.on("tlsClientError", (error, socket) => {
   }
 });
 
-for (const number of ["SIGINT", "SIGTERM"]) {
-  process.on(number, () => process.exit());
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.on(signal, () => process.exit());
 }
-// One odd connection must not end everybody's; as in configurable-http-proxy's own command.
+// An error in one connection must not end all others; as in configurable-http-proxy's own command.
 process.on("uncaughtException", (error) => proxy.log.error(error.stack));
 for (const server of [proxy.apiServer, proxy.proxyServer]) {
   server.on("error", (error) => {
@@ -196,7 +198,7 @@ for (const server of [proxy.apiServer, proxy.proxyServer]) {
   });
 }
 
-proxy.apiServer.listen(told.apiPort, "127.0.0.1");
-// Each takes memory before it has said anything: with enough of them, all of the hub's.
-proxy.proxyServer.maxConnections = told.mostConnections;
-proxy.proxyServer.listen(told.port);
+proxy.apiServer.listen(options.apiPort, "127.0.0.1");
+// Each connection takes memory, even if it sends nothing: without a limit, all of the hub's.
+proxy.proxyServer.maxConnections = options.mostConnections;
+proxy.proxyServer.listen(options.port);

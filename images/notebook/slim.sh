@@ -1,6 +1,6 @@
 #!/bin/sh
-# Drop from the environment $1 what neither a notebook server nor a hub reads. Run on the building
-# machine, before the files become a layer of the image.
+# Delete files from the environment $1 that neither a notebook server nor a hub reads. Runs on the
+# building machine, before the files become a layer of the image.
 set -eu
 environment=$1
 packages=$(echo "$environment"/lib/python3.*/site-packages)
@@ -10,20 +10,20 @@ find "$packages" -depth -type d \( -name tests -o -name test \) -exec rm -rf {} 
 rm -rf "$packages"/sqlalchemy/testing "$packages"/alembic/testing
 rm -rf "$environment"/share/man "$environment"/share/applications
 
-# jsonschema, if it finds these, parses the grammar of internationalized web addresses at each start
-# of a server or hub: half of all the time their imports take, for a format no Jupyter schema has.
+# If jsonschema finds these, it parses the grammar of internationalized URLs at each start of a
+# server or hub. This takes half of their import time, for a format that no Jupyter schema uses.
 rm -rf "$packages"/rfc3987_syntax* "$packages"/lark*
 
-# A second copy of share/jupyter/lab/static, which is what the server serves.
+# A second copy of share/jupyter/lab/static; the server serves the other one.
 if [ -d "$packages/jupyterlab/static" ]; then
     rm -rf "$packages/jupyterlab/static"
     ln -s "$environment/share/jupyter/lab/static" "$packages/jupyterlab/static"
 fi
 
-# Lab's own test framework, and a package manager for building Lab anew, which needs Node as well.
+# Lab's own test framework, and a package manager for rebuilding Lab, which would need Node as well.
 rm -rf "$packages"/jupyterlab/galata/@jupyterlab "$packages"/jupyter_builder/yarn.js
 
-# Names of languages and their plurals, but for those that Lab is translated into.
+# Locale data, except for the languages that Lab is translated into.
 for file in "$packages"/babel/locale-data/*.dat; do
     name=${file##*/}
     case ${name%%[_.]*} in
@@ -33,10 +33,10 @@ for file in "$packages"/babel/locale-data/*.dat; do
     esac
 done
 
-# Type stubs of packages that are not here, for completion; those of Python itself stay.
+# Type stubs for completion, of packages that are not in the image; those of Python itself stay.
 rm -rf "$packages"/jedi/third_party/typeshed/stubs/* "$packages"/jedi/third_party/django-stubs/*
 
-# Debuggers to inject into running processes of other platforms, and sources of built extensions.
+# Debuggers that attach to running processes on other platforms, and sources of compiled extensions.
 pydevd=$packages/debugpy/_vendored/pydevd
 if [ -d "$pydevd" ]; then
     find "$pydevd/pydevd_attach_to_process" -type f ! -name '*.py' -delete

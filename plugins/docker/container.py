@@ -376,14 +376,23 @@ class Container(EngineResource):
             # It was made but did not come up: the official plugin would leave it at that.
             return self._brought_up(id, wanted, new, call)
         changed = {change.property for change in self.diff([], {}, new, state)}
+        started = "mustRun" in changed and new["mustRun"] and new["start"]
         with self.engine.explained(f"update container {name}"):
-            if "mustRun" in changed and new["mustRun"] and new["start"]:
+            if started:
                 self.engine.client.start(id)
             if changed & UPDATED:
                 self.engine.post(f"/containers/{id}/update", hostconfig.update_body(new))
         # Not read back: what the engine made of it shows with the next refresh.
         defaults = {row.name: row.output_default for row in self.properties}
-        return {**state, **{key: wanted.get(key, defaults[key]) for key in changed}}
+        outputs = {**state, **{key: wanted.get(key, defaults[key]) for key in changed}}
+        if started and new.get("wait"):
+            # The official plugin waits for one that it created, and not for one that it started.
+            try:
+                with self.engine.explained(f"start container {name}"):
+                    self._await_health(id, new, call)
+            except ResourceError as error:
+                raise InitError(str(error), outputs, id) from None
+        return outputs
 
     def delete(self, id: str, state: Properties, call: Call) -> None:
         client = self.engine.client
@@ -496,8 +505,8 @@ class Container(EngineResource):
     def _await_health(self, id: str, inputs: Properties, call: Call) -> None:
         name, limit = inputs["name"], inputs["waitTimeout"]
         for second in range(limit + 1):
-            state = self.engine.client.inspect_container(id)["State"]
-            health = state.get("Health")
+            found = self.engine.client.inspect_container(id)
+            health = found["State"].get("Health")
             if health is None:
                 raise ResourceError(
                     f"container {name} has `wait` but neither it nor its image has a healthcheck; "
@@ -510,7 +519,7 @@ class Container(EngineResource):
                 call.sleep(1)
         raise ResourceError(
             f"container {name} was not healthy within {limit} seconds (waitTimeout): "
-            f"{_health_in_words(state)}. Its log: docker logs {name}"
+            f"{_health_in_words(found)}. Its log: docker logs {name}"
         )
 
 
@@ -537,7 +546,12 @@ def _gone_is_fine() -> Iterator[None]:
             raise
 
 
-def _health_in_words(state: dict[str, Any]) -> str:
+def _health_in_words(found: dict[str, Any]) -> str:
+    state = found["State"]
+    if found["RestartCount"]:
+        # By its restart policy, so that it may well be running just now, for a moment.
+        last = f", last with exit code {state['ExitCode']}" if state["Restarting"] else ""
+        return f"it ended and was started again {found['RestartCount']} times{last}"
     if not state["Running"]:
         return f"it ended with exit code {state['ExitCode']}"
     log = state["Health"].get("Log") or []

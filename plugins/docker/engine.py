@@ -438,9 +438,12 @@ def _port_taken(ip: str, port: int, engine: Engine) -> str:
 
 def _name_taken(name: str, engine: Engine) -> str:
     holder = engine.client.inspect_container(name)
+    # Whether it is this stack's nobody can tell here: the engine of Pulumi shows a plugin one
+    # resource at a time, and a replacement that creates first meets the container it replaces.
     return (
         f"the name {name} is in use by container {holder['Id'][:12]} "
-        f"({holder['State']['Status']}, image {holder['Config']['Image']}), which is not in this "
-        f"stack's state. Remove it (docker rm -f {name}), or take it over with: "
+        f"({holder['State']['Status']}, image {holder['Config']['Image']}). Remove it "
+        f"(docker rm -f {name}) and run: pulumi up --refresh. Or, where it is no resource of this "
+        "stack, take it over with: "
         f"pulumi import docker:index/container:Container <name> {holder['Id']}"
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from components import directory
+from plugins.docker.volume import Volume
 from tests.components.recorder import Declared, Recording, environment, key_pem, labels, run, texts
 from tests.components.stacks import DEMO, LDAP_PASSWORD, REGISTRY_PASSWORD, SITE
 
@@ -103,6 +104,22 @@ def test_state_and_key_are_protected_when_configured(protect: str) -> None:
     }
     expected = {("Volume", "state"), ("PrivateKey", "certificate")}
     assert protected == (expected if protect == "true" else set())
+
+
+def test_what_would_replace_the_state_is_ignored(demo: Recording) -> None:
+    """All but its name, by which the stack's own is found."""
+    (token,) = {one.type for one in demo.all("Volume")}
+    assert token == Volume.token
+    replacing = {row.name for row in Volume.properties if row.replaces}
+    ignored = {one.name: set(one.request.ignoreChanges) for one in objects(demo)}
+    assert {name: found for name, found in ignored.items() if found} == {
+        "state": replacing - {"name"}
+    }
+
+
+def test_names_are_free_before_what_replaces_their_holder_comes(demo: Recording) -> None:
+    for one in objects(demo):
+        assert one.request.deleteBeforeReplace, one.urn
 
 
 def test_outputs_say_where_the_hub_is(demo: Recording) -> None:

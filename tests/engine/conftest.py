@@ -1,4 +1,4 @@
-"""Stacks on the real engine, brought up once for the whole session."""
+"""Fixtures: stacks on the real engine, brought up once for the whole session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.ports import free_port
 
 MIRROR = "10.222.0.9"
 
-#: What both test stacks share: the demo directory, images from the bases that `make base` made.
+#: Config of both test stacks: the demo directory, and the base images of `make base`.
 CONFIG: dict[str, Any] = {
     "demoDirectory": True,
     "bindAddress": "127.0.0.1",
@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
-    """The real engine, asked beside Pulumi to see what is really there."""
+    """A client of the engine, independent of Pulumi, to check what Pulumi has done."""
     try:
         client = docker.from_env()
         client.ping()
@@ -61,7 +61,7 @@ def remove_leftovers(engine: docker.DockerClient, prefix: str) -> None:
 def running_stack(
     engine: docker.DockerClient, name: str, folder: Path, config: dict[str, Any]
 ) -> Iterator[Stack]:
-    """Bring a stack up, hand it over, and take down whatever the test left of it."""
+    """Bring a stack up, yield it, and destroy whatever is left of it."""
     stack = Stack(name, folder)
     remove_leftovers(engine, stack.prefix)
     stack.init(config)
@@ -76,14 +76,14 @@ def running_stack(
 
 @pytest.fixture(scope="session")
 def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack most tests use."""
+    """The stack that most tests use."""
     config = CONFIG | {"port": free_port()}
     yield from running_stack(engine, "e2e", tmp_path_factory.mktemp("e2e"), config)
 
 
 @pytest.fixture(scope="session")
 def resolved_localhost() -> Iterator[None]:
-    """Names that end in .localhost are this machine, as browsers have it (RFC 6761)."""
+    """Resolve names that end in .localhost to this machine, as browsers do (RFC 6761)."""
     ask = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *more: Any, **named: Any) -> Any:
@@ -96,9 +96,9 @@ def resolved_localhost() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def mirror(engine: docker.DockerClient) -> Iterator[tuple[str, int]]:
-    """Address and port of a service such as a package mirror, on an address of its own.
+    """Address and port of a service such as a package mirror, on a separate address.
 
-    The engine gives the address to its own machine, which is closed unless a stack opens it.
+    The address belongs to the engine's machine, which is closed unless a stack opens it.
     """
     network = engine.networks.create(
         "zhub-test-mirror",
@@ -117,9 +117,9 @@ def second_stack(
     mirror: tuple[str, int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Stack]:
-    """A second stack beside the first, on the same engine.
+    """A second stack on the same engine.
 
-    Its users have names of their own, and reach the site's mirror instead of the internet.
+    Its users have their own host names, and reach the site's mirror instead of the internet.
     """
     config = CONFIG | {
         "port": free_port(),

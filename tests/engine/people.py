@@ -1,4 +1,4 @@
-"""Who comes to a stack: browsers, strange ones and those of the demo users."""
+"""Visitors of a stack: browsers of strangers and of the demo users."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.hubclient import User
 
 
 def served_certificate(port: int) -> bytes:
-    """The certificate the published port shows, in DER."""
+    """Return the certificate that the published port serves, as DER."""
     pem = ssl.get_server_certificate(("127.0.0.1", port), timeout=30)
     return ssl.PEM_cert_to_DER_cert(pem)
 
 
 @dataclass(frozen=True)
 class Entrance:
-    """The way into a stack as it is now; to ask Pulumi for it takes a second."""
+    """Port, certificate and passwords of a stack, read once: asking Pulumi takes a second."""
 
     outputs: dict[str, Any]
     authority: Path
@@ -28,7 +28,7 @@ class Entrance:
 
     @classmethod
     def of(cls, stack: Stack) -> Entrance:
-        """Ask Pulumi, and the port for its certificate."""
+        """Read them from Pulumi, and the certificate from the port."""
         outputs = stack.outputs()
         authority = stack.folder / "served.crt"
         port = urlsplit(outputs["url"]).port or 443
@@ -37,11 +37,11 @@ class Entrance:
 
     @property
     def port(self) -> int:
-        """Where the stack serves HTTPS."""
+        """The port on which the stack serves HTTPS."""
         return urlsplit(str(self.outputs["url"])).port or 443
 
     def password(self, name: str) -> str:
-        """A demo user's, as the stack tells it."""
+        """A demo user's password, from the stack's outputs."""
         return str(self.outputs["demoUsers"][name])
 
     def browser(self) -> User:
@@ -49,14 +49,14 @@ class Entrance:
         return User(self.outputs["url"], self.authority)
 
     def logged_in(self, name: str) -> User:
-        """A demo user's browser, logged in."""
+        """Return a demo user's browser, logged in."""
         user = self.browser()
         user.log_in(name, self.password(name))
         return user
 
 
 def port_of(stack: Stack) -> int:
-    """The port the stack serves HTTPS on."""
+    """Return the port on which the stack serves HTTPS."""
     return Entrance.of(stack).port
 
 
@@ -71,5 +71,5 @@ def browser(stack: Stack) -> User:
 
 
 def logged_in(stack: Stack, name: str) -> User:
-    """A demo user's browser, logged in with the password the stack tells."""
+    """Return a demo user's browser, logged in with the password in the stack's outputs."""
     return Entrance.of(stack).logged_in(name)

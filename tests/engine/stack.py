@@ -1,9 +1,10 @@
-"""A real stack of this program, driven by the `pulumi` command as an operator would."""
+"""A real stack of this program, driven by the `pulumi` command as by an operator."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +16,32 @@ PULUMI = ROOT / ".toolchain" / "bin" / "pulumi"
 PASSPHRASE = "engine-tests"  # of throw-away stacks, whose state is a temporary folder
 
 
+def checkout(folder: Path, umask: int = 0o022) -> Path:
+    """Copy what is checked in to a folder, with the modes that git gives files at that umask."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.strip("\0").split("\0"):
+        source, copy = ROOT / name, folder / name
+        if not source.exists():
+            continue  # removed, but not yet committed
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+        copy.chmod((0o777 if os.access(source, os.X_OK) else 0o666) & ~umask)
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o777 & ~umask)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    return folder
+
+
 class PulumiError(Exception):
-    """A `pulumi` command that ended with an error; its text is what the operator would read."""
+    """A `pulumi` command failed; the text is the output that the operator would read."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack whose state and stack file live in a folder of their own, outside the project.
+    """A stack with state and stack file in a separate folder, outside the project.
 
     `folder` holds the state backend and the stack file, so that the work tree stays clean.
     """
@@ -29,24 +49,26 @@ class Stack:
     name: str
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    project: Path = ROOT
+    """The checkout whose program runs."""
 
     @property
     def prefix(self) -> str:
-        """What the names of the stack's Docker objects start with."""
+        """Prefix of the names of the stack's Docker objects."""
         return f"zhub-{self.name}"
 
     @property
     def config_file(self) -> Path:
-        """The stack file, which the project folder never sees."""
+        """The stack file, which is not in the project folder."""
         return self.folder / f"Pulumi.{self.name}.yaml"
 
     @property
     def state_file(self) -> Path:
-        """The checkpoint as the file backend stores it."""
+        """The file backend's checkpoint."""
         return self.folder / ".pulumi" / "stacks" / "zhub" / f"{self.name}.json"
 
     def labelled(self, role: str, user: str | None = None) -> dict[str, Any]:
-        """Filter by which the engine finds what has a role in this stack, for a user if any."""
+        """Return the engine's filter for objects with a role in this stack, perhaps of one user."""
         labels = [f"zhub.stack={self.prefix}", f"zhub.role={role}"]
         return {"label": labels + ([f"zhub.user={user}"] if user else [])}
 
@@ -64,7 +86,7 @@ class Stack:
         }
         result = subprocess.run(
             [str(PULUMI), "--non-interactive", "--color=never", *arguments],
-            cwd=ROOT,
+            cwd=self.project,
             env=environment,
             capture_output=True,
             text=True,
@@ -83,12 +105,12 @@ class Stack:
     def init(self, config: dict[str, Any]) -> None:
         """Create the stack and set its config, as `pulumi config set` would."""
         self.pulumi("stack", "init", self.name)
-        # `stack init` knows no --config-file: it writes the passphrase's salt into the project.
-        (ROOT / f"Pulumi.{self.name}.yaml").replace(self.config_file)
+        # `stack init` has no --config-file: it writes the passphrase's salt into the project.
+        (self.project / f"Pulumi.{self.name}.yaml").replace(self.config_file)
         self.configure(config)
 
     def configure(self, config: dict[str, Any]) -> None:
-        """Set config values of the program; of a list, each element."""
+        """Set config values of the program; each element of a list separately."""
         for key, value in config.items():
             elements = enumerate(value) if isinstance(value, list) else ()
             for path, element in [(f"zhub:{key}[{i}]", e) for i, e in elements]:

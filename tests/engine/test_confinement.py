@@ -1,6 +1,6 @@
-"""The packet filters as an operator sees them: after restarts, without a guard, with settings.
+"""The packet filters from the operator's side: after restarts, without a guard, by settings.
 
-The attacks try them from inside.
+The attacks test them from inside of the containers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture
 def filter_of(stack: Stack, engine: docker.DockerClient) -> Callable[[Container], str]:
-    """Reads the packet filter in a container's network namespace, as its kernel has it."""
+    """Reads the packet filter in a container's network namespace from the kernel."""
     guard = engine.containers.get(f"{stack.prefix}-guard")
     [image] = [e.partition("=")[2] for e in guard.attrs["Config"]["Env"] if "FILTER_IMAGE" in e]
 
@@ -43,12 +43,12 @@ def filter_of(stack: Stack, engine: docker.DockerClient) -> Callable[[Container]
     return read
 
 
-def test_a_hub_that_docker_starts_again_is_confined_before_it_serves(
+def test_a_restarted_hub_is_confined_before_it_serves(
     stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
 ) -> None:
     hub = engine.containers.get(f"{stack.prefix}-hub")
     before = hub.attrs["State"]["StartedAt"]
-    # By its own hand: to end it by the engine's would tell Docker not to start it again.
+    # It ends itself: when the engine stops it, Docker does not restart it.
     hub.exec_run(["bash", "-c", "kill -9 -1"], user="1000:1000")
 
     def serves() -> bool:
@@ -63,10 +63,10 @@ def test_a_hub_that_docker_starts_again_is_confined_before_it_serves(
     wait_until(serves, seconds=180)
 
 
-def test_a_guard_that_comes_back_confines_what_runs(
+def test_a_restarted_guard_confines_running_containers(
     stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
 ) -> None:
-    """As at an update from a release that had no filters: nobody's server is ended for it."""
+    """As after an upgrade from a release without filters: no user's server is stopped."""
     user = Entrance.of(stack).logged_in("alice")
     user.start_server()
     kernel = user.start_kernel()
@@ -77,7 +77,7 @@ def test_a_guard_that_comes_back_confines_what_runs(
     guard.stop()
     engine.containers.run(
         image,
-        # Not all: what leads names to the engine's resolver is there, too.
+        # Only our table: the namespace also has the engine's rules for its resolver.
         "delete table inet zhub",
         network_mode=f"container:{server.id}",
         cap_add=["NET_ADMIN"],
@@ -90,7 +90,7 @@ def test_a_guard_that_comes_back_confines_what_runs(
     user.stop_server()
 
 
-def test_a_guard_that_is_killed_while_servers_start_leaves_none_unconfined(
+def test_a_guard_killed_while_servers_start_leaves_none_unconfined(
     stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
 ) -> None:
     guard = engine.containers.get(f"{stack.prefix}-guard")
@@ -98,7 +98,7 @@ def test_a_guard_that_is_killed_while_servers_start_leaves_none_unconfined(
     users = [entrance.logged_in(name) for name in ("alice", "bob", "carol")]
     for number, user in enumerate(users):
         user.request("POST", f"hub/api/users/{user.name}/server")
-        # At another step of a start each time: it takes the engine from half a second up.
+        # At a different step of the start each time: a start takes half a second or more.
         time.sleep(0.15 + 0.3 * number)
         guard.kill()
         running = engine.containers.list(filters=stack.labelled("notebook"))
@@ -108,7 +108,7 @@ def test_a_guard_that_is_killed_while_servers_start_leaves_none_unconfined(
         guard.start()
         wait_until(lambda: health(guard) == "healthy", seconds=120)
     for user in users:
-        # The next start works, whatever became of the one before.
+        # The next start works, whatever happened to the one before.
         wait_until(lambda user=user: not user.server().get("pending"), seconds=120)  # type: ignore[misc]
         if not user.server():
             user.start_server()
@@ -134,7 +134,7 @@ def test_a_directory_with_another_address_is_found_at_the_next_login(
 
     before = address()
     network.disconnect(directory)
-    # It takes the address that is free now.
+    # This takes the address that is now free.
     other = engine.containers.run(
         str(directory.attrs["Image"]),
         ["sleep", "600"],
@@ -153,7 +153,7 @@ def test_a_directory_with_another_address_is_found_at_the_next_login(
     other.remove(force=True)
 
 
-#: Listens where foreign names are asked for, and asks for one.
+#: Listens on the DNS port that queries for foreign names go to, and sends such a query.
 ASK = textwrap.dedent(
     """
     import socket, threading
@@ -187,7 +187,7 @@ ASK = textwrap.dedent(
 )
 
 
-def test_without_the_internet_there_are_the_hub_and_the_sites_mirror_and_no_names(
+def test_without_internet_only_the_hub_and_the_mirror_answer_and_no_dns(
     second_stack: Stack, mirror: tuple[str, int], engine: docker.DockerClient
 ) -> None:
     user = Entrance.of(second_stack).logged_in("carol")
@@ -198,7 +198,7 @@ def test_without_the_internet_there_are_the_hub_and_the_sites_mirror_and_no_name
         "machine": bridge_address(engine.api),
     }
     given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
-    said = user.start_kernel().run(given + ASK).splitlines()[-1]
+    printed = user.start_kernel().run(given + ASK).splitlines()[-1]
     user.stop_server()
-    # What the engine's resolver does not know it asks of the server itself, and of nobody else.
-    assert said == "['gaierror', [True], 'reached', 'OSError', 'reached']"
+    # The engine's resolver forwards unknown names only to the server itself.
+    assert printed == "['gaierror', [True], 'reached', 'OSError', 'reached']"

@@ -1,4 +1,4 @@
-"""Guard and hub are healthy when they can do their work, and not otherwise."""
+"""Guard and hub are healthy only when they work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 150
 
 
 def becomes(engine: docker.DockerClient, name: str, wanted: str) -> bool:
-    """Whether a container's health comes to that in a while."""
+    """Return whether a container's health becomes that in time."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         if engine.containers.get(name).attrs["State"]["Health"]["Status"] == wanted:
@@ -25,7 +25,7 @@ def becomes(engine: docker.DockerClient, name: str, wanted: str) -> bool:
     return False
 
 
-def test_a_hub_without_its_guard_is_unhealthy_and_says_so_in_one_line(
+def test_a_hub_without_its_guard_is_unhealthy_and_logs_one_line(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
     hub, guard = (engine.containers.get(f"{stack.prefix}-{role}") for role in ("hub", "guard"))

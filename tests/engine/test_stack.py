@@ -1,4 +1,4 @@
-"""The whole system on a real engine: what the operator, the data scientist and a stranger see.
+"""The whole system on a real engine, as seen by the operator, a data scientist and a stranger.
 
 One stack serves every test, because an emulated hub takes half a minute to start. The tests run
 in file order; the last ones change the stack and take it down.
@@ -40,13 +40,13 @@ def test_outputs_describe_the_stack(stack: Stack, engine: docker.DockerClient) -
     assert hub.attrs["State"]["Health"]["Status"] == "healthy"
 
 
-def test_the_policy_pack_passes_what_is_up(stack: Stack) -> None:
-    """With what the engine says of it, such as the digests of images."""
+def test_a_running_stack_passes_the_policy_pack(stack: Stack) -> None:
+    """With values from the engine, such as the digests of images."""
     shown = stack.on_stack("preview", "--expect-no-changes", "--policy-pack", str(ROOT / "policy"))
     assert "zhub@v1.0.0" in shown
 
 
-def test_who_starts_the_container_of_files_starts_nothing(
+def test_the_container_of_files_does_nothing_when_started(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
     files = engine.containers.get(f"{stack.prefix}-files")
@@ -83,7 +83,7 @@ def test_a_wrong_password_and_an_unknown_user_are_refused_alike(stack: Stack) ->
 
 
 def account(user: User) -> tuple[bool, list[str]]:
-    """Whether the hub takes a user for an administrator, and for a member of which groups."""
+    """Return whether a user is an administrator in the hub, and the user's groups."""
     answer = user.request("GET", "hub/api/user")
     answer.raise_for_status()
     return answer.json()["admin"], answer.json()["groups"]
@@ -99,7 +99,7 @@ def change_group(engine: docker.DockerClient, stack: Stack, group: str, change: 
     assert done.exit_code == 0, done.output
 
 
-def test_groups_say_who_gets_in_and_who_administers(
+def test_groups_decide_who_logs_in_and_who_administers(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
     grace = logged_in(stack, "grace")
@@ -123,7 +123,7 @@ def test_groups_say_who_gets_in_and_who_administers(
 
 
 def test_the_doctor_says_who_can_log_in(stack: Stack) -> None:
-    for name, decision in (("alice", "     ok  let in"), ("mallory", " FAILED  not let in")):
+    for name, decision in (("alice", "     ok  allowed"), ("mallory", " FAILED  not allowed")):
         answer = doctor(stack.name, name)
         assert decision in answer.stdout, answer.stderr
         assert bool(answer.returncode) == (name == "mallory")
@@ -177,7 +177,7 @@ def test_pages_of_hub_and_server_are_for_this_site_only(stack: Stack) -> None:
     for cookie in alice.cookies():
         assert cookie.secure, cookie
         assert cookie.get_nonstandard_attr("SameSite") in {"Lax", "Strict"}, cookie
-        # The one that pages have to read: they send its value back as a header.
+        # Pages must read this one: they send its value back as a header.
         assert cookie.has_nonstandard_attr("HttpOnly") != (cookie.name == "_xsrf"), cookie
 
 
@@ -190,9 +190,7 @@ def test_pages_of_hub_and_server_are_for_this_site_only(stack: Stack) -> None:
         ("PUT", "user/alice/api/contents/forged.txt"),
     ],
 )
-def test_a_request_that_another_site_forges_is_refused(
-    stack: Stack, method: str, path: str
-) -> None:
+def test_a_forged_cross_site_request_is_refused(stack: Stack, method: str, path: str) -> None:
     alice = logged_in(stack, "alice")
     alice.open_lab()
     forged = {"X-XSRFToken": "", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
@@ -223,7 +221,7 @@ def test_a_second_user_shares_nothing_with_the_first(
     [bobs] = engine.containers.list(filters=stack.labelled("notebook", "bob"))
     addresses = [n["IPAddress"] for n in alices.attrs["NetworkSettings"]["Networks"].values()]
 
-    # The last probe is Bob's own server: it shows that the probe can tell.
+    # The last probe is of Bob's own server: it shows that the probe works.
     probe = PROBE.format(hosts=[alices.name, *addresses])
     assert bob.run(probe) == f"{[False] * (1 + len(addresses))} False True\n"
 
@@ -241,19 +239,19 @@ def test_a_second_up_changes_nothing(stack: Stack) -> None:
     stack.up("--expect-no-changes")
 
 
-def test_what_is_declared_violates_no_policy(stack: Stack) -> None:
+def test_the_program_violates_no_policy(stack: Stack) -> None:
     assert "zhub@v" in stack.on_stack("preview", "--policy-pack", "policy")
 
 
 def check_names_of_their_own(stack: Stack, alice: User) -> None:
-    """The server answers at the user's own name only, with cookies that go nowhere else."""
+    """The server answers only at the user's host name, and its cookies are only for that host."""
     port = port_of(stack)
     assert alice.home == f"https://alice.hub.localhost:{port}/{stack.prefix}/user/alice/"
     pages = {"hub": alice.request("GET", "hub/home"), "server": alice.request("GET", alice.home)}
     for name, page in pages.items():
         assert page.status_code == 200, name
         assert page.headers["Strict-Transport-Security"] == "max-age=300", name
-    # The hub's name only leads there.
+    # The hub's host name redirects there.
     page = alice.request("GET", urljoin(alice.base, "user/alice/lab"))
     assert page.history
     assert page.url.startswith(alice.home)
@@ -289,7 +287,7 @@ def test_two_stacks_live_side_by_side(
 
 
 def check_administrators_get_in(stack: Stack, alice: User) -> None:
-    """With adminAccess; what is refused without it is in attacks/test_administrators.py."""
+    """With adminAccess; attacks/test_administrators.py has the refusals without it."""
     grace = logged_in(stack, "grace")
     made = grace.request("POST", "hub/api/users/grace/tokens", json={"note": "all I have"})
     answer = requests.get(
@@ -334,7 +332,7 @@ def test_a_port_in_use_is_refused_before_anything_changes(stack: Stack) -> None:
 def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
-    """Replaced for a certificate that the operator brings, which the files' volume must get too."""
+    """The operator's new certificate replaces it, and must also get into the files' volume."""
     alice = logged_in(stack, "alice")
     alice.open_lab()
     kernel = alice.start_kernel()

@@ -1,4 +1,4 @@
-"""What is in the images, and what is not. Nothing is run: the files are read from outside."""
+"""What is in the images, and what is not. Reads the files from outside, without running them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.engine
 MB = 1_000_000
 JUPYTER = "opt/jupyter/lib/python3.13/site-packages"
 
-#: Python files without bytecode, which nothing imports as a module, or not in this Python.
+#: Python files without bytecode: not imported as modules, or not for this Python version.
 NOT_COMPILED = re.compile(
     "jedi/third_party|debugpy/_vendored|alembic/templates|jupyterhub/alembic|/tests?/"
 )
@@ -35,21 +35,21 @@ class Contents:
     """The files of an image."""
 
     files: dict[str, tarfile.TarInfo]
-    """By path, without the slash in front."""
+    """By path, without the leading slash."""
     archive: tarfile.TarFile
 
     def read(self, path: str) -> bytes:
-        """Content of a regular file, hard links followed."""
+        """Return the content of a regular file; follows hard links."""
         content = self.archive.extractfile(self.files[path])
         assert content is not None, path
         return content.read()
 
     def paths(self, pattern: str) -> Iterator[str]:
-        """Paths in which the pattern occurs."""
+        """Return the paths that contain the pattern."""
         return filter(re.compile(pattern).search, self.files)
 
     def resolve(self, path: str) -> str | None:
-        """Where a path leads with all links followed; None where that is nothing."""
+        """Return a path with all links resolved; None if it does not exist."""
         for _ in range(40):
             parts = path.split("/")
             for depth in range(1, len(parts) + 1):
@@ -155,7 +155,7 @@ def test_the_home_is_the_users(image: Contents) -> None:
 
 
 def test_only_the_home_belongs_to_the_user(image: Contents) -> None:
-    """What the server consists of, no user can change."""
+    """No user can change the server's own files."""
     owned = {path for path, entry in image.files.items() if entry.uid == 1000}
     assert {path for path in owned if not path.startswith("home/jovyan")} <= {"srv/jupyterhub"}
     for path in image.paths(r"^(opt|usr|etc)/"):
@@ -170,7 +170,7 @@ def test_dpkg_has_installed_all_packages(image: Contents) -> None:
 
 
 def test_packaged_files_are_as_debian_made_them(image: Contents) -> None:
-    """Packed anew on the way: nothing may have changed, nothing got lost but what is excluded."""
+    """Packages were repacked: no file may have changed, and only excluded files may be missing."""
     rules = "\n".join(
         image.read(path).decode() for path in image.paths(r"^etc/dpkg/dpkg\.cfg\.d/.")
     )
@@ -195,7 +195,7 @@ def test_packaged_files_are_as_debian_made_them(image: Contents) -> None:
 
 
 def test_python_is_compiled_and_the_bytecode_is_fresh(image: Contents) -> None:
-    """A header that does not fit the source would be compiled again at every start."""
+    """A module whose bytecode does not match the source would be compiled at every start."""
     sources = [
         path
         for path in image.paths(r"^(usr/lib/python3|opt/jupyter/lib/python3).*\.py$")
@@ -227,27 +227,27 @@ def test_trusted_certificates_are_there(image: Contents) -> None:
     assert packaged == {f"usr/share/ca-certificates/{line}" for line in enabled}
     for path in image.paths(r"^etc/ssl/certs/."):
         assert image.resolve(path), f"{path} leads nowhere"
-    # By these names OpenSSL finds the one it needs in $SSL_CERT_DIR, without reading all of them.
+    # OpenSSL finds a certificate in $SSL_CERT_DIR by these names, without reading all of them.
     hashed = {image.resolve(path) for path in image.paths(r"^etc/ssl/certs/[0-9a-f]{8}\.\d+$")}
     assert len(hashed) == bundle
     assert packaged <= hashed
 
 
 def test_versions_of_debians_python_packages_are_those_of_the_locks(notebook: Contents) -> None:
-    """images/notebook/debian.txt is what the resolver was told the image would have."""
-    told = (ROOT / "images/notebook/debian.txt").read_text()
-    for name, version in re.findall(r"^(\S+)==(\S+)$", told, re.MULTILINE):
+    """The resolver takes the versions of Debian's packages from images/notebook/debian.txt."""
+    pinned = (ROOT / "images/notebook/debian.txt").read_text()
+    for name, version in re.findall(r"^(\S+)==(\S+)$", pinned, re.MULTILINE):
         module = {"argon2-cffi": "argon2_cffi"}.get(name, name)
         folder = r"^usr/lib/python3/dist-packages/"
         found = notebook.paths(rf"(?i){folder}{module}-{re.escape(version)}\.(dist|egg)-info")
         assert any(found), f"{name} {version} is not in the image"
 
 
-def test_the_packet_filter_is_tiny_and_of_the_engines_own_platform(
+def test_the_packet_filter_is_tiny_and_for_the_engines_own_platform(
     engine: docker.DockerClient, images: Images
 ) -> None:
     assert engine.images.get(images.filter).attrs["Size"] < 10 * MB
-    # Emulated, nft could not do anything: netfilter's netlink is not part of the emulation.
+    # Emulated, nft could not work: QEMU does not emulate netfilter's netlink.
     listed: bytes = engine.containers.run(
         images.filter,
         "list ruleset",

@@ -524,6 +524,40 @@ class TestHealth:
         with pytest.raises(PluginError, match="it ended with exit code 4"):
             docker.create(CONTAINER, inputs)
 
+    def test_one_that_is_started_again_and_again(self, docker: Plugin, declared: Declare) -> None:
+        inputs = declared(
+            command=["sh", "-c", "sleep 0.2; exit 4"],
+            healthcheck={**HEALTHY, "interval": "30s"},
+            restart="always",
+            wait=True,
+            waitTimeout=4,
+        )
+        with pytest.raises(PluginError, match=r"it ended and was started again [2-9] times"):
+            docker.create(CONTAINER, inputs)
+
+    def test_one_that_is_started_again_by_a_run_is_waited_for_too(
+        self, docker: Plugin, engine: Any, name: str, declared: Declare
+    ) -> None:
+        command = ["sh", "-c", "test -e /data/bad || touch /data/ready; sleep 99"]
+        check = {"tests": ["CMD", "test", "-e", "/data/ready"], "interval": "1s", "retries": 1}
+        inputs = declared(command=command, healthcheck=check, wait=True, waitTimeout=3)
+        made = docker.create(CONTAINER, inputs)
+        engine.stop(name, timeout=0)
+        stopped = docker.read(made)
+        assert stopped is not None
+        started = docker.update(stopped, inputs)
+        assert engine.inspect_container(name)["State"]["Health"]["Status"] == "healthy"
+        run = engine.exec_create(name, ["sh", "-c", "rm /data/ready; touch /data/bad"])
+        engine.exec_start(run)
+        engine.stop(name, timeout=0)
+        stopped = docker.read(started)
+        assert stopped is not None
+        with pytest.raises(PluginError, match="was not healthy within 3 seconds") as failure:
+            docker.update(stopped, inputs)
+        # It runs all the same, so the next run does not start it; what is wrong is remembered.
+        assert plain(failure.value.init.properties)["mustRun"] is True
+        assert list(failure.value.init.reasons)
+
     def test_cancelling_ends_the_wait(self, engine: Any, name: str, declared: Declare) -> None:
         inputs = declared(healthcheck=NEVER_HEALTHY, wait=True, waitTimeout=60)
         with running("plugins.docker", {}) as plugin:
@@ -739,6 +773,8 @@ class TestErrors:
         assert message.startswith(f"cannot create container {name}: the name {name} is in use by")
         assert first.id[:12] in message
         assert tiny in message
+        assert f"docker rm -f {name}" in message
+        assert "pulumi up --refresh" in message
         assert "pulumi import" in message
         assert failure.value.init is None
 

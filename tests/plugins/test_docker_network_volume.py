@@ -195,6 +195,25 @@ class TestVolume:
         assert made.outputs["labels"] == [{"label": "of", "value": "another"}]
         assert any(f"volume {name} was there already" in message for message in docker.messages())
 
+    def test_one_that_is_there_keeps_what_it_has(
+        self, docker: Plugin, engine: Any, name: str
+    ) -> None:
+        engine.create_volume(name)
+        inputs = {"name": name, "labels": LABELS, "driver": "local", "driverOpts": {"o": "size=1m"}}
+        made = docker.create(VOLUME, inputs)
+        assert made.outputs["labels"] == []
+        assert set(docker.diff(made, inputs).replaces) == {"labels", "driverOpts"}
+        ignored = ("labels", "driver", "driverOpts")
+        assert changed(docker.diff(made, inputs, ignored)) == {}
+        # Made anew, by hand, since: a refresh sees it, and it is ignored as well.
+        made = docker.create(VOLUME, {"name": name, "labels": []})
+        engine.remove_volume(name)
+        engine.create_volume(name, labels={"of": "another"})
+        found = docker.read(made)
+        assert found is not None
+        assert found.outputs["labels"] == [{"label": "of", "value": "another"}]
+        assert changed(docker.diff(found, inputs, ignored)) == {}
+
     def test_an_import(self, docker: Plugin, engine: Any, name: str) -> None:
         engine.create_volume(name, labels={"a": "b"})
         imported = docker.read(Resource(VOLUME, "it", name, {}, {}))

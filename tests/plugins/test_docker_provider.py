@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pulumi.runtime.proto import provider_pb2
 
 from plugins.docker import engine as engines
 from plugins.values import UNKNOWN, Secret
@@ -30,7 +31,10 @@ from tests.plugins.plugin_driver import (
     CheckError,
     Plugin,
     PluginError,
+    changed,
     running,
+    struct,
+    urn,
     wait_until,
 )
 from tests.ports import free_port
@@ -139,6 +143,32 @@ def port(engine: Any, keys: Path) -> Iterator[int]:
     options = f"cert={keys}/server.pem,key={keys}/server-key.pem,cafile={keys}/ca.pem,verify=1"
     with forwarded("OPENSSL-LISTEN", options) as port:
         yield port
+
+
+@pytest.mark.engine
+class TestAnotherHost:
+    """As in the official plugin: another machine and another way to the same one look alike."""
+
+    def test_updates_the_provider_and_replaces_nothing(
+        self, plugin: Plugin, name: str, tiny: str
+    ) -> None:
+        provider = "pulumi:providers:docker"
+        with forwarded("TCP-LISTEN") as port:
+            host = f"tcp://127.0.0.1:{port}"
+            before, after = struct({"host": f"unix://{SOCKET}"}), struct({"host": host})
+            request = provider_pb2.DiffRequest(
+                urn=urn(provider, "engine"), olds=before, old_inputs=before, news=after
+            )
+            answer = plugin.call("DiffConfig", request)
+            assert changed(answer) == {"host": "UPDATE"}
+            assert not answer.replaces
+            # By another way to the same engine, all is as it was.
+            plugin.configure(host=f"unix://{SOCKET}")
+            inputs = {"name": name, "image": tiny}
+            made = plugin.create(CONTAINER, inputs)
+            with running("plugins.docker", {"host": host}, CLEAN) as other:
+                assert other.read(made) == made
+                assert changed(other.diff(made, inputs)) == {}
 
 
 @pytest.mark.engine

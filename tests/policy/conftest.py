@@ -1,4 +1,4 @@
-"""The program is run here as in the tests of the program."""
+"""Runs the program as the tests of the program do."""
 
 from tests.components.conftest import event_loop
 

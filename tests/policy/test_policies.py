@@ -1,4 +1,4 @@
-"""The policy pack: the program's own resources pass, and each change for the worse is found."""
+"""The policy pack: the program's own resources pass, and each dangerous change is found."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.policy.worse_resources import (
 REMOTE = {"docker:host": "ssh://ops@z.example.com"}
 DEMO = REMOTE | {"zhub:demoDirectory": "true"}
 
-#: On all addresses, with everything a site may set.
+#: Serves on all addresses, with every setting of a site.
 SITE = REMOTE | {
     "zhub:hostname": "hub.example.com",
     "zhub:port": "8443",
@@ -72,12 +72,12 @@ OPTIONS = PolicyResourceOptions(
 
 
 def judged(inputs: Any) -> Any:
-    """Properties as the SDK hands them to a policy."""
+    """Return properties as the SDK passes them to a policy."""
     return unknown_checking_proxy(deserialize_properties(inputs))
 
 
-class Said:
-    """What a policy reports."""
+class Reports:
+    """Collects what a policy reports."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -87,23 +87,23 @@ class Said:
 
 
 def violations(resource: Declared, inputs: Any = None, **more: str) -> dict[str, list[str]]:
-    """What each policy has to say about a resource, with these inputs instead of its own."""
+    """Return each policy's reports about a resource, with these inputs instead of its own."""
     props = judged(resource.raw if inputs is None else inputs)
     kind, name = more.get("type", resource.type), more.get("name", resource.name)
-    # The mocks make URNs of no stack.
+    # The mocks' URNs have no stack.
     urn = f"urn:pulumi:{more.get('stack', 'test')}::zhub::{kind}::{name}"
     args = ResourceValidationArgs(kind, props, urn, name, OPTIONS, None)
     found: dict[str, list[str]] = {}
     for policy in policies.POLICIES:
         if isinstance(policy, ResourceValidationPolicy):
-            said = Said()
-            policy.validate(args, said.report)
-            found |= {policy.name: said.messages} if said.messages else {}
+            reports = Reports()
+            policy.validate(args, reports.report)
+            found |= {policy.name: reports.messages} if reports.messages else {}
     return found
 
 
 def stack_violations(recording: Recording, **images: str) -> list[str]:
-    """What the policy for the whole stack says, where containers have these images instead."""
+    """Return reports of the policy for the whole stack, with other images for containers."""
     resources: dict[str, PolicyResource] = {}
     for one in recording.declared:
         outputs = dict(one.outputs)
@@ -118,12 +118,12 @@ def stack_violations(recording: Recording, **images: str) -> list[str]:
         for key, found in one.request.propertyDependencies.items():
             own = resources[one.urn].property_dependencies
             own[key] = [resources[urn] for urn in found.urns]
-    said = Said()
+    reports = Reports()
     for policy in policies.POLICIES:
         if isinstance(policy, StackValidationPolicy):
             args = StackValidationArgs(list(resources.values()))
-            policy.validate(args, said.report)
-    return said.messages
+            policy.validate(args, reports.report)
+    return reports.messages
 
 
 def brought(folder: Path) -> dict[str, str]:
@@ -179,10 +179,10 @@ ALL = {
 CASES = [(kind, policy, case) for kind, (policy, cases) in ALL.items() for case in cases]
 
 
-def expected(name: str, change: dict[str, Any], said: str) -> list[str]:
+def expected(name: str, change: dict[str, Any], message: str) -> list[str]:
     [(key, value), *_] = change.items()
-    said = said or f"{key} is {shown(value)}; allowed: not set"
-    return [f"{name}: {one}" for one in said.split("\n")]
+    message = message or f"{key} is {shown(value)}; allowed: not set"
+    return [f"{name}: {one}" for one in message.split("\n")]
 
 
 def changed(inputs: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -197,26 +197,26 @@ def changed(inputs: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 def test_a_change_for_the_worse_is_found(
     demo: Recording, kind: str, policy: str, case: Case
 ) -> None:
-    name, change, said = case
+    name, change, message = case
     resource = demo.one(kind, name)
     found = violations(resource, changed(resource.raw, change))
-    assert found == {policy: expected(name, change, said)}
+    assert found == {policy: expected(name, change, message)}
 
 
-@pytest.mark.parametrize(("name", "change", "said"), BUILDS)
+@pytest.mark.parametrize(("name", "change", "message"), BUILDS)
 def test_a_build_changed_for_the_worse_is_found(
-    demo: Recording, name: str, change: dict[str, Any], said: str
+    demo: Recording, name: str, change: dict[str, Any], message: str
 ) -> None:
     image = demo.one("Image", name)
     build = changed(image.raw["build"], change)
-    said = "\n".join(f"build.{one}" for one in said.split("\n")) if said else ""
+    message = "\n".join(f"build.{one}" for one in message.split("\n")) if message else ""
     prefixed = {f"build.{key}": value for key, value in change.items()}
     found = violations(image, {**image.raw, "build": build})
-    assert found == {"images": expected(name, prefixed, said)}
+    assert found == {"images": expected(name, prefixed, message)}
 
 
-def test_what_the_provider_fills_in_is_no_change(demo: Recording) -> None:
-    """As the plugins' Check leaves inputs, the official one's with a note of it."""
+def test_values_that_the_provider_fills_in_pass(demo: Recording) -> None:
+    """Inputs as the plugins' Check returns them; the official one records what it filled in."""
     filled = {
         "containerReadRefreshTimeoutMilliseconds": 15000,
         "mustRun": True,
@@ -242,10 +242,10 @@ def test_what_the_provider_fills_in_is_no_change(demo: Recording) -> None:
         ("Hub", "other"),
     ],
 )
-def test_a_resource_more_is_found(demo: Recording, kind: str, name: str) -> None:
+def test_an_additional_resource_is_found(demo: Recording, kind: str, name: str) -> None:
     resource = demo.all(kind)[0]
     [found] = violations(resource, name=name).values()
-    assert found[0].startswith(f"{name}: is none of those this project has: ")
+    assert found[0].startswith(f"{name}: is not one of this project's: ")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_component_has_no_inputs(demo: Recording) -> None:
     assert found == {"components": ["hub: x is 1; allowed: not set"]}
 
 
-def test_another_stacks_names_are_found_in_all_that_has_one(demo: Recording) -> None:
+def test_names_of_another_stack_are_found(demo: Recording) -> None:
     for kind in ("Container", "Volume", "Network", "Command"):
         for one in demo.all(kind):
             found = violations(one, stack="other")
@@ -297,10 +297,8 @@ def test_another_stacks_names_are_found_in_all_that_has_one(demo: Recording) -> 
         ("Command", "remove-notebooks", "delete"),
     ],
 )
-def test_what_is_not_known_yet_does_not_pass(
-    demo: Recording, kind: str, name: str, key: str
-) -> None:
-    """The SDK only advises then, and the preview would be green."""
+def test_unknown_values_do_not_pass(demo: Recording, kind: str, name: str, key: str) -> None:
+    """The SDK would only print advice, and the preview would pass."""
     resource = demo.one(kind, name)
     [found] = violations(resource, {**resource.raw, key: UNKNOWN_STRING_VALUE}).values()
     assert f"{name}: {key} is not known before `pulumi up`" in found
@@ -323,8 +321,8 @@ def test_a_container_with_another_image_is_found(name: str, *, preview: bool) ->
     assert found == [f'{name}: image is "{foreign}"; allowed: that of the Image {its}']
 
 
-def test_an_image_that_does_not_come_of_its_resource_is_found(demo: Recording) -> None:
-    """By the right digest, even: only a dependency makes a new image a new container."""
+def test_an_image_without_a_dependency_on_its_resource_is_found(demo: Recording) -> None:
+    """Even with the right digest: only with a dependency does a new image replace the container."""
     hub = demo.one("Container", "hub")
     before = list(hub.request.propertyDependencies["image"].urns)
     del hub.request.propertyDependencies["image"].urns[:]
@@ -337,17 +335,15 @@ def test_an_image_that_does_not_come_of_its_resource_is_found(demo: Recording) -
 
 @pytest.mark.parametrize("other", ["", "hub", "notebook", "filter"])
 @pytest.mark.parametrize("its", ["notebook", "filter"])
-def test_what_the_guard_starts_is_the_stacks_image_for_it(
-    demo: Recording, its: str, other: str
-) -> None:
+def test_the_guards_images_are_the_stacks_own(demo: Recording, its: str, other: str) -> None:
     variable = f"ZHUB_{its.upper()}_IMAGE"
     image = demo.one("Image", other).outputs["repoDigest"] if other else "debian"
     envs = demo.one("Container", "guard").outputs["envs"]
     number = next(n for n, line in enumerate(envs) if line.startswith(f"{variable}="))
     before, envs[number] = envs[number], f"{variable}={image}"
-    said = f'guard: {variable} is "{image}"; allowed: that of the Image {its}'
+    message = f'guard: {variable} is "{image}"; allowed: that of the Image {its}'
     try:
-        assert stack_violations(demo) == ([said] if other != its else [])
+        assert stack_violations(demo) == ([message] if other != its else [])
     finally:
         envs[number] = before
 

@@ -1,4 +1,4 @@
-"""Changes of containers for the worse, and what the policy pack says of each."""
+"""Dangerous changes of containers, and the policy pack's report of each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 from rules import shown
 
 Case = tuple[str, dict[str, Any], str]
-"""A resource's name, what is changed in it, and what is said, but for the name; if nothing else,
-that what is changed is not to be set."""
+"""A resource's name, its changed properties, and the expected report, without the name; an empty
+text stands for the report that the property may not be set."""
 
 CERTS = {"volumeName": "zhub-test-certs", "containerPath": "/certs", "readOnly": True}
 STATE = {"volumeName": "zhub-test-state", "containerPath": "/srv/jupyterhub"}
@@ -38,7 +38,7 @@ PORT = {"internal": 11119, "external": 11119}
 DROPPED = {"drops": ["ALL"]}
 SAFE = "no-new-privileges:true"
 
-#: Rights, the machine's things, others' things.
+#: Privileges, devices and namespaces of the machine, resources of others.
 EVERY_CONTAINER: list[dict[str, Any]] = [
     {"privileged": True},
     {"devices": [{"hostPath": "/dev/kvm"}]},
@@ -81,9 +81,9 @@ EVERY_CONTAINER: list[dict[str, Any]] = [
 CONTAINERS: list[Case] = [
     *((role, change, "") for role in IMAGE_OF for change in EVERY_CONTAINER),
     *(
-        (role, change, said)
+        (role, change, message)
         for role, memory in (("hub", 1024), ("guard", 192), ("files", 16), ("directory", 128))
-        for change, said in (
+        for change, message in (
             ({"name": "zhub-other-hub"}, f'name is "zhub-other-hub"; allowed: "zhub-test-{role}"'),
             ({"image": "debian"}, 'image is "debian"; allowed: an image by its digest'),
             (
@@ -126,7 +126,7 @@ CONTAINERS: list[Case] = [
         )
         for mode in ("host", "container:other", "zhub-other-hub")
     ),
-    # Rights by role.
+    # Privileges by role.
     (
         "hub",
         {"capabilities": {**DROPPED, "adds": ["CAP_NET_ADMIN"]}},
@@ -185,7 +185,7 @@ CONTAINERS: list[Case] = [
             "memorySwap is 16; allowed: 0 as memory, so no swap"
         ),
     ),
-    # The machine's files, and others'.
+    # Files of the machine, and of others.
     (
         "hub",
         {"volumes": [*HUBS, SOCKET]},
@@ -253,7 +253,7 @@ CONTAINERS: list[Case] = [
     ("hub", {"tmpfs": {"/srv/jupyterhub": ""}}, 'tmpfs./srv/jupyterhub is ""; allowed: not set'),
     ("hub", {"tmpfs": {"/run": "exec,suid"}}, 'tmpfs./run is "exec,suid"; allowed: "", not set'),
     ("guard", {"tmpfs": {"/run/guard": ""}}, ""),
-    # What it runs, and with what around it.
+    # Command and environment.
     ("hub", {"entrypoints": ["/bin/sh"]}, ""),
     (
         "hub",
@@ -320,7 +320,7 @@ CONTAINERS: list[Case] = [
         'envs has ZHUB_PREFIX, which is "zhub-other"; allowed: "zhub-test"',
     ),
     ("guard", {"envs": GUARDS}, "envs lacks ZHUB_USER_PIDS"),
-    # Without one, it would run an image by a name that anybody on the engine may give.
+    # Without a digest, it would run an image by its name, which any user of the engine may change.
     ("guard", {"envs": [*GUARDS[:-1], "ZHUB_USER_PIDS=512"]}, "envs lacks ZHUB_FILTER_IMAGE"),
     (
         "guard",
@@ -352,7 +352,7 @@ CONTAINERS: list[Case] = [
             ["CMD-SHELL", "test -S /run/guard/engine.sock"],
             ["CMD", "/opt/jupyter/bin/python3", "-c", "import docker"],
             ["CMD", "test", "-S", "/x;", "sh"],
-            # What the image has, and would do in a container that has more: in the guard, say.
+            # Programs of the image, which could do more in another container, such as the guard's.
             ["CMD", "/opt/jupyter/bin/python3", "-I", "-m", "zhub", "check-directory"],
             ["CMD", "/usr/local/bin/zhub-health", "guard", "more"],
             ["CMD", "/usr/local/bin/zhub-health guard"],
@@ -361,7 +361,7 @@ CONTAINERS: list[Case] = [
     ),
     ("files", {"healthcheck": {"tests": ["CMD", "true"]}}, ""),
     ("hub", {"restart": "always"}, 'restart is "always"; allowed: "unless-stopped"'),
-    # Only one may be left unstarted, and there is no way to make anything of it.
+    # Only one container may stay unstarted, and it cannot be made to do anything.
     *(
         (
             role,
@@ -379,7 +379,7 @@ CONTAINERS: list[Case] = [
     ("files", {"user": "0"}, ""),
     ("files", {"networksAdvanced": [HUB_NETWORK]}, ""),
     ("files", {"ports": [PORT]}, ""),
-    # Files from the operator's machine, or where programs are.
+    # Files from the operator's machine, or in folders of programs.
     (
         "files",
         {"uploads": [{**KEY, "source": "/root/.ssh/id_rsa"}, CRT]},
@@ -444,7 +444,7 @@ CONTAINERS: list[Case] = [
         (role, {"ports": [{**PORT, "ip": "127.0.0.1"}]}, "")
         for role in ("guard", "files", "directory")
     ),
-    # Labels are what other programs on the engine go by.
+    # Other programs on the engine act on labels.
     (
         "hub",
         {"labels": [*LABELS, {"label": "traefik.enable", "value": "true"}]},

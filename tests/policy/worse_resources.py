@@ -1,4 +1,4 @@
-"""Changes of other resources for the worse, and what the policy pack says of each."""
+"""Dangerous changes of other resources, and the policy pack's report of each."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ NETWORKS: list[Case] = [
     ("directory", {"internal": None}, "internal is not set; allowed: true"),
 ]
 
-#: What is changed is in `build` here.
+#: Changes of properties in `build`.
 BUILDS: list[Case] = [
     (
         "hub",

@@ -279,7 +279,7 @@ def test_base_images_from_other_archives_than_the_projects_are_made_anew(
         ("dated", "dated", "apt_1.2-3_all.deb"),
         ("dated", "nothing", "apt_1.2-3_all.deb"),
         ("undated", "nothing", "InRelease is expired"),
-        ("undated", "dated", "Where they are made: make base"),
+        ("undated", "dated", "On the machine that builds them: make base"),
     ],
 )
 def test_builds_on_a_base_image_get_their_packages_from_where_it_is_made_from(

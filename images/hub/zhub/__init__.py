@@ -1,1 +1,1 @@
-"""The hub image: checks what it was given, drops its privileges and runs JupyterHub."""
+"""The hub image: checks its settings, drops its privileges and runs JupyterHub."""

@@ -1,4 +1,4 @@
-"""Entry point of the hub image and its roles: the hub, its guard, and what runs beside the hub.
+"""Entry point of the hub image and its roles: the hub, its guard, and two helpers of the hub.
 
 `zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub recheck`, or
 `zhub check-directory [USER]`.
@@ -71,27 +71,27 @@ def checked(
         SettingsError: with everything that is wrong, not only the first thing.
     """
     problems: list[str] = []
-    read = pair = None
+    found = pair = None
     with collecting(problems):
         settings.add_arguments(environment, arguments)
     with collecting(problems):
-        read = settings.read(environment)
-        check_port(read.port)
+        found = settings.read(environment)
+        check_port(found.port)
     with collecting(problems):
         pair = certificates.find(settings.CERTIFICATES)
     with collecting(problems):
         check_state(settings.STATE)
     with collecting(problems), closing(engine.connect()) as client:
-        if read:
-            engine.check(client, read)
-    if problems or not read or not pair:
+        if found:
+            engine.check(client, found)
+    if problems or not found or not pair:
         raise SettingsError(problems)
-    return read, pair
+    return found, pair
 
 
 def take_files(environment: dict[str, str], folder: Path) -> None:
-    """Copy the directory's files to where the hub's user reads them, and say so."""
-    # Under names of their own: two files may have one name, in two folders.
+    """Copy the directory's files to where the hub's user can read them; update the environment."""
+    # With fixed names: the two files may have the same name, in different folders.
     for name, copy in (
         ("ZHUB_LDAP_CA_FILE", folder / "ldap-ca.pem"),
         ("ZHUB_LDAP_BIND_PASSWORD_FILE", folder / "ldap-password"),
@@ -102,7 +102,7 @@ def take_files(environment: dict[str, str], folder: Path) -> None:
             environment[name] = str(copy)
 
 
-def prepare_database(file: Path, read: Settings) -> None:
+def prepare_database(file: Path, found: Settings) -> None:
     """Bring the hub's database in line with this release and its settings.
 
     Raises:
@@ -111,11 +111,11 @@ def prepare_database(file: Path, read: Settings) -> None:
     from zhub.login import administrators
 
     try:
-        database.prepare(file, token_max_age=read.longest_token)
-        if not read.admin_access:
+        database.prepare(file, token_max_age=found.longest_token)
+        if not found.admin_access:
             administrators.forget_shares(file)
     except sqlite3.Error as error:
-        what_to_do = "free its disk, end what else uses it, or bring a backup back"
+        what_to_do = "free disk space, stop other programs that use it, or restore a backup"
         raise SettingsError([f"{file} cannot be used: {error}; {what_to_do}"]) from None
 
 
@@ -123,11 +123,11 @@ def run_hub(arguments: Sequence[str]) -> None:
     """Check, become the hub's user, start the proxy and run JupyterHub until it ends.
 
     Raises:
-        SettingsError: when the hub could not work as it is set up.
+        SettingsError: when the hub could not work with its settings.
     """
     environment = dict(os.environ)
-    read, pair = checked(arguments, environment)
-    for warning in read.warnings:
+    found, pair = checked(arguments, environment)
+    for warning in found.warnings:
         log.warning(warning)
 
     root = os.geteuid() == 0
@@ -139,23 +139,23 @@ def run_hub(arguments: Sequence[str]) -> None:
         privileges.drop(engine.socket_path(environment))
 
     client = engine.connect()
-    if read.confined:
-        # Before anybody can be here but this program: what takes the hub over finds it closed.
+    if found.confined:
+        # Before anyone can connect: whoever takes the hub over finds it closed.
         engine.confine(client)
     # Before JupyterHub is even imported: starting both takes long under emulation.
     token = secrets.token_hex(32)
-    launcher = Launcher(read, pair, token)
+    launcher = Launcher(found, pair, token)
     launcher.running()
     guarded = engine.socket_path(environment) not in {None, engine.SOCKET}
-    heartbeat.of_hub(read.prefix, guarded=guarded).start()
+    heartbeat.of_hub(found.prefix, guarded=guarded).start()
     UserNetworks(
         client,
-        prefix=read.prefix,
+        prefix=found.prefix,
         hub=engine.own_container(),
-        pool=read.user_network_pool,
-        internal=read.internal,
+        pool=found.user_network_pool,
+        internal=found.internal,
     ).restore()
-    prepare_database(database.FILE, read)
+    prepare_database(database.FILE, found)
     checkpoints = database.Checkpoints(database.FILE)
     checkpoints.start()
     atexit.register(checkpoints.stop)
@@ -166,16 +166,16 @@ def run_hub(arguments: Sequence[str]) -> None:
     from zhub.front.early_proxy import EarlyProxy
 
     EarlyProxy.launcher = launcher
-    # JupyterHub polls each server, and logs a traceback for each when nobody answers.
+    # JupyterHub polls each server, and logs a traceback for each when the engine does not answer.
     app_log.addFilter(heartbeat.OneLine())
     JupyterHub.launch_instance(["--config", str(CONFIG)])
 
 
 def run_guard(arguments: Sequence[str]) -> None:
-    """Become the guard's user and serve the hub until told to end.
+    """Become the guard's user and serve the hub until SIGTERM.
 
     Raises:
-        SettingsError: when the guard could not work as it is set up.
+        SettingsError: when the guard could not work with its settings.
     """
     from zhub.guard.service import run
 
@@ -185,12 +185,12 @@ def run_guard(arguments: Sequence[str]) -> None:
 
 
 def run_recheck(_: Sequence[str]) -> None:
-    """Stop, again and again, the servers of users who are not let in any more."""
+    """Stop, periodically, the servers of users who may not log in any more."""
     recheck.run()
 
 
 def run_check_directory(arguments: Sequence[str]) -> None:
-    """Try the directory out; exits with 1 unless all is well."""
+    """Test the directory; exits with 1 unless all is well."""
     from zhub.login import check_directory
 
     sys.exit(check_directory.run(arguments))

@@ -1,6 +1,6 @@
-"""What the hub and its guard must agree on, each without trusting the other.
+"""Constants that the hub and its guard must agree on, without trusting each other.
 
-The hub writes labels and addresses into its calls; the guard refuses what differs from these.
+The hub writes labels and addresses into its calls; the guard refuses any that differ from these.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from ipaddress import IPv4Network
 from docker.types import IPAMConfig, IPAMPool
 
 STACK, ROLE, USER = "zhub.stack", "zhub.role", "zhub.user"
-"""Labels of what belongs to a stack; the last one of what belongs to a user."""
+"""Labels of all containers, networks and volumes of a stack; the last only where they belong to a
+user."""
 
 LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
-"""How the engine keeps what a user's server prints: 30 MB at most."""
+"""How the engine keeps the output of a user's server: 30 MB at most."""
 
 FULL = HTTPStatus.INSUFFICIENT_STORAGE
-"""The guard's answer when there are as many servers as there may be; the engine never gives it."""
+"""The guard's status when the limit of servers is reached; the engine never answers with it."""
 
 HUB_ALIAS = "hub"
 """Host name by which notebooks reach the hub, whichever container it runs in."""
@@ -28,17 +29,19 @@ HUB_URL = f"http://{HUB_ALIAS}:{HUB_PORT}"
 """Where notebooks find JupyterHub itself."""
 
 SUBNET_PREFIX = 28
-"""Of a user's network: gateway, hub, notebook and room for a few more; 4096 of them in a /16."""
+"""Prefix length of a user's network: room for gateway, hub, notebook and a few more; 4096 such
+networks fit in a /16."""
 
 NO_NETWORK = "none"
-"""The engine's name for a container's network when it has none."""
+"""The engine's name for the network of a container without a network."""
 
 NO_IPV6 = {"com.docker.network.enable_ipv6": "false"}
-"""Option of a network without IPv6, whatever the engine's own default-network-opts say."""
+"""Network option that turns IPv6 off, whatever the engine's own default-network-opts say."""
 
 NO_HOST = {"com.docker.network.bridge.inhibit_ipv4": "true"}
-"""Option of a network in which the engine's machine has no address. Docker 20.10 gives it one in
-internal networks, too, and with it the way to all that listens on that machine."""
+"""Network option that leaves the engine's machine without an address in the network. Docker 20.10
+gives it one even in internal networks, and so containers reach every service that listens on the
+machine."""
 
 
 class Role(StrEnum):
@@ -55,7 +58,7 @@ class Role(StrEnum):
 
 
 def labelled(stack: str, role: str) -> dict[str, list[str]]:
-    """Return the engine's filter for what has a role in a stack."""
+    """Return the engine's filter for the objects that have a role in a stack."""
     return {"label": [f"{STACK}={stack}", f"{ROLE}={role}"]}
 
 
@@ -75,9 +78,9 @@ def hub_address(subnet: IPv4Network) -> str:
 
 
 def addressing(subnet: IPv4Network) -> IPAMConfig:
-    """Return what a user's network is given for its addresses.
+    """Return the address configuration (IPAM) of a user's network.
 
-    The machine's is named also where the machine does not use it (`NO_HOST`): Docker 28 would give
-    it to the user's server there, which the hub then takes for the machine, and does not reach.
+    It names the machine's address even where the machine has none (`NO_HOST`): Docker 28 would give
+    that address to the user's server, which the hub would then take for the machine and not reach.
     """
     return IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=gateway_address(subnet))])

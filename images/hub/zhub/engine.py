@@ -22,17 +22,17 @@ from zhub.settings import Settings, SettingsError
 SOCKET = Path("/var/run/docker.sock")
 
 GUARD_SECONDS = 120
-"""How long the guard may take to start, which is some seconds under emulation."""
+"""How long the guard may take to start; under emulation it takes some seconds."""
 
 RECENT = 5
-"""Seconds for which it counts that the directory has been found elsewhere: others that had asked it
-at its old address find out a little later."""
+"""Seconds for which the answer "the directory has moved" stays valid: logins that asked the old
+address fail a little later than the first."""
 
 log = logging.getLogger(__name__)
 
 
 def socket_path(environment: Mapping[str, str]) -> Path | None:
-    """Return the engine's socket in this container; None where DOCKER_HOST is no socket."""
+    """Return the path of the engine's socket; None when DOCKER_HOST does not name a socket."""
     host = environment.get("DOCKER_HOST")
     if not host:
         return SOCKET
@@ -40,9 +40,10 @@ def socket_path(environment: Mapping[str, str]) -> Path | None:
 
 
 def connect() -> docker.APIClient:
-    """Connect to the engine DOCKER_HOST names, or to the socket at its usual place.
+    """Connect to the engine that DOCKER_HOST names, or to the socket in its usual place.
 
-    Another socket is the guard's, which starts at the same time as the hub and is waited for.
+    Any other socket is the guard's. The guard starts at the same time as the hub, so this waits
+    for its socket.
 
     Raises:
         SettingsError: when no engine answers there.
@@ -72,18 +73,18 @@ def _wait_for(path: Path) -> None:
 
 
 def own_container() -> str:
-    """Name by which the engine knows the container this process runs in."""
+    """Return the name by which the engine knows the container this process runs in."""
     return socket.gethostname()
 
 
 def confine(client: docker.APIClient) -> bool:
-    """Have the guard close this container's way out; it decides, by the stack, what stays open.
+    """Ask the guard to set this container's packet filter; the stack's settings say what is open.
 
     Returns:
-        Whether something else is open now than before, such as new addresses of the directory.
+        Whether the filter changed, as with new addresses of the directory.
 
     Raises:
-        SettingsError: when it does not.
+        SettingsError: when the guard does not answer, or could not set the filter.
     """
     try:
         answer = client.post(
@@ -99,16 +100,16 @@ def confine(client: docker.APIClient) -> bool:
 
 
 def directory_has_moved() -> bool:
-    """Have the guard look again where the directory is; return whether it has found it elsewhere.
+    """Ask the guard to resolve the directory's names again; return whether the addresses changed.
 
-    May be asked at any time, by many threads: one asks the guard for all who wait meanwhile, since
-    only the first answer says that something is new. The guard looks every ten seconds at most.
+    Safe to call at any time, from many threads: one of them asks the guard for all that wait, since
+    only the first answer reports the change. The guard looks every ten seconds at most.
     """
     return _looks.moved()
 
 
 class Looks:
-    """Shares the answers to one question among the threads that ask it at the same time."""
+    """Shares one answer among all threads that ask at the same time."""
 
     def __init__(self, ask: Callable[[], bool]) -> None:
         self._ask = ask
@@ -117,7 +118,7 @@ class Looks:
         self._answered = -math.inf
 
     def moved(self) -> bool:
-        """What the answer is: one that came while this waited, a recent "yes", or a new one."""
+        """Return an answer that came while this waited, a recent "yes", or a new answer."""
         came = time.monotonic()
         with self._asking:
             old = self._answered + RECENT < came if self._moved else self._answered < came
@@ -143,11 +144,11 @@ _looks = Looks(_directory_has_moved)
 
 
 def check(client: docker.APIClient, settings: Settings) -> None:
-    """Make sure that the engine has what the hub needs of it.
+    """Make sure that the hub can work with this engine.
 
     Raises:
-        SettingsError: when the notebook image is missing, or when this container is not one of
-            the engine's, so that no user's network could be attached to it.
+        SettingsError: when the notebook image is missing, or when this container does not run on
+            the engine, so that no user's network could be attached to it.
     """
     problems = []
     try:
@@ -161,7 +162,7 @@ def check(client: docker.APIClient, settings: Settings) -> None:
         client.inspect_container(own_container())
     except NotFound:
         problems.append(
-            f"the engine has no container {own_container()}, which is this one's host name:"
+            f"the engine has no container {own_container()}, which is this container's host name:"
             " the hub must run on the engine it uses, and keep the host name the engine gave it"
         )
     if problems:

@@ -1,6 +1,7 @@
-"""Says whether the engine answers: to health checks by a file, to people by a line in the log.
+"""Reports whether the engine answers: to health checks in a file, to operators in the log.
 
-A health check that asked itself would start Python each time, which takes seconds under emulation.
+A health check that asked the engine itself would start Python each time, which takes seconds under
+emulation.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from docker.errors import DockerException
 from docker.utils import kwargs_from_env
 
 SECONDS = 5
-"""Between two questions; zhub-health takes an answer for too old after 30."""
+"""Seconds between two requests; zhub-health fails when the last answer is older than 30."""
 
 ANSWER_SECONDS = 10
-"""How long an answer may take."""
+"""Timeout of a request."""
 
 HUB_FILE = Path("/tmp/zhub-heartbeat")  # noqa: S108 - the hub's container has no other user
 GUARD_FILE = Path("/run/guard/heartbeat")
@@ -32,16 +33,16 @@ Failure = (DockerException, requests.exceptions.RequestException, OSError)
 
 
 class Heartbeat(threading.Thread):
-    """Asks again and again, and writes down when there was an answer last."""
+    """Asks periodically, and writes the time of the last answer to a file."""
 
     def __init__(self, path: Path, ask: Callable[[], object], who: str) -> None:
         """Prepare to ask; the file must be writable for this user.
 
         Args:
-            path: of the file: seconds since the machine started, as /proc/uptime counts them. A
-                clock that is set changes nothing.
-            ask: raises what docker does when nobody answers.
-            who: is asked, as the log names it.
+            path: of the file, which holds seconds since the machine started, as in /proc/uptime:
+                setting the clock does not affect it.
+            ask: sends the request; raises docker's errors when there is no answer.
+            who: name of the one asked, for the log.
         """
         super().__init__(name="heartbeat", daemon=True)
         self._path = path
@@ -56,7 +57,7 @@ class Heartbeat(threading.Thread):
             time.sleep(SECONDS)
 
     def beat(self) -> None:
-        """Ask once. What changes is said once, not each time."""
+        """Ask once; log only changes."""
         try:
             self._ask()
         except Failure as error:
@@ -67,16 +68,16 @@ class Heartbeat(threading.Thread):
         if not self._answered:
             log.info("%s answers again", self._who)
         self._answered = True
-        # Where it cannot be written, by hand, nobody has asked for a health check.
+        # Not writable in some containers that are run by hand, which have no health check.
         with suppress(OSError):
             self._path.write_text(f"{int(time.clock_gettime(time.CLOCK_BOOTTIME))}\n")
 
 
 class OneLine(logging.Filter):
-    """Leaves the tracebacks of polls to the one line that the heartbeat writes."""
+    """Drops tracebacks of lost connections, which the heartbeat reports in one line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is logged."""
+        """Return whether to log a record."""
         error = record.exc_info[1] if record.exc_info else None
         return not isinstance(
             error, requests.exceptions.ConnectionError | requests.exceptions.Timeout
@@ -84,7 +85,7 @@ class OneLine(logging.Filter):
 
 
 def of_hub(prefix: str, *, guarded: bool) -> Heartbeat:
-    """Return the heartbeat of a hub, which asks what DOCKER_HOST names: its guard, or an engine."""
+    """Return the heartbeat of a hub, which asks DOCKER_HOST: the guard, or an engine."""
     client = docker.APIClient(version="1.24", timeout=ANSWER_SECONDS, **kwargs_from_env())
     who = (
         f"the guard (docker logs {prefix}-guard), without which no server starts or stops,"
@@ -95,6 +96,6 @@ def of_hub(prefix: str, *, guarded: bool) -> Heartbeat:
 
 
 def of_guard(socket: Path) -> Heartbeat:
-    """Return the heartbeat of the guard: a call of its own, which goes on to the engine."""
+    """Return the heartbeat of the guard, which calls its own socket and through it the engine."""
     client = docker.APIClient(f"unix://{socket}", version="1.24", timeout=ANSWER_SECONDS)
     return Heartbeat(GUARD_FILE, lambda: client.version(api_version=False), "the engine")

@@ -1,4 +1,4 @@
-"""JupyterHub's configuration: what is the same everywhere, and the settings of this hub."""
+"""JupyterHub's configuration: what every hub has in common, and the settings of this one."""
 
 import os
 import socket
@@ -17,94 +17,94 @@ from zhub.privileges import CERTIFICATE, KEY
 from zhub.servers.spawner import UserSpawner
 from zhub.state import database, logins
 
-told = settings.read(os.environ)
+hub = settings.read(os.environ)
 private = os.environ["ZHUB_PRIVATE"]
 c = get_config()  # type: ignore[name-defined] # JupyterHub gives it to this file
 
 # Web: HTTPS on the one published port; hub and proxy API stay inside.
-c.JupyterHub.bind_url = f"https://:{told.port}{told.base_url}"
+c.JupyterHub.bind_url = f"https://:{hub.port}{hub.base_url}"
 c.JupyterHub.ssl_key = f"{private}/{KEY}"
 c.JupyterHub.ssl_cert = f"{private}/{CERTIFICATE}"
 c.JupyterHub.hub_bind_url = "http://0.0.0.0:8081"
 c.JupyterHub.hub_connect_ip = "127.0.0.1"
-# With a name for each user, what one server's pages do stays away from the hub's cookies and pages:
-# also from cookies that were planted for all names, which the prefix keeps out.
-c.JupyterHub.subdomain_host = told.subdomain_url
-c.JupyterHub.cookie_host_prefix_enabled = bool(told.subdomain_host)
+# With a host name for each user, pages of one server cannot touch the hub's cookies and pages. The
+# prefix also keeps out cookies that a page plants for the whole domain.
+c.JupyterHub.subdomain_host = hub.subdomain_url
+c.JupyterHub.cookie_host_prefix_enabled = bool(hub.subdomain_host)
 c.JupyterHub.proxy_class = EarlyProxy
 c.EarlyProxy.api_url = proxy.API
 HTTPServer.configure(LimitedServer)
 
-# State: what a new hub container takes over from the last one, running servers included.
+# State: a new hub container takes over what the last one left, running servers included.
 database.install()
 c.JupyterHub.db_url = f"sqlite:///{database.FILE}"
 c.JupyterHub.upgrade_db = True
 c.JupyterHub.cookie_secret_file = f"{settings.STATE}/cookie_secret"
 c.JupyterHub.cleanup_servers = False
 
-# Login. Without allow_existing_users=False, who has left the group would still be let in.
+# Login. Without allow_existing_users=False, users who left the group could still log in.
 c.JupyterHub.authenticator_class = DirectoryAuthenticator
-c.DirectoryAuthenticator.ldap = told.ldap
-c.DirectoryAuthenticator.allowed_groups = list(told.ldap.allowed_groups)
-c.DirectoryAuthenticator.allow_all = told.ldap.allow_everyone
+c.DirectoryAuthenticator.ldap = hub.ldap
+c.DirectoryAuthenticator.allowed_groups = list(hub.ldap.allowed_groups)
+c.DirectoryAuthenticator.allow_all = hub.ldap.allow_everyone
 c.DirectoryAuthenticator.allow_existing_users = False
-if told.confined:
+if hub.confined:
     # Only the guard opens the way to other addresses.
     c.DirectoryAuthenticator.directory_has_moved = engine.directory_has_moved
-c.DirectoryAuthenticator.admin_users = set(told.admin_users)
-if not told.admin_access:
+c.DirectoryAuthenticator.admin_users = set(hub.admin_users)
+if not hub.admin_access:
     administrators.keep_out()
-c.DirectoryAuthenticator.manage_groups = bool(told.ldap.group_base)
-# Who is removed from the directory loses pages, tokens and new servers; recheck.py takes the rest.
-# Without a service account it is a day after the last login, for everybody.
-c.DirectoryAuthenticator.auth_refresh_age = told.ldap.recheck if told.ldap.bind_dn else logins.LOOKS
+c.DirectoryAuthenticator.manage_groups = bool(hub.ldap.group_base)
+# A user who is removed from the directory loses pages, tokens and new servers; recheck.py stops
+# running servers. Without a service account this happens to everyone a day after the last login.
+c.DirectoryAuthenticator.auth_refresh_age = hub.ldap.recheck if hub.ldap.bind_dn else logins.LOOKS
 c.DirectoryAuthenticator.auth_refresh_strict = True
 c.DirectoryAuthenticator.refresh_pre_spawn = True
 c.JupyterHub.cookie_max_age_days = 1
 tokens.forget_old_logins()
-c.JupyterHub.token_expires_in_max_seconds = told.longest_token
+c.JupyterHub.token_expires_in_max_seconds = hub.longest_token
 
 # Servers: one container, one network and one volume a user.
 c.JupyterHub.spawner_class = UserSpawner
 c.UserSpawner.network_options = {
-    "prefix": told.prefix,
+    "prefix": hub.prefix,
     "hub": socket.gethostname(),
-    "pool": told.user_network_pool,
-    "internal": told.internal,
+    "pool": hub.user_network_pool,
+    "internal": hub.internal,
 }
 c.UserSpawner.hub_connect_url = HUB_URL
-c.UserSpawner.stack = told.prefix
-c.UserSpawner.prefix = f"{told.prefix}-user"
-c.UserSpawner.image = told.notebook_image
+c.UserSpawner.stack = hub.prefix
+c.UserSpawner.prefix = f"{hub.prefix}-user"
+c.UserSpawner.image = hub.notebook_image
 c.UserSpawner.pull_policy = "never"
 c.UserSpawner.remove = True
-# By address: a name would have to fit a DNS label, which user names need not.
+# By address: a host name must be a valid DNS label, and user names need not be.
 c.UserSpawner.use_internal_ip = True
-c.UserSpawner.volumes = {f"{told.prefix}-home-{{username}}": "/home/jovyan"}
+c.UserSpawner.volumes = {f"{hub.prefix}-home-{{username}}": "/home/jovyan"}
 c.UserSpawner.notebook_dir = "/home/jovyan"
-c.UserSpawner.mem_limit = told.user_memory
-c.UserSpawner.cpu_limit = told.user_cpus
+c.UserSpawner.mem_limit = hub.user_memory
+c.UserSpawner.cpu_limit = hub.user_cpus
 c.UserSpawner.extra_host_config = {
-    "memswap_limit": told.user_memory,
-    "pids_limit": told.user_pids,
+    "memswap_limit": hub.user_memory,
+    "pids_limit": hub.user_pids,
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
     "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
 }
-# What users put into their home must not change the process that holds their hub token.
+# Files in a user's home must not change the process that holds the user's hub token.
 c.UserSpawner.disable_user_config = True
-c.UserSpawner.start_timeout = told.start_timeout
-c.UserSpawner.http_timeout = told.start_timeout
+c.UserSpawner.start_timeout = hub.start_timeout
+c.UserSpawner.http_timeout = hub.start_timeout
 
 c.JupyterHub.services = []
 c.JupyterHub.load_roles = []
-if told.idle_timeout:
+if hub.idle_timeout:
     c.JupyterHub.services += [
         {
             "name": "idle-culler",
             "command": [
                 *(sys.executable, "-I", "-m", "jupyterhub_idle_culler"),
-                f"--timeout={told.idle_timeout}",
+                f"--timeout={hub.idle_timeout}",
             ],
         }
     ]
@@ -115,7 +115,6 @@ if told.idle_timeout:
             "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
         }
     ]
-# Not "+=": with idleTimeout 0 there is no list yet.
 c.JupyterHub.services.append(
     {
         "name": "recheck",

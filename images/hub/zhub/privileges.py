@@ -1,4 +1,4 @@
-"""From root, which reads what the operator mounted, to the user the hub runs as."""
+"""Drops from root, which reads the files the operator mounted, to the user the hub runs as."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ HUB_USER = 1000
 HUB_GROUP = 1000
 
 GUARD_USER = 1001
-"""Not the hub's: neither may signal the other or read its files. The group they share."""
+"""Not the hub's user, so that neither can signal the other or read its files. They share the
+group."""
 
 KEY = "hub.key"
 CERTIFICATE = "hub.crt"
@@ -19,7 +20,7 @@ CERTIFICATE = "hub.crt"
 
 
 def private_copy(pair: Pair, folder: Path) -> Pair:
-    """Copy key and certificate to where only the hub's user reads them.
+    """Copy key and certificate to where only the hub's user can read them.
 
     The folder should be in memory: the key must not outlive the container.
     """
@@ -34,7 +35,7 @@ def private_copy(pair: Pair, folder: Path) -> Pair:
 
 
 def give(*paths: Path) -> None:
-    """Make the hub's user the owner; needs root."""
+    """Make the hub's user the owner of the paths; needs root."""
     for path in paths:
         os.chown(path, HUB_USER, HUB_GROUP)
 

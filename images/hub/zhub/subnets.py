@@ -1,4 +1,4 @@
-"""Which subnets of the engine are taken, and which of a pool are free for a user's network."""
+"""Which subnets the engine's networks take, and which subnets of a pool are free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zhub.contract import SUBNET_PREFIX
 
 
 def free_subnets(pool: IPv4Network, taken: Iterable[str]) -> Iterator[IPv4Network]:
-    """Yield the subnets of the pool that overlap none of the networks taken, lowest first."""
+    """Yield the subnets of the pool that overlap none of the taken ones, lowest first."""
     used = [network for network in map(ip_network, taken) if isinstance(network, IPv4Network)]
     for subnet in pool.subnets(new_prefix=SUBNET_PREFIX):
         if not any(subnet.overlaps(network) for network in used):

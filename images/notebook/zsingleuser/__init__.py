@@ -1,9 +1,9 @@
-"""Starts JupyterHub's single-user server without what a server imports and does not use.
+"""Starts JupyterHub's single-user server without modules that it imports but does not use.
 
 jupyterhub.singleuser imports the hub's request handlers, and with them its database models,
 SQLAlchemy and Alembic: 300 of 1100 modules, and a third of the time until a server answers. A
-server needs them for one `isinstance`, one `except` and functions that only a hub calls. What it
-may need one day is imported then.
+server needs them for one `isinstance`, one `except` and functions that only a hub calls. Other
+modules that it may need later are imported then.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from urllib.parse import urlsplit
 
 
 def stand_in(name: str, *classes: str) -> ModuleType:
-    """Return a module that has nothing but some classes; whoever looks for more gets an error."""
+    """Return a module that has only these classes; any other attribute is an AttributeError."""
     module = ModuleType(name)
     for each in classes:
-        # An exception, as one of them has to be: nothing is an instance, nobody raises it.
+        # An exception class, because one of them is used in `except`: it has no instances.
         setattr(module, each, type(each, (Exception,), {"__module__": name}))
     return module
 
 
 def later(name: str, *calls: str, **known: type) -> ModuleType:
-    """Return a module that is imported when it is first asked for something.
+    """Return a module that imports the real one when it is first used.
 
-    That is, once it no longer stands in: until then it has functions and classes that are called
-    later, and what is known of it. importlib.util.LazyLoader would not do: `import` itself asks the
-    module that it finds.
+    The real one can be imported only after `standing_in` has ended. Until then, this module has
+    `calls`, functions and classes to be called later, and the classes in `known`.
+    importlib.util.LazyLoader would not work: `import` itself reads attributes of the module it
+    finds, which would load it.
     """
     module = ModuleType(name)
 
@@ -53,22 +54,22 @@ def later(name: str, *calls: str, **known: type) -> ModuleType:
 
 
 _MODULES = (
-    # JupyterHub's own, and SQLAlchemy: named in its log.py, metrics.py, scopes.py and utils.py.
+    # JupyterHub's own, and SQLAlchemy: used in its log.py, metrics.py, scopes.py and utils.py.
     stand_in("jupyterhub.handlers.pages", "HealthCheckHandler"),
     stand_in("jupyterhub.orm"),
     stand_in("jupyterhub.roles"),
     stand_in("sqlalchemy"),
     stand_in("sqlalchemy.exc", "SQLAlchemyError"),
-    # For lists of allowed extensions and for PyPI's: this image has neither.
+    # For lists of allowed extensions and for extensions from PyPI: this image uses neither.
     later("requests"),
     later("jupyterlab.extensions.pypi", "PyPIExtensionManager"),
-    # For formats that few of jsonschema's schemas have; DurationParsingException is a ValueError.
+    # For formats that few JSON schemas use; DurationParsingException is a ValueError.
     later("isoduration", DurationParsingException=ValueError),
     later("rfc3986_validator", "validate_rfc3986"),
 )
 
-#: What imports find while a server is imported, None for nothing: without aiodns, aiohttp has the
-#: system look up names.
+#: Modules that imports find while a server is imported; None makes an import fail. Without aiodns,
+#: aiohttp resolves names with the system's resolver.
 STAND_INS: Mapping[str, ModuleType | None] = {
     **{module.__name__: module for module in _MODULES},
     "aiodns": None,
@@ -77,10 +78,10 @@ STAND_INS: Mapping[str, ModuleType | None] = {
 
 @contextmanager
 def standing_in(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
-    """Have imports find these modules, or none; afterwards the real ones, as extensions may.
+    """Make imports find these modules; afterwards imports, as by extensions, find the real ones.
 
     Raises:
-        RuntimeError: when one of the real ones is imported already.
+        RuntimeError: when one of the real modules is imported already.
     """
     for name in modules:
         if name in sys.modules:
@@ -96,9 +97,9 @@ def standing_in(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Collect no garbage for a while, and never look through what is there at its end.
+    """Turn garbage collection off; at the end, exclude all existing objects from it.
 
-    What is imported stays: to look through it again and again is a tenth of the time it takes.
+    Imported modules stay, and scanning them again and again takes a tenth of the import time.
     """
     gc.disable()
     try:
@@ -120,11 +121,11 @@ def singleuser() -> Callable[[], None]:
 
 
 def _get_exporter(get_exporter: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Return what exports notebooks, which then imports nothing that a notebook names.
+    """Return an exporter of notebooks that imports nothing that a notebook names.
 
-    The "script" exporter takes another exporter's name from the notebook's metadata, and would
-    import and call anything with a dot in it, IPython.embed for one, in the server's process. Those
-    with a name of their own (nbconvert's entry points) stay.
+    The "script" exporter takes the name of another exporter from the notebook's metadata. It would
+    import and call any name with a dot in it, such as IPython.embed, in the server's process.
+    Exporters that are registered as entry points of nbconvert still work.
     """
     base: Any = import_module("nbconvert.exporters.base")
     base.import_item = _import_nothing
@@ -132,14 +133,14 @@ def _get_exporter(get_exporter: Callable[..., Any], *arguments: Any, **options: 
 
 
 def _import_nothing(name: str) -> Any:
-    raise ImportError(f"{name} is not imported: a notebook does not choose what its server runs")
+    raise ImportError(f"{name} is not imported: a notebook must not choose what its server runs")
 
 
 def wait_for(url: str, seconds: float = 30) -> None:
-    """Wait until somebody listens there, but no longer than some seconds.
+    """Wait until the URL's port accepts connections, or the seconds have passed.
 
-    A server may have loaded before it has a network. JupyterHub would ask once, log a traceback and
-    sleep for two seconds; when nobody ever listens, it is left to say so.
+    A server may have loaded before it has a network. JupyterHub would try once, log a traceback and
+    sleep for two seconds. When nothing ever listens, JupyterHub's own error reports it.
     """
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]

@@ -1,10 +1,11 @@
-"""What the notebook image starts: `python3 -I -m zsingleuser`, as the container's first process."""
+"""The command of the notebook image: `python3 -I -m zsingleuser`, the container's first process."""
 
 import os
 
 from zsingleuser import first, singleuser, wait_for
 
-# Before the many imports: the first process stays small, and its memory is the server's as well.
+# Before the many imports, so that the first process stays small and shares its memory with the
+# server.
 port = first.become_server(os.environ["JUPYTERHUB_SERVICE_URL"])
 start = singleuser()
 first.listen_on(port)

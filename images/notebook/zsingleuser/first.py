@@ -1,14 +1,15 @@
-"""The container's first process, and what sets the server apart from its user's programs.
+"""The container's first process; it protects the server from its user's programs.
 
-They have one user ID, so the kernel would let any of them read and write the server's memory (it
-asks Yama, where there is one, and else only whether a process is dumpable: ptrace(2), "Ptrace
-access mode checking"), stop it, or listen in its place once it is gone. What listens on the
-server's port is on the hub's origin for every visitor's browser, logged in or not. So:
+They have the same user ID, so the kernel would let any of them read and write the server's memory
+(it asks Yama, if present, and otherwise checks only whether a process is dumpable: ptrace(2),
+"Ptrace access mode checking"), stop the server, or listen in its place once it is gone. Whatever
+listens on the server's port is on the hub's origin for every visitor's browser, logged in or not.
+So:
 
-- Server and first process are not dumpable. Kernels and terminals are, as exec sets it anew.
+- Server and first process are not dumpable. Kernels and terminals are, since exec resets it.
 - The first process owns the port, and it ends with the server. From inside the container it can be
-  neither killed nor stopped (pid_namespaces(7)), so the port is never free while the container is
-  there.
+  neither killed nor stopped (pid_namespaces(7)), so the port is never free while the container
+  exists.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _PR_SET_DUMPABLE = 4
-"""Of linux/prctl.h."""
+"""From linux/prctl.h."""
 
 FORWARDED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-"""Signals that mean the server when they are sent to the container."""
+"""Signals to the container that are passed on to the server."""
 
 
 def hide() -> None:
-    """Close this process's memory, environment and open files to the user's other processes.
+    """Hide this process's memory, environment and open files from the user's other processes.
 
-    It holds for what is forked, and until exec.
+    Forked processes inherit this; exec resets it.
 
     Raises:
         OSError: when the kernel refuses.
@@ -46,7 +47,7 @@ def hide() -> None:
 def bound(url: str) -> socket.socket:
     """Return a socket bound to the port of a URL, on all addresses, that does not listen yet.
 
-    Without SO_REUSEADDR, with which others could bind as long as nobody listens.
+    It is without SO_REUSEADDR, with which other programs could bind the port until it listens.
     """
     own = socket.socket()
     own.bind(("", urlsplit(url).port or 80))
@@ -54,15 +55,15 @@ def bound(url: str) -> socket.socket:
 
 
 def become_server(url: str) -> socket.socket:
-    """Go on as the server, in a child of this process; return the socket it is to listen on.
+    """Continue as the server, in a child of this process; return the socket for it to listen on.
 
-    This process stays behind and never returns from here: it ends when the server does.
+    Returns only in the child. The first process stays in this function and ends with the server.
 
     Args:
-        url: where the server is to listen; JUPYTERHUB_SERVICE_URL.
+        url: JUPYTERHUB_SERVICE_URL, where the server must listen.
 
     Raises:
-        OSError: when the port is taken, or the kernel does not close the memory.
+        OSError: when the port is taken, or the kernel refuses to hide the memory.
     """
     hide()
     own = bound(url)
@@ -73,36 +74,36 @@ def become_server(url: str) -> socket.socket:
 
 
 def watch(server: int) -> int:
-    """Do as an init does until the server has ended; return the status to end with.
+    """Act as init until the server has ended; return the exit status for this process.
 
-    Signals are forwarded, and whatever else has ended is reaped. At the end all other processes
-    are killed at once: none must run any more when the port becomes free.
+    Forwards signals and reaps processes. At the end it kills all other processes at once: none may
+    be running when the port becomes free.
     """
 
     def forward(number: int, _: Any) -> None:
         with suppress(ProcessLookupError):
             os.kill(server, number)
 
-    # Nothing else means anything here. Left to itself, QEMU would end for some, and be in vain.
+    # All others are ignored: with their default action, QEMU would try to end itself, in vain.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         signal.signal(number, forward if number in FORWARDED else signal.SIG_IGN)
     ended = 0
     while ended != server:
         ended, status = os.wait()
-    # Anywhere but in a container of its own, "all" would be all of the user's.
+    # Outside of a container, this would kill all of the user's processes.
     if os.getpid() == 1:
         with suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(status)
-    # As shells have it.
+    # The convention of shells.
     return code if code >= 0 else 128 - code
 
 
 def listen_on(own: socket.socket) -> None:
-    """Have Jupyter's server listen on a socket there is instead of one that it makes.
+    """Make Jupyter's server listen on an existing socket instead of a new one.
 
-    Jupyter and Tornado have no option for that: Tornado's own way would be
-    HTTPServer.add_socket, which Jupyter calls for Unix sockets only.
+    Jupyter has no option for this: Tornado's HTTPServer.add_socket would do it, but Jupyter calls
+    it only for Unix sockets.
     """
     serverapp: Any = import_module("jupyter_server.serverapp")
     tcpserver: Any = import_module("tornado.tcpserver")
@@ -118,5 +119,5 @@ def listen_on(own: socket.socket) -> None:
         return [own]
 
     tcpserver.bind_sockets = bind_sockets
-    # Tries whether the port is free.
+    # Jupyter uses this to test whether the port is free.
     serverapp.bind_sockets = lambda *_, **__: []

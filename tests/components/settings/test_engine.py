@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pulumi
 import pytest
@@ -33,6 +34,7 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 def container(name: str, ip: str, port: int, **labels: str) -> dict[str, Any]:
     """A container as the engine lists it."""
     return {
+        "State": "running",
         "Names": [f"/{name}"],
         "Labels": {f"zhub.{key}": value for key, value in labels.items()},
         "Ports": [
@@ -40,6 +42,17 @@ def container(name: str, ip: str, port: int, **labels: str) -> dict[str, Any]:
             {"IP": ip, "PrivatePort": port, "PublicPort": port, "Type": "tcp"},
         ],
     }
+
+
+def listed(container: dict[str, Any], filters: str) -> bool:
+    """Whether the engine lists a container with these filters: all labels, and the port."""
+    wanted = json.loads(filters)
+    labels = {f"{key}={value}" for key, value in container["Labels"].items()}
+    ports = {f"{port['PublicPort']}/tcp" for port in container["Ports"] if "PublicPort" in port}
+    assert wanted.keys() <= {"label", "publish"}
+    return labels.issuperset(wanted.get("label", ())) and ports.issuperset(
+        wanted.get("publish", ())
+    )
 
 
 @pytest.fixture
@@ -51,7 +64,10 @@ def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
         class Api(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 version = {"ApiVersion": "1.41", "MinAPIVersion": "1.12"}
-                answer = version if self.path.endswith("/version") else containers
+                answer: object = version
+                if not self.path.endswith("/version"):
+                    query = parse_qs(urlsplit(self.path).query)
+                    answer = [one for one in containers if listed(one, query["filters"][0])]
                 content = json.dumps(answer).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -133,6 +149,17 @@ def test_the_port_of_the_stacks_own_hub_is_fine(
     """Docker's proxy listens on it, too."""
     engine = engine_with(container("zhub-test-hub", LOOPBACK, taken, stack="zhub-test", role="hub"))
     engines.refuse_taken_port(engine, "zhub-test", LOOPBACK, taken)
+
+
+def test_a_hub_that_is_being_restarted_keeps_its_port(
+    engine_with: Callable[..., Engine], taken: int
+) -> None:
+    """By the time it is looked at, it may listen again."""
+    hub = container("zhub-test-hub", LOOPBACK, taken, stack="zhub-test", role="hub")
+    restarting = hub | {"State": "restarting", "Ports": []}
+    engines.refuse_taken_port(engine_with(restarting), "zhub-test", LOOPBACK, taken)
+    with pytest.raises(RefusedError, match="taken by another program"):
+        engines.refuse_taken_port(engine_with(restarting), "zhub-other", LOOPBACK, taken)
 
 
 def test_ports_of_another_machine_are_not_looked_at(taken: int) -> None:

@@ -1,6 +1,6 @@
-"""The stack under attack: Alice, whom nothing must happen to, and Mallory, who is logged in as Bob.
+"""The stack under attack: Alice is the victim; Mallory attacks, logged in as the user Bob.
 
-The demo directory has a Mallory of its own, who is not let in.
+The demo directory also has a user Mallory, who may not log in.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 from tests.hubclient import Kernel, User
 
-#: Where clouds tell a machine its credentials. The engine gives it to its own machine here.
+#: Where clouds serve a machine its credentials. Here the engine's machine has this address.
 METADATA = "169.254.169.254"
 
-#: What the packet filter answers: ICMP's "administratively prohibited" (RFC 1812, 5.2.7.1).
+#: The packet filter's answer: ICMP "administratively prohibited" (RFC 1812, 5.2.7.1).
 REFUSED = "EHOSTUNREACH"
 
-#: Runs where it is sent to, behind other code.
+#: Code that runs in containers, with other code after it.
 SOCKETS = (
     Path(__file__)
     .with_name("sockets.py")
@@ -41,7 +41,7 @@ SOCKETS = (
     .replace("from __future__ import annotations\n", "")
 )
 
-#: Seconds that an answer to somebody else may take while an attack goes on, on a slow machine.
+#: Seconds that answers to others may take during an attack, on a slow machine.
 PATIENCE = 30
 
 
@@ -62,35 +62,35 @@ class Tenant:
 
     @property
     def name(self) -> str:
-        """Of the container and its network."""
+        """Name of the container and its network."""
         return f"{self.stack.prefix}-user-{self.user.name}"
 
     @property
     def container_id(self) -> str:
-        """As the engine has it in full."""
+        """The full container ID."""
         return str(self.container.id)
 
     @property
     def usage(self) -> dict[str, Any]:
-        """What the container has of processor, memory and processes now."""
+        """The container's present use of processor, memory and processes."""
         usage: dict[str, Any] = self.container.stats(stream=False)  # type: ignore[assignment] # no stream
         return usage
 
     @property
     def address(self) -> str:
-        """Of the server in its network."""
+        """The server's address in its network."""
         [network] = self.container.attrs["NetworkSettings"]["Networks"].values()
         return str(network["IPAddress"])
 
     @property
     def gateway(self) -> str:
-        """Where the engine's machine is in that network."""
+        """The address of the engine's machine in that network."""
         [network] = self.container.attrs["NetworkSettings"]["Networks"].values()
         return str(network["Gateway"])
 
     @property
     def hub_address(self) -> str:
-        """Where the hub is in that network."""
+        """The hub's address in that network."""
         [network] = self.engine.networks.list(
             filters=self.stack.labelled("user-network", self.user.name)
         )
@@ -104,14 +104,14 @@ class Tenant:
         return self.user.start_kernel()
 
     def run(self, code: str, **names: Any) -> Any:
-        """Run code in the user's kernel with some names set; return what it leaves in `result`."""
+        """Run code in the user's kernel with some variables; return its variable `result`."""
         given = f"import json\nglobals().update(json.loads({json.dumps(names)!r}))\n"
         printed = self._kernel.run(f"{given}{code}\nprint('\\n' + json.dumps(result))")
-        # Before that there may be messages of QEMU's.
+        # Messages of QEMU may come before that.
         return json.loads(printed.splitlines()[-1])
 
     def shell(self, command: str) -> tuple[int, str]:
-        """Run a shell command as the user's processes run, beside them; return status, output."""
+        """Run a shell command with the rights of the user's processes; return status, output."""
         status, output = self.container.exec_run(["bash", "-c", command], user="1000:1000")
         assert isinstance(output, bytes)
         return int(status or 0), output.decode(errors="replace")
@@ -119,7 +119,7 @@ class Tenant:
 
 @pytest.fixture(scope="package")
 def entrance(stack: Stack) -> Entrance:
-    """The way in, for everybody."""
+    """Port, certificate and passwords of the stack."""
     return Entrance.of(stack)
 
 
@@ -135,13 +135,13 @@ def tenant(
 
 @pytest.fixture(scope="package")
 def alice(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> Iterator[Tenant]:
-    """Whom the others attack."""
+    """The victim."""
     yield from tenant(stack, engine, entrance, "alice")
 
 
 @pytest.fixture(scope="package")
 def mallory(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> Iterator[Tenant]:
-    """Who attacks; logged in as Bob."""
+    """The attacker, logged in as Bob."""
     yield from tenant(stack, engine, entrance, "bob")
 
 
@@ -159,7 +159,7 @@ def directory(stack: Stack, engine: docker.DockerClient) -> Container:
 
 @pytest.fixture(scope="package")
 def outsider(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> Iterator[Container]:
-    """An ordinary container on the engine's own bridge: what nobody has confined.
+    """An ordinary container on the engine's own bridge, which nothing confines.
 
     It serves a page on port 8000, which the engine publishes on all addresses of its machine.
     """
@@ -177,15 +177,15 @@ def outsider(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> I
 
 @dataclass(frozen=True)
 class Machine:
-    """The engine's machine, which serves on all its addresses."""
+    """The engine's machine, with a service on all its addresses."""
 
     port: int
-    """Of TCP and UDP."""
+    """Port for TCP and UDP."""
     addresses: list[str]
     bridge: str
-    """That of the addresses which is on the engine's own bridge."""
+    """The address on the engine's own bridge."""
     heard: list[str]
-    """The datagrams that have come."""
+    """The datagrams that have arrived."""
 
 
 @pytest.fixture(scope="package")
@@ -221,7 +221,7 @@ def machine(stack: Stack, engine: docker.DockerClient) -> Iterator[Machine]:
 
 
 def accept(listener: socket.socket) -> None:
-    """Accept and close, so that connections that are let through are seen as such."""
+    """Accept and close, so that connections that get through are noticed."""
     while True:
         try:
             connection, _ = listener.accept()
@@ -231,7 +231,7 @@ def accept(listener: socket.socket) -> None:
 
 
 def hear(listener: socket.socket, heard: list[str]) -> None:
-    """Keep the beginning of each datagram, up to its full stop."""
+    """Keep the start of each datagram, up to its full stop."""
     while True:
         try:
             heard.append(listener.recv(65536).decode(errors="replace").partition(".")[0])
@@ -245,12 +245,12 @@ def reached_by_shell(container: Container, host: str, port: int) -> bool:
 
 
 def outsiders(outsider: Container, call: str, code: str = SOCKETS, user: str = "1000:1000") -> Any:
-    """What a call returns where nobody is confined, behind the code it needs."""
+    """Return the result of a call in the unconfined container, after the code that it needs."""
     return run_in(outsider, f"{code}\nprint(json.dumps({call}))", user=user)
 
 
 def run_in(container: Container, code: str, user: str = "1000:1000") -> Any:
-    """Run Python in a container; return what its last line says."""
+    """Run Python in a container; return its last line, parsed."""
     command = ["/opt/jupyter/bin/python3", "-I", "-c", f"import json\n{code}"]
     status, output = container.exec_run(command, user=user, stderr=False)
     assert isinstance(output, bytes)
@@ -259,14 +259,14 @@ def run_in(container: Container, code: str, user: str = "1000:1000") -> Any:
 
 
 def emulated(container: Container) -> bool:
-    """Whether what runs there is of another processor than this machine's."""
+    """Return whether the container is emulated."""
     output = container.exec_run(["uname", "-m"]).output
     assert isinstance(output, bytes)
     return output.decode().strip() != platform.machine()
 
 
 class Watch:
-    """Asks, again and again, the hub for its health and Alice's server for an answer."""
+    """Polls the hub's health and Alice's server."""
 
     def __init__(self, bystander: User) -> None:
         self._bystander = bystander
@@ -308,7 +308,7 @@ class Watch:
 
 @pytest.fixture(scope="package")
 def watch(entrance: Entrance, alice: Tenant) -> Iterator[Watch]:
-    # A browser of its own: requests' sessions are not for several threads.
+    # A separate browser: sessions of requests are not thread-safe.
     bystander = entrance.logged_in("alice")
     bystander.open_lab()
     with Watch(bystander) as watch:
@@ -318,7 +318,7 @@ def watch(entrance: Entrance, alice: Tenant) -> Iterator[Watch]:
 
 @pytest.fixture(autouse=True)
 def others_are_served(watch: Watch, hub: Container) -> Iterator[None]:
-    """While a test attacks, and after it, hub and Alice's server answer; neither was restarted."""
+    """Hub and Alice's server answer during and after an attack, and are not restarted."""
     yield
     watch.full_round()
     assert watch.failures == []

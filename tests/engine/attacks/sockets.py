@@ -1,6 +1,6 @@
-"""Every way a program has to choose how its packets leave. Runs in users' servers, by its text.
+"""All ways in which a program can choose how its packets leave. Its text runs in users' servers.
 
-Only what needs no right is here; what needs one is tried too, and then says that it is forbidden.
+Ways that need a capability are tried as well: these must be reported as forbidden.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 SECONDS = 2
 
-# Of <linux/in.h> and <asm-generic/socket.h>, where Python has no name for them.
+# From <linux/in.h> and <asm-generic/socket.h>: Python has no names for these.
 IP_PKTINFO = 8
 IP_UNICAST_IF = 50
 IP_FREEBIND = 15
@@ -29,24 +29,24 @@ IP, SOL = socket.IPPROTO_IP, socket.SOL_SOCKET
 
 
 def device() -> str:
-    """Name of the one interface besides loopback."""
+    """Return the name of the only interface besides loopback."""
     return next(name for _, name in socket.if_nameindex() if name != "lo")
 
 
 def own_address(host: str) -> str:
-    """The address that packets to a host carry."""
+    """Return the source address of packets to a host."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, 9))
         return str(probe.getsockname()[0])
 
 
 def options(host: str) -> dict[str, list[Option]]:
-    """Options of a socket that could lead its packets past routes, by what they do."""
+    """Return socket options that could lead packets past routes, by name."""
     name = device()
     index = socket.if_nametoindex(name)
     bound = (SOL, socket.SO_BINDTODEVICE, name.encode())
     direct = (SOL, socket.SO_DONTROUTE, 1)
-    # RFC 791: loose and strict source routes, by way of the target.
+    # RFC 791: loose and strict source routes through the target.
     hop = socket.inet_aton(host)
     return {
         "plain": [],
@@ -66,7 +66,7 @@ def options(host: str) -> dict[str, list[Option]]:
 
 
 def sources(host: str) -> dict[str, tuple[str, list[Option]]]:
-    """Addresses that a socket could send from, with what it takes."""
+    """Return addresses that a socket could send from, with the options that it takes."""
     bound = (SOL, socket.SO_BINDTODEVICE, device().encode())
     foreign = "203.0.113.5"
     return {
@@ -78,7 +78,7 @@ def sources(host: str) -> dict[str, tuple[str, list[Option]]]:
 
 
 def tried(way: Callable[[], object]) -> str:
-    """What became of an attempt: an error's name, or what it returns."""
+    """Return the result of an attempt: the name of its error, or its return value."""
     try:
         return str(way() or "sent")
     except OSError as error:
@@ -86,7 +86,7 @@ def tried(way: Callable[[], object]) -> str:
 
 
 def connect(host: str, port: int, given: list[Option], source: str = "", protocol: int = 0) -> str:
-    """Connect, with options set and perhaps from an address."""
+    """Connect with options, and perhaps from a given address."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as probe:
         probe.settimeout(SECONDS)
         for option in given:
@@ -98,7 +98,7 @@ def connect(host: str, port: int, given: list[Option], source: str = "", protoco
 
 
 def connections(host: str, port: int) -> dict[str, str]:
-    """Connect to a port in all ways there are; what became of each."""
+    """Connect to a port in all ways; return the result of each."""
 
     def quickly() -> str:
         with socket.socket() as probe:
@@ -131,7 +131,7 @@ def connections(host: str, port: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Target:
-    """Where datagrams go, and what they begin with."""
+    """Destination of datagrams, and the text that they begin with."""
 
     host: str
     port: int
@@ -140,7 +140,7 @@ class Target:
     def send(
         self, name: str, given: list[Option], source: str = "", flags: int = 0, size: int = 0
     ) -> None:
-        """Send a datagram with the way's name in it, filled up to a size."""
+        """Send a datagram that contains the way's name, padded to a size."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             for option in given:
                 probe.setsockopt(*option)
@@ -150,7 +150,7 @@ class Target:
             probe.sendto(text, flags, (self.host, self.port))
 
     def send_with(self, name: str, address: str) -> None:
-        """Say in ancillary data which interface it is, and which address it comes from."""
+        """Send with ancillary data that names the interface and the source address."""
         index = socket.if_nametoindex(device())
         chosen = struct.pack("=I4s4s", index, socket.inet_aton(address), bytes(4))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -158,8 +158,8 @@ class Target:
             probe.sendmsg([text], [(IP, IP_PKTINFO, chosen)], 0, (self.host, self.port))
 
     def send_as(self, name: str, kind: int, protocol: int) -> None:
-        """Send by another protocol than UDP."""
-        # An ICMP echo request, as far as a ping socket looks.
+        """Send with a protocol other than UDP."""
+        # An ICMP echo request: a ping socket checks only this much.
         text = b"\x08\0\0\0\0\0\0\1" + f"{self.token} {name}.".encode()
         with socket.socket(socket.AF_INET, kind, protocol) as probe:
             probe.settimeout(SECONDS)
@@ -168,14 +168,14 @@ class Target:
                 probe.recv(1000)
 
     def send_frame(self, name: str) -> None:
-        """Send what is no IP packet as far as the kernel knows."""
+        """Send a raw frame, which the kernel does not treat as an IP packet."""
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300) as probe:
             probe.bind((device(), 0))
             probe.send(b"\xff" * 12 + b"\x08\0" + f"{self.token} {name}.".encode())
 
 
 def datagrams(host: str, port: int, token: str) -> dict[str, str]:
-    """Send a datagram in each way there is, with the way's name in it; what became of each."""
+    """Send a datagram in all ways, with the way's name in it; return the result of each."""
     send = Target(host, port, token)
     bound = (SOL, socket.SO_BINDTODEVICE, device().encode())
     segments = (socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
@@ -191,7 +191,7 @@ def datagrams(host: str, port: int, token: str) -> dict[str, str]:
         "ancillary interface": lambda name: send.send_with(name, own_address(host)),
         "ancillary, from the target": lambda name: send.send_with(name, host),
         "ancillary, from loopback": lambda name: send.send_with(name, "127.0.0.3"),
-        # The port is in the first piece only.
+        # Only the first fragment has the port.
         "fragments": lambda name: send.send(name, [bound], size=6000),
         "segments": lambda name: send.send(name, [bound, segments], size=6000),
         "ping": lambda name: send.send_as(name, socket.SOCK_DGRAM, socket.IPPROTO_ICMP),

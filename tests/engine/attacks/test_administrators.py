@@ -1,4 +1,4 @@
-"""An administrator of the hub tries to get into a user's server, as none may by default."""
+"""An administrator of the hub tries to get into a user's server, which is refused by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.engine
 
 ALICE = "hub/api/users/alice"
 
-#: To take a server, a token, a share, another's name, or another who has one of these.
+#: Attempts to get a server, a token, a share, another user's name, or an accomplice with these.
 WAYS_IN: list[tuple[str, str, Any]] = [
     ("GET", "user/alice/api/status", None),
     ("GET", "user/alice/api/contents", None),
@@ -43,31 +43,31 @@ WAYS_IN: list[tuple[str, str, Any]] = [
 
 @pytest.fixture(scope="module")
 def grace(entrance: Entrance) -> User:
-    """Who administers the hub."""
+    """The hub's administrator."""
     return entrance.logged_in("grace")
 
 
-def test_an_administrator_gets_into_nobodys_server(grace: User, alice: Tenant) -> None:
-    # What administrators are for, they may.
+def test_an_administrator_gets_into_no_users_server(grace: User, alice: Tenant) -> None:
+    # Administrators may administer.
     users = {user["name"]: user for user in grace.request("GET", "hub/api/users").json()}
     assert users["alice"]["servers"][""]["ready"]
     assert grace.request("GET", "hub/admin").status_code == 200
     assert users["grace"]["admin"]
 
     for method, path, body in WAYS_IN:
-        # Redirects followed: the way through the login to the server ends in a refusal, too.
+        # With redirects: the login to the server on the way must end in a refusal as well.
         answer = grace.request(method, path, json=body)
         assert answer.status_code in {400, *REFUSED}, (method, path, body, answer.text[:300])
     assert grace.request("GET", "user/alice/lab").status_code == 403
     assert grace.request("GET", "hub/spawn/alice").status_code in {403, 404}
-    told = grace.request("GET", ALICE).json()
-    assert not told.get("auth_state")
-    assert not told["servers"][""].get("state")
-    # Alice herself gets in.
+    model = grace.request("GET", ALICE).json()
+    assert not model.get("auth_state")
+    assert not model["servers"][""].get("state")
+    # Alice herself can log in to it.
     assert alice.user.request("GET", "user/alice/api/status").status_code == 200
 
 
-def test_all_that_an_administrator_has_is_no_way_in_either(grace: User, alice: Tenant) -> None:
+def test_an_administrators_scopes_give_no_access(grace: User, alice: Tenant) -> None:
     made = grace.request("POST", "hub/api/users/grace/tokens", json={"note": "all I have"})
     ask = with_token(grace, made.json()["token"])
     assert ask("GET", ALICE).status_code == 200

@@ -1,6 +1,6 @@
-"""What somebody in the hub's process tries: with the guard, with its container, with its files.
+"""Attacks by an intruder in the hub's process: on the guard, from the container, on its files.
 
-The requests differ in one thing each from ones that the guard does carry out.
+Each request to the guard differs in one thing from a request that the guard carries out.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def asked(hub: Container, *requests: str) -> list[int]:
 
 
 def request(line: str, body: Any = None, *headers: str) -> str:
-    """A request as it goes over the wire; a body that is no text becomes JSON."""
+    """Return a request as sent over the wire; a body that is not a string becomes JSON."""
     text = body if isinstance(body, str) else json.dumps(body)
     if body is None:
         return f"{line} HTTP/1.1\r\nHost: guard\r\n" + "".join(f"{h}\r\n" for h in headers) + "\r\n"
@@ -76,7 +76,7 @@ def request(line: str, body: Any = None, *headers: str) -> str:
 
 
 class Calls:
-    """The calls that start a server for a user, who need not exist."""
+    """Makes the calls that start a server for a user, who need not exist."""
 
     def __init__(
         self, stack: Stack, image: str, command: list[str], version: str, user: str
@@ -119,7 +119,7 @@ class Calls:
         return request(f"POST {self.v}{path}", {} if body is None else body)
 
     def create(self, changes: dict[str, Any], name: str = "") -> str:
-        """The request for a server, changed; a name with a dot is one of the HostConfig."""
+        """Return the request that creates a server, changed; a key with a dot is in HostConfig."""
         body = copy.deepcopy(self.server)
         for key, value in changes.items():
             place, _, inner = key.rpartition(".")
@@ -136,7 +136,7 @@ def calls(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> Call
 
 @pytest.fixture(scope="module")
 def wrong_homes(stack: Stack, engine: docker.DockerClient) -> Iterator[list[str]]:
-    """Users whose homes are there, but with other labels than a home made for them."""
+    """Users whose home volumes exist, but with labels other than a home's."""
     own = {"zhub.stack": stack.prefix, "zhub.role": "home"}
     labels: dict[str, dict[str, str]] = {
         "nobody": {},
@@ -364,13 +364,13 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
         # 0: no answer, but a closed connection.
         assert next(answers) in {400, 403, 413, 0}, text[:500]
     assert next(answers) // 100 == 2, "what the attacks differ from in one thing is refused itself"
-    told = guard.logs().decode().count("WARNING: refused ") - refusals
-    assert told >= len(attacks)
+    logged = guard.logs().decode().count("WARNING: refused ") - refusals
+    assert logged >= len(attacks)
     guard.reload()
     assert guard.attrs["State"]["Running"]
 
 
-def test_the_hubs_container_has_nothing_to_climb_with(hub: Container, outsider: Container) -> None:
+def test_the_hubs_container_has_no_way_to_more_rights(hub: Container, outsider: Container) -> None:
     script = textwrap.dedent(
         """
         grep -E '^(Uid|Cap|NoNewPrivs|Seccomp:)' /proc/1/status
@@ -405,14 +405,14 @@ def test_the_hubs_container_has_nothing_to_climb_with(hub: Container, outsider: 
     ]
 
 
-def test_the_hubs_own_way_out_is_closed(
+def test_the_hub_connects_only_where_it_must(
     machine: Machine,
     hub: Container,
     directory: Container,
     outsider: Container,
     alice: Tenant,
 ) -> None:
-    """It reaches the directory, users' servers and name servers, and nothing of the machine."""
+    """The hub reaches the directory, users' servers and DNS, and nothing on the machine."""
     hub.reload()
     networks = hub.attrs["NetworkSettings"]["Networks"]
     [near] = [n["IPAddress"] for n in directory.attrs["NetworkSettings"]["Networks"].values()]
@@ -435,7 +435,7 @@ def test_the_hubs_own_way_out_is_closed(
         assert found["plain"] == REFUSED, (target, found)
 
 
-def test_no_datagram_of_the_hubs_gets_to_the_engines_machine(
+def test_no_datagram_from_the_hub_reaches_the_engines_machine(
     machine: Machine, hub: Container, outsider: Container
 ) -> None:
     hub.reload()
@@ -445,7 +445,7 @@ def test_no_datagram_of_the_hubs_gets_to_the_engines_machine(
     outsiders(outsider, send % (machine.port, "before", [machine.bridge]))
     found = outsiders(hub, send % (machine.port, "hub", hosts))
     outsiders(outsider, send % (machine.port, "after", [machine.bridge]))
-    # It hears others, before and after.
+    # The machine receives those of others, before and after.
     wait_until(lambda: "after fragments" in machine.heard, seconds=10)
     known = ["plain", "device", "device, no route", "no route, once"]
     for way in [*known, *([] if emulated(outsider) else ["interface"])]:
@@ -455,7 +455,7 @@ def test_no_datagram_of_the_hubs_gets_to_the_engines_machine(
     assert {found[host]["frame"] for host in hosts} == {"EPERM"}
 
 
-#: Keeps so many requests open for some seconds, and opens new ones for those that end.
+#: Keeps a number of requests open for some seconds, and replaces those that end.
 FLOOD = textwrap.dedent(
     """
     import socket, sys, time
@@ -487,7 +487,7 @@ FLOOD = textwrap.dedent(
 )
 
 
-#: How many requests, of how many bytes, and how they begin.
+#: Number of requests, their bytes, and their start.
 FLOODS = {
     "heads": (2000, 4000, "POST /v1.41/volumes/create HTTP/1.1\r\nHost: x\r\nX: "),
     "large bodies": (900, 250000, "POST /volumes/create HTTP/1.1\r\nContent-Length: @\r\n\r\n"),
@@ -499,7 +499,7 @@ FLOODS = {
 def test_a_flood_of_requests_does_not_end_the_guard(
     engine: docker.DockerClient, hub: Container, calls: Calls, flood: str
 ) -> None:
-    """Unlimited, 900 bodies of 250 kB were more than the guard's memory."""
+    """Without limits, 900 bodies of 250 kB were more than the guard's memory."""
     guard = engine.containers.get(f"{calls.prefix}-guard")
     before = guard.attrs["State"]["StartedAt"], guard.attrs["RestartCount"]
     command = ["/opt/jupyter/bin/python3", "-I", "-c", FLOOD, *map(str, FLOODS[flood])]

@@ -1,4 +1,4 @@
-"""Sockets that no network namespace and no packet filter knows of, tried in a user's server."""
+"""Sockets that neither network namespace nor packet filter controls, tried in a user's server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.engine.stack import Stack
 
 pytestmark = pytest.mark.engine
 
-#: By number: a Python need not know them all. With each, a type and a protocol that it takes.
+#: By number, since Python may lack names for some; each with a type and protocol that it accepts.
 FAMILIES = textwrap.dedent(
     """
     import json, socket
@@ -38,7 +38,7 @@ FAMILIES = textwrap.dedent(
     """
 )
 
-#: What people do all day, and what lies under it.
+#: What users do all day, and the system calls below it.
 WORK = textwrap.dedent(
     """
     import json, mmap, multiprocessing, os, pty, socket, subprocess, sys, threading
@@ -86,7 +86,7 @@ WORK = textwrap.dedent(
 def test_no_socket_leaves_the_network_namespace(
     mallory: Tenant, stack: Stack, engine: docker.DockerClient, entrance: Entrance
 ) -> None:
-    """The engine's kernel decides which families there are; without the list, some can be had."""
+    """The kernel decides which families exist; without the profile, some can be used."""
     output = engine.containers.run(
         entrance.outputs["notebookDigest"],
         ["/opt/jupyter/bin/python3", "-c", f"{FAMILIES}\nprint(json.dumps(result))"],
@@ -98,5 +98,5 @@ def test_no_socket_leaves_the_network_namespace(
     assert mallory.run(FAMILIES) == []
 
 
-def test_what_users_do_is_on_the_list_of_system_calls(mallory: Tenant) -> None:
+def test_the_seccomp_profile_allows_what_users_do(mallory: Tenant) -> None:
     assert {name: status for name, status in mallory.run(WORK).items() if status} == {}

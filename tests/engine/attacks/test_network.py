@@ -44,7 +44,7 @@ CONNECT = textwrap.dedent(
 
 
 def connected(tenant: Tenant, *targets: tuple[str, int]) -> dict[tuple[str, int], str]:
-    """What became of connections from a user's server, by their target."""
+    """Return results of connections from a user's server, by target."""
     return dict(zip(targets, tenant.run(CONNECT, targets=targets), strict=True))
 
 
@@ -59,7 +59,7 @@ def test_another_users_server_does_not_answer_by_any_name_or_address(
         alice.container.attrs["Config"]["Hostname"],
     ]
     hosts = [*names, alice.address, f"::ffff:{alice.address}"]
-    # That it is there, under this address, it says itself.
+    # The other server itself shows that it listens at this address.
     assert set(connected(alice, (alice.address, 8888)).values()) == {"reached"}
     own = connected(mallory, (mallory.name, 8888), (f"::ffff:{mallory.address}", 8888))
     assert set(own.values()) == {"reached"}
@@ -129,7 +129,7 @@ def test_a_broadcast_of_one_user_is_not_heard_by_another(mallory: Tenant, alice:
 
     for tenant in (alice, mallory):
         tenant.run(LISTEN, port=9999, address=tenant.address)
-    # What stays in the own loopback is heard: the calls are real.
+    # On the server's own loopback they are received: the calls work.
     own = "127.255.255.255"
     further = [alice.address, "10.213.255.255", "255.255.255.255", "224.0.0.1"]
     everywhere = [own, *broadcasts(mallory), *broadcasts(alice), *further]
@@ -149,7 +149,7 @@ IPV6 = textwrap.dedent(
 )
 
 
-def test_there_is_no_ipv6_to_go_round_by(mallory: Tenant, alice: Tenant) -> None:
+def test_ipv6_is_no_way_around_the_filter(mallory: Tenant, alice: Tenant) -> None:
     assert mallory.run(IPV6) == []
     assert alice.run(IPV6) == []
     machine = [str(info[4][0]) for info in socket.getaddrinfo("::1", 1, socket.AF_INET6)]
@@ -162,7 +162,7 @@ def test_there_is_no_ipv6_to_go_round_by(mallory: Tenant, alice: Tenant) -> None
 
 
 def ipv6_of_this_machine() -> list[str]:
-    """Its addresses, without those that mean something on one link only."""
+    """Return this machine's addresses, except link-local ones."""
     addresses = [line.split()[0] for line in Path("/proc/net/if_inet6").read_text().splitlines()]
     texts = [socket.inet_ntop(socket.AF_INET6, bytes.fromhex(text)) for text in addresses]
     return [text for text in texts if not text.startswith("fe80")]
@@ -182,11 +182,11 @@ def test_the_engines_machine_and_the_clouds_metadata_do_not_answer(
 def test_no_option_of_a_socket_connects_to_the_engines_machine(
     machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
-    """A socket that names its device goes past routes: Linux then asks the link who has it."""
+    """A socket that names its device bypasses routes: Linux then looks for a neighbour."""
     control = outsiders(outsider, f"connections('{machine.bridge}', {machine.port})")
     ways = {way for way, result in control.items() if result == "reached"}
     assert ways >= {"plain", "device", "device, no route", "IPv4 in IPv6"}, control
-    # QEMU's user emulation does not know all options; where it does not run, all of them are real.
+    # QEMU's user emulation lacks some options; natively all of them work.
     assert "interface" in ways or emulated(outsider), control
     call = f"{SOCKETS}\nresult = {{host: connections(host, port) for host in hosts}}"
     hosts = sorted({*machine.addresses, mallory.gateway, alice.gateway})
@@ -196,7 +196,7 @@ def test_no_option_of_a_socket_connects_to_the_engines_machine(
     assert "reached" not in found[alice.address].values(), found
 
 
-def test_no_kind_of_datagram_gets_to_the_engines_machine(
+def test_no_kind_of_datagram_reaches_the_engines_machine(
     machine: Machine, mallory: Tenant, alice: Tenant, outsider: Container
 ) -> None:
     control = outsiders(outsider, f"datagrams('{machine.bridge}', {machine.port}, 'outsider')")
@@ -217,7 +217,7 @@ def test_no_kind_of_datagram_gets_to_the_engines_machine(
     assert {found[host]["frame"] for host in hosts} == {"EPERM"}
 
 
-def test_what_others_publish_on_the_machine_does_not_answer(
+def test_published_ports_of_other_containers_do_not_answer(
     entrance: Entrance,
     machine: Machine,
     mallory: Tenant,
@@ -250,7 +250,7 @@ def test_the_directory_does_not_answer(
     assert set(connected(mallory, *targets).values()) == {REFUSED}
 
 
-def test_no_names_of_others_stand_in_the_servers_files(mallory: Tenant, alice: Tenant) -> None:
+def test_the_servers_files_name_no_other_hosts(mallory: Tenant, alice: Tenant) -> None:
     code = "result = open('/etc/hosts').read() + open('/etc/resolv.conf').read()"
     text = mallory.run(code)
     assert mallory.address in text

@@ -1,4 +1,4 @@
-"""Attempts to take from the others what all need: processes, memory, the hub's attention."""
+"""Attempts to exhaust what all users share: processes, memory, the hub's time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.hubclient import KernelError, User
 
 pytestmark = pytest.mark.engine
 
-#: Every process makes others until the time is up, and says so when it gets none any more.
+#: Every process forks until the time is up, and reports when a fork fails.
 FORK = textwrap.dedent(
     """
     import os, time
@@ -45,14 +45,14 @@ def test_a_fork_bomb_ends_at_the_limit(mallory: Tenant) -> None:
             most = max(most, mallory.usage["pids_stats"].get("current", 0))
     assert "errno 11;" in bomb.result()[1]
     assert limit // 2 < most <= limit
-    # The own server has come through.
+    # The attacker's own server has survived.
     assert mallory.user.request("GET", "user/bob/api/status").status_code == 200
 
 
 def test_a_memory_bomb_ends_at_the_limit(mallory: Tenant) -> None:
     limit = mallory.container.attrs["HostConfig"]["Memory"]
     assert limit == mallory.container.attrs["HostConfig"]["MemorySwap"]
-    # In a kernel, as users do it; the kernel is ended, and the hub's client is told.
+    # In a kernel, as users do it; the kernel is killed, and the client is notified.
     kernel = mallory.user.start_kernel()
     with pytest.raises(KernelError, match="ended"):
         kernel.run("x = []\nwhile True: x.append(b'x' * (32 << 20))", timeout=120)
@@ -61,7 +61,7 @@ def test_a_memory_bomb_ends_at_the_limit(mallory: Tenant) -> None:
 
 
 def refused(user: User, request: bytes, body: int) -> bool:
-    """Send a request and `body` bytes after it; whether that ends in a refusal."""
+    """Send a request and `body` bytes after it; return whether it is refused."""
     url = urlsplit(user.base)
     context = ssl.create_default_context(cafile=str(user.authority))
     answer = b""
@@ -78,12 +78,12 @@ def refused(user: User, request: bytes, body: int) -> bool:
         except TimeoutError:
             return False
         except OSError:
-            # Closed in the middle: a refusal as well.
+            # Closed halfway: a refusal as well.
             return True
     return not answer or answer.split()[1] in {b"400", b"413", b"414", b"431", b"503"}
 
 
-def test_requests_without_measure_are_refused(entrance: Entrance, alice: Tenant) -> None:
+def test_oversized_requests_are_refused(entrance: Entrance, alice: Tenant) -> None:
     stranger = entrance.browser()
     stranger.base = alice.user.base
     path = urlsplit(stranger.base).path.encode()
@@ -99,11 +99,11 @@ def test_requests_without_measure_are_refused(entrance: Entrance, alice: Tenant)
     assert refused(stranger, page + b"X-Padding: " + b"A" * (1 << 20) + b"\r\n\r\n", 0)
     assert refused(stranger, page.replace(b"login", b"login" + b"A" * (1 << 20)) + b"\r\n", 0)
 
-    # Many at a time: together more than the hub's memory, were they kept there.
+    # Many at a time: together they are larger than the hub's memory.
     size = 90 << 20
     with ThreadPoolExecutor(16) as threads:
         assert all(threads.map(lambda _: refused(stranger, post(size), size), range(16)))
-    # Small enough, but they never end: the hub does not wait for them, and goes on meanwhile.
+    # Small ones that never end: the hub must not wait for them.
     size = 60 << 10
     request = post(size) + b"A" * (size - 1)
     with ThreadPoolExecutor(32) as threads:
@@ -129,7 +129,7 @@ CONNECT = textwrap.dedent(
     """
 )
 
-#: Takes everything and says nothing, as the hub does with a request that has not ended.
+#: Reads everything and answers nothing, as the hub does with an unfinished request.
 LISTEN = textwrap.dedent(
     """
     import socket
@@ -139,14 +139,14 @@ LISTEN = textwrap.dedent(
 )
 
 
-def test_requests_that_never_end_do_not_stop_the_others(mallory: Tenant) -> None:
+def test_requests_that_never_end_do_not_block_others(mallory: Tenant) -> None:
     own = mallory.run(LISTEN)
     assert mallory.run(CONNECT, count=400, host="127.0.0.1", port=own) == 400
-    # The server itself may have one of them.
+    # The server itself may have one of the connections.
     assert 16 < mallory.run(CONNECT, count=400, host="hub", port=8081) <= 32
 
 
-#: Asks for a page as often as it can, on many connections; how many answers that gave.
+#: Requests a page as often as it can, on many connections; prints the number of answers.
 FLOOD = textwrap.dedent(
     """
     import http.client, threading, time
@@ -169,7 +169,7 @@ FLOOD = textwrap.dedent(
     """
 )
 
-#: A server of one's own to try the flood on.
+#: A server to test the flood on.
 SERVE = textwrap.dedent(
     """
     import http.server, threading
@@ -197,7 +197,7 @@ def test_a_server_that_floods_the_hub_slows_itself(
     page.base = alice.user.base
 
     def times(flood: Future[int] | None) -> list[float]:
-        """Seconds that a stranger's pages take, sorted."""
+        """Return the seconds that a stranger's pages take, sorted."""
         found: list[float] = []
         while len(found) < 40 if flood is None else not flood.done():
             begin = time.monotonic()
@@ -216,9 +216,9 @@ def test_a_server_that_floods_the_hub_slows_itself(
         p50, p95 = found[len(found) // 2], found[len(found) * 95 // 100]
         print(f"{name}: p50 {p50:.3f} s, p95 {p95:.3f} s")
     print(f"{flood.result()} answers in {seconds} s, {unlimited} of its own server in 5 s")
-    # A hundred at once and ten a second; the rest of them waited.
+    # A hundred at once and ten a second; the others waited.
     assert flood.result() < 100 + 10 * (seconds + 10)
     assert unlimited > 200
-    # Whatever the machine: a page takes no more than a few times as long, and was never stuck.
+    # On any machine: pages take at most a few times as long, and none hangs.
     assert flooded[len(flooded) // 2] < 4 * quiet[len(quiet) // 2] + 0.05
     assert flooded[-1] < PATIENCE

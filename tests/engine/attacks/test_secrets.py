@@ -1,4 +1,4 @@
-"""Every secret of a running stack is looked for wherever somebody else could read it."""
+"""Looks for every secret of a running stack wherever somebody else could read it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.hubclient import LoginRefused
 pytestmark = pytest.mark.engine
 
 TYPO = "Correct-Horse-Battery-Stable"
-"""What somebody types by mistake, and is as good as a password."""
+"""A mistyped password: who sees it can guess the right one."""
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """What nobody else may read, by what it is."""
+    """The secrets, by name."""
 
     named: dict[str, str]
 
     def found(self, text: str) -> set[str]:
-        """Which of the secrets are in a text, as they are or in base64."""
+        """Return the secrets that a text contains, as they are or in base64."""
         return {
             name
             for name, secret in self.named.items()
@@ -42,21 +42,21 @@ class Secrets:
 
 
 def out(container: Container, script: str, user: str = "") -> str:
-    """What a shell script prints in a container."""
+    """Return the output of a shell script in a container."""
     output = container.exec_run(["sh", "-c", script], user=user).output
     assert isinstance(output, bytes)
     return output.decode(errors="replace")
 
 
 def variable(name: str, environments: str) -> str:
-    """The value of a variable in the environments of processes."""
+    """Return the value of a variable in environments of processes."""
     found = re.search(f"{name}=([^\0]+)", environments)
     assert found, name
     return found[1]
 
 
 def key_line(pem: str) -> str:
-    """A line of an RSA key of its private part; what comes before is in certificates, too."""
+    """Return a line of the private part of an RSA key; certificates contain the public part."""
     lines = pem.splitlines()
     begin = next(number for number, line in enumerate(lines) if "PRIVATE KEY" in line)
     assert len(lines[begin + 8]) == 64
@@ -68,7 +68,7 @@ ENVIRONMENTS = "cat /proc/[0-9]*/environ"
 
 @pytest.fixture(scope="module")
 def typed(entrance: Entrance, alice: Tenant) -> dict[str, str]:
-    """What Alice has by her browser, used and misused, so that it might be anywhere now."""
+    """Secrets in Alice's browser, used and misused, so that they may have leaked anywhere."""
     answer = alice.user.request("POST", "hub/api/users/alice/tokens", json={"note": "x"})
     answer.raise_for_status()
     token = answer.json()["token"]
@@ -86,7 +86,7 @@ def typed(entrance: Entrance, alice: Tenant) -> dict[str, str]:
 def secrets(
     directory: Container, alice: Tenant, mallory: Tenant, hub: Container, typed: dict[str, str]
 ) -> Secrets:
-    """All of them, collected from where they are used."""
+    """All secrets, collected from the places where they are used."""
     hub_only = out(hub, ENVIRONMENTS, "1000")
     tokens = sorted(set(re.findall("JUPYTERHUB_API_TOKEN=([^\0]+)", hub_only)))
     services = {f"token of service {number}": token for number, token in enumerate(tokens)}
@@ -119,7 +119,7 @@ def containers(stack: Stack, engine: docker.DockerClient) -> Iterator[Container]
             yield container
 
 
-def test_who_inspects_the_engines_things_finds_none_but_a_servers_own_token(
+def test_docker_inspect_shows_only_a_servers_own_token(
     stack: Stack, engine: docker.DockerClient, secrets: Secrets
 ) -> None:
     found = {
@@ -128,7 +128,7 @@ def test_who_inspects_the_engines_things_finds_none_but_a_servers_own_token(
         )
         for container in containers(stack, engine)
     }
-    # JupyterHub hands it over so. Who may inspect is root on the engine's machine anyway.
+    # JupyterHub passes it in the environment. Whoever may inspect is root on the machine anyway.
     assert found.pop("notebookalice") == {"token of Alice's server"}
     assert found.pop("notebookbob") == {"token of Bob's server"}
     assert {"hub", "guard", "files", "directory"} <= set(found)
@@ -141,7 +141,9 @@ def test_who_inspects_the_engines_things_finds_none_but_a_servers_own_token(
         assert not secrets.found(json.dumps(other.attrs))
 
 
-def test_images_tell_none(stack: Stack, engine: docker.DockerClient, secrets: Secrets) -> None:
+def test_images_contain_no_secrets(
+    stack: Stack, engine: docker.DockerClient, secrets: Secrets
+) -> None:
     images = {str(container.attrs["Image"]) for container in containers(stack, engine)}
     assert len(images) == 3
     for name in images:
@@ -151,7 +153,7 @@ def test_images_tell_none(stack: Stack, engine: docker.DockerClient, secrets: Se
         assert not secrets.found(text)
 
 
-def test_lists_of_processes_tell_none(
+def test_process_lists_show_no_secrets(
     stack: Stack, engine: docker.DockerClient, hub: Container, secrets: Secrets
 ) -> None:
     lists = []
@@ -160,16 +162,16 @@ def test_lists_of_processes_tell_none(
             lists.append(json.dumps(container.top(ps_args="-eo pid,args")))
             assert not secrets.found(lists[-1]), container.name
     assert any("proxy.mjs" in text for text in lists)
-    # Environments are read by their own user, and by no other in the same container.
+    # Only their own user can read environments in the same container.
     assert "token of the proxy" in secrets.found(out(hub, ENVIRONMENTS, "1000"))
     assert not secrets.found(out(hub, ENVIRONMENTS, "65534"))
 
 
-def test_files_of_the_hub_are_its_own(hub: Container, secrets: Secrets) -> None:
+def test_only_the_hub_can_read_its_files(hub: Container, secrets: Secrets) -> None:
     reading = "cat /certs/* /srv/jupyterhub/* /run/zhub*/* /tmp/*/* /run/*/* 2>/dev/null"
     held = secrets.found(out(hub, reading, "1000"))
     assert not secrets.found(out(hub, reading, "65534"))
-    # Tokens and users' passwords are not kept at all, or only as hashes.
+    # Tokens and users' passwords are not stored, or only as hashes.
     assert held == {
         "key of the hub",
         "any private key",
@@ -178,7 +180,9 @@ def test_files_of_the_hub_are_its_own(hub: Container, secrets: Secrets) -> None:
     }
 
 
-def test_logs_tell_none(stack: Stack, engine: docker.DockerClient, secrets: Secrets) -> None:
+def test_logs_contain_no_secrets(
+    stack: Stack, engine: docker.DockerClient, secrets: Secrets
+) -> None:
     logs = {
         c.name: c.logs().decode(errors="replace")
         for c in containers(stack, engine)
@@ -189,8 +193,8 @@ def test_logs_tell_none(stack: Stack, engine: docker.DockerClient, secrets: Secr
         assert not secrets.found(text), name
 
 
-def test_pulumi_tells_none(stack: Stack, secrets: Secrets) -> None:
-    told = [
+def test_pulumi_shows_no_secrets(stack: Stack, secrets: Secrets) -> None:
+    printed = [
         stack.on_stack("preview", "--diff", "--show-sames"),
         stack.on_stack("up", "--yes", "--diff", "--show-sames"),
         stack.on_stack("preview", "--json"),
@@ -198,18 +202,18 @@ def test_pulumi_tells_none(stack: Stack, secrets: Secrets) -> None:
         stack.pulumi("stack", "output", "--stack", stack.name, "--json"),
         stack.pulumi("stack", "history", "--stack", stack.name, "--json"),
     ]
-    # Another name means another certificate, and so new containers with it and its key.
+    # A new name means a new certificate, and so new containers with it and its key.
     stack.configure({"hostname": "renamed.example.com"})
-    told.append(stack.on_stack("preview", "--diff"))
+    printed.append(stack.on_stack("preview", "--diff"))
     stack.configure({"hostname": "localhost"})
-    assert "renamed.example.com" in told[-1]
-    assert "uploads" in told[-1]
-    assert "[secret]" in told[-1]
-    for text in told:
+    assert "renamed.example.com" in printed[-1]
+    assert "uploads" in printed[-1]
+    assert "[secret]" in printed[-1]
+    for text in printed:
         assert not secrets.found(text)
 
 
-def test_state_and_config_hold_none_in_clear(stack: Stack, secrets: Secrets) -> None:
+def test_state_and_config_hold_no_secrets_in_clear(stack: Stack, secrets: Secrets) -> None:
     files = [path for path in stack.folder.rglob("*") if path.is_file()]
     assert stack.state_file in files
     assert stack.config_file in files

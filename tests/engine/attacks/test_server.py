@@ -1,4 +1,4 @@
-"""Attempts to climb out of a user's server, or into the process that holds its hub token."""
+"""Attempts to break out of a user's server, or into the process that holds its hub token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engine.stack import Stack
 
 pytestmark = pytest.mark.engine
 
-#: Opens a socket by the gate of 32-bit programs: by socketcall, whose arguments no filter sees.
+#: Opens a socket with a 32-bit system call: socketcall, whose arguments no filter can read.
 I386 = textwrap.dedent(
     """
     import ctypes, mmap, struct, sys
@@ -30,7 +30,7 @@ I386 = textwrap.dedent(
     """
 )
 
-#: Harmless where it succeeds: files are opened and closed, and the rest dies with the container.
+#: Harmless if it succeeds: files are only opened and closed, and the rest ends with the container.
 CLIMB = f"I386 = {I386!r}\n" + textwrap.dedent(
     """
     import ctypes, json, os, platform, socket, struct, subprocess, sys
@@ -86,12 +86,12 @@ CLIMB = f"I386 = {I386!r}\n" + textwrap.dedent(
     """
 )
 
-#: What QEMU makes no calls of the engine's kernel for: emulated, these are not there for anybody.
+#: Calls that QEMU does not implement: nobody can use them under emulation.
 NOT_EMULATED = {"keyring", "key", "io_uring", "userfaultfd", "BPF", "perf"}
 
 
 def climbed_with_rights(stack: Stack, engine: docker.DockerClient, image: str) -> dict[str, bool]:
-    """What succeeds in a container of an image that has the rights for all of it."""
+    """The attempts that succeed in a privileged container."""
     rights = ["NET_RAW", "NET_ADMIN", "SYS_ADMIN", "SYS_CHROOT", "SETUID", "MKNOD", "DAC_OVERRIDE"]
     config = engine.api.create_host_config(cap_add=rights, security_opt=["seccomp=unconfined"])
     made = engine.api.create_container(
@@ -111,15 +111,15 @@ def climbed_with_rights(stack: Stack, engine: docker.DockerClient, image: str) -
         container.remove(force=True)
 
 
-def test_nothing_to_climb_with(
+def test_a_server_has_no_way_to_more_rights(
     stack: Stack,
     engine: docker.DockerClient,
     entrance: Entrance,
     mallory: Tenant,
     outsider: Container,
 ) -> None:
-    # With rights all of it works: the attempts are real ones. But for one, which threads prevent,
-    # and QEMU has some.
+    # With privileges all attempts work, except for one that fails in a process with threads, which
+    # QEMU has.
     image = entrance.outputs["notebookDigest"]
     found = climbed_with_rights(stack, engine, image)
     cannot = NOT_EMULATED | {"users of its own"} if emulated(outsider) else set()
@@ -138,7 +138,7 @@ STATUS = textwrap.dedent(
 )
 
 
-def test_the_servers_processes_have_no_rights_to_give(mallory: Tenant, outsider: Container) -> None:
+def test_the_servers_processes_have_no_capabilities(mallory: Tenant, outsider: Container) -> None:
     none = "0" * 16
     others = outsiders(outsider, "result", STATUS, user="root")
     assert none not in {others["CapPrm"], others["CapEff"], others["CapBnd"]}
@@ -166,21 +166,21 @@ def test_nothing_of_the_engine_the_hub_or_another_user_is_there(
     assert hub.exec_run(["ls", "-d", "/certs", "/srv/jupyterhub", "/run/guard"]).exit_code == 0
     for place in places.split():
         assert mallory.shell(f"test -e {place}")[0] == 1, place
-    # Processes, too, are their own only.
+    # They see only their own processes.
     names = mallory.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '")[1]
     assert "zsingleuser" in names
     assert "proxy.mjs" not in names
 
 
-def test_what_runs_the_server_cannot_be_written(mallory: Tenant) -> None:
+def test_users_cannot_write_the_servers_program_files(mallory: Tenant) -> None:
     places = "/opt /usr /etc /bin /lib /sbin /srv /var/lib /var/cache"
     find = f"find {places} -xdev -writable -not -type l -not -type c 2>/dev/null"
     assert not mallory.shell(find)[1]
-    # That find can tell: the user's own folder.
+    # To show that find works: the user's own folder.
     assert "/home/jovyan\n" in mallory.shell("find /home -xdev -maxdepth 1 -writable")[1]
 
 
-#: What one process can do to another of the same user, by the process's number.
+#: What a process can do to another one of the same user, by its PID.
 REACH = textwrap.dedent(
     """
     import ctypes, os, subprocess, sys, time
@@ -255,18 +255,18 @@ REACH = textwrap.dedent(
 
 def test_no_program_reaches_into_the_server_or_the_first_process(mallory: Tenant) -> None:
     found = mallory.run(REACH)
-    # QEMU knows neither ptrace nor the calls that go with it; natively all of them work.
+    # QEMU implements neither ptrace nor the related calls; natively all of them work.
     emulated = {"ptrace", "ptrace, seized", "process_vm_readv", "pidfd_getfd"}
     ordinary = set(found.pop("ordinary"))
     names = set(mallory.run(f"{REACH}\nresult = list(attempts)"))
     assert ordinary >= names - emulated
-    # The server and the first process, and nobody forgotten.
+    # Exactly the server and the first process.
     assert "1" in found
     assert len(found) == 2
     assert not any(found.values()), found
 
 
-#: Everything that lets a second socket have a port there is.
+#: All options with which a second socket may bind a port.
 BIND = textwrap.dedent(
     """
     import itertools, socket
@@ -292,7 +292,7 @@ BIND = textwrap.dedent(
 )
 
 
-def test_the_servers_port_cannot_be_had_beside_it(mallory: Tenant) -> None:
+def test_the_servers_port_cannot_be_bound_twice(mallory: Tenant) -> None:
     found = mallory.run(BIND, address=mallory.address)
     assert len(found["8889"]) > 4
     assert not found["8888"], found
@@ -303,7 +303,7 @@ def test_the_first_process_can_be_neither_stopped_nor_killed(mallory: Tenant) ->
         mallory.shell(f"kill -{number} 1")
         state = mallory.shell("grep State /proc/1/status")[1]
         assert "sleeping" in state, (number, state)
-    # It does what such a process is for: of what it was left, nothing that ended stays.
+    # It acts as init: it leaves no zombies of orphaned processes.
     mallory.shell("for i in 1 2 3; do (sleep 0.1 &) ; done; sleep 2")
     states = mallory.shell("cat /proc/[0-9]*/stat")[1].splitlines()
     assert len(states) > 2

@@ -1,4 +1,4 @@
-"""Attempts to act as somebody else: tokens, cookies, sessions, names that are paths."""
+"""Attempts to act as another user: tokens, cookies, sessions, names that are paths."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.hubclient import LoginRefused, User
 
 pytestmark = pytest.mark.engine
 
-#: What the answer to somebody without a right may be; a redirect leads to the login.
+#: Answers to a request without permission; a redirect leads to the login.
 REFUSED = {302, 401, 403, 404, 405}
 
 
 def with_token(user: User, token: str) -> Callable[[str, str], requests.Response]:
-    """A program that knows a token, and has nothing else."""
+    """A program that has only a token."""
 
     def ask(method: str, path: str) -> requests.Response:
         return requests.request(
@@ -41,7 +41,7 @@ def with_token(user: User, token: str) -> Callable[[str, str], requests.Response
 
 @pytest.fixture(scope="module")
 def copied(entrance: Entrance, mallory: Tenant) -> User:
-    """A browser with the cookies of one in which Bob has logged out by now."""
+    """A browser with cookies copied before Bob logged out."""
     user = entrance.logged_in("bob")
     user.open_lab()
     copy = entrance.browser()
@@ -52,18 +52,18 @@ def copied(entrance: Entrance, mallory: Tenant) -> User:
         assert copy.request("GET", page, allow_redirects=False).status_code == 200
     user.request("GET", "hub/logout").raise_for_status()
     assert not [cookie.name for cookie in user.cookies() if "hub-login" in cookie.name]
-    # All sessions are over, but the server runs on, and a new login gets to it.
+    # All sessions have ended, but the server still runs, and a new login reaches it.
     mallory.user.forget_cookies()
     mallory.user.log_in("bob", entrance.password("bob"))
     mallory.user.open_lab()
     return copy
 
 
-def test_after_the_logout_a_copy_of_the_cookies_is_worth_nothing_at_the_hub(copied: User) -> None:
+def test_after_logout_the_hub_refuses_copied_cookies(copied: User) -> None:
     assert copied.request("GET", "hub/api/user", allow_redirects=False).status_code in REFUSED
 
 
-def test_a_servers_token_is_good_for_its_own_user_only(mallory: Tenant, alice: Tenant) -> None:
+def test_a_servers_token_works_only_for_its_own_user(mallory: Tenant, alice: Tenant) -> None:
     token = mallory.run("import os; result = os.environ['JUPYTERHUB_API_TOKEN']")
     ask = with_token(mallory.user, token)
     assert ask("GET", "hub/api/users/bob").status_code == 200
@@ -93,13 +93,13 @@ def test_a_servers_token_is_good_for_its_own_user_only(mallory: Tenant, alice: T
     for method, path in attempts:
         answer = ask(method, path)
         if path == "hub/api/users" and answer.status_code == 200:
-            # A list of all whom one may see: oneself.
+            # The list of users that the token may see: only its own.
             assert [user["name"] for user in answer.json()] == ["bob"]
         else:
             assert answer.status_code in REFUSED, (method, path, answer.text[:200])
 
 
-def test_a_logged_in_user_gets_nowhere_at_anothers_server(mallory: Tenant, alice: Tenant) -> None:
+def test_a_logged_in_user_cannot_use_anothers_server(mallory: Tenant, alice: Tenant) -> None:
     assert mallory.user.request("GET", "user/bob/api/status").status_code == 200
     for method, path in [
         ("GET", "user/alice/api/status"),
@@ -114,7 +114,7 @@ def test_a_logged_in_user_gets_nowhere_at_anothers_server(mallory: Tenant, alice
         ("GET", "hub/spawn/alice"),
         ("GET", "hub/admin"),
     ]:
-        # Redirects followed: the way through the hub's login to the server ends in a refusal, too.
+        # With redirects: the login through the hub on the way must end in a refusal as well.
         answer = mallory.user.request(method, path)
         assert answer.status_code in {403, 404}, (method, path, answer.url)
 
@@ -135,10 +135,10 @@ def test_a_websocket_to_anothers_kernel_is_refused(mallory: Tenant, alice: Tenan
     assert not opened(alice)
 
 
-def test_a_visitors_browser_hands_a_foreign_server_no_credentials(
+def test_a_visitors_browser_sends_anothers_server_no_credentials(
     entrance: Entrance, mallory: Tenant, alice: Tenant
 ) -> None:
-    """One host name serves all: what Alice's browser sends to Bob's server must be of no use."""
+    """All share one host name: what Alice's browser sends to Bob's server must be useless."""
     visitor = entrance.logged_in("alice")
     visitor.open_lab()
     path = urlsplit(urljoin(visitor.base, "user/bob/")).path
@@ -174,7 +174,7 @@ def raw_get(user: User, path: str) -> tuple[int, str]:
     return int(head.split()[1]), body
 
 
-def test_paths_that_climb_lead_to_nobody_else(mallory: Tenant, alice: Tenant) -> None:
+def test_path_traversal_leads_to_no_other_user(mallory: Tenant, alice: Tenant) -> None:
     root = urlsplit(mallory.user.base).path
     status, body = raw_get(mallory.user, f"{root}user/bob/api/status")
     assert (status, "kernels" in body) == (200, True)
@@ -224,8 +224,8 @@ def test_names_that_are_paths_do_not_log_in(entrance: Entrance) -> None:
     stranger.log_in("bob", password)
 
 
-def test_after_the_logout_the_server_asks_the_hub_again(copied: User) -> None:
-    """Servers remember for half a minute whom the hub let in."""
+def test_after_logout_the_server_asks_the_hub_again(copied: User) -> None:
+    """Servers cache the hub's answer for half a minute."""
     wait_until(
         lambda: (
             copied.request("GET", "user/bob/api/status", allow_redirects=False).status_code

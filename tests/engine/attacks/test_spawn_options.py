@@ -1,4 +1,4 @@
-"""Attempts to have the hub start something else, or to trick a user's own next start."""
+"""Attempts to make the hub start something else, or to tamper with a user's next start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EVIL: list[dict[str, Any]] = [
     {"user_options": {"mem_limit": "64G", "network_name": "host"}, "display_name": "x"},
 ]
 
-#: Runs as a module, as a config file and as a line of a .pth file alike.
+#: Works as a module, as a config file and as a line of a .pth file.
 PLANTED = "import sys; open('/home/jovyan/planted', 'a').write(' '.join(sys.orig_argv) + chr(10))"
 
 #: Where Python and Jupyter look for code of a user.
@@ -49,12 +49,12 @@ PLACES = (
 
 @pytest.fixture(scope="module")
 def carol(stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> Iterator[Tenant]:
-    """A user whose server does not run yet."""
+    """A user whose server is not running yet."""
     user = entrance.logged_in("carol")
     yield Tenant(user, engine, stack)
     if user.server():
         user.stop_server()
-    # With what was planted there.
+    # With the files that were planted there.
     engine.volumes.get(f"{stack.prefix}-home-carol").remove()
 
 
@@ -67,7 +67,7 @@ def test_options_are_refused_and_forgotten(
         assert "no options" in answer.text, answer.text
         filters = stack.labelled("notebook", "carol")
         assert not engine.containers.list(all=True, filters=filters)
-    # A link somebody was made to follow; what comes up is a server like any other.
+    # A link that a user was made to follow; it starts an ordinary server.
     carol.user.request("GET", "hub/spawn?image=debian&opt-image=debian", allow_redirects=False)
     if not carol.user.server():
         carol.user.start_server()
@@ -99,31 +99,31 @@ def test_code_planted_at_home_does_not_run_in_the_server(carol: Tenant) -> None:
     carol.user.stop_server()
     carol.user.start_server()
     assert carol.shell("test -e ~/planted")[0] == 1
-    # It works, where it may: in the user's own programs.
+    # It does run in the user's own programs.
     carol.user.run("pass")
     planted = carol.shell("cat ~/planted")[1]
     assert "ipykernel_launcher" in planted
     assert "zsingleuser" not in planted
 
 
-#: Writes down which program runs it.
+#: Records which program runs it.
 TEMPLATE = """{{ cycler.__init__.__globals__.os.system(
     "tr '\\\\0' ' ' < /proc/$PPID/cmdline >> /home/jovyan/exported") }}"""
 
-#: Where nbconvert looks for templates of a user, or has.
+#: Folders in which nbconvert looks for a user's templates, or used to.
 TEMPLATES = ("lab/index.html.j2", ".local/share/jupyter/nbconvert/templates/lab/index.html.j2")
 
 EXPORT = "cd && rm -f exported && jupyter nbconvert --to html plain.ipynb; cat exported"
 
 
-def test_what_is_exported_runs_no_code_in_the_server(carol: Tenant) -> None:
-    """Exports are made in the server's own process, by templates, and a template is a program."""
+def test_exports_run_no_code_in_the_server(carol: Tenant) -> None:
+    """Exports run in the server's own process, and their templates are programs."""
     if not carol.user.server():
         carol.user.start_server()
     carol.user.open_lab()
     empty = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
     planted = {**dict.fromkeys(TEMPLATES, TEMPLATE), "plain.ipynb": empty}
-    # Not in the kernel of the server before.
+    # Not in a kernel of the earlier server.
     carol.user.run(
         f"import json, pathlib\nplanted = json.loads({json.dumps(planted)!r})\n"
         "for place, text in planted.items():\n"
@@ -131,7 +131,7 @@ def test_what_is_exported_runs_no_code_in_the_server(carol: Tenant) -> None:
         "    path.parent.mkdir(parents=True, exist_ok=True)\n"
         "    path.write_text(text)\n"
     )
-    # It works, where it may: in a program of the user's own.
+    # It does run in a program of the user's own.
     assert "nbconvert" in carol.shell(EXPORT)[1].splitlines()[-1]
     carol.shell("rm ~/exported")
     for kind in ("latex", "script"):
@@ -142,7 +142,7 @@ def test_what_is_exported_runs_no_code_in_the_server(carol: Tenant) -> None:
     assert "<title>plain</title>" in page.text
 
 
-#: Listens on a port as soon as it can, and answers; stays when the server and its kernels end.
+#: Listens on a port as soon as it can, and answers; outlives the server and its kernels.
 RIVAL = """
 import socket, subprocess, sys
 if len(sys.argv) == 1:
@@ -172,23 +172,21 @@ PYTHON = "/opt/jupyter/bin/python3"
 
 
 @pytest.mark.parametrize("signals", [("TERM",), ("KILL",), ("TERM", "STOP")], ids="-".join)
-def test_the_servers_port_is_nobodys_when_the_server_ends(
-    carol: Tenant, signals: tuple[str, ...]
-) -> None:
-    """What listens there answers everybody's browser, on the hub's origin."""
+def test_nobody_gets_the_servers_port_when_it_ends(carol: Tenant, signals: tuple[str, ...]) -> None:
+    """Whatever listens there answers every visitor's browser, on the hub's origin."""
     if not carol.user.server():
         carol.user.start_server()
     carol.user.open_lab()
     carol.user.save("rival.py", RIVAL)
     carol.user.save("port", "8889")
     assert carol.shell(f"{PYTHON} ~/rival.py")[0] == 0
-    # It works, where nobody else has the port.
+    # It does listen on a port that is free.
     see = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8889').read())"
     wait_until(lambda: "rival" in carol.shell(f'{PYTHON} -c "{see}"')[1], seconds=60)
     carol.user.save("port", "8888")
 
     container = carol.container
-    # To server and first process alike. It is in the container that this ends, or stays.
+    # To both server and first process. It runs in the container, which ends with them or stays.
     carol.shell("\nsleep 0.1\n".join(map(SIGNAL.format, signals)))
     end = time.monotonic() + 15
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""The demo directory's image: who is in it, and that it can be asked safely."""
+"""The demo directory's image: its users, its certificate, its access rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASE = "dc=example,dc=org"
 def directory(
     request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory
 ) -> Directory:
-    """The image's directory, asked from here."""
+    """A client of the image's directory."""
     container = site.engine.containers.get(f"{site.prefix}-directory")
     inside = 636 if request.param is LdapTls.LDAPS else 389
     (binding,) = container.attrs["NetworkSettings"]["Ports"][f"{inside}/tcp"]
@@ -61,7 +61,7 @@ def test_its_users_have_their_passwords_and_groups(
         directory.log_in(name, f"{PASSWORDS[name]}.")
 
 
-def test_the_service_account_is_no_user(directory: Directory) -> None:
+def test_the_service_account_is_not_a_user(directory: Directory) -> None:
     with pytest.raises(LoginRefusedError, match="no entry"):
         directory.log_in("hub", DIRECTORY["hub"]["password"])
 
@@ -76,8 +76,8 @@ def test_its_certificate_is_verified(directory: Directory) -> None:
         other.log_in("alice", PASSWORDS["alice"])
 
 
-def test_root_in_the_container_and_nobody_else_changes_it(directory: Directory, site: Site) -> None:
-    """How docs/identity.md has one try out what happens when somebody leaves a group."""
+def test_only_root_in_the_container_changes_entries(directory: Directory, site: Site) -> None:
+    """As docs/identity.md describes how to test what happens when a user leaves a group."""
     container = site.engine.containers.get(f"{site.prefix}-directory")
 
     def change(verb: str, how: str) -> bool:
@@ -100,21 +100,21 @@ def test_root_in_the_container_and_nobody_else_changes_it(directory: Directory, 
 
 
 @pytest.mark.parametrize(
-    ("users", "said"),
+    ("users", "message"),
     [
-        ([], "users.json is not a JSON object of users"),
+        ([], "users.json is not a JSON object with users"),
         ({}, "users.json has no users"),
-        ({"a b": DIRECTORY["alice"]}, "of 'a b', the name 'a b' is not made of"),
-        ({"alice": DIRECTORY["alice"] | {"groups": ["x\ny"]}}, "of 'alice', the name 'x"),
-        ({"alice": DIRECTORY["alice"] | {"password": ""}}, "the password of 'alice' is not a text"),
+        ({"a b": DIRECTORY["alice"]}, "user 'a b': the name 'a b' must consist of"),
+        ({"alice": DIRECTORY["alice"] | {"groups": ["x\ny"]}}, "user 'alice': the name 'x"),
+        ({"alice": DIRECTORY["alice"] | {"password": ""}}, "user 'alice': the password is empty"),
     ],
 )
-def test_what_it_cannot_serve_it_says(site: Site, users: object, said: str) -> None:
+def test_invalid_users_are_reported(site: Site, users: object, message: str) -> None:
     files: Path = site.certificate("directory", "directory")
     (files / "users.json").write_text(json.dumps(users))
     container = site.start("refused", site.images.directory, files, **HARDENED)
     try:
         assert container.wait(timeout=60)["StatusCode"] == 2
-        assert said in container.logs().decode()
+        assert message in container.logs().decode()
     finally:
         container.remove(force=True)

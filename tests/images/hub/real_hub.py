@@ -1,5 +1,5 @@
-"""A real JupyterHub on loopback, with this project's login and database; its proxy and servers are
-stand-ins, as nothing of this is about them."""
+"""A real JupyterHub on loopback, with this project's login and database. Its proxy and servers are
+stand-ins: the tests that use it are not about them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ CONFIG = textwrap.dedent(
 
 @dataclass
 class RealHub:
-    """A hub that runs."""
+    """A running hub."""
 
     url: str
     folder: Path
@@ -147,9 +147,9 @@ def running(
     more: str = "",
     prefix: list[str] | None = None,
 ) -> Iterator[RealHub]:
-    """Start a hub with a folder for its state, and end it afterwards.
+    """Start a hub with a folder for its state, and stop it afterwards.
 
-    `ldap` are arguments of `Ldap`, `more` is added to the config, `prefix` to the command.
+    `ldap` has arguments of `Ldap`; `more` is added to the config, `prefix` to the command.
     """
     folder.mkdir(exist_ok=True)
     port = free_port()

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks as much LDAP as a test wants, as badly as a test wants."""
+"""An LDAP server on loopback that answers as a test wants, malformed answers included."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ AND, OR, EQUALITY, EXTENSIBLE = 0xA0, 0xA1, 0xA3, 0xA9
 
 
 def elements(data: bytes) -> list[tuple[int, bytes]]:
-    """Tags and contents of BER elements, one after the other; ValueError for incomplete ones."""
+    """Yield tags and contents of BER elements; raises ValueError for incomplete ones."""
     found = []
     while data:
         if len(data) < 2 or (data[1] > 0x80 and len(data) < 2 + (data[1] & 0x7F)):
@@ -72,7 +72,7 @@ class Client:
     received: bytearray
 
     def request(self) -> Request:
-        """Read one request; EOFError when there is none any more."""
+        """Read one request; raises EOFError at the end of the connection."""
         message = b""
         while True:
             part = self.socket.recv(4096)
@@ -126,7 +126,7 @@ def _result(response: Any, code: int, text: str) -> Any:
 
 @dataclass
 class Scripted:
-    """A server that runs; `received` is all it was ever sent."""
+    """A running server; `received` has all bytes it was ever sent."""
 
     port: int
     received: bytearray = field(default_factory=bytearray)
@@ -135,7 +135,7 @@ class Scripted:
 
 @contextmanager
 def scripted(conversation: Conversation, address: str = "127.0.0.1") -> Iterator[Scripted]:
-    """Serve each connection by `conversation`, in a thread of its own."""
+    """Serve each connection with `conversation`, in a separate thread."""
     with socket.create_server((address, 0), backlog=128) as listener:
         server = Scripted(listener.getsockname()[1])
         open_ones: list[socket.socket] = []
@@ -156,7 +156,7 @@ def scripted(conversation: Conversation, address: str = "127.0.0.1") -> Iterator
         try:
             yield server
         finally:
-            # Wakes the thread that accepts, which close alone does not.
+            # Wakes the thread that accepts; close alone does not.
             listener.shutdown(socket.SHUT_RDWR)
             for connection in open_ones:
                 with suppress(OSError):
@@ -164,6 +164,6 @@ def scripted(conversation: Conversation, address: str = "127.0.0.1") -> Iterator
 
 
 def mute(client: Client) -> None:
-    """Take everything, and say nothing."""
+    """Read everything, and answer nothing."""
     while part := client.socket.recv(4096):
         client.received += part

@@ -1,4 +1,4 @@
-"""Real OpenLDAP servers on loopback, and what they have received."""
+"""Real OpenLDAP servers on loopback, and the binds they have received."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ access to * by users read by anonymous auth by * none
 """
 
 HIDDEN_GROUPS = ACCESS.replace("by users read by * none", "by * none", 1)
-"""Access rules by which users themselves must not read groups."""
+"""Access rules by which users themselves may not read groups."""
 
 
 @dataclass
 class Slapd:
-    """A server, on loopback and at a further address if there is one."""
+    """A server, on loopback and perhaps at another address."""
 
     folder: Path
     port: int
@@ -85,7 +85,7 @@ class Slapd:
 
     @property
     def ca_file(self) -> Path:
-        """The authority of its certificate, if that is a good one."""
+        """The authority of its certificate, if the certificate is a valid one."""
         return self.folder / "ca.crt"
 
     @property
@@ -93,12 +93,12 @@ class Slapd:
         return (self.folder / "log").read_text(errors="replace")
 
     def binds(self) -> list[str]:
-        """Whom it has received a password of, so far; what tests themselves do is left out."""
+        """Return the DNs it has received a password for, except for those that tests use."""
         found = re.findall(r'BIND dn="(.*)" method=128', self.log)
         return [dn for dn in found if dn != ROOT]
 
     def change(self, ldif: str) -> None:
-        """Apply changes in LDIF, by the tools that an administrator has."""
+        """Apply changes in LDIF, with an administrator's tools."""
         secret = self.folder / "root"
         secret.write_text(ROOT_PASSWORD)
         url = f"ldap://127.0.0.1:{self.port}"
@@ -110,7 +110,7 @@ class Slapd:
         )
 
     def start(self) -> None:
-        """Start, with what it had when it was stopped; returns when it answers."""
+        """Start, with the entries it had when it was stopped; returns when it answers."""
         urls = [f"ldap://127.0.0.1:{self.port}", f"ldap://[::1]:{self.port}"]
         urls += [f"ldaps://127.0.0.1:{self.tls_port}"]
         if self.address:
@@ -145,7 +145,7 @@ class Slapd:
         raise AssertionError(self.log)
 
     def stop(self) -> None:
-        """Stop; does nothing when it does not run."""
+        """Stop; does nothing when it is not running."""
         if self.process:
             self.process.terminate()
             self.process.wait(10)
@@ -164,12 +164,12 @@ def running(  # noqa: PLR0913 - what a server differs in
     """Start a server with the people and groups below.
 
     Args:
-        folder: where it keeps all it has.
-        certificate: its own; None for one for this machine, of the authority in ca.crt.
-        access: who may do what, in slapd's words.
+        folder: for all of its files.
+        certificate: its own; None for one for this machine, issued by the authority in ca.crt.
+        access: access rules in slapd's syntax.
         ldif: more entries.
         port: for LDAP; 0 for any.
-        address: of this machine, besides loopback, where it is reached.
+        address: another address of this machine to listen on, besides loopback.
     """
     if not shutil.which("slapd"):
         pytest.skip("no slapd: apt-get install slapd ldap-utils")
@@ -198,11 +198,11 @@ PASSWORDS = {
     "Erin": "erin's",
     "frank": "frank's",
 }
-"""Of people; one with a blank, one with what UTF-8 writes in two bytes, one like a filter."""
+"""Passwords; one has a space, one a character of two bytes in UTF-8, one looks like a filter."""
 
 
 def person(name: str, *lines: str, base: str = f"ou=people,{SUFFIX}") -> str:
-    """LDIF of somebody; further lines are attributes."""
+    """Return LDIF of a person; further lines are attributes."""
     return "\n".join(
         [
             f"dn: uid={name},{base}",
@@ -219,7 +219,7 @@ def person(name: str, *lines: str, base: str = f"ou=people,{SUFFIX}") -> str:
 
 
 def group(name: str, *members: str, kind: str = "groupOfNames") -> str:
-    """LDIF of a group; members are names of people, or DNs."""
+    """Return LDIF of a group; members are names of people, or DNs."""
     attribute = {
         "groupOfNames": "member",
         "groupOfUniqueNames": "uniqueMember",

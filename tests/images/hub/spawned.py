@@ -1,4 +1,4 @@
-"""A server's container as the spawner makes it; in it, nothing is done."""
+"""A server's container as the spawner creates it, but idle."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import docker
 
 
 def idle_image(client: docker.APIClient, image: str) -> str:
-    """Make an image that does nothing for a while, whatever the one it is made from does.
+    """Make an image whose own command only sleeps, from another image; return its ID.
 
-    Servers run their image's own command: the guard lets through no other. Returns the id.
+    Servers run their image's own command: the guard allows no other.
     """
     made = client.create_container(image, ["true"], entrypoint=[])["Id"]
     try:
@@ -30,15 +30,15 @@ def create(
     labels: dict[str, str],
     **host_config: Any,
 ) -> str:
-    """Create a container with the engine's calls that DockerSpawner makes; return its id.
+    """Create a container with the engine's calls that DockerSpawner makes; return its ID.
 
     Args:
-        client: how to reach the engine.
-        image: the notebook image, or one that does nothing.
+        client: of the engine.
+        image: the notebook image, or one that only sleeps.
         name: of the container.
         volume: of the user's home.
         labels: of the container.
-        host_config: what differs from what all servers have.
+        host_config: options that differ from those of all servers.
     """
     options = {
         "auto_remove": True,

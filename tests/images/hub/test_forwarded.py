@@ -1,4 +1,4 @@
-"""Who is calling, as the proxy has it from headers that anybody may have written."""
+"""How the proxy finds the client's address in headers that anyone may have written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODULE = ROOT / "images" / "hub" / "forwarded.mjs"
 
 SCRIPT = """
 import {{ address, callers, speakFor }} from {module};
-const {{ networks, requests }} = {told};
+const {{ networks, requests }} = {arguments};
 const caller = callers(networks);
 const answers = requests.map(([remoteAddress, headers]) => {{
   const request = {{ socket: {{ remoteAddress }}, headers }};
@@ -31,8 +31,8 @@ PROXIES = ["192.0.2.7/32", "10.9.0.0/16", "2001:db8:1::/64"]
 def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, str]]]) -> list[Any]:
     if not shutil.which("node"):
         pytest.skip("no node: apt-get install nodejs")
-    told = json.dumps({"networks": networks, "requests": requests})
-    script = SCRIPT.format(module=json.dumps(MODULE.as_uri()), told=told)
+    arguments = json.dumps({"networks": networks, "requests": requests})
+    script = SCRIPT.format(module=json.dumps(MODULE.as_uri()), arguments=arguments)
     done = subprocess.run(
         ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=False
     )
@@ -44,25 +44,25 @@ def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, s
 @pytest.mark.parametrize(
     ("peer", "header", "caller"),
     [
-        # A stranger says what they like.
+        # A stranger's header is ignored.
         ("198.51.100.1", "192.0.2.66", "198.51.100.1"),
         ("::ffff:198.51.100.1", "192.0.2.7", "198.51.100.1"),
         ("2001:db8:2::1", "192.0.2.66", "2001:db8:2::1"),
-        # A proxy is believed, and what strangers told it is not.
+        # A proxy's entry is trusted; those that strangers sent it are not.
         ("192.0.2.7", "198.51.100.1", "198.51.100.1"),
         ("::ffff:192.0.2.7", "192.0.2.66, 198.51.100.1", "198.51.100.1"),
         ("2001:DB8:1::5", "198.51.100.1", "198.51.100.1"),
-        # Several of them, one behind the other.
+        # Several proxies in a row.
         ("192.0.2.7", "192.0.2.66, 198.51.100.1, 10.9.1.1,10.9.2.2", "198.51.100.1"),
         ("192.0.2.7", "198.51.100.1,::ffff:10.9.1.1, 2001:db8:1::9", "198.51.100.1"),
         ("192.0.2.7", "10.9.1.1, 10.9.2.2", "10.9.1.1"),
-        # As some write it.
+        # Formats that some proxies use.
         ("192.0.2.7", "198.51.100.1:40000", "198.51.100.1"),
         ("192.0.2.7", '"[2001:db8:2::1]:443"', "2001:db8:2::1"),
         ("192.0.2.7", "[2001:db8:2::1]", "2001:db8:2::1"),
         ("192.0.2.7", "FE80::1%eth0", "fe80::1"),
         ("192.0.2.7", " ::FFFF:198.51.100.1 ", "198.51.100.1"),
-        # Nothing, or nothing of use.
+        # Nothing, or nothing useful.
         ("192.0.2.7", None, "192.0.2.7"),
         ("192.0.2.7", "", "192.0.2.7"),
         ("192.0.2.7", "unknown", "192.0.2.7"),
@@ -73,7 +73,7 @@ def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, s
         ("192.0.2.7", "0x7f.1", "192.0.2.7"),
         ("192.0.2.7", "," * 8000, "192.0.2.7"),
         (None, "198.51.100.1", ""),
-        # What only this machine itself can be.
+        # Addresses that only this machine itself can have.
         ("192.0.2.7", "127.0.0.1", "192.0.2.7"),
         ("192.0.2.7", "127.1.2.3, 10.9.1.1", "10.9.1.1"),
         ("192.0.2.7", "::1", "192.0.2.7"),
@@ -82,7 +82,7 @@ def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, s
         ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
     ],
 )
-def test_the_last_address_that_is_no_proxy(
+def test_the_client_is_the_last_address_that_is_not_a_proxy(
     peer: str | None, header: str | None, caller: str
 ) -> None:
     headers = {} if header is None else {"x-forwarded-for": header}
@@ -90,8 +90,8 @@ def test_the_last_address_that_is_no_proxy(
     assert seen["x-forwarded-for"] == caller
 
 
-def test_nobody_is_believed_by_default_and_nothing_else_ever() -> None:
-    said = {
+def test_no_proxy_is_trusted_by_default_and_no_other_header_ever() -> None:
+    forged = {
         "host": "hub.example.com:11119",
         "forwarded": "for=192.0.2.66;proto=http",
         "x-forwarded-for": "192.0.2.66",
@@ -104,7 +104,7 @@ def test_nobody_is_believed_by_default_and_nothing_else_ever() -> None:
         "cookie": "a=b",
     }
     for networks, caller in (([], "10.9.1.1"), (PROXIES, "192.0.2.66")):
-        [seen] = spoken_for(networks, [("10.9.1.1", dict(said))])
+        [seen] = spoken_for(networks, [("10.9.1.1", dict(forged))])
         assert seen == {
             "host": "hub.example.com:11119",
             "cookie": "a=b",

@@ -1,4 +1,4 @@
-"""What the hub's image says of a setup that cannot work."""
+"""How the hub's image reports a setup that cannot work."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def refusal(engine: docker.DockerClient, image: str, *arguments: str, **options:
     return [line.removeprefix("[zhub] CRITICAL: ") for line in lines]
 
 
-def test_nothing_right_is_said_all_at_once(engine: docker.DockerClient, images: Images) -> None:
+def test_all_problems_are_reported_at_once(engine: docker.DockerClient, images: Images) -> None:
     assert refusal(engine, images.hub, "--port=80", "--prot=1") == [
         "'--prot=1' is not an option; use --port=NUMBER and --ldap=HOST[,HOST...]",
         "--port is '80', but must be a port number from 1024 to 65535",
-        "no directory to check passwords with: give it as --ldap=HOST[,HOST...]",
+        "no directory to check passwords with: set it with --ldap=HOST[,HOST...]",
         "/certs is not there: mount the folder with key and certificate",
         f"no engine: mount its socket with -v {SOCKET}, or set DOCKER_HOST",
     ]
 
 
-def test_what_the_engine_lacks_is_said(
+def test_missing_objects_on_the_engine_are_reported(
     engine: docker.DockerClient, images: Images, site: Site
 ) -> None:
     files = site.certificate("hub", "localhost")
@@ -59,7 +59,7 @@ def test_what_the_engine_lacks_is_said(
         "/certs must hold exactly one *.crt file, but holds: hub.crt, hub2.crt",
     ]
     assert found[2].startswith("the notebook image not/there:1 is not on the engine: build it")
-    assert found[3].startswith("the engine has no container elsewhere, which is this one's")
+    assert found[3].startswith("the engine has no container elsewhere, which is this container's")
 
 
 def test_an_engine_that_cannot_be_reached_is_named(

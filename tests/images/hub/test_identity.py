@@ -1,4 +1,4 @@
-"""Login and its end as users see them: a real hub, real servers, a real directory."""
+"""Login, logout and removal as users see them: a real hub, real servers, a real directory."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from tests.ports import free_port
 pytestmark = pytest.mark.engine
 
 RECHECK = 10
-"""Seconds until a change in the directory counts, as the hub under test is told."""
+"""Seconds until a change in the directory counts, by the hub's settings."""
 
 POOL = IPv4Network("10.215.6.0/24")
-"""Of this hub's users' networks; small, so that there can be none left."""
+"""Pool of this hub's users' networks; small, so that it can be exhausted."""
 
 PATIENCE = RECHECK + 60
-"""Seconds until a test gives up; more than a change takes, because emulation is slow."""
+"""Seconds until a test gives up; longer than a change takes, because emulation is slow."""
 
 
 @pytest.fixture(scope="module")
 def directory(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
-    """A directory on this machine, where the site's containers reach it."""
+    """A directory on this machine, at an address that the site's containers reach."""
     network = site.engine.networks.get(f"{site.prefix}-hub")
     gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
     certificate = Identity.create(gateway, issuer=site.authority)
@@ -52,7 +52,7 @@ def directory(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @dataclass(frozen=True)
 class Hub:
-    """A hub that was started by hand."""
+    """A hub started by hand."""
 
     container: Container
     url: str
@@ -66,13 +66,13 @@ class Hub:
         return user
 
     def log(self, since: float = 1) -> str:
-        """What it has logged since a time of the system's clock, in seconds."""
+        """Return its log since a time of the system's clock, in seconds."""
         return str(self.container.logs(since=int(since)).decode())
 
 
 @pytest.fixture(scope="module")
 def hub(site: Site, images: Images, directory: Slapd) -> Iterator[Hub]:
-    """A hub that finds users with a service account, and looks again every ten seconds."""
+    """A hub that finds users with a service account, and checks them every ten seconds."""
     files = site.certificate("hub", "127.0.0.1")
     (files / "service").write_text(slapd.SERVICE_PASSWORD)
     (files / "ca.pem").write_bytes(site.ca_file.read_bytes())
@@ -116,27 +116,27 @@ def hub(site: Site, images: Images, directory: Slapd) -> Iterator[Hub]:
 
 
 def members(group: str, *names: str) -> str:
-    """LDIF that makes these people, and nobody else, members of a group."""
+    """Return LDIF that makes exactly these people members of a group."""
     people = "".join(f"member: uid={name},ou=people,{SUFFIX}\n" for name in names)
     return f"dn: {group_dn(group)}\nchangetype: modify\nreplace: member\n{people}\n"
 
 
 def token(user: User) -> str:
-    """A token that the user makes for a program."""
+    """Return a token that the user makes for a program."""
     answer = user.request("POST", f"hub/api/users/{user.name}/tokens", json={})
     answer.raise_for_status()
     return str(answer.json()["token"])
 
 
 def status(hub: Hub, path: str, secret: str) -> int:
-    """What the hub's API answers a program that has a token."""
+    """Return the status of the hub's API for a program with a token."""
     headers = {"Authorization": f"token {secret}"}
     url = f"{hub.url}hub/api/{path}"
     return requests.get(url, headers=headers, verify=str(hub.authority), timeout=60).status_code
 
 
 def page(user: User, path: str = "hub/home") -> int:
-    """What a page answers a browser; 302 when it has to log in first."""
+    """Return the status of a page for a browser; 302 when it has to log in first."""
     return user.request("GET", path, allow_redirects=False).status_code
 
 
@@ -154,7 +154,7 @@ def carol(hub: Hub) -> User:
     return hub.browser("carol")
 
 
-def test_a_directory_that_is_down_throws_nobody_out(
+def test_a_directory_that_is_down_logs_nobody_out(
     hub: Hub, directory: Slapd, alice: User, carol: User
 ) -> None:
     directory.stop()
@@ -172,16 +172,19 @@ def test_a_directory_that_is_down_throws_nobody_out(
 
 
 def test_the_doctor_says_who_can_log_in(hub: Hub, site: Site) -> None:
-    """Of a hub by hand, too, whose directory is an argument that the check does not get."""
+    """Also in a hub run by hand, whose directory is only an argument of the hub's process."""
     stack = site.prefix.removeprefix("zhub-")
-    for name, status, decision in (("alice", 0, "     ok  let in"), ("bob", 2, " FAILED  not let")):
+    for name, status, decision in (
+        ("alice", 0, "     ok  allowed"),
+        ("bob", 2, " FAILED  not allowed"),
+    ):
         answer = doctor(stack, name)
         assert answer.returncode == status, answer.stdout + answer.stderr
         assert f"\n{decision}" in answer.stdout
         assert "Traceback" not in answer.stderr
 
 
-#: A guess past the proxy, under an address that is not one's own.
+#: A password guess that bypasses the proxy, with a forged address.
 GUESS = """
 import json, urllib.error, urllib.request
 body = json.dumps({{"auth": {{"username": "erin", "password": "wrong"}}}}).encode()
@@ -195,7 +198,7 @@ except urllib.error.HTTPError as error:
 """
 
 
-def test_nobody_guesses_under_another_address(hub: Hub, alice: User) -> None:
+def test_a_guesser_cannot_choose_the_address(hub: Hub, alice: User) -> None:
     path = "hub/api/users/erin/tokens"
     begin = time.time()
     for number in range(PER_NAME + 1):
@@ -208,14 +211,14 @@ def test_nobody_guesses_under_another_address(hub: Hub, alice: User) -> None:
             timeout=60,
         )
         assert answer.status_code == 403
-    assert re.search(r"Login of 'erin' from [\d.]+: too many failed ones", hub.log(begin))
+    assert re.search(r"Login of 'erin' from [\d.]+: too many failed logins", hub.log(begin))
     code = GUESS.format(path=urlsplit(hub.url + path).path)
     assert alice.run(code) == "403\n"
     assert re.search(r"Login of 'erin' from 10\.215\.6\.[\d]+ is refused", hub.log(begin))
     assert "from 203.0.113" not in hub.log(begin)
 
 
-def test_a_stranger_at_the_same_address_keeps_nobody_out_of_a_browser_of_theirs(hub: Hub) -> None:
+def test_a_stranger_at_the_same_address_does_not_lock_out_known_browsers(hub: Hub) -> None:
     own = hub.browser("carol")
     for _ in range(PER_NAME):
         with pytest.raises(LoginRefused):
@@ -228,7 +231,7 @@ def test_a_stranger_at_the_same_address_keeps_nobody_out_of_a_browser_of_theirs(
     own.log_in("carol", PASSWORDS["carol"])
 
 
-def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_rights(
+def test_removed_users_lose_pages_tokens_and_server_and_administrators_their_rights(
     hub: Hub, site: Site, directory: Slapd, alice: User, carol: User
 ) -> None:
     own = alice.run("import os; print(os.environ['JUPYTERHUB_API_TOKEN'])").strip()
@@ -252,7 +255,7 @@ def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_right
         ),
         seconds=PATIENCE,
     )
-    # The session itself has ended, and not only its user's permission.
+    # The session itself has ended, not only the user's permission.
     assert page(alice) == 302
     assert "Invalid cookie token" in hub.log(changed)
     assert page(alice, "user/alice/api/status") != 200
@@ -265,7 +268,7 @@ def test_who_leaves_loses_pages_tokens_and_server_and_administrators_their_right
 
 
 def test_a_server_that_gets_no_network_leaves_nothing(hub: Hub, site: Site, carol: User) -> None:
-    """It runs by then. Later it starts as if nothing had been."""
+    """Its container runs by then. Later the server starts as usual."""
     others = [
         site.engine.networks.create(
             f"{site.prefix}-other-{number}",
@@ -278,7 +281,7 @@ def test_a_server_that_gets_no_network_leaves_nothing(hub: Hub, site: Site, caro
     begin = time.time()
     with pytest.raises(requests.HTTPError, match="500"):
         carol.ask_for_server()
-    assert f"no subnet is left in {POOL}" in hub.log(begin)
+    assert f"no free subnet is left in {POOL}" in hub.log(begin)
     assert not carol.server()
     named: dict[str, Any] = {"name": f"{site.prefix}-user-carol"}
     assert not site.engine.containers.list(all=True, filters=named)
@@ -289,7 +292,7 @@ def test_a_server_that_gets_no_network_leaves_nothing(hub: Hub, site: Site, caro
     assert not site.engine.networks.list(filters=named)
 
 
-def test_who_was_refused_stays_out_while_the_directory_is_down_and_comes_back_with_the_group(
+def test_a_refused_user_stays_out_while_the_directory_is_down_and_returns_with_the_group(
     hub: Hub, directory: Slapd, alice: User, carol: User
 ) -> None:
     directory.stop()

@@ -1,4 +1,4 @@
-"""The published port: TLS, headers and cookies; the image's proxy before a scripted hub."""
+"""The published port: TLS, headers and cookies; the image's proxy with a scripted hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.engine
 
 HSTS = 31536000
 
-#: Answers with the request's headers, and as a user's server would that means harm.
+#: Answers with the request's headers, and with those that a hostile user's server would send.
 BACKEND = """
 import http.server, json
 
@@ -40,19 +40,19 @@ http.server.ThreadingHTTPServer(("", 8000), Backend).serve_forever()
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy of the image, published at a port of loopback."""
+    """A proxy of the image, published on a port of loopback."""
 
     port: int
     authority: Path
     container: Container
 
     def get(self, path: str = "/", **headers: str) -> requests.Response:
-        """Ask for a page, trusting nothing but the authority."""
+        """Get a page; trusts only the authority."""
         url = f"https://localhost:{self.port}{path}"
         return requests.get(url, headers=headers, verify=str(self.authority), timeout=60)
 
     def route(self, path: str, target: str) -> None:
-        """Have a path lead to a user's server, as the hub does."""
+        """Add a route to a user's server, as the hub does."""
         code = (
             "import json, sys, urllib.request as r; r.urlopen(r.Request("
             "'http://127.0.0.1:8001/api/routes' + sys.argv[1], method='POST',"
@@ -64,7 +64,7 @@ class Proxy:
         assert done.exit_code == 0, done.output
 
     def cookies(self, path: str, *cookies: str, **headers: str) -> list[str]:
-        """What arrives of the cookies that are set at a path."""
+        """Return which of the cookies set at a path reach the browser."""
         answer = "|".join(f"Set-Cookie: {cookie}" for cookie in cookies)
         arrived: list[str] = self.get(path, **{"X-Answer": answer}, **headers).raw.headers.getlist(
             "Set-Cookie"
@@ -72,7 +72,7 @@ class Proxy:
         return [cookie.removesuffix("; Secure; SameSite=Lax") for cookie in arrived]
 
     def handshake(self, context: ssl.SSLContext) -> tuple[str, str]:
-        """Protocol and cipher that client and proxy agree on."""
+        """Return the protocol and cipher that client and proxy negotiate."""
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="localhost") as connection,
@@ -82,19 +82,19 @@ class Proxy:
             return str(connection.version()), cipher[0]
 
     def client(self, version: ssl.TLSVersion, ciphers: str = "ALL") -> ssl.SSLContext:
-        """A client of one protocol version, which would take what has long been broken."""
+        """Return a client of one protocol version that accepts even broken ciphers."""
         context = ssl.create_default_context(cafile=str(self.authority))
         context.set_ciphers(f"{ciphers}:@SECLEVEL=0")
         context.minimum_version = context.maximum_version = version
         return context
 
 
-#: More than any test here needs, but one.
+#: More than all tests but one need.
 MOST = 60
 
 
 def start(site: Site, hsts_seconds: int, *trusted: str, host_routing: bool = False) -> Proxy:
-    told = {
+    options = {
         "port": 11119,
         "apiPort": 8001,
         "key": "/certs/hub.key",
@@ -110,7 +110,7 @@ def start(site: Site, hsts_seconds: int, *trusted: str, host_routing: bool = Fal
         f"proxy-{hsts_seconds}-{host_routing}".lower(),
         site.images.hub,
         site.certificate("hub", "localhost"),
-        entrypoint=["node", "/opt/proxy/proxy.mjs", json.dumps(told)],
+        entrypoint=["node", "/opt/proxy/proxy.mjs", json.dumps(options)],
         environment={"CONFIGPROXY_AUTH_TOKEN": "of-this-test"},
         ports={11119: 0},
     )
@@ -157,7 +157,7 @@ def test_current_protocols_are_spoken(proxy: Proxy, version: ssl.TLSVersion, cip
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_outdated_protocols_are_refused(proxy: Proxy, version: ssl.TLSVersion) -> None:
-    # An alert comes from the other side: it was not the client that would not.
+    # An alert comes from the proxy: so it was not the client that refused.
     with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
         proxy.handshake(proxy.client(version))
 
@@ -194,7 +194,7 @@ def test_a_server_may_be_stricter_with_itself_but_not_speak_for_others(proxy: Pr
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_without_hsts_nobody_sets_it(site: Site, backend: None) -> None:
+def test_without_the_setting_no_server_can_set_hsts(site: Site, backend: None) -> None:
     proxy = start(site, 0)
     headers = proxy.get(**{"X-Answer": "Strict-Transport-Security: max-age=1"}).headers
     assert "Strict-Transport-Security" not in headers
@@ -230,7 +230,7 @@ SPOOFED = {
 
 
 def test_connections_are_counted(proxy: Proxy) -> None:
-    """Each costs memory before it has said a word, and it is the hub's container's."""
+    """Each takes memory of the hub's container, even if it sends nothing."""
     opened = [
         socket.create_connection(("127.0.0.1", proxy.port), timeout=5) for _ in range(MOST + 20)
     ]
@@ -261,7 +261,7 @@ def test_a_client_cannot_choose_its_address(proxy: Proxy, upgrade: dict[str, str
 
 @pytest.fixture(scope="module")
 def users(site: Site, proxy: Proxy) -> Proxy:
-    """The proxy, with a user's server: the same one by another name, as it is not the hub's."""
+    """The proxy with a user's server: the same backend, by a name that is not the hub's."""
     proxy.route("/site/user/bob", f"http://{site.prefix}-backend:8000")
     proxy.route("/site/user/b@c", f"http://{site.prefix}-backend:8000")
     return proxy
@@ -284,7 +284,7 @@ WHOLE_ORIGIN = {
 
 
 @pytest.mark.parametrize("upgrade", [{}, UPGRADE], ids=["page", "websocket"])
-def test_a_users_server_does_not_speak_for_the_origin(
+def test_a_users_server_cannot_set_headers_for_the_origin(
     users: Proxy, upgrade: dict[str, str]
 ) -> None:
     answer = "|".join(f"{name}: {value}" for name, value in WHOLE_ORIGIN.items())
@@ -337,17 +337,17 @@ DROPPED = (
 @pytest.mark.parametrize("upgrade", [{}, UPGRADE], ids=["page", "websocket"])
 def test_cookies_of_a_users_server_stay_with_it(users: Proxy, upgrade: dict[str, str]) -> None:
     assert users.cookies("/site/user/bob/x", *KEPT, *DROPPED, **upgrade) == list(KEPT)
-    # However the server is asked, and whoever's name has to be written with a sign of percent.
+    # For any path of the request, and also for a user name that is percent-encoded.
     assert users.cookies("/site/user/bob", *KEPT, *DROPPED, **upgrade) == list(KEPT)
     assert users.cookies("/site/user/bob%2fx", *KEPT, *DROPPED, **upgrade) == list(KEPT)
     names = ["a=1; Path=/site/user/b%40c/", "a=1; Path=/site/user/b@c/x"]
     assert users.cookies("/site/user/b%40c/", *names, *KEPT, **upgrade) == names
     assert not users.cookies("/site/user/bob/", *DROPPED, **upgrade)
-    # The hub's are its own affair.
+    # The hub's own cookies are not restricted.
     assert len(users.cookies("/site/hub/", *DROPPED, **upgrade)) == len(DROPPED)
 
 
-def test_on_a_name_of_its_own_a_server_has_all_paths_and_no_other_name(
+def test_on_its_own_host_a_server_has_all_paths_and_no_other_host(
     site: Site, backend: None
 ) -> None:
     proxy = start(site, 1, host_routing=True)
@@ -359,7 +359,7 @@ def test_on_a_name_of_its_own_a_server_has_all_paths_and_no_other_name(
 
 
 def test_a_trusted_proxy_says_who_is_calling_and_nothing_else(site: Site, backend: None) -> None:
-    # From here, a published port is reached from the engine's own address in the network.
+    # Connections from here to a published port come from the engine's address in the network.
     proxy = start(site, 1, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8")
     headers = {
         "X-Forwarded-For": "192.0.2.66, 198.51.100.7, 10.1.2.3",

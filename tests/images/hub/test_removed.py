@@ -1,4 +1,4 @@
-"""Removed means removed: what is left of a user, and for how long, in a real JupyterHub."""
+"""What a removed user keeps, and for how long, in a real JupyterHub."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def directory(tmp_path: Path) -> Iterator[Slapd]:
 
 @pytest.fixture
 def ldap(directory: Slapd) -> dict[str, Any]:
-    """No service account."""
+    """Settings without a service account."""
     return {
         "servers": ("127.0.0.1",),
         "port": directory.port,
@@ -43,7 +43,7 @@ def ldap(directory: Slapd) -> dict[str, Any]:
 
 @pytest.fixture
 def hub(ldap: dict[str, Any], tmp_path: Path) -> Iterator[RealHub]:
-    """A hub that its users know: tokens are for who has logged in with the form before."""
+    """A hub whose users have logged in with the form before, as tokens require."""
     with real_hub.running(tmp_path / "hub", ldap) as hub:
         for name in ("alice", "bob", "carol"):
             hub.browser(name, PASSWORDS[name])
@@ -59,7 +59,7 @@ def sql(hub: RealHub | Path, statement: str, *values: Any) -> list[Any]:
 
 
 def a_day_passes(hub: RealHub) -> None:
-    """For the logins, that is: the hub looks at them again after a second, in these tests."""
+    """Let the recorded logins age by a day; in these tests the hub checks them every second."""
     sql(hub, "UPDATE zhub_logins SET at = at - ?", logins.COUNTS)
     time.sleep(1.1)
 
@@ -77,7 +77,7 @@ def test_a_day_after_the_last_login_nothing_of_a_removed_user_works(
     assert hub.api("POST", "users/bob/server", token).status_code in {201, 202}
     servers = (hub.folder / "server-token").read_text()
 
-    # All of it works before, so that the rest says something.
+    # All of it works before, or the rest would prove nothing.
     def tries() -> list[int]:
         page = browser.get(f"{hub.url}hub/token", allow_redirects=False, timeout=30)
         return [
@@ -97,7 +97,7 @@ def test_a_day_after_the_last_login_nothing_of_a_removed_user_works(
     assert hub.api("DELETE", "users/bob/server", token).status_code == 403
 
 
-def test_activity_moves_the_last_login_by_nothing(hub: RealHub) -> None:
+def test_activity_does_not_change_the_last_login(hub: RealHub) -> None:
     token = hub.token("bob", PASSWORD).json()["token"]
     browser = hub.browser("bob", PASSWORD)
     last = "SELECT at FROM zhub_logins WHERE name = 'bob'"
@@ -116,7 +116,7 @@ def test_activity_moves_the_last_login_by_nothing(hub: RealHub) -> None:
     assert later > at
 
 
-def test_who_logs_in_again_goes_on_where_they_were(hub: RealHub) -> None:
+def test_a_new_login_keeps_the_server_and_the_token(hub: RealHub) -> None:
     token = hub.token("bob", PASSWORD).json()["token"]
     assert hub.api("POST", "users/bob/server", token).status_code in {201, 202}
     sql(hub, "UPDATE zhub_logins SET at = at - ?", logins.COUNTS - 30)
@@ -125,14 +125,14 @@ def test_who_logs_in_again_goes_on_where_they_were(hub: RealHub) -> None:
     time.sleep(1.1)
     user = hub.api("GET", "users/bob", token).json()
     assert user["servers"][""]["ready"]
-    # Also a day later: it is the same user, who was away for a night.
+    # The token works again after a day without a login: it is the same user.
     a_day_passes(hub)
     assert hub.api("GET", "user", token).status_code == 403
     hub.browser("bob", PASSWORD)
     assert hub.api("GET", "user", token).status_code == 200
 
 
-def test_a_token_ends_and_never_is_not_to_be_had(hub: RealHub) -> None:
+def test_tokens_expire_and_cannot_be_endless(hub: RealHub) -> None:
     def made(**wishes: Any) -> Any:
         answer = hub.token("bob", PASSWORD, **wishes)
         return answer.json().get("expires_at") if answer.ok else answer.status_code
@@ -152,7 +152,7 @@ def test_a_token_ends_and_never_is_not_to_be_had(hub: RealHub) -> None:
     assert "1 Week" not in page
 
 
-def test_a_token_makes_none_that_outlives_it(hub: RealHub) -> None:
+def test_a_token_makes_no_token_that_outlives_it(hub: RealHub) -> None:
     first = hub.token("bob", PASSWORD, expires_in=600).json()
     ends = []
     token = first["token"]
@@ -161,19 +161,19 @@ def test_a_token_makes_none_that_outlives_it(hub: RealHub) -> None:
         ends.append(datetime.fromisoformat(made["expires_at"]))
         token = made["token"]
     assert max(ends) == ends[0] == ends[1] == datetime.fromisoformat(first["expires_at"])
-    # Nor an administrator's, for somebody else.
+    # The same for an administrator's token that asks for another user.
     admins = hub.token("carol", PASSWORDS["carol"], expires_in=60).json()
     made = hub.api("POST", "users/bob/tokens", admins["token"]).json()
     assert made["expires_at"] == admins["expires_at"]
 
 
-def test_there_are_so_many_tokens_a_user(hub: RealHub) -> None:
+def test_the_number_of_a_users_tokens_is_limited(hub: RealHub) -> None:
     tokens = [hub.token("bob", PASSWORD).json() for _ in range(MOST)]
     refused = hub.token("bob", PASSWORD)
     assert refused.status_code == 409
     assert refused.json()["message"].startswith(f"There are {MOST} tokens already")
     assert len(hub.api("GET", "users/bob/tokens", tokens[0]["token"]).json()["api_tokens"]) == MOST
-    # Others have theirs, strangers are told nothing, and who revokes one gets another.
+    # Other users have their own limit, strangers learn nothing, and revoking one makes room.
     carol = hub.token("carol", PASSWORDS["carol"])
     assert carol.status_code == 201
     alices = hub.token("alice", PASSWORDS["alice"]).json()["token"]
@@ -185,15 +185,15 @@ def test_there_are_so_many_tokens_a_user(hub: RealHub) -> None:
 @pytest.mark.parametrize(
     "long", [{"note": "x" * 20_000}, {"scopes": ["access:servers!server=bob/" + "x" * 20_000]}]
 )
-def test_a_token_keeps_no_long_texts(hub: RealHub, long: dict[str, Any]) -> None:
-    """All of a user's tokens are one answer, of which many at once can be asked for."""
+def test_a_token_with_long_texts_is_refused(hub: RealHub, long: dict[str, Any]) -> None:
+    """All of a user's tokens are in one answer, which can be requested many times at once."""
     assert hub.token("bob", PASSWORD, **long).status_code == 413
     token = hub.token("bob", PASSWORD, note="x" * 100).json()["token"]
     assert hub.api("POST", "users/bob/tokens", token, json=long).status_code == 413
     assert len(hub.api("GET", "users/bob/tokens", token).json()["api_tokens"]) == 1
 
 
-def test_who_is_deleted_and_made_anew_has_to_log_in(hub: RealHub) -> None:
+def test_a_user_deleted_and_created_again_has_to_log_in(hub: RealHub) -> None:
     hub.token("bob", PASSWORD)
     carols = hub.token("carol", PASSWORDS["carol"]).json()["token"]
     assert hub.api("DELETE", "users/bob", carols).status_code == 204

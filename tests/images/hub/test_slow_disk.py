@@ -26,7 +26,7 @@ SLOW = [
 
 SECONDS = 15
 
-#: Of a connection as SQLite has it by default: what every commit cost before.
+#: SQLite's defaults for a connection, with which every commit waits for the disk.
 WAITING = """
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -39,7 +39,7 @@ def as_before(connection, _):
 
 
 def page_times(folder: Path, more: str) -> list[float]:
-    """Seconds that login pages take while other users' activity is written down, sorted."""
+    """Return the seconds that login pages take while users' activity is recorded, sorted."""
     if not shutil.which("strace"):
         pytest.skip("no strace: apt-get install strace")
     with slapd.running(folder / "slapd") as directory:
@@ -50,7 +50,7 @@ def page_times(folder: Path, more: str) -> list[float]:
             "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
             "allow_everyone": True,
         }
-        # Checkpoints as well, many more than in fact.
+        # With far more checkpoints than in production.
         often = "database.CHECKPOINT = 5\n"
         with real_hub.running(folder / "hub", ldap, more=often + more, prefix=SLOW) as hub:
             hub.browser("bob", PASSWORDS["bob"])
@@ -58,7 +58,7 @@ def page_times(folder: Path, more: str) -> list[float]:
             end = time.monotonic() + SECONDS
 
             def write() -> int:
-                """Every server tells the hub of its activity, which is a commit."""
+                """Report activity to the hub, as every server does: each report is a commit."""
                 done = 0
                 while time.monotonic() < end:
                     activity = {"last_activity": datetime.now(UTC).isoformat()}
@@ -89,5 +89,5 @@ def page_times(folder: Path, more: str) -> list[float]:
 def test_no_page_waits_for_the_disk(tmp_path: Path, more: str, *, waits: bool) -> None:
     times = page_times(tmp_path, more)
     p99 = times[int(0.99 * len(times))]
-    # And what it was like before shows that the delay is real.
+    # SQLite's defaults show that the delay is real.
     assert (p99 > DELAY / 1e6) if waits else (p99 < 0.1)

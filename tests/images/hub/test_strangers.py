@@ -1,4 +1,4 @@
-"""What strangers send to the login, in every way it can be sent, costs the hub next to nothing."""
+"""Requests of strangers to the login cost the hub very little, however they are sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hub(directory: Slapd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def send(hub: RealHub, body: bytes | str, headers: dict[str, str], query: str = "") -> int:
-    """Send a login as a browser that has the form would; return the status."""
+    """Send a login as a browser with the form would; return the status."""
     with requests.Session() as session:
         session.trust_env = False
         session.get(f"{hub.url}hub/login", timeout=30)
@@ -57,7 +57,7 @@ def send(hub: RealHub, body: bytes | str, headers: dict[str, str], query: str = 
                 url, data=body, headers=headers, timeout=30, allow_redirects=False
             ).status_code
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
-            # Closed before all of it was read.
+            # Closed before the whole request was read.
             return 400
 
 
@@ -75,7 +75,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_forms_without_measure(hub: RealHub, directory: Slapd, body: str) -> None:
+def test_oversized_forms(hub: RealHub, directory: Slapd, body: str) -> None:
     before = len(directory.binds())
     begin = time.monotonic()
     assert send(hub, body, FORM) in {400, 403}
@@ -96,7 +96,7 @@ def test_forms_in_parts(hub: RealHub, directory: Slapd) -> None:
     assert send(hub, form([("username", "bob"), ("password", LONG)]), headers) == 403
     assert send(hub, form([("a", "b")] * 10_000), headers) == 400
     assert len(directory.binds()) == before
-    # The same way, with the right password, is a login: those were not refused for the form.
+    # With the right password this is a login: the others were not refused for their format.
     right = form([("username", "bob"), ("password", PASSWORDS["bob"])])
     assert send(hub, right, headers) == 302
     assert len(directory.binds()) == before + 1
@@ -124,7 +124,7 @@ def test_long_addresses_and_cookies(hub: RealHub) -> None:
 
 
 def test_others_pages_while_long_passwords_come_in(hub: RealHub) -> None:
-    """Sixteen at a time made the hub stand still for seconds."""
+    """Sixteen at a time once blocked the hub for seconds."""
     with ThreadPoolExecutor(17) as threads:
         tries = [
             threads.submit(send, hub, urlencode({"username": f"s{n}", "password": LONG}), FORM)

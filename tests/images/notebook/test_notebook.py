@@ -1,4 +1,4 @@
-"""What users do in a notebook, on the target: kernels are run as the server runs them."""
+"""What users do in a notebook, on the target: kernels run as the server runs them."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_the_scientific_stack_computes_and_plots(
     )
     assert "s390x 3.0 8.0" in printed
     assert r"b'\x89PNG\r\n\x1a\n'" in printed
-    # Shown in the notebook as well, without a word about %matplotlib.
+    # Also shown in the notebook, without %matplotlib.
     assert "['image/png', 'text/plain']" in printed
 
 
 def test_lab_asks_for_no_language_servers(engine: docker.DockerClient, images: Images) -> None:
-    """There are none, and the server has no answer either: jupyter_lsp is off."""
+    """There are none, and the server could not answer: jupyter_lsp is off."""
     listed = run(engine, images.notebook, "jupyter", "labextension", "list", volumes=[])
     assert listed.partition("Disabled extensions:")[2].split() == [
         "@jupyterlab/fileeditor-extension:language-server",
@@ -119,7 +119,7 @@ def test_what_a_user_installs_stays_and_stays_out_of_the_server(
     engine: docker.DockerClient, images: Images, home: str, tmp_path: Path
 ) -> None:
     wheel(tmp_path, "greeting", "text = 'installed by a user'\n")
-    # One that the server imports: it must not get the user's.
+    # A module that the server imports: it must not get the user's version.
     wheel(tmp_path, "certipy", "raise SystemExit('the server runs what a user installed')\n")
     tmp_path.chmod(0o755)
     volumes = [f"{home}:/home/jovyan", f"{tmp_path}:/wheels:ro"]
@@ -146,6 +146,8 @@ def test_an_unknown_package_is_named(images: Images) -> None:
     wrong = {"NOTEBOOK_PACKAGES": "python3-numpy python3-nmpy", "BASE_IMAGE": base.TARGET}
     with pytest.raises(AssertionError) as failure:
         build("notebook", "zhub-test-notebook-unknown:latest", {**wrong, **site_args()})
-    said = str(failure.value)
-    assert "notebookPackages: Debian has no package for s390x that is called python3-nmpy\n" in said
-    assert "pulumi config rm notebookPackages" in said
+    error = str(failure.value)
+    assert (
+        "notebookPackages: Debian has no package for s390x that is called python3-nmpy\n" in error
+    )
+    assert "pulumi config rm notebookPackages" in error

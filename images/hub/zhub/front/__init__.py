@@ -1,1 +1,1 @@
-"""What stands before the hub: the proxy, its key and certificate, and limits for callers."""
+"""In front of the hub: the proxy, its key and certificate, and limits for callers."""

@@ -24,7 +24,7 @@ class Pair:
 
 
 def find(folder: Path) -> Pair:
-    """Return the one `*.key` and one `*.crt` in the folder, once they are known to work.
+    """Return the only `*.key` and the only `*.crt` in the folder, after checking that they work.
 
     Raises:
         SettingsError: when there is not exactly one of each, when one cannot be read, when they
@@ -45,7 +45,7 @@ def find(folder: Path) -> Pair:
     if problems:
         raise SettingsError(problems)
     try:
-        # What OpenSSL would refuse the proxy: keys that are too short, outdated signatures.
+        # OpenSSL would refuse these in the proxy as well: short keys, outdated signatures.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_path, key_path)
     except ssl.SSLError as error:
         raise SettingsError([f"{certificate_path} cannot be used: {error.reason}"]) from None

@@ -11,14 +11,14 @@ from zhub.front.proxy import Launcher
 
 
 class EarlyProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # untyped
-    """ConfigurableHTTPProxy that takes a proxy over, and has patience with it.
+    """Takes over a proxy that runs already, and waits for it as long as it takes.
 
-    The parent would start one itself, late, and give up after ten seconds, which Node under
-    emulation needs on a busy machine.
+    The parent class would start the proxy itself, late, and give up after ten seconds; Node takes
+    that long under emulation on a busy machine.
     """
 
     launcher: ClassVar[Launcher]
-    """Of the proxy to take over; set once, before JupyterHub starts."""
+    """Launcher of the proxy to take over; set once, before JupyterHub starts."""
 
     _check_running_callback: PeriodicCallback | None
 

@@ -1,9 +1,10 @@
 """Keeps one caller from making the hub slow for the others.
 
-The hub answers in one thread, at a few milliseconds a page. Users' servers reach it past the proxy,
-and so does what runs in them; strangers reach it through the proxy. So each of them has a bucket
-of requests that fills up again at a steady rate (https://en.wikipedia.org/wiki/Token_bucket). Who
-has emptied it is not refused, which costs nearly as much as an answer, but read more slowly.
+The hub answers in one thread, at a few milliseconds a page. Users' servers, and the programs in
+them, reach it without the proxy; everyone else reaches it through the proxy. So each caller has a
+token bucket of requests that refills at a steady rate
+(https://en.wikipedia.org/wiki/Token_bucket). A caller whose bucket is empty is not refused, which
+costs nearly as much as an answer; its requests are read more slowly.
 """
 
 from __future__ import annotations
@@ -36,50 +37,51 @@ class Rate:
 
 
 SERVER = Rate(burst=100, per_second=10)
-"""Of a user's server: it asks about each of its visitors twice a minute, reports its activity every
-five minutes, and makes a few requests more when somebody logs in to it."""
+"""Limit of a user's server. It asks about each of its visitors twice a minute, reports its activity
+every five minutes, and makes a few more requests when a user logs in to it."""
 
 OUTSIDE = Rate(burst=2000, per_second=100)
-"""Of an address outside, which a class or a whole site may have in common."""
+"""Limit of an outside address, which a class or a whole site may share."""
 
 CONNECTIONS = 32
-"""That one server has at a time; Jupyter's client makes ten at most."""
+"""Connections that one server may have at a time; Jupyter's client makes ten at most."""
 
 HEADER_SECONDS = 20
-"""Seconds that a server's connection may be without a whole request: those that are forgotten, or
-held on purpose, must not keep its user out for long. Jupyter's client closes them after one."""
+"""Seconds that a server's connection may stay open without a whole request: connections that are
+forgotten, or held open on purpose, must not keep the server's user out for long. Jupyter's client
+closes them after one second."""
 
 PATIENCE = 10.0
-"""Seconds a request is held back; what would take longer is refused."""
+"""Seconds that a request is held back at most; one that would wait longer is refused."""
 
 HEADER_SIZE = 20 << 10
-"""Bytes. The proxy passes on 16 KiB, with what it adds itself."""
+"""Bytes. The proxy passes on at most 16 KiB, plus the headers it adds."""
 
 BODY_SIZE = 64 << 10
-"""Bytes. The largest there is need for are an administrator's lists of users: some two thousand
-names. What users save does not pass through the hub."""
+"""Bytes. The largest bodies needed are an administrator's lists of users: some two thousand names.
+Files that users save do not pass through the hub."""
 
 BODY_SECONDS = 20
-"""In which a body has to be there."""
+"""Seconds in which the whole body must arrive."""
 
 REQUEST = 16 << 10
-"""Bytes that a request counts for beside its body: its headers, and what answers it."""
+"""Bytes that a request counts for in addition to its body: its headers, and its answer."""
 
 HELD = 16 << 20
-"""Bytes of requests that an address outside may have here at a time: a thousand, or two hundred
-with the largest of bodies."""
+"""Bytes of unanswered requests that one outside address may have at a time: a thousand requests, or
+two hundred with the largest bodies."""
 
 HELD_IN_ALL = 64 << 20
-"""The same, of all addresses outside."""
+"""The same, for all outside addresses together."""
 
 BUCKETS = 10_000
-"""Callers kept in mind; of more, those that are forgotten begin with a full bucket."""
+"""Callers remembered; when there are more, those that are forgotten start with a full bucket."""
 
 REFUSAL = b"Too many requests from your address. Please try again in a moment.\n"
 
 
 class Buckets:
-    """What is left of each caller's requests."""
+    """Limits each caller to a rate, and forgets callers rather than grow without bound."""
 
     def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -104,25 +106,25 @@ class Buckets:
 
 
 class Memory:
-    """What requests that are not answered yet hold, as they have announced it."""
+    """Limits the memory that unanswered requests may take, by the sizes they announce."""
 
     def __init__(self) -> None:
         self._of: Counter[str] = Counter()
 
     @property
     def in_all(self) -> int:
-        """Bytes."""
+        """Bytes held for all callers."""
         return self._of.total()
 
     def take(self, caller: str, size: int) -> bool:
-        """Count so many bytes, if there is room for them; say whether there is."""
+        """Reserve the bytes if there is room; return whether there was."""
         if self._of[caller] + size > HELD or self.in_all + size > HELD_IN_ALL:
             return False
         self._of[caller] += size
         return True
 
     def give_back(self, caller: str, size: int) -> None:
-        """Count so many bytes no more."""
+        """Release bytes that were reserved."""
         self._of[caller] -= size
         if not self._of[caller]:
             del self._of[caller]
@@ -137,7 +139,8 @@ class LimitedServer(HTTPServer):
     def initialize(self, *arguments: Any, **options: Any) -> None:
         """Take Tornado's own arguments.
 
-        Tornado itself would keep 100 MB of each request in memory, for as long as it takes to come.
+        By default Tornado would keep up to 100 MB of each request in memory, however long the
+        request takes to arrive.
         """
         limits = {
             "max_header_size": HEADER_SIZE,
@@ -157,7 +160,7 @@ class LimitedServer(HTTPServer):
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a connection, or close it when its peer has too many."""
         peer = str(address[0])
-        # What the parent makes the connection with.
+        # The parent class uses these for the new connection.
         self.conn_params = self._own if peer in origin.PROXY else self._short
         if peer not in origin.PROXY:
             if self._peers[peer] >= CONNECTIONS:
@@ -167,7 +170,7 @@ class LimitedServer(HTTPServer):
         super().handle_stream(stream, address)
 
     def on_close(self, server_conn: object) -> None:
-        """Count a connection that has ended."""
+        """Count the end of a connection, and release its request."""
         super().on_close(server_conn)
         self._release(server_conn)
         assert isinstance(server_conn, HTTP1ServerConnection)  # noqa: S101 - as Tornado has it
@@ -180,7 +183,7 @@ class LimitedServer(HTTPServer):
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        """Have the headers judged before the rest of a request is read."""
+        """Apply the limits to the headers before the rest of the request is read."""
         # A connection has one request at a time, so the one before has been answered.
         self._release(server_conn)
         inner = super().start_request(server_conn, request_conn)
@@ -191,15 +194,16 @@ class LimitedServer(HTTPServer):
             self._memory.give_back(*self._taken.pop(server_conn))
 
     def _wait(self, server_conn: object, headers: httputil.HTTPHeaders) -> float:
-        """Seconds that a request has to wait; without end if there is no room for it."""
+        """Return the seconds that a request has to wait; infinity if there is no room for it."""
         peer = _peer(server_conn)
         if peer not in origin.PROXY:
             return self._servers.take(peer)
         if "X-Forwarded-For" not in headers:
-            # The hub and its services themselves. The proxy always says who asks, and what it says
-            # may be what a front proxy was told: also an address of this machine.
+            # The hub and its services themselves. The proxy always sets this header, so its
+            # absence is the test: the value may come from a front proxy and be any address, even
+            # one of this machine.
             return 0.0
-        caller = origin.network(origin.told(peer, headers))
+        caller = origin.network(origin.client(peer, headers))
         size = REQUEST + _body_size(headers)
         if not self._memory.take(caller, size):
             return math.inf
@@ -208,7 +212,7 @@ class LimitedServer(HTTPServer):
 
 
 def _body_size(headers: httputil.HTTPHeaders) -> int:
-    """Bytes of a body, as announced; Tornado takes no more, nor one that is announced wrongly."""
+    """Return the announced size of a body; Tornado refuses larger ones and invalid lengths."""
     if "Transfer-Encoding" in headers:
         return BODY_SIZE
     length = headers.get("Content-Length", "0")
@@ -221,7 +225,7 @@ def _peer(connection: Any) -> str:
 
 
 class _Held(httputil.HTTPMessageDelegate):
-    """Hands a request on when its turn has come."""
+    """Delays a request until its turn, or refuses it."""
 
     def __init__(
         self,
@@ -239,7 +243,7 @@ class _Held(httputil.HTTPMessageDelegate):
         start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
-        """Hand the headers on, now or later."""
+        """Pass the headers on, now or later."""
         seconds = self._wait(headers)
         if not seconds:
             return self._inner.headers_received(start_line, headers)
@@ -273,15 +277,15 @@ class _Held(httputil.HTTPMessageDelegate):
             await handed_on
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Hand a part of the body on."""
+        """Pass a part of the body on."""
         return None if self._refused else self._inner.data_received(chunk)
 
     def finish(self) -> None:
-        """Hand the end on."""
+        """Pass the end of the request on."""
         if not self._refused:
             self._inner.finish()
 
     def on_connection_close(self) -> None:
-        """Hand on that nobody waits any more."""
+        """Pass on that the client has closed the connection."""
         if not self._refused:
             self._inner.on_connection_close()

@@ -1,4 +1,4 @@
-"""Where a login comes from: what failed ones are counted for."""
+"""Where a login comes from: the address or browser that its failures are counted for."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ PROXY = {"127.0.0.1", "::1"}
 """Addresses that the proxy connects from."""
 
 COOKIE = "zhub-known"
-"""Who has logged in with a browser before; signed by the hub, and no login itself."""
+"""Names the user who last logged in with this browser; signed by the hub, and not itself a
+login."""
 
 DAYS = 90
-"""How long a browser keeps it."""
+"""How long a browser keeps the cookie."""
 
 
 def address(handler: BaseHandler) -> str:
-    """Address of who sent a request, whatever the request says of it.
+    """Return the address that sent a request; the sender cannot forge it.
 
-    JupyterHub's own `remote_ip` believes headers that the sender may set. Only the proxy is
-    believed, which runs beside the hub, and of it only what it adds itself: the last address.
-    Users' servers reach the hub without it.
+    JupyterHub's own `remote_ip` trusts headers that the sender may set. This trusts only the proxy
+    beside the hub, and only the part that the proxy adds itself: the last address. Users' servers
+    reach the hub without the proxy.
     """
-    return told(str(handler.request.connection.context.address[0]), handler.request.headers)
+    return client(str(handler.request.connection.context.address[0]), handler.request.headers)
 
 
-def told(peer: str, headers: HTTPHeaders) -> str:
-    """The same, of a connection's peer and the headers that came by it."""
+def client(peer: str, headers: HTTPHeaders) -> str:
+    """Return the same for the address of a connection's peer and the headers of a request."""
     if peer in PROXY:
         peer = headers.get("X-Forwarded-For", peer).rpartition(",")[2].strip()
     return peer.removeprefix("::ffff:")
 
 
 def network(address: str) -> str:
-    """What stands for one place: of IPv6 the network, in which one machine has any address."""
+    """Return what to count as one place: for IPv6 the /64, since one machine can use all of it."""
     try:
         found = ip_address(address)
     except ValueError:
@@ -45,10 +46,10 @@ def network(address: str) -> str:
 
 
 def origin(handler: BaseHandler, name: str) -> str:
-    """The address, or the browser, if the owner of the name has logged in with it before.
+    """Return the address, or the browser if the owner of the name has logged in with it before.
 
-    Where many have one address, as behind a company's proxy, a stranger among them who tries
-    passwords does not keep the owner out
+    Where many users share one address, as behind a company's proxy, a stranger among them who
+    tries passwords does not keep the owner out
     (https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies).
     """
     cookie = handler.get_secure_cookie(COOKIE, max_age_days=DAYS) or b""
@@ -57,7 +58,7 @@ def origin(handler: BaseHandler, name: str) -> str:
 
 
 def remember(handler: BaseHandler, name: str) -> None:
-    """Let the browser tell from now on that the owner of a name has logged in with it."""
+    """Mark the browser as one that the owner of a name has logged in with."""
     handler.set_secure_cookie(
         COOKIE,
         f"{name.lower()} {secrets.token_hex(16)}",

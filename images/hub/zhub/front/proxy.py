@@ -10,28 +10,29 @@ from zhub.front.certificates import Pair
 from zhub.settings import Settings
 
 MAIN = "/opt/proxy/proxy.mjs"
-"""What it runs."""
+"""The script that Node runs."""
 
 API_PORT = 8001
 API = f"http://127.0.0.1:{API_PORT}"
-"""Where the hub, and nobody outside the container, tells the proxy its routes."""
+"""The proxy's API, where the hub sets routes; not reachable from outside of the container."""
 
 HUB = "http://127.0.0.1:8081"
-"""Where the hub listens; its error page stands in for servers that do not answer."""
+"""Where the hub listens; the proxy shows its error page for servers that do not answer."""
 
 
 MOST_CONNECTIONS = 4096
-"""From browsers at a time. Measured: 70 kB each, so a third of the hub's default memory in all."""
+"""Connections from browsers at a time. Measured: 70 kB each, so a third of the hub's default memory
+in total."""
 
 
 class Launcher:
-    """Starts the proxy, and starts it again when it has ended.
+    """Starts the proxy, and starts it again after it has ended.
 
-    Whoever changes the proxy's routes must know the token.
+    The proxy takes routes only from callers that know the token.
     """
 
     def __init__(self, settings: Settings, pair: Pair, token: str) -> None:
-        told = {
+        options = {
             "port": settings.port,
             "apiPort": API_PORT,
             "key": str(pair.key),
@@ -44,12 +45,12 @@ class Launcher:
             "hstsSeconds": settings.hsts_seconds,
             "trustedProxies": [str(network) for network in settings.trusted_proxies],
         }
-        self._command = ["node", MAIN, json.dumps(told)]
+        self._command = ["node", MAIN, json.dumps(options)]
         self._token = token
         self._process: subprocess.Popen[bytes] | None = None
 
     def running(self) -> subprocess.Popen[bytes]:
-        """Return the proxy's process, started if there is none; it may not answer yet."""
+        """Return the proxy's process, starting one if needed; it may not answer yet."""
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 self._command,

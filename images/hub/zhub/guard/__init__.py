@@ -1,5 +1,5 @@
-"""The guard: the one process that has the engine's socket, and what it does with it for the hub.
+"""The guard: the only process with the engine's socket. It makes the hub's calls to the engine.
 
-The hub speaks the engine's own API to it. Of that the guard knows the calls the spawner makes, and
-no others. It never passes a request on: what it understood and allows, it asks for itself.
+The hub speaks the engine's own API to it. The guard knows only the calls that the spawner makes. It
+never forwards a request: it parses it, checks it, and makes a call of its own.
 """

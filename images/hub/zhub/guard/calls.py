@@ -1,4 +1,4 @@
-"""The calls of the engine's API that the guard carries out for the hub; there are no others."""
+"""All calls of the engine's API that the guard carries out for the hub."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from zhub.guard.policy import Policy, Refused, agree, parse_body
 from zhub.subnets import taken_subnets
 
 STOP_SECONDS = 60
-"""The longest grace a server can be given to end."""
+"""The longest grace period for stopping a server."""
 
 _NAME = "([A-Za-z0-9][A-Za-z0-9_.-]{0,254})"
 _TRUE, _FALSE = {"True", "true", "1"}, {"False", "false", "0"}
@@ -36,28 +36,28 @@ _TRUE, _FALSE = {"True", "true", "1"}, {"False", "false", "0"}
 
 @dataclass(frozen=True)
 class Request:
-    """What is left of a request once it is parsed."""
+    """A parsed request."""
 
     name: str
-    """Of the object in the path; empty where there is none."""
+    """Name of the object in the path; empty if there is none."""
     query: dict[str, str]
     body: dict[str, Any]
 
     def flag(self, name: str) -> bool:
-        """Take a yes or no out of the query; no when it is not there."""
+        """Remove a boolean from the query and return it; False when it is missing."""
         value = self.query.pop(name, "False")
         if value not in _TRUE | _FALSE:
             raise Refused(f"{name} is {value!r}")
         return value in _TRUE
 
     def done(self) -> None:
-        """Refuse what nobody has taken out of the query."""
+        """Refuse parameters that are left in the query."""
         if self.query:
             raise Refused(f"the query has {', '.join(self.query)}")
 
 
 class Guard:
-    """Carries out, with the engine's socket, what the policy allows."""
+    """Makes the calls that the policy allows, and refuses all others."""
 
     def __init__(self, client: docker.APIClient, policy: Policy, confinement: Confinement) -> None:
         self._client = client
@@ -69,14 +69,14 @@ class Guard:
 
     def version(self, request: Request) -> Any:
         request.done()
-        # Heartbeats ask for this: the answer says that the engine answers, too.
+        # Heartbeats make this call: its answer must mean that the engine answers as well.
         self._client.ping()
         return {"ApiVersion": self.api_version, "MinAPIVersion": self.api_version}
 
     def inspect_image(self, request: Request) -> Any:
         request.done()
         if request.name != self._policy.settings.notebook_image:
-            raise Refused("it is not the users' image")
+            raise Refused("the image is not the users' image")
         return self._client.inspect_image(request.name)  # type: ignore[no-untyped-call]
 
     def inspect_container(self, request: Request) -> Any:
@@ -104,7 +104,7 @@ class Guard:
     def start_container(self, request: Request) -> None:
         request.done()
         found = self._notebook(request.name)
-        # With a network that it got before, it would run unconfined, however briefly.
+        # With a network from before, it would run without a filter, if only for a moment.
         if not set(found["NetworkSettings"]["Networks"]) <= {NO_NETWORK}:
             raise Refused("the container has a network already")
         self._client.start(found["Id"])
@@ -130,12 +130,12 @@ class Guard:
             return self._client.create_volume(name, driver="local", labels=labels)
 
     def list_networks(self, request: Request) -> Any:
-        """The users' networks as they are; of others no more than which subnets are taken."""
+        """List the users' networks in full; of all other networks, only the subnets they take."""
         filters = parse_body(request.query.pop("filters", "{}").encode())
         request.done()
         if filters:
             if filters != labelled(self._policy.settings.prefix, Role.NETWORK):
-                raise Refused("the filter is not for the users' networks")
+                raise Refused("the filter does not select the users' networks")
             return self._client.networks(filters=filters)
         subnets = [{"Subnet": subnet} for subnet in taken_subnets(self._client)]
         return [{"IPAM": {"Config": subnets}}]
@@ -147,8 +147,9 @@ class Guard:
     def create_network(self, request: Request) -> Any:
         request.done()
         name, subnet, labels = self._policy.network(request.body)
-        # Docker 20.10 makes a second one of a name unless it is told to check, and even then when
-        # it is asked at the same moment. None of them could be named, or removed, any more.
+        # Docker 20.10 makes a second network of the same name unless it is told to check, and even
+        # then when two requests come at the same moment. Neither could be addressed by its name,
+        # or removed, any more.
         with self._making_networks, self._counts.networks.one_more(name):
             return self._client.create_network(
                 name,
@@ -174,21 +175,23 @@ class Guard:
             )
         elif self._is_notebook(found) and found["Name"] == f"/{network['Name']}":
             agree(endpoint, {}, "EndpointConfig.")
-            # One that does not run has no network namespace that a filter could be set in.
+            # A stopped container has no network namespace to set a filter in.
             if not found["State"]["Running"]:
                 raise Refused("the container does not run")
             self._connect_notebook(found, network)
         else:
-            raise Refused("it is neither the hub nor the network's own container")
+            raise Refused("the container is neither the hub nor the network's own user's server")
 
     def _connect_notebook(self, found: dict[str, Any], network: dict[str, Any]) -> None:
         container = found["Id"]
         try:
-            # First the filter, then an interface: there is no moment in which anything, such as a
-            # command of a captured hub's choice, could use the one without the other.
+            # First the filter, then the interface: there is never a moment in which a process in
+            # the container, such as a command that a captured hub chose, has a network without a
+            # filter.
             self._confinement.server(found, IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
             self._client.connect_container_to_network(container, network["Id"])
-            # What the filter follows may have changed just now, when it was not in a network yet.
+            # The machine's addresses, which the filter follows, may have changed meanwhile, and
+            # the update skips containers that have no network yet.
             self._confinement.again(container)
         except BaseException:
             self._client.remove_container(container, force=True, v=True)
@@ -208,11 +211,11 @@ class Guard:
         self._client.remove_network(self._own_network(request.name)["Id"])
 
     def confine_hub(self, request: Request) -> Any:
-        """Close the hub's own way out: it asks before it serves anybody."""
+        """Set the hub's own packet filter; the hub asks for it before it serves anyone."""
         request.done()
         found = self._client.inspect_container(self._policy.hub)
         if not self._is_hub(found) or not found["State"]["Running"]:
-            raise Refused("there is no hub that runs")
+            raise Refused("no hub is running")
         return {"Changed": self._confinement.hub_asks(found)}
 
     def _is_hub(self, found: dict[str, Any]) -> bool:
@@ -252,4 +255,4 @@ CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
     ("DELETE", f"/networks/{_NAME}", Guard.remove_network),
     ("POST", "/zhub/confine", Guard.confine_hub),
 ]
-"""All there is: method, path behind the version, what is done. The last is not the engine's."""
+"""All calls: method, path after the version, function. The last is the guard's own call."""

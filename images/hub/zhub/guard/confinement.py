@@ -1,4 +1,4 @@
-"""Confines users' servers and the hub: sets their packet filters, and keeps them set."""
+"""Confines users' servers and the hub: sets their packet filters and keeps them up to date."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ from zhub.guard.machine import Directory, Machine
 from zhub.settings import GuardSettings
 
 AT_A_TIME = 4
-"""Servers that get their filter at the same time when all of them need it."""
+"""Filters set in parallel when all containers need one."""
 
 TRIES = 3
-"""An engine that fails once must not cost people the servers that they work in."""
+"""Attempts to set a filter: one error of the engine must not cost users their running servers."""
 
 LEAST_PAUSE = 10
-"""Seconds from one look around to the next at least: the hub may ask for one at any time."""
+"""Least seconds between two looks at the machine: the hub may ask for one at any time."""
 
 MISSING_PAUSE = 1
-"""The same while a server of the directory has not been found."""
+"""The same while the name of a directory server has no address."""
 
 LOST_SECONDS = 15
-"""How long the engine may be away before the guard ends, to be started anew by it."""
+"""How long the engine may be unreachable before the guard exits, so that the engine restarts it."""
 
 NOWHERE = "127.0.0.1"
-"""Name server of who may ask none: the server itself. Left without one, the engine's own resolver
-would forward what it does not know to the machine's, and names are a way out (CVE-2024-29018)."""
+"""Name server of users' servers that may use none: the server itself. With no name server set, the
+engine's resolver would forward queries to the machine's, and DNS is a way out (CVE-2024-29018)."""
 
 log = logging.getLogger(__name__)
 
 
 class EngineLostError(Exception):
-    """The engine is not where it was."""
+    """The engine can no longer be reached through the guard's socket."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What filters depend on besides the settings."""
+    """The state of the network that filters depend on besides the settings."""
 
     machine: Machine
     directory: frozenset[tuple[IPv4Address, int]]
 
 
 class Confinement:
-    """Decides, by the stack's settings, what leaves the containers, and sees to it.
+    """Sets the packet filters that the stack's settings ask for, and keeps them set.
 
-    A container whose filter cannot be set must not run on: who calls this removes it.
+    A container whose filter cannot be set must not keep running: callers remove it.
     """
 
     def __init__(self, client: docker.APIClient, helpers: Helpers, settings: GuardSettings) -> None:
@@ -71,10 +71,10 @@ class Confinement:
         self._sight = Sight(Machine(frozenset(), frozenset()), frozenset())
 
     def begin(self) -> None:
-        """Remove what another guard has left, try a filter out, and look around.
+        """Remove an earlier guard's helpers, set a filter as a test, and look at the machine.
 
         Raises:
-            RuntimeError: when the engine's machine cannot filter packets, or cannot be looked at.
+            RuntimeError: when the engine's machine cannot filter packets, or cannot be inspected.
         """
         self._helpers.sweep()
         try:
@@ -88,23 +88,23 @@ class Confinement:
             self.look()
         except (RuntimeError, DockerException) as error:
             raise RuntimeError(
-                "the engine's machine cannot be looked at, so nobody knows what must be closed; the"
-                f" guard needs the engine's own networks `host` and `bridge`: {error}"
+                "the engine's machine cannot be inspected, so its addresses to close are unknown;"
+                f" the guard needs the engine's own networks `host` and `bridge`: {error}"
             ) from None
         machine = self._sight.machine
         for server in sorted(filter(machine.has, machine.name_servers)):
             log.warning(
                 "the engine's name server %s is its own machine, which users' servers do not reach:"
-                " they will find no host names. Give the engine another one, or let them reach it"
-                " with userAllowedNetworks",
+                " they cannot resolve host names. Give the engine another name server, or allow"
+                " this one with userAllowedNetworks",
                 server,
             )
 
     def look(self) -> None:
-        """Look again at the machine and the directory, if the last look is not of just now.
+        """Look at the machine and the directory again, unless the last look was a moment ago.
 
         Raises:
-            RuntimeError: when that fails; what was seen last goes on to count.
+            RuntimeError: when that fails; the last result stays valid.
         """
         with self._looking:
             pause = LEAST_PAUSE if self._directory.complete else MISSING_PAUSE
@@ -115,7 +115,7 @@ class Confinement:
 
     @property
     def name_servers(self) -> list[str]:
-        """What users' servers are given to ask for names; empty for the engine's own choice."""
+        """Name servers of users' servers; empty for the engine's own choice."""
         if self._settings.user_internet:
             return []
         allowed = [
@@ -126,7 +126,7 @@ class Confinement:
         return allowed or [NOWHERE]
 
     def server(self, found: dict[str, Any], subnet: IPv4Network) -> None:
-        """Set the filter of a user's server that runs, for the network it is in or will be in.
+        """Set the filter of a running user's server, for its present or future network.
 
         Args:
             found: the container, as the engine has it.
@@ -138,12 +138,12 @@ class Confinement:
         self._set(found, self._rules_of_server(subnet))
 
     def hub_asks(self, found: dict[str, Any]) -> bool:
-        """Confine the hub, which asks for it when it starts and when no directory answers.
+        """Confine the hub, which asks for it when it starts and when no directory server answers.
 
-        Nothing is done for one that has the filter it should have: it may ask as often as it likes.
+        Does nothing when the hub already has the right filter: it may ask as often as it likes.
 
         Returns:
-            Whether something was done.
+            Whether the filter was set.
 
         Raises:
             RuntimeError: when that failed.
@@ -153,8 +153,9 @@ class Confinement:
             return self._renew(found, self._rules_of_hub())
 
     def all(self) -> None:
-        """See to it that all that runs has its filter; a server that cannot get it is removed."""
-        # First what is known: of what is started meanwhile by another thread, nothing is forgotten.
+        """Set the filters of all running containers that lack theirs; remove servers on failure."""
+        # Read before the list of running containers: so a container that another thread confines
+        # meanwhile is not forgotten.
         known = set(self._made)
         running = self._running()
         for gone in known.difference(running):
@@ -163,10 +164,11 @@ class Confinement:
             list(threads.map(self.again, running))
 
     def again(self, container: str) -> None:
-        """See to it that a container which may have been started anew has its filter.
+        """Set the filter of a container if it lacks the right one.
 
-        It is the hub, or a user's server that got a network without this guard: before its time, or
-        by somebody who has restarted it by hand. Or something has changed since it got its filter.
+        The container is the hub, or a user's server that got its network without this guard: under
+        an earlier guard, or because somebody restarted it by hand. Or the network has changed since
+        the filter was set.
         """
         try:
             found = self._client.inspect_container(container)
@@ -191,7 +193,7 @@ class Confinement:
             return self._rules_of_hub()
         name = found["Name"].removeprefix("/")
         if networks != {name}:
-            raise RuntimeError(f"it is in the networks {', '.join(sorted(networks))}")
+            raise RuntimeError(f"the container is in the networks {', '.join(sorted(networks))}")
         network = self._client.inspect_network(name)
         return self._rules_of_server(IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
 
@@ -202,7 +204,7 @@ class Confinement:
             closed=(
                 *filters.ALWAYS_CLOSED,
                 *settings.user_blocked_networks,
-                # Those in the pool come and go with users, and are closed with all of it.
+                # Those in the pool come and go with users; the rule for the whole pool closes them.
                 *(
                     own
                     for own in machine.addresses
@@ -225,7 +227,8 @@ class Confinement:
     def _rules_of_hub(self) -> str:
         settings, machine = self._settings, self._sight.machine
         # In internal networks the machine has no address, and a server that an older release
-        # started on Docker 28 may have the first. What the machine has there is of before.
+        # started on Docker 28 may have the first one. So only addresses that the machine still has
+        # from earlier networks are closed.
         left = [own for own in machine.addresses if own.subnet_of(settings.user_network_pool)]
         return filters.of_hub(
             settings.hub_port,
@@ -236,7 +239,7 @@ class Confinement:
         )
 
     def _renew(self, found: dict[str, Any], rules: str) -> bool:
-        """Set a filter, unless this guard has set just that since the container was started."""
+        """Set a filter, unless this guard has set the same one since the container was started."""
         if self._made.get(found["Id"]) == (found["State"]["StartedAt"], rules):
             return False
         self._set(found, rules)
@@ -247,26 +250,29 @@ class Confinement:
         self._made[found["Id"]] = (found["State"]["StartedAt"], rules)
 
     def _give_up(self, found: dict[str, Any], reason: Exception) -> None:
-        """Remove a server that must not run on. The hub begins anew, and asks for its filter."""
+        """Remove a server that must not keep running; restart the hub, which asks for its filter.
+
+        A container whose filter was right a moment ago keeps it.
+        """
         name, container = found["Name"].removeprefix("/"), found["Id"]
         started = found["State"]["StartedAt"]
         if self._made.get(container, ("", ""))[0] == started:
-            # With one that was right a moment ago, people can go on working.
+            # That filter was right a moment ago, so users can go on working.
             log.error("%s keeps the filter it has, for now: %s", name, reason)
             return
         try:
             state = self._client.inspect_container(container)["State"]
             if not state["Running"] or state["StartedAt"] != started:
-                # It has ended meanwhile; when it is started again, the engine says so.
+                # It has ended meanwhile; if it is started again, the engine sends an event.
                 return
             if found["Config"]["Labels"].get(ROLE) == Role.HUB:
-                log.error("restarting %s, whose way out could not be closed: %s", name, reason)
+                log.error("restarting %s: its packet filter could not be set: %s", name, reason)
                 self._client.restart(container, timeout=1)
             else:
-                log.error("removing %s, whose way out could not be closed: %s", name, reason)
+                log.error("removing %s: its packet filter could not be set: %s", name, reason)
                 self._client.remove_container(container, force=True, v=True)
         except APIError as error:
-            # Gone in the meantime, or the engine is already at it.
+            # Already gone, or the engine is removing it.
             if error.status_code not in {404, 409}:
                 raise
 
@@ -278,14 +284,14 @@ class Confinement:
         ]
 
     def watch(self) -> None:
-        """Confine what is started, again and again, for as long as the guard runs.
+        """Confine containers as they start, for as long as the guard runs.
 
-        Docker starts the hub again when it has ended, and anybody who may use the engine can
-        restart a user's server: each time with a new network namespace, which has no filter.
+        Docker restarts the hub when it exits, and anyone who may use the engine can restart a
+        user's server: each start makes a new network namespace, which has no filter.
 
         Raises:
-            EngineLostError: the engine has not answered for a while. With live-restore it has come
-                back with another socket, which only a guard that is started anew is given.
+            EngineLostError: the engine has not answered for a while. With live-restore, a restarted
+                engine has another socket, and only a restarted guard gets to see it.
         """
         lost: float | None = None
         while True:
@@ -298,7 +304,7 @@ class Confinement:
                         "label": f"{STACK}={self._settings.prefix}",
                     },
                 )
-                # What was started before somebody listened, too.
+                # Also containers that were started before this listened.
                 self.all()
                 lost = None
                 for event in started:
@@ -308,18 +314,18 @@ class Confinement:
                 lost = lost or time.monotonic()
                 if time.monotonic() - lost > LOST_SECONDS:
                     raise EngineLostError("the engine does not answer any more") from error
-                log.warning("the engine tells of no starts now, trying again: %s", error)
+                log.warning("the engine sends no start events now, trying again: %s", error)
             time.sleep(1)
 
     def keep(self, seconds: float) -> None:
-        """Look around every so many seconds, and see to all filters, which follow what is seen."""
+        """Look at the machine and the directory periodically, and update all filters."""
         while True:
             time.sleep(seconds)
             try:
                 self.look()
                 self.all()
             except (RuntimeError, DockerException, OSError) as error:
-                log.warning("the engine's machine cannot be looked at now: %s", error)
+                log.warning("the engine's machine cannot be inspected now: %s", error)
 
     def _filter(self, network: str, ruleset: str) -> None:
         self._helpers.run(["nft", ruleset], network=network, capabilities=["NET_ADMIN"])

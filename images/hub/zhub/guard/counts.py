@@ -1,4 +1,4 @@
-"""How many servers, networks and homes a stack may have: each is memory or disk of the machine."""
+"""Limits a stack's servers, networks and homes: each takes memory or disk of the machine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from zhub.contract import Role, labelled
 from zhub.settings import ServerSettings
 
 HOMES = 10
-"""Homes for each server: a home stays when its user's server ends."""
+"""Homes allowed for each server allowed: a home stays when its user's server ends."""
 
 
 class Full(Exception):
-    """There are as many as there may be; the text is for users."""
+    """The limit is reached; the text is for users."""
 
 
 class Count:
-    """Counts by name, without asking the engine each time.
+    """Limits the objects of one kind, without asking the engine each time.
 
-    Nobody but the guard makes what is counted, so the names it has seen are at least those there
-    are. Only when they are too many is the engine asked which ones are left.
+    Only the guard creates these objects, so the names it has seen include all that exist. It asks
+    the engine which of them are left only when there are too many.
     """
 
     def __init__(self, limit: int, listed: Callable[[], Iterable[str]], message: str) -> None:
         """Prepare to count.
 
         Args:
-            limit: the most there may be.
-            listed: asks the engine for the names there are.
-            message: what users are told when it is full; {limit} stands for the number.
+            limit: how many objects are allowed.
+            listed: asks the engine for the names of those that exist.
+            message: for users, when the limit is reached; {limit} stands for the number.
         """
         self._limit = limit
         self._listed = listed
@@ -43,10 +43,10 @@ class Count:
 
     @contextmanager
     def one_more(self, name: str) -> Iterator[None]:
-        """Make one within this, and no other thread takes its place.
+        """Reserve a place for one object while the caller creates it.
 
         Raises:
-            Full: when there are as many as there may be.
+            Full: when the limit is reached.
         """
         with self._lock:
             if self._seen is None or self._too_many(name):
@@ -59,7 +59,7 @@ class Count:
         finally:
             with self._lock:
                 self._under_way.remove(name)
-                # Also if it failed: it may be there all the same.
+                # Also after an error: the object may exist all the same.
                 self._seen.add(name)
 
     def _too_many(self, name: str) -> bool:
@@ -68,7 +68,7 @@ class Count:
 
 
 class Counts:
-    """What is counted of one stack."""
+    """The limits of one stack."""
 
     def __init__(self, client: docker.APIClient, settings: ServerSettings) -> None:
         most = settings.most_servers

@@ -1,7 +1,7 @@
-"""What a user's server is started with: the image's own command, and variables by name and shape.
+"""Checks what a user's server starts with: the image's own command, and known variables only.
 
-Both decide what runs in a server before its user does. Of a captured hub, a command of its own or
-an LD_PRELOAD would be code in every server it can start.
+Both decide what runs in a server before its user does. A captured hub that could choose a command
+or set LD_PRELOAD could run its own code in every server it starts.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ HOME = "/home/jovyan"
 PORT = 8888
 
 NEEDED = {"JUPYTERHUB_DISABLE_USER_CONFIG"}
-"""What a server must have: without it, files of the user's change the process with the token."""
+"""Required: without it, files in the user's home change the process that holds the token."""
 
 _RANDOM = r"[0-9A-Za-z_-]{16,128}"
 _NUMBER = r"[0-9]{1,16}(\.[0-9]{1,6})?"
-# Where browsers find the hub is the hub's to say: it is what they talk to.
+# Any host: the hub decides where browsers find it, since they talk to the hub.
 _HOST = r"https://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]{1,5})?"
 
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 
 
 class WrongVariable(Exception):
-    """An environment that a server does not get; the text says what is wrong, not the value."""
+    """The environment is refused; the text says why, without the value."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """What the users' image says of itself, as the engine tells the guard."""
+    """Command and variables of the users' image, read from the engine."""
 
     command: tuple[str, ...]
     variables: frozenset[str]
-    """Names of those it sets."""
+    """Names of the variables that the image sets."""
 
     @classmethod
     def of_engine(cls, client: docker.APIClient, name: str) -> Image:
@@ -100,21 +100,21 @@ def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
 
 
 def check(variables: Iterable[str], settings: ServerSettings, image: Image, user: str) -> None:
-    """Look at each variable of a server that is to be made.
+    """Check each variable of a server before it is created.
 
     Raises:
-        WrongVariable: when one is not known, not shaped as it must be, the image's own, given
-            twice, or missing.
+        WrongVariable: when one is unknown, has a value of the wrong form, is set by the image, is
+            given twice, or is missing.
     """
     allowed = shapes(settings, user)
     seen: set[str] = set()
     for variable in variables:
         match = _VARIABLE.fullmatch(variable)
         if not match:
-            raise WrongVariable("Env holds what is no variable")
+            raise WrongVariable("Env has an entry that is not a variable")
         name, value = match.groups()
         if name in image.variables:
-            raise WrongVariable(f"Env has {name}, which is the image's to set")
+            raise WrongVariable(f"Env has {name}, which only the image may set")
         if name not in allowed:
             raise WrongVariable(f"Env has {name[:100]}, which no server gets")
         if name in seen:
@@ -122,7 +122,7 @@ def check(variables: Iterable[str], settings: ServerSettings, image: Image, user
         # fullmatch: unlike "$", it takes no newline at the end.
         if not re.fullmatch(allowed[name], value):
             # Not the value, which may be a token.
-            raise WrongVariable(f"Env has {name} with a value of another shape")
+            raise WrongVariable(f"Env has {name} with a value of the wrong form")
         seen.add(name)
     if missing := NEEDED - seen:
-        raise WrongVariable(f"Env is without {', '.join(sorted(missing))}")
+        raise WrongVariable(f"Env lacks {', '.join(sorted(missing))}")

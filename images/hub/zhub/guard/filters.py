@@ -1,12 +1,13 @@
 """Packet filters, as text for nft: what may leave a user's server, and what may leave the hub.
 
-Each filter is a table in the container's own network namespace. Only the capability NET_ADMIN could
-change it there, which neither container has. It judges packets and not sockets, so it holds
-whatever device, source address, option or protocol a program gives its socket. Routes would not:
-Linux takes a destination that it finds no route to for a neighbour if the socket names a device.
+Each filter is a table in the container's own network namespace. Changing it there takes the
+capability NET_ADMIN, which neither container has. The filter checks packets and not sockets, so it
+holds whatever device, source address, option or protocol a program gives its socket. Removing
+routes would not be enough: if the socket names a device, Linux treats a destination without a route
+as a neighbour.
 
-Of what comes in, only first packets of TCP connections are judged: other containers of the engine,
-and a site that leads the users' network pool to it, have no filter.
+Of incoming packets, it checks only the first of each TCP connection. This is needed because other
+containers of the engine, and a site that routes the users' network pool to it, have no filter.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from zhub.guard.environment import PORT
 NAME_SERVICE = 53
 
 NEW_CONNECTIONS = "50/second burst 200 packets"
-"""What one server may open to the hub. A JupyterLab needs a few a minute, more at its start."""
+"""Rate at which one server may open connections to the hub. JupyterLab needs a few a minute, and
+more at its start."""
 
 PRIVATE = (
     "10.0.0.0/8",  # RFC 1918
@@ -32,7 +34,7 @@ PRIVATE = (
     "192.0.0.0/24",  # RFC 6890
     "198.18.0.0/15",  # RFC 2544
 )
-"""What is no internet, and so closed unless a site opens part of it."""
+"""Networks that are not the internet, and so closed unless a site opens part of them."""
 
 NOBODY = (
     "0.0.0.0/8",  # RFC 791, "this" network
@@ -40,10 +42,10 @@ NOBODY = (
     "224.0.0.0/4",  # RFC 5771, multicast
     "240.0.0.0/4",  # RFC 1112, with the broadcast address
 )
-"""What no single machine has for its address."""
+"""Networks in which no single machine has an address."""
 
 METADATA = ("169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192")
-"""Where clouds tell a machine its credentials; Azure's is not in a private network."""
+"""Where clouds serve a machine its credentials; Azure's address is not in a private network."""
 
 CLOUD_SERVICES = (
     # IBM Cloud's service networks: https://cloud.ibm.com/docs/vpc?topic=vpc-service-endpoints-for-vpc
@@ -53,23 +55,23 @@ CLOUD_SERVICES = (
 
 ALWAYS_CLOSED = tuple(map(IPv4Network, (*PRIVATE, *NOBODY, *METADATA, *CLOUD_SERVICES)))
 
-# A first packet of a connection has SYN and no ACK: without it, no connection can be made. Answers
-# are what has neither, and need no memory of who asked.
+# The first packet of a connection has SYN and no ACK: without it, there is no connection. All other
+# packets count as answers; this needs no connection tracking.
 _FIRST = "tcp flags & (syn | ack) == syn"
 _ANSWER = "tcp flags & (syn | ack) != syn"
 
-# The sender learns of it at once, and not after minutes.
+# So the sender gets an error at once, and not a timeout after minutes.
 _REFUSE = "reject with icmpx admin-prohibited"
 
 
 def table(rules: Iterable[str], entrances: Iterable[str] = ()) -> str:
-    """Return the commands that put these rules in the place of the namespace's present ones.
+    """Return the commands that replace the namespace's rules with these.
 
-    nft carries out all of them or none.
+    nft applies all of them or none.
 
     Args:
-        rules: for what leaves; what none of them accepts is dropped.
-        entrances: for what comes in; new TCP connections that none of them accepts are dropped.
+        rules: for outgoing packets; a packet that no rule accepts is dropped.
+        entrances: for incoming packets; new TCP connections that no rule accepts are dropped.
     """
     lines = "\n".join(f"    {rule}" for rule in rules)
     incoming = "\n".join(f"    {rule}" for rule in ('iifname "lo" accept', *entrances))
@@ -96,16 +98,16 @@ table inet zhub {{
 def by_width(
     *, open_: Iterable[IPv4Network], closed: Iterable[IPv4Network]
 ) -> list[tuple[IPv4Network, bool]]:
-    """Return networks, and whether they are open, in the order in which they are to be judged.
+    """Return networks, and whether they are open, in the order of their rules.
 
-    The narrower network decides, as with routes; of two equal ones, the open one.
+    The narrower network wins, as with routes; of two equal ones, the open one.
     """
     opened = set(open_)
     shut = set(closed) - opened
     needed = {
         network
         for network in shut
-        # No rule for what a wider network closes anyway.
+        # No rule for a network that a wider closed one contains anyway.
         if not any(network != other and network.subnet_of(other) for other in shut)
         or any(network.overlaps(other) for other in opened)
     }
@@ -115,27 +117,27 @@ def by_width(
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """What all users' servers of a stack reach, and what they do not."""
+    """What all users' servers of a stack may reach, and what they may not."""
 
     pool: IPv4Network
-    """Where the networks of all users are."""
+    """Contains the networks of all users."""
     name_servers: Collection[IPv4Address]
-    """What may be asked for names."""
+    """Open for DNS."""
     networks: Sequence[tuple[IPv4Network, bool]]
-    """The open and the closed ones, as `by_width` returns them."""
+    """The open and the closed networks, as `by_width` returns them."""
     internet: bool
-    """Whether what is in none of the networks is open."""
+    """Whether addresses outside of these networks are open."""
 
 
 def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
-    """Return the filter of a user's server in a network, where the hub has an address."""
+    """Return the filter of a user's server in a network, given the hub's address there."""
     new = f"tcp dport {HUB_PORT} {_FIRST} limit rate over {NEW_CONNECTIONS}"
     return table(
         (
             'oifname "lo" accept',
             f"meta nfproto ipv6 {_REFUSE}",
             f"ip saddr != {subnet} {_REFUSE}",
-            # TCP tries again by itself, after a second: who opens too many has to wait.
+            # TCP retries by itself after a second: a server that opens too many has to wait.
             f"ip daddr {hub} {new} drop",
             f"ip daddr {hub} tcp dport {HUB_PORT} accept",
             f"ip daddr {hub} tcp sport {PORT} {_ANSWER} accept",
@@ -162,10 +164,10 @@ def of_hub(
     """Return the hub's filter.
 
     Args:
-        port: the published one.
-        pool: where the networks of all users are, each of 16 addresses.
+        port: the published port.
+        pool: contains the networks of all users, each of 16 addresses.
         machine: the engine's machine in these networks; None for the first address of each.
-        name_servers: what may be asked for names.
+        name_servers: open for DNS.
         directory: addresses and ports of the LDAP servers.
     """
     if machine is None:

@@ -1,4 +1,4 @@
-"""Short-lived containers, for what the guard cannot do from its own: it has no network at all."""
+"""Short-lived containers for work that the guard cannot do itself, since it has no network."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from docker.types import LogConfig
 from zhub.contract import ROLE, STACK, labelled
 
 HELPER = "guard-helper"
-"""Value of their label zhub.role."""
+"""Value of the helpers' label zhub.role."""
 
 SECONDS = 60
-"""How long one may run."""
+"""How long a helper may run."""
 
 MEMORY = 64 << 20
 
 IN_NAMESPACE = "container:"
-"""What a network mode starts with that is the network of another container."""
+"""Prefix of a network mode that joins the network of another container."""
 
 
 @dataclass(frozen=True)
 class Helpers:
-    """Runs commands in containers of the filter image, which is of the engine's own platform."""
+    """Runs commands in containers of the filter image, built for the engine's own platform."""
 
     client: docker.APIClient
     image: str
@@ -37,7 +37,7 @@ class Helpers:
         """Run a command in a container of its own and return what it printed.
 
         Raises:
-            RuntimeError: when it fails, with what it said.
+            RuntimeError: when it fails, with its output.
         """
         try:
             with self._container(command, network, list(capabilities)) as container:
@@ -51,7 +51,7 @@ class Helpers:
         return output
 
     def sweep(self) -> None:
-        """Remove those that a guard has left which was killed meanwhile."""
+        """Remove helpers left by a guard that was killed while they ran."""
         ours = labelled(self.prefix, HELPER)
         for container in self.client.containers(all=True, filters=ours):
             self._remove(container["Id"])
@@ -68,8 +68,8 @@ class Helpers:
             labels={STACK: self.prefix, ROLE: HELPER},
             host_config=self.client.create_host_config(
                 network_mode=network,
-                # Where an engine gives containers user IDs of their own, the machine's network is
-                # for those only that have none.
+                # An engine that remaps user IDs (userns-remap) gives the machine's network only to
+                # containers without the remapping.
                 userns_mode="host",
                 cap_drop=["ALL"],
                 cap_add=capabilities,
@@ -78,7 +78,7 @@ class Helpers:
                 mem_limit=MEMORY,
                 memswap_limit=MEMORY,
                 pids_limit=16,
-                # What is read below, whatever log driver is the engine's default.
+                # A log driver whose output can be read, whatever the engine's default is.
                 log_config=LogConfig(type=LogConfig.types.JSON, config={}),
             ),
         )
@@ -91,6 +91,6 @@ class Helpers:
         try:
             self.client.remove_container(container, force=True, v=True)
         except APIError as error:
-            # Gone in the meantime, or the engine is already at it.
+            # Already gone, or the engine is removing it.
             if error.status_code not in {404, 409}:
                 raise

@@ -1,4 +1,4 @@
-"""How many requests the guard has at a time, and what of each it keeps in memory."""
+"""Limits the guard's requests at a time, and the memory that each of them may take."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tornado.netutil import add_accept_handler
 from tornado.web import Application
 
 MAX_HEADERS = 8 << 10
-"""Bytes, the query among them."""
+"""Bytes, including the query."""
 
 MAX_BODY = 32 << 10
-"""Bytes; a create body has about 4000."""
+"""Bytes; the body of a create call has about 4000."""
 
 MAX_FIELDS = 20
-"""Of a query; Tornado would make objects of each, many times the size of the text."""
+"""Fields of a query; Tornado would make objects of each, many times the size of the text."""
 
 MAX_OPEN = 64
-"""Connections and calls at a time; a hub makes one for each of its threads. The others wait in the
-socket's queue."""
+"""Connections and calls at a time; the hub makes one for each of its threads. Further connections
+wait in the socket's queue."""
 
 CLIENT_SECONDS = 10
 """How long a client may take to send a request, and to read the answer."""
@@ -46,16 +46,16 @@ LIMITS: dict[str, Any] = {
     "chunk_size": MAX_HEADERS,
     "max_buffer_size": 2 * MAX_BODY,
 }
-"""Of a connection, as Tornado's HTTPServer calls them."""
+"""Limits of a connection, as options of Tornado's HTTPServer."""
 
 log = logging.getLogger(__name__)
 
 
 class Listener(HTTPServer):
-    """Accepts no more connections than it has room for.
+    """Accepts no more connections than MAX_OPEN.
 
-    Room takes each connection until it is closed and each call until it is done: a client that goes
-    away leaves its call behind.
+    Each connection counts until it is closed, and each call until it is done: when a client
+    disconnects, its call still runs.
     """
 
     def initialize(  # type: ignore[override] # the other options are LIMITS
@@ -66,13 +66,13 @@ class Listener(HTTPServer):
         self._stop_accepting: Callable[[], None] | None = None
 
     def accept(self, listening: socket.socket) -> None:
-        """Take connections from a socket, which has the others wait."""
+        """Accept connections from a socket; its queue holds the others."""
         self._listening = listening
         self._stop_accepting = add_accept_handler(listening, self._handle_connection)
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Take room for what is done for a request, whether or not its client waits for it."""
+        """Count a call while it runs, whether or not its client still waits for it."""
         self._take()
         try:
             yield
@@ -100,7 +100,7 @@ class Listener(HTTPServer):
 
 
 class SmallRequests(Application):
-    """Refuses, before Tornado makes objects of it, what would become large."""
+    """Refuses requests that would become large, before Tornado makes objects of them."""
 
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
@@ -119,7 +119,7 @@ class _Small(HTTPMessageDelegate):
         if path.count("&") >= MAX_FIELDS:
             log.warning("refused a query of more than %d fields", MAX_FIELDS)
             raise HTTPInputError("too many fields")
-        # Whatever the client calls it, it is JSON or nothing: no form is to be taken apart.
+        # Bodies are JSON or empty, whatever the client says: Tornado must not parse forms.
         headers.pop("Content-Type", None)
         return self._behind.headers_received(start_line, headers)
 

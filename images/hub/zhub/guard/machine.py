@@ -1,4 +1,4 @@
-"""What the guard must know of the engine's machine and of the directory to set filters."""
+"""Finds the addresses of the engine's machine and of the directory, which filters depend on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, ip_address
 from zhub.guard.helpers import Helpers
 
 REMEMBERED_SECONDS = 24 * 3600
-"""How long an address of the directory stays open after its name last led there: a name may lead to
-a few of many addresses each time."""
+"""How long an address of the directory stays open after its name last resolved to it: a name may
+resolve to a few of many addresses each time."""
 
 log = logging.getLogger(__name__)
 
@@ -23,27 +23,27 @@ class Machine:
     """The engine's machine, as its containers see it."""
 
     addresses: frozenset[IPv4Network]
-    """Its own, but for loopback; a route can make it take a whole network for its own (AnyIP)."""
+    """Its own, except for loopback; a route can make a whole network its own (AnyIP)."""
     name_servers: frozenset[IPv4Address]
     """Those that the engine gives to containers."""
 
     def has(self, address: IPv4Address) -> bool:
-        """Whether an address is its own."""
+        """Return whether an address is the machine's own."""
         return any(address in own for own in self.addresses)
 
     @classmethod
     def seen(cls, helpers: Helpers) -> Machine:
-        """Look at it now.
+        """Return the machine as it is now.
 
         Raises:
-            RuntimeError: when that fails.
+            RuntimeError: when it cannot be inspected.
         """
         table = helpers.run(["cat", "/proc/net/fib_trie"], network="host")
-        # As the engine passes it on to containers, with what its own configuration changes.
+        # As containers get it from the engine, whose configuration may change it.
         resolver = helpers.run(["cat", "/etc/resolv.conf"], network="bridge")
         own = frozenset(addresses(table))
         if not own:
-            # Every one has some. What is not seen would not be closed.
+            # Every machine has some, and an address that is not found would not be closed.
             raise RuntimeError("no address of the engine's machine was found")
         return cls(own, frozenset(name_servers(resolver)))
 
@@ -60,9 +60,9 @@ def name_servers(resolv_conf: str) -> set[IPv4Address]:
 
 
 def addresses(fib_trie: str) -> set[IPv4Network]:
-    """Return what the machine answers for, from /proc/net/fib_trie, but for loopback.
+    """Return the machine's own addresses, from /proc/net/fib_trie, except for loopback.
 
-    There, `|-- ADDRESS` is followed by the routes to it; those to an own one are `host LOCAL`.
+    There, `|-- ADDRESS` is followed by its routes; those of an own address are `host LOCAL`.
     """
     found: set[IPv4Network] = set()
     start = ""
@@ -72,12 +72,12 @@ def addresses(fib_trie: str) -> set[IPv4Network]:
             start = words[1]
         elif words[1:3] == ["host", "LOCAL"]:
             found.add(IPv4Network(start + words[0]))
-    # A transparent proxy's table takes all there is; what it means are marked packets.
+    # A transparent proxy's table has a local route for everything, but applies to marked packets.
     return {network for network in found if network.prefixlen and not network.is_loopback}
 
 
-# Prints a line `= NAME` before what getent says of the name, which may be nothing. Each name is
-# asked for by itself: a name server that is silent about one costs the others nothing.
+# Prints a line `= NAME`, then getent's output for the name, which may be empty. Names are resolved
+# in parallel: a name server that does not answer for one delays none of the others.
 _RESOLVE = """
 export RES_OPTIONS="timeout:2 attempts:2"
 for name; do
@@ -88,10 +88,10 @@ wait
 
 
 class Directory:
-    """The addresses of the LDAP servers, which names may lead to others of from time to time.
+    """The addresses of the LDAP servers, which may change with DNS.
 
-    Who decides about them is who answers for the names, and not the hub: its container is not even
-    in the network from which they are looked up.
+    The name servers decide them, and not the hub: its container is not even in the network in which
+    they are resolved.
     """
 
     def __init__(
@@ -107,14 +107,14 @@ class Directory:
         self._clock = clock
         self._seen: dict[tuple[IPv4Address, int], float] = {}
         self.complete = False
-        """Whether the last look found each server."""
+        """Whether the last look found an address for each server."""
 
     def addresses(self) -> frozenset[tuple[IPv4Address, int]]:
-        """Look the names up; return addresses and ports, those of the last day as well.
+        """Resolve the names; return addresses and ports, including those of the last day.
 
         Raises:
-            RuntimeError: when nothing can be looked up at all. A name that nobody answers for is
-                none of that, and only logged.
+            RuntimeError: when no name can be resolved at all. A single name without an address is
+                only logged.
         """
         now = self._clock()
         names = sorted({host for host, _ in self._servers if not _literal(host)})
@@ -127,7 +127,7 @@ class Directory:
         self.complete = not lost
         if lost:
             log.warning(
-                "no IPv4 address is known for %s now: the hub cannot ask there", ", ".join(lost)
+                "no IPv4 address found for %s: the hub cannot connect to it", ", ".join(lost)
             )
         for host, port in self._servers:
             self._seen |= {(address, port): now for address in found.get(host, ())}
@@ -138,7 +138,7 @@ class Directory:
 
 
 def resolved(lines: str) -> dict[str, set[IPv4Address]]:
-    """Return the addresses of each name from what `_RESOLVE` has printed."""
+    """Return the addresses of each name from the output of `_RESOLVE`."""
     found: dict[str, set[IPv4Address]] = {}
     name = ""
     for line in lines.splitlines():

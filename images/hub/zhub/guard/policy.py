@@ -1,4 +1,4 @@
-"""What the hub may ask of the engine, decided on parsed requests; nothing here talks to anyone."""
+"""Decides which parsed requests of the hub are allowed; nothing here uses the network."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ from zhub.guard.seccomp import PROFILE
 from zhub.settings import ServerSettings
 
 CPU_PERIOD = 100_000
-"""Microseconds; what DockerSpawner counts processors in."""
+"""Microseconds; the period that DockerSpawner uses for CPU quotas."""
 
 LEAST_MEMORY = 6 << 20
-"""Bytes; less the engine itself refuses."""
+"""Bytes; the engine itself refuses less."""
 
-# The part of a name behind the prefix: escapism's output for DockerSpawner, and the engine's limit.
+# The part of a name after the prefix: escapism's output for DockerSpawner, and the engine's limit.
 _SUFFIX = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _PORT = f"{PORT}/tcp"
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
 
 
 class Refused(Exception):
-    """A request that is not carried out; the text says what is wrong with it."""
+    """The request is not allowed; the text says why."""
 
 
 def escaped(user: str) -> str:
-    """Return how a user's name is written in names of containers, networks and volumes.
+    """Return a user's name as it is written in names of containers, networks and volumes.
 
-    As DockerSpawner does it (`DockerSpawner.escape`): no two users come to the same.
+    Escapes as DockerSpawner does (`DockerSpawner.escape`): no two users get the same result.
 
     Raises:
         Refused: when the text cannot be written in UTF-8.
     """
     try:
-        # Letters of the digits only: safe characters are small already.
+        # lower() changes only the hexadecimal digits of escapes: safe characters are lower case.
         return str(escape(user, set(string.ascii_lowercase + string.digits), "-")).lower()
     except UnicodeEncodeError:
-        raise Refused("Labels hold what is no text") from None
+        raise Refused("Labels are not valid Unicode") from None
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Policy:
         return f"{self.settings.prefix}-hub"
 
     def suffix(self, name: object) -> str:
-        """Return what of a container's or network's name stands for the user.
+        """Return the part of a container's or network's name that stands for the user.
 
         Raises:
             Refused: when it is not the name of a user's container.
@@ -84,14 +84,14 @@ class Policy:
             raise Refused(f"the name {name!r} does not start with {prefix}")
         suffix = name.removeprefix(prefix)
         if not _SUFFIX.fullmatch(suffix):
-            raise Refused(f"the name {name!r} is none of a user's")
+            raise Refused(f"the name {name!r} does not end in an escaped user name")
         return suffix
 
     def container(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the body that creates a user's container.
 
-        Of the request, only environment, user label and limits are taken over. The rest it may
-        leave out or give exactly as it will be, so that an attempt at more is seen.
+        Only environment, user label and limits come from the request. It may leave the rest out, or
+        give exactly the fixed values: anything else is refused and logged, not silently ignored.
 
         Raises:
             Refused: when the request asks for anything else.
@@ -107,7 +107,7 @@ class Policy:
             raise Refused(str(wrong)) from None
         fixed = {
             "Image": self.settings.notebook_image,
-            # JupyterHub adds nothing to it: all it has to say is in the environment.
+            # JupyterHub adds no arguments: it passes everything in the environment.
             "Cmd": list(self.image.command),
             "ExposedPorts": {_PORT: {}},
             "Volumes": {HOME: {}},
@@ -117,7 +117,7 @@ class Policy:
         # The client writes null where the engine's documentation has an empty object.
         if given.get("ExposedPorts") == {_PORT: None}:
             del given["ExposedPorts"]
-        # What is attached to is the client's affair, not the container's.
+        # Which streams are attached concerns the client, not the container.
         agree(given, fixed | {"AttachStdout": True, "AttachStderr": True}, "")
         return {
             **fixed,
@@ -143,11 +143,11 @@ class Policy:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": LOG,
-            # An engine may give every container an init of its own, which would be process 1 in
-            # the first process's place: one of the user's, that anybody there may write to.
+            # An engine may give every container an init process. It would then be process 1 instead
+            # of the image's first process, and belong to the user, whose programs may write to it.
             "Init": False,
         }
-        # Left out, the engine's own bridge would be the network, where all users meet.
+        # Without it, the engine's own bridge would be the network, which all users would share.
         if given.get("NetworkMode") != NO_NETWORK:
             raise Refused(f"HostConfig.NetworkMode is {given.get('NetworkMode')!r}")
         agree(given, fixed | limits, "HostConfig.")
@@ -157,8 +157,8 @@ class Policy:
         """Return the labels of the object whose name ends in the suffix.
 
         Raises:
-            Refused: when they are not those of this stack and role, and of the user whose name the
-                suffix is: so that a user has one container, one network and one home.
+            Refused: when they are not those of this stack and role, and of the user whose escaped
+                name is the suffix: so that a user has one container, one network and one home.
         """
         labels = _mapping(given, "Labels")
         user = labels.get(USER)
@@ -168,31 +168,32 @@ class Policy:
         return {**wanted, USER: user}
 
     def home(self, found: Mapping[str, Any], user: str) -> None:
-        """Look at a volume before it becomes a server's home.
+        """Check a volume before it becomes a server's home.
 
         Raises:
-            Refused: when it is not a plain one of this stack and user.
+            Refused: when it is not a plain local volume of this stack and user.
         """
         name = found["Name"]
         # A local volume with options can be a folder of the engine's machine.
         if found["Driver"] != "local" or found.get("Options"):
-            raise Refused(f"volume {name} is not a plain one")
+            raise Refused(f"volume {name} is not a plain local volume")
         wanted = {STACK: self.settings.prefix, ROLE: Role.HOME, USER: user}
         labels = found.get("Labels") or {}
         if not labels:
             raise Refused(
-                f"volume {name} has no labels, so it could be anybody's: copy it into one with the"
-                f" labels {STACK}={wanted[STACK]}, {ROLE}={Role.HOME} and {USER}={user};"
+                f"volume {name} has no labels, so it could be anybody's: copy it into a volume with"
+                f" the labels {STACK}={wanted[STACK]}, {ROLE}={Role.HOME} and {USER}={user};"
                 " docs/operations.md says how"
             )
         if labels != wanted:
             raise Refused(f"volume {name} is not the home of {user}")
 
     def volume(self, body: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-        """Return name and labels of a home volume that is to be made.
+        """Return name and labels of a home volume to create.
 
         Raises:
-            Refused: when anything else is asked for, such as options that mount the engine's disk.
+            Refused: when the request asks for anything else, such as options that mount the
+                engine's disk.
         """
         given = dict(body)
         name = given.pop("Name", None)
@@ -202,10 +203,10 @@ class Policy:
         return str(name), labels
 
     def network(self, body: Mapping[str, Any]) -> tuple[str, IPv4Network, dict[str, str]]:
-        """Return name, subnet and labels of a user's network that is to be made.
+        """Return name, subnet and labels of a user's network to create.
 
         Raises:
-            Refused: when anything else is asked for.
+            Refused: when the request asks for anything else.
         """
         given = dict(body)
         name = given.pop("Name", None)
@@ -215,7 +216,7 @@ class Policy:
         pools = ipam.pop("Config", None)
         agree(ipam, {"Driver": "default"}, "IPAM.")
         if not isinstance(pools, list) or len(pools) != 1:
-            raise Refused("IPAM.Config does not hold one subnet")
+            raise Refused("IPAM.Config does not have exactly one subnet")
         pool = _mapping(pools[0], "IPAM.Config")
         subnet = self._subnet(pool.pop("Subnet", None))
         agree(pool, {"Gateway": gateway_address(subnet)}, "IPAM.Config.")
@@ -230,17 +231,17 @@ class Policy:
         try:
             subnet = IPv4Network(str(given))
         except ValueError:
-            raise Refused(f"{given!r} is no subnet") from None
+            raise Refused(f"{given!r} is not a subnet") from None
         pool = self.settings.user_network_pool
         if subnet.prefixlen != SUBNET_PREFIX or not subnet.subnet_of(pool):
             raise Refused(f"{subnet} is not one of the users' subnets in {pool}")
         return subnet
 
     def connection(self, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Return the container that is to be attached to a network, and as what.
+        """Return the container to attach to a network, and its endpoint configuration.
 
         Raises:
-            Refused: when anything else is asked for.
+            Refused: when the request asks for anything else.
         """
         given = dict(body)
         container = _container(given.pop("Container", None))
@@ -249,24 +250,28 @@ class Policy:
         return container, endpoint
 
     def disconnection(self, body: Mapping[str, Any]) -> str:
-        """Return the container that is to be detached from a network."""
+        """Return the container to detach from a network.
+
+        Raises:
+            Refused: when the request asks for anything else.
+        """
         given = dict(body)
         container = _container(given.pop("Container", None))
         agree(given, {"Force": True}, "")
         return container
 
     def owns(self, labels: Mapping[str, str] | None, *roles: str) -> bool:
-        """Whether an object with these labels is this stack's and has one of the roles."""
+        """Return whether an object with these labels is this stack's and has one of the roles."""
         labels = labels or {}
         return labels.get(STACK) == self.settings.prefix and labels.get(ROLE) in roles
 
 
 def parse_body(text: bytes) -> dict[str, Any]:
-    """Parse the body of a request, which no two readers may understand differently.
+    """Parse the body of a request; guard and engine must not understand it differently.
 
     Raises:
-        Refused: when it is not a JSON object, or has a key twice in any spelling: the engine, being
-            written in Go, takes "privileged" for "Privileged".
+        Refused: when it is not a JSON object, or has a key twice, in whatever case: the engine is
+            written in Go, whose parser takes "privileged" for "Privileged".
     """
     try:
         body = json.loads(text or b"{}", object_pairs_hook=_unique, parse_constant=_no_number)
@@ -282,14 +287,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(text: str) -> Any:
-    raise Refused(f"{text} is no number")
+    raise Refused(f"{text} is not a number")
 
 
 def agree(given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    """Let pass what is given if it is empty or as wanted.
+    """Accept values that are empty or as wanted.
 
     Raises:
-        Refused: when there is anything else.
+        Refused: when there is any other value.
     """
     for key, value in given.items():
         empty = value is None or value is False or value in ("", [], {})
@@ -311,7 +316,7 @@ def _mapping(value: object, name: str) -> dict[str, Any]:
 
 def _texts(value: object, name: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Refused(f"{name} is not a list of texts")
+        raise Refused(f"{name} is not a list of strings")
     return value
 
 
@@ -324,5 +329,5 @@ def _number(given: Mapping[str, Any], key: str, low: int, high: int) -> int:
 
 def _container(value: object) -> str:
     if not isinstance(value, str) or not _CONTAINER_ID.fullmatch(value):
-        raise Refused(f"{value!r} is no container")
+        raise Refused(f"{value!r} is not the ID of a container")
     return value

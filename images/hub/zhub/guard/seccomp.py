@@ -1,13 +1,14 @@
-"""Which system calls programs of users may make: a list of what is allowed, written for the engine.
+"""The seccomp profile of users' servers: a list of the system calls that programs may make.
 
-Docker's own profile lets most families of sockets through; that of Debian's 20.10.24 AF_VSOCK as
-well. Some are not the network namespace's: with AF_VSOCK users would talk to each other, and to
-what is behind the machine, past every packet filter; others (AF_ALG, AF_TIPC, AF_SMC, AF_RDS,
-AF_PACKET, AF_XDP, AF_CAN) are the kernel's code to attack. What Docker's documentation says it
-blocks is blocked here as well: https://docs.docker.com/engine/security/seccomp/. The names are
-those of the kernel's tables (asm/unistd.h) of amd64, arm64 and s390x; engines leave out names that
-they or their platform do not know. Under emulation these are the calls of QEMU, which makes the
-engine's own for its program's.
+Docker's own profile allows most socket families; the one of Debian's 20.10.24 allows AF_VSOCK as
+well. Some families are not bound to the network namespace: with AF_VSOCK, users could talk to each
+other, and to whatever is behind the machine, past every packet filter. Others (AF_ALG, AF_TIPC,
+AF_SMC, AF_RDS, AF_PACKET, AF_XDP, AF_CAN) expose more kernel code to attacks. This profile also
+blocks whatever Docker's documentation says its own profile blocks:
+https://docs.docker.com/engine/security/seccomp/. The names come from the kernel's tables
+(asm/unistd.h) of amd64, arm64 and s390x; an engine ignores names that it or its platform does not
+know. Under emulation, the profile applies to QEMU, which translates its program's calls into the
+machine's own.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ NEW_NAMESPACES = 0x7E02_0000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET of sched.h."""
 
 PERSONALITIES = (0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)
-"""PER_LINUX, PER_LINUX32, both with UNAME26, and the question which it is."""
+"""PER_LINUX, PER_LINUX32, both with UNAME26, and the value that only queries it."""
 
 ENOSYS = 38
 
@@ -76,8 +77,8 @@ def _without(index: int, bits: int) -> dict[str, Any]:
 def profile() -> dict[str, Any]:
     """Return the profile, as the engine reads it (`--security-opt seccomp=`).
 
-    No architecture is named: then it is the engine's own, and 32-bit programs, with calls of their
-    own, are ended.
+    It names no architecture, so it is for the engine's own: the kernel kills 32-bit programs, which
+    have a system call table of their own.
     """
     on_z = {"arches": ["s390x"]}
     return {
@@ -87,14 +88,14 @@ def profile() -> dict[str, Any]:
             *(_rule("socket", _is(0, family)) for family in (AF_UNIX, AF_INET, AF_INET6)),
             _rule("socket", _is(0, AF_NETLINK), _is(2, NETLINK_ROUTE)),
             _rule("socketpair", _is(0, AF_UNIX)),
-            # Debian's C library on Z opens sockets with this call, whose arguments are in memory,
-            # where no filter sees them. See docs/security.md for what that leaves open there.
+            # Debian's C library on Z opens sockets with this call. Its arguments are in memory,
+            # which no seccomp filter can read. docs/security.md says what this leaves open there.
             _rule("socketcall", includes=on_z),
             *(_rule("personality", _is(0, value)) for value in PERSONALITIES),
             _rule("clone", _without(0, NEW_NAMESPACES), excludes=on_z),
             # There, the flags are the second argument.
             _rule("clone", _without(1, NEW_NAMESPACES), includes=on_z),
-            # Its flags are in memory; told that there is none, the C library uses clone.
+            # Its flags are in memory. On ENOSYS, the C library falls back to clone.
             {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
         ],
     }

@@ -1,4 +1,4 @@
-"""The guard's side of the engine's API: parses what the hub sends, and refuses what is no call."""
+"""The guard's HTTP server: parses the hub's requests, and refuses those that are no known call."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ from zhub.guard.listener import CLIENT_SECONDS, Listener, SmallRequests
 from zhub.guard.policy import Refused, parse_body
 
 BACKLOG = 1024
-"""Connections not yet accepted: with none left, a socket with a timeout does not even wait."""
+"""Connections waiting to be accepted: when the queue is full, a client with a timeout fails at
+once instead of waiting."""
 
 THREADS = 16
 """Calls to the engine at the same time."""
 
 READS = threading.BoundedSemaphore(4)
-"""Of these, how many may ask for something: of a hub with many networks the answer is large."""
+"""How many of these calls may be GET: with many networks, each answer is large."""
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,9 @@ class Handler(RequestHandler):
                 loop = asyncio.get_running_loop()
                 answer = await loop.run_in_executor(self._threads, self._answer, call, request)
         except Refused as refusal:
-            # Escaped: what a hub in foreign hands writes must not look like lines of this log.
-            told = f"{self.request.method} {self.request.uri}"[:300], str(refusal)[:500]
-            log.warning("refused %s: %s", *(t.encode("unicode_escape").decode() for t in told))
+            # Escaped, so that a captured hub cannot forge lines of this log.
+            texts = f"{self.request.method} {self.request.uri}"[:300], str(refusal)[:500]
+            log.warning("refused %s: %s", *(t.encode("unicode_escape").decode() for t in texts))
             raise HTTPError(HTTPStatus.FORBIDDEN, reason="Forbidden") from refusal
         self.set_status(HTTPStatus.NO_CONTENT if answer is None else HTTPStatus.OK)
         if answer is not None:
@@ -66,14 +67,14 @@ class Handler(RequestHandler):
         try:
             await asyncio.wait_for(self.finish(), CLIENT_SECONDS)
         except StreamClosedError:
-            # The client went away, which is its own affair.
+            # The client has disconnected, which is no error of the guard.
             return
         except TimeoutError:
-            log.warning("nobody has read the answer to %s", self.request.method)
+            log.warning("the client has not read the answer to %s", self.request.method)
             self.request.connection.stream.close()  # type: ignore[union-attr] # HTTP/1 has one
 
     def _answer(self, call: Callable[[Guard, Request], Any], request: Request) -> bytes | None:
-        """Carry out a call in a thread; of what the engine says, nothing but the text is kept."""
+        """Carry out a call in a thread; return only the text, so that parsed objects are freed."""
         with READS if self.request.method == "GET" else nullcontext():
             result = call(self._guard, request)
             return None if result is None else json.dumps(result).encode()
@@ -82,16 +83,16 @@ class Handler(RequestHandler):
         received = self.request
         for header in ("Transfer-Encoding", "Upgrade", "Expect", "X-Registry-Auth"):
             if header in received.headers:
-                raise Refused(f"it has the header {header}")
+                raise Refused(f"the request has the header {header}")
         try:
             pairs = parse_qsl(received.query, keep_blank_values=True, max_num_fields=20)
         except ValueError:
-            raise Refused("the query cannot be understood") from None
+            raise Refused("the query cannot be parsed") from None
         query = dict(pairs)
         if len(query) != len(pairs):
-            raise Refused("the query has something twice")
+            raise Refused("the query has a parameter twice")
         if received.body and received.method != "POST":
-            raise Refused("it has a body")
+            raise Refused("the request has a body")
         body = parse_body(received.body)
         if (received.method, received.path) == ("GET", "/version"):
             return Guard.version, Request("", query, body)
@@ -100,7 +101,7 @@ class Handler(RequestHandler):
             match = re.fullmatch(re.escape(prefix) + path, received.path)
             if match and method == received.method:
                 return call, Request("".join(match.groups()), query, body)
-        raise Refused("the hub has no use for it")
+        raise Refused("the hub does not need this call")
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
@@ -128,7 +129,7 @@ def listen(path: Path, guard: Guard) -> HTTPServer:
     """Serve the guard at a Unix socket that the group may use; needs a running event loop."""
     rooms: list[Listener] = []
     needs = {"guard": guard, "threads": ThreadPoolExecutor(THREADS), "rooms": rooms}
-    # What was refused or failed is logged where that is known.
+    # No access log: refusals and errors are logged by the handler, with their reasons.
     application = SmallRequests([(r".*", Handler, needs)], log_function=lambda _: None)
     server = Listener(application)
     rooms.append(server)

@@ -1,4 +1,4 @@
-"""The guard as a process of its own."""
+"""The guard's process: its start, its threads and its end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from zhub.guard.server import listen
 from zhub.settings import SettingsError
 
 SOCKET = Path("/run/guard/engine.sock")
-"""Where the hub finds the guard; the folder is all that the two share."""
+"""The guard's socket; its folder is the only thing that hub and guard share."""
 
 PERIOD = 300
-"""Seconds after which the guard looks whether the machine or the directory has other addresses."""
+"""Seconds between two looks at the addresses of the machine and of the directory."""
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,15 @@ def run(environment: Mapping[str, str]) -> None:
     """Serve the hub until SIGTERM.
 
     Raises:
-        SettingsError: when a setting is wrong, the engine cannot be reached, or nothing could be
-            confined there.
+        SettingsError: when a setting is wrong, the engine cannot be reached, or packet filters
+            cannot be set there.
     """
-    told = settings.read_guard(environment)
+    found = settings.read_guard(environment)
     if os.geteuid() == 0:
         privileges.drop(engine.SOCKET, privileges.GUARD_USER)
     client = engine.connect()
-    policy = Policy(told, Image.of_engine(client, told.notebook_image))
-    confinement = Confinement(client, Helpers(client, told.filter_image, told.prefix), told)
+    policy = Policy(found, Image.of_engine(client, found.notebook_image))
+    confinement = Confinement(client, Helpers(client, found.filter_image, found.prefix), found)
     try:
         confinement.begin()
     except (RuntimeError, DockerException) as error:
@@ -54,27 +54,27 @@ def run(environment: Mapping[str, str]) -> None:
 
 
 async def _serve(guard: Guard, confinement: Confinement) -> bool:
-    """Serve until told to end, which is True, or until nobody keeps the filters any more."""
+    """Serve until SIGTERM and return True, or until a thread fails and return False."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[bool] = loop.create_future()
 
-    def end(*, told: bool) -> None:
+    def end(*, signalled: bool) -> None:
         if not ended.done():
-            ended.set_result(told)
+            ended.set_result(signalled)
 
     def beside(work: Callable[[], None]) -> None:
         try:
             work()
         except EngineLostError as error:
-            log.error("the guard ends, to be started anew: %s", error)  # noqa: TRY400
-            loop.call_soon_threadsafe(lambda: end(told=False))
+            log.error("the guard exits, to be restarted: %s", error)  # noqa: TRY400
+            loop.call_soon_threadsafe(lambda: end(signalled=False))
         except BaseException:
             log.exception(
-                "the guard ends: its thread to %s filters failed", threading.current_thread().name
+                "the guard exits: its thread to %s filters failed", threading.current_thread().name
             )
-            loop.call_soon_threadsafe(lambda: end(told=False))
+            loop.call_soon_threadsafe(lambda: end(signalled=False))
 
-    loop.add_signal_handler(signal.SIGTERM, lambda: end(told=True))
+    loop.add_signal_handler(signal.SIGTERM, lambda: end(signalled=True))
     listen(SOCKET, guard)
     heartbeat.of_guard(SOCKET).start()
     log.info("the guard listens at %s", SOCKET)

@@ -1,4 +1,4 @@
-"""What JupyterHub's administrators may do here: run the hub, but not get into users' servers."""
+"""Limits JupyterHub's administrators: they run the hub, but cannot get into users' servers."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ SCOPES = (
     "read:metrics",
     "shutdown",
 )
-"""Of JupyterHub's own admin role, without what leads into a user's server:
+"""Scopes of JupyterHub's own admin role, without those that lead into a user's server:
 
-- access:servers, and tokens and shares, with which administrators would give it to themselves;
-- admin:users: renaming makes one user another, whose home the next start would mount; making and
-  promoting users is the directory's affair, and the state of logins nobody's;
-- admin:services, access:services: a service would get tokens; admin:servers, for servers' state;
-- proxy: another proxy could be named, which the hub would then obey.
+- access:servers, and tokens and shares, with which administrators could grant it to themselves;
+- admin:users: renaming turns one user into another, whose home the next start would mount; the
+  directory alone adds and promotes users, and nobody needs to read the auth state;
+- admin:services, access:services: a service would get tokens; admin:servers: shows servers' state;
+- proxy: lets its holder replace the proxy that the hub talks to.
 
 https://jupyterhub.readthedocs.io/en/stable/rbac/scopes.html
 """
 
 
 def keep_out() -> None:
-    """Make the admin role one that does not lead into users' servers.
+    """Take the scopes that lead into users' servers out of JupyterHub's admin role.
 
-    JupyterHub refuses another admin role in its config (roles.create_role). At its start it brings
-    the database's in line with this one; what tokens may do follows from it.
+    JupyterHub does not let its config redefine that role (roles.create_role). At its start it
+    updates the role in the database to this one; the rights of tokens follow from it.
     """
     defaults = roles.get_default_roles
 
@@ -50,10 +50,10 @@ def keep_out() -> None:
 
 
 def forget_shares(database: Path) -> None:
-    """Take back what was shared while administrators, and nobody else, could share servers.
+    """Delete shares of servers, which administrators could make before `keep_out`.
 
     Args:
-        database: of a hub that does not run; there may be none yet.
+        database: of a hub that is not running; the file may not exist yet.
     """
     if not database.exists():
         return

@@ -1,4 +1,4 @@
-"""Slows guessing of passwords down, without a way to lock somebody else out."""
+"""Slows password guessing down, without letting anyone lock other users out."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ SECONDS = 300
 """How long a failed login counts."""
 
 PER_NAME = 5
-"""Failed logins for one name from one address."""
+"""Failed logins allowed for one name from one address."""
 
 PER_ADDRESS = 50
-"""Failed logins from one address for names that have not logged in from there before."""
+"""Failed logins allowed from one address for names that have not logged in from there before."""
 
 REMEMBERED = 10_000
-"""Names and addresses kept in mind, those that failed or logged in last."""
+"""Names and addresses remembered: those whose last login or failure is the most recent."""
 
 WAITING = 500
-"""Logins from one address that wait for their turn; a class that logs in at once is well below."""
+"""Logins from one address that may wait for their turn; a class that logs in at once has far
+fewer."""
 
 WAITING_IN_ALL = 2_000
-"""Logins that wait for their turn, wherever they come from."""
+"""Logins that may wait for their turn, from all addresses together."""
 
 PATIENCE = 180
-"""Seconds a login waits for its turn: two hundred take a slow directory most of that."""
+"""Seconds a login waits for its turn: a slow directory needs most of it for two hundred logins."""
 
 
 class TooManyFailuresError(Exception):
-    """So many have failed that the next login has to wait; `seconds` says how long."""
+    """After too many failures, the next login has to wait; `seconds` says how long."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"too many failed logins: {seconds:.0f} s")
@@ -42,40 +43,41 @@ class TooManyFailuresError(Exception):
 
 
 class BusyError(Exception):
-    """Too many logins are under way from there, and this one's turn does not come."""
+    """Too many logins are waiting, or this one's turn did not come in time."""
 
 
 @dataclass(eq=False)
 class Turn:
-    """One login, from when it may ask the directory until that has answered.
+    """One login, from the moment it may ask the directory until the answer.
 
-    It counts as failed unless one of the two methods says otherwise.
+    It counts as failed unless one of the two methods is called.
     """
 
     pair: tuple[str, str]
     """Name in lower case, and where it comes from."""
     limits: dict[Hashable, int] = field(default_factory=dict)
-    """What it counts for, with how many failures each may have."""
+    """The keys it counts for, and how many failures each may have."""
     right: bool = False
     counts: bool = True
 
     def succeeded(self) -> None:
-        """The password was right."""
+        """Record that the password was right."""
         self.right, self.counts = True, False
 
     def was_not_sent(self) -> None:
-        """Nobody has been asked, so nothing was tried."""
+        """Record that the password was not sent to a server, so that this is not a failure."""
         self.counts = False
 
 
 class Attempts:
     """Counts failed logins for each name and address, or browser (`zhub.front.origin`).
 
-    A stranger elsewhere has an address of their own, so that the owner of the name can log in.
+    Failures of a stranger count for the stranger's address, so the owner of the name can still log
+    in.
 
-    Logins under way are counted apart from those that have failed: no more of them run at a time
-    than might still fail. So a burst of guesses stays within the limits, and a class that logs in
-    at the same moment from one address gets in, one after the other.
+    Logins under way are counted as well: no more of them run at a time than may still fail. So a
+    burst of guesses stays within the limits, and a class that logs in at the same moment from one
+    address gets in, one after the other.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -88,11 +90,11 @@ class Attempts:
 
     @asynccontextmanager
     async def turn(self, name: str, address: str) -> AsyncIterator[Turn]:
-        """Wait until a login may be tried, and count what becomes of it.
+        """Wait until a login may be tried, and count its outcome.
 
         Raises:
-            TooManyFailuresError: so many have failed that this one must not be tried now.
-            BusyError: too many wait already, or its turn has not come within PATIENCE.
+            TooManyFailuresError: too many logins have failed to try this one now.
+            BusyError: too many are waiting already, or its turn has not come within PATIENCE.
         """
         turn = Turn((name.lower(), network(address)))
         if not self._may_start(turn):
@@ -103,10 +105,10 @@ class Attempts:
             self._end(turn)
 
     def _may_start(self, turn: Turn) -> bool:
-        """Start a login, if as many may still fail as are under way; say whether it has started.
+        """Start a login if it and all logins under way may still fail; return whether it started.
 
         Raises:
-            TooManyFailuresError: it must not start before some failures are forgotten.
+            TooManyFailuresError: it must not start before some failures have expired.
         """
         turn.limits = {turn.pair: PER_NAME}
         if turn.pair not in self._known:
@@ -131,7 +133,7 @@ class Attempts:
 
     async def _wait(self, turn: Turn) -> None:
         address = turn.pair[1]
-        # Nothing is made for who is refused: addresses have no end.
+        # A refused login must not add an entry: there is no limit to the number of addresses.
         if self._waiting_in_all >= WAITING_IN_ALL or len(self._waiting.get(address, ())) >= WAITING:
             raise BusyError
         waiting = self._waiting.setdefault(address, {})
@@ -140,8 +142,8 @@ class Attempts:
         try:
             await asyncio.wait_for(start, PATIENCE)
         except (TimeoutError, asyncio.CancelledError) as error:
-            # Either may come in the very moment in which the turn has been started (the first since
-            # Python 3.12): nobody else would end it. Otherwise nothing may start it afterwards.
+            # Either may come just after the turn was started (a timeout only since Python 3.12):
+            # then it must be ended here. Otherwise it must not be started afterwards.
             if not start.cancel() and not start.cancelled() and not start.exception():
                 turn.was_not_sent()
                 self._end(turn)
@@ -170,14 +172,14 @@ class Attempts:
             for key in turn.limits:
                 self._failures[key] = failures = self._recent(key, now)
                 failures.append(now)
-                # In the order of the last failures: what is forgotten is what counts the shortest.
+                # Ordered by the last failure, so that the oldest is forgotten first.
                 self._failures.move_to_end(key)
                 if len(self._failures) > REMEMBERED:
                     self._failures.popitem(last=False)
         self._start_waiting(turn.pair[1])
 
     def _start_waiting(self, address: str) -> None:
-        """Start those of an address whose turn has come, in their order."""
+        """Start the logins of an address whose turn has come, in their order."""
         for turn, start in self._waiting.get(address, {}).items():
             if start.done():
                 continue
@@ -188,10 +190,10 @@ class Attempts:
                 start.set_exception(error)
 
     def _recent(self, key: Hashable, now: float) -> deque[float]:
-        """What still counts.
+        """Return the failures that still count.
 
-        To look leaves nothing behind: refused tries are free, and with a new name each they would
-        push the failures of others out.
+        Adds no entry: refused logins cost the caller nothing, and with a new name each they would
+        push out the failures of others.
         """
         failures = self._failures.get(key)
         if failures is None:

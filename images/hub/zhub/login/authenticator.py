@@ -1,4 +1,4 @@
-"""Login with the password the site's directory holds."""
+"""Login with a name and password of the site's directory."""
 
 from __future__ import annotations
 
@@ -32,29 +32,30 @@ LOGINS = 16
 """Logins that wait for the directory at a time; the others queue."""
 
 QUEUE = 1000
-"""Logins in the queue; what comes then is told to try again."""
+"""Logins in the queue; further ones get an error that says to try again."""
 
 FORM = 16 << 10
-"""Bytes of a login: the longest password with each byte written as three, and what is beside it."""
+"""Bytes of a login form: the longest password with each byte escaped as three, and the rest."""
 
 LOOK_UPS = 4
-"""Users that are looked up again at a time."""
+"""Users looked up again at a time."""
 
 PATIENCE = 2
-"""Seconds a page waits for its user to be looked up; the answer then counts for the next one."""
+"""Seconds a page waits for the look-up of its user; a later answer counts for the next page."""
 
 
 class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
-    """LDAPAuthenticator that asks the directory by way of `zhub.directory`, in threads.
+    """LDAPAuthenticator that asks the directory through `zhub.login.directory`, in threads.
 
-    The parent keeps the say on who of those may log in, by `allow_all` and `allowed_groups`. Its
-    own way to ask has one server, no time limits, no verification unless told, and blocks the hub.
+    The parent class still decides who may log in, by `allow_all` and `allowed_groups`. Its own
+    client has one server, no time limits and no certificate verification by default, and blocks
+    the hub.
     """
 
-    ldap = Instance(Ldap, config=True, help="The directory, and whom it lets in.")
+    ldap = Instance(Ldap, config=True, help="The directory, and who may log in.")
 
     directory_has_moved = Callable_(
-        config=True, help="Called when no server answers: whether to ask once more at once."
+        config=True, help="Called when no server answers: whether to ask again at once."
     )
 
     @default("directory_has_moved")
@@ -76,7 +77,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         """Check name and password with the directory.
 
         Raises:
-            tornado.web.HTTPError: 403 who is known but not allowed, 429 after too many failed
+            tornado.web.HTTPError: 403 when the user is not allowed, 429 after too many failed
                 logins, 503 when no server of the directory answers, or too many log in at once.
         """
         if not isinstance(data, dict):
@@ -85,15 +86,15 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         name, password = data.get("username", ""), data.get("password", "")
         if not isinstance(name, str) or not isinstance(password, str):
             return None
-        # Telephones put a blank behind a word they have completed.
+        # Phones add a space after a word that they complete.
         name = name.strip()
         address = origin.address(handler) if handler else ""
-        # A form with more than those two would be kept for as long as the login waits.
+        # A form with more fields than these two would stay in memory while the login waits.
         large = handler is not None and len(handler.request.body) > FORM
         if large or not NAME.fullmatch(name) or too_long(password):
-            # The directory is never asked of these, so they need not be counted, or remembered.
+            # The directory is never asked about these, so they need not be counted.
             self.log.warning(
-                "Login of %r from %s: not made like a name, or too long a password",
+                "Login of %r from %s: not a valid user name, or the password is too long",
                 name[:64],
                 address,
             )
@@ -104,13 +105,13 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             ) as turn:
                 person = await self._person(name, password, address, turn)
         except TooManyFailuresError as many:
-            self.log.warning("Login of %.64r from %s: too many failed ones", name, address)
+            self.log.warning("Login of %.64r from %s: too many failed logins", name, address)
             raise web.HTTPError(
                 429,
                 f"Too many failed logins. Please try again in {math.ceil(many.seconds)} seconds.",
             ) from None
         except BusyError:
-            self.log.warning("Login of %.64r from %s: too many at the same time", name, address)
+            self.log.warning("Login of %.64r from %s: too many logins at once", name, address)
             raise web.HTTPError(
                 503, "Too many logins at the same time. Please try again in a minute."
             ) from None
@@ -128,7 +129,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         return self.model(person)
 
     async def _person(self, name: str, password: str, address: str, turn: Turn) -> Person | None:
-        """Ask the directory, and say in `turn` whether that counts; None for who is refused."""
+        """Ask the directory, and record the outcome in `turn`; return None for a refused login."""
         try:
             person = await self._logins.run(lambda: self.directory.log_in(name, password))
         except LoginRefusedError as refused:
@@ -145,7 +146,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         return person
 
     def get_handlers(self, app: Application) -> list[tuple[str, type[BaseHandler]]]:
-        """Add the pages that differ from JupyterHub's."""
+        """Add the pages that replace JupyterHub's own."""
         return [
             *super().get_handlers(app),
             ("/logout", EverywhereLogoutHandler),
@@ -158,18 +159,18 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         logins.forget(user.db, user.name)
 
     def model(self, person: Person) -> dict[str, Any]:
-        """What JupyterHub is told of a person.
+        """Return JupyterHub's model of a person.
 
-        Whether it is an administrator is always said: who left the group is none any more.
+        It always has `admin`, so that a user who left the administrators' group loses the role.
         """
-        told: dict[str, Any] = {
+        model: dict[str, Any] = {
             "name": person.name,
             "admin": person.name in self.admin_users or administers(self.ldap, person),
             "auth_state": {"ldap_groups": sorted(person.groups)},
         }
         if self.manage_groups:
-            told["groups"] = list(person.all_groups)
-        return told
+            model["groups"] = list(person.all_groups)
+        return model
 
     async def refresh_user(
         self, user: User, handler: BaseHandler | None = None
@@ -177,33 +178,33 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         """Look a user up again.
 
         Returns:
-            What is true of the user now; False for who is not let in any more; without an answer
-            of the directory what it said last, and True, for no news, if it has said nothing.
-            Without a service account nobody can be looked up: False when the last login with a
-            password is too long ago (`zhub.state.logins`), for pages, tokens and servers alike.
+            The user's present model; False when the user may not log in any more. When the
+            directory does not answer, what it said last; True (unchanged) if it has said nothing.
+            Without a service account nobody can be looked up: then False when the last login with
+            a password is too long ago (`zhub.state.logins`), for pages, tokens and servers alike.
         """
         if handler is not None and not hasattr(handler, "_token_authenticated"):
-            # JupyterHub 6.1.1 reads it of a page whose user is refused, but sets it for tokens
-            # only: the user would see an internal error instead of the login page.
+            # JupyterHub 6.1.1 reads this attribute when it refuses a page's user, but sets it only
+            # for tokens: the user would see an internal error instead of the login page.
             handler._token_authenticated = False  # noqa: SLF001 - see above
         if not self.ldap.bind_dn:
             return logins.counts(user.db, user.name)
-        # What comes too late counts at the next request: nobody who was removed gets in, or back
-        # in, because the directory is slow or down.
+        # A late answer counts at the next request, and the last one until then: a removed user
+        # does not get back in because the directory is slow or down.
         try:
             await asyncio.wait_for(asyncio.shield(self._look_up(user.name)), PATIENCE)
         except TimeoutError:
-            self.log.warning("%s is not looked up again after %d s", user.name, PATIENCE)
+            self.log.warning("the look-up of %s takes longer than %d s", user.name, PATIENCE)
         if user.name not in self._let_in:
             return True
         person = self._let_in[user.name]
         if not person and handler is not None and not handler._token_authenticated:  # noqa: SLF001
-            # Not even a hub that is started anew, with a directory that is down, takes them again.
+            # So that even a restarted hub, with the directory down, does not accept them again.
             end_sessions(user)
         return self.model(person) if person else False
 
     def _look_up(self, name: str) -> asyncio.Task[None]:
-        """The look-up of a user that is under way, or a new one."""
+        """Return the look-up of a user that is under way, or start one."""
         if name not in self._under_way:
             task = asyncio.create_task(self._look_up_now(name), name=f"look up {name}")
             self._under_way[name] = task
@@ -211,27 +212,27 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         return self._under_way[name]
 
     async def _look_up_now(self, name: str) -> None:
-        """Look a user up, and keep what the directory says; nothing when it does not answer."""
+        """Look a user up and keep the answer; change nothing when the directory does not answer."""
         try:
             person = await self._look_ups.run(lambda: self.directory.look_up(name))
         except LoginRefusedError as refused:
-            self.log.warning("%s is not let in any more: %s", name, refused)
+            self.log.warning("%s may not log in any more: %s", name, refused)
             self._let_in[name] = None
         except DirectoryError as problem:
             self.log.warning("%s could not be looked up again: %s", name, problem)
         else:
             if not self._keep(name, person):
-                self.log.warning("%s is not let in any more: in no allowed group", name)
+                self.log.warning("%s may not log in any more: in no allowed group", name)
 
     def _keep(self, name: str, person: Person) -> bool:
-        """Keep what the directory says of a user; return whether the user is let in."""
+        """Keep the directory's answer about a user; return whether the user may log in."""
         let_in = allowed(self.ldap, person)
         self._let_in[name] = person if let_in else None
         return let_in
 
 
 class Pool:
-    """Runs what blocks in a limited number of threads, and refuses what would wait too long."""
+    """Runs blocking calls in a limited number of threads; refuses calls when its queue is full."""
 
     def __init__(self, threads: int, queue: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="directory")
@@ -240,7 +241,7 @@ class Pool:
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work`; raises what it raises, and DirectoryError when too much is waiting."""
         if not self._free:
-            raise DirectoryError("too many are waiting for the directory")
+            raise DirectoryError("too many logins are waiting for the directory")
         self._free -= 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -1,6 +1,6 @@
-"""Tries the directory out as the hub uses it, step by step; says what to do about a failure.
+"""Tests the directory step by step, as the hub uses it, and says how to fix each failure.
 
-A role of the image, for the hub's own container: what counts is what can be reached from there.
+A role of the image that runs in the hub's own container, to test what the hub can reach.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ from zhub.settings import Settings
 from zhub.settings.ldap import Ldap, LdapTls
 
 FIRST_PROCESS = Path("/proc/1/cmdline")
-"""In the hub's container, the hub with its arguments."""
+"""Command line of the container's first process, which in the hub's container is the hub."""
 
 EXPIRES_SOON = timedelta(days=30)
 
-#: What OpenSSL and ldap3 say of TLS that does not come about, and what an operator can do.
+#: Parts of the TLS errors of OpenSSL and ldap3, and what an operator can do about each.
 TLS_ADVICE = (
     ("has expired", "have the directory's certificate renewed"),
     ("not yet valid", "wait, or set the clock of the engine's machine"),
     ("certificate is not valid for", "set ldapServer to a name that the certificate is for"),
     ("self-signed", "put this certificate, or that of the authority above it, into ldapCaFile"),
     ("unable to get", "put the certificate of the authority that issued it into ldapCaFile"),
-    ("certificate verify failed", "have a certificate made that keeps to RFC 5280"),
-    ("protocolError", "the server has no StartTLS: switch it on there, or set ldapTls to ldaps"),
-    ("", "no TLS on this port: does ldapPort fit ldapTls? LDAPS has its own, as a rule 636"),
+    ("certificate verify failed", "have a certificate issued that conforms to RFC 5280"),
+    ("protocolError", "the server has no StartTLS: enable it there, or set ldapTls to ldaps"),
+    ("", "no TLS on this port: does ldapPort fit ldapTls? LDAPS has its own port, usually 636"),
 )
 
 
 @dataclass
 class Report:
-    """What was found; printed at once, since the next step may take its time."""
+    """Prints each result at once, since the next step may take long."""
 
     good: bool = True
 
     def about(self, text: str) -> None:
-        """Say what the following is about."""
+        """Print a heading."""
         print(text, flush=True)
 
     def ok(self, text: str) -> None:
         print(f"     ok  {text}", flush=True)
 
     def note(self, text: str) -> None:
-        """Say what need not be a mistake."""
+        """Print something that need not be a mistake."""
         print(f"   note  {text}", flush=True)
 
     def failed(self, text: str, advice: str) -> None:
@@ -73,30 +73,30 @@ class Report:
         print(f" FAILED  {text}\n         → {advice}", flush=True)
 
 
-def check(told: Settings, name: str = "", password: str | None = None) -> bool:
-    """Try every server, and say what the hub would decide of a user.
+def check(found: Settings, name: str = "", password: str | None = None) -> bool:
+    """Test every server, and report what the hub would decide about a user.
 
     Args:
-        told: what the hub is told.
+        found: the hub's settings.
         name: the user's, as typed at login; empty for no user.
         password: the user's, to log in with; None to let the service account look the user up.
 
     Returns:
-        Whether all of it works, and the user, if there is one, is let in.
+        Whether everything works, and the user, if there is one, may log in.
     """
     report = Report()
-    for warning in told.ldap.warnings:
+    for warning in found.ldap.warnings:
         report.note(warning)
     working = []
-    for address in told.ldap.servers:
-        report.about(f"server {address}, TLS: {told.ldap.tls}")
+    for address in found.ldap.servers:
+        report.about(f"server {address}, TLS: {found.ldap.tls}")
         try:
-            if _server(told.ldap, address, report):
+            if _server(found.ldap, address, report):
                 working.append(address)
         except ServiceAccountError as error:
             report.failed(
                 str(error),
-                "are ldapBindDn and ldapBindPassword right, is the account locked? Nothing else is"
+                "are ldapBindDn and ldapBindPassword right, is the account locked? Nothing more is"
                 " tried: more wrong passwords could lock it",
             )
             return False
@@ -104,19 +104,20 @@ def check(told: Settings, name: str = "", password: str | None = None) -> bool:
             report.failed(str(error), "the log of that server says why")
     if name and working:
         report.about(f"user {name}")
-        _user(replace(told.ldap, servers=tuple(working)), told.admin_users, name, password, report)
+        ldap = replace(found.ldap, servers=tuple(working))
+        _user(ldap, found.admin_users, name, password, report)
     return report.good
 
 
 def _server(ldap: Ldap, address: str, report: Report) -> bool:
-    """Try one server; returns whether it works, or raises DirectoryError."""
+    """Test one server; returns whether it works, or raises DirectoryError."""
     host, port = ldap.endpoint(address)
     try:
         found = {str(answer[4][0]) for answer in socket.getaddrinfo(host, port)}
     except OSError as error:
         report.failed(
             f"no address for the name {host}: {error.strerror}",
-            "is ldapServer right? Asked are the name servers that the engine gives to containers",
+            "is ldapServer right? The hub asks the name servers that the engine gives containers",
         )
         return False
     report.ok(f"{host} is at {', '.join(sorted(found))}")
@@ -146,7 +147,7 @@ def _no_session(ldap: Ldap, address: str, reason: str, report: Report) -> None:
         return
     advice = next(advice for part, advice in TLS_ADVICE if part in reason)
     if "certificate" in reason:
-        # Nobody is trusted by this: it only shows what the server calls itself.
+        # Without verification, only to show the server's certificate: no password is sent.
         anything = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         anything.check_hostname = False
         anything.verify_mode = ssl.CERT_NONE
@@ -172,7 +173,7 @@ def _described(certificate: x509.Certificate) -> str:
 
 
 def _session(ldap: Ldap, session: Session, report: Report) -> bool:
-    """Try what is asked of a server that answers; returns whether it works."""
+    """Test bind and searches on a connected server; returns whether they work."""
     if ldap.tls is not LdapTls.NONE:
         certificate = _certificate(session)
         report.ok(
@@ -197,18 +198,20 @@ def _session(ldap: Ldap, session: Session, report: Report) -> bool:
         )
         if not found:
             report.failed(
-                f"it finds nobody who has {attribute} below {ldap.search_base}",
-                "see ldapSearchBase, ldapNameAttributes, ldapUserFilter, and what it may read",
+                f"it finds no user with {attribute} below {ldap.search_base}",
+                "see ldapSearchBase, ldapNameAttributes, ldapUserFilter, and what the account may"
+                " read",
             )
             return False
-        report.ok(f"it finds people below {ldap.search_base}")
+        report.ok(f"it finds users below {ldap.search_base}")
     for group in dict.fromkeys((*ldap.allowed_groups, *ldap.admin_groups)):
         if session.search(group, "(objectClass=*)", ldap3.BASE, ["1.1"]):
             report.ok(f"it finds the group {group}")
         else:
             report.note(
-                f"it does not find the group {group}, which is good only where people's own entries"
-                " name their groups; see ldapAllowedGroups, ldapAdminGroups, and what it may read"
+                f"it does not find the group {group}, which is right only if users' own entries"
+                " name their groups; see ldapAllowedGroups, ldapAdminGroups, and what the account"
+                " may read"
             )
     return True
 
@@ -219,8 +222,8 @@ def _user(
     directory = Directory(ldap)
     if password is None and not ldap.bind_dn:
         report.failed(
-            "without a service account nobody is found but by logging in",
-            "add --password, which asks for the user's; or set ldapBindDn",
+            "without a service account, a user can be found only by logging in",
+            "add --password, which asks for the user's password; or set ldapBindDn",
         )
         return
     try:
@@ -247,14 +250,14 @@ def _user(
 
 
 def _decision(ldap: Ldap, person: Person, admin_users: frozenset[str], report: Report) -> None:
-    """Say what the hub makes of somebody, and why."""
+    """Report what the hub decides about a person, and why."""
     if allowed(ldap, person):
         which = "; ".join(sorted(person.groups.intersection(ldap.allowed_groups)))
         why = "everyone is" if ldap.allow_everyone else f"a member of {which}"
-        report.ok(f"let in, with the name {person.name} in the hub: {why}")
+        report.ok(f"allowed, with the name {person.name} in the hub: {why}")
     else:
         report.failed(
-            f"not let in: a member of none of {'; '.join(ldap.allowed_groups)}",
+            f"not allowed: a member of none of {'; '.join(ldap.allowed_groups)}",
             "put the user into one of these groups, or another group into ldapAllowedGroups",
         )
     if administers(ldap, person):
@@ -263,21 +266,21 @@ def _decision(ldap: Ldap, person: Person, admin_users: frozenset[str], report: R
     elif person.name in admin_users:
         report.ok("an administrator: named in adminUsers")
     else:
-        report.ok("no administrator")
+        report.ok("not an administrator")
     if ldap.group_base:
         report.ok(f"groups in the hub: {', '.join(person.all_groups) or 'none'}")
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Check what the hub of this container is told; returns the exit code.
+    """Check the directory with the settings of this container's hub; returns the exit code.
 
     Raises:
         SettingsError: when the hub itself could not start with its settings.
     """
     parser = argparse.ArgumentParser(
-        prog="check-directory", description="Try the directory out, and what becomes of a user."
+        prog="check-directory", description="Test the directory, and whether a user may log in."
     )
-    parser.add_argument("--ldap", metavar="HOST[,HOST...]", help="in place of the hub's own")
+    parser.add_argument("--ldap", metavar="HOST[,HOST...]", help="instead of the hub's own")
     parser.add_argument(
         "--password", action="store_true", help="ask for the user's password, and log in once"
     )
@@ -289,12 +292,12 @@ def run(arguments: Sequence[str]) -> int:
     )
     password = None
     if options.password:
-        # Never as an argument: everybody on the machine may read those.
+        # Never as an argument: every user of the machine can read those.
         password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     return 0 if check(settings.read(environment), options.user, password) else 1
 
 
 def _hubs_arguments() -> list[str]:
-    """Which directory the hub that runs in this container was told; nothing when none runs."""
+    """Return the --ldap argument of the hub that runs in this container; empty if none runs."""
     arguments = FIRST_PROCESS.read_text(errors="replace").split("\0")
     return [argument for argument in arguments if argument.startswith("--ldap=")]

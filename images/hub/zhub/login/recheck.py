@@ -1,8 +1,8 @@
-"""Stops the servers of users who are not let in any more.
+"""Stops the servers of users who may not log in any more.
 
-A service of JupyterHub, which gives it a token that lists users and stops servers, no more. The
-hub's own refresh_user keeps such users from pages and tokens, but only when they come by. Who they
-are says the directory; without a service account to ask it, the time of their last login does.
+A service of JupyterHub, which gives it a token that can only list users and stop servers. The hub's
+own refresh_user refuses pages and tokens to such users, but runs only when they make a request. The
+directory decides who they are; without a service account to ask it, the time of the last login.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from zhub.login.directory.people import allowed
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.state import database, logins
 
-#: Seconds an answer of the hub may take; stopping a server takes long under emulation.
+#: Timeout of a request to the hub, in seconds; stopping a server takes long under emulation.
 PATIENCE = 60
 
-#: What asking the hub raises when it does not answer, or answers with an error.
+#: Raised by a request when the hub does not answer, or answers with an error.
 UNANSWERED = (OSError, HTTPException)
 
-#: Why a user is not let in any more; None for who is, or when nobody can say.
+#: Returns why a user may not log in any more; None if the user may, or when it is unknown.
 Refusal = Callable[[str], str | None]
 
 log = logging.getLogger("zhub.recheck")
 
 
 class Api:
-    """The part of the hub's API that this needs; all of it raises one of UNANSWERED."""
+    """The part of the hub's API that this needs; every method may raise one of UNANSWERED."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._url = environment["JUPYTERHUB_API_URL"]
@@ -58,7 +58,7 @@ class Api:
         return json.loads(content) if content else None
 
     def servers(self) -> Iterator[tuple[str, str]]:
-        """Names of users and of their running servers; the default server has an empty name."""
+        """Yield names of users and of their running servers; the default server's name is empty."""
         offset: int | None = 0
         while offset is not None:
             page = self._ask("GET", f"users?state=active&offset={offset}")
@@ -74,7 +74,7 @@ class Api:
 
 
 def by_directory(directory: Directory) -> Refusal:
-    """As the service account finds them in the directory."""
+    """Return a Refusal that asks the directory, as the service account."""
 
     def refusal(user: str) -> str | None:
         try:
@@ -82,7 +82,7 @@ def by_directory(directory: Directory) -> Refusal:
         except LoginRefusedError as refused:
             return str(refused)
         except DirectoryError as problem:
-            log.warning("%s could not be looked up, so nothing is done: %s", user, problem)
+            log.warning("%s could not be looked up, so nothing changes: %s", user, problem)
             return None
         return None if allowed(directory.ldap, person) else f"{person.dn!r} is in no allowed group"
 
@@ -90,35 +90,35 @@ def by_directory(directory: Directory) -> Refusal:
 
 
 def by_login(file: Path) -> Refusal:
-    """As the hub's database has their last login."""
+    """Return a Refusal that reads the last login from the hub's database."""
 
     def refusal(user: str) -> str | None:
         try:
             return logins.reason_to_stop(file, user)
         except sqlite3.Error as error:
-            log.warning("the last login of %s cannot be read, so nothing is done: %s", user, error)
+            log.warning("the last login of %s cannot be read, so nothing changes: %s", user, error)
             return None
 
     return refusal
 
 
 def check(api: Api, refusal: Refusal) -> None:
-    """Judge every user with a server, and stop the servers of those not let in any more."""
+    """Check every user with a server, and stop the servers of those who may not log in any more."""
     refusals: dict[str, str | None] = {}
     for user, server in list(api.servers()):
         if user not in refusals:
             refusals[user] = refusal(user)
         if reason := refusals[user]:
-            log.warning("stopping the server of %s, who is not let in any more: %s", user, reason)
+            log.warning("stopping the server of %s, who may not log in any more: %s", user, reason)
             try:
                 api.stop(user, server)
             except UNANSWERED as error:
-                # The others' must not go on running for that.
+                # An error with one server must not keep the others running.
                 log.warning("the server of %s was not stopped, trying again: %s", user, error)
 
 
 def forever(api: Api, refusal: Refusal, seconds: int) -> None:
-    """Check, again and again, with pauses."""
+    """Check every so many seconds."""
     while True:
         time.sleep(seconds)
         try:
@@ -128,7 +128,7 @@ def forever(api: Api, refusal: Refusal, seconds: int) -> None:
 
 
 def run() -> None:
-    """Check for as long as the hub runs, which has started this and ends it."""
+    """Check periodically until the hub, which starts this process, ends it."""
     ldap = settings.read(os.environ).ldap
     refusal = by_directory(Directory(ldap)) if ldap.bind_dn else by_login(database.FILE)
     forever(Api(os.environ), refusal, ldap.recheck if ldap.bind_dn else logins.LOOKS)

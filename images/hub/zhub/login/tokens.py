@@ -1,4 +1,4 @@
-"""How long the tokens that users make for the API live, and how many a user may have."""
+"""Limits how long users' tokens live, and how many a user may have."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from jupyterhub.utils import utcnow
 from tornado import web
 
 MOST = 50
-"""Tokens a user may have; each is a row of the database and, perhaps, a forgotten way in."""
+"""API tokens a user may have; each is a row of the database and may be a forgotten way in."""
 
 MOST_ASKED = 16 << 10
-"""Bytes of a request for a token, whose note and scopes are kept and listed with the others: long
-ones would make the answer so large that a few who do not read it take all of the hub's memory."""
+"""Bytes of a request for a token. Its note and scopes are stored and listed: long ones would make
+the list so large that a few clients that do not read it take all of the hub's memory."""
 
 CLIENT = "jupyterhub"
-"""What tokens for the API belong to; those of browsers belong to the server they are for."""
+"""OAuth client of API tokens; browsers' tokens have the client of the server they are for."""
 
 
 MOST_LOGINS = 100
-"""Logins to one server that a user may have at a time, from as many browsers. Each is a token too,
-and a row of lists that the hub makes in its one thread."""
+"""Logins to one server that a user may have at a time, each from a browser. Each is a token as
+well, and a row of lists that the hub builds in its only thread."""
 
 
 def forget_old_logins() -> None:
-    """Have JupyterHub delete a user's oldest logins to a server when there are too many.
+    """Make JupyterHub delete a user's oldest logins to a server when there are too many.
 
-    It keeps each until its end, a day later, and a program with the user's cookies can log in again
-    and again. What is deleted is a browser that has to log in to its server again, which it does by
-    itself.
+    JupyterHub keeps each login for a day, and a program with the user's cookies can log in over and
+    over. A browser whose login is deleted logs in to its server again by itself.
     """
     save = JupyterHubRequestValidator.save_bearer_token
 
@@ -50,10 +49,10 @@ def forget_old_logins() -> None:
 
 
 class LimitedTokenHandler(UserTokenListAPIHandler):  # type: ignore[misc] # untyped
-    """Makes no token that outlives the one it was asked for with, and not too many.
+    """Makes no token that outlives the token that asks for it, and limits their number.
 
-    JupyterHub itself sees to the longest life (`token_expires_in_max_seconds`), but lets a token
-    ask for the next one, for ever.
+    JupyterHub itself limits the life of each token (`token_expires_in_max_seconds`), but lets a
+    token ask for the next one, forever.
     """
 
     async def post(self, user_name: str) -> None:
@@ -63,13 +62,13 @@ class LimitedTokenHandler(UserTokenListAPIHandler):  # type: ignore[misc] # unty
             tornado.web.HTTPError: 413, the request is too long.
         """
         if len(self.request.body) > MOST_ASKED:
-            raise web.HTTPError(413, f"A token is asked for in no more than {MOST_ASKED} bytes.")
+            raise web.HTTPError(413, f"Ask for a token in no more than {MOST_ASKED} bytes.")
         await super().post(user_name)
 
     def token_model(self, token: orm.APIToken) -> dict[str, Any]:
-        """Describe a token; one that has just been made is first held to the limits.
+        """Describe a token; apply the limits first to one that has just been made.
 
-        JupyterHub calls this when it knows who asks for whom, and before anybody is told the token.
+        JupyterHub calls this when it has checked who asks, and before it returns the token.
 
         Raises:
             tornado.web.HTTPError: 409, the user has too many.

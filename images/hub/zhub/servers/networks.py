@@ -1,4 +1,4 @@
-"""A network of its own for each user's server, with the hub attached to all of them."""
+"""Gives each user's server a network of its own, and attaches the hub to all of them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class UserNetworks:
-    """The users' networks of one hub.
+    """Creates, joins and removes the users' networks of one hub.
 
-    Addresses come from the hub's own pool, because Docker's default pools hold about thirty
-    networks. The hub has the same address in a network whichever container it runs in: a notebook
-    that outlives its hub may go on using the one it looked up.
+    Subnets come from the hub's own pool, because Docker's default pools hold only about thirty
+    networks. The hub's address in a network stays the same when its container is replaced: a
+    notebook that outlives the container may keep using the address it resolved.
     """
 
     def __init__(
@@ -47,23 +47,23 @@ class UserNetworks:
         self._internal = internal
 
     def open(self, name: str, labels: dict[str, str]) -> None:
-        """Make sure that the network is there, as configured now, and the hub in it."""
+        """Make sure that the network exists with the present settings, and the hub is in it."""
         if network := self._inspect(name):
             if network["Internal"] == self._internal or self._members(network):
                 self._attach(network)
                 return
             self.close(name)
-        # Each question to the engine takes its time: about a new network there is none.
+        # Each call to the engine takes time: a new network need not be inspected.
         self._connect(name, self._create(name, labels))
 
     def join(self, name: str, labels: dict[str, str], container: str) -> None:
-        """Open the network and attach a container that runs without one, which counts as one."""
+        """Open the network, and move a container from the network "none" into it."""
         self.open(name, labels)
         self._client.disconnect_container_from_network(container, NO_NETWORK)
         self._client.connect_container_to_network(container, name)
 
     def close(self, name: str) -> None:
-        """Remove the network, whoever is still attached; do nothing when there is none."""
+        """Remove the network, detaching all containers; do nothing when it does not exist."""
         network = self._inspect(name)
         if not network:
             return
@@ -72,9 +72,9 @@ class UserNetworks:
         self._client.remove_network(name)
 
     def restore(self) -> None:
-        """Attach the hub to the networks of servers that run, and remove the others.
+        """Attach the hub to the networks of running servers, and remove the others.
 
-        Must be done before JupyterHub starts: it stops servers that it cannot reach then.
+        Must be called before JupyterHub starts, which stops servers that it cannot reach.
         """
         for summary in self._client.networks(filters=labelled(self._prefix, Role.NETWORK)):
             network = self._inspect(summary["Name"])
@@ -95,7 +95,7 @@ class UserNetworks:
         return network
 
     def _members(self, network: dict[str, Any]) -> bool:
-        """Whether a container other than the hub runs in the network."""
+        """Return whether a container other than the hub runs in the network."""
         hub = self._client.inspect_container(self._hub)["Id"]
         return any(container != hub for container in network["Containers"])
 
@@ -112,12 +112,12 @@ class UserNetworks:
                     labels=labels,
                 )
             except APIError as error:
-                # Another hub on the same engine was quicker.
+                # Another hub on the same engine has just taken it.
                 if "overlap" not in str(error.explanation):
                     raise
                 continue
             return subnet
-        raise RuntimeError(f"no subnet is left in {self._pool}: set a larger network pool")
+        raise RuntimeError(f"no free subnet is left in {self._pool}: set a larger userNetworkPool")
 
     def _attach(self, network: dict[str, Any]) -> None:
         """Make sure that the hub is in a network that may be older than this hub."""

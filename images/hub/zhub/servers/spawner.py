@@ -1,4 +1,4 @@
-"""Starts a container of its own for each user, in a network of its own."""
+"""Starts a separate container for each user, in a separate network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from zhub.contract import FULL, NO_NETWORK, ROLE, STACK, USER, Role
 from zhub.servers.networks import UserNetworks
 
 STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
-"""Where servers are waited for that are told to end."""
+"""Threads that wait for servers to stop."""
 
 
 def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
-    """Refuse whatever a request for a server asks for: all servers are alike.
+    """Refuse all options of a request for a server: all servers are alike.
 
-    JupyterHub keeps options for later starts before anybody has looked at them. So they are
-    forgotten here: otherwise one bad request, or one bad link, would make all later starts fail.
+    JupyterHub stores options for later starts before it checks them. So this deletes them:
+    otherwise one bad request, or one bad link, would make all later starts fail.
 
     Raises:
         tornado.web.HTTPError: 400, when there are options.
@@ -37,7 +37,7 @@ def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
 
 
 class HubIsFullError(web.HTTPError):
-    """What JupyterHub's pages and its API show of a start for which there is no place."""
+    """Shown by JupyterHub's pages and API when the limit of servers is reached."""
 
     def __init__(self, message: str) -> None:
         super().__init__(503, message)
@@ -47,9 +47,10 @@ class HubIsFullError(web.HTTPError):
 def saying_that_it_is_full(
     start: Callable[[UserSpawner], Awaitable[tuple[str, int]]],
 ) -> Callable[[UserSpawner], Awaitable[tuple[str, int]]]:
-    """Have the user told what the guard says when there are as many servers as there may be.
+    """Show the guard's message to the user when the limit of servers is reached.
 
-    Any other error of the engine would be a traceback in the log, and "Error 500" for the user.
+    Without this it would be a traceback in the log and "Error 500" for the user, as other errors of
+    the engine are.
     """
 
     @wraps(start)
@@ -65,14 +66,14 @@ def saying_that_it_is_full(
 
 
 class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
-    """DockerSpawner whose containers share no network and leave nothing behind."""
+    """DockerSpawner whose containers share no network and leave nothing behind but the home."""
 
-    network_options = Dict(config=True, help="Arguments of UserNetworks, but for the client.")
+    network_options = Dict(config=True, help="Arguments of UserNetworks, except for the client.")
 
-    stack = Unicode(config=True, help="Value of the label zhub.stack on all that is made.")
+    stack = Unicode(config=True, help="Value of the label zhub.stack on all objects created.")
 
     def labels(self, role: str) -> dict[str, str]:
-        """Labels by which the things of a user are found."""
+        """Return the labels of a user's container, network or volume."""
         return {STACK: self.stack, ROLE: role, USER: self.user.name}
 
     @default("apply_user_options")
@@ -90,9 +91,9 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
 
     @saying_that_it_is_full
     async def start(self) -> tuple[str, int]:
-        """Start the server in its network; return where it answers."""
-        # A container of that name is left over from a hub that lost its database: nobody has its
-        # tokens any more.
+        """Start the server in its network; return its address and port."""
+        # A container of that name is left over from a hub that lost its database, and the tokens
+        # with it.
         await self.remove_object()
         for volume in self.volume_binds:
             # The engine makes missing volumes itself, but without a label to find them by.
@@ -105,7 +106,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     async def start_object(self) -> None:
         """Start the container without a network, then give it its own, with the hub in it.
 
-        The engine takes a third of a second for that, and longer with the guard. The server loads
+        Attaching takes the engine a third of a second, and longer with the guard. The server loads
         meanwhile, and then waits for the hub.
         """
         await super().start_object()
@@ -113,7 +114,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         try:
             await self._in_turn(self.networks.join, self.object_name, labels, self.object_id)
         except BaseException:
-            # At once: asked to end, a server that has hardly begun does not listen for ten seconds.
+            # Removed, not stopped: a server that has hardly begun ignores SIGTERM for ten seconds.
             await self.remove_object()
             raise
         self.network_name = self.object_name
@@ -121,10 +122,11 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     async def _accepts_connections(self, host: str, port: int) -> None:
         """Wait until the server listens, or has ended.
 
-        JupyterHub waits as well, but with pauses of up to five seconds, and for one that has ended.
+        JupyterHub waits as well, but polls with pauses of up to five seconds, and keeps waiting for
+        a server that has ended.
 
         Raises:
-            RuntimeError: when it has ended.
+            RuntimeError: when the server has ended.
         """
         while (status := await self.poll()) is None:
             for _ in range(40):
@@ -140,8 +142,9 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     async def remove_object(self) -> None:
         """Remove the container, running or not, and wait until its name is free again.
 
-        The parent leaves alone a container that runs, as an orphan of a lost database does, and
-        one whose removal the engine has only begun; each would make the next start fail.
+        The parent class does not remove a running container, such as one left over from a lost
+        database, and does not wait for a removal that has begun; either would make the next start
+        fail.
 
         Raises:
             TimeoutError: when the engine has not removed it after a minute.
@@ -151,16 +154,17 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
                 try:
                     await self.docker("remove_container", self.object_id, v=True, force=True)
                 except APIError as error:
-                    # Gone in the meantime, or the engine is already at it.
+                    # Already gone, or the engine is removing it.
                     if error.status_code not in {404, 409}:
                         raise
                     await asyncio.sleep(0.2)
 
     async def stop_object(self) -> None:
-        """Stop the container, beside the thread that makes all other calls to the engine.
+        """Stop the container, outside of the thread that makes all other calls to the engine.
 
-        It takes until the server has ended, ten seconds if it does not react, which its user can
-        see to. All others would wait: for their servers, and for the hub's first page as well.
+        The call lasts until the server has ended: ten seconds if it ignores the signal, which a
+        user can arrange. In that thread, all other users would wait meanwhile, for their servers
+        and even for the hub's first page.
         """
         try:
             stopping = asyncio.get_running_loop().run_in_executor(
@@ -172,9 +176,9 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
                 raise
 
     async def run_post_stop_hook(self) -> None:
-        """Remove the network, also after a server that ended by itself or never came up."""
+        """Remove the network, also after a server that ended by itself or never started."""
         await self._in_turn(self.networks.close, self.object_name)
 
     async def _in_turn(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Call in the thread that makes all of the hub's calls to the engine."""
+        """Run the call in the thread that makes all of the hub's calls to the engine."""
         await asyncio.wrap_future(self.executor.submit(call, *arguments))

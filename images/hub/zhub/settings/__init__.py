@@ -1,4 +1,4 @@
-"""What the hub is told by its arguments and environment, read and checked in one place."""
+"""The settings in the hub's arguments and environment, read and checked in one place."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from zhub.settings import ldap, parsing
 from zhub.settings.ldap import Ldap
 
 STATE = Path("/srv/jupyterhub")
-"""Database and cookie secret: what must outlive the hub's container."""
+"""Folder of the database and the cookie secret, which must outlive the hub's container."""
 
 CERTIFICATES = Path("/certs")
-"""Where the operator puts the key and the certificate."""
+"""Folder in which the operator puts the key and the certificate."""
 
 DAY = 86400
 """Seconds."""
@@ -32,7 +32,7 @@ _PORT = (parsing.number(1024, 65535), "a port number from 1024 to 65535")
 
 
 class SettingsError(Exception):
-    """The hub cannot start as it was told to; `problems` holds one sentence for each reason."""
+    """The hub cannot start with its settings; `problems` has one sentence for each reason."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -41,7 +41,7 @@ class SettingsError(Exception):
 
 @contextmanager
 def collecting(problems: list[str]) -> Iterator[None]:
-    """Add the problems of one check to a list, so that the others are made as well."""
+    """Add the problems of one check to a list, so that the other checks run as well."""
     try:
         yield
     except SettingsError as error:
@@ -50,60 +50,62 @@ def collecting(problems: list[str]) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """What users' servers get: the hub asks for it, and the guard sees to it that it is no more.
+    """Settings of users' servers: the hub asks for them, and the guard allows no more.
 
     Names in capitals are the environment variables the settings come from.
     """
 
     prefix: str
-    """ZHUB_PREFIX: what the names of the users' containers, networks and volumes start with."""
+    """ZHUB_PREFIX: prefix of the names of the users' containers, networks and volumes."""
     notebook_image: str
     """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
     user_memory: str
     """ZHUB_USER_MEMORY: bytes, with an optional K, M, G or T (powers of 1024)."""
     user_cpus: float
-    """ZHUB_USER_CPUS: processors, in hundredths if need be."""
+    """ZHUB_USER_CPUS: processors, with up to two decimals."""
     user_pids: int
     """ZHUB_USER_PIDS: processes and threads."""
     user_internet: bool
     """ZHUB_USER_INTERNET: whether notebooks reach the internet."""
     user_allowed_networks: tuple[IPv4Network, ...]
-    """ZHUB_USER_ALLOWED_NETWORKS: JSON list; what notebooks reach besides, such as private ones."""
+    """ZHUB_USER_ALLOWED_NETWORKS: JSON list; more networks that notebooks reach, such as private
+    ones."""
     user_network_pool: IPv4Network
-    """ZHUB_USER_NETWORK_POOL: where the users' networks get their addresses."""
+    """ZHUB_USER_NETWORK_POOL: contains the subnets of all users' networks."""
     max_servers: int
     """ZHUB_MAX_SERVERS: users' servers at the same time."""
 
     @property
     def most_servers(self) -> int:
-        """How many can run: no more than there are subnets for their networks."""
+        """Most servers that can run: no more than there are subnets for their networks."""
         return min(self.max_servers, 1 << (SUBNET_PREFIX - self.user_network_pool.prefixlen))
 
     @property
     def internal(self) -> bool:
-        """Whether users' networks need no way out of the engine's machine."""
+        """Whether users' networks are internal, since nothing outside the machine is open."""
         return not self.user_internet and not self.user_allowed_networks
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuardSettings(ServerSettings):
-    """What only the guard is told."""
+    """The guard's settings."""
 
     filter_image: str
-    """ZHUB_FILTER_IMAGE: of the engine's own platform; sets packet filters."""
+    """ZHUB_FILTER_IMAGE: sets packet filters; must be built for the engine's own platform."""
     hub_port: int
     """ZHUB_PORT: the hub's published port, whose answers may leave its container."""
     directory_servers: tuple[tuple[str, int], ...]
-    """ZHUB_LDAP_SERVERS, ZHUB_LDAP_PORT, ZHUB_LDAP_TLS: what the hub may ask besides."""
+    """ZHUB_LDAP_SERVERS, ZHUB_LDAP_PORT, ZHUB_LDAP_TLS: the only hosts and ports that the hub may
+    connect to, besides its users' servers and DNS."""
     directory_network: str
-    """ZHUB_DIRECTORY_NETWORK: the network whose names they are."""
+    """ZHUB_DIRECTORY_NETWORK: the network in which the directory's names are resolved."""
     user_blocked_networks: tuple[IPv4Network, ...]
-    """ZHUB_USER_BLOCKED_NETWORKS: JSON list; public ones that notebooks do not reach."""
+    """ZHUB_USER_BLOCKED_NETWORKS: JSON list; public networks that notebooks do not reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ServerSettings):
-    """How this hub runs. Names in capitals below are the environment variables they come from."""
+    """The hub's settings. Names in capitals are the environment variables they come from."""
 
     port: int
     """`--port` or ZHUB_PORT: where the proxy serves HTTPS inside the container."""
@@ -118,16 +120,16 @@ class Settings(ServerSettings):
     start_timeout: int
     """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
     token_max_age: int
-    """ZHUB_TOKEN_MAX_AGE: seconds that tokens for the API live at most."""
+    """ZHUB_TOKEN_MAX_AGE: longest life of API tokens, in seconds."""
     subdomain_host: str
-    """ZHUB_SUBDOMAIN_HOST: name of the hub, under which users get names of their own; or empty."""
+    """ZHUB_SUBDOMAIN_HOST: host name of the hub, with a subdomain for each user; or empty."""
     hsts_seconds: int
     """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
     confined: bool
-    """ZHUB_CONFINED: whether the guard closes the hub's own way out before it serves anybody."""
+    """ZHUB_CONFINED: whether the hub asks the guard for its packet filter before it serves."""
 
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
-    """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies that may say who is calling."""
+    """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies trusted to name the client."""
 
     @property
     def base_url(self) -> str:
@@ -140,25 +142,26 @@ class Settings(ServerSettings):
 
     @property
     def longest_token(self) -> int:
-        """Seconds that tokens live in truth.
+        """Longest life of API tokens in effect, in seconds.
 
-        A day at most when nobody can ask whether their owner is still let in.
+        At most a day when there is no service account to check whether their owner may still log
+        in.
         """
         return self.token_max_age if self.ldap.bind_dn else min(self.token_max_age, DAY)
 
     @property
     def subdomain_url(self) -> str:
-        """Where the hub is, if users have names of their own; otherwise empty."""
+        """The hub's URL if users have subdomains; otherwise empty."""
         return f"https://{self.subdomain_host}:{self.port}" if self.subdomain_host else ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed but not advised, or was decided for want of a setting."""
+        """Settings that are allowed but not advised, and defaults worth a warning."""
         return self.ldap.warnings
 
 
 class _Reader:
-    """Reads variables one by one and collects what is wrong with them."""
+    """Reads variables one by one and collects their errors, so that all are reported at once."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
@@ -176,7 +179,7 @@ class _Reader:
 
 
 def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None:
-    """Put `--port` and `--ldap` where the other settings are: into the environment.
+    """Put `--port` and `--ldap` into the environment, where the other settings are.
 
     Raises:
         SettingsError: when there are other arguments.
@@ -186,7 +189,7 @@ def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None
     for argument in arguments:
         option, equals, value = argument.partition("=")
         if option in names and equals:
-            # A space is a value, and a wrong one: an empty text would fall back to the default.
+            # An empty value would fall back to the default; a space is refused as a wrong value.
             environment[names[option]] = value or " "
         else:
             problems.append(
@@ -197,15 +200,15 @@ def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None
 
 
 def _servers(reader: _Reader) -> dict[str, Any]:
-    """Read what ServerSettings consists of."""
+    """Read the fields of ServerSettings."""
     value = reader.value
     return {
         "prefix": value(
             "PREFIX",
             "jupyterhub",
             parsing.prefix,
-            "lower-case letters, digits, '.' and '-', without the words 'user' and 'home' behind a"
-            " '-', which the names of the users' things have",
+            "lower-case letters, digits, '.' and '-', without 'user' or 'home' after a '-', since"
+            " names of users' containers, networks and volumes contain these",
         ),
         "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
         "user_memory": value(
@@ -230,7 +233,7 @@ def _servers(reader: _Reader) -> dict[str, Any]:
 
 
 def read_guard(environment: Mapping[str, str]) -> GuardSettings:
-    """Read what the guard is told.
+    """Read the guard's settings from environment variables.
 
     Raises:
         SettingsError: with every value that cannot be used.
@@ -253,7 +256,7 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """Read the settings from environment variables.
+    """Read the hub's settings from environment variables.
 
     Raises:
         SettingsError: with every value that cannot be used.
@@ -294,7 +297,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     )
     problems = reader.problems
     if not environment.get("ZHUB_LDAP_SERVERS"):
-        problems.append("no directory to check passwords with: give it as --ldap=HOST[,HOST...]")
+        problems.append("no directory to check passwords with: set it with --ldap=HOST[,HOST...]")
     problems += ldap.problems(settings.ldap)
     if problems:
         raise SettingsError(problems)

@@ -1,4 +1,4 @@
-"""What the hub is told of the site's directory, and who of those it knows may log in."""
+"""Settings of the site's directory, and of who may log in."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 #: RFC 4512, section 2.5: the name of an attribute, or its number.
 ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}|[0-9]+(\.[0-9]+)+")
 
-#: What of a template or group is a DN: it begins with an attribute and its value.
+#: A template or group that is a DN begins with an attribute and its value.
 DN = re.compile(r"\s*[A-Za-z][A-Za-z0-9.-]*=.+", re.DOTALL)
 
-#: What to bind as where nobody says it: fits directories that were made to try things out.
+#: The default DN to bind with, which fits demo directories.
 DEMO_TEMPLATE = "uid={username},ou=people,dc=example,dc=org"
 
 
@@ -38,7 +38,7 @@ class LdapTls(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Ldap:
-    """A directory. Names in capitals below are the environment variables they come from."""
+    """The directory's settings. Names in capitals are the environment variables they come from."""
 
     servers: tuple[str, ...]
     """`--ldap` or ZHUB_LDAP_SERVERS: host names or addresses, in the order they are asked."""
@@ -49,18 +49,18 @@ class Ldap:
     ca_file: Path | None = None
     """ZHUB_LDAP_CA_FILE: PEM certificates to trust; None for the system's store."""
     dn_templates: tuple[str, ...] = ()
-    """ZHUB_LDAP_DN_TEMPLATES: what to bind as, with `{username}`; unused where users are found
-    by a search."""
+    """ZHUB_LDAP_DN_TEMPLATES: DNs to bind with, with `{username}`; unused when a search finds
+    users."""
     bind_dn: str = ""
     """ZHUB_LDAP_BIND_DN: the service account; none when empty."""
     bind_password_file: Path | None = None
-    """ZHUB_LDAP_BIND_PASSWORD_FILE: holds the service account's password, and nothing else."""
+    """ZHUB_LDAP_BIND_PASSWORD_FILE: contains only the service account's password."""
     search_base: str = ""
     """ZHUB_LDAP_SEARCH_BASE: DN below which users are searched."""
     name_attributes: tuple[str, ...] = ("uid",)
-    """ZHUB_LDAP_NAME_ATTRIBUTES: what users may type; the first is who they are to the hub."""
+    """ZHUB_LDAP_NAME_ATTRIBUTES: names that users may type; the first is their name in the hub."""
     user_filter: str = ""
-    """ZHUB_LDAP_USER_FILTER: what a user's entry must match besides (RFC 4515)."""
+    """ZHUB_LDAP_USER_FILTER: a filter that users' entries must match as well (RFC 4515)."""
     allowed_groups: tuple[str, ...] = ()
     """ZHUB_LDAP_ALLOWED_GROUPS: DNs of the groups whose members may log in."""
     allow_everyone: bool = False
@@ -74,11 +74,11 @@ class Ldap:
     """ZHUB_LDAP_NESTED_GROUPS: whether members of a group's groups count, by Active Directory's
     matching rule."""
     recheck: int = 300
-    """ZHUB_LDAP_RECHECK: seconds after which the service account looks again whether a user is
-    still let in."""
+    """ZHUB_LDAP_RECHECK: seconds after which the service account checks again whether a user may
+    still log in."""
 
     def endpoint(self, address: str) -> tuple[str, int]:
-        """Host and port of a server, whose address may name a port of its own."""
+        """Return host and port of a server, whose address may contain its own port."""
         host, colon, port = address.rpartition(":")
         # More colons are an IPv6 address.
         return (host, int(port)) if colon and ":" not in host else (address, self.port)
@@ -90,40 +90,40 @@ class Ldap:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed but not advised, a sentence each."""
-        told = []
+        """Settings that are allowed but not advised, a sentence each."""
+        found = []
         if self.tls is LdapTls.NONE:
-            told.append(
+            found.append(
                 "PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR: anybody on the way can read them."
                 " Set ZHUB_LDAP_TLS to starttls or ldaps."
             )
         if self.dn_templates == (DEMO_TEMPLATE,):
-            told.append(
-                f"everybody logs in as {DEMO_TEMPLATE}, which fits demo directories only;"
-                " ZHUB_LDAP_DN_TEMPLATES, or ZHUB_LDAP_SEARCH_BASE, says where people are"
+            found.append(
+                f"users log in as {DEMO_TEMPLATE}, which fits demo directories only;"
+                " set ZHUB_LDAP_DN_TEMPLATES or ZHUB_LDAP_SEARCH_BASE to where your users are"
             )
         if self.allow_everyone:
-            told.append(
+            found.append(
                 "everyone whose password the directory accepts may log in;"
                 " ZHUB_LDAP_ALLOWED_GROUPS would restrict it to members of groups"
             )
         if not self.bind_dn:
-            told.append(
-                "without a service account (ZHUB_LDAP_BIND_DN) nobody notices that a user was"
-                " removed from the directory, so everybody's server, tokens and sessions end a day"
-                " after the last login"
+            found.append(
+                "without a service account (ZHUB_LDAP_BIND_DN) the hub cannot notice that a user"
+                " was removed from the directory, so every user's server, tokens and sessions end"
+                " a day after the last login"
             )
-        return tuple(told)
+        return tuple(found)
 
 
 class Value(Protocol):
-    """Reads one variable, by its name behind ZHUB_."""
+    """Reads one variable, by its name after ZHUB_."""
 
     def __call__(self, name: str, default: str, parse: Callable[[str], T], expected: str) -> T: ...
 
 
 def balanced(text: str) -> bool:
-    """Whether a text could be a search filter: parentheses around all of it, and in pairs."""
+    """Return whether a text may be a search filter: enclosed in parentheses, all in pairs."""
     depth = 0
     for position, character in enumerate(re.sub(r"\\.", "  ", text)):
         depth += (character == "(") - (character == ")")
@@ -217,7 +217,7 @@ def read(value: Value) -> Ldap:
 
 
 def problems(ldap: Ldap) -> list[str]:
-    """What does not go together, a sentence each."""
+    """Return settings that conflict, a sentence each."""
     found = []
     if ldap.allow_everyone == bool(ldap.allowed_groups):
         found.append(
@@ -233,11 +233,11 @@ def problems(ldap: Ldap) -> list[str]:
         )
     if not ldap.search_base:
         found += [
-            f"{template!r} in ZHUB_LDAP_DN_TEMPLATES is no DN: ZHUB_LDAP_SEARCH_BASE must say"
-            " where the user's entry is found"
+            f"{template!r} in ZHUB_LDAP_DN_TEMPLATES is not a DN: set ZHUB_LDAP_SEARCH_BASE to"
+            " where users' entries are"
             for template in ldap.dn_templates
             if not DN.fullmatch(template)
         ]
         if ldap.user_filter:
-            found.append("ZHUB_LDAP_USER_FILTER has no use without ZHUB_LDAP_SEARCH_BASE")
+            found.append("ZHUB_LDAP_USER_FILTER has no effect without ZHUB_LDAP_SEARCH_BASE")
     return found

@@ -12,7 +12,7 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
-    """Texts that a pattern matches as a whole."""
+    """Return a parser of texts that match the whole pattern."""
 
     def parse(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -23,9 +23,10 @@ def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
 
 
 def prefix(text: str) -> str:
-    """What names start with.
+    """Parse the prefix of names.
 
-    `site-user` is none: its hub would have the name of the container of user `hub` of `site`.
+    `site-user` is refused: its hub's container would have the same name as the server of user `hub`
+    of stack `site`.
     """
     if not _PREFIX.fullmatch(text) or {"user", "home"} & set(text.split("-")[1:]):
         raise ValueError(text)
@@ -33,7 +34,7 @@ def prefix(text: str) -> str:
 
 
 def number(low: int, high: int) -> Callable[[str], int]:
-    """Whole numbers from `low` to `high`."""
+    """Return a parser of whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
@@ -44,7 +45,7 @@ def number(low: int, high: int) -> Callable[[str], int]:
 
 
 def domain(text: str) -> str:
-    """A name of several parts; none when empty."""
+    """Parse a host name of several labels; may be empty."""
     if text and not (_HOST.fullmatch(text) and "." in text and ":" not in text):
         raise ValueError(text)
     return text.lower()
@@ -63,7 +64,7 @@ def boolean(text: str) -> bool:
 
 
 def texts(text: str) -> tuple[str, ...]:
-    """JSON lists of texts, none of them empty."""
+    """Parse a JSON list of strings, none of them empty."""
     items = json.loads(text)
     if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
         raise ValueError(text)
@@ -71,17 +72,17 @@ def texts(text: str) -> tuple[str, ...]:
 
 
 def templates(text: str) -> tuple[str, ...]:
-    """JSON lists of texts with one placeholder, `{username}`."""
+    """Parse a JSON list of strings, each with one placeholder, `{username}`."""
     items = texts(text)
     for item in items:
-        # What is formatted later with only the user's name must not ask for anything else.
+        # Any other placeholder would raise an error when the user's name is filled in.
         if re.findall(r"\{[^}]*\}?|\}", item) != ["{username}"]:
             raise ValueError(text)
     return items
 
 
 def hosts(text: str) -> tuple[str, ...]:
-    """Host names and addresses, each with a port of its own if need be, joined by commas."""
+    """Parse host names and addresses, each with an optional port, separated by commas."""
     items = tuple(host.strip() for host in text.split(",")) if text else ()
     for host in items:
         name, colon, port = host.partition(":")
@@ -102,12 +103,12 @@ def pool(text: str) -> IPv4Network:
 
 
 def networks(text: str) -> tuple[IPv4Network, ...]:
-    """JSON lists of IPv4 networks."""
+    """Parse a JSON list of IPv4 networks."""
     return tuple(map(IPv4Network, texts(text)))
 
 
 def any_networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """JSON lists of networks, but for the one that everybody is in."""
+    """Parse a JSON list of networks, without the one that contains all addresses."""
     found = tuple(map(ip_network, texts(text)))
     if not all(network.prefixlen for network in found):
         raise ValueError(text)

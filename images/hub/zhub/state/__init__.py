@@ -1,1 +1,1 @@
-"""What the hub keeps on its volume, and what older releases have left there."""
+"""The hub's database on its volume, and the upgrade of databases of older releases."""

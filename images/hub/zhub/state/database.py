@@ -1,7 +1,7 @@
-"""The hub's database: no page waits for its disk, and what older releases left in it is mended.
+"""The hub's database: pages do not wait for its disk, and data of older releases is upgraded.
 
-SQLite's write-ahead log (https://www.sqlite.org/wal.html): a commit appends to a file and waits
-for nothing. Only a checkpoint waits for the disk, and a thread of its own makes those.
+It uses SQLite's write-ahead log (https://www.sqlite.org/wal.html): a commit only appends to a file.
+Only checkpoints wait for the disk, and they run in a separate thread.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ from zhub.state import logins
 FILE = STATE / "jupyterhub.sqlite"
 
 TICK = 1.0
-"""Seconds after which what was committed is on the disk: as much as a loss of power may undo."""
+"""Seconds until a commit is on the disk: a loss of power may undo the commits of that time."""
 
 CHECKPOINT = 120.0
-"""Seconds between two checkpoints. The first commit after one waits for the disk once."""
+"""Seconds between two checkpoints. The first commit after each waits for the disk once."""
 
 MOST = 64 << 20
-"""Bytes of the log above which the next checkpoint makes commits wait, to start it anew."""
+"""Bytes of the log above which the next checkpoint blocks commits, to restart the log."""
 
 KEPT = 16 << 20
-"""Bytes of the log's file that are left when it starts anew."""
+"""Bytes to which the log's file is truncated when the log restarts."""
 
 log = logging.getLogger("zhub.database")
 
 
 def prepare(file: Path, *, token_max_age: int, now: float | None = None) -> None:
-    """Bring a database of any release in line, before JupyterHub opens it; make it if need be.
+    """Upgrade a database of any release, before JupyterHub opens it; create it if needed.
 
-    Users of a release that did not write logins down count as logged in now, so that nobody loses
-    a server by the upgrade. Tokens without an end get one, but for those of running servers, which
-    end with them. JupyterHub's services get new tokens at each start; the old ones are deleted.
+    For users of a release that did not record logins, the last login is set to now, so that no user
+    loses a server by the upgrade. Tokens that never expire get an expiry date, except for those of
+    running servers, which end with the server. JupyterHub's services get new tokens at each start;
+    the old ones are deleted.
 
     Args:
         file: the database.
@@ -50,7 +51,7 @@ def prepare(file: Path, *, token_max_age: int, now: float | None = None) -> None
         now: seconds since 1970.
 
     Raises:
-        sqlite3.Error: it is no database, or cannot be written.
+        sqlite3.Error: the file is not a database, or cannot be written.
     """
     now = time.time() if now is None else now
     with closing(sqlite3.connect(file)) as connection:
@@ -61,7 +62,7 @@ def prepare(file: Path, *, token_max_age: int, now: float | None = None) -> None
             )
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         with connection:
-            # By hand: sqlite3 of Python 3.11 begins none before it makes a table.
+            # Explicitly: sqlite3 of Python 3.11 begins no transaction before CREATE TABLE.
             connection.execute("BEGIN")
             if "zhub_logins" not in tables:
                 connection.execute(logins.SCHEMA)
@@ -71,7 +72,7 @@ def prepare(file: Path, *, token_max_age: int, now: float | None = None) -> None
                     )
             if "api_tokens" in tables:
                 _end_tokens(connection, now, token_max_age)
-        # A copy of the one file is then complete: JupyterHub makes one before it upgrades.
+        # So that a copy of this one file is complete: JupyterHub makes one before it upgrades.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
@@ -85,7 +86,7 @@ def _end_tokens(connection: sqlite3.Connection, now: float, max_age: int) -> Non
     )
     running = {
         (user, f"Server at {url}"): [
-            # The user may be written out or not, which means the same.
+            # The scope may name the user or not, which means the same.
             {f"users:activity!user{whose}", f"access:servers!server={name}/{server}"}
             for whose in ("", f"={name}")
         ]
@@ -95,9 +96,9 @@ def _end_tokens(connection: sqlite3.Connection, now: float, max_age: int) -> Non
             " JOIN servers ON servers.id = spawners.server_id"
         )
     }
-    # Anybody can give a token the note of a server's. So it must have the rights as well that
-    # JupyterHub gives to servers (its role "server"), and no other: what is made like one by hand
-    # can do no more than report activity and visit that one server.
+    # Anyone can give a token the note of a server's token. So it must also have exactly the scopes
+    # that JupyterHub gives to servers (its role "server"): a token forged by hand can then only
+    # report activity and access that one server.
     endless = connection.execute(
         "SELECT id, user_id, note, scopes FROM api_tokens"
         " WHERE user_id IS NOT NULL AND expires_at IS NULL"
@@ -113,10 +114,10 @@ def _end_tokens(connection: sqlite3.Connection, now: float, max_age: int) -> Non
 
 
 def install() -> None:
-    """Have all of SQLAlchemy's connections to SQLite commit without waiting for the disk.
+    """Make all of SQLAlchemy's connections to SQLite commit without waiting for the disk.
 
-    Only with the write-ahead log: with the journal that takes its place, a loss of power could
-    leave a broken database (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    Only with the write-ahead log: with the rollback journal, a loss of power could corrupt the
+    database (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
@@ -133,7 +134,7 @@ def install() -> None:
 
 
 class Checkpoints(threading.Thread):
-    """Brings what was committed to the disk, beside the hub's own work."""
+    """Writes commits to the disk within about TICK seconds, without blocking the hub."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(name="checkpoints", daemon=True)
@@ -144,18 +145,18 @@ class Checkpoints(threading.Thread):
         self._checkpointed = (self._seen, time.monotonic())
 
     def run(self) -> None:
-        """Work until told to stop."""
+        """Sync the log periodically until `stop` is called."""
         with closing(sqlite3.connect(self._file, timeout=0.5)) as connection:
             while not self._over.wait(TICK):
                 try:
                     self.look(connection)
                 except (OSError, sqlite3.Error) as error:
                     log.warning(
-                        "%s: what was committed is not on the disk yet: %s", self._file, error
+                        "%s: the last commits are not on the disk yet: %s", self._file, error
                     )
 
     def stop(self) -> None:
-        """End the thread, and leave one complete file behind."""
+        """End the thread, and move the log into the database, so that one file is complete."""
         self._over.set()
         if self.is_alive():
             self.join(timeout=10)
@@ -163,7 +164,7 @@ class Checkpoints(threading.Thread):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def look(self, connection: sqlite3.Connection) -> None:
-        """Sync the log if it has changed, and move it into the database when it is time."""
+        """Sync the log if it has changed, and make a checkpoint when one is due."""
         try:
             status = self._log.stat()
         except FileNotFoundError:
@@ -179,6 +180,6 @@ class Checkpoints(threading.Thread):
             return
         _, frames, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if large and done < frames:
-            # Commits went on all the while, so that the log could not start anew: they wait now.
+            # Commits continued meanwhile, so the log could not restart: this one blocks them.
             connection.execute("PRAGMA wal_checkpoint(RESTART)")
         self._checkpointed = (seen, time.monotonic())

@@ -1,6 +1,6 @@
-"""When each user last gave a password, kept where it outlives the hub and nothing else moves it.
+"""Records when each user last logged in with a password, on the volume, in a table of its own.
 
-Without a service account that is all the hub knows of whether somebody is still let in.
+Without a service account, this is all the hub has to decide whether a user may still log in.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 COUNTS = 86400 - 600
-"""Seconds that a login counts for without a service account: what notices its end looks every five
-minutes and needs a moment, and a day after the last login nothing of a user must be left."""
+"""Seconds that a login counts for without a service account. Ten minutes short of a day: the check
+runs every five minutes and takes a moment, and a day after the last login, the user's servers and
+sessions must have ended."""
 
 LOOKS = 300
-"""Seconds between two looks at whether it still counts."""
+"""Seconds between two checks whether a login still counts."""
 
 SCHEMA = "CREATE TABLE zhub_logins (name TEXT PRIMARY KEY, at REAL NOT NULL)"
-"""Of the table, in JupyterHub's own database; `at` is in seconds since 1970."""
+"""The table, in JupyterHub's own database; `at` is in seconds since 1970."""
 
 LAST = "SELECT at FROM zhub_logins"
 
 
 def record(db: Session, name: str, at: float | None = None) -> None:
-    """Remember that a user has logged in, now unless `at` says when (seconds since 1970)."""
+    """Record that a user has logged in, now or at `at` (seconds since 1970)."""
     db.connection().exec_driver_sql(
         "INSERT OR REPLACE INTO zhub_logins (name, at) VALUES (?, ?)",
         (name, time.time() if at is None else at),
@@ -38,19 +39,19 @@ def record(db: Session, name: str, at: float | None = None) -> None:
 
 
 def forget(db: Session, name: str) -> None:
-    """Forget a user who is deleted: whoever gets the name has to log in."""
+    """Delete the record of a user: whoever gets the name next has to log in."""
     db.connection().exec_driver_sql("DELETE FROM zhub_logins WHERE name = ?", (name,))
     db.commit()
 
 
 def counts(db: Session, name: str, now: float | None = None) -> bool:
-    """Whether the last login of a user still counts; there may be none."""
+    """Return whether the last login of a user still counts; False if there is none."""
     found = db.connection().exec_driver_sql(f"{LAST} WHERE name = ?", (name,))
     return _counts(found.scalar(), now)
 
 
 def reason_to_stop(database: Path, name: str, now: float | None = None) -> str | None:
-    """Why a user's server must not go on, as far as the database says; None when it may.
+    """Return why a user's server must stop, according to the database; None when it may run.
 
     Raises:
         sqlite3.Error: the database cannot be read.
@@ -64,5 +65,5 @@ def reason_to_stop(database: Path, name: str, now: float | None = None) -> str |
 
 def _counts(at: float | None, now: float | None) -> bool:
     now = time.time() if now is None else now
-    # Either way: a clock that was ahead for a while must not let anybody in for longer.
+    # In both directions: a clock that was ahead for a while must not extend a login.
     return at is not None and abs(now - at) < COUNTS

@@ -1,4 +1,4 @@
-"""The hub asks its guard where the directory is, once for all logins that find it gone."""
+"""The hub asks its guard to look for the directory, once for all logins that fail to reach it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOGINS = 16
 
 
 class Guard:
-    """As the real one: it says that something is new to the first who asks, and to nobody else."""
+    """Like the real guard, reports a change only to the first caller."""
 
     def __init__(self, moved: int) -> None:
         self.moved = moved
@@ -42,13 +42,13 @@ def all_at_once(looks: Looks) -> list[bool]:
         return list(threads.map(one, range(LOGINS)))
 
 
-def test_all_who_ask_at_the_same_time_get_the_answer_of_one() -> None:
+def test_simultaneous_questions_share_one_answer() -> None:
     guard = Guard(moved=1)
     assert all_at_once(Looks(guard.ask)) == [True] * LOGINS
     assert guard.asked == 1
 
 
-def test_who_comes_a_little_later_is_told_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recent_yes_is_shared_with_later_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "RECENT", 0.3)
     guard = Guard(moved=1)
     looks = Looks(guard.ask)
@@ -60,19 +60,19 @@ def test_who_comes_a_little_later_is_told_as_well(monkeypatch: pytest.MonkeyPatc
     assert guard.asked == 2
 
 
-def test_a_directory_that_has_not_moved_is_looked_for_by_one_at_a_time() -> None:
+def test_a_no_is_shared_only_with_questions_that_waited() -> None:
     guard = Guard(moved=0)
     looks = Looks(guard.ask)
     assert all_at_once(looks) == [False] * LOGINS
-    # Those that came while one asked were told what that one was.
+    # Those that came while one asked got the same answer.
     assert guard.asked <= 2
     assert guard.most == 1
-    # And "no" holds for nobody who comes later.
+    # A "no" does not hold for later questions.
     guard.moved = 99
     assert looks.moved()
 
 
-def test_a_question_that_fails_leaves_the_next_one_its_turn() -> None:
+def test_a_failed_question_does_not_block_the_next() -> None:
     failing = [OSError("no guard")]
 
     def ask() -> bool:

@@ -1,4 +1,4 @@
-"""What a health check reads of an engine that answers or does not."""
+"""What the heartbeat records when the engine answers and when it does not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolchain.places import ROOT
 HEALTH = ROOT / "images/hub/rootfs/usr/local/bin/zhub-health"
 
 
-def test_what_changes_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_changes_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     answers = iter([True, True, False, False, False, True, True])
 
@@ -26,18 +26,18 @@ def test_what_changes_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
             raise requests.exceptions.ConnectionError("nobody")
 
     heartbeat = Heartbeat(tmp_path / "file", ask, "the guard")
-    told = []
+    logged = []
     for _ in range(7):
         caplog.clear()
         heartbeat.beat()
-        told.append([record.getMessage() for record in caplog.records])
-    assert told == [
+        logged.append([record.getMessage() for record in caplog.records])
+    assert logged == [
         *([], [], ["the guard does not answer: nobody"]),
         *([], [], ["the guard answers again"], []),
     ]
 
 
-def test_only_an_answer_is_written_down(tmp_path: Path) -> None:
+def test_only_an_answer_is_recorded(tmp_path: Path) -> None:
     file = tmp_path / "file"
 
     def ask() -> None:
@@ -50,7 +50,7 @@ def test_only_an_answer_is_written_down(tmp_path: Path) -> None:
     assert abs(int(file.read_text()) - now) <= 2
 
 
-def test_tracebacks_of_a_lost_connection_are_left_out() -> None:
+def test_tracebacks_of_lost_connections_are_dropped() -> None:
     def kept(error: Exception | None) -> bool:
         info = (type(error), error, None) if error else None
         return OneLine().filter(logging.LogRecord("x", logging.ERROR, "", 0, "x", (), info))
@@ -62,7 +62,7 @@ def test_tracebacks_of_a_lost_connection_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(("age", "status"), [(0, 0), (20, 0), (40, 1), (None, 1), ("", 1)])
-def test_an_old_answer_is_none(tmp_path: Path, age: int | str | None, status: int) -> None:
+def test_an_old_answer_is_unhealthy(tmp_path: Path, age: int | str | None, status: int) -> None:
     file, script = tmp_path / "heartbeat", tmp_path / "health"
     script.write_text(HEALTH.read_text().replace("/run/guard/heartbeat", str(file)))
     if isinstance(age, int):

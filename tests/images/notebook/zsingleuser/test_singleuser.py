@@ -1,4 +1,4 @@
-"""The start of a user's server: what is imported for it, and what whoever comes later finds."""
+"""The start of a user's server: what it imports, and what later imports find."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_server_imports_nothing_of_the_hub_and_an_extension_may(
     ]
 
 
-#: Answers as the hub's API does, as far as a server asks it while it starts.
+#: Answers like the hub's API, as far as a starting server uses it.
 A_HUB = """
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Hub(BaseHTTPRequestHandler):
@@ -115,7 +115,7 @@ def test_a_server_that_has_loaded_waits_for_its_network(
             **base,
         )
         made.callback(server.remove, force=True)
-        # Emulated, it has loaded after three seconds.
+        # Under emulation, it has loaded after three seconds.
         time.sleep(8)
         assert server.logs() == b""
         engine.networks.get("none").disconnect(server)
@@ -128,13 +128,13 @@ def test_a_server_that_has_loaded_waits_for_its_network(
         assert b"notebook_shim" not in log
 
 
-def test_nobody_is_waited_for_longer_than_was_said() -> None:
+def test_waiting_ends_after_the_given_time() -> None:
     begin = time.monotonic()
     wait_for(f"http://127.0.0.1:{free_port()}/hub/api", seconds=0.2)
     assert 0.2 <= time.monotonic() - begin < 5
 
 
-def test_who_comes_late_is_waited_for() -> None:
+def test_a_late_listener_is_waited_for() -> None:
     port = free_port()
 
     def listen() -> socket.socket:
@@ -149,14 +149,14 @@ def test_who_comes_late_is_waited_for() -> None:
         late.result().close()
 
 
-def test_a_stand_in_has_what_it_is_given_and_nothing_else() -> None:
+def test_a_stand_in_has_only_the_given_classes() -> None:
     module = stand_in(NAME, "Error")
     assert issubclass(module.Error, Exception)
     with pytest.raises(AttributeError, match=f"{NAME}.*User"):
         module.User  # noqa: B018
 
 
-def test_a_later_module_is_imported_when_it_is_asked(
+def test_a_later_module_is_imported_when_it_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / f"{NAME}.py").write_text("answer = 42\ndef double(number): return 2 * number")
@@ -177,7 +177,7 @@ def test_a_later_module_is_imported_when_it_is_asked(
         sys.modules.pop(NAME, None)
 
 
-def test_a_stand_in_goes_also_when_an_import_fails() -> None:
+def test_stand_ins_are_removed_also_when_an_import_fails() -> None:
     module = stand_in(NAME)
     with standing_in({NAME: module}):
         assert importlib.import_module(NAME) is module
@@ -187,14 +187,14 @@ def test_a_stand_in_goes_also_when_an_import_fails() -> None:
     assert NAME not in sys.modules
 
 
-def test_what_is_left_out_cannot_be_imported_meanwhile() -> None:
+def test_a_module_left_out_cannot_be_imported_meanwhile() -> None:
     sys.modules.pop("this", None)
     with standing_in({"this": None}), pytest.raises(ModuleNotFoundError):
         importlib.import_module("this")
     assert "this" not in sys.modules
 
 
-def test_what_is_imported_already_is_not_replaced() -> None:
+def test_a_module_imported_already_is_not_replaced() -> None:
     real = sys.modules["json"]
     with (
         pytest.raises(RuntimeError, match="json is imported already"),

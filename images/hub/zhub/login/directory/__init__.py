@@ -1,6 +1,6 @@
-"""Asks the site's directory whether a password is right, and who and in which groups somebody is.
+"""Asks the site's directory whether a password is right, who a user is, and in which groups.
 
-All of it waits for the network: it belongs into a thread, not on an event loop.
+All of it blocks on the network: call it in a thread, not on an event loop.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from zhub.settings.ldap import DN, Ldap, LdapTls
 T = TypeVar("T")
 
 PASSWORD_LENGTH = 1024
-"""Characters, and bytes in UTF-8, that a password may have: what servers compare is computed with
-seconds of processor time for a million of them."""
+"""Characters, and bytes in UTF-8, that a password may have: preparing a million of them (SASLprep)
+takes seconds of processor time."""
 
 DEAD_SECONDS = 30
-"""How long a server that did not answer is passed over while there are others."""
+"""How long a server that did not answer is skipped while there are others."""
 
 REFUSED_SECONDS = 60
-"""How long nothing is asked after the service account was refused: else each login would bring it
-nearer to being locked."""
+"""How long no server is asked after the service account was refused: otherwise each login would
+bring the account closer to being locked."""
 
 log = logging.getLogger(__name__)
 
 
 def too_long(password: str) -> bool:
-    """Whether a password is longer than any, which must be known before anything is computed."""
+    """Return whether a password is too long; check this before anything is computed from it."""
     return (
         len(password) > PASSWORD_LENGTH
         or len(password.encode(errors="surrogatepass")) > PASSWORD_LENGTH
@@ -51,14 +51,14 @@ def too_long(password: str) -> bool:
 
 
 class Directory:
-    """The site's directory: its servers, asked in their order. May be used by several threads."""
+    """The site's directory: asks its servers in order, each in bounded time. Safe for threads."""
 
     def __init__(self, ldap: Ldap, has_moved: Callable[[], bool] = lambda: False) -> None:
-        """Ask no server yet.
+        """Prepare; asks no server yet.
 
         Args:
-            ldap: how to ask.
-            has_moved: called when no server answers; whether it may be worth asking again at once.
+            ldap: the directory's settings.
+            has_moved: called when no server answers; returns whether to ask again at once.
         """
         self.ldap = ldap
         self._has_moved = has_moved
@@ -71,12 +71,12 @@ class Directory:
         """Return who has this name and password, with one bind as that user.
 
         Raises:
-            LoginRefusedError: nobody has; or the account is disabled.
+            LoginRefusedError: name or password is wrong, or the account is disabled.
             DirectoryError: no server gives a usable answer.
         """
         check_name(name)
         if too_long(password):
-            raise LoginRefusedError("the password is longer than any")
+            raise LoginRefusedError(f"the password is longer than {PASSWORD_LENGTH} bytes")
         try:
             sent = prepared(password)
         except LDAPException as error:
@@ -89,14 +89,14 @@ class Directory:
             raise
 
     def look_up(self, name: str, *, typed: bool = False) -> Person:
-        """Return who the hub knows by this name, found by the service account.
+        """Return the person with this name in the hub, found by the service account.
 
         Args:
             name: of the user in the hub.
-            typed: whether it is what somebody types at login instead, which may be another one.
+            typed: whether the name is as typed at login, which may be another of the user's names.
 
         Raises:
-            LoginRefusedError: nobody, any more; or the account is disabled.
+            LoginRefusedError: there is no such person, or the account is disabled.
             DirectoryError: no server gives a usable answer.
         """
         check_name(name)
@@ -104,7 +104,7 @@ class Directory:
         return self._ask(lambda session: self._look_up(session, name, attributes))
 
     def session(self, address: str) -> Session:
-        """A connection to one of the servers, to be entered."""
+        """Return a connection to one of the servers, as a context manager."""
         if self._context is None and self.ldap.tls is not LdapTls.NONE:
             self._context = ssl.create_default_context(cafile=self.ldap.ca_file)
         return Session(self.ldap, address, self._context)
@@ -115,8 +115,8 @@ class Directory:
         alive = [server for server in self.ldap.servers if not self._is_dead(server)]
         if alive:
             return self._ask_each(alive, question)
-        # None of them answered a moment ago: one login finds out whether that is still so, and
-        # the others need not wait for it.
+        # No server answered a moment ago: one login tries them again, and the others fail at once
+        # instead of waiting as well.
         if not self._probing.acquire(blocking=False):
             raise DirectoryError("no server has answered for a while, and one login is trying")
         try:
@@ -154,7 +154,7 @@ class Directory:
         raise DirectoryError("; ".join(problems))
 
     def _log_in(self, session: Session, name: str, password: str, sent_to: list[str]) -> Person:
-        """Return who it is; what the password was sent as is added to `sent_to` before that."""
+        """Return who it is; adds each name that the password is sent with to `sent_to` first."""
         people = People(session, self.ldap)
         if self.ldap.searches:
             session.bind_service()
@@ -164,18 +164,18 @@ class Directory:
             return person
         bound_as = self._bind(session, name, password, sent_to)
         if self.ldap.bind_dn:
-            # Users themselves often must not read groups.
+            # Users themselves often may not read groups.
             session.bind_service()
         if DN.fullmatch(bound_as):
             entry = people.read(bound_as) or Entry(bound_as)
             return people.person(people.alone(entry, name), name)
-        # Active Directory takes user@domain for a name, too. It may be somebody else's than the
-        # one who has the first part as another name: found must be one entry by either.
+        # Active Directory accepts user@domain as well. That name may belong to one person and its
+        # first part to another: the search for either must find exactly one entry.
         also = f"(userPrincipalName={escape_filter_chars(bound_as)})"
         return people.person(people.find(name, self.ldap.name_attributes, also))
 
     def _bind(self, session: Session, name: str, password: str, sent_to: list[str]) -> str:
-        """Bind as the user; return what as."""
+        """Bind as the user; return the name that the server accepted."""
         refusals = []
         for template in self.ldap.dn_templates:
             bind_as = filled_in(template, name)
@@ -197,4 +197,4 @@ class Directory:
             entry = people.read(filled_in(template, name))
             if entry:
                 return people.person(people.alone(entry, name), name)
-        raise LoginRefusedError(f"{session.address} has no entry of {name!r}")
+        raise LoginRefusedError(f"{session.address} has no entry for {name!r}")

@@ -1,4 +1,4 @@
-"""What the directory returns, and how its names compare; nothing here talks to a server."""
+"""Entries as the directory returns them, and how DNs compare; nothing here talks to a server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from ldap3.core.exceptions import LDAPException
 from ldap3.utils.dn import parse_dn
 
-#: Whether the account is disabled, and why: Active Directory, 389, OpenLDAP's ppolicy, RACF.
+#: Attributes that say whether an account is disabled: Active Directory, 389, OpenLDAP's ppolicy,
+#: RACF.
 DISABLED = (
     "useraccountcontrol",
     "accountexpires",
@@ -23,7 +24,7 @@ DISABLED = (
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry as the directory returned it; attributes in lower case."""
+    """An entry as the directory returned it; names of attributes in lower case."""
 
     dn: str
     attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class Entry:
 
 
 def same_dn(one: str, other: str) -> bool:
-    """Whether two DNs name one entry, whatever their case, blanks and escapes."""
+    """Return whether two DNs name the same entry, whatever their case, spaces and escapes."""
     return _comparable(one) == _comparable(other)
 
 
@@ -55,22 +56,22 @@ def _unescaped(value: str) -> str:
 
 
 def disabled(entry: Entry) -> str | None:
-    """Why an account cannot be used, as far as its entry tells; None when it can.
+    """Return why an account is disabled, according to its entry; None when it is not.
 
-    A lock that ends by itself is none: any stranger can cause it with wrong passwords.
+    A lock that ends by itself does not count: any stranger can cause it with wrong passwords.
     """
     for value in entry.values("userAccountControl"):
         # [MS-ADTS] 2.2.16, ADS_UF_ACCOUNTDISABLE
         if value.isdigit() and int(value) & 0x2:
             return f"userAccountControl is {value}"
     for value in filter(str.isdigit, entry.values("accountExpires")):
-        # [MS-ADTS] 2.3: units of 100 ns since 1601; 0 and the largest number stand for never.
+        # [MS-ADTS] 2.3: units of 100 ns since 1601; 0 and the largest number mean never.
         ends = datetime(1601, 1, 1, tzinfo=UTC).timestamp() + int(value) / 1e7
         if 0 < int(value) < 0x7FFFFFFFFFFFFFFF and ends < time.time():
             return f"accountExpires is {value}"
     for attribute, final in (
         ("nsAccountLock", "TRUE"),
-        # draft-behera-ldap-password-policy-10, section 5.3.3: locked for good.
+        # draft-behera-ldap-password-policy-10, section 5.3.3: locked permanently.
         ("pwdAccountLockedTime", "000001010000Z"),
         ("racfAttributes", "REVOKED"),
     ):

@@ -1,4 +1,4 @@
-"""Which groups somebody is in, in all the ways that directories say so."""
+"""Which groups a user is in, in all the ways in which directories store it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from zhub.login.directory.entries import Entry, same_dn
 from zhub.login.directory.session import Session
 from zhub.settings.ldap import Ldap
 
-#: A user's groups, in the user's own entry: most directories, 389 and RACF (SDBM).
+#: Attributes of a user's own entry that name the user's groups: most directories, 389, RACF (SDBM).
 GROUPS_OF_USER = ("memberof", "ismemberof", "racfconnectgroupname")
 
-#: [MS-ADTS] 3.1.1.3.4.4.3: members of a group's groups, and of theirs.
+#: [MS-ADTS] 3.1.1.3.4.4.3: the matching rule for members of nested groups.
 IN_CHAIN = "1.2.840.113556.1.4.1941"
 
 
 def is_member(session: Session, ldap: Ldap, entry: Entry, name: str, group: str) -> bool:
-    """Whether somebody is in a group, by the person's entry or by the group's."""
+    """Return whether a user is in a group, by the user's entry or by the group's."""
     if any(same_dn(group, listed) for listed in listed_groups(entry)):
         return True
     found = session.search(
@@ -35,12 +35,12 @@ def is_member(session: Session, ldap: Ldap, entry: Entry, name: str, group: str)
 
 
 def listed_groups(entry: Entry) -> tuple[str, ...]:
-    """Return the groups that an entry names, as it names them."""
+    """Return the groups that an entry names, as written there."""
     return tuple(value for attribute in GROUPS_OF_USER for value in entry.values(attribute))
 
 
 def all_groups(session: Session, ldap: Ldap, entry: Entry, name: str) -> tuple[str, ...]:
-    """Return the names of the groups below the configured base that somebody is in."""
+    """Return the names of the groups below the configured base that a user is in."""
     if not ldap.group_base:
         return ()
     found = session.search(
@@ -55,7 +55,7 @@ def all_groups(session: Session, ldap: Ldap, entry: Entry, name: str) -> tuple[s
 
 
 def _members(ldap: Ldap, entry: Entry, name: str) -> str:
-    """Filter of the groups somebody is in: groupOf(Unique)Names, posixGroup."""
+    """Return the filter of the groups a user is in: groupOf(Unique)Names, posixGroup."""
     dn = escape_filter_chars(entry.dn)
     parts = [
         f"(member={dn})",

@@ -1,4 +1,4 @@
-"""Who somebody is, and whether that person may use the hub."""
+"""Finds a user's entry, and decides whether the user may use the hub."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from zhub.login.directory.groups import GROUPS_OF_USER, all_groups, is_member, l
 from zhub.login.directory.session import LoginRefusedError, Session, one_line
 from zhub.settings.ldap import DN, Ldap
 
-#: What the hub takes for a user's name: also what RACF's users type. Whatever has a meaning in a DN
-#: or in a search filter is not in it, except for a "#" at the beginning of a DN's value.
+#: User names that the hub accepts, including RACF's. They have no character with a meaning in a DN
+#: or in a search filter, except for a "#", which has one at the beginning of a DN's value.
 NAME = re.compile(r"[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Somebody the directory knows."""
+    """A user of the directory."""
 
     name: str
-    """Who it is to the hub, however the name was typed."""
+    """Name of the user in the hub, however it was typed at login."""
     dn: str
     groups: frozenset[str] = frozenset()
-    """Those of the configured groups that the person is in, as they are configured."""
+    """The configured groups that the person is in, as written in the settings."""
     all_groups: tuple[str, ...] = ()
     """Names of the groups below the configured base that the person is in."""
     listed_groups: tuple[str, ...] = ()
@@ -36,27 +36,27 @@ class Person:
 
 
 def allowed(ldap: Ldap, person: Person) -> bool:
-    """Whether a person may use the hub."""
+    """Return whether a person may use the hub."""
     return ldap.allow_everyone or not person.groups.isdisjoint(ldap.allowed_groups)
 
 
 def administers(ldap: Ldap, person: Person) -> bool:
-    """Whether a person is in a group of administrators."""
+    """Return whether a person is in a group of administrators."""
     return not person.groups.isdisjoint(ldap.admin_groups)
 
 
 class People:
-    """Finds people's entries in a session that is bound as who may read them, groups included."""
+    """Finds users' entries and groups, in a session bound as an account that may read them."""
 
     def __init__(self, session: Session, ldap: Ldap) -> None:
         self._session = session
         self._ldap = ldap
 
     def alone(self, entry: Entry, name: str) -> Entry:
-        """Return the entry, if no other template leads to somebody else of that name.
+        """Return the entry, if no other template finds another person of that name.
 
         Raises:
-            LoginRefusedError: one does, and the hub would take the two for one user.
+            LoginRefusedError: one does: the hub would treat the two as one user.
         """
         for template in self._ldap.dn_templates:
             dn = filled_in(template, name)
@@ -65,7 +65,7 @@ class People:
             other = self.read(dn)
             if other and not same_dn(other.dn, entry.dn):
                 raise LoginRefusedError(
-                    f"{self._session.address} has several entries of {name!r}:"
+                    f"{self._session.address} has several entries for {name!r}:"
                     f" {entry.dn!r} and {other.dn!r}"
                 )
         return entry
@@ -74,7 +74,7 @@ class People:
         return [*self._ldap.name_attributes, *GROUPS_OF_USER, *DISABLED]
 
     def read(self, dn: str) -> Entry | None:
-        """Return one entry, as far as who is bound may read it."""
+        """Return one entry, with the attributes that the bound account may read."""
         found = self._session.search(dn, "(objectClass=*)", ldap3.BASE, self._wanted())
         return found[0] if found else None
 
@@ -92,7 +92,7 @@ class People:
             filter_,
             ldap3.SUBTREE,
             self._wanted(),
-            # A base that cannot be read would look as if nobody were there any more.
+            # Otherwise a base that cannot be read would look as if all users had been removed.
             may_be_missing=False,
         )
         if len(found) != 1:
@@ -103,7 +103,7 @@ class People:
         (entry,) = found
         identity = self._identity(entry)
         if identity.lower() != name.lower():
-            # Found by another of the names: nobody else may have this one as identity.
+            # Found by another of the user's names: no other entry may have this identity.
             return self.find(identity, self._ldap.name_attributes[:1])
         return entry
 
@@ -112,23 +112,27 @@ class People:
         values = entry.values(attribute)
         if len(values) != 1:
             raise LoginRefusedError(
-                f"{entry.dn!r} has {len(values)} values of {attribute}, which must be one:"
-                " it says who somebody is"
+                f"{entry.dn!r} has {len(values)} values of {attribute}, but must have exactly one:"
+                " it is the user's name in the hub"
             )
         check_name(values[0])
         return values[0]
 
     def person(self, entry: Entry, name: str | None = None) -> Person:
-        """What there is to know of somebody.
+        """Return the person of an entry, with groups.
 
         Args:
             entry: of the person.
-            name: where it says who the person is, as in a DN template; else the entry does.
+            name: the person's name in the hub, when it comes from a DN template; None to take it
+                from the entry.
+
+        Raises:
+            LoginRefusedError: the account is disabled, or the entry has no usable name.
         """
         if reason := disabled(entry):
             raise LoginRefusedError(f"{self._session.address}: the account {entry.dn!r}: {reason}")
         name = name or self._identity(entry)
-        # posixGroup has names of users, in which case counts.
+        # posixGroup lists names of users, which are case-sensitive.
         spelt = next(
             (
                 value
@@ -152,15 +156,15 @@ class People:
 
 
 def filled_in(template: str, name: str) -> str:
-    """Return what a template makes of a name."""
+    """Return a template with the name filled in, escaped if the template is a DN."""
     return template.format(username=escape_rdn(name) if DN.fullmatch(template) else name)
 
 
 def check_name(name: str) -> None:
-    """Make sure that a name is made like one.
+    """Make sure that a name matches NAME.
 
     Raises:
-        LoginRefusedError: it is not.
+        LoginRefusedError: it does not.
     """
     if not NAME.fullmatch(name):
-        raise LoginRefusedError(f"{one_line(name)[:64]!r} is not made like a name")
+        raise LoginRefusedError(f"{one_line(name)[:64]!r} is not a valid user name")

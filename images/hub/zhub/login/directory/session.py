@@ -21,9 +21,9 @@ from zhub.settings.ldap import Ldap, LdapTls
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 10
 SESSION_SECONDS = 20
-"""How long one server may take in all, however slowly it drips its answers."""
+"""How long one server may take in total, however slowly its answers arrive."""
 
-#: What a server says of a bind when name or password is wrong, or the account is locked.
+#: Results of a bind when name or password is wrong, or the account is locked.
 REFUSED = {
     results.RESULT_NO_SUCH_OBJECT,
     results.RESULT_INVALID_DN_SYNTAX,
@@ -34,8 +34,8 @@ REFUSED = {
     results.RESULT_UNWILLING_TO_PERFORM,
 }
 
-#: What a server says of a search whose object is not there, or is hidden from who asks, or whose
-#: filter it does not support (z/OS has few).
+#: Results of a search when the object does not exist, the account may not see it, or the server
+#: does not support the filter (z/OS supports few).
 NOTHING = {
     results.RESULT_NO_SUCH_OBJECT,
     results.RESULT_INAPPROPRIATE_MATCHING,
@@ -47,18 +47,18 @@ log = logging.getLogger(__name__)
 
 
 class LoginRefusedError(Exception):
-    """The directory answers, and the answer is no; the text, for the log, says why."""
+    """The directory refuses the login; the text, for the log, says why."""
 
 
 class DirectoryError(Exception):
-    """No usable answer; the text, for the log, says of which server, at which step and why."""
+    """No usable answer; the text, for the log, names the server, the step and the reason."""
 
     def __init__(self, text: str, *, final: bool = False) -> None:
         super().__init__(text)
         self.final = final
         """Whether asking another server could count as another failed login."""
         self.sent = False
-        """Whether a user's password has been sent, so that the directory may know of this login."""
+        """Whether a user's password was sent, so that the directory may have counted this login."""
 
 
 class ServiceAccountError(DirectoryError):
@@ -66,7 +66,7 @@ class ServiceAccountError(DirectoryError):
 
 
 class Session:
-    """A connection to one server for one question, which ends after SESSION_SECONDS in any case."""
+    """A connection to one server, which is closed after SESSION_SECONDS in any case."""
 
     def __init__(self, ldap: Ldap, address: str, context: ssl.SSLContext | None) -> None:
         self._ldap = ldap
@@ -79,11 +79,11 @@ class Session:
                 use_ssl=ldap.tls is LdapTls.LDAPS,
                 tls=VerifyingTls(context) if context else None,
                 connect_timeout=CONNECT_SECONDS,
-                # The schema, which ldap3 would otherwise read at each login, is never used.
+                # Do not read the schema at each login, as ldap3 would: it is not used.
                 get_info=ldap3.NONE,
             ),
             receive_timeout=ANSWER_SECONDS,
-            # A referral would take the password to a server that nobody has configured.
+            # A referral would send the password to a server that is not configured.
             auto_referrals=False,
             check_names=False,
         )
@@ -103,7 +103,7 @@ class Session:
         self._watch.cancel()
         try:
             self._connection.unbind()
-        except Exception as error:  # noqa: BLE001 - all that counts has been said
+        except Exception as error:  # noqa: BLE001 - the answer has arrived already
             log.debug("Directory server %s, end: %r", self.address, error)
 
     def _abort(self) -> None:
@@ -111,7 +111,7 @@ class Session:
         connected = self._connection.socket
         if connected is not None:
             try:
-                # Not the method of ssl.SSLSocket, which would take the TLS away under a reader.
+                # Not SSLSocket.shutdown, which would remove TLS while a thread still reads.
                 socket.socket.shutdown(connected, socket.SHUT_RDWR)
             except OSError as error:
                 log.debug("Directory server %s, abort: %r", self.address, error)
@@ -140,23 +140,23 @@ class Session:
         ):
             raise self._problem("StartTLS", self._connection.last_error)
         if self._ldap.tls is LdapTls.NONE:
-            # Nothing has shown yet that somebody is there, and a password should be sent once.
+            # Make sure first that the server answers: a password should not be sent twice.
             self.search("", "(objectClass=*)", ldap3.BASE, ["1.1"], step="first answer")
 
     @property
     def tls(self) -> ssl.SSLSocket:
-        """The socket, once there is TLS on it."""
+        """The socket of the TLS connection."""
         connected = self._connection.socket
         if not isinstance(connected, ssl.SSLSocket):
             raise TypeError("no TLS")
         return connected
 
     def bind(self, dn: str, password: str) -> None:
-        """Show who one is.
+        """Bind with a DN and password.
 
         Raises:
             LoginRefusedError: name or password is wrong, or the account is locked.
-            DirectoryError: otherwise; final once the password has been sent.
+            DirectoryError: any other failure; final once the password has been sent.
         """
         self._check_open("bind")
         connection = self._connection
@@ -200,7 +200,7 @@ class Session:
         """Return the entries found, at most `limit`.
 
         Raises:
-            DirectoryError: also when the base is not there, unless it may be missing.
+            DirectoryError: also when the base does not exist, unless it may be missing.
         """
         self._check_open(step)
         connection = self._connection
@@ -225,11 +225,11 @@ class Session:
 
 
 def prepared(password: str) -> str:
-    """A password as servers compare it (RFC 4513, section 5.1.3).
+    """Return a password as servers compare it (RFC 4513, section 5.1.3).
 
     Raises:
-        LDAPException: it holds what no password may, or nothing: that would be an unauthenticated
-            bind, which servers accept.
+        LDAPException: it has forbidden characters, or is empty, which would be an unauthenticated
+            bind: servers accept those.
     """
     text: str = sasl_prep(password)  # type: ignore[no-untyped-call]
     return text
@@ -259,6 +259,6 @@ def _said(result: Mapping[str, Any]) -> str:
 
 
 def one_line(text: object) -> str:
-    """What a server sends must not forge lines of the log."""
+    """Return a server's text as one printable line, so that it cannot forge lines of the log."""
     shown = " ".join(str(text).split())
     return "".join(c if c.isprintable() else "?" for c in shown)[:500]

@@ -9,9 +9,10 @@ import ldap3
 
 
 class VerifyingTls(ldap3.Tls):
-    """Leaves the verification of chain and host name to OpenSSL.
+    """Lets OpenSSL verify both the certificate chain and the host name.
 
-    ldap3 does the latter itself, with a copy of what Python has removed, and sends no server name.
+    ldap3 checks the host name itself, with a copy of code that Python has removed, and sends no
+    server name (SNI).
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -19,7 +20,7 @@ class VerifyingTls(ldap3.Tls):
         self._context = context
 
     def wrap_socket(self, connection: ldap3.Connection, do_handshake: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - ldap3's own interface
-        # Or else the first request waits 40 ms for the server to acknowledge the handshake's end.
+        # Otherwise the first request waits 40 ms for the server's ACK of the handshake's end.
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.socket = self._context.wrap_socket(
             connection.socket,

@@ -1,4 +1,4 @@
 # shellcheck shell=sh
-# Lab's terminals are login shells, whose PATH /etc/profile has just reset. The user's own programs
-# come last, so that none of them stands in for one of the image's.
+# Lab's terminals are login shells, and /etc/profile has just reset PATH. The user's own programs
+# come last, so that none of them replaces a program of the image.
 PATH=/opt/jupyter/bin:$PATH:$HOME/.local/bin

@@ -1,4 +1,4 @@
-"""What the hub says of the key and certificate it is given, real files all of them."""
+"""How the hub checks its key and certificate, with real files."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_files_that_are_not_pem_are_both_named(tmp_path: Path) -> None:
     assert "hub.crt is not a certificate in PEM form" in certificate
 
 
-def test_what_cannot_be_read_is_said(tmp_path: Path, identity: Identity) -> None:
+def test_unreadable_files_are_named(tmp_path: Path, identity: Identity) -> None:
     identity.write(tmp_path, "hub")
     (tmp_path / "hub.key").unlink()
     (tmp_path / "hub.key").symlink_to(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""A caller who asks too much waits, and nobody else does."""
+"""A caller that sends too many requests waits, and nobody else does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Clock:
 
 
 class TestBuckets:
-    """Of requests."""
+    """Buckets of requests."""
 
     rate = Rate(burst=10, per_second=2)
 
@@ -38,7 +38,7 @@ class TestBuckets:
         clock.now += 100
         assert [buckets.take("a") for _ in range(11)] == [0] * 10 + [0.5]
 
-    def test_what_would_wait_too_long_is_not_counted(self) -> None:
+    def test_a_request_that_would_wait_too_long_is_not_counted(self) -> None:
         clock = Clock()
         buckets = Buckets(self.rate, clock)
         waits = [buckets.take("a") for _ in range(1000)]
@@ -46,7 +46,9 @@ class TestBuckets:
         clock.now += 1
         assert buckets.take("a") == PATIENCE - 0.5
 
-    def test_so_many_callers_are_kept_in_mind(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_number_of_remembered_callers_is_limited(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(limits, "BUCKETS", 10)
         buckets = Buckets(self.rate, Clock())
         for number in range(1000):
@@ -74,7 +76,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(limits, "HEADER_SECONDS", 6)
     monkeypatch.setattr(limits, "BODY_SECONDS", BODY_TIMEOUT)
     ready = threading.Event()
-    told: dict[str, Any] = {}
+    running: dict[str, Any] = {}
 
     def serve() -> None:
         loop = ioloop.IOLoop()
@@ -83,8 +85,8 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
             server = LimitedServer(web.Application([("/", Page)]))
             server.listen(0, "127.0.0.1")
             sockets: Any = server._sockets
-            told["port"] = next(iter(sockets.values())).getsockname()[1]
-            told["loop"] = loop
+            running["port"] = next(iter(sockets.values())).getsockname()[1]
+            running["loop"] = loop
             ready.set()
 
         loop.add_callback(start)
@@ -94,20 +96,20 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     thread = threading.Thread(target=serve)
     thread.start()
     ready.wait(10)
-    yield told["port"]
-    told["loop"].add_callback(told["loop"].stop)
+    yield running["port"]
+    running["loop"].add_callback(running["loop"].stop)
     thread.join()
 
 
 def connected(port: int, peer: str) -> http.client.HTTPConnection:
-    """A connection from one of loopback's many addresses; 127.0.0.1 is where the proxy is."""
+    """Connect from one of loopback's many addresses; 127.0.0.1 is the proxy's."""
     return http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(peer, 0))
 
 
 def ask(
-    connection: http.client.HTTPConnection, body: bytes | None = None, told: str = ""
+    connection: http.client.HTTPConnection, body: bytes | None = None, forwarded: str = ""
 ) -> tuple[int, bytes]:
-    headers = {"X-Forwarded-For": told} if told else {}
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     connection.request("POST" if body is not None else "GET", "/", body, headers)
     answer = connection.getresponse()
     return answer.status, answer.read()
@@ -128,7 +130,7 @@ def test_a_server_that_floods_the_hub_waits_and_another_does_not(port: int) -> N
     time.sleep(0.3)
     assert seconds(port, "127.0.0.3", 5) < 0.3
     flood.join()
-    # Twenty, of which five are free.
+    # Twenty requests, of which five need not wait.
     assert 1.3 < time.monotonic() - begin < 4
 
 
@@ -138,26 +140,26 @@ def test_a_body_that_comes_with_a_request_that_waits_is_not_lost(port: int) -> N
         assert ask(connection, b"x" * 60_000) == (200, b"60000")
 
 
-def test_what_does_not_go_through_the_proxy_says_nothing_of_its_address(port: int) -> None:
+def test_without_the_proxy_a_forwarded_address_is_ignored(port: int) -> None:
     seconds(port, "127.0.0.2", 5)
-    assert seconds(port, "127.0.0.2", 3, told="127.0.0.1") > 0.2
+    assert seconds(port, "127.0.0.2", 3, forwarded="127.0.0.1") > 0.2
 
 
 def test_the_hub_itself_is_not_held_up(port: int) -> None:
     assert seconds(port, "127.0.0.1", 50) < 1
 
 
-def test_who_says_to_be_the_hub_itself_is_held_up(port: int) -> None:
-    assert seconds(port, "127.0.0.1", 8, told="192.0.2.1, 127.0.0.1") > 0.2
+def test_a_forged_loopback_address_is_held_up(port: int) -> None:
+    assert seconds(port, "127.0.0.1", 8, forwarded="192.0.2.1, 127.0.0.1") > 0.2
 
 
-def test_addresses_outside_are_told_apart(port: int) -> None:
+def test_outside_addresses_are_counted_separately(port: int) -> None:
     for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
-        assert seconds(port, "127.0.0.1", 5, told=address) < 0.3
-    # The same network, one machine of which has any address.
-    assert seconds(port, "127.0.0.1", 3, told="2001:db8::2") > 0.2
-    # Only the last is the proxy's own word.
-    assert seconds(port, "127.0.0.1", 8, told="192.0.2.9, 192.0.2.1") > 0.2
+        assert seconds(port, "127.0.0.1", 5, forwarded=address) < 0.3
+    # The same network, in which one machine can have any address.
+    assert seconds(port, "127.0.0.1", 3, forwarded="2001:db8::2") > 0.2
+    # Only the last address is from the proxy.
+    assert seconds(port, "127.0.0.1", 8, forwarded="192.0.2.9, 192.0.2.1") > 0.2
 
 
 def test_an_address_outside_that_asks_far_too_much_is_refused(port: int) -> None:
@@ -176,7 +178,7 @@ def test_an_address_outside_that_asks_far_too_much_is_refused(port: int) -> None
 
 
 def open_ones(sockets: list[socket.socket]) -> int:
-    """How many of the connections get an answer."""
+    """Return how many of the connections get an answer."""
     answered = 0
     for one in sockets:
         try:
@@ -187,7 +189,7 @@ def open_ones(sockets: list[socket.socket]) -> int:
     return answered
 
 
-def test_a_server_has_so_many_connections(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_servers_connections_are_limited(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PATIENCE", 60)
 
     def connect(peer: str) -> socket.socket:
@@ -209,7 +211,7 @@ def test_a_server_has_so_many_connections(port: int, monkeypatch: pytest.MonkeyP
         one.close()
 
 
-def test_a_connection_that_says_nothing_is_closed_unless_it_is_the_proxys(
+def test_a_silent_connection_is_closed_unless_it_is_the_proxys(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0))
@@ -221,7 +223,7 @@ def test_a_connection_that_says_nothing_is_closed_unless_it_is_the_proxys(
 
 
 def unfinished(port: int, address: str, size: int, times: int) -> list[socket.socket]:
-    """Requests through the proxy, of whose bodies the last byte never comes."""
+    """Send requests through the proxy, without the last byte of their bodies."""
     request = (
         "POST / HTTP/1.1\r\nHost: x\r\n"
         f"X-Forwarded-For: {address}\r\nContent-Length: {size}\r\n\r\n"
@@ -235,8 +237,8 @@ def unfinished(port: int, address: str, size: int, times: int) -> list[socket.so
     return sent
 
 
-def told(one: socket.socket) -> bytes:
-    """What a connection has got so far."""
+def received(one: socket.socket) -> bytes:
+    """Return what a connection has received so far."""
     one.setblocking(False)
     try:
         return one.recv(100)
@@ -246,32 +248,34 @@ def told(one: socket.socket) -> bytes:
         return b""
 
 
-def test_bodies_that_never_end_are_few_and_end(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_that_never_end_are_limited_and_time_out(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(limits, "PATIENCE", 60)
     monkeypatch.setattr(limits, "HELD", 20 * (limits.REQUEST + limits.BODY_SIZE))
     monkeypatch.setattr(limits, "HELD_IN_ALL", 30 * (limits.REQUEST + limits.BODY_SIZE))
     many = unfinished(port, "192.0.2.1", limits.BODY_SIZE, 40)
     time.sleep(0.3)
-    answers = [told(one) for one in many]
+    answers = [received(one) for one in many]
     assert answers.count(b"nothing") == 20
     assert all(one == b"nothing" or b" 429 " in one or one == b"" for one in answers)
-    # Others have room, as long as there is any.
+    # Other addresses have room, up to the limit for all.
     others = unfinished(port, "192.0.2.2", limits.BODY_SIZE, 15)
     time.sleep(0.3)
-    assert [told(one) for one in others].count(b"nothing") == 10
+    assert [received(one) for one in others].count(b"nothing") == 10
     with closing(connected(port, "127.0.0.1")) as connection:
         assert ask(connection)[0] == 200
-    # Their time ends, and leaves nothing behind.
+    # They time out, and release all memory.
     time.sleep(BODY_TIMEOUT + 3)
-    assert b"nothing" not in [told(one) for one in (*many, *others)]
+    assert b"nothing" not in [received(one) for one in (*many, *others)]
     again = unfinished(port, "192.0.2.1", limits.BODY_SIZE, 20)
     time.sleep(0.3)
-    assert [told(one) for one in again].count(b"nothing") == 20
+    assert [received(one) for one in again].count(b"nothing") == 20
     for one in (*many, *others, *again):
         one.close()
 
 
-def test_a_body_has_a_size(port: int) -> None:
+def test_an_oversized_body_is_refused(port: int) -> None:
     for header in ("Content-Length: 65537", "Content-Length: 9" + "9" * 30, "Content-Length: x"):
         with socket.create_connection(("127.0.0.1", port), 10) as one:
             start = "POST / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n"
@@ -279,7 +283,7 @@ def test_a_body_has_a_size(port: int) -> None:
             assert one.recv(100).startswith(b"HTTP/1.1 400")
 
 
-def test_what_is_answered_holds_no_room(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answered_requests_hold_no_memory(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HELD", 2 * limits.REQUEST)
     for _ in range(3):
         with closing(connected(port, "127.0.0.1")) as connection:

@@ -1,4 +1,4 @@
-"""What the guard asks of the engine for a call; the engine here only writes it down."""
+"""Which calls the guard makes to the engine; the engine here only records them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABELS = {"zhub.stack": "site", "zhub.user": "alice"}
 
 
 class Engine:
-    """Has one server, and keeps what it is asked."""
+    """Has one server, and records calls."""
 
     api_version = "1.41"
 
@@ -36,9 +36,9 @@ class Engine:
 
 def guard(**variables: str) -> tuple[Guard, Engine]:
     engine: Any = Engine()
-    told = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
+    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
     confinement: Any = SimpleNamespace(name_servers=[])
-    return Guard(engine, Policy(told, Image((), frozenset())), confinement), engine
+    return Guard(engine, Policy(guard_settings, Image((), frozenset())), confinement), engine
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def guard(**variables: str) -> tuple[Guard, Engine]:
     [(value, True) for value in ("1", "true", "True")]
     + [(value, False) for value in ("0", "false", "False")],
 )
-def test_a_yes_or_no_is_what_docker_and_its_client_write(value: str, meant: object) -> None:
+def test_booleans_are_as_docker_and_its_client_write_them(value: str, meant: object) -> None:
     request = Request("x", {"force": value}, {})
     assert request.flag("force") is meant
     assert request.flag("force") is False, "it is taken out, and then not there"
@@ -68,7 +68,7 @@ def test_a_container_is_removed_as_asked(query: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("query", [{"link": "1"}, {"v": "x"}, {"other": "1"}])
-def test_it_is_not_removed_in_other_ways(query: dict[str, str]) -> None:
+def test_a_container_is_not_removed_with_other_options(query: dict[str, str]) -> None:
     made, engine = guard()
     with pytest.raises(Refused):
         made.remove_container(Request("x", query, {}))
@@ -76,7 +76,7 @@ def test_it_is_not_removed_in_other_ways(query: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("internet", ["true", "false"])
-def test_a_network_leads_out_only_if_the_stack_says_so(internet: str) -> None:
+def test_a_network_is_internal_unless_the_stack_opens_it(internet: str) -> None:
     made, engine = guard(ZHUB_USER_INTERNET=internet)
     internal = internet == "false"
     body = {
@@ -94,16 +94,16 @@ def test_a_network_leads_out_only_if_the_stack_says_so(internet: str) -> None:
     assert named["options"] == NO_IPV6 | (NO_HOST if internal else {})
 
 
-def test_who_asks_for_the_version_hears_whether_the_engine_answers() -> None:
+def test_the_version_call_fails_when_the_engine_does_not_answer() -> None:
     made, engine = guard()
     assert made.version(Request("", {}, {}))["ApiVersion"] == "1.41"
     assert [call for call, _, _ in engine.asked] == ["ping"]
 
 
-def test_a_guard_without_its_engine_ends_so_that_it_is_started_anew(
+def test_a_guard_that_loses_its_engine_exits_to_be_restarted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With live-restore the engine comes back with another socket; the guard would hold the old."""
+    """With live-restore, a restarted engine has a new socket; the guard would keep the old one."""
     now = 0.0
 
     def sleep(seconds: float) -> None:
@@ -121,8 +121,8 @@ def test_a_guard_without_its_engine_ends_so_that_it_is_started_anew(
         confinement, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 1 + now)
     )
     gone: Any = Gone()
-    told = settings.read_guard({"ZHUB_PREFIX": "site"})
+    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"})
     helpers: Any = None
     with pytest.raises(confinement.EngineLostError):
-        confinement.Confinement(gone, helpers, told).watch()
+        confinement.Confinement(gone, helpers, guard_settings).watch()
     assert confinement.LOST_SECONDS <= gone.asked < 2 * confinement.LOST_SECONDS

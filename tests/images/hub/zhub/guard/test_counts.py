@@ -1,4 +1,4 @@
-"""How the guard counts, with a list in place of an engine."""
+"""The guard's limits of objects, with a list instead of an engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zhub.servers.spawner import HubIsFullError, UserSpawner, saying_that_it_is_
 
 
 class Engine:
-    """Has things with names, and says how often it was asked for all of them."""
+    """Has objects with names, and counts how often they are listed."""
 
     def __init__(self, *there: str) -> None:
         self.there = set(there)
@@ -34,7 +34,7 @@ class Engine:
         return sorted(self.there.copy())
 
     def make(self, count: Count, name: str) -> bool:
-        """Make one, as the guard does; return whether it was allowed."""
+        """Create an object, as the guard does; return whether it was allowed."""
         try:
             with count.one_more(name):
                 self.there.add(name)
@@ -43,7 +43,7 @@ class Engine:
         return True
 
 
-def test_there_are_no_more_than_there_may_be() -> None:
+def test_the_limit_holds() -> None:
     engine = Engine("old")
     count = Count(3, engine.listed, "{limit} of {limit} run")
     assert [engine.make(count, name) for name in ("a", "b", "c", "old", "a")] == [
@@ -56,7 +56,7 @@ def test_there_are_no_more_than_there_may_be() -> None:
     assert not engine.make(count, "old")
 
 
-def test_the_engine_is_asked_when_it_seems_full_only() -> None:
+def test_the_engine_is_asked_only_when_the_limit_seems_reached() -> None:
     engine = Engine()
     count = Count(100, engine.listed, "")
     for number in range(1000):
@@ -65,7 +65,7 @@ def test_the_engine_is_asked_when_it_seems_full_only() -> None:
     assert engine.asked <= 1 + 1000 // 99
 
 
-def test_what_failed_may_be_there_all_the_same() -> None:
+def test_an_object_counts_even_after_an_error() -> None:
     engine = Engine()
     count = Count(2, engine.listed, "")
     with contextlib.suppress(RuntimeError), count.one_more("a"):
@@ -77,7 +77,7 @@ def test_what_failed_may_be_there_all_the_same() -> None:
     assert engine.make(count, "c")
 
 
-def test_many_threads_make_no_more_either() -> None:
+def test_the_limit_holds_for_many_threads() -> None:
     engine = Engine()
     count = Count(20, engine.listed, "")
     most = 0
@@ -109,7 +109,7 @@ def test_many_threads_make_no_more_either() -> None:
     st.sets(st.sampled_from("abcdef")),
     st.lists(st.tuples(st.booleans(), st.sampled_from("abcdef")), max_size=30),
 )
-def test_whatever_comes_and_goes(
+def test_the_limit_holds_whatever_is_created_and_removed(
     limit: int, there: set[str], steps: list[tuple[bool, str]]
 ) -> None:
     engine = Engine(*there)
@@ -124,7 +124,7 @@ def test_whatever_comes_and_goes(
         assert len(engine.there) <= max(limit, len(there))
 
 
-def test_this_stacks_things_are_counted_by_their_labels() -> None:
+def test_objects_of_this_stack_are_counted_by_their_labels() -> None:
     asked = []
 
     def answer(kind: str, found: Any) -> Any:
@@ -139,8 +139,8 @@ def test_this_stacks_things_are_counted_by_their_labels() -> None:
         networks=answer("networks", [{"Name": "site-user-a"}]),
         volumes=answer("volumes", {"Volumes": [{"Name": f"site-home-{n}"} for n in range(10)]}),
     )
-    told = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "1"})
-    counts = Counts(client, told)
+    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "1"})
+    counts = Counts(client, guard_settings)
     for count, name, reason in (
         (counts.servers, "site-user-a", "1 of 1 servers run. Try again later."),
         (counts.networks, "site-user-a", "1 of 1 networks"),
@@ -163,7 +163,7 @@ def test_there_are_no_more_servers_than_networks_for_them(pool: str, most: int) 
 
 
 def failing(status: int) -> web.HTTPError | docker.errors.APIError:
-    """What comes of a start in which the engine, or the guard, answers with a status."""
+    """Return the error of a start in which engine or guard answers with a status."""
     answer: Any = SimpleNamespace(status_code=status, reason="x", url="/")
 
     @saying_that_it_is_full
@@ -178,11 +178,11 @@ def failing(status: int) -> web.HTTPError | docker.errors.APIError:
 
 
 def test_users_are_told_that_the_hub_is_full() -> None:
-    told = failing(FULL)
-    assert isinstance(told, HubIsFullError)
-    assert told.status_code == 503
-    assert told.jupyterhub_message == "The hub is full: 3 of 3 servers run."
+    error = failing(FULL)
+    assert isinstance(error, HubIsFullError)
+    assert error.status_code == 503
+    assert error.jupyterhub_message == "The hub is full: 3 of 3 servers run."
 
 
-def test_other_errors_of_the_engine_stay_what_they_are() -> None:
+def test_other_errors_of_the_engine_are_passed_on() -> None:
     assert isinstance(failing(500), docker.errors.APIError)

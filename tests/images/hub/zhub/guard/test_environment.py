@@ -1,4 +1,4 @@
-"""What a server is started with: each variable JupyterHub sets, and what stands beside them."""
+"""Variables of a server: those that JupyterHub sets are allowed, all others are refused."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from zhub.guard.environment import Image, WrongVariable, check
 from zhub.servers.spawner import UserSpawner
 
 IMAGE = Image(("start",), frozenset({"PATH", "LANG"}))
-TOLD = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_NOTEBOOK_IMAGE": "sha256:12"})
+SETTINGS = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_NOTEBOOK_IMAGE": "sha256:12"})
 
-#: As the login page takes them, in the end lower case.
+#: User names as the hub has them: as at the login page, in lower case.
 NAMES = ["alice", "a.b-c_d", "ibm@corp", "#1$", "x" * 64]
 
 
 def environment(user: str, host: str = "") -> dict[str, str]:
-    """What JupyterHub's own code makes of a user, with a name of their own below a host or not."""
-    # What cannot be part of a host name, JupyterHub replaces by a digest.
+    """Return what JupyterHub's own code sets for a user, with or without a subdomain."""
+    # JupyterHub replaces names that cannot be part of a host name by a digest.
     label = user if user.isalnum() else "u-name--1a2b3c4"
     own = host.replace("https://", f"https://{label}.") if host else ""
     path = f"/site/user/{quote(user, safe='@~')}/"
@@ -55,15 +55,15 @@ def variables(made: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("user", NAMES)
 @pytest.mark.parametrize("host", ["", "https://hub.example.com:11119"])
-def test_what_jupyterhub_sets_is_let_through(user: str, host: str) -> None:
+def test_variables_that_jupyterhub_sets_are_allowed(user: str, host: str) -> None:
     made = environment(user, host)
     assert len(made) > 20
-    check(variables(made), TOLD, IMAGE, user)
+    check(variables(made), SETTINGS, IMAGE, user)
 
 
 @pytest.mark.parametrize("name", sorted(environment("alice")))
-def test_no_variable_takes_a_value_of_another_shape(name: str) -> None:
-    """Whatever else the value is: a path, code, another user's, or itself and a little more."""
+def test_no_variable_takes_a_value_of_another_form(name: str) -> None:
+    """Other values: a path, code, another user's value, or the right one with an addition."""
     made = environment("alice", "https://hub.example.com:11119")
     for value in (
         "/home/jovyan/evil.so",
@@ -76,10 +76,10 @@ def test_no_variable_takes_a_value_of_another_shape(name: str) -> None:
         environment("bob")[name] if "bob" in environment("bob")[name] else "x" * 4096,
     ):
         with pytest.raises(WrongVariable):
-            check(variables(made | {name: value}), TOLD, IMAGE, "alice")
+            check(variables(made | {name: value}), SETTINGS, IMAGE, "alice")
 
 
-#: What changes the loader, an interpreter, a shell or the server. None is JupyterHub's.
+#: Variables that change the loader, an interpreter, a shell or the server. JupyterHub sets none.
 HOSTILE = """
     LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES GCONV_PATH MALLOC_CHECK_ LOCPATH NLSPATH
     PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONWARNINGS PYTHONBREAKPOINT PYTHONUSERBASE
@@ -96,41 +96,41 @@ HOSTILE = """
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_other_variable_is_let_through(name: str) -> None:
+def test_no_other_variable_is_allowed(name: str) -> None:
     for value in ("x", ""):
         with pytest.raises(WrongVariable, match=f"Env has {name}"):
-            check([*variables(environment("alice")), f"{name}={value}"], TOLD, IMAGE, "alice")
+            check([*variables(environment("alice")), f"{name}={value}"], SETTINGS, IMAGE, "alice")
 
 
-def test_what_the_image_sets_stays_as_it_is() -> None:
-    """Also if it is one that JupyterHub sets: in an image of the site's own, it may be."""
+def test_variables_of_the_image_cannot_be_changed() -> None:
+    """Not even one that JupyterHub sets, which a site's own image may set as well."""
     image = Image((), frozenset({"MEM_LIMIT"}))
-    with pytest.raises(WrongVariable, match="MEM_LIMIT, which is the image's"):
-        check(variables(environment("alice")), TOLD, image, "alice")
+    with pytest.raises(WrongVariable, match="MEM_LIMIT, which only the image may set"):
+        check(variables(environment("alice")), SETTINGS, image, "alice")
 
 
-def test_a_variable_is_given_once() -> None:
+def test_a_variable_given_twice_is_refused() -> None:
     with pytest.raises(WrongVariable, match="twice"):
-        check([*variables(environment("alice")), "MEM_LIMIT=1"], TOLD, IMAGE, "alice")
+        check([*variables(environment("alice")), "MEM_LIMIT=1"], SETTINGS, IMAGE, "alice")
 
 
-def test_the_users_own_configuration_stays_off() -> None:
+def test_the_variable_that_disables_user_config_is_required() -> None:
     made = environment("alice")
     del made["JUPYTERHUB_DISABLE_USER_CONFIG"]
-    with pytest.raises(WrongVariable, match="without JUPYTERHUB_DISABLE_USER_CONFIG"):
-        check(variables(made), TOLD, IMAGE, "alice")
+    with pytest.raises(WrongVariable, match="lacks JUPYTERHUB_DISABLE_USER_CONFIG"):
+        check(variables(made), SETTINGS, IMAGE, "alice")
 
 
 @pytest.mark.parametrize("text", ["", "=", "=x", "A B=x", "MEM_LIMIT", "1A=x", "A-B=x", "A.B=x"])
-def test_what_is_no_variable_is_refused(text: str) -> None:
+def test_an_entry_that_is_not_a_variable_is_refused(text: str) -> None:
     with pytest.raises(WrongVariable):
-        check([*variables(environment("alice")), text], TOLD, IMAGE, "alice")
+        check([*variables(environment("alice")), text], SETTINGS, IMAGE, "alice")
 
 
-def test_a_refusal_tells_no_value() -> None:
+def test_a_refusal_does_not_show_the_value() -> None:
     made = environment("alice") | {"JUPYTERHUB_API_TOKEN": "secret !"}
     with pytest.raises(WrongVariable) as caught:
-        check(variables(made), TOLD, IMAGE, "alice")
+        check(variables(made), SETTINGS, IMAGE, "alice")
     assert "secret" not in str(caught.value)
 
 
@@ -138,13 +138,13 @@ def test_a_refusal_tells_no_value() -> None:
 def test_any_other_text_is_refused(texts: list[str]) -> None:
     known = variables(environment("alice"))
     if not texts:
-        check(known, TOLD, IMAGE, "alice")
+        check(known, SETTINGS, IMAGE, "alice")
         return
     with pytest.raises(WrongVariable):
-        check([*known, *texts], TOLD, IMAGE, "alice")
+        check([*known, *texts], SETTINGS, IMAGE, "alice")
 
 
-def test_an_image_says_what_it_starts_and_sets() -> None:
+def test_command_and_variables_are_read_from_the_image() -> None:
     client: Any = SimpleNamespace(
         inspect_image=lambda _: {"Config": {"Cmd": None, "Env": ["A=b=c", "EMPTY="]}}
     )

@@ -1,4 +1,4 @@
-"""What the guard's packet filters say, and what it reads to write them; nothing here sets one."""
+"""The text of the guard's packet filters, and the data they are made from; none is set here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NETWORKS = st.builds(
 
 
 @given(st.lists(NETWORKS, max_size=8), st.lists(NETWORKS, max_size=8), st.integers(0, 2**32 - 1))
-def test_of_overlapping_networks_the_narrowest_decides(
+def test_the_narrowest_of_overlapping_networks_decides(
     closed: list[IPv4Network], opened: list[IPv4Network], number: int
 ) -> None:
     address = IPv4Address(number)
@@ -31,7 +31,7 @@ def test_of_overlapping_networks_the_narrowest_decides(
     assert found[:1] == ([max(fitting)[1]] if fitting else [])
 
 
-def test_what_is_closed_anyway_needs_no_rule_of_its_own() -> None:
+def test_a_network_within_a_closed_one_gets_no_rule() -> None:
     judged = filters.by_width(
         open_=[IPv4Network("10.1.0.0/24"), IPv4Network("192.168.0.0/16")],
         closed=[
@@ -41,7 +41,7 @@ def test_what_is_closed_anyway_needs_no_rule_of_its_own() -> None:
         ],
     )
     rules = [str(network) for network, _ in judged]
-    # Within what is opened, the engine's machine stays closed.
+    # Within an opened network, the engine's machine stays closed.
     assert rules.index("10.1.0.9/32") < rules.index("10.1.0.0/24") < rules.index("10.0.0.0/8")
     assert not {"172.17.0.1/32", "169.254.169.254/32"} & set(rules)
     assert dict(judged)[IPv4Network("192.168.0.0/16")] is True
@@ -58,7 +58,7 @@ REACH = filters.Reach(
 
 
 def rules(text: str) -> list[str]:
-    """The rules of the chain for what leaves; one that refuses, without the word for it."""
+    """Return the rules for outgoing packets; the statement of refusing rules is left out."""
     chain = text.partition("chain output")[2].partition("policy drop;\n")[2].partition("  }")[0]
     return [line.strip().partition(" reject with")[0] for line in chain.splitlines()]
 
@@ -82,7 +82,7 @@ def test_a_server_reaches_the_hubs_port_name_servers_port_and_what_is_open() -> 
 
 
 def entrances(text: str) -> list[str]:
-    """The rules of the chain for what comes in."""
+    """Return the rules for incoming packets."""
     chain = text.partition("chain input")[2].partition("policy accept;\n")[2].partition("  }")[0]
     return [line.strip() for line in chain.splitlines()]
 
@@ -174,7 +174,7 @@ Id 100:
 
 
 class Names:
-    """Answers for names as the helper's container would."""
+    """Resolves names as the helper's container would."""
 
     answers = ""
 

@@ -1,4 +1,4 @@
-"""What the guard holds of requests, however many there are; an engine that can be kept waiting."""
+"""The guard's limits of requests; its engine answers only when a test lets it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOME = {
 
 @dataclass
 class Engine:
-    """Answers when it is let, and knows how many calls wait."""
+    """Answers when `free` is set, and counts calls."""
 
     free: threading.Event = field(default_factory=threading.Event)
     calls: int = 0
@@ -67,18 +67,18 @@ class Site:
         return connection
 
     def status(self, text: str) -> bytes:
-        """The first line of the answer; empty if there is none."""
+        """Return the first line of the answer; empty if there is none."""
         with self.open(text) as connection, contextlib.suppress(TimeoutError, ConnectionError):
             return connection.recv(4096).partition(b"\r\n")[0]
         return b""
 
     @property
     def taken(self) -> int:
-        """Connections and calls now."""
+        """Open connections and calls."""
         return self.listener._taken
 
     def has_taken(self, number: int) -> bool:
-        """Whether it comes to that in a while."""
+        """Return whether their number becomes that in time."""
         end = time.monotonic() + 5
         while self.taken != number and time.monotonic() < end:
             time.sleep(0.01)
@@ -88,9 +88,9 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     engine: Any = Engine()
-    told = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
+    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
     confinement: Any = SimpleNamespace(name_servers=[])
-    guard = Guard(engine, Policy(told, Image((), frozenset())), confinement)
+    guard = Guard(engine, Policy(guard_settings, Image((), frozenset())), confinement)
     loop = asyncio.new_event_loop()
     made: list[Any] = []
 
@@ -130,7 +130,7 @@ def test_more_connections_than_there_is_room_for_wait(site: Site) -> None:
     assert site.has_taken(0)
 
 
-def test_who_goes_away_leaves_no_more_calls_than_there_is_room_for(site: Site) -> None:
+def test_disconnected_clients_leave_no_more_calls_than_the_limit(site: Site) -> None:
     def flood() -> None:
         for _ in range(10 * MAX_OPEN):
             with contextlib.suppress(OSError):
@@ -139,7 +139,7 @@ def test_who_goes_away_leaves_no_more_calls_than_there_is_room_for(site: Site) -
     thread = threading.Thread(target=flood)
     thread.start()
     time.sleep(1)
-    # Each connection may have made its call before it was closed.
+    # Each connection may have started its call before it was closed.
     assert MAX_OPEN <= site.taken <= 2 * MAX_OPEN
     assert site.engine.calls <= server.THREADS
     site.engine.free.set()
@@ -155,12 +155,12 @@ def test_an_answer_that_nobody_reads_is_given_up(
     site.engine.size = 4 << 20
     site.engine.free.set()
     deaf = [site.open(post(HOME)) for _ in range(MAX_OPEN)]
-    # Not how many are taken: on a slow machine the first are given up before the last has come.
+    # Not their number: on a slow machine the first are dropped before the last has arrived.
     wait_until(lambda: site.engine.calls == MAX_OPEN, seconds=30)
     assert site.status(VERSION) == b"HTTP/1.1 200 OK"
     for connection in deaf:
         connection.close()
-    # Who reads gets all of it.
+    # A client that reads gets the whole answer.
     with site.open(post(HOME)) as connection:
         read = 0
         while part := connection.recv(1 << 16):
@@ -168,15 +168,15 @@ def test_an_answer_that_nobody_reads_is_given_up(
     assert read > site.engine.size
 
 
-def test_a_body_is_small(site: Site) -> None:
+def test_a_large_body_is_refused(site: Site) -> None:
     site.engine.free.set()
     padding = MAX_BODY - len(json.dumps(HOME))
     assert site.status(post(json.dumps(HOME) + " " * padding)) == b"HTTP/1.1 200 OK"
     assert site.status(post(json.dumps(HOME) + " " * (padding + 1))).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_form_is_not_taken_apart(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tornado would, before anybody looks at it: each field becomes many times its size."""
+def test_forms_are_not_parsed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tornado would parse them before any check, and each field takes many times its size."""
     taken = []
 
     def take(text: bytes, **_: Any) -> dict[str, Any]:
@@ -190,13 +190,13 @@ def test_a_form_is_not_taken_apart(site: Site, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("fields", [MAX_FIELDS + 1, 1000])
-def test_a_query_has_few_fields(site: Site, fields: int) -> None:
+def test_a_query_of_many_fields_is_refused(site: Site, fields: int) -> None:
     query = "&".join(f"a{number}" for number in range(fields))
     line = f"POST /v1.41/volumes/create?{query} HTTP/1.1\r\nHost: guard\r\n\r\n"
     assert site.status(line) == b"HTTP/1.1 400 Bad Request"
 
 
-def test_headers_are_few(site: Site) -> None:
+def test_long_headers_are_refused(site: Site) -> None:
     assert listener.MAX_HEADERS < 1 << 14
     more = f"X: {'x' * listener.MAX_HEADERS}\r\n\r\n"
     assert not site.status(f"GET /version HTTP/1.1\r\nHost: guard\r\n{more}")

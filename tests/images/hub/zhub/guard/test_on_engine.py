@@ -1,4 +1,4 @@
-"""The guard on the real engine: what the hub gets done through it, and what nobody does."""
+"""The guard on the real engine: what the hub can do through it, and what nobody can."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ from tests.images.hub import spawned
 
 pytestmark = pytest.mark.engine
 
-#: Of these tests alone.
+#: Only for these tests.
 POOL = IPv4Network("10.214.32.0/22")
 IMAGE = "zhub-base:trixie-build"
 
 
 @dataclass(frozen=True)
 class Site:
-    """A guard with a hub that does nothing, on the real engine."""
+    """A guard on the real engine, with an idle hub."""
 
     engine: docker.APIClient
-    """Straight to the engine."""
+    """Client of the engine itself."""
     hub: docker.APIClient
-    """As the hub: through the guard."""
+    """Client of the guard, as the hub has."""
     path: Path
-    told: GuardSettings
+    settings: GuardSettings
     policy: Policy
     confinement: Confinement
     notebook: str
@@ -68,27 +68,27 @@ class Site:
 
     @property
     def networks(self) -> UserNetworks:
-        """The users' networks, as the hub makes them."""
+        """The users' networks, through the guard as the hub makes them."""
         return UserNetworks(
             self.hub,
-            prefix=self.told.prefix,
-            # As its container's host name, which is how a hub knows itself.
-            hub=self.engine.inspect_container(f"{self.told.prefix}-hub")["Id"][:12],
+            prefix=self.settings.prefix,
+            # Like its container's host name, by which a hub knows itself.
+            hub=self.engine.inspect_container(f"{self.settings.prefix}-hub")["Id"][:12],
             pool=POOL,
-            internal=self.told.internal,
+            internal=self.settings.internal,
         )
 
     def labels(self, role: str, user: str = "alice") -> dict[str, str]:
-        return {"zhub.stack": self.told.prefix, "zhub.role": role, "zhub.user": user}
+        return {"zhub.stack": self.settings.prefix, "zhub.role": role, "zhub.user": user}
 
     def create(self, user: str = "alice", **more: Any) -> str:
-        """Do what the spawner does until there is a container; return its id."""
-        name, volume = f"{self.told.prefix}-user-{user}", f"{self.told.prefix}-home-{user}"
+        """Create a container in the steps of the spawner; return its ID."""
+        name, volume = f"{self.settings.prefix}-user-{user}", f"{self.settings.prefix}-home-{user}"
         self.hub.create_volume(volume, labels=self.labels("home", user))
         limits = {"mem_limit": "64M", "memswap_limit": "64M", "cpu_quota": 50_000}
         return spawned.create(
             self.hub,
-            self.told.notebook_image,
+            self.settings.notebook_image,
             name=name,
             volume=volume,
             labels=self.labels("notebook", user),
@@ -96,10 +96,10 @@ class Site:
         )
 
     def start(self, user: str) -> str:
-        """Do all that the spawner does; return the container's id."""
+        """Start a server in all steps of the spawner; return the container's ID."""
         container = self.create(user)
         self.hub.start(container)
-        network = f"{self.told.prefix}-user-{user}"
+        network = f"{self.settings.prefix}-user-{user}"
         self.networks.join(network, self.labels("user-network", user), container)
         return container
 
@@ -110,7 +110,7 @@ class Site:
         return self.engine.exec_inspect(execution)["ExitCode"], output
 
     def ask(self, request: bytes, *, seconds: float = 5) -> bytes:
-        """Send bytes to the guard; return what comes back until it closes or is silent."""
+        """Send bytes to the guard; return its answer until it closes or is silent."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(seconds)
             connection.connect(str(self.path))
@@ -137,7 +137,7 @@ def client() -> Iterator[docker.APIClient]:
 
 @pytest.fixture(scope="module")
 def idle(client: docker.APIClient) -> Iterator[str]:
-    """An image whose own command does nothing."""
+    """An image whose own command only sleeps."""
     image = spawned.idle_image(client, IMAGE)
     yield image
     client.remove_image(image)
@@ -145,7 +145,7 @@ def idle(client: docker.APIClient) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prefix(client: docker.APIClient, idle: str) -> Iterator[str]:
-    """A prefix of this module alone; what carries it is removed, and then the image it is from."""
+    """A prefix for this module; its objects are removed at the end, and then the image."""
     name = f"zhub-test-{uuid.uuid4().hex[:8]}"
     yield name
     label = {"label": f"zhub.stack={name}"}
@@ -158,7 +158,7 @@ def prefix(client: docker.APIClient, idle: str) -> Iterator[str]:
 
 
 def serving(guard: Guard, path: Path) -> Callable[[], None]:
-    """Serve in a thread; return what ends it."""
+    """Serve in a thread; return a function that ends it."""
     loop = asyncio.new_event_loop()
 
     async def start() -> None:
@@ -183,7 +183,7 @@ def site(
     images: Images,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
-    told = settings.read_guard(
+    guard_settings = settings.read_guard(
         {
             "ZHUB_PREFIX": prefix,
             "ZHUB_NOTEBOOK_IMAGE": idle,
@@ -203,24 +203,24 @@ def site(
         labels={"zhub.stack": prefix, "zhub.role": "hub"},
     )
     client.start(hub["Id"])
-    confinement = Confinement(client, Helpers(client, images.filter, prefix), told)
+    confinement = Confinement(client, Helpers(client, images.filter, prefix), guard_settings)
     confinement.begin()
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
-    policy = Policy(told, Image.of_engine(client, idle))
+    policy = Policy(guard_settings, Image.of_engine(client, idle))
     stop = serving(Guard(client, policy, confinement), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
-        yield Site(client, through, path, told, policy, confinement, images.notebook)
+        yield Site(client, through, path, guard_settings, policy, confinement, images.notebook)
     stop()
 
 
 @pytest.fixture(scope="module")
 def alice(site: Site) -> str:
-    """A user's container that runs."""
+    """A user's running container."""
     return site.start("alice")
 
 
 def refused(call: Callable[[], Any]) -> bool:
-    """Whether the guard refuses a call."""
+    """Return whether the guard refuses a call."""
     with pytest.raises(APIError) as caught:
         call()
     return bool(caught.value.status_code == 403)
@@ -235,16 +235,16 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={PROFILE}"]
     assert not host["Privileged"]
-    # Not null: then an engine could have one for every container.
+    # Not null, with which the engine's default would apply.
     assert host["Init"] is False
-    assert [mount["Name"] for mount in found["Mounts"]] == [f"{site.told.prefix}-home-alice"]
-    assert set(found["NetworkSettings"]["Networks"]) == {f"{site.told.prefix}-user-alice"}
+    assert [mount["Name"] for mount in found["Mounts"]] == [f"{site.settings.prefix}-home-alice"]
+    assert set(found["NetworkSettings"]["Networks"]) == {f"{site.settings.prefix}-user-alice"}
     status, output = site.run(alice, "grep CapEff /proc/self/status")
     assert (status, output.split()[1]) == (0, "0" * 16)
 
 
-#: Closed: the cloud's metadata and services, the site, the engine's machine by several addresses,
-#: what was configured.
+#: Closed: the cloud's metadata and services, the site, several addresses of the engine's machine,
+#: the configured networks.
 CLOSED = [
     "169.254.169.254",
     "168.63.129.16",
@@ -255,7 +255,7 @@ CLOSED = [
     "10.98.2.3",
 ]
 
-#: Connects as plainly as can be, with a device named, and from an address of its own choice.
+#: Connects in the plain way, with a named device, and from an address of its own choice.
 PROBE = """
 import socket, sys
 def tried(host, port, *options, source=""):
@@ -282,21 +282,21 @@ REFUSED = {"No route to host", "Permission denied", "Network is unreachable", "I
 
 
 def probed(site: Site, container: str, *targets: str) -> set[str]:
-    """What becomes of connections from a container's network, each tried in several ways."""
-    helpers = Helpers(site.engine, site.notebook, site.told.prefix)
+    """Return results of connections from a container's network, each tried in several ways."""
+    helpers = Helpers(site.engine, site.notebook, site.settings.prefix)
     command = ["/usr/bin/python3", "-I", "-c", PROBE, *targets]
     return set(helpers.run(command, network=f"container:{container}").splitlines())
 
 
 def elsewhere(site: Site, host: str) -> None:
-    """Have the engine lead packets for a host into a network of its own, where nobody is.
+    """Make the engine route packets for a host into an empty network of its own.
 
-    It keeps its networks apart, so that nothing of what is tried here ever leaves the machine.
+    The engine isolates its networks, so that no packet of these tests ever leaves the machine.
     """
     subnet = IPv4Network((host, 28), strict=False)
-    if not site.engine.networks(names=[f"{site.told.prefix}-{subnet[0]}"]):
+    if not site.engine.networks(names=[f"{site.settings.prefix}-{subnet[0]}"]):
         site.engine.create_network(
-            f"{site.told.prefix}-{subnet[0]}",
+            f"{site.settings.prefix}-{subnet[0]}",
             labels=site.labels("elsewhere"),
             ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
         )
@@ -305,9 +305,9 @@ def elsewhere(site: Site, host: str) -> None:
 def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
     site: Site, alice: str, client: docker.APIClient
 ) -> None:
-    network = site.engine.inspect_network(f"{site.told.prefix}-user-alice")
+    network = site.engine.inspect_network(f"{site.settings.prefix}-user-alice")
     gateway = str(IPv4Network(network["IPAM"]["Config"][0]["Subnet"])[1])
-    seen = Machine.seen(Helpers(client, site.told.filter_image, "x"))
+    seen = Machine.seen(Helpers(client, site.settings.filter_image, "x"))
     own = [str(network[0]) for network in seen.addresses]
     with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104 - what must not be reached
         port = listener.getsockname()[1]
@@ -316,20 +316,20 @@ def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
             elsewhere(site, host)
         targets = [f"{where} {port}" for host in hosts for where in (host, f"::ffff:{host}")]
         assert probed(site, alice, *targets) <= REFUSED
-    # What proves that the probe can tell: refused by the hub, where nothing listens.
+    # Shows that the probe works: the hub refuses the connection, since nothing listens there.
     assert "Connection refused" in probed(site, alice, "hub 8081")
     assert probed(site, alice, "hub 8001") <= REFUSED
-    # Nobody is there, but the way is open.
+    # Nothing is there, but the packets get through.
     for host in ("203.0.113.9", "10.99.0.9"):
         elsewhere(site, host)
         assert "TimeoutError" in probed(site, alice, f"{host} 9")
 
 
 def test_the_filter_is_there_before_the_network(site: Site) -> None:
-    """Whatever runs in a server, a captured hub's command too, never has one without the other."""
+    """So no process in a server, not even a captured hub's command, has a network without it."""
     container = site.create("earlybird")
     site.hub.start(container)
-    name = f"{site.told.prefix}-user-earlybird"
+    name = f"{site.settings.prefix}-user-earlybird"
     site.networks.open(name, site.labels("user-network", "earlybird"))
     site.hub.disconnect_container_from_network(container, NO_NETWORK)
     seen: list[bool] = []
@@ -346,25 +346,25 @@ def test_the_filter_is_there_before_the_network(site: Site) -> None:
 
 
 def ruleset(site: Site, container: str) -> str:
-    """The packet filter in a container's network namespace, as its kernel has it."""
-    return Helpers(site.engine, site.told.filter_image, site.told.prefix).run(
+    """Return the packet filter in a container's network namespace, from the kernel."""
+    return Helpers(site.engine, site.settings.filter_image, site.settings.prefix).run(
         ["nft", "list", "ruleset"], network=f"container:{container}", capabilities=["NET_ADMIN"]
     )
 
 
 @pytest.fixture
 def next_guard(site: Site) -> Confinement:
-    """What a guard that is started now knows: nothing of what another has set."""
-    helpers = Helpers(site.engine, site.told.filter_image, site.told.prefix)
-    confinement = Confinement(site.engine, helpers, site.told)
+    """Return the confinement of a guard that starts now and knows of no filters set before."""
+    helpers = Helpers(site.engine, site.settings.filter_image, site.settings.prefix)
+    confinement = Confinement(site.engine, helpers, site.settings)
     confinement.begin()
     return confinement
 
 
 def test_a_server_that_runs_without_its_filter_gets_it(site: Site, next_guard: Confinement) -> None:
-    """One of a release that had none, for example."""
+    """Such as one of a release without filters."""
     container = site.start("older")
-    Helpers(site.engine, site.told.filter_image, site.told.prefix).run(
+    Helpers(site.engine, site.settings.filter_image, site.settings.prefix).run(
         ["nft", "delete table inet zhub"],
         network=f"container:{container}",
         capabilities=["NET_ADMIN"],
@@ -380,17 +380,17 @@ def test_a_server_that_cannot_get_its_filter_is_removed(
 ) -> None:
     container = site.start("lost")
     # This image has no nft.
-    broken = Confinement(client, Helpers(client, IMAGE, site.told.prefix), site.told)
+    broken = Confinement(client, Helpers(client, IMAGE, site.settings.prefix), site.settings)
     broken.again(container)
     assert not site.engine.containers(all=True, filters={"id": container})
-    assert f"removing {site.told.prefix}-user-lost, whose way out" in caplog.text
+    assert f"removing {site.settings.prefix}-user-lost: its packet filter" in caplog.text
 
 
 def test_a_server_in_a_network_that_is_not_its_own_is_removed(
     site: Site, next_guard: Confinement
 ) -> None:
     container = site.start("stray")
-    made = site.engine.create_network(f"{site.told.prefix}-stray", labels=site.labels("stray"))
+    made = site.engine.create_network(f"{site.settings.prefix}-stray", labels=site.labels("stray"))
     site.engine.connect_container_to_network(container, made["Id"])
     next_guard.again(container)
     assert not site.engine.containers(all=True, filters={"id": container})
@@ -415,19 +415,19 @@ def test_a_server_with_a_filter_is_not_ended_because_a_newer_one_fails(
 
 
 def moved(site: Site, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Give the engine's machine one more address, as far as the guard sees."""
-    seen = Machine.seen(Helpers(site.engine, site.told.filter_image, site.told.prefix))
+    """Make the guard see one more address of the engine's machine."""
+    seen = Machine.seen(Helpers(site.engine, site.settings.filter_image, site.settings.prefix))
     more = replace(seen, addresses=seen.addresses | {IPv4Network(address)})
     monkeypatch.setattr(Machine, "seen", lambda _: more)
     monkeypatch.setattr(site.confinement, "_looked", float("-inf"))
 
 
-def test_a_new_address_of_the_machine_is_closed_whoever_hears_of_it_first(
+def test_a_new_address_of_the_machine_is_closed_also_if_the_hub_asks_first(
     site: Site, alice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved(site, monkeypatch, "203.0.113.77")
-    found = site.engine.inspect_container(f"{site.told.prefix}-hub")
-    # The hub asks at any time; what it hears is not lost for the others.
+    found = site.engine.inspect_container(f"{site.settings.prefix}-hub")
+    # The hub may ask at any time; the others must still get the change.
     site.confinement.hub_asks(found)
     site.confinement.look()
     site.confinement.all()
@@ -443,14 +443,14 @@ def test_a_server_that_is_restarted_by_hand_is_confined_soon(site: Site) -> None
 
 
 def test_the_hub_is_confined_when_it_asks_for_it(site: Site) -> None:
-    hub = f"{site.told.prefix}-hub"
+    hub = f"{site.settings.prefix}-hub"
     for _ in range(2):
         engine.confine(site.hub)
         assert "tcp sport 11119" in ruleset(site, hub)
     before = len(site.engine.containers(all=True, filters={"label": "zhub.role=guard-helper"}))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: engine.confine(site.hub), range(50)))
-    # Once it has its filter, to ask again starts nothing, however often.
+    # Once the filter is set, further calls start no container.
     after = site.engine.containers(all=True, filters={"label": "zhub.role=guard-helper"})
     assert len(after) == before
 
@@ -464,43 +464,43 @@ def test_without_its_filter_a_server_does_not_run(
     site: Site, client: docker.APIClient, tmp_path: Path
 ) -> None:
     # This image has no nft.
-    broken = Confinement(client, Helpers(client, IMAGE, site.told.prefix), site.told)
+    broken = Confinement(client, Helpers(client, IMAGE, site.settings.prefix), site.settings)
     stop = serving(Guard(client, site.policy, broken), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).start("broken")
         assert caught.value.status_code == 400
     stop()
-    container = f"{site.told.prefix}-user-broken"
+    container = f"{site.settings.prefix}-user-broken"
     assert not client.containers(all=True, filters={"name": container})
     assert not client.containers(all=True, filters={"label": "zhub.role=guard-helper"})
 
 
-def test_a_guard_that_could_confine_nothing_does_not_begin(
+def test_a_guard_that_cannot_set_filters_does_not_start(
     site: Site, client: docker.APIClient
 ) -> None:
     class Incapable(Helpers):
         def run(self, command: Any, *, network: str, capabilities: Any = ()) -> str:
             return super().run(command, network=network)
 
-    incapable = Incapable(client, site.told.filter_image, site.told.prefix)
+    incapable = Incapable(client, site.settings.filter_image, site.settings.prefix)
     with pytest.raises(RuntimeError, match=r"cannot filter packets.*modprobe nf_tables"):
-        Confinement(client, incapable, site.told).begin()
+        Confinement(client, incapable, site.settings).begin()
 
 
-def test_what_a_killed_guard_has_left_is_removed(site: Site, client: docker.APIClient) -> None:
-    helpers = Helpers(client, site.told.filter_image, site.told.prefix)
+def test_helpers_of_a_killed_guard_are_removed(site: Site, client: docker.APIClient) -> None:
+    helpers = Helpers(client, site.settings.filter_image, site.settings.prefix)
     left = client.create_container(
-        site.told.filter_image,
-        labels={"zhub.stack": site.told.prefix, "zhub.role": "guard-helper"},
+        site.settings.filter_image,
+        labels={"zhub.stack": site.settings.prefix, "zhub.role": "guard-helper"},
     )
     helpers.sweep()
     assert not client.containers(all=True, filters={"id": left["Id"]})
 
 
 def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
-    """Otherwise it could use it for a moment before its way out is closed."""
-    network = f"{site.told.prefix}-user-early"
+    """Otherwise it could use the network for a moment before its filter is set."""
+    network = f"{site.settings.prefix}-user-early"
     container = site.create("early")
     site.networks.open(network, site.labels("user-network", "early"))
     site.engine.disconnect_container_from_network(container, "none")
@@ -510,8 +510,8 @@ def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
     assert refused(lambda: site.hub.connect_container_to_network(container, network))
 
 
-def test_a_server_gets_no_network_but_its_own_and_is_nothing_else_there(site: Site) -> None:
-    others, own = f"{site.told.prefix}-user-others", f"{site.told.prefix}-user-trudy"
+def test_a_server_gets_only_its_own_network_and_no_alias_or_address_of_choice(site: Site) -> None:
+    others, own = f"{site.settings.prefix}-user-others", f"{site.settings.prefix}-user-trudy"
     for network, user in ((others, "others"), (own, "trudy")):
         site.networks.open(network, site.labels("user-network", user))
     container = site.create("trudy")
@@ -529,16 +529,16 @@ def test_a_server_stops_and_its_network_goes(site: Site) -> None:
     container = site.start("brief")
     site.hub.stop(container, timeout=0)
     wait_until(lambda: not site.engine.containers(all=True, filters={"id": container}), seconds=30)
-    site.networks.close(f"{site.told.prefix}-user-brief")
-    assert not site.engine.networks(names=[f"{site.told.prefix}-user-brief"])
+    site.networks.close(f"{site.settings.prefix}-user-brief")
+    assert not site.engine.networks(names=[f"{site.settings.prefix}-user-brief"])
 
 
 def test_a_hub_that_comes_back_is_attached_again(site: Site, alice: str) -> None:
-    name = f"{site.told.prefix}-user-alice"
-    before = site.engine.inspect_container(f"{site.told.prefix}-hub")
+    name = f"{site.settings.prefix}-user-alice"
+    before = site.engine.inspect_container(f"{site.settings.prefix}-hub")
     site.engine.disconnect_container_from_network(before["Id"], name)
     site.networks.restore()
-    after = site.engine.inspect_container(f"{site.told.prefix}-hub")
+    after = site.engine.inspect_container(f"{site.settings.prefix}-hub")
     address = "IPAddress"
     assert (
         after["NetworkSettings"]["Networks"][name][address]
@@ -546,7 +546,7 @@ def test_a_hub_that_comes_back_is_attached_again(site: Site, alice: str) -> None
     )
 
 
-def test_more_than_was_agreed_is_not_made(site: Site) -> None:
+def test_requests_beyond_the_policy_create_nothing(site: Site) -> None:
     for more in (
         {"privileged": True},
         {"binds": {"/": {"bind": "/home/jovyan", "mode": "rw"}}},
@@ -563,7 +563,7 @@ def test_more_than_was_agreed_is_not_made(site: Site) -> None:
 
 def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> None:
     site.engine.create_volume(
-        f"{site.told.prefix}-home-trap",
+        f"{site.settings.prefix}-home-trap",
         driver="local",
         driver_opts={"type": "none", "o": "bind", "device": "/etc"},
         labels=site.labels("home", "trap"),
@@ -571,13 +571,13 @@ def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> 
     assert refused(lambda: site.create("trap"))
 
 
-def test_more_servers_and_networks_than_there_may_be_are_not_made(
+def test_servers_and_networks_beyond_the_limit_are_not_created(
     site: Site, client: docker.APIClient, tmp_path: Path
 ) -> None:
     leaving = site.create("leaving")
-    label = {"label": [f"zhub.stack={site.told.prefix}", "zhub.role=notebook"]}
+    label = {"label": [f"zhub.stack={site.settings.prefix}", "zhub.role=notebook"]}
     number = len(client.containers(all=True, filters=label))
-    full = replace(site.policy, settings=replace(site.told, max_servers=number))
+    full = replace(site.policy, settings=replace(site.settings, max_servers=number))
     stop = serving(Guard(client, full, site.confinement), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
@@ -588,13 +588,13 @@ def test_more_servers_and_networks_than_there_may_be_are_not_made(
         )
         client.remove_container(leaving, force=True)
         replace(site, hub=hub).create("toomany")
-        client.remove_container(f"{site.told.prefix}-user-toomany", force=True)
+        client.remove_container(f"{site.settings.prefix}-user-toomany", force=True)
     stop()
 
 
 @pytest.fixture(scope="module")
 def foreign(site: Site) -> Iterator[str]:
-    """A container of somebody else's; a container, a network and a volume have its name."""
+    """A foreign container; a container, a network and a volume have the same name."""
     name = f"zhub-foreign-{uuid.uuid4().hex[:8]}"
     labels = {"zhub.stack": name, "zhub.role": "notebook", "zhub.user": "alice"}
     site.engine.create_network(name, labels=labels | {"zhub.role": "user-network"})
@@ -613,16 +613,16 @@ def foreign(site: Site) -> Iterator[str]:
     site.engine.remove_volume(name)
 
 
-def test_a_network_s_name_is_given_once(site: Site) -> None:
-    """Two of a name could be neither counted nor named, nor removed by a hub that starts anew."""
-    name, labels = f"{site.told.prefix}-user-twin", site.labels("user-network", "twin")
+def test_a_second_network_of_the_same_name_is_refused(site: Site) -> None:
+    """Two of a name could be neither counted nor addressed, nor removed by a restarted hub."""
+    name, labels = f"{site.settings.prefix}-user-twin", site.labels("user-network", "twin")
 
     def make(subnet: IPv4Network) -> int:
         pools = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))])
-        options = network_options(internal=site.told.internal)
+        options = network_options(internal=site.settings.internal)
         try:
             site.hub.create_network(
-                name, internal=site.told.internal, ipam=pools, labels=labels, options=options
+                name, internal=site.settings.internal, ipam=pools, labels=labels, options=options
             )
         except APIError as error:
             return error.status_code or 0
@@ -638,9 +638,9 @@ def test_a_network_s_name_is_given_once(site: Site) -> None:
             site.engine.remove_network(network["Id"])
 
 
-def test_what_is_not_the_users_is_out_of_reach(site: Site, foreign: str, alice: str) -> None:
-    hub = f"{site.told.prefix}-hub"
-    network = f"{site.told.prefix}-user-alice"
+def test_foreign_objects_are_out_of_reach(site: Site, foreign: str, alice: str) -> None:
+    hub = f"{site.settings.prefix}-hub"
+    network = f"{site.settings.prefix}-user-alice"
     through = site.hub
     calls: list[Callable[[], Any]] = [
         lambda: through.inspect_container(foreign),
@@ -658,7 +658,7 @@ def test_what_is_not_the_users_is_out_of_reach(site: Site, foreign: str, alice: 
         lambda: through.connect_container_to_network(hub, "bridge"),
         lambda: through.connect_container_to_network(hub, foreign),
         lambda: through.inspect_image(IMAGE),  # type: ignore[no-untyped-call]
-        lambda: through.remove_volume(f"{site.told.prefix}-home-alice"),
+        lambda: through.remove_volume(f"{site.settings.prefix}-home-alice"),
         lambda: through.exec_create(alice, ["id"]),
         through.containers,
         lambda: through.logs(alice),
@@ -672,15 +672,15 @@ def test_what_is_not_the_users_is_out_of_reach(site: Site, foreign: str, alice: 
         lambda: through.kill(alice),
         lambda: through.restart(alice),
         through.volumes,
-        lambda: through.create_volume(f"{site.told.prefix}-state"),
-        lambda: through.create_network(f"{site.told.prefix}-user-x", driver="host"),
+        lambda: through.create_volume(f"{site.settings.prefix}-state"),
+        lambda: through.create_network(f"{site.settings.prefix}-user-x", driver="host"),
         lambda: through.networks(filters={"label": "zhub.stack=other"}),
     ]
     assert all(map(refused, calls))
     assert site.engine.inspect_container(foreign)["State"]["Running"]
 
 
-def test_of_other_networks_the_hub_learns_the_subnets_only(site: Site, foreign: str) -> None:
+def test_the_hub_learns_only_the_subnets_of_other_networks(site: Site, foreign: str) -> None:
     assert foreign not in json.dumps(site.hub.networks())
     [network] = site.hub.networks()
     assert set(network) == {"IPAM"}
@@ -694,7 +694,7 @@ def request(line: str, *headers: str, body: str = "") -> bytes:
     return f"{line} HTTP/1.1\r\n{HEAD}{lines}\r\n{body}".encode()
 
 
-#: {v} is the API's version, {c} a user's container that runs.
+#: {v} is the API's version, {c} a user's running container.
 TRICKS: list[bytes] = [
     request("GET /containers/json"),
     request("GET /v{v}/../containers/json"),
@@ -781,7 +781,7 @@ def test_odd_requests_are_refused(site: Site, alice: str, trick: bytes) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_no_bytes_bring_it_down(site: Site, sent: bytes) -> None:
+def test_no_bytes_stop_the_guard(site: Site, sent: bytes) -> None:
     answer = site.ask(sent, seconds=0.1)
     assert not answer.startswith(b"HTTP/1.1 5")
     assert site.lives
@@ -793,14 +793,14 @@ def test_slow_clients_are_dropped_and_keep_nobody_waiting(site: Site) -> None:
         for number, connection in enumerate(slow):
             connection.connect(str(site.path))
             head = b"POST /v1.41/volumes/create HTTP/1.1\r\nHost: x\r\n"
-            # Half of them never end the head, the others never the body.
+            # Half of them never finish the head, the others never the body.
             connection.sendall(head + (b"" if number % 2 else b"Content-Length: 9\r\n\r\n{"))
         begin = time.monotonic()
         assert site.lives
         assert time.monotonic() - begin < 2
         for connection in slow:
             connection.settimeout(max(0.1, begin + 2 * CLIENT_SECONDS - time.monotonic()))
-            # The guard hangs up; a timeout would be an error.
+            # The guard closes the connection; a timeout would be an error.
             while connection.recv(4096):
                 pass
     finally:

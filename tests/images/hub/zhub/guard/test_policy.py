@@ -1,4 +1,4 @@
-"""What the guard lets the hub ask for, decided without an engine."""
+"""Which requests of the hub the guard allows, without an engine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ POLICY = Policy(
 
 
 def asked() -> dict[str, Any]:
-    """What the spawner's own library makes of a request for a server."""
+    """Return a request for a server, as the spawner's library makes it."""
     client = docker.APIClient("tcp://127.0.0.1:9", version="1.41")
     config = client.create_container_config(
         IMAGE,
@@ -70,7 +70,7 @@ def asked() -> dict[str, Any]:
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """The request with one more thing in it, or another."""
+    """Return the request with one property added or changed."""
     body = asked()
     place = body
     *folders, last = path.split(".")
@@ -80,7 +80,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return body
 
 
-def test_what_the_spawner_asks_for_is_made_with_all_limits() -> None:
+def test_the_spawners_request_gets_all_limits() -> None:
     made = POLICY.container(NAME, asked())
     assert made == {
         "Image": IMAGE,
@@ -113,14 +113,14 @@ def test_less_than_the_limits_is_allowed() -> None:
     assert (host["Memory"], host["CpuQuota"], host["PidsLimit"]) == (1 << 29, 50_000, 64)
 
 
-def test_what_protects_cannot_be_left_out() -> None:
+def test_protections_cannot_be_left_out() -> None:
     body = asked()
     for key in ("CapDrop", "SecurityOpt", "LogConfig", "AutoRemove", "Binds"):
         del body["HostConfig"][key]
     assert POLICY.container(NAME, body) == POLICY.container(NAME, asked())
 
 
-#: Ways to more than a user's server, most of them to root on the engine's machine.
+#: Ways to get more than a user's server, most of them root on the engine's machine.
 ATTACKS: dict[str, Any] = {
     "HostConfig.Privileged": True,
     "HostConfig.privileged": True,
@@ -192,7 +192,7 @@ ATTACKS: dict[str, Any] = {
 
 @pytest.mark.parametrize("given", [None, False])
 def test_the_engine_gives_a_server_no_init_of_its_own(*, given: bool | None) -> None:
-    """With `"init": true` in the engine's configuration, only who says no has none."""
+    """With `"init": true` in the engine's configuration, only an explicit false prevents it."""
     assert POLICY.container(NAME, changed("HostConfig.Init", given))["HostConfig"]["Init"] is False
 
 
@@ -225,18 +225,18 @@ def test_a_server_runs_the_images_own_command(command: Any) -> None:
 
 
 @pytest.mark.parametrize("command", [None, []])
-def test_the_hub_need_not_say_it(command: Any) -> None:
+def test_the_hub_may_leave_the_command_out(command: Any) -> None:
     assert POLICY.container(NAME, changed("Cmd", command))["Cmd"] == ["start", "--all"]
 
 
-def test_a_server_gets_no_variable_that_it_need_not_have() -> None:
+def test_a_server_gets_no_unknown_variable() -> None:
     with pytest.raises(Refused, match="LD_PRELOAD"):
         POLICY.container(NAME, changed("Env", [*asked()["Env"], "LD_PRELOAD=/home/jovyan/x.so"]))
 
 
 @pytest.mark.parametrize("user", ["", None, 1, "Alice", "alice ", "bob", "\ud800", "x" * 256])
 def test_labels_are_those_of_the_user_in_the_name(user: Any) -> None:
-    """The length is bounded by that of names."""
+    """The limit of names also bounds the length of labels."""
     labels = LABELS | {"zhub.user": user}
     with pytest.raises(Refused):
         POLICY.container(NAME, changed("Labels", labels))
@@ -248,18 +248,18 @@ def test_labels_are_those_of_the_user_in_the_name(user: Any) -> None:
         POLICY.container(NAME, changed("Labels", LABELS | {"zhub.stack": "other"}))
 
 
-def test_a_name_has_an_end() -> None:
+def test_too_long_a_name_is_refused() -> None:
     def volume(user: str) -> dict[str, Any]:
         labels = LABELS | {"zhub.role": "home", "zhub.user": user}
         return VOLUME | {"Name": f"site-home-{user}", "Labels": labels}
 
     POLICY.volume(volume("x" * 200))
-    with pytest.raises(Refused, match="none of a user's"):
+    with pytest.raises(Refused, match="does not end in an escaped user name"):
         POLICY.volume(volume("x" * 201))
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_names_are_written_as_the_spawner_does_and_never_alike(one: str, other: str) -> None:
+def test_names_are_escaped_as_by_the_spawner_and_stay_distinct(one: str, other: str) -> None:
     assert escaped(one) == DockerSpawner._escape(one)
     assert (escaped(one) == escaped(other)) == (one == other)
 
@@ -290,9 +290,9 @@ def test_no_other_volume_becomes_a_home(more: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("labels", [None, {}])
-def test_a_volume_without_labels_is_refused_with_what_mends_it(labels: Any) -> None:
-    mends = "zhub.stack=site, zhub.role=home and zhub.user=alice"
-    with pytest.raises(Refused, match=f"no labels.*{mends}.*docs/operations.md"):
+def test_a_volume_without_labels_is_refused_with_the_fix(labels: Any) -> None:
+    fix = "zhub.stack=site, zhub.role=home and zhub.user=alice"
+    with pytest.raises(Refused, match=f"no labels.*{fix}.*docs/operations.md"):
         POLICY.home(HOME | {"Labels": labels}, "alice")
 
 
@@ -308,7 +308,7 @@ def test_a_volume_without_labels_is_refused_with_what_mends_it(labels: Any) -> N
         "",
     ],
 )
-def test_only_users_names_are_taken(name: str) -> None:
+def test_only_names_of_users_objects_are_accepted(name: str) -> None:
     with pytest.raises(Refused):
         POLICY.container(name, asked())
 
@@ -375,7 +375,7 @@ def test_whatever_is_asked_the_result_is_a_confined_server(
         "\xff",
     ],
 )
-def test_a_body_that_two_readers_may_understand_differently_is_refused(text: str) -> None:
+def test_an_ambiguous_body_is_refused(text: str) -> None:
     with pytest.raises(Refused):
         parse_body(text.encode("latin-1"))
 

@@ -1,4 +1,4 @@
-"""The profile of users' servers, as it is written; tests on the engine show what it does."""
+"""The text of the seccomp profile; tests on the engine show its effect."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zhub.guard import seccomp
 
 RULES = seccomp.profile()["syscalls"]
 
-#: What https://docs.docker.com/engine/security/seccomp/ says the engine's own profile blocks, but
-#: for ptrace, and for what this one lets through with certain arguments only.
+#: Calls that the engine's own profile blocks, by https://docs.docker.com/engine/security/seccomp/,
+#: except for ptrace, and for calls that this profile allows only with certain arguments.
 BLOCKED = """
 acct add_key bpf clock_adjtime clock_settime create_module delete_module finit_module
 get_kernel_syms get_mempolicy init_module ioperm iopl kcmp kexec_file_load kexec_load keyctl
@@ -24,22 +24,22 @@ process_madvise quotactl_fd sethostname setdomainname syslog vhangup s390_pci_mm
 """.split()  # noqa: SIM905 - a name a line is no better
 
 
-def test_what_is_not_named_is_refused() -> None:
+def test_calls_that_are_not_listed_are_refused() -> None:
     assert seccomp.profile()["defaultAction"] == "SCMP_ACT_ERRNO"
     assert json.loads(seccomp.PROFILE) == seccomp.profile()
 
 
 @pytest.mark.parametrize("name", BLOCKED)
-def test_what_docker_blocks_is_blocked(name: str) -> None:
+def test_calls_that_docker_blocks_are_blocked(name: str) -> None:
     assert not [rule for rule in RULES if name in rule["names"]]
 
 
-def test_each_call_is_named_once_and_in_order() -> None:
+def test_each_call_is_listed_once_and_in_order() -> None:
     assert sorted(set(seccomp.CALLS)) == seccomp.CALLS
 
 
-def test_no_rule_without_conditions_takes_back_one_with() -> None:
-    """Rules for one call are alternatives: the widest of them holds."""
+def test_no_unconditional_rule_overrides_a_conditional_one() -> None:
+    """Rules for one call are alternatives: the widest of them wins."""
     for rule in RULES[1:]:
         assert not set(rule["names"]) & set(seccomp.CALLS)
         narrowed = rule.get("args") or rule.get("includes") or rule["action"] != "SCMP_ACT_ALLOW"
@@ -51,7 +51,7 @@ def test_families_are_those_of_the_network_namespace() -> None:
     assert families == [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK]
 
 
-def test_new_namespaces_are_all_of_them() -> None:
+def test_the_mask_has_all_namespaces() -> None:
     # sched.h: NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
     bits = [0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000]
     assert sum(bits) == seccomp.NEW_NAMESPACES

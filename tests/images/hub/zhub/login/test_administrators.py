@@ -1,4 +1,4 @@
-"""What administrators of the hub may do, by JupyterHub's own reckoning of roles."""
+"""What administrators of the hub may do, by JupyterHub's own evaluation of roles."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ WAYS_IN = ("access:servers", "access:services", "tokens", "shares", "users:share
 
 @pytest.fixture
 def database() -> Iterator[Any]:
-    """A hub's, as JupyterHub itself sets it up, with an administrator and a user."""
+    """A hub's database as JupyterHub creates it, with an administrator and a user."""
     session = orm.new_session_factory("sqlite:///:memory:")()
     for role in roles.get_default_roles():
         roles.create_role(session, role)
-    # Whose tokens are users' own; the hub adds it at each start.
+    # The OAuth client of users' own tokens; the hub adds it at each start.
     session.add(orm.OAuthClient(identifier="jupyterhub"))
     for name in ("grace", "alice"):
         user = orm.User(name=name, admin=name == "grace")
@@ -33,7 +33,7 @@ def database() -> Iterator[Any]:
 
 
 def everybodys(scopes: frozenset[str]) -> set[str]:
-    """Those that are not for something of one's own."""
+    """Return the scopes that are not limited to the user's own resources."""
     return {scope for scope in scopes if "!user=grace" not in scope}
 
 
@@ -59,7 +59,7 @@ def test_administrators_of_an_older_hub_are_kept_out(
     assert "list:users" in get_scopes_for(tokens[0])
 
 
-def test_what_was_shared_is_taken_back(tmp_path: Path) -> None:
+def test_earlier_shares_are_deleted(tmp_path: Path) -> None:
     file = tmp_path / "jupyterhub.sqlite"
     administrators.forget_shares(file)
     assert not file.exists()

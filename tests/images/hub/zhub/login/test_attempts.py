@@ -1,4 +1,4 @@
-"""Failed logins slow down who fails, and nobody else."""
+"""Failed logins slow down only the caller that fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def counted(clock: Clock) -> Attempts:
 
 
 async def one(counted: Attempts, name: str, address: str, becomes: str = "failed") -> float:
-    """One login, which takes the directory a moment; returns the seconds it has to wait instead."""
+    """Log in, which takes the directory a moment; return the seconds to wait if refused."""
     try:
         async with counted.turn(name, address) as turn:
             await asyncio.sleep(0.001)
@@ -55,7 +55,7 @@ def end(turn: Turn, becomes: str) -> None:
 
 
 def wait(counted: Attempts, name: str, address: str) -> float:
-    """Seconds that the next login would have to wait; it does not count."""
+    """Return the seconds that the next login would have to wait; does not count as one."""
     return asyncio.run(one(counted, name, address, "not sent"))
 
 
@@ -84,13 +84,13 @@ def test_a_stranger_locks_nobody_out(counted: Attempts) -> None:
     assert wait(counted, "bob", "6.6.6.6") == 0
 
 
-def test_the_right_password_forgives(counted: Attempts) -> None:
+def test_a_right_password_clears_the_failures(counted: Attempts) -> None:
     for _ in range(3):
         fail(counted, "alice", "1.1.1.1", PER_NAME - 1)
         succeed(counted, "alice", "1.1.1.1")
 
 
-def test_what_was_not_sent_is_no_failure(counted: Attempts) -> None:
+def test_a_password_that_was_not_sent_is_no_failure(counted: Attempts) -> None:
     for _ in range(2 * PER_ADDRESS):
         assert wait(counted, "alice", "1.1.1.1") == 0
 
@@ -154,7 +154,7 @@ def test_guesses_among_right_logins_stay_within_the_limits(counted: Attempts) ->
     assert answers[1::2].count(0) == PER_NAME
 
 
-def test_who_waits_too_long_or_with_too_many_is_told(
+def test_logins_that_wait_too_long_or_are_too_many_are_refused(
     counted: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "PATIENCE", 0.1)
@@ -164,7 +164,7 @@ def test_who_waits_too_long_or_with_too_many_is_told(
         async with AsyncExitStack() as stack:
             for _ in range(PER_NAME):
                 await stack.enter_async_context(counted.turn("alice", "1.1.1.1"))
-            # Others at the address are not in that queue.
+            # Logins of other names at the address do not wait in that queue.
             assert await one(counted, "bob", "1.1.1.1", "right") == 0
             more = (one(counted, "alice", "1.1.1.1") for _ in range(5))
             return await asyncio.gather(*more, return_exceptions=True)
@@ -175,14 +175,14 @@ def test_who_waits_too_long_or_with_too_many_is_told(
     assert not counted._running
 
 
-def test_a_login_that_is_given_up_while_it_waits_holds_nothing(counted: Attempts) -> None:
+def test_a_login_cancelled_while_it_waits_holds_nothing(counted: Attempts) -> None:
     async def given_up() -> None:
         async with counted.turn("alice", "1.1.1.1") as first:
             rest = [asyncio.create_task(one(counted, "alice", "1.1.1.1")) for _ in range(8)]
             await asyncio.sleep(0)
             first.was_not_sent()
             await asyncio.sleep(0)
-        # One of those that waited has its turn now, and does not know it yet.
+        # One of the waiting logins has its turn now, but has not resumed yet.
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
@@ -206,7 +206,7 @@ def test_a_turn_that_comes_as_the_time_runs_out_is_not_lost(
     real = asyncio.wait_for
 
     async def wait_for(start: asyncio.Future[None], _: float) -> None:
-        """As Python 3.12 and later: the time may be up although the result is there."""
+        """Like Python 3.12 and later: may time out although the result is there."""
         await real(start, 1)
         raise raised
 
@@ -232,7 +232,7 @@ def test_a_turn_that_comes_as_the_time_runs_out_is_not_lost(
 def test_the_time_may_run_out_in_the_moment_of_the_turn(
     counted: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With this Python's own wait_for, whatever it makes of that."""
+    """With this Python's own wait_for, however it behaves then."""
     monkeypatch.setattr(attempts, "PATIENCE", 0.05)
 
     async def race() -> None:
@@ -246,7 +246,7 @@ def test_the_time_may_run_out_in_the_moment_of_the_turn(
         late = asyncio.create_task(one(counted, "alice", "1.1.1.1", "right"))
         asyncio.get_running_loop().call_later(0.03, end_all)
         await asyncio.sleep(0)
-        # Then both are due in one iteration of the loop: the end of the others, and of the time.
+        # Then both are due in one iteration of the event loop: the others' end, and the timeout.
         time.sleep(0.1)  # noqa: ASYNC251 - nothing else may run
         await asyncio.gather(late, return_exceptions=True)
 
@@ -255,7 +255,7 @@ def test_the_time_may_run_out_in_the_moment_of_the_turn(
     assert not counted._waiting
 
 
-def test_tries_that_are_refused_do_not_push_the_failures_of_others_out(
+def test_refused_logins_do_not_push_out_the_failures_of_others(
     counted: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "REMEMBERED", 100)
@@ -266,11 +266,11 @@ def test_tries_that_are_refused_do_not_push_the_failures_of_others_out(
         assert wait(counted, f"new{number}", "1.1.1.1") > 0
     assert len(counted._failures) == PER_ADDRESS + 3
     assert wait(counted, "alice", "6.6.6.6") > 0
-    # To look at them does not make them last longer than those that failed later.
+    # Reading them does not make them last longer than later failures.
     assert next(iter(counted._failures)) == ("alice", "6.6.6.6")
 
 
-def test_addresses_that_find_no_room_leave_nothing(
+def test_addresses_refused_for_want_of_room_leave_no_entry(
     counted: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "WAITING_IN_ALL", 0)

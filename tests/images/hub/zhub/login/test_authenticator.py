@@ -1,4 +1,4 @@
-"""Login as JupyterHub does it: what it is told, what users and the log are told, and how long."""
+"""Login as JupyterHub does it: the model, messages to users and log, and how long it takes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
 
 @pytest.fixture
 def options(server: Slapd, tmp_path: Path) -> dict[str, Any]:
-    """A directory with a service account."""
+    """Settings with a service account."""
     (tmp_path / "password").write_text(slapd.SERVICE_PASSWORD)
     return {
         "servers": ("127.0.0.1",),
@@ -70,7 +70,7 @@ def make(options: dict[str, Any]) -> Make:
 
 
 def database() -> Session:
-    """A hub's, in memory, as far as logins are written down."""
+    """A hub's database in memory, as far as logins are recorded."""
     db = Session(create_engine("sqlite://", poolclass=StaticPool))
     db.connection().exec_driver_sql(logins.SCHEMA)
     db.commit()
@@ -78,7 +78,7 @@ def database() -> Session:
 
 
 class Page(web.RequestHandler):
-    """What JupyterHub hands to an authenticator, as far as that asks."""
+    """The part of JupyterHub's request handler that the authenticator uses."""
 
     hub = SimpleNamespace(base_url="/hub/")
     db = database()
@@ -88,13 +88,13 @@ HUB = web.Application(cookie_secret="x" * 32)
 
 
 def browser(address: str = "192.0.2.1", peer: str = "127.0.0.1", cookie: str = "") -> Any:
-    """A request through the proxy, which says where from; or straight from a peer."""
+    """Return a request through the proxy, which adds an address; or straight from a peer."""
     connection: Any = SimpleNamespace(
         context=SimpleNamespace(address=(peer, 40000), remote_ip=peer, protocol="https"),
         set_close_callback=lambda _: None,
     )
-    said = {"Host": "hub.example.org", "X-Forwarded-For": address, "Cookie": cookie}
-    headers = httputil.HTTPHeaders(said)
+    sent = {"Host": "hub.example.org", "X-Forwarded-For": address, "Cookie": cookie}
+    headers = httputil.HTTPHeaders(sent)
     line = httputil.RequestStartLine("POST", "/hub/login", "HTTP/1.1")
     request = httputil.HTTPServerRequest(headers=headers, connection=connection, start_line=line)
     return Page(HUB, request)
@@ -109,7 +109,7 @@ async def authenticated(
 
 
 def log_in(authenticator: DirectoryAuthenticator, name: str, password: str | None = None) -> Any:
-    """What JupyterHub knows of the user then; None when the user is refused."""
+    """Log in; return JupyterHub's model of the user, None when the user is refused."""
     password = PASSWORDS[name] if password is None else password
     return asyncio.run(authenticated(authenticator, name, password))
 
@@ -124,13 +124,13 @@ def test_a_member_an_administrator_and_one_who_is_not_allowed(make: Make) -> Non
     assert caught.value.status_code == 403
 
 
-def test_administrators_by_name_stay_and_all_others_are_told_not_to_be(make: Make) -> None:
+def test_admin_is_set_for_named_administrators_and_unset_for_all_others(make: Make) -> None:
     authenticator = make({"admin_users": {"alice"}}, admin_groups=())
     assert log_in(authenticator, "alice")["admin"] is True
     assert log_in(authenticator, "carol")["admin"] is False
 
 
-def test_groups_only_when_asked_for(make: Make) -> None:
+def test_groups_are_set_only_when_configured(make: Make) -> None:
     assert "groups" not in log_in(make(), "carol")
     asked = make({"manage_groups": True}, group_base=f"ou=groups,{SUFFIX}")
     assert log_in(asked, "carol")["groups"] == ["admins", "jupyter"]
@@ -154,7 +154,7 @@ def test_an_incomplete_form_is_refused(make: Make, data: Any) -> None:
     assert asyncio.run(make().get_authenticated_user(browser(), data)) is None
 
 
-def test_the_log_says_which_server_which_step_and_why_but_no_password(
+def test_the_log_names_server_step_and_reason_but_no_password(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -179,7 +179,9 @@ def test_the_log_says_which_server_which_step_and_why_but_no_password(
 
 
 @pytest.mark.parametrize("typed", ["Alice", "ALICE", " alice", "alice ", "\tAlice\n"])
-def test_however_a_name_is_typed_it_is_one_user_and_fails_as_one(make: Make, typed: str) -> None:
+def test_a_name_is_one_user_with_one_count_of_failures_however_it_is_typed(
+    make: Make, typed: str
+) -> None:
     authenticator = make()
     assert log_in(authenticator, typed, PASSWORDS["alice"])["name"] == "alice"
     for _ in range(PER_NAME):
@@ -188,7 +190,7 @@ def test_however_a_name_is_typed_it_is_one_user_and_fails_as_one(make: Make, typ
         log_in(authenticator, "alice")
 
 
-def test_what_is_no_name_takes_no_memory_and_no_bind(make: Make, server: Slapd) -> None:
+def test_an_invalid_name_takes_no_memory_and_no_bind(make: Make, server: Slapd) -> None:
     authenticator = make()
     before = len(server.binds())
     for number in range(2 * PER_ADDRESS):
@@ -201,7 +203,7 @@ def test_what_is_no_name_takes_no_memory_and_no_bind(make: Make, server: Slapd) 
 def test_a_burst_of_wrong_passwords_reaches_the_directory_a_few_times(
     make: Make, server: Slapd
 ) -> None:
-    """As often as one by one: the directory's own lock must not come sooner."""
+    """No more often than one by one: the directory must not lock the account sooner."""
     authenticator = make()
 
     async def burst() -> list[Any]:
@@ -219,7 +221,7 @@ def test_a_burst_of_wrong_passwords_reaches_the_directory_a_few_times(
 def test_200_good_logins_at_once_get_in_with_one_bind_each(
     make: Make, server: Slapd, address: str
 ) -> None:
-    """From one address, as a class behind one router has it, and from one each."""
+    """All from one address, as with a class behind one router, and from one address each."""
     authenticator = make()
     people = ["alice", "carol"] * 100
 
@@ -231,7 +233,7 @@ def test_200_good_logins_at_once_get_in_with_one_bind_each(
         return await asyncio.gather(*tries)
 
     before = len(server.binds())
-    assert [told["name"] for told in asyncio.run(burst())] == people
+    assert [model["name"] for model in asyncio.run(burst())] == people
     bound = [dn for dn in server.binds()[before:] if dn != SERVICE]
     assert len(bound) == len(people)
 
@@ -270,12 +272,12 @@ def test_a_long_password_is_refused_before_anything_is_computed(
     assert computed == []
     assert len(server.binds()) == before
     assert not authenticator.attempts._failures
-    # Whoever else asks the directory is held to it as well.
+    # Other callers of the directory have the same limit.
     with pytest.raises(session.LoginRefusedError):
         authenticator.directory.log_in("alice", password)
 
 
-def test_a_form_larger_than_a_login_is_not_kept_while_that_waits(make: Make, server: Slapd) -> None:
+def test_a_large_form_is_not_kept_while_the_login_waits(make: Make, server: Slapd) -> None:
     authenticator = make()
     before = len(server.binds())
     page = browser()
@@ -289,13 +291,15 @@ def test_a_form_larger_than_a_login_is_not_kept_while_that_waits(make: Make, ser
 
 
 @pytest.mark.parametrize("password", ["wonder\0land", "\ud800", "", "\u0000" * 1024])
-def test_what_no_password_may_hold_is_refused(make: Make, server: Slapd, password: str) -> None:
+def test_forbidden_characters_in_a_password_are_refused(
+    make: Make, server: Slapd, password: str
+) -> None:
     before = len(server.binds())
     assert log_in(make(), "alice", password) is None
     assert len(server.binds()) == before
 
 
-def test_a_password_as_long_as_may_be_gets_in(make: Make, tmp_path: Path) -> None:
+def test_a_password_of_the_greatest_length_is_accepted(make: Make, tmp_path: Path) -> None:
     password = "ü" * 512
     with slapd.running(tmp_path / "long") as server:
         alice = f"uid=alice,ou=people,{SUFFIX}"
@@ -306,8 +310,8 @@ def test_a_password_as_long_as_may_be_gets_in(make: Make, tmp_path: Path) -> Non
         assert log_in(authenticator, "alice", password)["name"] == "alice"
 
 
-def test_what_was_sent_counts_whatever_comes_back(make: Make) -> None:
-    """A server that ends the connection when the password comes says nothing, but may have read."""
+def test_a_sent_password_counts_whatever_the_answer(make: Make) -> None:
+    """A server that closes the connection instead of answering may still have read the password."""
     templates = (f"uid={{username}},ou=people,{SUFFIX}",)
 
     def hang_up(client: Client) -> None:
@@ -342,29 +346,29 @@ def test_after_too_many_failures_no_more_binds_and_others_get_in(make: Make, ser
 
 
 @pytest.mark.parametrize(
-    ("peer", "told", "address"),
+    ("peer", "forwarded", "address"),
     [
         ("127.0.0.1", "192.0.2.1", "192.0.2.1"),
         ("127.0.0.1", "::ffff:192.0.2.1", "192.0.2.1"),
         ("127.0.0.1", "10.0.0.1, 192.0.2.1", "192.0.2.1"),
         ("127.0.0.1", "10.0.0.1,2001:db8::1", "2001:db8::1"),
-        # A user's server, which asks the hub without the proxy and says what it likes.
+        # A user's server, which reaches the hub without the proxy and may forge the header.
         ("10.213.0.3", "192.0.2.1", "10.213.0.3"),
     ],
 )
-def test_the_address_is_the_one_the_proxy_saw(peer: str, told: str, address: str) -> None:
-    request = browser(told, peer)
+def test_the_address_is_the_one_the_proxy_saw(peer: str, forwarded: str, address: str) -> None:
+    request = browser(forwarded, peer)
     request.request.headers["X-Real-Ip"] = "198.51.100.1"
     assert origin.address(request) == address
 
 
-def test_a_stranger_at_the_same_address_keeps_nobody_from_a_browser_of_their_own(
+def test_a_stranger_at_the_same_address_does_not_lock_out_known_browsers(
     make: Make,
 ) -> None:
     authenticator = make()
 
     def log_in(name: str, password: str, cookie: str) -> tuple[Any, str]:
-        """What becomes of it, and what the browser then keeps."""
+        """Return the user or the error's status, and the browser's cookie after it."""
         page = browser(cookie=cookie)
         data = {"username": name, "password": password}
         try:
@@ -382,13 +386,13 @@ def test_a_stranger_at_the_same_address_keeps_nobody_from_a_browser_of_their_own
     for _ in range(PER_NAME):
         assert log_in("alice", "wrong", "") == (None, "")
     assert log_in("alice", good, "")[0] == 429
-    # No cookie of somebody else's, none that is made up.
+    # Neither another user's cookie nor a forged one.
     _, carols = log_in("carol", PASSWORDS["carol"], "")
     for cookie in (carols, f"{origin.COOKIE}=alice", own[:-3]):
         assert log_in("alice", good, cookie)[0] == 429
     answer, renewed = log_in("alice", good, own)
     assert answer["name"] == "alice"
-    # And nobody guesses without end in a browser that was left open.
+    # The number of guesses is limited also in a browser that was left open.
     for _ in range(PER_NAME):
         assert log_in("alice", "wrong", renewed)[0] is None
     assert log_in("alice", good, renewed)[0] == 429
@@ -400,7 +404,7 @@ def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
     monkeypatch.setattr(session, "ANSWER_SECONDS", 1)
 
     async def logins(authenticator: DirectoryAuthenticator) -> tuple[list[Any], float]:
-        """Log in beside a clock; return the longest time in which the clock stood still."""
+        """Log in while a clock ticks; return the longest time between two ticks."""
         tasks = asyncio.gather(
             *(authenticated(authenticator, f"user{n}", "x") for n in range(50)),
             return_exceptions=True,
@@ -420,14 +424,14 @@ def test_50_logins_at_a_mute_directory_leave_the_hub_alone(
     assert [failure.status_code for failure in failures] == [503] * 50
     assert "The directory does not answer" in str(failures[0])
     assert longest < 0.5
-    # Those that waited for a thread need not wait for the directory.
+    # Logins that waited for a thread do not also wait for the directory.
     assert took < 4
     assert silent.connections <= module.LOGINS + 2
-    # No password has been sent, so none has been tried.
+    # No password was sent, so no failure counts.
     assert not any(authenticator.attempts._failures.values())
 
 
-def test_what_would_wait_too_long_is_told_to_try_again(
+def test_logins_beyond_the_queue_are_told_to_try_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOGINS", 1)
@@ -450,22 +454,20 @@ def test_what_would_wait_too_long_is_told_to_try_again(
 
 
 class TestRefresh:
-    """What JupyterHub is told of a user who has logged in some time ago."""
+    """The refresh of a user who logged in some time ago."""
 
     def refreshed(self, authenticator: DirectoryAuthenticator, name: str) -> Any:
         return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name)))
 
-    def test_who_is_still_let_in(self, make: Make) -> None:
+    def test_a_user_who_is_still_allowed(self, make: Make) -> None:
         model = self.refreshed(make(), "carol")
         assert (model["name"], model["admin"]) == ("carol", True)
 
     @pytest.mark.parametrize("name", ["dave", "nobody", "no name"])
-    def test_who_is_not(self, make: Make, name: str) -> None:
+    def test_a_user_who_is_not_allowed_any_more(self, make: Make, name: str) -> None:
         assert self.refreshed(make(), name) is False
 
-    def test_without_a_service_account_the_last_login_is_all_that_is_known(
-        self, make: Make
-    ) -> None:
+    def test_without_a_service_account_the_last_login_counts(self, make: Make) -> None:
         authenticator = make(bind_dn="", dn_templates=(f"uid={{username}},ou=people,{SUFFIX}",))
         db = database()
 
@@ -478,7 +480,7 @@ class TestRefresh:
         logins.record(db, "alice", at=time.time() - logins.COUNTS)
         assert refreshed("alice") is False
 
-    def test_no_answer_is_no_reason_and_no_page_waits_for_it(
+    def test_a_silent_directory_refuses_nobody_and_delays_no_page(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "PATIENCE", 0.2)
@@ -494,10 +496,10 @@ class TestRefresh:
             answers, took = asyncio.run(timed(make(port=silent.port)))
             assert answers == [True] * 20
             assert took < 0.8
-            # The same user is not looked up twice at a time.
+            # A user is never looked up twice at the same time.
             assert silent.connections == 1
 
-    def test_an_answer_that_comes_too_late_counts_the_next_time(
+    def test_a_late_answer_counts_at_the_next_request(
         self, make: Make, server: Slapd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "PATIENCE", 0.2)
@@ -522,7 +524,7 @@ class TestRefresh:
 
         assert asyncio.run(twice(make())) == [True, False]
 
-    def test_who_was_refused_is_not_let_in_by_a_directory_that_is_down(
+    def test_a_refused_user_stays_out_while_the_directory_is_down(
         self, make: Make, tmp_path: Path
     ) -> None:
         with slapd.running(tmp_path / "leaving") as server:
@@ -535,7 +537,7 @@ class TestRefresh:
         assert self.refreshed(authenticator, "carol")["admin"] is True
         assert self.refreshed(authenticator, "frank") is True
 
-    def test_who_comes_back_is_let_in(self, make: Make, tmp_path: Path) -> None:
+    def test_a_user_who_comes_back_is_allowed(self, make: Make, tmp_path: Path) -> None:
         with slapd.running(tmp_path / "returning") as server:
             authenticator = make(port=server.port, ca_file=server.ca_file)
             assert self.refreshed(authenticator, "dave") is False

@@ -1,4 +1,4 @@
-"""What the operator is told of the directory, by a check against real and scripted servers."""
+"""Reports of the check of the directory, against real and scripted servers."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ Make = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def environment(server: Slapd, tmp_path: Path) -> Make:
-    """Makes what a hub is told; more of it by keywords, None for what is not said."""
+    """Makes a hub's environment; keywords change settings, None removes them."""
     secret = tmp_path / "password"
     secret.write_text(slapd.SERVICE_PASSWORD)
 
     def make(**more: object) -> dict[str, str]:
-        told = {
+        variables = {
             "servers": "127.0.0.1",
             "port": server.port,
             "tls": "starttls",
@@ -55,7 +55,7 @@ def environment(server: Slapd, tmp_path: Path) -> Make:
         } | more
         return {
             f"ZHUB_LDAP_{name.upper()}": str(value)
-            for name, value in told.items()
+            for name, value in variables.items()
             if value is not None
         }
 
@@ -63,16 +63,16 @@ def environment(server: Slapd, tmp_path: Path) -> Make:
 
 
 @pytest.fixture
-def told(environment: Make) -> Callable[..., Settings]:
+def config(environment: Make) -> Callable[..., Settings]:
     return lambda **more: settings.read(environment(**more))
 
 
-Told = Callable[..., Settings]
+MakeSettings = Callable[..., Settings]
 Output = pytest.CaptureFixture[str]
 
 
 def failures(output: Output) -> list[tuple[str, str]]:
-    """What failed, and what to do about it."""
+    """Return the failures, each with its advice."""
     lines = output.readouterr().out.splitlines()
     return [
         (line.removeprefix(" FAILED  "), lines[number + 1].removeprefix("         → "))
@@ -81,9 +81,11 @@ def failures(output: Output) -> list[tuple[str, str]]:
     ]
 
 
-def test_every_step_and_the_decision_are_shown(told: Told, server: Slapd, capsys: Output) -> None:
+def test_every_step_and_the_decision_are_shown(
+    config: MakeSettings, server: Slapd, capsys: Output
+) -> None:
     before = len(server.binds())
-    assert check_directory.check(told(group_base=f"ou=groups,{SUFFIX}"), "Carol")
+    assert check_directory.check(config(group_base=f"ou=groups,{SUFFIX}"), "Carol")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "server 127.0.0.1, TLS: starttls"
     assert lines[1:3] == [
@@ -97,39 +99,39 @@ def test_every_step_and_the_decision_are_shown(told: Told, server: Slapd, capsys
     assert lines[4] == "   note  that is in 0 days: have it renewed, or nobody can log in then"
     assert lines[5:] == [
         f"     ok  the service account {SERVICE} is accepted",
-        f"     ok  it finds people below {SUFFIX}",
+        f"     ok  it finds users below {SUFFIX}",
         f"     ok  it finds the group {group_dn('jupyter')}",
         f"     ok  it finds the group {group_dn('admins')}",
         "user Carol",
         f"     ok  Carol is uid=carol,ou=people,{SUFFIX}",
         f"     ok  groups that the entry names: {group_dn('jupyter')}; {group_dn('admins')}",
-        f"     ok  let in, with the name carol in the hub: a member of {group_dn('jupyter')}",
+        f"     ok  allowed, with the name carol in the hub: a member of {group_dn('jupyter')}",
         f"     ok  an administrator: a member of {group_dn('admins')}",
         "     ok  groups in the hub: admins, jupyter",
     ]
     assert server.binds()[before:] == [SERVICE, SERVICE]
 
 
-def test_who_is_not_in_a_group_is_told_which_there_are(told: Told, capsys: Output) -> None:
+def test_a_refusal_names_the_allowed_groups(config: MakeSettings, capsys: Output) -> None:
     for name, groups in (
         ("frank", f"groups that the entry names: {group_dn('team')}"),
         ("dave", "the entry names no groups"),
     ):
-        assert not check_directory.check(told(), name)
+        assert not check_directory.check(config(), name)
         output = capsys.readouterr().out
         assert f"     ok  {groups}\n" in output
-        assert f" FAILED  not let in: a member of none of {group_dn('jupyter')}\n" in output
+        assert f" FAILED  not allowed: a member of none of {group_dn('jupyter')}\n" in output
         assert "put the user into one of these groups" in output
 
 
-def test_a_user_by_another_name_that_may_be_typed(told: Told, capsys: Output) -> None:
-    by_mail = told(name_attributes='["uid", "mail"]')
+def test_a_user_by_another_name_that_may_be_typed(config: MakeSettings, capsys: Output) -> None:
+    by_mail = config(name_attributes='["uid", "mail"]')
     assert check_directory.check(by_mail, "alice@example.org")
-    assert "     ok  let in, with the name alice in the hub" in capsys.readouterr().out
+    assert "     ok  allowed, with the name alice in the hub" in capsys.readouterr().out
 
 
-def test_an_unknown_user(told: Told, capsys: Output) -> None:
-    assert not check_directory.check(told(), "nobody")
+def test_an_unknown_user(config: MakeSettings, capsys: Output) -> None:
+    assert not check_directory.check(config(), "nobody")
     ((problem, advice),) = failures(capsys)
     assert f"has no entry below '{SUFFIX}' for (&(|(uid=nobody)))" in problem
     assert "is the name typed as at login?" in advice
@@ -137,7 +139,7 @@ def test_an_unknown_user(told: Told, capsys: Output) -> None:
 
 @pytest.mark.parametrize("bind_dn", [None, SERVICE])
 def test_with_a_password_the_user_logs_in_once(
-    told: Told, server: Slapd, capsys: Output, bind_dn: str | None
+    config: MakeSettings, server: Slapd, capsys: Output, bind_dn: str | None
 ) -> None:
     template = f'["uid={{username}},ou=people,{SUFFIX}"]'
     more: dict[str, Any] = {"search_base": None, "dn_templates": template, "bind_dn": bind_dn}
@@ -146,7 +148,7 @@ def test_with_a_password_the_user_logs_in_once(
     alice = f"uid=alice,ou=people,{SUFFIX}"
     for password, good in ((PASSWORDS["alice"], True), ("wrong", False)):
         before = len(server.binds())
-        assert check_directory.check(told(**more), "alice", password) is good
+        assert check_directory.check(config(**more), "alice", password) is good
         assert server.binds()[before:].count(alice) == 1
         output = capsys.readouterr().out
         assert password not in output.replace("is wrong", "")
@@ -154,26 +156,26 @@ def test_with_a_password_the_user_logs_in_once(
         assert ("name or password is wrong" in output) is not good
 
 
-def test_without_service_account_and_password_nothing_is_known_of_a_user(
-    told: Told, capsys: Output
+def test_without_service_account_and_password_no_user_is_found(
+    config: MakeSettings, capsys: Output
 ) -> None:
     template = f'["uid={{username}},ou=people,{SUFFIX}"]'
     more = {"bind_dn": None, "bind_password_file": None, "dn_templates": template}
-    assert not check_directory.check(told(search_base=None, **more), "alice")
+    assert not check_directory.check(config(search_base=None, **more), "alice")
     assert "add --password" in failures(capsys)[0][1]
 
 
-def test_a_name_without_address(told: Told, capsys: Output) -> None:
-    # RFC 6761, section 6.4: never has one.
-    assert not check_directory.check(told(servers="ldap.invalid"), "alice")
+def test_a_name_without_address(config: MakeSettings, capsys: Output) -> None:
+    # RFC 6761, section 6.4: this domain never has addresses.
+    assert not check_directory.check(config(servers="ldap.invalid"), "alice")
     ((problem, advice),) = failures(capsys)
     assert problem.startswith("no address for the name ldap.invalid: ")
     assert "is ldapServer right?" in advice
 
 
-def test_nothing_listens(told: Told, capsys: Output) -> None:
+def test_nothing_listens(config: MakeSettings, capsys: Output) -> None:
     port = free_port()
-    assert not check_directory.check(told(port=port))
+    assert not check_directory.check(config(port=port))
     assert failures(capsys) == [
         (
             f"no connection to port {port}: Connection refused",
@@ -183,17 +185,17 @@ def test_nothing_listens(told: Told, capsys: Output) -> None:
 
 
 def test_a_connection_that_is_never_accepted(
-    told: Told, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    config: MakeSettings, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(check_directory, "CONNECT_SECONDS", 0.3)
-    # A backlog that is full, which is what a firewall that drops looks like.
+    # A full backlog behaves like a firewall that drops packets.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         held = [socket.socket() for _ in range(4)]
         for one in held:
             one.setblocking(False)
             one.connect_ex(("127.0.0.1", port))
-        assert not check_directory.check(told(port=port))
+        assert not check_directory.check(config(port=port))
         for one in held:
             one.close()
     ((problem, advice),) = failures(capsys)
@@ -211,7 +213,7 @@ def test_a_connection_that_is_never_accepted(
     ],
 )
 def test_a_certificate_that_is_not_trusted_is_shown(
-    told: Told, tmp_path: Path, capsys: Output, wrong: str, shown: list[str]
+    config: MakeSettings, tmp_path: Path, capsys: Output, wrong: str, shown: list[str]
 ) -> None:
     authority = Identity.create("Authority", authority=True)
     authority.write(tmp_path, "ca")
@@ -226,63 +228,63 @@ def test_a_certificate_that_is_not_trusted_is_shown(
     ca_file = tmp_path / "ca.crt"
     with slapd.running(tmp_path / "impostor", certificate) as server:
         for tls, port in (("starttls", server.port), ("ldaps", server.tls_port)):
-            assert not check_directory.check(told(port=port, tls=tls, ca_file=ca_file), "alice")
+            assert not check_directory.check(config(port=port, tls=tls, ca_file=ca_file), "alice")
             ((problem, advice),) = failures(capsys)
             assert [part for part in shown if part not in problem + advice] == []
         assert server.binds() == []
 
 
-def test_tls_where_there_is_none(told: Told, server: Slapd, capsys: Output) -> None:
-    assert not check_directory.check(told(tls="ldaps", port=server.port))
+def test_tls_on_a_port_without_it(config: MakeSettings, server: Slapd, capsys: Output) -> None:
+    assert not check_directory.check(config(tls="ldaps", port=server.port))
     assert "does ldapPort fit ldapTls?" in failures(capsys)[0][1]
     with scripted(refuse_starttls) as plain:
-        assert not check_directory.check(told(port=plain.port))
+        assert not check_directory.check(config(port=plain.port))
     assert "has no StartTLS" in failures(capsys)[0][1]
 
 
 def test_a_mute_server_is_named_and_the_next_is_tried(
-    told: Told, server: Slapd, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    config: MakeSettings, server: Slapd, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "ANSWER_SECONDS", 1)
     with scripted(mute) as silent:
         servers = f"127.0.0.1:{silent.port},127.0.0.1:{server.port}"
-        assert not check_directory.check(told(servers=servers), "alice")
+        assert not check_directory.check(config(servers=servers), "alice")
     output = capsys.readouterr().out
     assert f" FAILED  127.0.0.1:{silent.port}, StartTLS: error receiving data: timed out" in output
-    assert "     ok  let in, with the name alice in the hub" in output
+    assert "     ok  allowed, with the name alice in the hub" in output
 
 
 def test_a_refused_service_account_is_tried_once(
-    told: Told, server: Slapd, tmp_path: Path, capsys: Output
+    config: MakeSettings, server: Slapd, tmp_path: Path, capsys: Output
 ) -> None:
     (tmp_path / "password").write_text("not the right one")
     before = len(server.binds())
-    assert not check_directory.check(told(servers="127.0.0.1,localhost"), "alice")
+    assert not check_directory.check(config(servers="127.0.0.1,localhost"), "alice")
     ((problem, advice),) = failures(capsys)
     assert f"the service account is refused: 127.0.0.1, bind as '{SERVICE}'" in problem
     assert "ldapBindPassword" in advice
     assert server.binds()[before:] == [SERVICE]
 
 
-def test_a_base_or_group_that_is_not_there(told: Told, capsys: Output) -> None:
-    assert not check_directory.check(told(search_base=f"ou=nowhere,{SUFFIX}"))
+def test_a_missing_base_or_group(config: MakeSettings, capsys: Output) -> None:
+    assert not check_directory.check(config(search_base=f"ou=nowhere,{SUFFIX}"))
     assert "noSuchObject" in failures(capsys)[0][0]
-    assert not check_directory.check(told(user_filter="(cn=nobody at all)"))
-    assert "it finds nobody who has uid" in failures(capsys)[0][0]
-    assert check_directory.check(told(admin_groups=f'["{group_dn("gone")}"]'))
+    assert not check_directory.check(config(user_filter="(cn=nobody at all)"))
+    assert "it finds no user with uid" in failures(capsys)[0][0]
+    assert check_directory.check(config(admin_groups=f'["{group_dn("gone")}"]'))
     assert f"   note  it does not find the group {group_dn('gone')}" in capsys.readouterr().out
 
 
 class TestRole:
-    """As the image runs it."""
+    """The role, as the image runs it."""
 
     @pytest.fixture(autouse=True)
     def hub(self, environment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The environment of a hub whose servers came as an argument."""
+        """The environment of a hub whose LDAP servers are set by an argument."""
         for name, value in environment(servers=None).items():
             monkeypatch.setenv(name, value)
 
-    def test_servers_are_those_the_hub_was_told(
+    def test_servers_are_those_of_the_hubs_argument(
         self, capsys: Output, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         first = tmp_path / "cmdline"

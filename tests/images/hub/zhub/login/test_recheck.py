@@ -1,4 +1,4 @@
-"""Whose servers are stopped, as told by a real directory to a stand-in for the hub's API."""
+"""Which servers are stopped, with a real directory and a stand-in for the hub's API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGE = 2
 
 @dataclass
 class Hub:
-    """What a hub's API knows, and what it was asked to stop."""
+    """The data of a hub's API, and the servers it was asked to stop."""
 
     url: str
     servers: dict[str, list[str]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Hub:
     """Paths whose servers cannot be stopped."""
 
     def page(self, offset: int) -> dict[str, Any]:
-        """Two users, and where the next ones are: as JupyterHub does for those who accept it."""
+        """Return two users and the offset of the next, as JupyterHub's paginated API does."""
         names = list(self.servers)[offset : offset + PAGE]
         more = offset + PAGE < len(self.servers)
         return {
@@ -111,7 +111,7 @@ def directory(server: Slapd, tmp_path: Path) -> Directory:
     )
 
 
-def test_on_every_page_those_not_let_in_lose_all_their_servers(
+def test_refused_users_on_all_pages_lose_all_their_servers(
     hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.servers = {
@@ -128,12 +128,12 @@ def test_on_every_page_those_not_let_in_lose_all_their_servers(
         "nobody%40x/server",
         "dave/server",
     ]
-    assert "bob, who is not let in any more: " in caplog.text
+    assert "bob, who may not log in any more: " in caplog.text
     assert "is in no allowed group" in caplog.text
     assert "has no entry" in caplog.text
 
 
-def test_a_server_that_does_not_stop_saves_no_other(
+def test_a_server_that_does_not_stop_keeps_no_other_running(
     hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.servers = {"bob": [""], "dave": [""]}
@@ -152,14 +152,14 @@ def test_a_directory_that_does_not_answer_stops_nothing(
     down = Directory(Ldap(**{**vars(directory.ldap), **options}))
     recheck.check(recheck.Api(hub.environment()), recheck.by_directory(down))
     assert hub.stopped == []
-    assert caplog.text.count("could not be looked up, so nothing is done") == 2
+    assert caplog.text.count("could not be looked up, so nothing changes") == 2
 
 
 class StopError(Exception):
-    """Ends what would run for ever."""
+    """Ends the endless loop."""
 
 
-def test_it_goes_on_when_the_hub_does_not_answer(
+def test_it_continues_when_the_hub_does_not_answer(
     hub: Hub,
     directory: Directory,
     monkeypatch: pytest.MonkeyPatch,
@@ -189,7 +189,7 @@ def test_it_goes_on_when_the_hub_does_not_answer(
 def test_without_a_service_account_the_last_login_decides(
     hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who has logged in within the day keeps the server, and what runs in it."""
+    """Users who logged in within a day keep their servers."""
     file = tmp_path / "hub.sqlite"
     database.prepare(file, token_max_age=86400)
     now = time.time()
@@ -207,7 +207,7 @@ def test_without_a_service_account_the_last_login_decides(
     hub.servers = {"alice": ["", "two"], "bob": [""], "carol": [""], "never": [""]}
     recheck.check(recheck.Api(hub.environment()), recheck.by_login(file))
     assert hub.stopped == ["bob/server", "carol/server", "never/server"]
-    assert "bob, who is not let in any more: the last login was a day ago" in caplog.text
+    assert "bob, who may not log in any more: the last login was a day ago" in caplog.text
 
 
 def test_a_database_that_cannot_be_read_stops_nothing(hub: Hub, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How many tokens there are of a user, in JupyterHub's own database."""
+"""The limit of a user's logins to a server, in JupyterHub's own database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The users' networks, on the real engine, with plain containers for hub and notebooks."""
+"""The users' networks, on the real engine, with plain containers as hub and notebooks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from zhub.subnets import free_subnets
 
 from tests.built import bridge_address
 
-#: Of this test alone; small, so that running out of it can be seen.
+#: Only for this test; small, so that it can be exhausted.
 POOL = IPv4Network("10.214.7.0/26")
 IMAGE = "zhub-base:trixie-build"
 
 
-def test_subnets_come_lowest_first_and_leave_out_what_is_taken() -> None:
+def test_free_subnets_come_lowest_first_without_taken_ones() -> None:
     taken = ["10.214.7.0/28", "10.214.7.40/29", "172.17.0.0/16", "fd00::/8"]
     assert [str(subnet) for subnet in free_subnets(POOL, taken)] == [
         "10.214.7.16/28",
@@ -42,7 +42,7 @@ def test_a_network_around_the_pool_takes_all_of_it() -> None:
         )
     )
 )
-def test_no_subnet_overlaps_what_is_taken(taken: list[str]) -> None:
+def test_no_free_subnet_overlaps_a_taken_one(taken: list[str]) -> None:
     for subnet in islice(free_subnets(IPv4Network("10.213.0.0/16"), taken), 20):
         assert not any(subnet.overlaps(IPv4Network(network)) for network in taken)
 
@@ -59,7 +59,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def prefix(client: docker.APIClient) -> Iterator[str]:
-    """A prefix of this test alone; what carries it is removed."""
+    """A prefix for this test; its objects are removed at the end."""
     name = f"zhub-test-{uuid.uuid4().hex[:8]}"
     yield name
     label = {"label": f"zhub.stack={name}"}
@@ -71,7 +71,7 @@ def prefix(client: docker.APIClient) -> Iterator[str]:
 
 @pytest.fixture
 def run(client: docker.APIClient, prefix: str) -> Run:
-    """Starts a container that does nothing, in a network."""
+    """Starts an idle container in a network."""
 
     def start(name: str, network: str = "bridge") -> str:
         container = client.create_container(
@@ -89,7 +89,7 @@ def run(client: docker.APIClient, prefix: str) -> Run:
 
 @pytest.fixture
 def networks(client: docker.APIClient, prefix: str, run: Run) -> Callable[..., UserNetworks]:
-    """The users' networks of a hub that runs in a container of the given name."""
+    """Makes the users' networks of a hub in a container of the given name."""
 
     def make(hub: str = "hub", *, internal: bool = False) -> UserNetworks:
         run(hub)
@@ -105,7 +105,7 @@ def labels(prefix: str) -> dict[str, str]:
 
 
 def addresses(client: docker.APIClient, network: str) -> dict[str, str]:
-    """Address of each container in a network, by the container's name."""
+    """Return the address of each container in a network, by name."""
     inspected: dict[str, Any] = client.inspect_network(network)
     return {
         member["Name"]: member["IPv4Address"].split("/")[0]
@@ -138,7 +138,7 @@ def test_users_reach_the_hub_by_name_and_nobody_else(
     of_hub = networks()
 
     def start(name: str) -> str:
-        """As the spawner does it: the server runs before it has a network."""
+        """Start a server like the spawner: it runs before it has a network."""
         container = run(f"user-{name}", "none")
         of_hub.join(f"{prefix}-user-{name}", labels(prefix), container)
         return container
@@ -147,14 +147,14 @@ def test_users_reach_the_hub_by_name_and_nobody_else(
     address = addresses(client, f"{prefix}-user-bob")[f"{prefix}-user-bob"]
     assert succeeds(client, alice, "getent hosts hub")
     assert not succeeds(client, alice, f"getent hosts {prefix}-user-bob")
-    # Nothing listens, so an open way is a refused connection and a closed one is silence.
+    # Nothing listens: if packets get through, the connection is refused; otherwise it times out.
     probe = f"timeout 3 bash -c '</dev/tcp/{address}/9' 2>&1 | grep -q refused"
     assert succeeds(client, bob, probe)
     assert not succeeds(client, alice, probe)
 
 
 @pytest.mark.engine
-def test_a_closed_network_is_gone_even_with_somebody_in_it(
+def test_closing_removes_a_network_even_with_a_container_in_it(
     client: docker.APIClient, prefix: str, networks: Callable[..., UserNetworks], run: Run
 ) -> None:
     user = f"{prefix}-user-alice"
@@ -186,7 +186,7 @@ def test_a_new_hub_takes_the_place_of_the_old_one(
 
 
 @pytest.mark.engine
-def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
+def test_without_internet_a_network_is_recreated_and_reaches_only_the_hub(
     client: docker.APIClient, prefix: str, networks: Callable[..., UserNetworks], run: Run
 ) -> None:
     user = f"{prefix}-user-alice"
@@ -198,11 +198,11 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
 
     assert client.inspect_network(user)["Internal"]
     alice = run("user-alice", user)
-    # Not the machine's first address, though it has none here.
+    # Not the network's first address, which is reserved for the machine even if it has none.
     assert addresses(client, user)[f"{prefix}-user-alice"] == "10.214.7.3"
     assert succeeds(client, alice, "getent hosts hub")
-    # A way that is open ends in a refusal, for nothing listens there: at the hub's, which shows
-    # that the probe can tell, but not at the engine's machine's, by any of its addresses.
+    # Nothing listens, so packets that get through are answered with a refusal: at the hub's
+    # address, which shows that the probe works, but at no address of the engine's machine.
     hub = addresses(client, user)[f"{prefix}-shut"]
     machine = [str(IPv4Network(f"{hub}/28", strict=False)[1]), bridge_address(client)]
     for address, open_way in [(hub, True), *((own, False) for own in machine)]:
@@ -211,9 +211,9 @@ def test_without_internet_a_network_is_made_anew_with_no_way_out_but_the_hub(
 
 
 @pytest.mark.engine
-def test_an_exhausted_pool_is_said(prefix: str, networks: Callable[..., UserNetworks]) -> None:
+def test_an_exhausted_pool_is_an_error(prefix: str, networks: Callable[..., UserNetworks]) -> None:
     of_hub = networks()
     for number in range(4):
         of_hub.open(f"{prefix}-user-{number}", labels(prefix))
-    with pytest.raises(RuntimeError, match=r"no subnet is left in 10\.214\.7\.0/26"):
+    with pytest.raises(RuntimeError, match=r"no free subnet is left in 10\.214\.7\.0/26"):
         of_hub.open(f"{prefix}-user-5", labels(prefix))

@@ -1,4 +1,4 @@
-"""How a user's server is waited for; real sockets, a container's state in place of a container."""
+"""How the spawner waits for a server; real sockets, a state instead of a container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.ports import free_port
 
 
 class Spawner(UserSpawner):
-    """Has a container whose state it is told."""
+    """A spawner whose container has a given state."""
 
     state = Unicode(None, allow_none=True)
 
@@ -53,7 +53,7 @@ def test_a_server_that_has_ended_is_not_waited_for() -> None:
 
 
 class SlowEngine:
-    """Waits for a server that does not react."""
+    """Waits for a server that ignores SIGTERM."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
@@ -65,7 +65,7 @@ class SlowEngine:
         return "OK"
 
 
-def test_a_server_that_does_not_end_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_stop_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = SlowEngine()
     monkeypatch.setattr(UserSpawner, "client", engine)
 

@@ -1,4 +1,4 @@
-"""What the hub reads from its arguments and environment, and what it refuses."""
+"""The settings in the hub's arguments and environment, and which values it refuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from toolchain.places import ROOT
 CONFIG = ROOT / "images/hub/zhub/jupyterhub_config.py"
 LDAP = {"ZHUB_LDAP_SERVERS": "ldap.example.org"}
 
-#: Every variable, with a value that is wrong.
+#: Every variable, with a wrong value.
 WRONG = {
     "ZHUB_PORT": "443 and more",
     "ZHUB_LDAP_SERVERS": "not a host",
@@ -68,20 +68,20 @@ def problems(environment: dict[str, str]) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_by_hand_a_directory_is_all_it_needs() -> None:
+def test_only_the_directory_has_no_default() -> None:
     environment: dict[str, str] = {}
     settings.add_arguments(environment, ["--port=11119", "--ldap=172.17.0.2"])
-    read = settings.read(environment)
-    assert (read.port, read.ldap.servers, read.ldap.port) == (11119, ("172.17.0.2",), 389)
-    assert read.ldap.tls is LdapTls.NONE
-    assert read.ldap.allow_everyone
-    assert read.base_url == "/jupyterhub/"
+    found = settings.read(environment)
+    assert (found.port, found.ldap.servers, found.ldap.port) == (11119, ("172.17.0.2",), 389)
+    assert found.ldap.tls is LdapTls.NONE
+    assert found.ldap.allow_everyone
+    assert found.base_url == "/jupyterhub/"
 
 
-def test_what_is_allowed_but_unsafe_is_said(tmp_path: Path) -> None:
+def test_unsafe_settings_give_warnings(tmp_path: Path) -> None:
     clear, demo, everyone, unnoticed = settings.read(LDAP).warnings
     assert clear.startswith("PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR")
-    assert demo.startswith("everybody logs in as uid={username},ou=people,dc=example,dc=org")
+    assert demo.startswith("users log in as uid={username},ou=people,dc=example,dc=org")
     assert everyone.startswith("everyone whose password the directory accepts may log in")
     assert unnoticed.startswith("without a service account")
     (tmp_path / "password").touch()
@@ -96,12 +96,12 @@ def test_what_is_allowed_but_unsafe_is_said(tmp_path: Path) -> None:
 
 
 def test_several_directories_keep_their_order() -> None:
-    read = settings.read({"ZHUB_LDAP_SERVERS": "one.example.org, two.example.org"})
-    assert read.ldap.servers == ("one.example.org", "two.example.org")
+    found = settings.read({"ZHUB_LDAP_SERVERS": "one.example.org, two.example.org"})
+    assert found.ldap.servers == ("one.example.org", "two.example.org")
 
 
 @pytest.mark.parametrize("server", ["one:two", "one:0", "one:65536", "::g", "one:", ":389"])
-def test_servers_that_are_none(server: str) -> None:
+def test_invalid_servers_are_refused(server: str) -> None:
     (problem,) = problems({"ZHUB_LDAP_SERVERS": server})
     assert problem.startswith(f"--ldap is {server!r}, but must be one or more host names")
 
@@ -122,24 +122,24 @@ def test_the_default_port_follows_tls() -> None:
     assert settings.read(LDAP | {"ZHUB_LDAP_TLS": "starttls"}).ldap.port == 389
 
 
-def test_an_empty_variable_is_an_unset_one() -> None:
+def test_an_empty_variable_counts_as_unset() -> None:
     assert settings.read(LDAP | dict.fromkeys(WRONG, "") | LDAP) == settings.read(LDAP)
 
 
-def test_users_own_names_are_at_the_hubs_port() -> None:
+def test_users_host_names_are_at_the_hubs_port() -> None:
     assert settings.read(LDAP).subdomain_url == ""
     own = {"ZHUB_SUBDOMAIN_HOST": "hub.example.com", "ZHUB_PORT": "8443"}
     assert settings.read(LDAP | own).subdomain_url == "https://hub.example.com:8443"
 
 
-#: Of all characters the hub lets into a name, at both ends and in between.
+#: Names with all characters that the hub accepts, at both ends and in between.
 USER_NAMES = st.from_regex(r"[a-z0-9@#$][a-z0-9@#$._-]{0,63}", fullmatch=True)
 
 
 @given(st.lists(USER_NAMES, unique=True, min_size=1))
 @example(["a.b", "a-b", "a_b", "a--b", "ab", "@#$", "123", "1-", "x" * 64, "xn--a"])
-def test_every_user_has_a_name_of_their_own_that_the_certificate_is_for(names: list[str]) -> None:
-    """JupyterHub's escaping: one label, or the wildcard would not be for it."""
+def test_every_user_has_a_host_name_that_the_certificate_is_for(names: list[str]) -> None:
+    """JupyterHub must escape it to one label, or the wildcard certificate would not match."""
     hosts = [subdomain_hook_idna(name, "hub.example.com", "user") for name in names]
     for host in hosts:
         label, _, rest = host.partition(".")
@@ -162,7 +162,7 @@ def test_ports_out_of_range_or_malformed_are_refused(port: str) -> None:
     assert problem == f"--port is {port!r}, but must be a port number from 1024 to 65535"
 
 
-def test_no_directory_is_said() -> None:
+def test_a_missing_directory_is_a_problem() -> None:
     (problem,) = problems({})
     assert "no directory" in problem
 
@@ -201,7 +201,7 @@ def test_dn_templates_that_could_not_be_filled_in_are_refused(template: str) -> 
 
 
 @given(name=st.sampled_from(sorted(WRONG)), text=st.text(max_size=60))
-def test_no_text_brings_anything_but_settings_or_problems(name: str, text: str) -> None:
+def test_any_text_gives_settings_or_problems(name: str, text: str) -> None:
     found: list[str] = []
     with settings.collecting(found):
         settings.read(LDAP | {name: text})
@@ -210,7 +210,7 @@ def test_no_text_brings_anything_but_settings_or_problems(name: str, text: str) 
 
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Loads JupyterHub's configuration as JupyterHub does, with more variables set."""
+    """Loads JupyterHub's configuration as JupyterHub does, with additional variables."""
 
     def load(**variables: str) -> Any:
         for name in [name for name in os.environ if name.startswith("ZHUB_")]:
@@ -227,26 +227,26 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ({"BIND_DN": "cn=hub"}, "BIND_PASSWORD_FILE must be set together"),
         ({"SEARCH_BASE": "dc=example"}, "exactly one of ZHUB_LDAP_BIND_DN"),
-        ({"DN_TEMPLATES": '["{username}@example.org"]'}, "is no DN: ZHUB_LDAP_SEARCH_BASE must"),
-        ({"USER_FILTER": "(a=b)"}, "has no use without ZHUB_LDAP_SEARCH_BASE"),
+        ({"DN_TEMPLATES": '["{username}@example.org"]'}, "is not a DN: set ZHUB_LDAP_SEARCH_BASE"),
+        ({"USER_FILTER": "(a=b)"}, "has no effect without ZHUB_LDAP_SEARCH_BASE"),
     ],
 )
-def test_what_does_not_go_together_is_said(more: dict[str, str], reason: str) -> None:
+def test_conflicting_settings_are_named(more: dict[str, str], reason: str) -> None:
     (problem,) = problems(LDAP | {f"ZHUB_LDAP_{name}": value for name, value in more.items()})
     assert reason in problem
 
 
 @pytest.mark.parametrize("text", ["(a=b)", "(&(a=b)(!(c=d)))", r"(a=\28)", r"(a=\(b)"])
-def test_these_could_be_filters(text: str) -> None:
+def test_possible_filters_are_accepted(text: str) -> None:
     assert ldap.balanced(text)
 
 
 @pytest.mark.parametrize("text", ["", "a=b", "(a=b", "(a=b))", "(a=b)(c=d)", ")a=b(", "x(a=b)"])
-def test_these_could_not(text: str) -> None:
+def test_impossible_filters_are_refused(text: str) -> None:
     assert not ldap.balanced(text)
 
 
-def test_who_is_removed_from_the_directory_is_noticed(config: Any, tmp_path: Path) -> None:
+def test_jupyterhub_looks_users_up_again(config: Any, tmp_path: Path) -> None:
     (tmp_path / "password").touch()
     loaded = config(
         ZHUB_LDAP_BIND_DN="cn=hub",
@@ -269,7 +269,7 @@ def test_without_a_service_account_everything_ends_within_a_day(config: Any) -> 
     assert loaded.JupyterHub.cookie_max_age_days == 1
     assert loaded.JupyterHub.token_expires_in_max_seconds == 86400
     assert config(ZHUB_TOKEN_MAX_AGE="600").JupyterHub.token_expires_in_max_seconds == 600
-    # What notices it, looks twice before the day is over.
+    # The check runs twice more before the day is over.
     assert logins.COUNTS + 2 * logins.LOOKS <= 86400
 
 
@@ -287,7 +287,7 @@ def test_limits_reach_the_container(config: Any) -> None:
     assert host["cap_drop"] == ["ALL"]
 
 
-def test_who_may_log_in_is_said_once(config: Any) -> None:
+def test_jupyterhub_gets_exactly_who_may_log_in(config: Any) -> None:
     everyone = config().DirectoryAuthenticator
     members = config(ZHUB_LDAP_ALLOWED_GROUPS='["cn=jupyter"]').DirectoryAuthenticator
     assert (everyone.allow_all, everyone.allowed_groups) == (True, [])
@@ -323,7 +323,7 @@ def test_files_of_one_name_do_not_collide(tmp_path: Path) -> None:
 )
 def test_a_prefix_cannot_be_another_hubs_and_its_users(prefix: str) -> None:
     (problem,) = problems(LDAP | {"ZHUB_PREFIX": prefix})
-    assert "without the words 'user' and 'home' behind a '-'" in problem
+    assert "without 'user' or 'home' after a '-'" in problem
 
 
 @pytest.mark.parametrize("prefix", ["home", "user", "homes-a", "a-users", "site.home"])

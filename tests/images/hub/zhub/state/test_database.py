@@ -1,4 +1,4 @@
-"""A database of the release before is taken over, and nobody waits for its disk."""
+"""A database of the previous release is upgraded, and pages do not wait for the disk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mode(file: Path) -> str:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A database as JupyterHub itself makes it, with a user whose server runs and one without."""
+    """A database as JupyterHub creates it, with a user whose server runs and one without."""
     file = tmp_path / "hub.sqlite"
     db = orm.new_session_factory(f"sqlite:///{file}")()
     db.add(orm.OAuthClient(identifier="jupyterhub"))
@@ -53,7 +53,7 @@ def old(tmp_path: Path) -> Path:
     db.commit()
 
     def add(note: str, user: orm.User | None = None, **more: Any) -> None:
-        # As orm.APIToken.new leaves them.
+        # As orm.APIToken.new writes them.
         token = orm.APIToken(note=note, client_id="jupyterhub", generated=True)
         token.user, token.service = user, None if user else service
         token.token = orm.new_token()
@@ -94,7 +94,7 @@ def test_a_database_of_the_release_before_is_taken_over(old: Path) -> None:
     assert len(ends) == 7
 
 
-def test_what_it_wrote_jupyterhub_reads(old: Path) -> None:
+def test_jupyterhub_reads_the_upgraded_database(old: Path) -> None:
     database.prepare(old, token_max_age=DAY, now=time.time())
     db = orm.new_session_factory(f"sqlite:///{old}")()
     orm.APIToken.purge_expired(db)
@@ -105,7 +105,7 @@ def test_what_it_wrote_jupyterhub_reads(old: Path) -> None:
     db.get_bind().dispose()
 
 
-def test_the_second_time_nothing_is_put_off(old: Path) -> None:
+def test_a_second_start_postpones_nothing(old: Path) -> None:
     database.prepare(old, token_max_age=DAY, now=NOW)
     before = query(old, "SELECT * FROM api_tokens") + query(old, "SELECT * FROM zhub_logins")
     database.prepare(old, token_max_age=DAY, now=NOW + 3600)
@@ -124,7 +124,7 @@ def test_a_new_hub_has_a_database_that_jupyterhub_fills(tmp_path: Path) -> None:
     logins.record(db, "bob", at=NOW)
     assert logins.counts(db, "bob", now=NOW + logins.COUNTS - 1)
     assert not logins.counts(db, "bob", now=NOW + logins.COUNTS)
-    # Nor one whose clock was ahead.
+    # Nor a login recorded while the clock was ahead.
     assert not logins.counts(db, "bob", now=NOW - logins.COUNTS)
     assert not logins.counts(db, "carol", now=NOW)
     logins.record(db, "bob", at=NOW + DAY)
@@ -149,7 +149,7 @@ def test_the_one_file_is_complete_after_a_stop(old: Path, tmp_path: Path) -> Non
     assert query(tmp_path / "copy", "SELECT at FROM zhub_logins WHERE name = 'dave'") == [(1.0,)]
 
 
-def test_what_was_committed_is_soon_on_the_disk(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commits_are_soon_on_the_disk(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database.prepare(old, token_max_age=DAY)
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
@@ -164,7 +164,7 @@ def test_what_was_committed_is_soon_on_the_disk(old: Path, monkeypatch: pytest.M
         writer.commit()
         checkpoints.look(connection)
         checkpoints.look(connection)
-    # Once for a change, and not at all for none.
+    # Once after a change, and not without one.
     assert len(synced) == begun + 1
 
 
@@ -179,7 +179,7 @@ def test_the_log_does_not_grow_without_end(old: Path, monkeypatch: pytest.Monkey
     largest = 0
     with closing(sqlite3.connect(old)) as connection:
         for number in range(200):
-            # 40 KB each, and 8 MB in all.
+            # 40 KB each, 8 MB in total.
             db.add(orm.User(name=f"user{number}", user_info={"x": json.dumps(["x" * 40_000])}))
             db.commit()
             checkpoints.look(connection)
@@ -191,14 +191,14 @@ def test_the_log_does_not_grow_without_end(old: Path, monkeypatch: pytest.Monkey
     db.get_bind().dispose()
 
 
-def test_something_that_is_no_database_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "hub.sqlite"
     file.write_text("this is no database, and it is long enough to be sure of that" * 20)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
         database.prepare(file, token_max_age=DAY)
 
 
-def test_without_the_log_sqlite_is_left_as_safe_as_it_is(tmp_path: Path) -> None:
+def test_without_the_log_commits_still_wait_for_the_disk(tmp_path: Path) -> None:
     database.install()
     found = {}
     for journal in ("WAL", "DELETE"):
@@ -215,7 +215,7 @@ def test_without_the_log_sqlite_is_left_as_safe_as_it_is(tmp_path: Path) -> None
     assert found == {"WAL": [1, 0], "DELETE": [2, 1000]}
 
 
-def test_the_token_of_a_server_that_runs_is_known_by_what_jupyterhub_itself_writes(
+def test_the_token_of_a_running_server_is_recognized_as_jupyterhub_writes_it(
     tmp_path: Path,
 ) -> None:
     ldap: dict[str, Any] = {
@@ -239,17 +239,17 @@ def test_the_token_of_a_server_that_runs_is_known_by_what_jupyterhub_itself_writ
         assert connection.execute(query).fetchall() == [(note, None)]
         others = "SELECT count(*) FROM api_tokens WHERE expires_at IS NULL"
         assert connection.execute(others).fetchone() == (1,)
-        # Of a server that has ended it gets an end.
+        # When the server has ended, its token gets an expiry date.
         connection.execute("UPDATE spawners SET server_id = NULL")
     database.prepare(file, token_max_age=DAY)
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute(others).fetchone() == (0,)
 
 
-def test_a_database_that_cannot_be_used_is_one_line(
+def test_an_unusable_database_is_reported_in_one_line(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = settings.read({"ZHUB_LDAP_SERVERS": "ldap.example.org"})
+    found = settings.read({"ZHUB_LDAP_SERVERS": "ldap.example.org"})
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"this is no database" * 100)
     locked = sqlite3.connect(old)
@@ -258,9 +258,9 @@ def test_a_database_that_cannot_be_used_is_one_line(
     monkeypatch.setattr(sqlite3, "connect", lambda file: connect(file, timeout=0.1))
     for file, why in ((broken, "not a database"), (old, "locked"), (tmp_path, "unable to open")):
         with pytest.raises(SettingsError) as raised:
-            command.prepare_database(file, read)
+            command.prepare_database(file, found)
         [problem] = raised.value.problems
         assert problem.startswith(f"{file} cannot be used: ")
         assert why in problem
     locked.close()
-    command.prepare_database(old, read)
+    command.prepare_database(old, found)

@@ -1,4 +1,4 @@
-"""What becomes of a login when a server of the directory misbehaves."""
+"""Logins when a server of the directory misbehaves."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TEMPLATE = f"uid={{username}},ou=people,{SUFFIX}"
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The times the hub waits, as short as tests can bear."""
+    """Make the hub's timeouts as short as tests allow."""
     monkeypatch.setattr(session, "CONNECT_SECONDS", 1)
     monkeypatch.setattr(session, "ANSWER_SECONDS", 1)
     monkeypatch.setattr(session, "SESSION_SECONDS", 3)
@@ -96,7 +96,7 @@ def notice_of_disconnection(client: Client) -> None:
 
 
 def drip(client: Client) -> None:
-    """Answer a byte at a time, always in time for the next one."""
+    """Answer one byte at a time, each before the timeout."""
     client.socket.sendall(b"\x30\x84\x00\x01\x00\x00")
     for _ in range(600):
         time.sleep(0.1)
@@ -117,7 +117,7 @@ def drip(client: Client) -> None:
         drip,
     ],
 )
-def test_no_answer_is_said_in_time_and_no_password_sent(
+def test_a_missing_answer_is_reported_in_time_and_no_password_sent(
     conversation: Conversation, tls: LdapTls
 ) -> None:
     with scripted(conversation) as server:
@@ -135,7 +135,7 @@ def test_no_answer_is_said_in_time_and_no_password_sent(
     | st.binary(max_size=30).map(lambda tail: b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x00" + tail)
     | st.binary(max_size=30).map(lambda tail: b"\x30\x84\x00\x00\x00\x10" + tail)
 )
-def test_no_rubbish_lets_anybody_in(rubbish: bytes) -> None:
+def test_malformed_answers_let_nobody_in(rubbish: bytes) -> None:
     def conversation(client: Client) -> None:
         client.request()
         client.socket.sendall(rubbish)
@@ -146,13 +146,13 @@ def test_no_rubbish_lets_anybody_in(rubbish: bytes) -> None:
 
 
 def bound(client: Client, then: Callable[[Request], None]) -> None:
-    """Answer the first search, then do something about the bind."""
+    """Answer the first search, then the bind as given."""
     client.search_response(client.request(), {"": {}})
     then(client.request())
 
 
 def test_a_password_is_sent_once_even_when_no_answer_comes() -> None:
-    """Each one sent could count as a failed login, and lock the account."""
+    """Each password sent could count as a failed login, and lock the account."""
     with scripted(lambda client: bound(client, lambda _: mute(client))) as server:
         directory = ask(server.port, LdapTls.NONE, servers=("127.0.0.1", "localhost"))
         with pytest.raises(DirectoryError, match="bind"):
@@ -215,7 +215,7 @@ class TestSeveralServers:
         addresses = tuple(f"127.0.0.1:{server.port}" for server in servers)
         return ask(389, servers=(*more, *addresses), ca_file=servers[0].folder / "tls.crt")
 
-    def test_in_order_and_on_when_one_is_stopped(
+    def test_servers_are_asked_in_order_and_a_stopped_one_is_skipped(
         self, servers: list[Slapd], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first, second = servers
@@ -225,7 +225,7 @@ class TestSeveralServers:
         first.stop()
         directory.log_in("alice", PASSWORD)
         assert (len(first.binds()), len(second.binds())) == (1, 1)
-        # A wrong password is no reason to ask the next one.
+        # After a wrong password, no other server is asked.
         with pytest.raises(LoginRefusedError):
             directory.log_in("alice", "wrong")
         assert len(second.binds()) == 2
@@ -233,7 +233,7 @@ class TestSeveralServers:
         with pytest.raises(DirectoryError, match=rf"127\.0\.0\.1:{second.port}"):
             directory.log_in("alice", PASSWORD)
 
-    def test_one_that_comes_back_is_used_again(
+    def test_a_server_that_comes_back_is_used_again(
         self, servers: list[Slapd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "DEAD_SECONDS", 0.2)
@@ -247,7 +247,7 @@ class TestSeveralServers:
             directory.log_in("alice", PASSWORD)
             assert (len(again.binds()), len(second.binds())) == (1, 1)
 
-    def test_one_that_has_moved_is_asked_at_once(self, servers: list[Slapd]) -> None:
+    def test_a_server_that_has_moved_is_asked_at_once(self, servers: list[Slapd]) -> None:
         asked = []
 
         def moved() -> bool:
@@ -258,18 +258,18 @@ class TestSeveralServers:
         directory = self.directory(servers)
         directory.ldap = replace(directory.ldap, servers=(f"127.0.0.1:{free_port()}",))
         directory._has_moved = moved
-        # Where it was, nobody is any more; where it is now was not open until the hub asked.
+        # Nothing listens at the old address; the new one was not open until the hub asked.
         servers_then = directory.ldap.servers
         with pytest.raises(DirectoryError):
             directory._ask_each(servers_then, lambda session: session.tls)
         assert len(asked) == 1
         assert directory.log_in("alice", PASSWORD).name == "alice"
-        # An answer, whatever it is, is no reason to look for another place.
+        # After any answer, the hub does not look for another address.
         with pytest.raises(LoginRefusedError):
             directory.log_in("alice", "wrong")
         assert len(asked) == 1
 
-    def test_a_mute_one_costs_one_login_its_timeout(self, servers: list[Slapd]) -> None:
+    def test_a_mute_server_delays_only_one_login(self, servers: list[Slapd]) -> None:
         with scripted(mute) as silent:
             directory = self.directory(servers, f"127.0.0.1:{silent.port}")
             took = []
@@ -308,12 +308,12 @@ NAMES = ("sAMAccountName", "userPrincipalName")
 
 
 class TestActiveDirectory:
-    """A stand-in for what OpenLDAP cannot do: binds as user@domain, and its matching rule."""
+    """A stand-in with features that OpenLDAP lacks: binds as user@domain, and the matching rule."""
 
     ENTRIES = (
         {"sAMAccountName": ["alice"], "userPrincipalName": ["alice@example.org"]},
         {"sAMAccountName": ["bob"], "userPrincipalName": ["bob.b@example.org"]},
-        # Whose short name is the first part of somebody else's.
+        # This user's short name is the first part of another user's name.
         {"sAMAccountName": ["carol"], "userPrincipalName": ["dave@example.org"]},
         {"sAMAccountName": ["dave"], "userPrincipalName": ["dave2@example.org"]},
         {"sAMAccountName": ["erin"], "userAccountControl": ["514"]},
@@ -344,7 +344,7 @@ class TestActiveDirectory:
         }
 
     def assertions(self, filter_: tuple[int, bytes]) -> Iterator[str]:
-        """Every value that is compared with."""
+        """Return all assertion values of a filter."""
         parts = elements(filter_[1])
         if filter_[0] == EQUALITY:
             yield parts[1][1].decode().lower()
@@ -387,7 +387,7 @@ class TestActiveDirectory:
             for typed in ("bob", "Bob", "bob.b@example.org"):
                 assert directory.log_in(typed, "right").name == "bob"
 
-    def test_a_name_that_could_be_two_people_is_nobody(self) -> None:
+    def test_a_name_of_two_people_is_refused(self) -> None:
         with scripted(self.conversation) as server:
             directory = self.directory(server.port)
             with pytest.raises(LoginRefusedError, match="several entries"):

@@ -1,4 +1,4 @@
-"""Who is let in by real OpenLDAP servers, and to whom a password is never sent."""
+"""Logins against real OpenLDAP servers, and servers that must never get a password."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ TEMPLATE = f"uid={{username}},ou=people,{SUFFIX}"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
-    """A directory whose users may read its groups."""
+    """A directory in which users may read groups."""
     with slapd.running(tmp_path_factory.mktemp("slapd") / "first") as server:
         yield server
 
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    """The service account's password, as editors save it."""
+    """File with the service account's password, ending in a newline as editors save it."""
     path = tmp_path / "password"
     path.write_text(f"{slapd.SERVICE_PASSWORD}\n")
     return path
@@ -47,7 +47,7 @@ Make = Callable[..., Directory]
 
 @pytest.fixture
 def by_template(server: Slapd) -> Make:
-    """Makes directories that are asked as the user."""
+    """Makes directories that are searched as the user."""
 
     def make(tls: LdapTls = LdapTls.STARTTLS, **more: Any) -> Directory:
         options: dict[str, Any] = {
@@ -66,7 +66,7 @@ def by_template(server: Slapd) -> Make:
 
 @pytest.fixture
 def by_search(by_template: Make, secret: Path) -> Make:
-    """Makes directories that are asked by the service account."""
+    """Makes directories that are searched by the service account."""
 
     def make(**more: Any) -> Directory:
         options = {
@@ -95,7 +95,7 @@ def test_servers_by_name_and_address(by_template: Make, address: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["alice", "ALICE", "Alice", "alice@example.org"])
-def test_however_it_is_typed_a_name_is_one_person(by_search: Make, typed: str) -> None:
+def test_a_name_is_one_person_however_it_is_typed(by_search: Make, typed: str) -> None:
     assert by_search().log_in(typed, PASSWORDS["alice"]).name == "alice"
 
 
@@ -105,7 +105,7 @@ def test_however_it_is_typed_a_name_is_one_person(by_search: Make, typed: str) -
         ("alice", "wrong"),
         ("alice", ""),
         ("alice", " "),
-        # SASLprep leaves nothing of these: an unauthenticated bind, which slapd would accept.
+        # SASLprep makes these empty: an unauthenticated bind, which slapd would accept.
         ("alice", "\u00ad"),
         ("alice", "\u200b\ufeff"),
         ("alice", "\0"),
@@ -149,7 +149,7 @@ def test_no_name_and_no_password_get_in_but_the_right_ones(
         with pytest.raises(LoginRefusedError):
             directory.log_in(name, password)
     bound = [dn for dn in server.binds()[before:] if dn != SERVICE]
-    # What is in a name never becomes part of another DN.
+    # No part of a name leads to another DN.
     assert all(dn.endswith(f",ou=people,{SUFFIX}") for dn in bound)
     assert NAME.fullmatch(name) or not bound
 
@@ -167,13 +167,13 @@ def test_one_login_is_one_bind(by_template: Make, by_search: Make, server: Slapd
 
 
 class TestTls:
-    """A server that cannot show that it is the right one receives no password."""
+    """A server without a valid certificate receives no password."""
 
     @pytest.fixture
     def impostor(
         self, request: pytest.FixtureRequest, tmp_path: Path
     ) -> Iterator[tuple[Slapd, Path]]:
-        """A real server with a certificate that is wrong in one way, and what is trusted."""
+        """A real server with a certificate that is wrong in one way, and the trusted authority."""
         authority = Identity.create("Test authority", authority=True)
         authority.write(tmp_path, "ca")
         name = "127.0.0.1"
@@ -203,7 +203,7 @@ class TestTls:
         ],
         indirect=["impostor"],
     )
-    def test_it_gets_no_password_and_is_named(
+    def test_an_impostor_gets_no_password_and_is_named(
         self,
         impostor: tuple[Slapd, Path],
         reason: str,
@@ -221,7 +221,9 @@ class TestTls:
                 assert reason in str(caught.value)
         assert server.binds() == []
 
-    def test_a_trusted_certificate_gets_it(self, by_template: Make, server: Slapd) -> None:
+    def test_a_server_with_a_trusted_certificate_gets_the_password(
+        self, by_template: Make, server: Slapd
+    ) -> None:
         before = len(server.binds())
         for tls in (LdapTls.STARTTLS, LdapTls.LDAPS):
             by_template(tls).log_in("alice", PASSWORDS["alice"])
@@ -252,8 +254,10 @@ class TestGroups:
             assert {one.name for one in people if allowed(directory.ldap, one)} == members
             assert {one.name for one in people if administers(directory.ldap, one)} == {"carol"}
 
-    def test_member_of_is_enough(self, tmp_path: Path, by_template: Make, by_search: Make) -> None:
-        """Where groups are hidden from everybody, the user's own entry tells."""
+    def test_the_users_own_entry_is_enough(
+        self, tmp_path: Path, by_template: Make, by_search: Make
+    ) -> None:
+        """Where groups are hidden from everyone, the user's own entry names them."""
         with slapd.running(tmp_path / "hidden", access=slapd.HIDDEN_GROUPS) as server:
             server.change(f"dn: {group_dn('unique')}\nchangetype: delete\n\n")
             directory = by_template(port=server.port, ca_file=server.ca_file)
@@ -285,12 +289,12 @@ class TestGroups:
         directory = by_search(allowed_groups=(), allow_everyone=True)
         assert allowed(directory.ldap, directory.log_in("dave", PASSWORDS["dave"]))
 
-    def test_nested_groups_do_no_harm_where_the_server_has_none(self, by_search: Make) -> None:
+    def test_nested_groups_do_no_harm_where_the_server_lacks_them(self, by_search: Make) -> None:
         directory = by_search(nested_groups=True)
         assert allowed(directory.ldap, directory.look_up("alice"))
         assert not allowed(directory.ldap, directory.look_up("frank"))
 
-    def test_who_leaves_loses(self, tmp_path: Path, by_search: Make) -> None:
+    def test_a_removed_user_loses_access(self, tmp_path: Path, by_search: Make) -> None:
         with slapd.running(tmp_path / "changing") as server:
             directory = by_search(port=server.port, ca_file=server.ca_file)
             carol = directory.look_up("carol")
@@ -301,14 +305,14 @@ class TestGroups:
                 f"member: uid=alice,ou=people,{SUFFIX}\n\n"
             )
             assert not administers(directory.ldap, directory.look_up("carol"))
-            # refint takes the removed entry out of the groups.
+            # refint removes the entry from the groups.
             server.change(f"dn: uid=carol,ou=people,{SUFFIX}\nchangetype: delete\n\n")
             with pytest.raises(LoginRefusedError, match="no entry"):
                 directory.look_up("carol")
 
 
 class TestSearch:
-    def test_an_ambiguous_name_is_nobody(self, tmp_path: Path, by_search: Make) -> None:
+    def test_an_ambiguous_name_is_refused(self, tmp_path: Path, by_search: Make) -> None:
         twin = slapd.person("alice", base=f"ou=staff,{SUFFIX}")
         with slapd.running(tmp_path / "twins", ldif=twin) as server:
             directory = by_search(port=server.port, ca_file=server.ca_file)
@@ -323,7 +327,7 @@ class TestSearch:
     def test_nobody_takes_anothers_identity_by_another_name(
         self, tmp_path: Path, by_search: Make
     ) -> None:
-        """Somebody else's uid is alice, too; a unique mail does not make them alice."""
+        """Another person's uid is also alice; a unique mail must not make that person alice."""
         twin = slapd.person("alice", base=f"ou=staff,{SUFFIX}").replace("alice@", "other@")
         with slapd.running(tmp_path / "twins", ldif=twin) as server:
             directory = by_search(port=server.port, ca_file=server.ca_file)
@@ -331,7 +335,7 @@ class TestSearch:
                 directory.log_in("other@example.org", "alice")
             assert [dn for dn in server.binds() if dn != SERVICE] == []
 
-    def test_who_somebody_is_must_be_one_value(self, tmp_path: Path, by_search: Make) -> None:
+    def test_the_identity_must_have_one_value(self, tmp_path: Path, by_search: Make) -> None:
         two = slapd.person("gina", "uid: g")
         with slapd.running(tmp_path / "two", ldif=two) as server:
             directory = by_search(port=server.port, ca_file=server.ca_file)
@@ -339,14 +343,14 @@ class TestSearch:
                 with pytest.raises(LoginRefusedError, match="2 values of uid"):
                     directory.log_in(typed, "gina")
 
-    def test_a_filter_narrows(self, by_search: Make) -> None:
+    def test_the_user_filter_applies(self, by_search: Make) -> None:
         directory = by_search(user_filter="(!(cn=alice))")
         assert directory.log_in("bob", PASSWORDS["bob"]).name == "bob"
         with pytest.raises(LoginRefusedError, match="no entry"):
             directory.log_in("alice", PASSWORDS["alice"])
 
-    def test_a_base_that_is_not_there_removes_nobody(self, by_search: Make) -> None:
-        """Or else a mistake in the directory's access rules would stop everybody's server."""
+    def test_a_missing_base_removes_nobody(self, by_search: Make) -> None:
+        """Otherwise a mistake in the directory's access rules would stop all servers."""
         with pytest.raises(DirectoryError, match="noSuchObject"):
             by_search(search_base=f"ou=nowhere,{SUFFIX}").look_up("alice")
 
@@ -404,17 +408,17 @@ def test_two_people_of_one_name_are_not_one_user(
             **account,
         )
         for password in (PASSWORDS["alice"], "other"):
-            with pytest.raises(LoginRefusedError, match="several entries of 'alice'"):
+            with pytest.raises(LoginRefusedError, match="several entries for 'alice'"):
                 directory.log_in("alice", password)
         assert directory.log_in("bob", PASSWORDS["bob"]).name == "bob"
         if service:
-            with pytest.raises(LoginRefusedError, match="several entries of 'alice'"):
+            with pytest.raises(LoginRefusedError, match="several entries for 'alice'"):
                 directory.look_up("alice")
             assert directory.look_up("bob").name == "bob"
 
 
 def test_racf_names(tmp_path: Path, by_template: Make, secret: Path) -> None:
-    """A stand-in with the DNs and attributes of z/OS: upper case, and @ # $ in names."""
+    """With a stand-in that has the DNs and attributes of z/OS: upper case, @ # $ in names."""
     suffix = f"o=racf,{SUFFIX}"
     ldif = f"dn: {suffix}\nobjectClass: organization\n\n"
     for kind in ("user", "group"):
@@ -456,7 +460,7 @@ def test_racf_names(tmp_path: Path, by_template: Make, secret: Path) -> None:
         ("nsAccountLock", "true", True),
         ("nsAccountLock", "false", False),
         ("pwdAccountLockedTime", "000001010000Z", True),
-        # Ends by itself, and can be caused by strangers.
+        # This lock ends by itself, and strangers can cause it.
         ("pwdAccountLockedTime", "20260101000000Z", False),
         ("racfAttributes", "REVOKED", True),
         ("racfAttributes", "SPECIAL", False),
