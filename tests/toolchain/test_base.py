@@ -24,7 +24,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stands for mmdebstrap with a mirror that gives s390x only as the file `gives` says."""
+    """Replaces mmdebstrap; for s390x it succeeds only with the sources in the file `gives`."""
     folder = tmp_path / "bin"
     folder.mkdir()
     script = folder / "mmdebstrap"
@@ -43,7 +43,7 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return script
 
 
-def test_the_next_way_is_taken_and_said_where_the_mirror_is_out_of_step(
+def test_if_the_mirror_is_inconsistent_the_next_source_is_used(
     mmdebstrap: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mmdebstrap.with_suffix(".gives").write_text("deb http://mirror.example/debian stable main\n")
@@ -57,7 +57,7 @@ def test_the_next_way_is_taken_and_said_where_the_mirror_is_out_of_step(
         assert "stable main" in (cache / f"trixie-{architecture}.tar").read_text()
 
 
-def test_the_checks_of_apt_are_asked_for_in_every_way(mmdebstrap: Path) -> None:
+def test_apts_checks_are_on_for_every_source(mmdebstrap: Path) -> None:
     mmdebstrap.with_suffix(".gives").write_text("deb http://mirror.example/debian stable main\n")
     base.bootstrap(["s390x"])
     calls = mmdebstrap.with_suffix(".calls").read_text().splitlines()
@@ -68,9 +68,7 @@ def test_the_checks_of_apt_are_asked_for_in_every_way(mmdebstrap: Path) -> None:
         assert "trusted=yes" not in call
 
 
-def test_nothing_is_left_and_the_old_is_kept_where_no_way_works(
-    mmdebstrap: Path, cache: Path
-) -> None:
+def test_if_every_source_fails_the_cache_is_unchanged(mmdebstrap: Path, cache: Path) -> None:
     mmdebstrap.with_suffix(".gives").write_text("nothing\n")
     cache.mkdir(parents=True)
     (cache / "trixie-amd64.tar").write_text("of a better day")
@@ -82,7 +80,7 @@ def test_nothing_is_left_and_the_old_is_kept_where_no_way_works(
 
 @pytest.fixture
 def unsigned_mirror(tmp_path: Path) -> Iterator[str]:
-    """A mirror on loopback whose suites nobody has signed."""
+    """A mirror on loopback with unsigned suites."""
     root = tmp_path / "mirror"
     for suite in ("trixie", "stable"):
         folder = root / "debian" / "dists" / suite
@@ -92,7 +90,7 @@ def unsigned_mirror(tmp_path: Path) -> Iterator[str]:
         yield f"{address}/debian"
 
 
-def test_a_mirror_nobody_signed_is_refused_in_every_way(
+def test_an_unsigned_mirror_is_refused_for_every_source(
     unsigned_mirror: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "mirrors", lambda: Mirrors(unsigned_mirror, None))

@@ -1,4 +1,4 @@
-"""The CLI built for s390x on another machine, and the packages that s390x has no wheels of."""
+"""The CLI built for s390x on another machine, and packages without an s390x wheel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toolchain.console import Problem
 from toolchain.pins import PULUMI
 from toolchain.places import ROOT
 
-#: As small as a CLI can be: same module path, same package, same place for the version.
+#: A minimal CLI: same module path, same package, same variable for the version.
 MODULE = {
     "go.mod": "module github.com/pulumi/pulumi\n\ngo 1.25\n",
     "go.sum": "",
@@ -29,7 +29,7 @@ func main() { println(version.Version) }
 
 
 def run_s390x(program: Path, *arguments: str) -> str:
-    """Run an s390x program on this machine's kernel; returns all it prints."""
+    """Run an s390x program on this machine's kernel; returns its output."""
     if platform.machine() != "s390x" and not engine.emulates():
         pytest.skip("no s390x emulation: run `make up`")
     result = subprocess.run(
@@ -44,7 +44,7 @@ def run_s390x(program: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small CLI instead of the real one, built with the Go of the real cache."""
+    """The minimal CLI instead of the real one, built with the Go in the real cache."""
     for name, text in MODULE.items():
         file = tmp_path / "module" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_it_runs_on_s390x_says_its_version_and_is_built_once(
+def test_it_runs_on_s390x_and_is_built_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cli.cross_build("s390x")
@@ -78,7 +78,7 @@ def test_the_real_one_runs_on_s390x(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run_s390x(program, "version") == f"v{PULUMI}"
 
 
-def test_a_processor_that_is_none_is_refused() -> None:
+def test_an_unknown_processor_is_refused() -> None:
     with pytest.raises(Problem, match="ARCH=s390: must be one of amd64, arm64, s390x"):
         cli.cross_build("s390")
 

@@ -1,4 +1,4 @@
-"""The pipeline of docs/delivery.md, and the workflows, against tools and what they call."""
+"""The pipeline in docs/delivery.md and the workflows, checked with the tools they call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolchain.places import CLI, ROOT
 
 GET = "go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 
-#: What GitLab's keywords of a pipeline are, besides jobs.
+#: Top-level keywords of a GitLab pipeline that are not jobs.
 NO_JOBS = ("stages", "default", "variables")
 
 Pipeline = dict[str, Any]
@@ -58,7 +58,7 @@ def test_what_changes_a_stack_runs_alone_in_the_environment_for_it(pipeline: Pip
     assert pipeline["deploy"]["rules"][0]["when"] == "manual"
 
 
-def test_its_lines_are_shell_and_call_what_there_is(pipeline: Pipeline) -> None:
+def test_its_lines_are_valid_shell_and_call_existing_commands(pipeline: Pipeline) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     called = set()
     for _, job in jobs(pipeline):
@@ -83,7 +83,7 @@ def test_pulumi_knows_its_options(pipeline: Pipeline) -> None:
         assert re.search(rf"^\s.*{option}\b", shown, re.MULTILINE), option
 
 
-def test_the_workflows_are_as_github_takes_them() -> None:
+def test_actionlint_accepts_the_workflows() -> None:
     if not (actionlint := shutil.which("actionlint")):
         pytest.skip(f"no actionlint here: {GET}")
     files = sorted((ROOT / ".github/workflows").iterdir())

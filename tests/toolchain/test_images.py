@@ -14,7 +14,7 @@ HERE, NOT_HERE = "zhub-test-here:latest", "zhub-test-not-here:latest"
 
 
 @pytest.mark.engine
-def test_an_image_that_no_stack_has_built_is_left_out(
+def test_a_missing_image_is_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine_or_skip()

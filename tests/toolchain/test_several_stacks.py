@@ -1,4 +1,4 @@
-"""Several stacks in one clone: each has its own passphrase, whichever was there before."""
+"""Several stacks in one clone: each one has its own passphrase."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEEP = "keep a copy of that file elsewhere"
 
 
 def secret(stack: str) -> str:
-    """Lines that set a secret of a stack and read it again."""
+    """Commands that set a secret of a stack and read it again."""
     return (
         f"pulumi config set --secret ldapBindPassword of-{stack} --stack {stack}\n"
         f"pulumi config get ldapBindPassword --stack {stack}\n"
@@ -63,9 +63,11 @@ LINES = [
     ("before", "line"),
     [*(("dev", line) for line in LINES), ("nothing", LINES[0]), ("other", LINES[0])],
 )
-def test_a_new_stack_gets_its_own_however_it_is_named(site: Site, before: str, line: str) -> None:
+def test_a_new_stack_gets_its_own_passphrase_however_it_is_created(
+    site: Site, before: str, line: str
+) -> None:
     if before != "nothing":
-        # Selected, and in the shell as an earlier release put it there.
+        # Selected, and set in the shell as an earlier release did.
         site.shell(f"pulumi stack select --create {before}")
     stale = {"dev": PUBLIC, "other": None, "nothing": None}[before]
     more = {"PULUMI_CONFIG_PASSPHRASE": stale} if stale else {}
@@ -91,7 +93,7 @@ def test_settings_of_one_stack_while_another_is_selected(site: Site, name: str) 
     assert "secure:" not in (site.root / "Pulumi.other.yaml").read_text()
 
 
-def test_a_shell_that_make_env_set_up_stays_with_its_stack(site: Site) -> None:
+def test_a_shell_set_by_make_env_keeps_its_stack(site: Site) -> None:
     site.shell("pulumi stack init site; pulumi stack select --create dev")
     shown = site.shell(
         'eval "$(make -s env STACK=site)"; pulumi stack select dev; pulumi stack --show-name'
@@ -123,7 +125,7 @@ def test_two_stacks_in_one_command_are_refused(site: Site) -> None:
     assert not (site.root / ".state" / "passphrase-third").exists()
 
 
-def test_a_passphrase_of_the_shell_is_for_every_stack(site: Site) -> None:
+def test_a_passphrase_in_the_shell_is_used_for_every_stack(site: Site) -> None:
     site.shell("pulumi stack init site", {"PULUMI_CONFIG_PASSPHRASE": "its own"})
     assert site.opens("site", "its own")
     file = site.root.parent / "kept-elsewhere"
@@ -134,7 +136,7 @@ def test_a_passphrase_of_the_shell_is_for_every_stack(site: Site) -> None:
 
 
 def encrypt_wrongly(site: Site, text: str) -> None:
-    """Encrypt the stack `site` as the release before did when another stack was selected."""
+    """Encrypt the stack `site` as an earlier release did when another stack was selected."""
     site.shell("pulumi stack init site")
     site.shell(
         "sed -i /encryptionsalt/d Pulumi.site.yaml\n"
@@ -145,7 +147,7 @@ def encrypt_wrongly(site: Site, text: str) -> None:
     assert site.opens("site", text)
 
 
-def test_a_stack_with_the_public_passphrase_is_refused_and_has_a_way_out(site: Site) -> None:
+def test_a_stack_with_the_public_passphrase_is_refused_with_the_fix(site: Site) -> None:
     encrypt_wrongly(site, PUBLIC)
     for line in ("make preview STACK=site", "pulumi config --stack site", "make up STACK=site"):
         shown = site.shell(line, fails=True)
@@ -164,7 +166,7 @@ def test_a_stack_with_the_public_passphrase_can_be_removed(site: Site) -> None:
     assert_own(site, "site")
 
 
-def test_a_stack_with_another_stacks_passphrase_works_and_is_told_the_way(site: Site) -> None:
+def test_a_stack_with_another_stacks_passphrase_works_and_the_fix_is_shown(site: Site) -> None:
     site.shell("pulumi stack init other")
     encrypt_wrongly(site, site.own("other"))
     shown = site.shell("pulumi config get ldapBindPassword -s site")

@@ -39,7 +39,7 @@ def test_mirrors_of_both_formats_are_found(tmp_path: Path) -> None:
     assert mirrors(apt(tmp_path / "b", {"sources.list.d/debian.sources": deb822})) == expected
 
 
-def test_repositories_of_others_are_no_mirror(tmp_path: Path) -> None:
+def test_other_repositories_are_no_mirrors(tmp_path: Path) -> None:
     files = {
         "sources.list.d/a.list": "deb https://downloads.example/linux/debian bookworm stable\n",
         "sources.list.d/b.sources.save": "URIs: http://old.example/debian\nComponents: main\n",
@@ -47,12 +47,12 @@ def test_repositories_of_others_are_no_mirror(tmp_path: Path) -> None:
     assert mirrors(apt(tmp_path, files)) == Mirrors(None, None)
 
 
-def test_without_a_mirror_debians_own_servers_are_left_to_mmdebstrap() -> None:
+def test_without_a_mirror_mmdebstrap_uses_debians_own_servers() -> None:
     (only,) = sources(Mirrors(None, None))
     assert only.lines == ()
 
 
-def test_every_way_without_security_updates_warns() -> None:
+def test_every_source_without_security_updates_warns() -> None:
     for source in sources(Mirrors("http://m.example/debian", "http://m.example/s")):
         has_security = any("-security" in line for line in source.lines)
         assert has_security == (not source.warning)

@@ -46,7 +46,7 @@ def test_an_engine_of_another_machine_is_recognised(
     assert stack.remote("site") == remote
 
 
-def test_make_down_without_a_state_gets_no_toolchain(clone: Clone) -> None:
+def test_make_down_without_a_state_installs_no_toolchain(clone: Clone) -> None:
     result = clone.make("down")
     assert result.returncode == 0
     assert "Stack dev does not exist: nothing to do." in result.stdout
@@ -56,7 +56,7 @@ def test_make_down_without_a_state_gets_no_toolchain(clone: Clone) -> None:
 
 @pytest.fixture
 def driven(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project that the module under test takes for the clone's own."""
+    """A project that the module under test uses as this clone."""
     monkeypatch.setattr(stack, "ROOT", project.folder)
     monkeypatch.setattr(shell, "ROOT", project.folder)
     for module in (runs, shell, stack):
@@ -70,7 +70,7 @@ def locks(project: Project) -> list[Path]:
     return list((project.state / ".pulumi" / "locks").rglob("*.json"))
 
 
-def test_after_a_kill_the_lock_and_the_half_made_are_cleared_up(
+def test_after_a_kill_the_lock_and_half_made_resources_are_removed(
     driven: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
     started = driven.folder / "started"
@@ -125,7 +125,7 @@ def test_a_lock_of_another_machine_is_kept(driven: Project) -> None:
     assert len(locks(driven)) == 1
 
 
-def test_up_ends_with_the_address_and_whom_to_log_in_as(
+def test_up_prints_the_address_and_the_demo_users(
     driven: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
     driven.write(
@@ -144,7 +144,7 @@ def test_up_ends_with_the_address_and_whom_to_log_in_as(
     ]
 
 
-#: Makes a file, which goes with it, and a thing that is protected.
+#: Creates a file, which is removed with the stack, and a protected resource.
 PROTECTED = """
 import pulumi, pulumi_command
 pulumi_command.local.Command("server", create="touch {file}", delete="rm {file}")
@@ -154,7 +154,7 @@ pulumi_command.local.Command(
 """
 
 
-def test_a_protected_stack_is_not_taken_down_and_nothing_of_it_is_touched(driven: Project) -> None:
+def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     file = driven.folder / "server"
     driven.write(PROTECTED.format(file=file, protect=True))
     driven.pulumi("up", "--yes", "--skip-preview")
@@ -176,9 +176,7 @@ def test_a_protected_stack_is_not_taken_down_and_nothing_of_it_is_touched(driven
     assert stack.resources("test") == []
 
 
-def test_what_the_policy_pack_refuses_is_not_brought_up(
-    driven: Project, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_up_fails_on_a_policy_violation(driven: Project, capfd: pytest.CaptureFixture[str]) -> None:
     driven.write("import pulumi_docker\npulumi_docker.Volume('state', driver_opts={'o': 'bind'})\n")
     for command in (stack.preview, stack.up):
         with pytest.raises(Problem, match="failed, see above"):
