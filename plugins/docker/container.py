@@ -131,7 +131,7 @@ PORT = object_type(
 
 
 def _ports_equal(old: Any, new: Any) -> bool:
-    """The order of ports means nothing, and one without an external port keeps what it got."""
+    """The order of ports does not matter; one without an external port keeps the one it got."""
     if not (isinstance(old, list) and isinstance(new, list)) or len(old) != len(new):
         return not old and not new
 
@@ -148,10 +148,10 @@ def _ports_equal(old: Any, new: Any) -> bool:
 
 
 def _replace(old: Any, new: Any) -> bool:
-    """Tell whether other mounts need another container. A change within one mostly does not.
+    """Tell whether a change of mounts replaces the container. Most changes within one do not.
 
-    `mounts` replaces when their number changes, and what replaces within a mount does so too when
-    the mount around it is another one. Nobody knows how many unknown ones will be.
+    Another number of mounts replaces; so does a change of a mount's property that replaces. The
+    number of unknown mounts is not known.
     """
     if new is UNKNOWN or UNKNOWN in new or len(old) != len(new):
         return True
@@ -166,12 +166,12 @@ def _replace(old: Any, new: Any) -> bool:
 
 
 def _unless_left_out(old: Any, new: Any) -> bool:
-    """An empty user or directory means the image's own, whatever that is."""
+    """An empty user or directory means the image's own."""
     return new in (None, "", old)
 
 
 class Container(EngineResource):
-    """A container. Most changes replace it; a few are applied to it, some have no effect at all."""
+    """A container. Most changes replace it, a few are applied in place, some have no effect."""
 
     token = "docker:index/container:Container"
     schema_version = 2
@@ -179,7 +179,7 @@ class Container(EngineResource):
     properties: ClassVar = (
         Property("name", STRING, computed=True, replaces=True),
         Property("image", STRING, required=True, replaces=True),
-        # What it runs.
+        # The process.
         Property("command", ListOf(STRING), computed=True, replaces=True),
         Property("entrypoints", ListOf(STRING), computed=True, replaces=True),
         strings("envs", computed=True, replaces=True),
@@ -195,7 +195,7 @@ class Container(EngineResource):
         Property("platform", STRING, computed=True, replaces=True),
         Property("runtime", STRING, computed=True, replaces=True),
         labels("Container", computed=True),
-        # How it is run: known to this plugin alone, save for `restart` and `rm`.
+        # How it is run: only this plugin knows these, except `restart` and `rm`.
         Property("start", BOOLEAN, default=True),
         Property("mustRun", BOOLEAN, default=True),
         flag("wait"),
@@ -225,7 +225,7 @@ class Container(EngineResource):
         # Files and volumes.
         Property("uploads", set_of(UPLOAD), replaces=True),
         Property("volumes", set_of(VOLUME), replaces=True),
-        # A change inside of a mount is taken for an update that then does nothing, see `diff`.
+        # A change within a mount is shown as an update, but has no effect; see `diff`.
         Property("mounts", set_of(MOUNT)),
         options("tmpfs"),
         flag("readOnly", replaces=True),
@@ -322,7 +322,7 @@ class Container(EngineResource):
         # Logging.
         Property("logDriver", STRING, computed=True, replaces=True),
         options("logOpts", replaces=True),
-        # What comes of it.
+        # Outputs.
         Property("bridge", STRING, output=True),
         Property("exitCode", INTEGER, output=True),
         Property("containerLogs", STRING, output=True),
@@ -373,7 +373,7 @@ class Container(EngineResource):
         name = new["name"]
         wanted = self.filled_inputs(new)
         if "hostname" not in state:
-            # It was made but did not come up: the official plugin would leave it at that.
+            # It was created but did not start: the official plugin would leave it so.
             return self._brought_up(id, wanted, new, call)
         changed = {change.property for change in self.diff([], {}, new, state)}
         started = "mustRun" in changed and new["mustRun"] and new["start"]
@@ -382,11 +382,11 @@ class Container(EngineResource):
                 self.engine.client.start(id)
             if changed & UPDATED:
                 self.engine.post(f"/containers/{id}/update", hostconfig.update_body(new))
-        # Not read back: what the engine made of it shows with the next refresh.
+        # Not read back: the next refresh shows what the engine made of it.
         defaults = {row.name: row.output_default for row in self.properties}
         outputs = {**state, **{key: wanted.get(key, defaults[key]) for key in changed}}
         if started and new.get("wait"):
-            # The official plugin waits for one that it created, and not for one that it started.
+            # The official plugin waits only for containers that it created, not for this one.
             try:
                 with self.engine.explained(f"start container {name}"):
                     self._await_health(id, new, call)
@@ -398,7 +398,7 @@ class Container(EngineResource):
         client = self.engine.client
         with self.engine.explained(f"remove container {state.get('name', id[:12])}"):
             if not state.get("attach"):
-                # 0 kills at once, also where the container has a stop timeout of its own.
+                # 0 kills at once, even if the container has its own stop timeout.
                 with _gone_is_fine():
                     client.stop(id, timeout=state.get("destroyGraceSeconds") or 0)
             with _gone_is_fine():
@@ -407,9 +407,9 @@ class Container(EngineResource):
     def _brought_up(
         self, id: str, outputs: Properties, inputs: Properties, call: Call
     ) -> Properties:
-        """Connect, fill, start and await a container that was made; return its outputs.
+        """Connect, fill, start and await a created container; return its outputs.
 
-        Raises InitError, so that it stays in the state and the next update goes on with it.
+        Raises InitError, so that it stays in the state and the next update continues.
         """
         name = inputs["name"]
         try:
@@ -427,8 +427,8 @@ class Container(EngineResource):
             for row in self.properties
             if (isinstance(row.type, ListOf) and not row.type.ordered) or row.name == "capabilities"
         }
-        # A set that the program says is stored as it says; what the engine makes of it shows with
-        # the next refresh only. So it is with the official plugin.
+        # A set is stored as the program wrote it; only the next refresh shows what the engine made
+        # of it. The official plugin does the same.
         said_sets = {k: v for k, v in outputs.items() if k in sets and v}
         return {**outputs, **found, **said_sets, **logs}
 
@@ -442,7 +442,7 @@ class Container(EngineResource):
             return
         if image.startswith("sha256:"):
             raise ResourceError(
-                f"the engine has no image {image}. If the program builds it, it was removed since; "
+                f"the engine has no image {image}. If the program builds it, somebody removed it; "
                 "build it again with: pulumi up --target-replace <urn of the image>"
             )
         repository, tag = parse_repository_tag(image)
@@ -482,13 +482,13 @@ class Container(EngineResource):
             raise ResourceError(f"cannot read the source of an upload: {problem}") from None
         except KeyError as problem:
             raise ResourceError(
-                f"cannot upload: {problem.args[0]}; names of owners and groups are looked up on "
-                "this machine, numbers always work"
+                f"cannot upload: {problem.args[0]}. Names of owners and groups are looked up on "
+                "this machine; numbers always work"
             ) from None
         self.engine.client.put_archive(id, "/", content)
 
     def _start(self, id: str, inputs: Properties, call: Call) -> Properties:
-        """Start it where asked for, wait for its health or its end; return the logs asked for."""
+        """Start it if wanted, wait for its health or its end; return the logs if wanted."""
         client = self.engine.client
         if inputs["start"]:
             client.start(id)

@@ -1,6 +1,6 @@
-"""A container's properties as the engine takes them, and what the engine tells as properties.
+"""Convert a container's properties to the engine's form, and back.
 
-Pure functions. The order of things and what is read back at all are those of
+Pure functions. The order of elements and which properties are read back follow
 resource_docker_container_funcs.go in kreuzwerker/terraform-provider-docker.
 """
 
@@ -22,7 +22,7 @@ from plugins.values import Properties
 
 MEGABYTE = 1024 * 1024
 
-#: Properties that go to the engine's `Config` and `HostConfig` as they are, and come back so.
+#: Properties that are the same in the engine's `Config` and `HostConfig`.
 CONFIG = {
     "hostname": "Hostname",
     "domainname": "Domainname",
@@ -56,14 +56,14 @@ HOST_CONFIG = {
     "securityOpts": "SecurityOpt",
     "tmpfs": "Tmpfs",
 }
-#: Those that go to `HostConfig` but are not read back: what the program says is taken for true.
+#: Properties that are written to `HostConfig` but not read back; the program's value is kept.
 WRITTEN_ONLY = {
     "cgroupnsMode": "CgroupnsMode",
     "cgroupParent": "CgroupParent",
     "deviceCgroupRules": "DeviceCgroupRules",
     "pidMode": "PidMode",
 }
-#: Sizes: megabytes here, bytes there. -1 (no limit) stays as it is.
+#: Sizes: megabytes in the program, bytes at the engine. -1 (no limit) is not converted.
 SIZES = {
     "memory": "Memory",
     "memoryReservation": "MemoryReservation",
@@ -136,7 +136,7 @@ def _host_config(inputs: Properties) -> dict[str, Any]:
         }
         for device in inputs.get("devices", [])
     ]
-    # This option is the client's to carry out: the engine does not know it.
+    # The client must implement this option: the engine does not know it.
     if "systempaths=unconfined" in host.get("SecurityOpt", []):
         host["SecurityOpt"] = [o for o in host["SecurityOpt"] if o != "systempaths=unconfined"]
         host |= {"MaskedPaths": [], "ReadonlyPaths": []}
@@ -157,7 +157,7 @@ def _capabilities(names: list[str]) -> list[str]:
 
 
 def limits(inputs: Properties) -> dict[str, Any]:
-    """Return what the engine can change of a container that is there, save for the sizes."""
+    """Return what the engine can change of an existing container, without the sizes."""
     return {
         "RestartPolicy": {
             "Name": inputs["restart"],
@@ -180,7 +180,7 @@ def update_body(inputs: Properties) -> dict[str, Any]:
 
 
 def bytes_of(megabytes: int) -> int:
-    """Return a size as the engine takes it."""
+    """Return a size in bytes."""
     return megabytes * MEGABYTE if megabytes > 0 else megabytes
 
 
@@ -213,7 +213,7 @@ def _mount(mount: Properties) -> dict[str, Any]:
         "Source": mount.get("source", ""),
         "ReadOnly": mount.get("readOnly", False),
     }
-    # Options of another type than the mount's own are left aside.
+    # Options for other types of mounts are ignored.
     if mount["type"] == "bind" and "bindOptions" in mount:
         body["BindOptions"] = {"Propagation": mount["bindOptions"].get("propagation", "")}
     if mount["type"] == "tmpfs" and "tmpfsOptions" in mount:
@@ -237,7 +237,7 @@ def _mount(mount: Properties) -> dict[str, Any]:
 
 
 def endpoint(network: Properties) -> dict[str, Any]:
-    """Return the settings by which a container is connected to a network."""
+    """Return the settings for connecting a container to a network."""
     driver_options = (option.partition("=") for option in network.get("driverOpts", []))
     return {
         "Aliases": in_order(network.get("aliases", [])),
@@ -255,7 +255,7 @@ def endpoint(network: Properties) -> dict[str, Any]:
 def uploads_tar(uploads: list[Properties]) -> bytes:
     """Return a tar of the uploads, to be unpacked at `/`.
 
-    Raises OSError where a `source` cannot be read, KeyError for an unknown owner or group.
+    Raises OSError if a `source` cannot be read, KeyError for an unknown owner or group.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -267,7 +267,7 @@ def uploads_tar(uploads: list[Properties]) -> bytes:
             executable = 0o744 if upload.get("executable") else 0o644
             permissions = upload.get("permissions")
             member.mode = int(permissions, 8) if permissions else executable
-            # Names are this machine's, not the container's: as the official plugin has it.
+            # Names are looked up on this machine, not in the container, as in the official plugin.
             member.uid = _number(upload.get("owner"), lambda name: pwd.getpwnam(name).pw_uid)
             member.gid = _number(upload.get("group"), lambda name: grp.getgrnam(name).gr_gid)
             tar.addfile(member, io.BytesIO(content))
@@ -289,9 +289,9 @@ def _number(name: str | None, look_up: Any) -> int:
 
 
 def stored(found: dict[str, Any], before: Properties) -> Properties:
-    """Return the properties of a container that is there, from what the engine's inspect tells.
+    """Return the properties of an existing container, from the engine's `inspect`.
 
-    `before` are its properties so far: some are read back only where the program set them.
+    `before` are its stored properties: some are read back only if the program set them.
     """
     config, host, state = found["Config"], found["HostConfig"], found["State"]
     networks = found["NetworkSettings"] or {}
@@ -322,7 +322,7 @@ def stored(found: dict[str, Any], before: Properties) -> Properties:
     }
     for name in ("dns", "dnsOpts", "dnsSearches", "groupAdds", "securityOpts"):
         result[name] = in_order(result[name] or [])
-    # Never null: the official plugin would take that for not known yet, and replace.
+    # Never null: the official plugin would take null as not known yet, and replace.
     for name in ("command", "entrypoints"):
         result[name] = result[name] or []
     if host.get("CapAdd") or host.get("CapDrop"):
@@ -337,9 +337,9 @@ def stored(found: dict[str, Any], before: Properties) -> Properties:
     if not state["Running"]:
         result["exitCode"] = state["ExitCode"]
         if must_run:
-            # So the next update starts it again: the program wants true.
+            # The program wants true, so the next update starts it again.
             result["mustRun"] = False
-    # A container that has ended has no ports; one that need not run keeps those it had.
+    # An ended container has no ports; one that need not run keeps the stored ones.
     ports = networks.get("Ports") or {} if state["Running"] or must_run else None
     return result | _stored_where_set(host, ports, before)
 
@@ -347,7 +347,7 @@ def stored(found: dict[str, Any], before: Properties) -> Properties:
 def _stored_where_set(
     host: dict[str, Any], ports: dict[str, Any] | None, before: Properties
 ) -> Properties:
-    """Return what is read back only where the program set it."""
+    """Return the properties that are read back only if the program set them."""
     result: Properties = {}
     if before.get("logOpts"):
         result["logOpts"] = host["LogConfig"]["Config"]

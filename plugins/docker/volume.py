@@ -29,7 +29,7 @@ class Volume(EngineResource):
         client = self.engine.client
         with self.engine.explained(f"create volume {name}"):
             if client.volumes({"name": f"^{name}$"})["Volumes"]:
-                # The engine returns the one that is there, whatever its driver and labels are.
+                # The engine returns the existing one, whatever its driver and labels.
                 call.warn(f"volume {name} was there already; this stack uses it with what it holds")
             client.create_volume(
                 name, inputs.get("driver"), inputs.get("driverOpts", {}), label_map(inputs)

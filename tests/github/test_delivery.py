@@ -129,8 +129,8 @@ BACKEND = {"PULUMI_BACKEND_URL": "s3://bucket"}
 def test_without_changes_nobody_is_asked(
     runner: Path, steps_of: dict[str, int], changes: str
 ) -> None:
-    changes = json.dumps({"changeSummary": steps_of})
-    result = run(runner, "deliver.yml", "preview", JSON=changes, **BACKEND)
+    preview = json.dumps({"changeSummary": steps_of})
+    result = run(runner, "deliver.yml", "preview", JSON=preview, **BACKEND)
     assert result.returncode == 0, result.stderr
     assert (runner / "output").read_text() == f"changes={changes}\n"
     assert (runner / "asked").read_text().splitlines()[0] == "make preview STACK=site"

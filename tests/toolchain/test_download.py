@@ -180,7 +180,7 @@ def test_sums_received_without_tls_are_not_used(
         threading.Thread(target=safe.serve_forever, daemon=True).start()
         address = safe.url("right").replace("http:", "https:")
         monkeypatch.setattr(pins, "CLI_RELEASES", (address,))
-        with pytest.raises(OSError, match=r"leads to http://127\.0\.0\.1"):
+        with pytest.raises(OSError, match=r"redirects to http://127\.0\.0\.1"):
             release.published(pins.PULUMI)
         safe.onward, safe.lists = "", site.lists
         assert pins.sums_in(release.published(pins.PULUMI)) == pins.sums_in(site.lists)

@@ -65,7 +65,7 @@ def test_a_plugin_that_an_operator_installed_is_kept(
     for _ in range(2):
         plugins.ensure(official=official)
         assert path.read_bytes() == content
-        assert f"the tls plugin is not of this project and is kept: {path}" in (
+        assert f"the tls plugin is not this project's and is kept: {path}" in (
             capsys.readouterr().err
         )
     assert ours("docker") != official
