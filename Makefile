@@ -8,6 +8,8 @@ RUN = .venv/bin/python -m
 # Quote a value as one word for the shell, even with an apostrophe or a dollar sign in it.
 quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
+# Two at a time: tests with an engine one after another, the others beside them (tests/conftest.py).
+BESIDE = -n 2 --dist loadgroup
 # Not from the environment, where LDAP and YES may mean something else.
 LDAP =
 YES =
@@ -16,10 +18,10 @@ PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor test lint settings bench lock audit sbom toolchain base cli clean
+.PHONY: help up preview down env doctor test test-long lint settings bench lock audit sbom toolchain base cli clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 up: ## install what is missing, bring the stack up, print how to log in (STACK=dev, YES=1: do not ask)
 	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) up $(call quoted,STACK)
@@ -36,9 +38,18 @@ env: ## print shell lines that set up plain pulumi commands: eval "$(make -s env
 doctor: ## check this machine and say what to do (LDAP=USER: say whether a user can log in)
 	@$(TOOLCHAIN) $(if $(value LDAP),directory $(call quoted,STACK) $(call quoted,LDAP),doctor $(call quoted,STACK))
 
-test: ## run all tests, after installing what they need (TESTS=tests/components: only these)
+test: ## run the tests, after installing what they need (TESTS=unit: quick ones, which need no engine)
+ifneq ($(filter unit,$(TESTS)),)
+	@$(TOOLCHAIN) development-environment
+	$(RUN) pytest -m unit $(BESIDE) $(filter-out unit,$(TESTS))
+else
 	@$(TOOLCHAIN) test-environment
-	$(RUN) pytest $(TESTS)
+	$(RUN) pytest -m "not long" $(or $(TESTS),$(BESIDE))
+endif
+
+test-long: ## run the tests that take long, which `make test` leaves out
+	@$(TOOLCHAIN) test-environment
+	$(RUN) pytest -m long $(TESTS)
 
 lint: ## run ruff, mypy, import-linter, shellcheck
 	@$(TOOLCHAIN) lint-environment

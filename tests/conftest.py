@@ -1,9 +1,10 @@
-"""For all tests: an engine test that cannot run says why, and in CI that is a failure."""
+"""What all tests share: their tiers, what may run beside what, and that CI skips nothing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,40 @@ ACCEPTED_IN_CI = (
     "no S3 server here",
     "no actionlint here",
 )
+
+#: A test with none of these needs nothing but `.venv`, and is quick: `make test TESTS=unit`.
+NOT_UNIT = {"engine", "long", "slow"}
+
+#: Rooms whose tests with these markers run one after another, but beside those of whole stacks and
+#: images: the plugins' have containers of their own, the toolchain's share its logs.
+ROOMS_OF_THEIR_OWN = {"plugins": {"engine"}, "toolchain": {"engine", "slow", "unit"}}
+
+
+def group(path: str, marks: set[str], fixtures: list[str]) -> str:
+    """Name what a test belongs to: tests of one group run one after another, in one process.
+
+    Args:
+        path: of its file, below `tests/`.
+        marks: the markers it has.
+        fixtures: those it uses. Who builds the images must be one process.
+    """
+    room = path.partition("/")[0]
+    if "images" not in fixtures and marks & ROOMS_OF_THEIR_OWN.get(room, set()):
+        return room
+    return "engine" if "engine" in marks else path
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects, and before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is a unit test, and what runs one after another where two processes run tests."""
+    for item in items:
+        if not {mark.name for mark in item.iter_markers()} & NOT_UNIT:
+            item.add_marker(pytest.mark.unit)
+        marks = {mark.name for mark in item.iter_markers()}
+        if "xdist_group" not in marks:
+            path = item.path.relative_to(Path(__file__).parent).as_posix()
+            fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
+            item.add_marker(pytest.mark.xdist_group(group(path, marks, fixtures)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
+
+#: Below those that Linux gives to connections (ip_local_port_range): such a one could be taken by
+#: another test between two starts of what is to listen.
+FIRST, COUNT = 20000, 12000
 
 
 def free_port() -> int:
     """Return a TCP port on loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = FIRST + secrets.randbelow(COUNT)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

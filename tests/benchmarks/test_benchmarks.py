@@ -117,6 +117,7 @@ def test_the_page_shows_what_is_kept() -> None:
 
 
 @pytest.mark.skipif(platform.machine() == "s390x", reason="PyPI has no matplotlib for s390x")
+@pytest.mark.slow
 def test_the_plot_shows_medians_and_gaps_and_comes_out_the_same_again(tmp_path: Path) -> None:
     first, second = tmp_path / "first.svg", tmp_path / "second.svg"
     for path in (first, second):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from tests.engine.stack import PULUMI, Stack
 from tests.ports import free_port
+from toolchain.places import ROOT
 
 MIRROR = "10.222.0.9"
 
@@ -58,17 +60,31 @@ def remove_leftovers(engine: docker.DockerClient, prefix: str) -> None:
         volume.remove()
 
 
+def native(engine: docker.DockerClient) -> dict[str, Any]:
+    """Config for which nothing is emulated, where the engine's machine is of x86-64."""
+    if engine.info()["Architecture"] != "x86_64":
+        return CONFIG
+    return CONFIG | {"platform": "linux/amd64", "baseImage": CONFIG["buildImage"]}
+
+
 def running_stack(
-    engine: docker.DockerClient, name: str, folder: Path, config: dict[str, Any]
+    engine: docker.DockerClient,
+    name: str,
+    folder: Path,
+    config: dict[str, Any],
+    project: Path = ROOT,
 ) -> Iterator[Stack]:
-    """Bring a stack up, yield it, and destroy whatever is left of it."""
-    stack = Stack(name, folder)
+    """Bring a stack up, yield it, and destroy whatever is left of it.
+
+    Another clone may bring it up; this one destroys it.
+    """
+    stack = Stack(name, folder, project=project)
     remove_leftovers(engine, stack.prefix)
     stack.init(config)
     try:
         stack.up()
         yield stack
-        stack.on_stack("destroy", "--yes")
+        replace(stack, project=ROOT).on_stack("destroy", "--yes")
     finally:
         remove_leftovers(engine, stack.prefix)
         shutil.rmtree(folder, ignore_errors=True)

@@ -50,7 +50,7 @@ class Stack:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     project: Path = ROOT
-    """The checkout whose program runs."""
+    """The checkout whose program runs, with its own toolchain if it has one."""
 
     @property
     def prefix(self) -> str:
@@ -84,8 +84,14 @@ class Stack:
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             **self.environment,
         }
+        own = self.project / PULUMI.relative_to(ROOT)
         result = subprocess.run(
-            [str(PULUMI), "--non-interactive", "--color=never", *arguments],
+            [
+                str(own if own.exists() else PULUMI),
+                "--non-interactive",
+                "--color=never",
+                *arguments,
+            ],
             cwd=self.project,
             env=environment,
             capture_output=True,

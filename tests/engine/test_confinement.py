@@ -90,6 +90,7 @@ def test_a_restarted_guard_confines_running_containers(
     user.stop_server()
 
 
+@pytest.mark.long
 def test_a_guard_killed_while_servers_start_leaves_none_unconfined(
     stack: Stack, engine: docker.DockerClient, filter_of: Callable[[Container], str]
 ) -> None:

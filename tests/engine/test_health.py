@@ -42,6 +42,7 @@ def test_a_hub_without_its_guard_is_unhealthy_and_logs_one_line(
     assert "Traceback" not in log
 
 
+@pytest.mark.long
 def test_a_guard_that_hangs_is_unhealthy_and_so_is_its_hub(
     stack: Stack, engine: docker.DockerClient
 ) -> None:

@@ -36,6 +36,7 @@ RIGHTS: dict[str, dict[str, dict[str, str]]] = PULL_REQUESTS | {
     "deliver.yml": {"preview": {"contents": "read"}, "up": {"contents": "read"}},
     "deploy.yml": {"stacks": {"contents": "read"}, "deliver": {"contents": "read"}},
     "drift.yml": {"stacks": {"contents": "read"}, "drift": {"contents": "read"}},
+    "long.yml": {"long": {"contents": "read"}},
 }
 
 #: True only for branches of this repository; in a fork's pull request the name differs.
@@ -135,6 +136,15 @@ def test_each_stack_is_previewed_and_nothing_is_changed(workflow: dict[Any, Any]
     assert (ROOT / preview["with"]["policyPacks"] / "PulumiPolicy.yaml").exists()
     for step in steps(workflow):
         assert not re.search(r"pulumi (up|destroy|refresh)|make (up|down)", step.get("run", ""))
+
+
+def test_long_tests_run_every_week_with_the_history_that_one_of_them_needs() -> None:
+    workflow = load("long.yml")
+    assert workflow[ON]["schedule"]
+    assert "pull_request" not in workflow[ON]
+    checkout, *_, last = steps(workflow)
+    assert checkout["with"]["fetch-depth"] == 0
+    assert ".ci/run long" in last["run"]
 
 
 def test_stacks_are_found_by_their_files(workflow: dict[Any, Any], tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ class Plugin:
     stub: Any
     process: subprocess.Popen[str]
     logs: list[Any] = field(default_factory=list)
+    told: bool = False
+    """To end."""
+
+    def end(self) -> None:
+        """Tell the process to end, once: a second signal in the midst of that is an error."""
+        if not self.told:
+            self.told = True
+            self.process.send_signal(signal.SIGTERM)
 
     def configure(self, **config: Any) -> None:
         """Check the provider's configuration and hand it over, as the engine does at start."""
@@ -253,7 +261,7 @@ def running(
         yield plugin
     finally:
         channel.close()
-        process.send_signal(signal.SIGTERM)
+        plugin.end()
         process.wait(30)
         reader.join(5)
         engine.stop(None)

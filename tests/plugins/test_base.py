@@ -32,6 +32,8 @@ from tests.plugins.plugin_driver import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 THING = "sample:index/thing:Thing"
 SECRET = "correct horse battery"
 

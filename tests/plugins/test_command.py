@@ -360,6 +360,7 @@ class TestCancel:
         assert (tmp_path / "ended").read_text() == "bye\n"  # it was asked before it was made to
         wait_until(lambda: not alive(int((tmp_path / "child").read_text())))
 
+    @pytest.mark.slow
     def test_what_does_not_end_is_killed(self, own_command: Plugin, tmp_path: Path) -> None:
         script = "trap '' TERM; echo $$ > pid; echo running; while :; do sleep 1; done"
         self.run(own_command, {"create": script, "dir": str(tmp_path)}, own_command.cancel)
@@ -372,6 +373,6 @@ class TestCancel:
         self.run(
             own_command,
             {"create": script, "dir": str(tmp_path)},
-            own_command.process.terminate,
+            own_command.end,
         )
         wait_until(lambda: not alive(int((tmp_path / "pid").read_text())))

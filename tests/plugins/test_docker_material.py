@@ -18,6 +18,8 @@ from plugins.values import Secret
 from tests.plugins.docker_tools import certificates
 from tests.plugins.plugin_driver import Plugin, PluginError, running, wait_until
 
+pytestmark = pytest.mark.slow
+
 #: The client certificate's subject, as `ssl` has it.
 CLIENT = ((("commonName", "client"),),)
 

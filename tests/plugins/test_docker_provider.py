@@ -39,6 +39,8 @@ from tests.plugins.plugin_driver import (
 )
 from tests.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 SOCKET = "/var/run/docker.sock"
 #: Nothing of this machine's own settings.
 CLEAN = {"DOCKER_HOST": "", "DOCKER_CERT_PATH": "", "DOCKER_SSH_OPTS": ""}

@@ -16,6 +16,8 @@ from pulumi import ResourceOptions
 from tests.plugins.plugin_driver import alive, wait_until
 from tests.plugins.stacks import OURS, Program, Stack
 
+pytestmark = pytest.mark.slow
+
 SECRET = "correct horse battery"
 
 

@@ -33,6 +33,8 @@ from plugins.values import (
 from tests.plugins.plugin_driver import plain, struct, urn
 from tests.plugins.sample_plugin import Thing
 
+pytestmark = pytest.mark.slow
+
 TYPES: list[type[Resource]] = [Thing, PrivateKey, SelfSignedCert, Command]
 PROVIDER = Provider("fuzz", "1.0.0", TYPES)
 TABLES = {resource.token: PROVIDER.resources[resource.token].table for resource in TYPES}

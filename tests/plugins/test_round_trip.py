@@ -28,6 +28,8 @@ from tests.plugins.stacks import OURS, Program, Stack
 from tests.ports import free_port
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 RECORDED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "recorded" / "docker.json").read_text()
 )

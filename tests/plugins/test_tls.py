@@ -501,6 +501,7 @@ class TestCertificate:
 class TestRenewal:
     REPLACED: ClassVar = {"readyForRenewal": "UPDATE_REPLACE"}
 
+    @pytest.mark.slow
     def test_a_preview_replaces_once_the_early_renewal_comes(
         self, tls: Plugin, base: dict[str, Any]
     ) -> None:

@@ -14,6 +14,8 @@ from tests.toolchain.conftest import require_toolchain
 from toolchain import arguments
 from toolchain.places import CLI
 
+pytestmark = pytest.mark.slow
+
 Spec = dict[str, Any]
 
 #: Options with a value that is never the next argument (pflag's NoOptDefVal).

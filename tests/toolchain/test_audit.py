@@ -30,6 +30,8 @@ from toolchain.engine import client as docker_command
 from toolchain.lock import HUB, NOTEBOOK
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 #: An address where nobody listens.
 NOWHERE = "http://127.0.0.1:9"
 

@@ -14,6 +14,8 @@ from toolchain import base, snapshot
 from toolchain.console import Problem
 from toolchain.sources import Mirrors
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -15,6 +15,8 @@ from toolchain import command, passphrase, runs, stack
 from toolchain.passphrase import DEV, PUBLIC
 from toolchain.places import BIN, CLI, ROOT
 
+pytestmark = pytest.mark.slow
+
 Pulumi = Callable[..., str]
 
 

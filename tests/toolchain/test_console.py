@@ -15,6 +15,8 @@ from toolchain import console
 from toolchain.console import Problem, run
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

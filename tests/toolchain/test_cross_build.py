@@ -14,6 +14,8 @@ from toolchain.console import Problem
 from toolchain.pins import PULUMI
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 #: A minimal CLI: same module path, same package, same variable for the version.
 MODULE = {
     "go.mod": "module github.com/pulumi/pulumi\n\ngo 1.25\n",

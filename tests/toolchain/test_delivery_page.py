@@ -14,6 +14,8 @@ import yaml
 from tests.toolchain.conftest import require_toolchain
 from toolchain.places import CLI, ROOT
 
+pytestmark = pytest.mark.slow
+
 GET = "go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 
 #: Top-level keywords of a GitLab pipeline that are not jobs.

@@ -19,6 +19,8 @@ from tests.pki import Identity
 from toolchain import cli, pins, release
 from toolchain.console import Problem
 
+pytestmark = pytest.mark.slow
+
 #: A CLI that only prints its version.
 CLI_SCRIPT = f"#!/bin/sh\necho v{pins.PULUMI}\n".encode()
 

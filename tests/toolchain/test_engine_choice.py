@@ -11,6 +11,8 @@ import pytest
 from toolchain import engine
 from toolchain.console import Problem
 
+pytestmark = pytest.mark.slow
+
 
 def client(folder: Path, version: str, *, buildx: bool = False) -> Path:
     """Make a `docker` that only prints its version and whether it has the plugin."""

@@ -11,6 +11,8 @@ import pytest
 
 from tests.toolchain.conftest import Clone
 
+pytestmark = pytest.mark.slow
+
 ENSURE = """
 import sys
 from toolchain import environment

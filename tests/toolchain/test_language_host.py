@@ -20,6 +20,8 @@ from tests.toolchain.conftest import require_toolchain
 from toolchain import pins
 from toolchain.places import CLI, ROOT, VENV
 
+pytestmark = pytest.mark.slow
+
 HOST = [sys.executable, "-P", str(ROOT / "toolchain" / "language_host.py")]
 
 

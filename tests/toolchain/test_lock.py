@@ -21,6 +21,8 @@ from toolchain import cli, lock, pins, release
 from toolchain.console import Problem
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 CURRENT = "3.8.0"
 SDK_IMPORT = 'import _ "github.com/pulumi/pulumi/sdk/v3/go/common/version"'
 

@@ -10,6 +10,8 @@ import pytest
 from tests.toolchain.conftest import Project
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 PACK = str(ROOT / "policy")
 
 #: Has a provider for a remote engine, which a preview does not contact.

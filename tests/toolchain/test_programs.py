@@ -9,7 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.toolchain.conftest import Project
+
+pytestmark = pytest.mark.slow
 
 
 def output_of(project: Project, name: str) -> object:

@@ -17,6 +17,8 @@ from tests.toolchain import state_server
 from tests.toolchain.conftest import Site, make_site
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import pulumi, pulumi_command
 pulumi_command.local.Command("server", create={create!r}, delete="true")

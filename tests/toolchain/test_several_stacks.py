@@ -9,6 +9,8 @@ import pytest
 from tests.toolchain.conftest import Site
 from toolchain.passphrase import PUBLIC
 
+pytestmark = pytest.mark.slow
+
 #: A stack whose preview needs no engine.
 SETTINGS = "config:\n  docker:host: ssh://ops@z.example.com\n  zhub:demoDirectory: true\n"
 

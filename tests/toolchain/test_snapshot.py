@@ -22,6 +22,8 @@ from toolchain.console import Problem
 from toolchain.engine import client
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 MOMENT = "20260101T000000Z"
 EXPIRED = timedelta(days=-300)
 VALID = timedelta(days=1)

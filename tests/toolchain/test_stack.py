@@ -14,6 +14,8 @@ from tests.toolchain.conftest import PASSPHRASE, Clone, Project
 from toolchain import runs, shell, stack
 from toolchain.console import Problem
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_stack_name_cannot_leave_its_folder(clone: Clone) -> None:
     result = clone.make("env", "STACK=../site")

@@ -14,6 +14,8 @@ import pytest
 
 from tests.toolchain.conftest import Site
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import pulumi
 pulumi.export('url', 'https://hub.example.com:11119')

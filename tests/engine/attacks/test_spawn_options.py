@@ -171,7 +171,15 @@ done"""
 PYTHON = "/opt/jupyter/bin/python3"
 
 
-@pytest.mark.parametrize("signals", [("TERM",), ("KILL",), ("TERM", "STOP")], ids="-".join)
+@pytest.mark.parametrize(
+    "signals",
+    [
+        ("TERM",),
+        pytest.param(("KILL",), marks=pytest.mark.long),
+        pytest.param(("TERM", "STOP"), marks=pytest.mark.long),
+    ],
+    ids="-".join,
+)
 def test_nobody_gets_the_servers_port_when_it_ends(carol: Tenant, signals: tuple[str, ...]) -> None:
     """Whatever listens there answers every visitor's browser, on the hub's origin."""
     if not carol.user.server():

@@ -11,6 +11,8 @@ import pytest
 
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 MODULE = ROOT / "images" / "hub" / "forwarded.mjs"
 
 SCRIPT = """

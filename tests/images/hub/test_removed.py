@@ -19,6 +19,8 @@ from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
 from tests.images.hub.slapd import PASSWORDS, SUFFIX, Slapd
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400
 PASSWORD = PASSWORDS["bob"]
 

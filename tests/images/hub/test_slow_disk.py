@@ -16,6 +16,9 @@ from zhub.settings.ldap import LdapTls
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.slapd import PASSWORDS, SUFFIX
 
+# In one process with the engine's tests: it measures how long pages take.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engine")]
+
 DELAY = 200_000
 """Microseconds."""
 
@@ -85,7 +88,13 @@ def page_times(folder: Path, more: str) -> list[float]:
             return times
 
 
-@pytest.mark.parametrize(("more", "waits"), [("", False), (WAITING, True)], ids=["now", "before"])
+@pytest.mark.parametrize(
+    ("more", "waits"),
+    [
+        pytest.param("", False, id="now"),
+        pytest.param(WAITING, True, id="before", marks=pytest.mark.long),
+    ],
+)
 def test_no_page_waits_for_the_disk(tmp_path: Path, more: str, *, waits: bool) -> None:
     times = page_times(tmp_path, more)
     p99 = times[int(0.99 * len(times))]

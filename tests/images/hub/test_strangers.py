@@ -15,6 +15,8 @@ from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
 from tests.images.hub.slapd import PASSWORDS, SUFFIX, Slapd
 
+pytestmark = pytest.mark.slow
+
 LONG = "A" * 50_000
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 

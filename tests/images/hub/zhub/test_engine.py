@@ -10,6 +10,8 @@ import pytest
 from zhub import engine
 from zhub.engine import Looks
 
+pytestmark = pytest.mark.slow
+
 LOGINS = 16
 
 

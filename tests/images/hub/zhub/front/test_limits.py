@@ -15,6 +15,8 @@ from tornado import ioloop, web
 from zhub.front import limits
 from zhub.front.limits import CONNECTIONS, PATIENCE, Buckets, LimitedServer, Rate
 
+pytestmark = pytest.mark.slow
+
 
 class Clock:
     now = 1000.0

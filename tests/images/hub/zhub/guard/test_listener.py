@@ -25,6 +25,8 @@ from zhub.guard.server import listen
 
 from tests.built import wait_until
 
+pytestmark = pytest.mark.slow
+
 CREATE = "POST /v1.41/volumes/create HTTP/1.1\r\nHost: guard\r\n"
 HOME = {
     "Name": "site-home-a",

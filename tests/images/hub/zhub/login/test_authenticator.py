@@ -28,6 +28,8 @@ from tests.images.hub import slapd
 from tests.images.hub.scripted_ldap import Client, mute, scripted
 from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:

@@ -23,6 +23,8 @@ from tests.images.hub.zhub.login.directory.test_failures import refuse_starttls
 from tests.pki import Identity
 from tests.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 
 

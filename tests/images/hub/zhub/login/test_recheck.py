@@ -23,6 +23,8 @@ from zhub.state import database, logins
 from tests.images.hub import slapd
 from tests.images.hub.slapd import SERVICE, SUFFIX, Slapd, group_dn
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "the service's token"
 PAGE = 2
 

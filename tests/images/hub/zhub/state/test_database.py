@@ -23,6 +23,8 @@ from zhub.state import database, logins
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.slapd import PASSWORDS, SUFFIX
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400
 NOW = 1_800_000_000.0
 

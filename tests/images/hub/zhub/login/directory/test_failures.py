@@ -38,6 +38,8 @@ from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
 from tests.pki import Identity
 from tests.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = PASSWORDS["alice"]
 TEMPLATE = f"uid={{username}},ou=people,{SUFFIX}"
 

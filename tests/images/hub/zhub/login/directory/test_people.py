@@ -24,6 +24,8 @@ from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
 from tests.pki import Identity
 from toolchain.places import ROOT
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = f"uid={{username}},ou=people,{SUFFIX}"
 
 

@@ -1,0 +1,91 @@
+"""A stack that an earlier commit brought up, with a user in it, comes through an update."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.engine.conftest import native, running_stack
+from tests.engine.people import certificate_file, logged_in
+from tests.engine.stack import Stack
+from tests.ports import free_port
+from toolchain.places import ROOT
+
+pytestmark = [pytest.mark.engine, pytest.mark.long]
+
+#: The commit whose stacks are updated: the last before packet filters, and so before what changed
+#: most for servers that run.
+BEFORE = "0db4f5d90bf1f4c0b401dbb56e33f37d843e5a1f"
+
+
+def run(*command: str | Path, folder: Path = ROOT) -> None:
+    """Run a command; what it printed is in the message when it fails."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-10_000:]
+
+
+@pytest.fixture(scope="module")
+def earlier_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the earlier commit, with its own toolchain."""
+    there = subprocess.run(["git", "cat-file", "-e", f"{BEFORE}^{{commit}}"], cwd=ROOT, check=False)
+    if there.returncode:
+        pytest.skip("the clone is shallow: run `git fetch --unshallow`")
+    clone = tmp_path_factory.mktemp("earlier") / "clone"
+    run("git", "clone", "--quiet", "--no-checkout", ROOT, clone)
+    run("git", "-c", "advice.detachedHead=false", "checkout", "--quiet", BEFORE, folder=clone)
+    run("make", "--silent", "toolchain", folder=clone)
+    return clone
+
+
+@pytest.fixture
+def earlier_stack(
+    engine: docker.DockerClient, earlier_clone: Path, tmp_path: Path
+) -> Iterator[Stack]:
+    config = native(engine) | {"port": free_port()}
+    yield from running_stack(engine, "e2e-upgrade", tmp_path, config, earlier_clone)
+
+
+def test_a_kernel_a_login_and_the_files_come_through_an_update(
+    earlier_stack: Stack, engine: docker.DockerClient
+) -> None:
+    alice = logged_in(earlier_stack, "alice")
+    alice.start_server()
+    alice.save("kept.txt", "still here")
+    kernel = alice.start_kernel()
+    kernel.run("answer = 6 * 7")
+    certificate = certificate_file(earlier_stack).read_text()
+    [server] = engine.containers.list(filters=earlier_stack.labelled("notebook", "alice"))
+    hub = engine.containers.get(earlier_stack.outputs()["container"])
+
+    stack = replace(earlier_stack, project=ROOT)
+    stack.up()
+
+    assert engine.containers.get(stack.outputs()["container"]).id != hub.id
+    [still] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
+    assert still.id == server.id
+    assert still.attrs["State"]["StartedAt"] == server.attrs["State"]["StartedAt"]
+    # In the session from before: nobody has to log in again.
+    assert kernel.run("print(answer)") == "42\n"
+    assert certificate_file(stack).read_text() == certificate
+    stack.up("--expect-no-changes")
+
+    # In a server of the new image, too.
+    alice = logged_in(stack, "alice")
+    alice.stop_server()
+    alice.start_server()
+    [new] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
+    assert new.attrs["Image"] == stack.outputs()["notebookDigest"]
+    assert alice.read("kept.txt") == "still here"
+    alice.stop_server()
