@@ -29,7 +29,8 @@ from pulumi.runtime.proto import (
     status_pb2,
 )
 
-from plugins.base import InitError, Provider, ResourceError
+from plugins.base import Provider
+from plugins.calls import InitError, ResourceError
 from plugins.values import encode_map
 
 T = TypeVar("T")

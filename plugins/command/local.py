@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable
 from typing import IO, ClassVar, cast
 
-from plugins.base import Call, Cancelled, Created, Resource, ResourceError
+from plugins.calls import Call, Cancelled, Created, ResourceError
 from plugins.properties import ANYTHING, ListOf, MapOf, Property, Scalar, one_of
+from plugins.resource import Resource
 from plugins.values import Properties
 
 TEXT = Scalar("string", converts=False)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 import requests.adapters
@@ -25,7 +24,9 @@ import urllib3.connection
 from docker import APIClient
 from docker.errors import APIError, DockerException
 
-from plugins.base import Call, Cancelled, ResourceError
+from plugins.calls import Call, Cancelled, ResourceError
+from plugins.docker.errors import explain, innermost, message_of
+from plugins.docker.material import Tls, TlsFiles, TlsMaterial, Unreachable
 from plugins.values import Properties
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -41,80 +42,6 @@ LONGEST_CALL = 24 * 3600
 
 #: Exceptions for a lost connection; which one depends on the layer that notices first.
 CONNECTION_ERRORS = (OSError, HTTPException, requests.exceptions.RequestException)
-
-
-class Unreachable(ResourceError):
-    """No engine answers at the configured address, or the configuration is wrong."""
-
-
-class Tls(Protocol):
-    """Client and CA certificates for the engine."""
-
-    def context(self) -> ssl.SSLContext:
-        """Return the TLS settings; the engine's certificate is always verified.
-
-        Raises Unreachable if they cannot be used.
-        """
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """Client certificate, its key and the engine's CA, in the operator's files."""
-
-    ca: Path
-    cert: Path
-    key: Path
-
-    def context(self) -> ssl.SSLContext:
-        """Return the TLS settings, from the files' current content."""
-        names = (str(self.ca), str(self.cert), str(self.key))
-        return _context(*names, called=f"TLS files {', '.join(names)}")
-
-
-@dataclass(frozen=True)
-class TlsMaterial:
-    """The same as PEM texts, which are never written to a file."""
-
-    ca: str
-    cert: str
-    key: str = field(repr=False)
-
-    def context(self) -> ssl.SSLContext:
-        """Return the TLS settings."""
-        with _readable(self.ca) as ca, _readable(self.cert) as cert, _readable(self.key) as key:
-            return _context(ca, cert, key, called="caMaterial, certMaterial, keyMaterial")
-
-
-def _context(ca: str, cert: str, key: str, *, called: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as problem:
-        raise Unreachable(f"cannot use the engine's {called}: {problem}") from None
-    return context
-
-
-@contextmanager
-def _readable(text: str) -> Iterator[str]:
-    """Yield a file name that gives the text once: OpenSSL takes keys only from files.
-
-    It is the name of a pipe. A file on disk would stay if this process is killed.
-    """
-    reading, writing = os.pipe()
-
-    def write() -> None:
-        # The reader may find an error and not read to the end.
-        with suppress(BrokenPipeError), os.fdopen(writing, "w") as pipe:
-            pipe.write(text)
-
-    # A pipe holds 64 KiB; a bundle of CA certificates may be longer.
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    try:
-        yield f"/dev/fd/{reading}"
-    finally:
-        os.close(reading)
-        writer.join()
 
 
 @dataclass
@@ -175,7 +102,7 @@ class Engine:
             errors = probe.stderr.strip().splitlines()
             if probe.returncode and errors:
                 return errors[-1]
-        return _innermost(problem)
+        return innermost(problem)
 
     def _ssh(self, *command: str) -> list[str]:
         """Return the command line that runs a command on the host of an `ssh://` engine."""
@@ -245,7 +172,7 @@ class Engine:
                 connection.request("POST", target, body, dict(headers or {}))
                 response = connection.getresponse()
                 if response.status >= 400:
-                    raise APIError(_message_of(response.read()))
+                    raise APIError(message_of(response.read()))
                 for line in response:
                     if line.strip():
                         yield json.loads(line)
@@ -264,7 +191,7 @@ class Engine:
         client = self.client
         answer = client.post(f"{client.base_url}/v{client.api_version}{path}", json=body)
         if answer.status_code >= 400:
-            raise APIError(_message_of(answer.content), answer, _message_of(answer.content))
+            raise APIError(message_of(answer.content), answer, message_of(answer.content))
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:
@@ -276,7 +203,7 @@ class Engine:
         except CONNECTION_ERRORS as error:
             raise ResourceError(
                 f"cannot {doing}: the connection to the engine at {self.host} was lost "
-                f"({_innermost(error)})"
+                f"({innermost(error)})"
             ) from None
 
 
@@ -369,79 +296,3 @@ def _answers(engine: Engine) -> bool:
         return bool(engine.client)
     except Unreachable:
         return False
-
-
-def _message_of(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return body.decode(errors="replace").strip()
-
-
-def _innermost(problem: BaseException) -> str:
-    """Return the innermost reason of an error that HTTP code has wrapped."""
-    while True:
-        inner = next((a for a in problem.args if isinstance(a, BaseException)), None)
-        inner = inner or problem.__cause__ or getattr(problem, "reason", None)
-        if not isinstance(inner, BaseException):
-            return str(problem.args[-1] if problem.args else problem) or type(problem).__name__
-        problem = inner
-
-
-def said(error: APIError) -> str:
-    """Return the engine's own message, without docker-py's text about the HTTP request."""
-    return str(error.explanation or error.args[0]).strip()
-
-
-def is_missing(error: APIError) -> bool:
-    """Tell whether the engine does not have the object."""
-    return error.status_code == 404
-
-
-def explain(error: APIError, engine: Engine) -> str:
-    """Return what is wrong, from the engine's error, and what to do about it."""
-    message = said(error)
-    if "no space left on device" in message:
-        return (
-            f"the engine's disk is full ({message}). To see what uses the space: docker system df. "
-            "To remove unused images: docker image prune"
-        )
-    taken = re.search(
-        r"Bind for (?P<ip>\S+):(?P<port>\d+) failed: port is already allocated"
-        r"|listen (?:tcp|udp)\d? (?P<ip2>\S+):(?P<port2>\d+): bind: address already in use"
-        r"|bind host port(?: for)? (?P<ip3>[\d.]+):(?P<port3>\d+).*address already in use",
-        message,
-    )
-    if taken:
-        found = [group for group in taken.groups() if group]
-        return _port_taken(found[0], int(found[1]), engine)
-    name = re.search(r'container name "/?(?P<name>[^"]+)" is already in use by container', message)
-    if name:
-        return _name_taken(name["name"], engine)
-    return message
-
-
-def _port_taken(ip: str, port: int, engine: Engine) -> str:
-    holders = [
-        container["Names"][0].lstrip("/")
-        for container in engine.client.containers()
-        if any(binding.get("PublicPort") == port for binding in container["Ports"])
-    ]
-    if holders:
-        who = f"the container {holders[0]} has it"
-    else:
-        who = "another program on the engine's host has it"
-    return f"port {port} on {ip} is taken: {who}. Free it, or choose another port"
-
-
-def _name_taken(name: str, engine: Engine) -> str:
-    holder = engine.client.inspect_container(name)
-    # Whether it is this stack's nobody can tell here: the engine of Pulumi shows a plugin one
-    # resource at a time, and a replacement that creates first meets the container it replaces.
-    return (
-        f"the name {name} is in use by container {holder['Id'][:12]} "
-        f"({holder['State']['Status']}, image {holder['Config']['Image']}). Remove it "
-        f"(docker rm -f {name}) and run: pulumi up --refresh. Or, where it is no resource of this "
-        "stack, take it over with: "
-        f"pulumi import docker:index/container:Container <name> {holder['Id']}"
-    )

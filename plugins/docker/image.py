@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from docker.errors import APIError
 from docker.utils import parse_repository_tag
 
-from plugins.base import Call, CheckCall, Created, Resource, ResourceError
+from plugins.calls import Call, CheckCall, Created, ResourceError
 from plugins.docker import buildkit, context
 from plugins.docker.engine import CONNECTION_ERRORS, Engine
 from plugins.docker.registries import Account, full_name
@@ -30,6 +30,7 @@ from plugins.properties import (
     Property,
     one_of,
 )
+from plugins.resource import Resource
 from plugins.values import UNKNOWN, Properties, Secret, has_unknown
 
 #: Docker's names of processors that Python calls by another name.

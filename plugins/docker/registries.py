@@ -9,7 +9,7 @@ from typing import Any
 
 from docker import auth as docker_auth
 
-from plugins.base import Call
+from plugins.calls import Call
 from plugins.values import Properties
 
 #: Docker Hub's many names, and the one its credentials are filed under.

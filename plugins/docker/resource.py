@@ -15,8 +15,9 @@ from typing import Any
 
 from docker.errors import APIError
 
-from plugins.base import Call, CheckCall, Resource, ResourceError
-from plugins.docker.engine import Engine, is_missing, said
+from plugins.calls import Call, CheckCall, ResourceError
+from plugins.docker.engine import Engine
+from plugins.docker.errors import is_missing, said
 from plugins.properties import (
     BOOLEAN,
     INTEGER,
@@ -30,6 +31,7 @@ from plugins.properties import (
     Type,
     set_of,
 )
+from plugins.resource import Resource
 from plugins.values import Properties
 
 #: Rows whose zero value means the same as none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from plugins.base import Call, Created
+from plugins.calls import Call, Created
 from plugins.docker.resource import EngineResource, label_list, label_map, labels, options
 from plugins.properties import STRING, Property
 from plugins.values import Properties

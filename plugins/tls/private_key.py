@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from plugins.base import Call, Created, Resource, ResourceError
+from plugins.calls import Call, Created, ResourceError
 from plugins.properties import STRING, Property, Scalar, one_of
+from plugins.resource import Resource
 from plugins.values import Properties
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from plugins.base import Call, CheckCall, Created, Resource, ResourceError
+from plugins.calls import Call, CheckCall, Created, ResourceError
 from plugins.properties import (
     STRING,
     Change,
@@ -33,6 +33,7 @@ from plugins.properties import (
     Scalar,
     one_of,
 )
+from plugins.resource import Resource
 from plugins.tls.private_key import Key, algorithm_of
 from plugins.values import UNKNOWN, Properties
 

@@ -72,13 +72,13 @@ class Plugin:
     stub: Any
     process: subprocess.Popen[str]
     logs: list[Any] = field(default_factory=list)
-    told: bool = False
-    """To end."""
+    ending: bool = False
+    """SIGTERM was sent."""
 
     def end(self) -> None:
-        """Tell the process to end, once: a second signal in the midst of that is an error."""
-        if not self.told:
-            self.told = True
+        """Send SIGTERM once: a second signal while it ends would be an error."""
+        if not self.ending:
+            self.ending = True
             self.process.send_signal(signal.SIGTERM)
 
     def configure(self, **config: Any) -> None:

@@ -10,16 +10,8 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from plugins.base import (
-    Call,
-    Cancelled,
-    CheckCall,
-    Created,
-    InitError,
-    Provider,
-    Resource,
-    ResourceError,
-)
+from plugins.base import Provider
+from plugins.calls import Call, Cancelled, CheckCall, Created, InitError, ResourceError
 from plugins.properties import (
     ANYTHING,
     BOOLEAN,
@@ -36,6 +28,7 @@ from plugins.properties import (
     one_of,
     set_of,
 )
+from plugins.resource import Resource
 from plugins.serving import main
 from plugins.values import UNKNOWN, Properties
 

@@ -144,7 +144,7 @@ class TestLife:
 
         wait_until(ended)
 
-    def test_attached_it_is_awaited_and_its_logs_kept(
+    def test_attached_its_end_is_awaited_and_its_logs_are_kept(
         self, docker: Plugin, declared: Declare
     ) -> None:
         inputs = declared(
@@ -174,7 +174,7 @@ class TestLife:
         assert code == 0
         assert 1 <= seconds < 9
 
-    def test_its_anonymous_volumes_go_with_it(
+    def test_its_anonymous_volumes_are_removed_with_it(
         self, docker: Plugin, engine: Any, name: str, declared: Declare
     ) -> None:
         for keep in (False, True):
@@ -475,7 +475,7 @@ class TestFiles:
 
 
 class TestHealth:
-    def test_it_is_waited_for(
+    def test_its_health_is_awaited(
         self, docker: Plugin, engine: Any, name: str, declared: Declare
     ) -> None:
         check = {"tests": ["CMD", "test", "-e", "/ready"], "interval": "1s", "retries": 30}
@@ -497,7 +497,7 @@ class TestHealth:
         other = docker.diff(made, declared(healthcheck={**HEALTHY, "interval": "90s"}))
         assert changed(other) == {"healthcheck.interval": "UPDATE_REPLACE"}
 
-    def test_not_in_time_it_stays_in_the_state_and_the_next_run_goes_on(
+    def test_an_unhealthy_one_stays_in_the_state_and_the_next_run_continues(
         self, docker: Plugin, engine: Any, name: str, declared: Declare
     ) -> None:
         inputs = declared(healthcheck=NEVER_HEALTHY, wait=True, waitTimeout=3)
@@ -535,7 +535,7 @@ class TestHealth:
         with pytest.raises(PluginError, match=r"it ended and was started again [2-9] times"):
             docker.create(CONTAINER, inputs)
 
-    def test_one_that_is_started_again_by_a_run_is_waited_for_too(
+    def test_the_health_of_a_restarted_one_is_awaited_too(
         self, docker: Plugin, engine: Any, name: str, declared: Declare
     ) -> None:
         command = ["sh", "-c", "test -e /data/bad || touch /data/ready; sleep 99"]
@@ -720,7 +720,7 @@ class TestCheck:
             docker.check(CONTAINER, declared(**change))
         assert message in str(refusal.value)
 
-    def test_what_only_a_run_knows_is_let_through(self, docker: Plugin, declared: Declare) -> None:
+    def test_unknown_values_are_not_refused(self, docker: Plugin, declared: Declare) -> None:
         inputs = declared(
             uploads=[{"file": "/x", "content": UNKNOWN}],
             command=["sh", UNKNOWN],

@@ -225,7 +225,7 @@ class TestTar:
         assert context.relative_dockerfile("ctx", "other") == "../other"
 
 
-def test_excluded_directories_are_not_walked_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excluded_directories_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(Path("ctx"), "docs\n!bin\n")
     seen: list[str] = []
     real = Path.iterdir

@@ -126,8 +126,8 @@ def test_a_whole_life(stack: Stack, engine: Any, name: str, context: Path) -> No
     # Somebody stops the hub: a refresh sees it, and as it has ports the next up replaces it.
     engine.stop(f"{name}-hub", timeout=0)
     stack.refresh(program)
-    mended = stack.up(declared(name, context, port=port, restart="always"))
-    assert mended.code == 0, mended.text
+    fixed = stack.up(declared(name, context, port=port, restart="always"))
+    assert fixed.code == 0, fixed.text
     assert engine.inspect_container(f"{name}-hub")["State"]["Running"]
     # Somebody removes it: it is made again.
     engine.remove_container(f"{name}-hub", force=True)

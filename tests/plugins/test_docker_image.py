@@ -71,7 +71,7 @@ class TestLife:
         docker.delete(made)
         assert engine.inspect_image(f"{name}:1")["Id"] == digest
 
-    def test_a_change_builds_it_anew_under_the_same_name(
+    def test_a_change_rebuilds_it_under_the_same_name(
         self, docker: Plugin, engine: Any, name: str, context: Path
     ) -> None:
         made = docker.create(IMAGE, declared(name, context))
@@ -153,7 +153,7 @@ class TestCheck:
         assert build["platform"] == f"linux/{machine}"
         assert len(build["contextDigest"]) == 64
 
-    def test_a_dockerfile_taken_for_relative_to_the_context(
+    def test_a_dockerfile_relative_to_the_context_is_refused_with_the_fix(
         self, docker: Plugin, name: str, context: Path
     ) -> None:
         (context / "special").write_text("FROM scratch\n")
@@ -183,7 +183,7 @@ class TestCheck:
             docker.check(IMAGE, declared(name, context, **change))
         assert message in str(refusal.value)
 
-    def test_what_only_a_run_knows_is_left_alone(self, docker: Plugin, name: str) -> None:
+    def test_unknown_values_are_left_alone(self, docker: Plugin, name: str) -> None:
         inputs = declared(name, Path("x"), build_context=UNKNOWN)
         assert "contextDigest" not in docker.check(IMAGE, inputs)["build"]
         assert docker.check(IMAGE, {**inputs, "build": UNKNOWN})["build"] is UNKNOWN
@@ -264,7 +264,7 @@ class TestBuild:
         assert message.rstrip().endswith("cannot find libz")
         assert "Traceback" not in message
 
-    def test_a_dockerfile_that_cannot_be_read_is_said(
+    def test_an_unreadable_dockerfile_is_named(
         self, docker: Plugin, name: str, context: Path, builder: str
     ) -> None:
         (context / "Dockerfile").write_text("FORM scratch\n")
@@ -293,7 +293,7 @@ class TestBuild:
         assert line.ephemeral
         assert line.urn.endswith("Image::it")
 
-    def test_a_secret_argument_is_nowhere_shown(
+    def test_a_secret_argument_is_never_shown(
         self, docker: Plugin, name: str, context: Path
     ) -> None:
         secret = "correct-horse-battery"
@@ -472,7 +472,7 @@ class TestRegistry:
         assert pushed.outputs["repoDigest"].startswith(f"{registry.host}/{name}@sha256:")
         assert run(engine, f"{name}-b:1", "cat /top") == "on top\n"
 
-    def test_a_base_image_nobody_may_see_is_said(
+    def test_a_private_base_image_is_named(
         self, docker: Plugin, name: str, context: Path, registry: Registry
     ) -> None:
         (context / "Dockerfile").write_text(f"FROM {registry.host}/{name}:secret\n")
@@ -480,7 +480,7 @@ class TestRegistry:
             docker.create(IMAGE, declared(name, context))
         assert f"{registry.host}/{name}:secret" in str(failure.value)
 
-    def test_a_cache_that_is_not_there_yet_is_no_error(
+    def test_a_missing_cache_is_no_error(
         self, docker: Plugin, engine: Any, name: str, context: Path, registry: Registry
     ) -> None:
         full = f"{registry.host}/{name}:1"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from plugins.docker.engine import TlsMaterial, Unreachable
+from plugins.docker.material import TlsMaterial, Unreachable
 from plugins.values import Secret
 from tests.plugins.docker_tools import certificates
 from tests.plugins.plugin_driver import Plugin, PluginError, running, wait_until
@@ -158,7 +158,7 @@ def test_a_plugin_killed_while_it_connects_leaves_no_file(
     ],
     ids=["key", "certificate", "CA"],
 )
-def test_material_that_is_none_is_refused_and_leaves_no_file(
+def test_invalid_material_is_refused_and_leaves_no_file(
     keys: Path, listener: Listener, temporary: Path, more: dict[str, str], message: str
 ) -> None:
     with running("plugins.docker", None, environment(temporary)) as plugin:

@@ -325,12 +325,12 @@ class TestNoEngine:
             ("tcp://127.0.0.1:9", "Connection refused"),
         ],
     )
-    def test_is_said_at_once(self, plugin: Plugin, host: str, reason: str) -> None:
+    def test_fails_at_once(self, plugin: Plugin, host: str, reason: str) -> None:
         with pytest.raises(PluginError) as failure:
             plugin.configure(host=host)
         assert str(failure.value) == f"cannot reach the engine at {host}: {reason}"
 
-    def test_what_answers_there_is_no_engine(self, plugin: Plugin) -> None:
+    def test_another_server_at_the_address_is_reported(self, plugin: Plugin) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
@@ -366,7 +366,7 @@ class TestSettings:
         ],
         ids=["no scheme", "material in part", "both"],
     )
-    def test_what_does_not_go_together(
+    def test_contradicting_settings_are_refused(
         self, plugin: Plugin, config: dict[str, str], message: str
     ) -> None:
         with pytest.raises(PluginError) as failure:

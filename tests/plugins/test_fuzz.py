@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from pulumi.provider.experimental import provider as sdk
 from pulumi.provider.experimental.property_value import PropertyValue
 
-from plugins.base import Provider, Resource, ResourceError
+from plugins.base import Provider
+from plugins.calls import ResourceError
 from plugins.command.local import Command
 from plugins.properties import ListOf, MapOf, Object, Scalar, Type, is_input, same
+from plugins.resource import Resource
 from plugins.tls.private_key import PrivateKey
 from plugins.tls.self_signed_cert import SelfSignedCert
 from plugins.values import (

@@ -258,7 +258,7 @@ def official_plugins() -> Path:
 
 
 @pytest.mark.parametrize("ours_first", [True, False], ids=["from ours", "to ours"])
-def test_the_other_plugins_go_on_where_the_first_left(
+def test_the_other_plugins_continue_without_changes(
     life: Life, tmp_path: Path, *, ours_first: bool
 ) -> None:
     first, other = homes = [OURS, official_plugins()]

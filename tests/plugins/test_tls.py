@@ -133,7 +133,7 @@ class TestPrivateKey:
         ):
             assert outputs[name] == ""
 
-    def test_sizes_and_curves_are_as_asked(self, tls: Plugin) -> None:
+    def test_sizes_and_curves_are_those_requested(self, tls: Plugin) -> None:
         def made(inputs: dict[str, Any]) -> Any:
             return load_pem_private_key(
                 reveal(tls.create(KEY, inputs).outputs)["privateKeyPem"].encode(), None
@@ -263,7 +263,7 @@ class TestCertificate:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d" + pattern, text), text
             assert changed(tls.diff(made, base)) == {}
 
-    def test_its_names_are_as_asked(self, tls: Plugin, base: dict[str, Any]) -> None:
+    def test_its_names_are_those_requested(self, tls: Plugin, base: dict[str, Any]) -> None:
         _, certificate = self.made(
             tls,
             {
@@ -317,7 +317,7 @@ class TestCertificate:
         assert not list(certificate.subject)
         assert certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
 
-    def test_its_uses_are_as_asked(self, tls: Plugin, base: dict[str, Any]) -> None:
+    def test_its_uses_are_those_requested(self, tls: Plugin, base: dict[str, Any]) -> None:
         uses = [
             "key_encipherment",
             "digital_signature",
@@ -464,7 +464,7 @@ class TestCertificate:
     @pytest.mark.parametrize(
         "key", ["no key", "-----BEGIN PRIVATE KEY-----\nMTIz\n-----END PRIVATE KEY-----\n"]
     )
-    def test_a_key_that_is_none_is_one_message(
+    def test_an_invalid_key_is_one_message(
         self, tls: Plugin, base: dict[str, Any], key: str
     ) -> None:
         with pytest.raises(PluginError, match="privateKeyPem cannot be read: it must be an unenc"):
@@ -477,7 +477,7 @@ class TestCertificate:
         with pytest.raises(PluginError, match="which OpenSSH's own form is not"):
             tls.create(CERT, {**base, "privateKeyPem": key})
 
-    def test_an_end_beyond_all_calendars_is_one_message(
+    def test_an_end_after_the_year_9999_is_one_message(
         self, tls: Plugin, base: dict[str, Any]
     ) -> None:
         with pytest.raises(PluginError) as caught:
@@ -550,7 +550,7 @@ class TestRenewal:
         assert refreshed.outputs == {**made.outputs, "readyForRenewal": True}
         assert changed(tls.diff(refreshed, base)) == self.REPLACED
 
-    def test_readiness_is_taken_back_with_the_early_renewal(
+    def test_a_shorter_early_renewal_undoes_readiness(
         self, tls: Plugin, base: dict[str, Any]
     ) -> None:
         made = tls.create(CERT, {**base, "earlyRenewalHours": 100})

@@ -166,7 +166,7 @@ def run(services: Services, tmp_path: Path) -> Callable[..., Result]:
             check=False,
         )
         assert "Traceback" not in result.stdout
-        assert result.stdout.endswith(f"{audit.MEND}\n") == ("see above:" in result.stdout)
+        assert result.stdout.endswith(f"{audit.FIX}\n") == ("see above:" in result.stdout)
         return Result(result.returncode, result.stdout)
 
     return ask
