@@ -67,7 +67,7 @@ class Resource:
 
 @dataclass
 class Plugin:
-    """A running plugin and the calls an engine makes of it."""
+    """A running plugin, with the engine's calls."""
 
     stub: Any
     process: subprocess.Popen[str]
@@ -290,7 +290,7 @@ def plain(properties: Any) -> dict[str, Any]:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether the process runs; a zombie nobody has waited for does not."""
+    """Tell whether the process runs; a zombie does not."""
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:

@@ -43,7 +43,7 @@ PORT = Object(
 
 
 class Thing(Resource):
-    """A file that holds the inputs it was made from."""
+    """A file that contains its inputs."""
 
     token = "sample:index/thing:Thing"
     empty_is_none = True
@@ -139,7 +139,7 @@ class Thing(Resource):
 
 
 class Sample(Provider):
-    """A provider with a configuration that can be wrong."""
+    """A provider whose configuration can be wrong."""
 
     def configured(self) -> None:
         if self.config.get("host") == "nowhere":

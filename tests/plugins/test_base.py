@@ -1,4 +1,4 @@
-"""What the base does for every plugin, through the engine's protocol against a sample plugin."""
+"""What all plugins share, tested through the engine's protocol with a sample plugin."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def plugin() -> Iterator[Plugin]:
 
 @pytest.fixture
 def own_plugin() -> Iterator[Plugin]:
-    """A plugin of the test's own: for those that end it."""
+    """A separate plugin, for tests that end it."""
     with running("tests.plugins.sample_plugin", {}) as plugin:
         yield plugin
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> dict[str, Any]:
-    """The least a Thing needs."""
+    """The required inputs of a Thing."""
     return {"dir": str(tmp_path), "name": "it"}
 
 
@@ -325,7 +325,7 @@ class TestDiff:
         }
         assert set(response.diffs) == tops
         assert set(response.replaces) == replaced
-        # What has a name of the program's choice cannot be there twice.
+        # A name from the program cannot exist twice.
         assert response.deleteBeforeReplace == bool(replaced)
         assert all(change.inputDiff for change in response.detailedDiff.values())
 
@@ -402,7 +402,7 @@ class TestOperations:
     def test_a_value_of_an_unknown_kind_is_one_message(
         self, plugin: Plugin, base: dict[str, Any]
     ) -> None:
-        # What marks a secret, an asset and so on in the protocol, here with a mark of no kind.
+        # The protocol's mark of a secret, an asset and so on, here with an unknown kind.
         kind = {"4dabf18193072939515e22adb298388d": "of no kind"}
         with pytest.raises(PluginError, match=r"^ValueError: Unknown signature key") as caught:
             plugin.check(THING, {**base, "extra": kind})

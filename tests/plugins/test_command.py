@@ -34,7 +34,7 @@ def command() -> Iterator[Plugin]:
 
 @pytest.fixture
 def own_command() -> Iterator[Plugin]:
-    """A plugin of the test's own: for those that end it or read its log."""
+    """A separate plugin, for tests that end it or read its log."""
     with running("plugins.command", {}) as plugin:
         yield plugin
 
@@ -182,7 +182,7 @@ class TestRunning:
         thread.join(10)
 
     def test_commands_run_in_parallel(self, command: Plugin, tmp_path: Path) -> None:
-        # Each waits for the other: one after the other, neither would end.
+        # Each command waits for the other; one after the other, they would never end.
         def meet(mine: str, other: str) -> None:
             wait = f"touch {mine}; until [ -e {other} ]; do sleep 0.05; done"
             command.create(COMMAND, {"create": wait, "dir": str(tmp_path)})
@@ -233,7 +233,7 @@ class TestDiff:
         made = command.create(COMMAND, {"create": "true", **old})
         response = command.diff(made, {"create": "true", **new})
         assert changed(response) == expected
-        # The new one is made first, unless the program says `delete_before_replace`.
+        # The new one is created first, unless the program says `delete_before_replace`.
         assert not response.deleteBeforeReplace
 
     @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ class TestFailure:
         assert made.outputs["create"] == Secret("echo $PASSWORD")
         assert made.outputs["environment"] == {"PASSWORD": Secret(SECRET), "A": "b"}
         assert made.outputs["triggers"] == made.inputs["triggers"] == [Secret("a"), "b"]
-        # As with the official plugin: what a command prints is for the program to mark.
+        # As in the official plugin: the program must mark a command's output as secret.
         assert made.outputs["stdout"] == SECRET
 
 

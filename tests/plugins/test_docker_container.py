@@ -1,4 +1,4 @@
-"""Containers: made, changed, watched and removed as by the official plugin, on a real engine."""
+"""Containers, created, changed, read and removed as by the official plugin, on a real engine."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ NEVER_HEALTHY = {"tests": ["CMD-SHELL", "echo no disk >&2; exit 1"], "interval":
 
 @pytest.fixture
 def declared(name: str, tiny: str) -> Declare:
-    """A function that returns a container's inputs: the tiny image and what the test says."""
+    """A function that returns a container's inputs: the tiny image and the test's own."""
     return lambda **inputs: {"name": name, "image": tiny, **inputs}
 
 
 def execute(engine: Any, name: str, command: str) -> str:
-    """Return what a command prints in a running container."""
+    """Return the output of a command in a running container."""
     made = engine.exec_create(name, ["sh", "-c", command])
     return str(engine.exec_start(made).decode())
 
@@ -129,7 +129,7 @@ class TestLife:
         made = docker.create(CONTAINER, inputs)
         assert engine.inspect_container(name)["State"]["Status"] == "created"
         assert changed(docker.diff(made, inputs)) == {}
-        # As the official plugin: who says nothing of mustRun gets one update that does nothing.
+        # As in the official plugin: without mustRun there is one update that does nothing.
         assert changed(docker.diff(made, declared(start=False))) == {"mustRun": "UPDATE"}
         docker.update(made, declared(start=False))
         assert engine.inspect_container(name)["State"]["Status"] == "created"
@@ -226,7 +226,7 @@ class TestWhatItRuns:
         made = docker.create(CONTAINER, inputs)
         host = engine.inspect_container(name)["HostConfig"]
         assert host["CapAdd"] == ["CAP_CHOWN", "CAP_SETUID"]
-        # Said, not left to the engine, which may be told to give all containers an init.
+        # Set explicitly: the engine may be configured to give all containers an init.
         assert host["Init"] is False
         assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
         assert "Read-only" in execute(engine, name, "touch /x 2>&1")
@@ -493,7 +493,7 @@ class TestHealth:
         assert made.outputs["healthcheck"]["interval"] == "1m30s"
         same = declared(healthcheck={**HEALTHY, "interval": "1m30s"})
         assert changed(docker.diff(made, same)) == {}
-        # As with the official plugin; there it is an update without effect until 5.2.
+        # As in the official plugin; until 5.2 it shows an update without effect there.
         other = docker.diff(made, declared(healthcheck={**HEALTHY, "interval": "90s"}))
         assert changed(other) == {"healthcheck.interval": "UPDATE_REPLACE"}
 
@@ -554,7 +554,7 @@ class TestHealth:
         assert stopped is not None
         with pytest.raises(PluginError, match="was not healthy within 3 seconds") as failure:
             docker.update(stopped, inputs)
-        # It runs all the same, so the next run does not start it; what is wrong is remembered.
+        # It runs nevertheless, so the next run does not start it; the error is in the state.
         assert plain(failure.value.init.properties)["mustRun"] is True
         assert list(failure.value.init.reasons)
 
@@ -746,7 +746,7 @@ class TestErrors:
             f"cannot bring up container {name}-2: port {ports[0]['external']} on 127.0.0.1 is"
             f" taken: the container {name} has it. Free it, or choose another port"
         )
-        # It is in the state, and once the port is free the next run starts it.
+        # It is in the state, and the next run starts it once the port is free.
         made = failed(failure.value, docker, second)
         docker.delete(Resource(CONTAINER, "it", name, {}, {}))
         assert docker.update(made, second).outputs["networkDatas"]

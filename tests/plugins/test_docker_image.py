@@ -1,4 +1,4 @@
-"""Images: built, pushed and kept as by the official plugin, with a real engine and registry."""
+"""Images, built, pushed and kept as by the official plugin, with a real engine and registry."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ class TestPreview:
 
 
 class TestBuild:
-    """What reaches the builder, with BuildKit and with the older builder."""
+    """What the builder gets, with BuildKit and with the older builder."""
 
     @pytest.fixture(params=["BuilderBuildKit", "BuilderV1"])
     def builder(self, request: pytest.FixtureRequest) -> str:
@@ -372,7 +372,7 @@ def processes() -> str:
 
 
 def run(engine: Any, image: str, command: str) -> str:
-    """Return what a command prints in a container of the image."""
+    """Return the output of a command in a container of the image."""
     made = engine.create_container(image, ["sh", "-c", command])
     try:
         engine.start(made)
@@ -384,7 +384,7 @@ def run(engine: Any, image: str, command: str) -> str:
 
 @dataclass
 class Registry:
-    """A registry on loopback that wants a login."""
+    """A registry on loopback that requires a login."""
 
     host: str
     username: str = "pusher"
@@ -419,7 +419,7 @@ def registry(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def bcrypt(password: str) -> str:
-    """Return a password's hash of the one kind that the registry takes."""
+    """Return a password's hash, of the only kind that the registry accepts."""
     library = ctypes.CDLL("libcrypt.so.1")
     library.crypt.restype = ctypes.c_char_p
     return str(library.crypt(password.encode(), b"$2b$05$abcdefghijklmnopqrstuu").decode())
@@ -437,7 +437,7 @@ class TestRegistry:
         assert digest in engine.inspect_image(full)["RepoDigests"]
         assert made.outputs["registryServer"] == registry.host
         assert registry.password not in json.dumps(reveal(made.outputs["repoDigest"]))
-        # It can be run by that digest, from the registry alone.
+        # It can be run by that digest, from the registry.
         engine.remove_image(full, force=True)
         engine.pull(
             digest, auth_config={"username": registry.username, "password": registry.password}
@@ -465,7 +465,7 @@ class TestRegistry:
         full = f"{registry.host}/{name}:1"
         with running("plugins.docker", {}, {"DOCKER_CONFIG": str(tmp_path)}) as plugin:
             pushed = plugin.create(IMAGE, declared(name, context, imageName=full, skipPush=False))
-            # And by BuildKit, which asks for them while it builds.
+            # BuildKit also uses them: it asks for them while it builds.
             engine.remove_image(full, force=True)
             (context / "Dockerfile").write_text(f"FROM {full}\nRUN echo on top > /top\n")
             plugin.create(IMAGE, declared(f"{name}-b", context))

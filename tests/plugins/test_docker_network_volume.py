@@ -1,4 +1,4 @@
-"""Networks and volumes: made, watched and removed as by the official plugin, on a real engine."""
+"""Networks and volumes, created, read and removed as by the official plugin, on an engine."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class TestNetwork:
         made = docker.create(NETWORK, {"name": name})
         answer = docker.diff(made, {"name": name, **change})
         assert list(answer.replaces) == list(change)
-        # A name the program gave is free only once the old one has gone.
+        # A name from the program is free only once the old resource is removed.
         assert answer.deleteBeforeReplace
 
     def test_emptied_options_replace(self, docker: Plugin, name: str) -> None:
@@ -205,7 +205,7 @@ class TestVolume:
         assert set(docker.diff(made, inputs).replaces) == {"labels", "driverOpts"}
         ignored = ("labels", "driver", "driverOpts")
         assert changed(docker.diff(made, inputs, ignored)) == {}
-        # Made anew, by hand, since: a refresh sees it, and it is ignored as well.
+        # Created again by hand since: a refresh sees that, and ignores it as well.
         made = docker.create(VOLUME, {"name": name, "labels": []})
         engine.remove_volume(name)
         engine.create_volume(name, labels={"of": "another"})

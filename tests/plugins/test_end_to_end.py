@@ -1,4 +1,4 @@
-"""The plugins under the real CLI: what an operator sees and what ends up in the state."""
+"""The plugins with the real CLI: what an operator sees, and what the state contains."""
 
 from __future__ import annotations
 

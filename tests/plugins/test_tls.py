@@ -50,7 +50,7 @@ def tls() -> Iterator[Plugin]:
 
 @pytest.fixture(scope="module")
 def pem() -> str:
-    """A private key as a program would bring its own."""
+    """A private key that a program provides itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(
         Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
@@ -59,7 +59,7 @@ def pem() -> str:
 
 @pytest.fixture
 def base(pem: str) -> dict[str, Any]:
-    """The least a certificate needs."""
+    """The required inputs of a certificate."""
     return {
         "privateKeyPem": pem,
         "validityPeriodHours": 100,
@@ -68,7 +68,7 @@ def base(pem: str) -> dict[str, Any]:
 
 
 def openssl(*arguments: str, text: str) -> str:
-    """Return what openssl makes of the text."""
+    """Return openssl's output for the text."""
     return subprocess.run(
         ["openssl", *arguments], input=text, capture_output=True, text=True, check=True
     ).stdout
@@ -507,7 +507,7 @@ class TestRenewal:
     ) -> None:
         inputs = {**base, "validityPeriodHours": 1, "earlyRenewalHours": 0}
         made = tls.create(CERT, inputs)
-        # The end of a certificate made 59 minutes and 58 seconds ago.
+        # The end of a certificate created 59 minutes and 58 seconds ago.
         end = datetime.now().astimezone() + timedelta(seconds=2)
         made.outputs["validityEndTime"] = end.isoformat()
         assert changed(tls.diff(made, inputs)) == {}
@@ -543,7 +543,7 @@ class TestRenewal:
     def test_a_refresh_sees_that_it_is_ready(self, tls: Plugin, base: dict[str, Any]) -> None:
         made = tls.create(CERT, base)
         assert tls.read(made) == made
-        # As the official plugin writes times: nanoseconds, and in the zone of its machine.
+        # The official plugin's format of times: nanoseconds, in the machine's time zone.
         made.outputs["validityEndTime"] = "2024-02-29T12:00:00.123456789+01:00"
         refreshed = tls.read(made)
         assert refreshed is not None
