@@ -809,7 +809,7 @@ class TestErrors:
 
     def test_an_unknown_owner(self, docker: Plugin, declared: Declare) -> None:
         upload = {"file": "/x", "content": "x", "owner": "pdk-nobody"}
-        with pytest.raises(PluginError, match="looked up on this machine, numbers always work"):
+        with pytest.raises(PluginError, match="looked up on this machine; numbers always work"):
             docker.create(CONTAINER, declared(uploads=[upload]))
 
     def test_a_full_disk(self, docker: Plugin, engine: Any, name: str, declared: Declare) -> None:

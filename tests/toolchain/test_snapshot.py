@@ -242,7 +242,9 @@ def test_a_changed_file_is_refused_from_every_address(
     changed.write_text(changed.read_text().replace("Size", "size").replace("Debian", "debian"))
     with pytest.raises(Problem, match=said) as caught:
         bootstrap(address)
-    assert ("images/build/debian-archives.txt says" in str(caught.value)) == (address == "dated")
+    assert ("images/build/debian-archives.txt names these archives" in str(caught.value)) == (
+        address == "dated"
+    )
 
 
 @pytest.fixture
