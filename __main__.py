@@ -24,9 +24,7 @@ docker_opts = pulumi.ResourceOptions(providers=[engine])
 images = Images("images", ImagesArgs(build=settings.build), docker_opts)
 certificate = Certificate(
     "certificate",
-    CertificateArgs(
-        names=settings.certificate_names, brought=settings.key_pair, protect=settings.protect
-    ),
+    CertificateArgs(names=settings.certificate_names, brought=settings.key_pair),
 )
 ldap = settings.ldap
 if ldap is None:

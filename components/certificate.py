@@ -29,12 +29,12 @@ class CertificateArgs:
     """DNS names and addresses it is valid for, at least one."""
     brought: KeyPair | None = None
     """The operator's own; None to have key and certificate made."""
-    protect: bool = False
-    """Whether Pulumi refuses to delete the key."""
 
 
 class Certificate(pulumi.ComponentResource):
     """A key and its certificate. What Pulumi made, `pulumi up` renews before it expires.
+
+    Between made and brought one may go back and forth: neither is protected.
 
     The key is a secret to Pulumi wherever it goes.
     """
@@ -48,16 +48,17 @@ class Certificate(pulumi.ComponentResource):
         self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("zhub:certificate:Certificate", name, None, opts)
+        # Also declared beside a brought pair, which then is what is used. Stacks made by older
+        # releases have the key protected in their state, and Pulumi refuses to delete such a
+        # resource, even where the program does not protect it any more: it has to be seen declared
+        # without that. It costs nothing, and who goes back to a made certificate has the same key.
+        key = tls.PrivateKey(
+            name, algorithm="RSA", rsa_bits=RSA_BITS, opts=pulumi.ResourceOptions(parent=self)
+        )
         if args.brought:
             self.key_pem = args.brought.key_pem
             self.certificate_pem = pulumi.Output.from_input(args.brought.certificate_pem)
         else:
-            key = tls.PrivateKey(
-                name,
-                algorithm="RSA",
-                rsa_bits=RSA_BITS,
-                opts=pulumi.ResourceOptions(parent=self, protect=args.protect),
-            )
             certificate = tls.SelfSignedCert(
                 name,
                 private_key_pem=key.private_key_pem,

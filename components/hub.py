@@ -17,6 +17,7 @@ from components import guard
 from components.guard import Guard, GuardArgs
 from components.names import Names
 from components.service import ServiceArgs, named, service
+from components.settings.engine import UNPRIVILEGED
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
@@ -178,9 +179,7 @@ class Hub(pulumi.ComponentResource):
                     ),
                 ],
                 user=f"{USER}:{USER}",
-                # The hub is in every user's network. It must not pass packets from one to another,
-                # not even forged ones.
-                sysctls={"net.ipv4.ip_forward": "0"},
+                sysctls=_sysctls(args.port),
                 tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - inside the container
                 read_only=True,
             ),
@@ -268,6 +267,17 @@ def ldap_environment(ldap: Ldap) -> dict[str, str]:
         "ZHUB_LDAP_NESTED_GROUPS": json.dumps(ldap.nested_groups),
         "ZHUB_LDAP_RECHECK": str(ldap.recheck),
     }
+
+
+def _sysctls(port: int) -> dict[str, str]:
+    # The hub is in every user's network. It must not pass packets from one to another, not even
+    # forged ones.
+    sysctls = {"net.ipv4.ip_forward": "0"}
+    if port < UNPRIVILEGED:
+        # Engines allow it by default since 20.10, and some are configured otherwise. The hub's
+        # container has a network namespace of its own, so this opens no port of the machine.
+        sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
+    return sysctls
 
 
 def _digest(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:

@@ -171,7 +171,13 @@ def containers(prefix: str) -> Table:
             )
         ),
         "readOnly": only(True),
-        "sysctls": fields({"net.ipv4.ip_forward": only("0")}),
+        "sysctls": fields(
+            {
+                "net.ipv4.ip_forward": only("0"),
+                # For ports below 1024.
+                "net.ipv4.ip_unprivileged_port_start": maybe(only("0")),
+            }
+        ),
         "tmpfs": fields({"/run": only("", None), "/tmp": only("", None)}),  # noqa: S108
         "user": only("1000:1000"),
         "volumes": by(

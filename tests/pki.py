@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -9,7 +12,8 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -33,15 +37,18 @@ _SIGNING = x509.KeyUsage(
 )
 
 
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
 @dataclass(frozen=True)
 class Identity:
     """A key and its certificate; signs others when it is an authority."""
 
-    key: rsa.RSAPrivateKey
+    key: Key
     certificate: x509.Certificate
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913 - what certificates differ in
         cls,
         *names: str,
         issuer: Identity | None = None,
@@ -49,9 +56,24 @@ class Identity:
         begin: timedelta = -DAY,
         end: timedelta = DAY,
         bits: int = 2048,
+        key: Key | None = None,
+        purposes: Sequence[x509.ObjectIdentifier] = (),
+        without: Collection[type[x509.ExtensionType]] = (),
     ) -> Identity:
-        """Make a key and a certificate for DNS names and addresses; self-signed without issuer."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+        """Make a key and a certificate for DNS names and addresses; self-signed without issuer.
+
+        Args:
+            names: the first is the subject's as well.
+            issuer: who signs it.
+            authority: whether it may sign others.
+            begin: of its time, from now.
+            end: of its time, from now.
+            bits: of an RSA key.
+            key: in place of a new RSA key.
+            purposes: extendedKeyUsage; none for no such extension.
+            without: extensions to leave out.
+        """
+        key = key or rsa.generate_private_key(public_exponent=65537, key_size=bits)
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
         now = datetime.now(UTC)
         builder = (
@@ -62,25 +84,56 @@ class Identity:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now + begin)
             .not_valid_after(now + end)
-            .add_extension(
-                x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
-            )
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            # RFC 5280, sections 4.2.1.1 to 4.2.1.3: Python requires these since 3.13.
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(
-                    (issuer.key if issuer else key).public_key()
-                ),
-                critical=False,
-            )
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
         )
+        # RFC 5280, sections 4.2.1.1 to 4.2.1.3: what Python asks of them from 3.13 on.
+        signer = issuer.key if issuer else key
+        extensions: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.SubjectAlternativeName([_general_name(name) for name in names]), False),
+            (x509.BasicConstraints(ca=authority, path_length=None), True),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
+            (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+        ]
         if authority:
-            builder = builder.add_extension(_SIGNING, critical=True)
-        certificate = builder.sign(issuer.key if issuer else key, hashes.SHA256())
+            extensions.append((_SIGNING, True))
+        if purposes:
+            extensions.append((x509.ExtendedKeyUsage(purposes), False))
+        for extension, critical in extensions:
+            if type(extension) not in without:
+                builder = builder.add_extension(extension, critical=critical)
+        return cls(key, builder.sign(signer, hashes.SHA256()))
+
+    @classmethod
+    def version_1(cls, name: str) -> Identity:
+        """Make a key and a self-signed certificate of X.509 version 1, which has no extensions."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(_pem(key, NoEncryption()))
+            file.flush()
+            request = ["openssl", "req", "-new", "-key", file.name, "-subj", f"/CN={name}"]
+            sign = ["openssl", "x509", "-req", "-days", "365", "-signkey", file.name]
+            asked = subprocess.run(request, check=True, capture_output=True).stdout
+            signed = subprocess.run(sign, input=asked, check=True, capture_output=True).stdout
+        certificate = x509.load_pem_x509_certificate(signed)
+        assert certificate.version is x509.Version.v1
         return cls(key, certificate)
+
+    def signed_with(self, digest: hashes.MD5 | hashes.SHA1, issuer: Identity | None) -> Identity:
+        """The same, its signature made again with an outdated digest, as no library makes it."""
+        signer = (issuer or self).key
+        assert isinstance(signer, rsa.RSAPrivateKey)
+        oids = {"sha256": "2a864886f70d01010b", "sha1": "2a864886f70d010105"}
+        oids |= {"md5": "2a864886f70d010104"}  # RFC 8017, appendix A.2.4
+        own, other = (bytes.fromhex(oids[name]) for name in ("sha256", digest.name))
+        tbs = self.certificate.tbs_certificate_bytes.replace(own, other)
+        signature = signer.sign(tbs, PKCS1v15(), digest)
+        der = self.certificate.public_bytes(Encoding.DER).replace(own, other)
+        signed = x509.load_der_x509_certificate(der[: -len(signature)] + signature)
+        return Identity(self.key, signed)
+
+    @property
+    def pem(self) -> str:
+        """The certificate."""
+        return self.certificate.public_bytes(Encoding.PEM).decode()
 
     def write(
         self,
@@ -90,11 +143,12 @@ class Identity:
     ) -> None:
         """Write `name`.key and `name`.crt."""
         folder.mkdir(parents=True, exist_ok=True)
-        key = self.key.private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption()
-        )
-        (folder / f"{name}.key").write_bytes(key)
-        (folder / f"{name}.crt").write_bytes(self.certificate.public_bytes(Encoding.PEM))
+        (folder / f"{name}.key").write_bytes(_pem(self.key, encryption or NoEncryption()))
+        (folder / f"{name}.crt").write_text(self.pem)
+
+
+def _pem(key: Key, encryption: KeySerializationEncryption) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
 def passphrase(text: str) -> KeySerializationEncryption:

@@ -8,12 +8,15 @@ from components.settings.keypair import KeyPair
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 
+#: The port that browsers take when the address has none, and leave out of it.
+HTTPS = 443
+
 #: Ports that JupyterHub and its proxy use inside the hub's container.
 HUB_PORTS = {8001, 8081}
 
 
 def _port(text: str) -> int:
-    port = parsing.whole_number(1024, 65535)(text)
+    port = parsing.whole_number(1, 65535)(text)
     if port in HUB_PORTS:
         raise RefusedError("JupyterHub uses it itself, inside its container")
     return port

@@ -33,6 +33,9 @@ LOCAL_SOCKETS = (
 #: Seconds the local engine has to answer before anything is declared.
 ANSWER_TIMEOUT = 5
 
+#: Ports below are opened by root alone, unless the machine says otherwise.
+UNPRIVILEGED = 1024
+
 #: Addresses that stand for all of a machine's.
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
@@ -179,7 +182,8 @@ def _published(container: dict[str, Any]) -> set[int | None]:
 
 
 def _taken(port: int, by: str) -> RefusedError:
-    other = max(1024, (port + 1) % 65536)
+    # 443 becomes 8443, as administrators write it.
+    other = port + 8000 if port < UNPRIVILEGED else max(UNPRIVILEGED, (port + 1) % 65536)
     return RefusedError(f"taken by {by}", fix=at.PORT.set_command(str(other)))
 
 
@@ -208,6 +212,9 @@ def _refuse_bound_port(address: str, port: int) -> None:
     try:
         _bind(address, port)
     except OSError as error:
+        if error.errno == errno.EACCES and port < UNPRIVILEGED:
+            # This user may not open it; the engine may.
+            return
         if error.errno == errno.EADDRINUSE:
             raise _taken(port, "another program on this machine") from None
         raise RefusedError(f"cannot be opened: {error.strerror}") from None

@@ -11,6 +11,6 @@ HUB_MEMORY = Setting(
 PROTECT = Setting(
     "protect",
     True,
-    "Have Pulumi refuse to delete the hub's state and the key of its certificate",
+    "Have Pulumi refuse to delete the volume with the hub's state",
     parsing.boolean,
 )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 
 import pulumi
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -20,16 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from components.settings import parsing
+from components.settings import certificates, parsing
+from components.settings.certificates import when
 from components.settings.config import Config
-from components.settings.parsing import RefusedError, as_pem, certificates, is_address
+from components.settings.parsing import RefusedError, as_pem, is_address
 from components.settings.setting import Setting
-
-#: How long before its end a certificate that nobody renews by itself is warned about.
-EXPIRES_SOON = timedelta(days=30)
-
-#: Bits of an RSA key below which OpenSSL's default security level refuses to serve with it.
-MIN_RSA_BITS = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +43,12 @@ class KeyPair:
 
 def _chain(path: str) -> list[x509.Certificate]:
     """The certificates of a file, in the order TLS sends them in: the server's own first."""
-    chain = certificates(parsing.content(path))
+    chain = parsing.certificates(parsing.content(path))
+    for number, certificate in enumerate(chain, start=1):
+        weakness = certificates.weak_key(certificate) or certificates.weak_signature(certificate)
+        if weakness:
+            which = "the certificate" if number == 1 else f"certificate {number} in the file"
+            raise RefusedError(f"{which} {weakness}")
     for number, (issued, issuer) in enumerate(pairwise(chain), start=1):
         try:
             issued.verify_directly_issued_by(issuer)
@@ -76,8 +75,6 @@ def _read_key(pem: bytes) -> PrivateKeyTypes:
         raise RefusedError("the key is encrypted, but the hub has no passphrase for it") from None
     except (ValueError, UnsupportedAlgorithm):
         raise RefusedError("the file does not hold a private key in PEM form") from None
-    if isinstance(key, RSAPrivateKey) and key.key_size < MIN_RSA_BITS:
-        raise RefusedError(f"RSA keys need {MIN_RSA_BITS} bits or more, this has {key.key_size}")
     return key
 
 
@@ -106,19 +103,14 @@ KEY = Setting(
 
 
 def _refuse_untimely(own: x509.Certificate, now: datetime) -> None:
-    if now < own.not_valid_before_utc:
-        raise RefusedError(f"the certificate is not valid before {_when(own.not_valid_before_utc)}")
-    if now > own.not_valid_after_utc:
-        raise RefusedError(f"the certificate expired at {_when(own.not_valid_after_utc)}")
+    reason = certificates.outside_its_time(own, now)
+    if reason:
+        raise RefusedError(f"the certificate {reason}")
 
 
 def _refuse_other(key: PrivateKeyTypes, own: x509.Certificate) -> None:
     if key.public_key() != own.public_key():
         raise RefusedError(f"it is not the key of the certificate in {CERT_FILE}")
-
-
-def _when(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def _covers(pattern: str, name: str) -> bool:
@@ -149,11 +141,16 @@ def warnings(chain: Sequence[x509.Certificate], names: Iterable[str], now: datet
     """What is amiss with a certificate that can be used all the same."""
     own = chain[0]
     found = []
-    if now > own.not_valid_after_utc - EXPIRES_SOON:
+    if now > own.not_valid_after_utc - certificates.EXPIRES_SOON:
         days = (own.not_valid_after_utc - now).days
         found.append(
             f"the certificate in tlsCertFile expires in {days} days, at"
-            f" {_when(own.not_valid_after_utc)}: get a new one, then run `pulumi up`"
+            f" {when(own.not_valid_after_utc)}: get a new one, then run `pulumi up`"
+        )
+    if len(chain) == 1 and own.issuer != own.subject:
+        found.append(
+            "tlsCertFile holds only the hub's own certificate: browsers that do not know its"
+            f" issuer, {own.issuer.rfc4514_string()}, will refuse it; put the issuer's after it"
         )
     missing = ", ".join(uncovered(own, names))
     if missing:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import pulumi
 
+from components.settings import certificates, parsing
 from components.settings import ldap_entries as entries
-from components.settings import parsing
 from components.settings.config import Config
 from components.settings.ldap_entries import LdapTls
 from components.settings.setting import Setting
@@ -55,9 +56,11 @@ class Ldap:
     recheck: int = 300
     """Seconds after which the service account looks again whether a user is still let in."""
 
-    def warnings(self) -> list[str]:
+    def warnings(self, now: datetime) -> list[str]:
         """What is allowed but not advised, a sentence each."""
         found = []
+        if isinstance(self.ca_pem, str):
+            found += certificates.warnings(parsing.certificates(self.ca_pem.encode()), now)
         if self.tls is LdapTls.NONE:
             whose = " OF USERS AND OF THE SERVICE ACCOUNT" if self.bind_dn else ""
             found.append(
@@ -206,7 +209,7 @@ RULES = (
 )
 
 
-def read(config: Config) -> Ldap | None:
+def read(config: Config, now: datetime) -> Ldap | None:
     """Read the settings of the directory; None for the demo directory.
 
     They are of use only when `config` then has no problems.
@@ -236,6 +239,9 @@ def read(config: Config) -> Ldap | None:
         _check_demo(config)
         return None
     _check(config, ldap)
+    if isinstance(ldap.ca_pem, str):
+        trusted = parsing.certificates(ldap.ca_pem.encode())
+        config.check(entries.CA_FILE, lambda: certificates.check_trusted(trusted, now))
     return ldap
 
 

@@ -69,7 +69,7 @@ class Settings:
     def url(self) -> str:
         """Where users find the hub."""
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return f"https://{host}:{self.port}"
+        return f"https://{host}" if self.port == address.HTTPS else f"https://{host}:{self.port}"
 
     @property
     def certificate_names(self) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class Settings:
                 f" {address.BIND_ADDRESS.set_command('127.0.0.1')} keeps them out"
             )
         if self.ldap:
-            found += self.ldap.warnings()
+            found += self.ldap.warnings(now)
         return found
 
 
@@ -188,7 +188,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     hostname = config.value(address.HOSTNAME)
     extra_names = config.value(address.EXTRA_NAMES)
     key_pair = keypair.read(config, now)
-    directory = ldap.read(config)
+    directory = ldap.read(config, now)
     settings = Settings(
         prefix=f"{NAMESPACE}-{stack}",
         engine=engines.read(config),

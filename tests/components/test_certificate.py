@@ -99,7 +99,7 @@ def test_alone_it_makes_a_key_that_is_secret_and_a_certificate_that_is_not() -> 
     assert not any(one.request.protect for one in recording.declared)
 
 
-def test_alone_it_passes_on_what_the_operator_brought_and_makes_nothing() -> None:
+def test_alone_it_passes_on_what_the_operator_brought_and_only_keeps_the_key_it_made() -> None:
     server, issuer = (identity(name).certificate for name in ("certificate", "directory"))
 
     def program() -> None:
@@ -110,7 +110,7 @@ def test_alone_it_passes_on_what_the_operator_brought_and_makes_nothing() -> Non
 
     recording = run_alone(program)
     assert {one.name for one in recording.all("Certificate")} == {"certificate"}
-    assert not recording.all("PrivateKey")
+    assert [one.request.protect for one in recording.all("PrivateKey")] == [False]
     assert not recording.all("SelfSignedCert")
     outputs = recording.outputs
     assert outputs["key"] == {"value": "the key", "known": True, "secret": True}

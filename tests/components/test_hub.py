@@ -131,6 +131,14 @@ def test_the_port_is_open_on_the_configured_address_only(site: Recording) -> Non
         assert [one.name for one in others if "ports" in one.inputs] == []
 
 
+def test_a_port_below_1024_is_opened_by_the_hub_which_is_not_root() -> None:
+    low = run(SITE | {"zhub:port": "443"})
+    hub = low.one("Container", "hub").inputs
+    assert hub["ports"] == [{"internal": 443, "external": 443, "ip": "0.0.0.0"}]  # noqa: S104
+    assert hub["sysctls"]["net.ipv4.ip_unprivileged_port_start"] == "0"
+    assert low.outputs["url"]["value"] == "https://hub.example.com"
+
+
 def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs(
     demo: Recording,
 ) -> None:

@@ -56,7 +56,8 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
 def test_a_site_with_its_own_directory_and_certificate_has_no_demo(brought: dict[str, str]) -> None:
     recording = run(brought)
     assert {one.name for one in recording.all("Container")} == {"hub", "files", "guard"}
-    assert not recording.all("PrivateKey")
+    assert [one.name for one in recording.all("PrivateKey")] == ["certificate"]
+    assert not recording.all("SelfSignedCert")
     assert "demoUsers" not in recording.outputs
 
 
@@ -97,13 +98,12 @@ def test_all_docker_resources_go_to_the_stacks_engine(demo: Recording) -> None:
 
 
 @pytest.mark.parametrize("protect", ["true", "false"])
-def test_state_and_key_are_protected_when_configured(protect: str) -> None:
+def test_only_the_state_is_protected_when_configured(protect: str) -> None:
     recording = run(DEMO | {"zhub:protect": protect})
     protected = {
         (one.type.rpartition(":")[2], one.name) for one in recording.declared if one.request.protect
     }
-    expected = {("Volume", "state"), ("PrivateKey", "certificate")}
-    assert protected == (expected if protect == "true" else set())
+    assert protected == ({("Volume", "state")} if protect == "true" else set())
 
 
 def test_what_would_replace_the_state_is_ignored(demo: Recording) -> None:

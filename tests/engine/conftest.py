@@ -15,7 +15,7 @@ import pytest
 from docker.types import IPAMConfig, IPAMPool
 
 from tests.engine.stack import PULUMI, Stack
-from tests.ports import free_port
+from tests.ports import free_port, free_privileged_port
 from toolchain.places import ROOT
 
 MIRROR = "10.222.0.9"
@@ -138,7 +138,7 @@ def second_stack(
     Its users have their own host names, and reach the site's mirror instead of the internet.
     """
     config = CONFIG | {
-        "port": free_port(),
+        "port": free_privileged_port(),
         "hostname": "hub.localhost",
         "subdomainHost": "hub.localhost",
         "adminAccess": True,

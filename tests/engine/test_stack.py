@@ -332,7 +332,10 @@ def test_a_port_in_use_is_refused_before_anything_changes(stack: Stack) -> None:
 def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
-    """The operator's new certificate replaces it, and must also get into the files' volume."""
+    """Replaced for a certificate that the operator brings, and for one that is made again.
+
+    With `protect` on, which is the default: it must not stand in the way.
+    """
     alice = logged_in(stack, "alice")
     alice.open_lab()
     kernel = alice.start_kernel()
@@ -343,7 +346,9 @@ def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     brought = Identity.create("localhost", "127.0.0.1", "hub.example.com")
     brought.write(stack.folder, "brought")
     file = str(stack.folder / "brought")
-    stack.configure({"tlsCertFile": f"{file}.crt", "tlsKeyFile": f"{file}.key"})
+    made = certificate_file(stack).read_text()
+    pair = {"tlsCertFile": f"{file}.crt", "tlsKeyFile": f"{file}.key"}
+    stack.configure(pair | {"protect": True})
     stack.up()
 
     assert certificate_file(stack).read_text() == Path(f"{file}.crt").read_text()
@@ -352,6 +357,14 @@ def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     assert still.id == notebook.id
     assert kernel.run("print(answer)") == "42\n"
     assert logged_in(stack, "alice").open_lab()
+
+    for key in pair:
+        stack.on_stack("config rm", f"zhub:{key}")
+    stack.configure({"protect": False})
+    stack.up()
+    assert certificate_file(stack).read_text() not in (made, Path(f"{file}.crt").read_text())
+    assert kernel.run("print(answer)") == "42\n"
+    alice.open_lab()
 
 
 def test_destroy_leaves_only_the_users_volumes(stack: Stack, engine: docker.DockerClient) -> None:

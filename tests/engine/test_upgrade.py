@@ -13,6 +13,7 @@ import pytest
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import certificate_file, logged_in
 from tests.engine.stack import Stack
+from tests.pki import Identity
 from tests.ports import free_port
 from toolchain.places import ROOT
 
@@ -88,4 +89,34 @@ def test_a_kernel_a_login_and_the_files_come_through_an_update(
     [new] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert new.attrs["Image"] == stack.outputs()["notebookDigest"]
     assert alice.read("kept.txt") == "still here"
+    alice.stop_server()
+
+
+def test_a_protected_key_of_earlier_gives_way_to_a_brought_pair_in_one_up(
+    earlier_stack: Stack, engine: docker.DockerClient
+) -> None:
+    """And back: what an earlier commit protected, Pulumi would refuse to delete."""
+    earlier_stack.configure({"protect": True})
+    earlier_stack.up()
+    alice = logged_in(earlier_stack, "alice")
+    alice.start_server()
+    kernel = alice.start_kernel()
+    kernel.run("answer = 6 * 7")
+    made = certificate_file(earlier_stack).read_text()
+
+    stack = replace(earlier_stack, project=ROOT)
+    Identity.create("localhost").write(stack.folder, "brought")
+    file = stack.folder / "brought"
+    pair = {"tlsCertFile": f"{file}.crt", "tlsKeyFile": f"{file}.key"}
+    stack.configure(pair)
+    stack.up()
+    assert certificate_file(stack).read_text() == file.with_suffix(".crt").read_text()
+    assert kernel.run("print(answer)") == "42\n"
+
+    for key in pair:
+        stack.on_stack("config rm", f"zhub:{key}")
+    stack.configure({"protect": False})
+    stack.up()
+    assert certificate_file(stack).read_text() not in (made, file.with_suffix(".crt").read_text())
+    assert kernel.run("print(answer)") == "42\n"
     alice.stop_server()

@@ -143,13 +143,15 @@ class Stack:
         """Run `pulumi destroy`."""
         return self.cli("destroy", "--yes", "--skip-preview")
 
+    def resources(self) -> list[dict[str, Any]]:
+        """Return the resources of the state, secrets in clear."""
+        exported = json.loads(self.cli("stack", "export", "--show-secrets"))
+        found: list[dict[str, Any]] = exported["deployment"].get("resources", [])
+        return found
+
     def state(self) -> dict[str, dict[str, Any]]:
         """Return the resources of the state by name, secrets in clear."""
-        exported = json.loads(self.cli("stack", "export", "--show-secrets"))
-        return {
-            resource["urn"].rsplit("::", 1)[-1]: resource
-            for resource in exported["deployment"].get("resources", [])
-        }
+        return {resource["urn"].rsplit("::", 1)[-1]: resource for resource in self.resources()}
 
     def _command(self, *arguments: str) -> list[str]:
         return [str(PULUMI), *arguments, "--non-interactive", "--color=never"]

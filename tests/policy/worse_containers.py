@@ -160,6 +160,16 @@ CONTAINERS: list[Case] = [
         {"sysctls": {"net.ipv4.ip_forward": "0", "kernel.shmmax": "1"}},
         'sysctls.kernel.shmmax is "1"; allowed: not set',
     ),
+    (
+        "hub",
+        {
+            "sysctls": {
+                "net.ipv4.ip_forward": "0",
+                "net.ipv4.ip_unprivileged_port_start": "80",
+            }
+        },
+        'sysctls.net.ipv4.ip_unprivileged_port_start is "80"; allowed: "0"',
+    ),
     ("hub", {"sysctls": None}, 'sysctls.net.ipv4.ip_forward is not set; allowed: "0"'),
     *(
         (role, {"sysctls": {"net.ipv4.ip_forward": "0"}}, "")

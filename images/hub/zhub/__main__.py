@@ -44,7 +44,12 @@ def check_port(port: int) -> None:
             probe.bind(("", port))
         except OSError as error:
             reason = "is taken" if error.errno == errno.EADDRINUSE else str(error.strerror)
-            raise SettingsError([f"port {port} {reason}: choose another one with --port"]) from None
+            fix = "choose another one with --port"
+            if error.errno == errno.EACCES:
+                fix += (
+                    ", or start the container with --sysctl net.ipv4.ip_unprivileged_port_start=0"
+                )
+            raise SettingsError([f"port {port} {reason}: {fix}"]) from None
 
 
 def check_state(folder: Path) -> None:

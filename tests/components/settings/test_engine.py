@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import socketserver
 import threading
@@ -120,6 +122,26 @@ def test_a_port_another_program_has_is_refused(
     with pytest.raises(RefusedError, match="taken by another program") as raised:
         engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, taken)
     assert raised.value.fix == f"pulumi config set port {taken + 1}"
+
+
+@pytest.mark.parametrize(("error", "refused"), [(errno.EACCES, False), (errno.EADDRINUSE, True)])
+def test_only_the_engine_need_be_allowed_to_open_a_port_below_1024(
+    engine_with: Callable[..., Engine],
+    monkeypatch: pytest.MonkeyPatch,
+    error: int,
+    *,
+    refused: bool,
+) -> None:
+    def bind(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(engines, "_bind", bind)
+    if not refused:
+        engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, 443)
+        return
+    with pytest.raises(RefusedError, match="taken by another program") as raised:
+        engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, 443)
+    assert raised.value.fix == "pulumi config set port 8443"
 
 
 @pytest.mark.parametrize(

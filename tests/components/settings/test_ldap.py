@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import hypothesis
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 from components import hub
 from components.settings.entries import SETTINGS
 from components.settings.ldap import Ldap
-from tests.components.recorder import identity
-from tests.components.stack_config import DEMO, SITE, fixed, read, refused
+from tests.components.stack_config import DEMO, NOW, SITE, fixed, read, refused
+from tests.pki import Identity
 from toolchain.places import ROOT
 
 GROUPS = {"zhub:ldapAllowEveryone": "false", "zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]'}
@@ -243,13 +244,13 @@ def test_the_password_is_a_secret_and_in_no_message() -> None:
     ],
 )
 def test_what_is_not_advised_is_warned_of(more: dict[str, str], said: str) -> None:
-    assert accepted(ADVISED).warnings() == []
+    assert accepted(ADVISED).warnings(NOW) == []
     config = ADVISED | more
     if "zhub:ldapAllowEveryone" in more:
         config.pop("zhub:ldapAllowedGroups")
     if "zhub:ldapBindDn" in more:
         config |= {"zhub:ldapDnTemplates": SITE["zhub:ldapDnTemplates"]}
-    [warning] = accepted(config).warnings()
+    [warning] = accepted(config).warnings(NOW)
     assert said in warning
 
 
@@ -270,15 +271,15 @@ def examples() -> dict[str, dict[str, str]]:
 def test_the_examples_of_the_documentation_are_fine(
     heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identity("Site CA").write(tmp_path, "site-ca")
+    Identity.create("Site CA", authority=True, end=timedelta(days=365)).write(tmp_path, "site-ca")
     (tmp_path / "site-ca.crt").rename(tmp_path / "site-ca.pem")
     monkeypatch.chdir(tmp_path)
     config = examples()[heading] | {"docker:host": SITE["docker:host"]}
     if heading == "Without a service account":
-        [warning] = accepted(config).warnings()
+        [warning] = accepted(config).warnings(NOW)
         assert warning.startswith("ldapBindDn is empty")
     else:
-        assert accepted(config | {"zhub:ldapBindPassword": "as typed"}).warnings() == []
+        assert accepted(config | {"zhub:ldapBindPassword": "as typed"}).warnings(NOW) == []
 
 
 def test_the_documentation_has_an_example_for_each_kind_of_directory() -> None:
@@ -291,7 +292,7 @@ def test_the_documentation_has_an_example_for_each_kind_of_directory() -> None:
 def test_a_server_alone_is_warned_of() -> None:
     """What the hub's `--ldap=` by hand does, once the stack says that everybody may log in."""
     config = {key: value for key, value in SITE.items() if key != "zhub:ldapDnTemplates"}
-    warnings = accepted(config).warnings()
+    warnings = accepted(config).warnings(NOW)
     assert [warning.split()[0] for warning in warnings] == [
         "ldapDnTemplates",
         "ldapAllowEveryone",
@@ -303,9 +304,9 @@ def test_a_server_alone_is_warned_of() -> None:
 def test_people_of_one_name_are_warned_of_where_the_hub_may_not_see_both() -> None:
     templates = '["uid={username},ou=people,o=example", "uid={username},ou=guests,o=example"]'
     config = SITE | {"zhub:ldapDnTemplates": templates}
-    assert "two people of one name" in accepted(config).warnings()[-1]
+    assert "two people of one name" in accepted(config).warnings(NOW)[-1]
     for more in (ACCOUNT, BASE):
-        assert not [w for w in accepted(config | more).warnings() if "of one name" in w]
+        assert not [w for w in accepted(config | more).warnings(NOW) if "of one name" in w]
 
 
 def choices() -> Iterator[tuple[str, st.SearchStrategy[str]]]:

@@ -21,6 +21,7 @@ import ldap3
 from cryptography import x509
 
 from zhub import settings
+from zhub.login import tls_advice
 from zhub.login.directory import Directory
 from zhub.login.directory.people import Person, administers, allowed
 from zhub.login.directory.session import (
@@ -37,18 +38,6 @@ FIRST_PROCESS = Path("/proc/1/cmdline")
 """Command line of the container's first process, which in the hub's container is the hub."""
 
 EXPIRES_SOON = timedelta(days=30)
-
-#: Parts of the TLS errors of OpenSSL and ldap3, and what an operator can do about each.
-TLS_ADVICE = (
-    ("has expired", "have the directory's certificate renewed"),
-    ("not yet valid", "wait, or set the clock of the engine's machine"),
-    ("certificate is not valid for", "set ldapServer to a name that the certificate is for"),
-    ("self-signed", "put this certificate, or that of the authority above it, into ldapCaFile"),
-    ("unable to get", "put the certificate of the authority that issued it into ldapCaFile"),
-    ("certificate verify failed", "have a certificate issued that conforms to RFC 5280"),
-    ("protocolError", "the server has no StartTLS: enable it there, or set ldapTls to ldaps"),
-    ("", "no TLS on this port: does ldapPort fit ldapTls? LDAPS has its own port, usually 636"),
-)
 
 
 @dataclass
@@ -145,15 +134,20 @@ def _no_session(ldap: Ldap, address: str, reason: str, report: Report) -> None:
     if ldap.tls is LdapTls.NONE:
         report.failed(reason, "is it a directory? See ldapPort and ldapTls")
         return
-    advice = next(advice for part, advice in TLS_ADVICE if part in reason)
+    advice = tls_advice.on(reason)
+    text = advice.text
     if "certificate" in reason:
         # Without verification, only to show the server's certificate: no password is sent.
         anything = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         anything.check_hostname = False
         anything.verify_mode = ssl.CERT_NONE
+        anything.set_ciphers("ALL:@SECLEVEL=0")
         with Session(ldap, address, anything) as unverified:
-            reason += f"; the certificate is {_described(_certificate(unverified))}"
-    report.failed(reason, advice)
+            own = _certificate(unverified)
+        reason += f"; the certificate is {_described(own)}"
+        if not advice.at_fault(own):
+            text = advice.of_ca
+    report.failed(reason, text)
 
 
 def _certificate(session: Session) -> x509.Certificate:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
 
 _NETWORKS = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
-_PORT = (parsing.number(1024, 65535), "a port number from 1024 to 65535")
+_PORT = (parsing.number(1, 65535), "a port number from 1 to 65535")
 
 
 class SettingsError(Exception):
@@ -152,7 +152,11 @@ class Settings(ServerSettings):
     @property
     def subdomain_url(self) -> str:
         """The hub's URL if users have subdomains; otherwise empty."""
-        return f"https://{self.subdomain_host}:{self.port}" if self.subdomain_host else ""
+        if not self.subdomain_host:
+            return ""
+        # Browsers leave the usual port out, and JupyterHub compares names as they send them.
+        port = "" if self.port == 443 else f":{self.port}"
+        return f"https://{self.subdomain_host}{port}"
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from zhub.login.directory.session import (
     Session,
     prepared,
 )
+from zhub.login.directory.tls import verifying_context
 from zhub.settings.ldap import DN, Ldap, LdapTls
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class Directory:
     def session(self, address: str) -> Session:
         """Return a connection to one of the servers, as a context manager."""
         if self._context is None and self.ldap.tls is not LdapTls.NONE:
-            self._context = ssl.create_default_context(cafile=self.ldap.ca_file)
+            self._context = verifying_context(self.ldap.ca_file)
         return Session(self.ldap, address, self._context)
 
     def _ask(self, question: Callable[[Session], T]) -> T:

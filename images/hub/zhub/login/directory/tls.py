@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import socket
 import ssl
+from pathlib import Path
 
 import ldap3
+
+
+def verifying_context(ca_file: Path | None) -> ssl.SSLContext:
+    """What verifies the directory's servers, with the certificates in a file or the system's.
+
+    The flags are the same with every Python, whose defaults differ. Not strict: CA certificates as
+    `openssl req -x509` and many sites made them lack extensions that RFC 5280 wants. Who is trusted
+    does not depend on those, and the site's other clients take them. With a partial chain: every
+    certificate in the file is trusted, also that of a CA below another one.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 class VerifyingTls(ldap3.Tls):

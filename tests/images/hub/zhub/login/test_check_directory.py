@@ -7,10 +7,13 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from zhub import settings
 from zhub.login import check_directory
 from zhub.login.directory import session
@@ -208,25 +211,45 @@ def test_a_connection_that_is_never_accepted(
 @pytest.mark.parametrize(
     ("wrong", "shown"),
     [
-        ("authority", ["unable to get", "by CN=Elsewhere", "of the authority that issued"]),
-        ("self-signed", ["self-signed", "for 127.0.0.1", "put this certificate"]),
+        ("authority", ["unable to get", "by CN=Elsewhere", "of the CA that issued"]),
+        ("self-signed", ["self-signed", "for 127.0.0.1", "its own CA certificate: put it into"]),
         ("host", ["not valid for '127.0.0.1'", "for ldap.example.org;", "a name that the"]),
-        ("expired", ["has expired", "valid until", "renewed"]),
+        ("expired", ["has expired", "valid until", "have the server's certificate renewed"]),
+        (
+            "expired authority",
+            ["has expired", "the CA's certificate has expired, not the server's"],
+        ),
+        ("SHA-1", ["too weak", "have the server's certificate issued anew, signed with SHA-256"]),
+        ("short", ["EE certificate key too weak", "the server's certificate issued anew, for an"]),
+        ("short authority", ["CA certificate key too weak", "the CA's key is too short"]),
+        ("no authority", ["invalid CA certificate", "is no CA certificate"]),
+        ("for people", ["purpose", "the server's certificate issued anew: its extendedKeyUsage"]),
+        ("authority for people", ["purpose", "the CA's certificate is not for servers"]),
     ],
 )
 def test_a_certificate_that_is_not_trusted_is_shown(
     config: MakeSettings, tmp_path: Path, capsys: Output, wrong: str, shown: list[str]
 ) -> None:
-    authority = Identity.create("Authority", authority=True)
+    changes: dict[str, dict[str, Any]] = {
+        "expired authority": {"begin": -2 * DAY, "end": -DAY},
+        "short authority": {"bits": 1024},
+        "no authority": {"authority": False},
+        "authority for people": {"purposes": [ExtendedKeyUsageOID.CLIENT_AUTH]},
+    }
+    authority = Identity.create("Authority", **{"authority": True} | changes.get(wrong, {}))
     authority.write(tmp_path, "ca")
+    own = partial(Identity.create, "127.0.0.1", issuer=authority)
     certificate = {
         "authority": lambda: Identity.create(
             "127.0.0.1", issuer=Identity.create("Elsewhere", authority=True)
         ),
         "self-signed": lambda: Identity.create("127.0.0.1"),
         "host": lambda: Identity.create("ldap.example.org", issuer=authority),
-        "expired": lambda: Identity.create("127.0.0.1", issuer=authority, begin=-2 * DAY, end=-DAY),
-    }[wrong]()
+        "expired": lambda: own(begin=-2 * DAY, end=-DAY),
+        "SHA-1": lambda: own().signed_with(hashes.SHA1(), authority),  # noqa: S303
+        "short": lambda: own(bits=1024),
+        "for people": lambda: own(purposes=[ExtendedKeyUsageOID.CLIENT_AUTH]),
+    }.get(wrong, own)()
     ca_file = tmp_path / "ca.crt"
     with slapd.running(tmp_path / "impostor", certificate) as server:
         for tls, port in (("starttls", server.port), ("ldaps", server.tls_port)):

@@ -130,6 +130,8 @@ def test_users_host_names_are_at_the_hubs_port() -> None:
     assert settings.read(LDAP).subdomain_url == ""
     own = {"ZHUB_SUBDOMAIN_HOST": "hub.example.com", "ZHUB_PORT": "8443"}
     assert settings.read(LDAP | own).subdomain_url == "https://hub.example.com:8443"
+    own["ZHUB_PORT"] = "443"
+    assert settings.read(LDAP | own).subdomain_url == "https://hub.example.com", "as browsers do"
 
 
 #: Names with all characters that the hub accepts, at both ends and in between.
@@ -156,10 +158,10 @@ def test_every_wrong_value_is_named_at_once() -> None:
     assert len(found) == len(WRONG)
 
 
-@pytest.mark.parametrize("port", ["0", "80", "65536", "11119.0", "\u0661\u0661\u0661\u0661\u0669"])
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "11119.0", "\u0661\u0661\u0661\u0661\u0669"])
 def test_ports_out_of_range_or_malformed_are_refused(port: str) -> None:
     (problem,) = problems(LDAP | {"ZHUB_PORT": port})
-    assert problem == f"--port is {port!r}, but must be a port number from 1024 to 65535"
+    assert problem == f"--port is {port!r}, but must be a port number from 1 to 65535"
 
 
 def test_a_missing_directory_is_a_problem() -> None:
