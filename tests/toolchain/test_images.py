@@ -20,7 +20,7 @@ def test_a_missing_image_is_left_out(
     engine_or_skip()
     docker = engine.client()
     monkeypatch.setattr(engine, "IMAGES", (HERE, NOT_HERE))
-    with pytest.raises(Problem, match="`make up` builds them first"):
+    with pytest.raises(Problem, match="To build them: make up"):
         engine.built([])
     subprocess.run([docker, "tag", base.BUILD, HERE], check=True)
     try:
