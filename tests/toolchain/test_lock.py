@@ -258,9 +258,7 @@ def test_without_published_sums_no_old_sums_are_left(
     sums.write_text(text.replace("linux-x64", "linux-riscv"))
     lock.refresh(root)
     assert (root / lock.SUMS).read_text() == "# a comment\n"
-    assert "no sums are pinned for Pulumi's CLI 3.10.0" in (
-        capsys.readouterr().err
-    )
+    assert "no sums are pinned for Pulumi's CLI 3.10.0" in capsys.readouterr().err
     sums.write_text(text)
     lock.refresh(root)
     assert pins.sums_in((root / lock.SUMS).read_text()).items() <= pins.sums_in(text).items()
