@@ -49,7 +49,7 @@ MOVED = """\
 toolchain/pulumi-cli/go.mod
   github.com/pulumi/pulumi/pkg/v3     3.8.0   3.10.0
   go                                  1.20    1.21
-  and 2 of the modules they need
+  and 2 other modules
 toolchain/pulumi-cli/go.sum
   sums only
 toolchain/pulumi-cli/releases.sha256
@@ -289,7 +289,7 @@ def test_without_any_registry_it_fails_with_the_reason(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     before = content(root)
     with pytest.raises(
-        Problem, match=r"(?s)neither Go's .* lists Pulumi's versions.*No pin was changed"
+        Problem, match=r"(?s)neither the Go .* lists Pulumi's versions.*No pin was changed"
     ):
         lock.refresh(root)
     assert content(root) == before
