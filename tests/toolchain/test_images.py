@@ -14,13 +14,13 @@ HERE, NOT_HERE = "zhub-test-here:latest", "zhub-test-not-here:latest"
 
 
 @pytest.mark.engine
-def test_an_image_that_no_stack_has_built_is_left_out(
+def test_a_missing_image_is_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine_or_skip()
     docker = engine.client()
     monkeypatch.setattr(engine, "IMAGES", (HERE, NOT_HERE))
-    with pytest.raises(Problem, match="`make up` builds them first"):
+    with pytest.raises(Problem, match="To build them: make up"):
         engine.built([])
     subprocess.run([docker, "tag", base.BUILD, HERE], check=True)
     try:
