@@ -1,1 +1,1 @@
-"""Provider plugins in Python, for hosts where Pulumi's own binaries cannot be had."""
+"""Provider plugins in Python, for machines without Pulumi's own binaries."""

@@ -1,8 +1,8 @@
-"""What the plugins share: a provider made of resource types, each a property table and a few calls.
+"""What the plugins share: a provider with resource types, each a property table and a few methods.
 
-A resource type subclasses `Resource`. Its methods get revealed, known, type-checked values and may
-block: every call runs in a thread of its own. Whatever they raise becomes one message on the
-resource. `plugins.serving` puts a `Provider` behind the engine's protocol.
+A resource type subclasses `Resource`. Its methods get plain, known, type-checked values and may
+block: every call runs in a thread of its own. Any exception becomes one message on the resource.
+`plugins.serving` connects a `Provider` to the engine's protocol.
 """
 
 from __future__ import annotations
@@ -13,329 +13,26 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from hashlib import blake2b
-from math import inf
-from threading import Event, Lock, Timer
-from time import monotonic
-from typing import Any, ClassVar, TypeVar
+from threading import Event, Lock
+from typing import Any, TypeVar
 
 from pulumi.provider.experimental import provider as sdk
 
-from plugins.properties import (
-    Change,
-    Failure,
-    Object,
-    Property,
-    is_bridge_key,
-    is_input,
-    schema_of,
-)
+from plugins.calls import Call, CheckCall, InitError, ResourceError
+from plugins.properties import Change, Failure, Object, Property, is_bridge_key, is_input, schema_of
+from plugins.resource import Resource
 from plugins.values import (
-    UNKNOWN,
     Properties,
     Secret,
     decode_map,
     encode_map,
     has_unknown,
     keep_secrets,
-    redact,
     reveal,
-    secret_marks,
     secret_texts,
 )
 
 T = TypeVar("T")
-
-
-class ResourceError(Exception):
-    """An operation failed: the message is what the operator reads on the resource."""
-
-
-class InitError(ResourceError):
-    """The resource exists, but is not as it should be; its state is kept and the operation fails.
-
-    The next update goes on from there: the engine calls `update` even where nothing changed.
-    """
-
-    def __init__(self, message: str, outputs: Properties, resource_id: str = "") -> None:
-        """`resource_id` is needed where `create` raises this; `outputs` are its outputs so far."""
-        super().__init__(message)
-        self.outputs = outputs
-        self.resource_id = resource_id
-
-
-class Cancelled(ResourceError):
-    """The operation was told to end: by the operator, or because its time was up."""
-
-    def __init__(self) -> None:
-        super().__init__("cancelled")
-
-
-@dataclass(frozen=True)
-class Created:
-    """What `create` made: the id, and the outputs (the inputs belong among them)."""
-
-    id: str
-    outputs: Properties
-
-
-class Call:
-    """One call of the engine about one resource: who it is about, and the way to talk back.
-
-    Secrets of the resource are blacked out in all that is said here.
-    """
-
-    def __init__(
-        self,
-        provider: Provider,
-        urn: str,
-        timeout: float = 0,
-        secrets: frozenset[str] = frozenset(),
-    ) -> None:
-        self._provider = provider
-        self._secrets = secrets
-        self.urn = urn
-        #: Seconds the program allows for the operation (`custom_timeouts`), None = not said.
-        self.timeout: float | None = timeout or None
-        self._deadline = monotonic() + timeout if timeout else inf
-        self._shown = ""
-
-    @property
-    def name(self) -> str:
-        """The logical name the program gave the resource."""
-        return self.urn.rsplit("::", 1)[-1]
-
-    def status(self, message: str) -> None:
-        """Show a line of progress beside the resource; the next one replaces it.
-
-        What is shown already is not sent again: without a terminal each one is a line of its own.
-        """
-        if message != self._shown:
-            self._shown = message
-            self._provider.log("info", self.redacted(message), self.urn, ephemeral=True)
-
-    def info(self, message: str) -> None:
-        """Write a line to the log of the run."""
-        self._provider.log("info", self.redacted(message), self.urn)
-
-    def warn(self, message: str) -> None:
-        """Warn the operator about the resource."""
-        self._provider.log("warning", self.redacted(message), self.urn)
-
-    def redacted(self, message: str) -> str:
-        """Return the message without the secrets of the resource."""
-        return redact(message, self._secrets)
-
-    def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Call `function`; raise a `ResourceError` fit to be read for whatever goes wrong in it."""
-        try:
-            return function(*args)
-        except Cancelled as error:
-            if self._provider.cancelled.is_set():
-                raise
-            limit = f"{self.timeout:g} seconds of its custom timeout"
-            raise ResourceError(f"not done within the {limit}") from error
-        except ResourceError as error:
-            error.args = (self.redacted(str(error)),)
-            raise
-        except Exception as error:
-            # A mistake of the plugin, not the user's: a line for the operator, the traceback for
-            # whoever asks for it with `pulumi --debug`.
-            self._provider.log("debug", self.redacted(traceback.format_exc()), self.urn)
-            message = self.redacted(f"{type(error).__name__}: {error}")
-            raise ResourceError(message) from error
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the operation is to end: the operator wants it, or its time is up."""
-        return self._provider.cancelled.is_set() or monotonic() >= self._deadline
-
-    def sleep(self, seconds: float) -> None:
-        """Wait; raise `Cancelled` as soon as the operation is to end."""
-        self._provider.cancelled.wait(min(seconds, max(self._deadline - monotonic(), 0)))
-        if self.cancelled:
-            raise Cancelled
-
-    @contextmanager
-    def on_cancel(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Have `stop` called when the operation is to end while the body is at work.
-
-        `stop` is called from another thread and must not block long.
-        """
-        timer = Timer(max(self._deadline - monotonic(), 0), stop) if self.timeout else None
-        if timer:
-            timer.start()
-        try:
-            with self._provider.stopping(stop):
-                yield
-        finally:
-            if timer:
-                timer.cancel()
-
-
-class CheckCall(Call):
-    """A call that checks inputs; it can also name what the program left unnamed."""
-
-    def __init__(
-        self, provider: Provider, request: sdk.CheckRequest, secrets: frozenset[str]
-    ) -> None:
-        super().__init__(provider, request.urn, secrets=secrets)
-        self._seed = request.random_seed
-        #: `pulumi:autonaming` of the stack: the name it proposes, and whether it is the last word.
-        self.proposed_name: str = getattr(request, "proposed_name", "")
-        self.naming_disabled: bool = getattr(request, "naming_disabled", False)
-
-    def autoname(self, old: Properties, separator: str = "-", random: int = 7) -> str | None:
-        """Return a unique name for a resource the program gave none: the old one if there is one.
-
-        None where the stack's configuration forbids to make names up.
-        """
-        if isinstance(old.get("name"), str):
-            return str(old["name"])
-        if self.naming_disabled:
-            return None
-        if self.proposed_name:
-            return self.proposed_name
-        # The engine's seed makes preview and update agree on the name.
-        digest = blake2b(self.urn.encode(), key=self._seed[:64]).hexdigest()
-        return f"{self.name}{separator}{digest[:random]}"
-
-
-class Resource:
-    """One resource type: a property table and the calls that make it so."""
-
-    #: The type token, such as `docker:index/container:Container`.
-    token: ClassVar[str]
-    properties: ClassVar[tuple[Property, ...]]
-    #: Old one goes before the new one comes, where a change replaces.
-    delete_before_replace: ClassVar[bool] = False
-    #: An empty list means the same as none, see `Object`.
-    empty_is_none: ClassVar[bool] = False
-    #: Version of the official provider's schema; goes into the state's `__meta`, without which that
-    #: provider would take the state for one of version 0 and convert it.
-    schema_version: ClassVar[int | None] = None
-    #: The id is among the outputs too, as with every provider bridged from Terraform.
-    id_in_outputs: ClassVar[bool] = False
-    #: Record defaults in the inputs' `__defaults`, as the official provider does. That it needs
-    #: them shows with generated names: without the record it generates another and replaces.
-    records_defaults: ClassVar[bool] = False
-    #: Secrets count: they stay on the very elements of a list, and a value that becomes secret or
-    #: stops being it is a change. So it is with providers on Pulumi's Go framework (command); for
-    #: bridged ones (docker, tls) the engine marks whole lists, and the mark alone is no change.
-    exact_secrets: ClassVar[bool] = False
-    #: The program may leave out `name`. Needs `records_defaults`.
-    autonamed: ClassVar[bool] = False
-
-    def __init__(self, provider: Any) -> None:
-        self.provider = provider
-        self.table = Object(self.token, self.properties, self.empty_is_none)
-
-    def check(self, inputs: Properties, old: Properties, call: CheckCall) -> list[Failure]:
-        """Return what is wrong beyond the types; may complete `inputs` in place.
-
-        `inputs` have their defaults and may hold `UNKNOWN`; they are of the right types.
-        `old` are the inputs of the last run, empty for a new resource.
-        """
-        return []
-
-    def diff(
-        self, changes: list[Change], old: Properties, new: Properties, state: Properties
-    ) -> list[Change]:
-        """Return the changes, with what the table cannot say put right.
-
-        `old` and `new` are inputs in normal form, `state` the stored outputs.
-        """
-        return changes
-
-    def preview(self, inputs: Properties, state: Properties | None, call: Call) -> Properties:
-        """Return the outputs as far as a preview can know them; `state` is None before a create."""
-        outputs = self.planned(inputs)
-        for row in self.properties:
-            if row.name in outputs:
-                continue
-            if state is not None and row.name in state and (row.computed or row.output):
-                outputs[row.name] = state[row.name] if row.stable else UNKNOWN
-            elif row.output:
-                outputs[row.name] = UNKNOWN
-        return outputs
-
-    def create(self, inputs: Properties, call: Call) -> Created:
-        """Make the resource."""
-        raise NotImplementedError
-
-    def read(self, id: str, state: Properties, call: Call) -> Properties | None:
-        """Return the outputs as they are now, None if it is gone; `state` is empty on an import."""
-        return state
-
-    def update(self, id: str, state: Properties, new: Properties, call: Call) -> Properties:
-        """Make the resource as `new` says and return its outputs; `state` are the old outputs."""
-        raise NotImplementedError
-
-    def delete(self, id: str, state: Properties, call: Call) -> None:
-        """Remove the resource; one that is gone already is no error."""
-
-    # What follows is the base's own.
-
-    def planned(self, inputs: Properties) -> Properties:
-        """Return `inputs` with `output_default` where they leave something out."""
-        defaults = {
-            row.name: row.output_default
-            for row in self.properties
-            if row.output_default is not None
-        }
-        return {**defaults, **inputs}
-
-    def imported_inputs(self, outputs: Properties) -> Properties:
-        """Return the inputs that a program would write to get `outputs`."""
-        return {
-            row.name: outputs[row.name]
-            for row in self.properties
-            if is_input(row)
-            and outputs.get(row.name) not in (None, [], {}, row.default, row.output_default)
-        }
-
-    def refreshed_inputs(
-        self, inputs: Properties, state: Properties, outputs: Properties
-    ) -> Properties:
-        """Return `inputs` with what has drifted from `state` to `outputs` put in.
-
-        So the next preview sees the drift: a diff compares the program with the stored inputs.
-        """
-        result = dict(inputs)
-        for row in self.properties:
-            before, now = reveal(state.get(row.name)), outputs.get(row.name)
-            if is_input(row) and before is not None and before != now:
-                result[row.name] = now
-        return {name: value for name, value in result.items() if value is not None}
-
-    def secret_changes(
-        self, old: Properties, new: Properties, found: Sequence[Change]
-    ) -> list[Change]:
-        """Return changes for what became secret or stopped being it, beyond those `found`."""
-        seen = {change.property for change in found}
-        return [
-            Change(row.name, "update", row.replaces)
-            for row in self.properties
-            if row.name not in seen
-            and secret_marks(old.get(row.name)) != secret_marks(new.get(row.name))
-        ]
-
-    def finished(self, id: str, outputs: Properties, like: Sequence[Properties]) -> Properties:
-        """Return outputs as they go into the state: secrets marked, absent ones left out."""
-        result = {name: value for name, value in outputs.items() if value is not None}
-        if self.id_in_outputs and id:
-            result["id"] = id
-        for model in like:
-            result = keep_secrets(result, model, exact=self.exact_secrets)
-        for row in self.properties:
-            if row.secret and row.name in result and not isinstance(result[row.name], Secret):
-                result[row.name] = Secret(reveal(result[row.name]))
-        if self.schema_version is not None:
-            result["__meta"] = json.dumps(
-                {"schema_version": str(self.schema_version)}, separators=(",", ":")
-            )
-        return result
 
 
 class Provider(sdk.Provider):
@@ -352,23 +49,23 @@ class Provider(sdk.Provider):
         self.version = version
         self.resources = {resource.token: resource(self) for resource in resources}
         self.config_table = Object(f"pulumi:providers:{name}", tuple(config))
-        #: The provider's configuration once the engine has said it, revealed.
+        #: The provider's configuration, in clear; empty until the engine has sent it.
         self.config: Properties = {}
         self.cancelled = Event()
-        #: Where log lines go; `plugins.serving` puts the engine here.
+        #: Takes log lines; `plugins.serving` sets it to the engine's log.
         self.log: Callable[..., None] = _log_nowhere
         self._stops: list[Callable[[], None]] = []
         self._stops_lock = Lock()
-        # One thread for each operation: the engine already bounds how many it starts at once, and
-        # a container that waits for its health must not hold up the others.
+        # One thread for each operation: the engine limits how many run at once, and a container
+        # that waits for its health must not delay the others.
         self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix=name)
 
     def configured(self) -> None:
-        """Do what there is to do once `config` is known, such as reaching an engine. May block."""
+        """Called once `config` is known, for example to connect to an engine. May block."""
 
     @contextmanager
     def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Have `stop` called on cancellation while the body is at work."""
+        """Call `stop` on cancellation while the body runs."""
         with self._stops_lock:
             self._stops.append(stop)
         try:
@@ -387,11 +84,11 @@ class Provider(sdk.Provider):
         for stop in stops:
             try:
                 stop()
-            except Exception:  # noqa: BLE001  (the others have to be stopped all the same)
+            except Exception:  # noqa: BLE001  (the others must be stopped too)
                 self.log("debug", traceback.format_exc())
 
     async def _run(self, call: Call, function: Callable[..., T], *args: Any) -> T:
-        """Run what may block in a thread."""
+        """Run a function that may block, in a thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, call.run, function, *args)
 
@@ -418,7 +115,7 @@ class Provider(sdk.Provider):
             call = CheckCall(self, request, secret_texts(raw))
             failures += await self._run(call, resource.check, inputs, old, call)
         if failures:
-            # `property` stays empty: the engine would print the property's value, secret or not.
+            # `property` stays empty: the engine would print the property's value, even a secret.
             return sdk.CheckResponse(
                 failures=[sdk.CheckFailure("", f"{f.path} {f.reason}") for f in failures]
             )
@@ -448,7 +145,7 @@ class Provider(sdk.Provider):
         changes = await self._run(call, resource.diff, changes, old, new, state)
         ignored = set(request.ignore_changes)
         changes = [c for c in changes if c.path not in ignored and c.property not in ignored]
-        # A name that the program gave cannot exist twice; one that was made up is made up anew.
+        # A name from the program cannot exist twice; a generated one is generated again.
         made_up = raw.get("__defaults", ["name"])
         named = resource.autonamed and "name" not in made_up
         first = resource.delete_before_replace or named
@@ -478,8 +175,8 @@ class Provider(sdk.Provider):
         state = _without_bridge_keys(reveal(old))
         id = request.resource_id
         call = Call(self, request.urn, request.timeout, secret_texts([raw, old]))
-        # An output that was secret because of an input stays so only while the input is: `like`
-        # is the new inputs alone.
+        # An output that is secret because of an input stays secret only while the input is: so
+        # only the new inputs count.
         if request.preview:
             outputs = await self._run(call, resource.preview, inputs, state, call)
             return sdk.UpdateResponse(encode_map(resource.finished(id, outputs, [raw])))
@@ -501,13 +198,13 @@ class Provider(sdk.Provider):
         if outputs is None:
             return sdk.ReadResponse("", {}, {})
         if state and outputs == state:
-            # As it came, with what the official plugin keeps there for itself.
+            # Unchanged, with the official plugin's own entries.
             return sdk.ReadResponse(request.resource_id, request.properties, request.inputs)
         if state:
             inputs = resource.refreshed_inputs(reveal(old_inputs), state, outputs)
         else:
             inputs = resource.imported_inputs(outputs)
-        # An import may go by a name, for which `read` finds the id.
+        # An import may give a name, for which `read` finds the id.
         id = outputs.get("id", request.resource_id)
         outputs = resource.finished(id, outputs, [old, old_inputs])
         inputs = keep_secrets(keep_secrets(inputs, outputs), old_inputs)
@@ -581,11 +278,11 @@ class Provider(sdk.Provider):
 
 
 def _log_nowhere(severity: str, message: str, urn: str = "", *, ephemeral: bool = False) -> None:
-    """Take a log line where there is no engine: the plugin was started by hand."""
+    """Drop a log line: without an engine, the plugin was started by hand."""
 
 
 def diff_response(changes: Sequence[Change], *, delete_before_replace: bool) -> sdk.DiffResponse:
-    """Return the answer to Diff that these changes amount to."""
+    """Return the answer to Diff for these changes."""
     replaces = sorted({change.property for change in changes if change.replaces})
     return sdk.DiffResponse(
         changes=bool(changes),
@@ -620,8 +317,8 @@ def _without_bridge_keys(values: Properties) -> Properties:
 
 
 def _config_values(table: Object, raw: Properties) -> Properties:
-    """Return a provider's configuration as values; all but strings come as JSON text."""
-    # The engine's own settings of a provider, which are not the provider's.
+    """Return a provider's configuration as values; all but strings arrive as JSON text."""
+    # The engine adds these two to every provider's configuration.
     values = {k: v for k, v in reveal(raw).items() if k not in ("version", "pluginDownloadURL")}
     nested = {row.name for row in table.properties if not hasattr(row.type, "pattern")}
     for name, value in values.items():

@@ -1,7 +1,7 @@
-"""Property tables: the types of a resource's properties, and what is read off them.
+"""Property tables: the types of a resource's properties.
 
-From one table come the checks of a program's inputs, the defaults, the detailed diff and the
-schema. Values here are revealed (no `Secret`), but may be or hold `UNKNOWN`.
+One table gives the checks of a program's inputs, the defaults, the detailed diff and the schema.
+Values here hold no `Secret`, but may be or hold `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal["add", "delete", "update"]
 
 @dataclass(frozen=True)
 class Failure:
-    """What is wrong with an input: the path of the property, and the reason as a sentence part."""
+    """What is wrong with an input: the property's path, and the rest of the sentence."""
 
     path: str
     reason: str
@@ -28,9 +28,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Change:
-    """One changed place of a resource.
+    """One change of a resource.
 
-    `inputs` says that the path is one of the inputs; otherwise it is one of the stored outputs.
+    With `inputs`, the path is one of the inputs; otherwise one of the stored outputs.
     """
 
     path: str
@@ -47,15 +47,15 @@ class Change:
 class Type:
     """The type of a property's values."""
 
-    #: What the schema says a value is, for messages.
+    #: The type's name in messages.
     noun: str
 
     def normalise(self, value: Any, path: str, failures: list[Failure]) -> Any:
-        """Return `value` as this type has it, with defaults; add to `failures` what is wrong."""
+        """Return `value` in this type's form, with defaults; add what is wrong to `failures`."""
         raise NotImplementedError
 
     def changes(self, old: Any, new: Any, path: str, *, replaces: bool) -> Iterator[Change]:
-        """Yield what differs. Neither value is None, both are normalised."""
+        """Yield the differences. Neither value is None, both are normalised."""
         if old != new or has_unknown(new):
             yield Change(path, "update", replaces)
 
@@ -64,7 +64,7 @@ class Type:
         return any(self.changes(old, new, "", replaces=False))
 
     def schema(self, types: dict[str, Any]) -> dict[str, Any]:
-        """Return the type as Pulumi's package schema has it; add object types to `types`."""
+        """Return the type for Pulumi's package schema; add object types to `types`."""
         raise NotImplementedError
 
     def _refuse(self, value: Any, path: str, failures: list[Failure]) -> Any:
@@ -90,10 +90,10 @@ def _noun_of(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Scalar(Type):
-    """A string, integer, number or boolean, with what is allowed of it.
+    """A string, integer, number or boolean, with the allowed values.
 
-    With `converts`, strings that read as a number or boolean are taken where one is asked for, and
-    the other way round, as Pulumi's bridge to Terraform does; its own providers do not.
+    With `converts`, a string such as "1" or "true" is accepted for a number or boolean, and the
+    other way round, as in Pulumi's bridge to Terraform; Pulumi's own providers do not convert.
     """
 
     name: Literal["string", "integer", "number", "boolean"]
@@ -101,7 +101,7 @@ class Scalar(Type):
     minimum: int | None = None
     maximum: int | None = None
     pattern: str = ""
-    #: What a value looks like, in words; said where `pattern` does not match.
+    #: `pattern` in words, for the message if a value does not match.
     pattern_in_words: str = ""
     converts: bool = True
 
@@ -132,7 +132,7 @@ class Scalar(Type):
         if self.name == "boolean":
             return isinstance(value, bool)
         if isinstance(value, bool):
-            return False  # a bool is an int to Python, not to a schema
+            return False  # in Python a bool is an int, in a schema it is not
         return isinstance(value, int if self.name == "integer" else (int, float))
 
     def _converted(self, value: Any) -> Any:
@@ -156,7 +156,7 @@ class Scalar(Type):
 
 @dataclass(frozen=True)
 class Anything(Type):
-    """Any value at all."""
+    """Any value."""
 
     noun = "anything"
 
@@ -233,7 +233,7 @@ class ListOf(Type):
             yield Change(path, "update", replaces)
             return
         for index, item in list(added):
-            # One that kept its place and changed a little reads better as an update of its fields.
+            # An element at the same index is shown as an update of its fields, which reads better.
             match = next((pair for pair in gone if pair[0] == index), None)
             if match is not None:
                 gone.remove(match)
@@ -290,18 +290,18 @@ class MapOf(Type):
 class Property:
     """One row of a property table. `name` is the camelCase name on the wire.
 
-    default:      filled into the inputs where the program leaves it out
-    replaces:     a change needs a new resource
-    secret:       the schema says it is a secret, whatever the program says
+    default:      input value if the program sets none
+    replaces:     a change replaces the resource
+    secret:       always secret, whatever the program says
     output:       only the provider sets it; as an input it is refused
-    derived:      an input the `check` hook works out (it takes part in the diff, not in the schema)
+    derived:      an input that `check` computes (in the diff, but not in the schema)
     unsupported:  the official plugin has it, this one refuses it by name
-    computed:     the provider chooses where the program leaves it out, so leaving it out after
-                  having set it is no change (Terraform's "optional and computed")
-    stable:       an output an update cannot change, so a preview of one knows it
-    output_default: what it is among the outputs where nobody sets it; a preview knows it, and
-                  setting it to that is no change
-    equal:        whether an old and a new value mean the same; None stands for one left out
+    computed:     the provider chooses a value if the program sets none, so removing it from the
+                  program is no change (Terraform's "optional and computed")
+    stable:       an output that an update cannot change, so a preview knows it
+    output_default: output value if nobody sets one; a preview knows it, and setting it to this
+                  value is no change
+    equal:        whether an old and a new value mean the same; None stands for a missing one
     """
 
     name: str
@@ -325,8 +325,8 @@ class Object(Type):
 
     token: str
     properties: tuple[Property, ...]
-    #: An empty list means the same as none. So it is with Terraform's older SDK (docker), not with
-    #: its plugin framework (tls).
+    #: An empty list means the same as none: true for Terraform's older SDK (docker), not for its
+    #: plugin framework (tls).
     empty_is_none: bool = False
 
     noun = "an object"
@@ -351,7 +351,7 @@ class Object(Type):
         return result
 
     def _refusals(self, value: dict[str, Any], path: str) -> Iterator[Failure]:
-        """Yield a failure for each member a program must not set."""
+        """Yield a failure for each member that a program must not set."""
         table = {row.name: row for row in self.properties}
         for key, item in value.items():
             row = table.get(key)
@@ -394,7 +394,7 @@ class Object(Type):
                 yield from row.type.changes(before, rest, place, replaces=replace)
 
     def _shown_as_gone(self, values: dict[str, Any], row: Property) -> bool:
-        # A map goes entry by entry.
+        # A map is compared entry by entry.
         return self._left_out(values, row) and not isinstance(row.type, MapOf)
 
     def _left_out(self, values: dict[str, Any], row: Property) -> bool:
@@ -408,9 +408,9 @@ class Object(Type):
         return None if self._left_out(values, row) else value
 
     def leaves_out(self, value: Any) -> bool:
-        """Tell whether a member that could be set is not.
+        """Tell whether a member that could be set is missing.
 
-        The bridge then cannot tell which of a program's elements a planned one is, and shows their
+        The bridge then cannot match a planned element with one of the program's, and shows the
         whole set as changed (`matchPlanElementsToInputs` in its pkg/tfbridge/detailed_diff.go).
         """
         return value is UNKNOWN or any(
@@ -421,24 +421,23 @@ class Object(Type):
         )
 
     def _emptied(self, values: dict[str, Any], row: Property) -> bool:
-        """Tell whether the program says "none", and does not leave it to the provider to choose.
+        """Tell whether the program sets an empty value, so that the provider does not choose one.
 
-        Lists of blocks have no such thing in Terraform: an empty one is one left out.
+        In Terraform an empty list of blocks means the same as none.
         """
         blocks = isinstance(row.type, ListOf) and isinstance(row.type.element, Object)
         return row.computed and not blocks and values.get(row.name) in ([], {})
 
     def stored(self, values: Properties) -> Properties:
-        """Return inputs as they were stored, by whichever plugin, in the form `changes` compares.
+        """Return stored inputs, of any plugin, in the form that `changes` compares.
 
-        What is wrong with them is no business of the program that replaces them, so failures are
-        dropped; keys no table knows are gone.
+        The new program replaces them, so their failures do not matter; unknown keys are dropped.
         """
         return dict(self.normalise(values, "", []))
 
     def schema(self, types: dict[str, Any]) -> dict[str, Any]:
         if self.token not in types:
-            types[self.token] = {}  # before the members, or a type within itself would not end
+            types[self.token] = {}  # before the members, since a type may contain itself
             types[self.token] = {"type": "object", **schema_of(self.properties, types)}
         return {"$ref": f"#/types/{self.token}"}
 
@@ -451,12 +450,12 @@ ANYTHING = Anything()
 
 
 def one_of(*choices: str) -> Scalar:
-    """Return the type of a string out of a closed list."""
+    """Return the type of a string with these allowed values."""
     return Scalar("string", choices=choices)
 
 
 def set_of(element: Type) -> ListOf:
-    """Return the type of a list whose order means nothing."""
+    """Return the type of a list whose order does not matter."""
     return ListOf(element, ordered=False)
 
 
@@ -472,7 +471,7 @@ def same(old: Any, new: Any) -> bool:
 
 
 def schema_of(rows: Sequence[Property], types: dict[str, Any]) -> dict[str, Any]:
-    """Return `properties` and `required` of these rows as the package schema has them."""
+    """Return `properties` and `required` of these rows for the package schema."""
     return {
         "properties": {
             row.name: {**row.type.schema(types), **({"secret": True} if row.secret else {})}
@@ -483,7 +482,7 @@ def schema_of(rows: Sequence[Property], types: dict[str, Any]) -> dict[str, Any]
 
 
 def is_bridge_key(key: str) -> bool:
-    """Tell whether a stored key is Pulumi's own book-keeping (`__defaults`, `__meta` …)."""
+    """Tell whether a stored key is Pulumi's own (`__defaults`, `__meta` …)."""
     return key.startswith("__")
 
 
@@ -493,7 +492,7 @@ def is_input(row: Property) -> bool:
 
 
 def _member(path: str, key: str) -> str:
-    """Return the path of a member, quoted as the engine's own paths are.
+    """Return the path of a member, quoted like the engine's own paths.
 
     Source: `PropertyPath.String` in sdk/go/common/resource/properties_path.go of pulumi/pulumi.
     """

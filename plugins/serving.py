@@ -1,9 +1,9 @@
-"""A `Provider` behind the engine's protocol.
+"""Serve a `Provider` over the engine's protocol.
 
-The SDK's experimental server does most of it. What is added here, because it has none of it: errors
-that reach the engine as one message instead of a traceback, and with the resource's state where
-something was created; the old inputs of a diff; the autonaming of a check; a working DiffConfig;
-the handshake; log lines; and an end when the engine is gone.
+The SDK's experimental server does most of it. This module adds what it lacks: errors as one message
+instead of a traceback, with the resource's state if something was created; the old inputs of a
+diff; the autonaming of a check; a working DiffConfig; the handshake; log lines; and an exit when
+the engine is gone.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ from pulumi.runtime.proto import (
     status_pb2,
 )
 
-from plugins.base import InitError, Provider, ResourceError
+from plugins.base import Provider
+from plugins.calls import InitError, ResourceError
 from plugins.values import encode_map
 
 T = TypeVar("T")
 
 
 class EngineLog:
-    """The engine's log, reachable from any thread."""
+    """The engine's log; can be called from any thread."""
 
     def __init__(self, address: str) -> None:
         self._engine = engine_pb2_grpc.EngineStub(
@@ -58,13 +59,13 @@ class EngineLog:
                 timeout=10,
             )
         except grpc.RpcError:
-            # The engine is gone or going, so nobody is left to read it, and `_watch_engine` ends
-            # the plugin. A lost line of progress must not fail the operation it was about.
+            # The engine is gone or ending, so nobody could read it, and `_watch_engine` ends the
+            # plugin. A lost log line must not fail the operation.
             return
 
 
 def _inherited(name: str) -> Any:
-    """Return the SDK's method of that name with its errors answered."""
+    """Return the SDK's method of that name, with errors turned into answers."""
     method: Any = getattr(ProviderServicer, name)
 
     async def answered(self: Servicer, request: Any, context: Any) -> Any:
@@ -74,7 +75,7 @@ def _inherited(name: str) -> Any:
 
 
 class Servicer(ProviderServicer):
-    """The SDK's servicer, with what the module's docstring says."""
+    """The SDK's servicer, with the additions in the module's docstring."""
 
     _provider: Provider
 
@@ -93,7 +94,7 @@ class Servicer(ProviderServicer):
 
     async def DiffConfig(self, request: Any, context: Any) -> Any:
         async def answer() -> Any:
-            # The SDK's own fails on any difference (it takes an enum for its number).
+            # The SDK's own fails on any difference (it confuses an enum and its number).
             return _diff_response(await self._provider.diff_config(_diff_request(request)))
 
         return await _answer(answer(), context)
@@ -128,13 +129,13 @@ class Servicer(ProviderServicer):
 
 
 def _raised(error: Exception) -> Exception:
-    """What an operation raised: the SDK's server raises it anew, with a traceback as its text."""
+    """The exception of an operation; the SDK's server raises another with a traceback as text."""
     original = error.__context__
     return original if type(error) is Exception and isinstance(original, Exception) else error
 
 
 async def _answer(work: Awaitable[T], context: Any) -> T:
-    """Await an answer; turn a `ResourceError` into the status the engine shows on the resource."""
+    """Await an answer; turn an exception into the status that the engine shows on the resource."""
     try:
         return await work
     except Exception as caught:
@@ -152,7 +153,7 @@ async def _answer(work: Awaitable[T], context: Any) -> T:
             details = (("grpc-status-details-bin", status.SerializeToString()),)
             message = message.partition("\n")[0]
         elif not isinstance(error, ResourceError):
-            # What the SDK makes nothing of, such as a value of a kind it does not know.
+            # Raised by the SDK, for example for a value of a kind that it does not know.
             message = f"{type(error).__name__}: {error}"
         await context.abort(grpc.StatusCode.UNKNOWN, message, details)
         raise
@@ -198,7 +199,7 @@ def _with_naming(check: sdk.CheckRequest, request: Any) -> sdk.CheckRequest:
 
 
 async def serve(provider: Provider, engine_address: str | None) -> None:
-    """Serve until told to end. Prints the port as the first line, as the engine expects."""
+    """Serve until a signal comes. Prints the port as the first line, as the engine expects."""
     if engine_address:
         provider.log = EngineLog(engine_address)
     server = grpc.aio.server(options=_GRPC_CHANNEL_OPTIONS)
@@ -220,9 +221,9 @@ async def serve(provider: Provider, engine_address: str | None) -> None:
 
 
 async def _watch_engine(ending: asyncio.Event) -> None:
-    """End the plugin when the process that started it is gone: nobody else would."""
+    """End the plugin when the process that started it is gone."""
     engine = os.getppid()
-    while os.getppid() == engine:  # noqa: ASYNC110  (no event tells of it)
+    while os.getppid() == engine:  # noqa: ASYNC110  (there is no event for it)
         await asyncio.sleep(1)
     ending.set()
 
@@ -230,5 +231,5 @@ async def _watch_engine(ending: asyncio.Event) -> None:
 def main(provider: Provider) -> None:
     """Run the plugin; the engine's address is the last argument, after options for Go's logging."""
     asyncio.run(serve(provider, sys.argv[-1] if len(sys.argv) > 1 else None))
-    # Threads of operations that do not heed the cancellation would hold the process.
+    # Threads of operations that ignore the cancellation would keep the process running.
     os._exit(0)

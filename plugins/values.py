@@ -1,8 +1,8 @@
-"""Property values as plain Python, and the way between them and the SDK's `PropertyValue`.
+"""Property values as plain Python, and their conversion from and to the SDK's `PropertyValue`.
 
 A value is None, a bool, an int, a float, a str, a list, a dict with string keys, an asset or
-archive of the SDK, `UNKNOWN`, or a `Secret` around any of these. Resources only ever see revealed
-values: the base takes secrets off on the way in and puts them back on the way out.
+archive of the SDK, `UNKNOWN`, or a `Secret` around any of these. Resources see values without
+`Secret`: the base removes the marks before a call and restores them afterwards.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Secret:
     value: Any
 
     def __repr__(self) -> str:
-        # A secret must not get into a message by way of an f-string.
+        # An f-string must not put a secret into a message.
         return "[secret]"
 
 
-# The SDK passes unknowns through as these strings (its `Computed` never gets onto the wire).
-# Source: sdk/go/common/resource/plugin/rpc.go of pulumi/pulumi, one constant a kind of value.
+# The SDK passes unknowns through as these strings (its `Computed` is never sent). Source:
+# sdk/go/common/resource/plugin/rpc.go of pulumi/pulumi, one constant for each kind of value.
 _UNKNOWN_ON_WIRE: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _UNKNOWNS_ON_WIRE: Final = frozenset(
     {
@@ -67,7 +67,7 @@ def _decode_plain(value: Any) -> Any:
     if isinstance(value, str):
         return UNKNOWN if value in _UNKNOWNS_ON_WIRE else value
     if isinstance(value, float) and value.is_integer():
-        return int(value)  # the wire knows floats only
+        return int(value)  # the protocol has only floats
     if isinstance(value, Mapping):
         return {key: decode(item) for key, item in value.items()}
     if isinstance(value, Sequence):
@@ -80,7 +80,7 @@ def _decode_plain(value: Any) -> Any:
 def encode(value: Any) -> PropertyValue:
     """Turn plain Python into the SDK's value.
 
-    Raises TypeError for what is no property value: a mistake in a resource, never the user's.
+    Raises TypeError if it is no property value, which is a bug in a resource.
     """
     if isinstance(value, Secret):
         return encode(value.value).with_secret(True)
@@ -126,7 +126,7 @@ def has_secret(value: Any) -> bool:
 
 
 def secret_marks(value: Any) -> Any:
-    """Return where the value holds secrets, in a form that compares."""
+    """Return the places of secrets in the value, in a form that can be compared."""
     if isinstance(value, dict):
         return {key: secret_marks(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -146,10 +146,10 @@ def has_unknown(value: Any) -> bool:
 
 
 def secret_texts(value: Any) -> frozenset[str]:
-    """Return the texts that must not get into a message because the value holds them as secrets.
+    """Return the secret texts in the value, which must not get into a message.
 
-    A key or certificate shows up line by line in logs, so each line counts too. What is shorter
-    than five characters is no secret worth blacking out `true` for in every message.
+    Logs show a key or certificate line by line, so each line counts too. Texts with fewer than five
+    characters are left out: otherwise a secret `true` would be hidden in every message.
     """
     texts: set[str] = set()
 
@@ -170,18 +170,18 @@ def secret_texts(value: Any) -> frozenset[str]:
 
 
 def redact(message: str, secrets: frozenset[str]) -> str:
-    """Return the message with every secret text in it blacked out."""
+    """Return the message with every secret text replaced."""
     for text in sorted(secrets, key=len, reverse=True):
         message = message.replace(text, "[secret]")
     return message
 
 
 def keep_secrets(values: Properties, like: Mapping[str, Any], *, exact: bool = False) -> Properties:
-    """Return `values` with everything secret that is secret in `like`.
+    """Return `values` with the same secrets as in `like`.
 
-    The rule is the engine's own (`annotateSecrets` of pulumi/pulumi): two objects are taken key by
-    key; in any other case one secret inside makes the whole value secret, since lists may come back
-    in another order. With `exact`, lists of one length are taken element by element too.
+    The rule is the engine's own (`annotateSecrets` of pulumi/pulumi): two objects are compared key
+    by key; otherwise one secret inside makes the whole value secret, since lists may come back in
+    another order. With `exact`, lists of the same length are compared element by element too.
     """
     return {
         key: _kept(value, like[key], exact=exact) if key in like else value

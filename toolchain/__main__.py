@@ -22,8 +22,8 @@ from toolchain.console import (
 )
 from toolchain.passphrase import DEV
 
-#: Seconds from which on a command says how long it took.
-WORTH_TELLING = 10
+#: A command that takes longer, in seconds, prints how long it took.
+LONG = 10
 
 
 def ensure_pulumi() -> None:
@@ -32,7 +32,7 @@ def ensure_pulumi() -> None:
 
 
 def ensure_engine() -> None:
-    """An engine on which s390x images can be built and run."""
+    """An engine that can build and run s390x images, with the base images."""
     architecture = engine.ensure()
     engine.ensure_emulation(architecture)
     base.ensure(architecture)
@@ -48,7 +48,7 @@ def _run(threads: list[threading.Thread]) -> None:
     except KeyboardInterrupt:
         stop_commands()
         for thread in threads:
-            if thread.is_alive():  # one that has not got that far yet does nothing any more
+            if thread.is_alive():  # one that has not begun yet will not begin
                 thread.join(timeout=10)  # temporary folders are removed on the way out
         raise
 
@@ -57,8 +57,8 @@ def side_by_side(*steps: Callable[[], None]) -> None:
     """Run steps at the same time, and wait for all of them.
 
     Raises:
-        Problem: of every step that failed.
-        KeyboardInterrupt: after the steps have been told to end.
+        Problem: one or more steps failed; the text has all their messages.
+        KeyboardInterrupt: after the steps' commands were ended.
     """
     failures: list[BaseException] = []
 
@@ -78,10 +78,14 @@ def side_by_side(*steps: Callable[[], None]) -> None:
 
 
 def ensure(*, with_engine: bool, development: bool = False) -> None:
-    """Everything a stack needs.
+    """Get everything a stack needs.
+
+    Args:
+        with_engine: also an engine on this machine.
+        development: also what tests and linters need.
 
     Raises:
-        Problem: of every step that failed.
+        Problem: one or more steps failed; the text has all their messages.
     """
     steps: list[Callable[[], None]] = [
         lambda: environment.ensure(development=development),
@@ -93,7 +97,7 @@ def ensure(*, with_engine: bool, development: bool = False) -> None:
 
 
 def ensure_for(name: str) -> None:
-    """Everything one stack needs: a remote engine is none of this machine's business."""
+    """Get everything one stack needs; a local engine only if its engine is not remote."""
     ensure(with_engine=not stack.remote(name))
 
 
@@ -109,13 +113,13 @@ def preview(name: str) -> None:
 
 def down(name: str) -> None:
     if stack.keeps_no_state():
-        # Getting a whole toolchain, only to say this, would not be kind.
-        print(f"The stack {name} is not there: nothing to do.")
+        # No need to install a whole toolchain first.
+        print(f"Stack {name} does not exist: nothing to do.")
         return
     ensure_for(name)
     stack.down(name)
     if not stack.remote(name):
-        stack.tell_kept_volumes(name, engine.client())
+        stack.print_kept_volumes(name, engine.client())
 
 
 def make_test_environment(_: str) -> None:
@@ -142,7 +146,7 @@ def print_environment(name: str) -> None:
     try:
         ensure(with_engine=False)
     except Problem:
-        print("false")  # `eval "$(make -s env)"` fails, and not only its first `pulumi`
+        print("false")  # makes `eval "$(make -s env)"` fail, not only the first `pulumi` after it
         raise
     print(shell.exports(name))
 
@@ -166,12 +170,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "directory": doctor.check_directory,
 }
 
-#: Those that take an argument more than the stack, and what it is.
+#: Commands that take another argument after the stack, and its name.
 MORE = {"directory": "USER"}
 
 
 def interrupt(_: int, __: FrameType | None) -> None:
-    """End on SIGTERM as on Ctrl-C: commands under way ended, temporary files removed."""
+    """End on SIGTERM as on Ctrl-C: end running commands, remove temporary files."""
     raise KeyboardInterrupt
 
 
@@ -186,7 +190,7 @@ def main(arguments: list[str]) -> int:
         return fail(Problem(f"usage: python3 -m toolchain {command} STACK {MORE.get(command, '')}"))
     if code := exit_code(lambda: COMMANDS[command](stack.checked(name), *more)):
         return code
-    if (seconds := time.monotonic() - begin) > WORTH_TELLING:
+    if (seconds := time.monotonic() - begin) > LONG:
         say(command, f"took {seconds:.0f} s")
     return 0
 

@@ -1,8 +1,8 @@
 """Which stack a `pulumi` command means, from its arguments.
 
 The CLI takes a stack's name as an option (`-s NAME`, `-sNAME`, `--stack NAME`, `--stack=NAME`), or
-as a word of its own (`stack init NAME`). The tables are of the CLI that toolchain/pins.py names;
-tests/toolchain/test_arguments.py compares them with what that CLI says of itself.
+as a positional argument (`stack init NAME`). The tables describe the CLI version in
+toolchain/pins.py; tests/toolchain/test_arguments.py compares them with that CLI's own help.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-#: Other names of commands.
+#: Commands' aliases.
 ALIASES = {
     "cp": "copy",
     "create": "new",
@@ -26,10 +26,10 @@ ALIASES = {
     "update": "up",
 }
 
-#: Commands that consist of more than one word.
+#: Commands with subcommands.
 GROUPS = ("config", "stack", "state")
 
-#: Commands that take a stack's name as a word, and which word it is.
+#: Commands that take a stack's name as a positional argument, and its index.
 BY_WORD: dict[tuple[str, ...], int] = {
     ("cancel",): 0,
     ("stack", "migrate"): 1,
@@ -38,7 +38,8 @@ BY_WORD: dict[tuple[str, ...], int] = {
     ("stack", "select"): 0,
 }
 
-#: Options that name a second stack, by command. Both have secrets, and Pulumi takes one passphrase.
+#: Options that name a second stack, by command. Both stacks have secrets, but Pulumi takes only one
+#: passphrase.
 SECOND: dict[tuple[str, ...], tuple[str, ...]] = {
     ("config", "copy"): ("dest",),
     ("stack", "migrate"): ("target",),
@@ -46,7 +47,7 @@ SECOND: dict[tuple[str, ...], tuple[str, ...]] = {
     ("state", "move"): ("source", "dest"),
 }
 
-#: Commands that neither read nor write a secret of the stack they name.
+#: Commands that neither read nor write secrets of the stack they name.
 WITHOUT_SECRETS = (
     *(("stack", verb) for verb in ("list", "remove", "rename", "select", "tag", "unselect")),
     *(("stack", verb) for verb in ("drift", "get", "schedule", "webhook")),
@@ -69,16 +70,16 @@ WITH_VALUE = frozenset((
 ))
 # fmt: on
 
-#: The same of options that take a value in these commands only.
+#: Options that take a value in these commands only.
 WITH_VALUE_IN: dict[tuple[str, ...], tuple[str, ...]] = {
     ("config", "set-all"): ("json", "plaintext", "secret"),
     ("watch",): ("path",),
 }
 
-#: Options of one letter that take a value, with their long names.
+#: One-letter options that take a value, with their long names.
 LETTERS = {"C": "cwd", "m": "message", "p": "parallel", "s": "stack", "t": "target", "v": "verbose"}
 
-#: The same where the letter means something else in other commands.
+#: One-letter options that mean something else in other commands.
 LETTERS_IN: dict[tuple[str, ...], dict[str, str]] = {
     ("config", "copy"): {"d": "dest"},
     ("destroy",): {"c": "config", "x": "exclude"},
@@ -92,37 +93,37 @@ LETTERS_IN: dict[tuple[str, ...], dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Command:
-    """A `pulumi` command, taken apart."""
+    """A parsed `pulumi` command."""
 
     verb: tuple[str, ...]
-    """Its words, each by its first name: `stack init` is ("stack", "new")."""
+    """Command and subcommand, with aliases resolved: `stack init` is ("stack", "new")."""
     words: tuple[str, ...]
-    """What follows them and is no option."""
+    """The positional arguments."""
     options: dict[str, str] = field(default_factory=dict)
-    """Its options by their long names; empty values for those that take none."""
+    """Values of the options, by long name; empty for an option that takes none."""
 
     @property
     def stack(self) -> str:
-        """The stack it names by itself; empty where it names none."""
+        """The stack that the command names; empty if none."""
         place = BY_WORD.get(self.verb)
         words = self.words[place : place + 1] if place is not None else ()
         return self.options.get("stack") or "".join(words)
 
     @property
     def second(self) -> list[str]:
-        """Other stacks whose secrets it handles."""
+        """Other stacks whose secrets the command handles."""
         named = (self.options.get(option, "") for option in SECOND.get(self.verb, ()))
         return [name for name in named if name]
 
     @property
     def creates(self) -> bool:
-        """Whether it makes the stack it names."""
+        """Whether the command creates the stack it names."""
         selects = self.verb == ("stack", "select") and "create" in self.options
         return selects or self.verb == ("stack", "new")
 
     @property
     def needs_secrets(self) -> bool:
-        """Whether it reads or writes secrets of the stack."""
+        """Whether the command reads or writes secrets of the stack."""
         if self.creates:
             return True
         return self.verb[:1] in {(verb,) for verb in WITH_SECRETS} and (
@@ -131,7 +132,7 @@ class Command:
 
 
 def _short(argument: str, verb: tuple[str, ...]) -> tuple[dict[str, str], str]:
-    """The options in an argument such as `-ysNAME`, and the one whose value is still to come."""
+    """Options in an argument such as `-ysNAME`, and the one whose value is the next argument."""
     found: dict[str, str] = {}
     known = LETTERS | LETTERS_IN.get(verb, {})
     for place, letter in enumerate(argument[1:], start=2):
@@ -147,7 +148,7 @@ def _takes_value(name: str, verb: tuple[str, ...]) -> bool:
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Take a command apart as the CLI does.
+    """Parse a command as the CLI does.
 
     Args:
         arguments: those after `pulumi`.

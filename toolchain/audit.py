@@ -1,9 +1,9 @@
-"""Say what is known to be wrong with what the images hold: `make audit`.
+"""Look for known vulnerabilities and missing updates in the images: `make audit`.
 
-Runs in the development environment. Each ecosystem is asked with its own tool and its own data:
-pip-audit asks PyPI or the OSV service that its environment names, npm its registry, and apt, in the
-image, the mirrors that the image names. A question that nobody answers counts as found something:
-silence is no all-clear.
+Runs in the development environment. Each ecosystem has its own tool and its own data: pip-audit
+asks PyPI or the OSV service that its environment names, npm asks its registry, and apt, run in the
+image, asks the mirrors that the image names. A check that gets no answer counts as failed: silence
+is no all-clear.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from toolchain.console import Problem, exit_code
 from toolchain.lock import HUB, NOTEBOOK
 from toolchain.places import ROOT, VENV
 
-#: What Debian has fixed since the image was built. apt's lists go into a container that is thrown
-#: away; a mirror without security updates would have nothing to say, nor would an archive as of the
-#: image's own moment: it is asked as of the last midnight, and for a Release that is still valid.
-#: Only whether `apt list` says anything is of importance, not how; an upgrade is silent about what
-#: it would hold back.
+#: Lists what Debian has fixed since the image was built. apt's lists go into a container that is
+#: removed afterwards. An image whose sources have no security suite fails. A dated archive is asked
+#: as of the last midnight, since at the image's own date it has nothing newer, and its Release must
+#: still be valid. `apt list`, since `apt upgrade` does not mention packages that it holds back.
 DEBIAN = """
 sed -Ei "s,/[0-9]{8}T[0-9]{6}Z,/$MIDNIGHT,g; s/check-valid-until=no/check-valid-until=yes/" \\
     $(find /etc/apt/sources.list* -type f)
@@ -43,15 +42,15 @@ exit $code
 """
 
 #: The last line of an audit that found something.
-MEND = (
-    "Fixes: `make lock` (Python, npm), `make base` (Debian). What then, and what to do without an "
-    "answer: docs/operations.md."
+FIX = (
+    "To fix: `make lock` (Python, npm), `make base` (Debian). Next steps, and what to do when a "
+    "check got no answer: docs/operations.md."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A command that succeeds when nothing is known."""
+    """A command that succeeds when it finds nothing wrong."""
 
     about: str
     command: Sequence[str | Path]
@@ -59,13 +58,13 @@ class Question:
 
 
 def questions(images: Mapping[str, str]) -> Iterator[Question]:
-    """All there is to ask.
+    """All checks.
 
     Args:
-        images: whose Debian packages are looked at; what to call them, and names or digests.
+        images: those whose Debian packages are checked, names or digests by what to call them.
 
     Raises:
-        Problem: the engine does not have one of them.
+        Problem: the engine does not have one of the images.
     """
     for folder in (Path(), NOTEBOOK, HUB):
         lock = folder / "requirements.txt"
@@ -78,7 +77,7 @@ def questions(images: Mapping[str, str]) -> Iterator[Question]:
         )
     yield Question(
         about=f"npm packages of {HUB / 'package-lock.json'}",
-        # Somebody's npm settings may make it silent, or let it succeed with what it found.
+        # The user's own npm settings could silence it, or let it succeed despite a finding.
         command=[
             *("npm", "audit", "--omit=dev", "--package-lock-only"),
             *("--no-offline", "--audit-level=low"),
@@ -98,18 +97,18 @@ def questions(images: Mapping[str, str]) -> Iterator[Question]:
 
 
 def reason(errors: str) -> str:
-    """What a tool wrote to standard error; of tracebacks, which pip-audit has, the last reason."""
+    """What a tool wrote to standard error, with a traceback cut down to its last exception."""
     before, traceback, stack = errors.partition("Traceback (most recent call last)")
     if not traceback:
         return errors
     lines = stack.rstrip().splitlines()
-    # The last exception of all may have nothing to say.
+    # The last exception may have no message.
     reasons = [line for line in lines if re.match(r"[\w.]+: ", line)]
     return f"{before}{(reasons or lines)[-1]}\n"
 
 
-def nothing_known(question: Question) -> bool:
-    """Ask, and show the answer; whether it is that nothing is known."""
+def nothing_found(question: Question) -> bool:
+    """Ask, show the answer, and return whether nothing was found."""
     try:
         answer = subprocess.run(
             question.command, cwd=question.folder, stderr=subprocess.PIPE, text=True, check=False
@@ -122,21 +121,21 @@ def nothing_known(question: Question) -> bool:
 
 
 def audit(images: Mapping[str, str]) -> None:
-    """Ask everything, and show the answers.
+    """Run all checks, and show the answers.
 
     Raises:
-        Problem: something is known, or somebody did not answer, or an image is not there.
+        Problem: a check found something or got no answer, or an image is missing.
     """
-    open_questions = []
+    failed = []
     for question in list(questions(images)):
         print(f"\n{question.about}", flush=True)
-        if nothing_known(question):
-            print("nothing known", flush=True)
+        if nothing_found(question):
+            print("nothing found", flush=True)
         else:
-            open_questions.append(question.about)
-    if open_questions:
-        named = "\n  ".join(["found something, or got no answer; see above:", *open_questions])
-        raise Problem(f"{named}\n{MEND}")
+            failed.append(question.about)
+    if failed:
+        named = "\n  ".join(["these found something or got no answer, see above:", *failed])
+        raise Problem(f"{named}\n{FIX}")
 
 
 if __name__ == "__main__":

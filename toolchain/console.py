@@ -1,4 +1,4 @@
-"""What the toolchain says, how it runs commands, and how it gives up."""
+"""Progress messages, running commands, and failures."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ TAIL = 12
 
 
 class Problem(Exception):
-    """Something the operator has to mend; the text says what failed, why, and what to type."""
+    """A failure that the operator can fix; the text says what failed, why, and what to type."""
 
 
 def say(step: str, text: str) -> None:
-    """Print one line of progress under the name of its step."""
+    """Print one line of progress, with the name of its step in front."""
     # To standard error: what `make env` prints on standard output is evaluated by a shell.
     print(f"{step:>10}  {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def timed(step: str, text: str) -> Iterator[None]:
-    """Say what begins, that it still goes on, and how long it took."""
+    """Print when a step begins, that it still runs, and how long it took."""
     begin = time.monotonic()
     done = threading.Event()
 
@@ -54,7 +54,7 @@ def timed(step: str, text: str) -> Iterator[None]:
 
 
 def output(command: Sequence[str | Path], timeout: float = 60) -> str | None:
-    """Standard output of a command that may well fail; None when it does."""
+    """Standard output of a command that may fail; None when it does."""
     try:
         result = subprocess.run(
             command,
@@ -76,7 +76,7 @@ _lock = threading.Lock()
 
 
 def stop_commands() -> None:
-    """End every command that `run` has under way, and let it start no other."""
+    """End every command that `run` has started, and let it start no other."""
     with _lock:
         _stopping.set()
         for process in _running:
@@ -89,7 +89,7 @@ def stopping() -> bool:
 
 
 def _log_of(step: str) -> Path:
-    """The step's log file; what an earlier `make` wrote into it is dropped once."""
+    """The step's log file, emptied the first time that this process uses it."""
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{step}.log"
     with _lock:
@@ -99,27 +99,27 @@ def _log_of(step: str) -> Path:
     return log
 
 
-def run(  # noqa: PLR0913 - each by its name
+def run(  # noqa: PLR0913 - passed by name
     step: str,
     command: Sequence[str | Path],
     *,
     environment: Mapping[str, str] | None = None,
-    mend: str = "",
+    fix: str = "",
     tail: int = TAIL,
     folder: Path | None = None,
 ) -> None:
-    """Run a command with its output in a log file, of which a failure shows the last lines.
+    """Run a command with its output in a log file; a failure shows the last lines of it.
 
     Args:
         step: names the log file.
         command: the program and its arguments.
-        environment: is added to this process's own.
-        mend: what to do about a failure, the last sentence of the message.
+        environment: added to this process's own.
+        fix: what to do about a failure; the last sentence of the message.
         tail: how many lines of the log a failure shows.
-        folder: to run it in; this process's own without one.
+        folder: to run it in; this process's own by default.
 
     Raises:
-        Problem: the command failed, is not there, or may no longer be started.
+        Problem: the command failed, is missing, or was not started because of an interruption.
     """
     shown = shlex.join(map(str, command))
     log = _log_of(step)
@@ -129,7 +129,7 @@ def run(  # noqa: PLR0913 - each by its name
         begin = file.tell()
         with _lock:
             if stopping():
-                raise Problem(f"interrupted before: {shown}")
+                raise Problem(f"interrupted, not started: {shown}")
             try:
                 process = subprocess.Popen(
                     command,
@@ -140,7 +140,7 @@ def run(  # noqa: PLR0913 - each by its name
                     stderr=subprocess.STDOUT,
                 )
             except OSError as error:
-                raise Problem(f"{command[0]} cannot be run: {error.strerror}. {mend}") from error
+                raise Problem(f"{command[0]} cannot be run: {error.strerror}. {fix}") from error
             _running.add(process)
         code = process.wait()
         with _lock:
@@ -150,16 +150,16 @@ def run(  # noqa: PLR0913 - each by its name
             file.seek(begin)
             lines = file.read().decode(errors="replace").split("\n")
         last = "\n".join([f"    {line}" for line in lines if line.strip()][-tail:])
-        raise Problem(f"{_short(shown)} ended with code {code}:\n{last}\n  log: {log}\n  {mend}")
+        raise Problem(f"{_short(shown)} ended with code {code}:\n{last}\n  log: {log}\n  {fix}")
 
 
 def _short(command: str) -> str:
-    """A command for a message; the log has the whole of it."""
+    """A command as a message shows it; the log has all of it."""
     return command if len(command) <= WIDTH else f"{command[:WIDTH]}…"
 
 
 def is_root() -> bool:
-    """Whether packages and services may be changed."""
+    """Whether this process may install packages and start services."""
     return os.geteuid() == 0
 
 
@@ -170,32 +170,32 @@ def apt_install(step: str, *packages: str) -> None:
     """Install Debian packages, one installation at a time.
 
     Raises:
-        Problem: this is not a Debian machine or not root; the message has the line to type.
+        Problem: this is not Debian or not root; the message has the command to type.
     """
     line = f"apt-get install --no-install-recommends {' '.join(packages)}"
     if not is_root() or not Path("/usr/bin/apt-get").exists():
         raise Problem(f"missing: {', '.join(packages)}. As root on Debian: {line}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with _apt, timed(step, f"installing {', '.join(packages)}"):
-        # Another apt may be at work on a fresh machine (unattended-upgrades): wait for it.
+        # On a fresh machine another apt may be running (unattended-upgrades): wait for it.
         apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
         run(step, [*apt, "update"], environment=quiet)
-        run(step, [*apt, *line.split()[1:]], environment=quiet, mend=f"Try: {line}")
+        run(step, [*apt, *line.split()[1:]], environment=quiet, fix=f"Try: {line}")
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Run a command; say what the operator has to mend, and return the exit code."""
+    """Run a command, print what the operator has to fix, and return the exit code."""
     try:
         command()
     except Problem as problem:
         return fail(problem)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        print("\ninterrupted; run the same command again to go on", file=sys.stderr)
         return 130
     return 0
 
 
 def fail(problem: Problem) -> int:
-    """Print what the operator has to mend; returns the exit code."""
+    """Print what the operator has to fix; returns the exit code."""
     print(f"\nerror: {str(problem).rstrip()}", file=sys.stderr)
     return 1

@@ -1,4 +1,4 @@
-"""What is there, what is missing and what to type: `make doctor`. Changes nothing."""
+"""Check what is installed and what is missing, and say what to type: `make doctor`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from toolchain.pins import PULUMI
 from toolchain.places import BIN, CACHE, ROOT
 from toolchain.stack import named
 
-#: Bytes of disk that images, CLI and caches take, with room to build in.
+#: Bytes of disk needed for images, CLI and caches, and to build them.
 DISK_NEEDED = 8 * 1000**3
 
-GETS_IT = "make up gets it"
+INSTALLS_IT = "make up installs it"
 ENGINE_AS_ROOT = "make up as root installs and starts Debian's; else: apt-get install docker.io"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        good: whether it is as it should be.
-        text: what it is, and how it was found.
-        mend: what to type where it is not good.
+        good: whether all is well.
+        text: what was checked, and what was found.
+        fix: what to type if it is not good.
     """
 
     good: bool
     text: str
-    mend: str = GETS_IT
+    fix: str = INSTALLS_IT
 
 
 def _python() -> Finding:
@@ -50,13 +50,13 @@ def _cli() -> Iterator[Finding]:
     yield Finding(good, f"Pulumi CLI: {found or 'missing'}")
     if not good and cli.release_name() is None and cli.go_installed() is None:
         needed = ".".join(map(str, cli.go_needed()))
-        yield Finding(good=True, text=f"no Go {needed} to build it with; make up gets one")
+        yield Finding(good=True, text=f"no Go {needed} to build it with: make up installs one")
 
 
 def _modes() -> Finding:
-    """Image digests hash file modes, so that checkouts with another umask would all rebuild."""
+    """Image digests hash file modes, so a checkout with another umask would rebuild all images."""
     odd = [p for p in (ROOT / "images").rglob("*") if p.is_file() and p.stat().st_mode & 0o022]
-    text = f"{odd[0]} is writable by others" if odd else "file modes under images/: as git has them"
+    text = f"{odd[0]} is writable by others" if odd else "file modes under images/: as in git"
     return Finding(not odd, text, "chmod -R go-w images; umask 022")
 
 
@@ -64,37 +64,39 @@ def _disk() -> Finding:
     folder = next(parent for parent in (CACHE, *CACHE.parents) if parent.exists())
     free = shutil.disk_usage(folder).free
     text = f"{free / 1000**3:.0f} GB of disk free at {folder}"
-    return Finding(free > DISK_NEEDED, text, f"make room: {DISK_NEEDED / 1000**3:.0f} GB")
+    return Finding(
+        free > DISK_NEEDED, text, f"free some: {DISK_NEEDED / 1000**3:.0f} GB are needed"
+    )
 
 
 def _engine() -> Iterator[Finding]:
     if context := os.environ.get("DOCKER_CONTEXT"):
-        yield Finding(good=False, text=f"DOCKER_CONTEXT={context}", mend="unset DOCKER_CONTEXT")
+        yield Finding(good=False, text=f"DOCKER_CONTEXT={context}", fix="unset DOCKER_CONTEXT")
     link = BIN / "docker"
     docker = str(link) if link.exists() else next(filter(engine.builds, engine.clients()), None)
     if docker is None:
-        yield Finding(good=False, text="Docker client with BuildKit: none", mend=ENGINE_AS_ROOT)
+        yield Finding(good=False, text="Docker client with BuildKit: none", fix=ENGINE_AS_ROOT)
         return
     yield Finding(good=True, text=f"Docker client with BuildKit: {Path(docker).resolve()}")
     architecture = engine.architecture(docker)
     if architecture is None:
-        yield Finding(good=False, text="Docker engine: does not answer", mend=ENGINE_AS_ROOT)
+        yield Finding(good=False, text="Docker engine: does not answer", fix=ENGINE_AS_ROOT)
         return
     yield Finding(good=True, text=f"Docker engine: answers, {architecture}")
     if architecture != "s390x" and engine.local():
         emulates = engine.emulates()
         yield Finding(emulates, f"s390x emulation: {'enabled' if emulates else 'not enabled'}")
     for tag in base.missing(docker, architecture):
-        text = f"base image {tag}: missing, for another processor or from other archives"
+        text = f"base image {tag}: missing, for another processor, or from other archives"
         yield Finding(good=False, text=text)
 
 
 def check(name: str, *, with_engine: bool) -> None:
-    """Print every finding.
+    """Run all checks and print the results. Changes nothing.
 
     Args:
-        name: of the stack that the commands to type are about.
-        with_engine: whether it needs an engine of this machine.
+        name: the stack's name, for the commands to type.
+        with_engine: whether the stack uses this machine's engine.
 
     Raises:
         Problem: something is missing.
@@ -104,17 +106,17 @@ def check(name: str, *, with_engine: bool) -> None:
         if finding.good:
             print(f"     ok  {finding.text}", flush=True)
         else:
-            mend = finding.mend.replace("make up", f"make up{named(name)}")
-            print(f"MISSING  {finding.text}\n         → {mend}", flush=True)
+            fix = finding.fix.replace("make up", f"make up{named(name)}")
+            print(f"MISSING  {finding.text}\n         → {fix}", flush=True)
     if not all(finding.good for finding in findings):
-        raise Problem("not everything is there yet, see above")
+        raise Problem("something is missing, see above")
 
 
 def check_directory(name: str, user: str) -> None:
-    """Have a stack's hub try its directory out, and print what would become of a user's login.
+    """Let a stack's hub test its directory, and print whether a user could log in.
 
     Raises:
-        Problem: there is no hub to ask, or it found something that does not work.
+        Problem: no hub runs, or it found something that does not work.
     """
     docker = next(engine.clients(), None)
     if docker is None:

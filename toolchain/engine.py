@@ -1,4 +1,4 @@
-"""A Docker engine that answers, a client that can build with it, and s390x on any processor."""
+"""A Docker engine that answers, a client that can build images, and s390x emulation."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from toolchain.places import BIN, CACHE
 STEP = "engine"
 EMULATION = "emulation"
 
-#: Of an image; the engine wants to be told where it is not its own.
+#: The template for an image's platform, which `docker` needs if it is not the engine's own.
 PLATFORM = "{{.Os}}/{{.Architecture}}"
 
 #: Seconds that dockerd gets to answer after its start.
 START_TIMEOUT = 60
 
-#: From this version on the client's BuildKit is a plugin of its own, buildx.
+#: From this version on, the client needs the buildx plugin to build with BuildKit.
 BUILDX_NEEDED = 23
 
-#: Of Debian's engine and its containerd; each names the process of the last one, and a reboot does
-#: not remove it everywhere.
+#: Process id files of Debian's engine and its containerd, with the names of their processes. Not
+#: every machine removes them at a reboot.
 PID_FILES = {
     Path("/var/run/docker.pid"): "dockerd",
     Path("/var/run/docker/containerd/containerd.pid"): "containerd",
 }
 SOCKET = Path("/var/run/docker.sock")
 
-#: There where systemd runs the machine.
+#: Exists where systemd runs the machine.
 SYSTEMD = Path("/run/systemd/system")
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -43,7 +43,7 @@ HANDLER = BINFMT / "qemu-s390x"
 
 
 def clients() -> Iterator[str]:
-    """Every `docker` on PATH; Debian's own may stand behind another."""
+    """Every `docker` on PATH: the first one may be less capable than Debian's."""
     for folder in dict.fromkeys([*os.get_exec_path(), "/usr/bin"]):
         found = shutil.which("docker", path=folder)
         if found and Path(folder) != BIN:
@@ -51,7 +51,7 @@ def clients() -> Iterator[str]:
 
 
 def builds(client: str) -> bool:
-    """Whether this client can build with BuildKit, without which no other platform is built."""
+    """Whether this client can build with BuildKit, which builds for other platforms need."""
     version = re.match(r"Docker version (\d+)\.", output([client, "--version"]) or "")
     if version is None:
         return False
@@ -59,10 +59,10 @@ def builds(client: str) -> bool:
 
 
 def client() -> str:
-    """A Docker client with BuildKit; Debian's is installed where there is none.
+    """A Docker client with BuildKit; installs Debian's if there is none.
 
     Raises:
-        Problem: there is none and it may not be installed.
+        Problem: there is none, and this process may not install it.
     """
     link = BIN / "docker"
     if link.exists():
@@ -83,28 +83,28 @@ def client() -> str:
 
 
 def architecture(docker: str) -> str | None:
-    """The processor of the engine that answers, in Docker's words; None when none answers."""
+    """The engine's processor, as Docker calls it; None if no engine answers."""
     return output([docker, "version", "--format", "{{.Server.Arch}}"], timeout=20) or None
 
 
 def _may_start() -> None:
-    """Refuse to start an engine where another one is meant, or where this user may not.
+    """Refuse to start an engine if another one was asked for, or if this user may not.
 
     Raises:
-        Problem: what to type instead.
+        Problem: it may not be started; the text says what to type.
     """
     if host := os.environ.get("DOCKER_HOST"):
         raise Problem(
             f"the engine at DOCKER_HOST={host} does not answer. "
-            "Start it, or `unset DOCKER_HOST` to use this machine's own."
+            "Start it, or use this machine's own: unset DOCKER_HOST"
         )
     if is_root():
         return
     if SOCKET.exists() and not os.access(SOCKET, os.W_OK):
         user = getpass.getuser()
         raise Problem(
-            f"you may not talk to the Docker engine at {SOCKET}. As root: usermod -aG docker "
-            f"{user}; then log in again. Who is in that group is root on this machine."
+            f"user {user} may not use the Docker engine at {SOCKET}. As root: usermod -aG docker "
+            f"{user}; then log in again. Members of that group can become root on this machine."
         )
     raise Problem(
         "no Docker engine answers. As root: systemctl start docker (not installed yet, on Debian: "
@@ -113,23 +113,23 @@ def _may_start() -> None:
 
 
 def _forget_dead_engine() -> None:
-    """Remove process id files of an engine that is gone, whose numbers another process may have.
+    """Remove process id files of an engine that is gone; another process may have these ids now.
 
-    dockerd would refuse to start because of its own, and wait in vain for the containerd of the
-    other.
+    Because of the first file, dockerd would refuse to start; because of the second, it would wait
+    for a containerd that does not run.
     """
     for file, expected in PID_FILES.items():
         if not file.exists():
             continue
         if output(["ps", "-p", file.read_text().strip(), "-o", "comm="]) != expected:
-            say(STEP, f"{file} is of an engine that is gone: removing it")
+            say(STEP, f"removing {file}: its engine no longer runs")
             file.unlink()
 
 
 def _launch() -> tuple[subprocess.Popen[bytes] | None, str]:
-    """Start the engine; returns its process, where it is ours, and where its log is."""
+    """Start the engine; returns its process, None if systemd started it, and its log."""
     if SYSTEMD.exists():
-        run(STEP, ["systemctl", "start", "docker"], mend="See: journalctl -u docker")
+        run(STEP, ["systemctl", "start", "docker"], fix="See: journalctl -u docker")
         return None, "journalctl -u docker"
     _forget_dead_engine()
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def _start(docker: str) -> str:
     """Start Debian's engine on this machine; returns its architecture.
 
     Raises:
-        Problem: it may not be started, or does not come up.
+        Problem: it may not be started, or does not start.
     """
     _may_start()
     if shutil.which("dockerd") is None:
@@ -163,7 +163,7 @@ def _start(docker: str) -> str:
         while True:
             if found := architecture(docker):
                 return found
-            # Debian's package may have started one of its own meanwhile: that one is as good.
+            # Meanwhile Debian's package may have started an engine, which will do.
             if process and process.poll() and not output(["pidof", "dockerd"]):
                 raise Problem(f"the Docker engine ended with code {process.returncode}: see {log}")
             if time.monotonic() > end:
@@ -172,31 +172,31 @@ def _start(docker: str) -> str:
 
 
 def ensure() -> str:
-    """Have a client and an engine; returns the engine's architecture in Docker's words.
+    """Get a client and a running engine; returns the engine's processor, as Docker calls it.
 
     Raises:
-        Problem: there is none and it may not be installed or started.
+        Problem: there is none, and this process may not install or start it.
     """
     if context := os.environ.get("DOCKER_CONTEXT"):
         raise Problem(
             f"DOCKER_CONTEXT={context}: Pulumi would build on one engine and run on another. "
-            "Type: unset DOCKER_CONTEXT; and set DOCKER_HOST or `pulumi config set docker:host …`"
+            "Type: unset DOCKER_CONTEXT; then set DOCKER_HOST, or docker:host in the stack's config"
         )
     docker = client()
     return architecture(docker) or _start(docker)
 
 
 def local() -> bool:
-    """Whether the engine runs on this machine's own kernel, which can then be prepared.
+    """Whether the engine uses this machine's kernel, where emulation can be set up.
 
-    Elsewhere than on Linux it runs in a virtual machine that brings its emulation.
+    On other systems than Linux, the engine runs in a virtual machine that has emulation.
     """
     here = os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
     return here and platform.system() == "Linux"
 
 
 def emulates() -> bool:
-    """Whether this kernel runs s390x programs, in containers too (flag F: no path needed)."""
+    """Whether this kernel runs s390x programs, also in containers (flag F: no path needed)."""
     if not HANDLER.exists():
         return False
     text = HANDLER.read_text()
@@ -204,10 +204,13 @@ def emulates() -> bool:
 
 
 def ensure_emulation(architecture: str) -> None:
-    """Make the engine run s390x containers, by QEMU where its own processor is another.
+    """Let the engine run s390x containers, with QEMU if it has another processor.
+
+    Args:
+        architecture: the engine's processor, as Docker calls it.
 
     Raises:
-        Problem: this machine's kernel cannot be prepared, or the handler does not take.
+        Problem: emulation cannot be set up on this machine.
     """
     if architecture == "s390x" or not local() or emulates():
         return
@@ -216,32 +219,32 @@ def ensure_emulation(architecture: str) -> None:
         f"{BINFMT}; update-binfmts --enable qemu-s390x"
     )
     if not is_root():
-        raise Problem(f"this machine cannot run s390x programs yet. As root on Debian: {prepare}")
+        raise Problem(f"this machine cannot run s390x programs. As root on Debian: {prepare}")
     if shutil.which("update-binfmts") is None or shutil.which("qemu-s390x-static") is None:
         apt_install(EMULATION, "qemu-user-static", "binfmt-support")
     mount = ["mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT)]
     if not (BINFMT / "status").exists() and output(mount) is None:
-        # In a container with the engine's socket: its kernel may emulate and not show it here.
-        say(EMULATION, f"{BINFMT} cannot be mounted here: taking it that the engine emulates s390x")
+        # In a container with the engine's socket, the kernel may emulate without showing it.
+        say(EMULATION, f"{BINFMT} cannot be mounted here: assuming that the engine emulates s390x")
         return
     if not emulates():
         run(EMULATION, ["update-binfmts", "--enable", "qemu-s390x"])
     if not emulates():
-        raise Problem(f"QEMU's s390x handler did not take in {HANDLER}. Try as root: {prepare}")
+        raise Problem(f"{HANDLER} is not enabled: no s390x emulation. Try as root: {prepare}")
     say(EMULATION, f"s390x programs run on this {architecture} machine")
 
 
 def image(name: str, field: str) -> str:
-    """What the engine knows of an image.
+    """A field of an image, from the engine.
 
     Args:
         name: of the image.
-        field: a Go template, as `docker image inspect` takes it.
+        field: a Go template for `docker image inspect`.
 
     Raises:
         Problem: the engine does not have the image.
     """
-    told = output([client(), "image", "inspect", f"--format={field}", name])
-    if told is None:
-        raise Problem(f"the engine has no image {name}: `make up` builds the images first")
-    return told
+    value = output([client(), "image", "inspect", f"--format={field}", name])
+    if value is None:
+        raise Problem(f"the engine has no image {name}. To build this project's images: make up")
+    return value

@@ -18,36 +18,37 @@ STEP = "python"
 
 PYTHON = VENV / "bin" / "python"
 
-#: What the Python package index has no s390x wheel of that works, by the module that says whether
-#: it is there: the distribution's own packages stand in, of whatever version. Compiling takes most
-#: of an hour. protobuf's wheel crashes on any big-endian machine (protocolbuffers/protobuf#29651).
-#: Seen to work: those of Debian 13 (cryptography 43.0, grpcio 1.51, protobuf 3.21).
+#: Packages without a working s390x wheel, by module: the name on the Python package index and that
+#: of the distribution's package, which is used instead in whatever version it has. Compiling takes
+#: most of an hour. protobuf's wheel crashes on any big-endian machine
+#: (protocolbuffers/protobuf#29651). Debian 13's are known to work (cryptography 43.0, grpcio 1.51,
+#: protobuf 3.21).
 FROM_DISTRIBUTION = {
     "cryptography": ("cryptography", "python3-cryptography"),
     "grpc": ("grpcio", "python3-grpcio"),
     "google.protobuf": ("protobuf", "python3-protobuf"),
 }
 
-#: Makes the packages of this clone importable in `.venv` from any folder and without PYTHONPATH,
-#: which the commands of a stack would inherit.
+#: Makes this clone's packages importable in `.venv` from any folder, without PYTHONPATH, which a
+#: stack's commands would inherit.
 PATH_FILE = "zhub.pth"
 
 
 def locked(*, development: bool) -> str:
-    """What the environment has to agree with: the place of the clone and the lock."""
+    """The hash of what `.venv` depends on: the clone's path and the lock."""
     lock = ROOT / ("requirements-dev.txt" if development else "requirements.txt")
     return hashlib.sha256(f"{ROOT}\n".encode() + lock.read_bytes()).hexdigest()
 
 
 def agrees(*, development: bool) -> bool:
-    """Whether `.venv` is what the lock says."""
+    """Whether `.venv` was installed from the lock as it is now."""
     mark = VENV / ("development" if development else "program")
-    # A Python that was upgraded away leaves the environment's own link pointing nowhere.
+    # After an upgrade of the machine's Python, the link in `.venv` may lead nowhere.
     return PYTHON.exists() and mark.exists() and mark.read_text() == locked(development=development)
 
 
 def takes_from_distribution() -> bool:
-    """Whether this machine's processor is one that the package index lacks wheels for."""
+    """Whether the package index lacks wheels for this machine's processor."""
     return platform.machine() == "s390x"
 
 
@@ -58,10 +59,10 @@ def without(names: Iterable[str], lock: str) -> str:
 
 
 def _require_distribution_packages(python: Path) -> None:
-    """Have the distribution's packages that stand in for missing wheels.
+    """Install the distribution's packages that replace missing wheels.
 
     Raises:
-        Problem: one is missing and may not be installed.
+        Problem: one is missing, and this process may not install it.
     """
     missing = [
         package
@@ -73,15 +74,15 @@ def _require_distribution_packages(python: Path) -> None:
 
 
 def _create() -> None:
-    """Make an empty `.venv`, unless there is a sound one.
+    """Make an empty `.venv`, unless there is one that works.
 
     Raises:
-        Problem: Python's venv module is missing and may not be installed.
+        Problem: Python's venv module is missing, and this process may not install it.
     """
     if output([PYTHON, "-m", "pip", "--version"]) is not None:
         return
     shutil.rmtree(VENV, ignore_errors=True)
-    # Of the installation, even when `python3` is the one of the environment just removed.
+    # The installed Python, even when `python3` is the one in the `.venv` just removed.
     python = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
     if output([python, "-c", "import ensurepip"]) is None:
         apt_install(STEP, "python3-venv")
@@ -89,14 +90,17 @@ def _create() -> None:
     if takes_from_distribution():
         _require_distribution_packages(python)
         options = ["--system-site-packages"]
-    run(STEP, [python, "-m", "venv", *options, VENV], mend="Install Python's venv module.")
+    run(STEP, [python, "-m", "venv", *options, VENV], fix="Install Python's venv module.")
 
 
 def ensure(*, development: bool = False) -> None:
-    """Make `.venv` what the lock says; with `development`, also what tests and linters need.
+    """Install what the lock says into `.venv`.
+
+    Args:
+        development: also what tests and linters need.
 
     Raises:
-        Problem: no venv module, or the packages cannot be had.
+        Problem: there is no venv module, or the packages cannot be installed.
     """
     if agrees(development=development) or (not development and agrees(development=True)):
         return
@@ -120,8 +124,11 @@ def ensure(*, development: bool = False) -> None:
             "--disable-pip-version-check",
         ]
         locked_only: list[str | Path] = ["--require-hashes", "--no-deps", "-r", wanted]
-        mend = "Is a package index reachable (pip config list)? A wrong hash means: do not use it."
-        run(STEP, [*install, *locked_only], mend=mend)
+        fix = (
+            "Does the package index answer? Its address: pip config list. If a hash is wrong, "
+            "somebody may have tampered with the package; it was not installed."
+        )
+        run(STEP, [*install, *locked_only], fix=fix)
     for site in VENV.glob("lib/python3*/site-packages"):
         (site / PATH_FILE).write_text(f"{ROOT}\n")
     (VENV / ("development" if development else "program")).write_text(

@@ -1,10 +1,10 @@
-"""Pulumi's language host for Python, itself in Python over the SDK's own protocol stubs.
+"""A language host for Pulumi programs in Python, written in Python with the SDK's protocol stubs.
 
-Pulumi ships its host as a binary for amd64 and arm64 only. The engine starts this file, reads the
-port from the first line of standard output and calls it over gRPC; the calls are defined in
+Pulumi releases its own host for amd64 and arm64 only. The engine starts this file, reads the port
+from the first line of standard output and calls it over gRPC; the calls are defined in
 https://github.com/pulumi/pulumi/blob/master/proto/pulumi/language.proto.
 
-Runs in the project's virtual environment. Imports nothing of this package, to start quickly.
+Runs in the project's virtual environment. Imports little, to start quickly.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import sys
 import sysconfig
 import threading
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 if __name__ == "__main__":
-    # The protocol's modules alone: the SDK around them takes longer to load than all the rest, and
+    # Load the protocol's modules without the SDK: it takes longer to load than everything else, and
     # every pulumi command waits for it.
     _sdk = Path(sysconfig.get_path("purelib"), "pulumi")
     for _name, _folder in (("pulumi", _sdk), ("pulumi.runtime", _sdk / "runtime")):
@@ -39,97 +39,28 @@ import grpc
 from google.protobuf import empty_pb2, json_format
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
+from toolchain.program_environment import Environment, OptionError
+
 RUNNER = Path(__file__).with_name("program_runner.py")
 
-#: What the runner exits with once it has told the engine what went wrong.
+#: The runner's exit code when it has already reported the error to the engine.
 REPORTED = 32
 
 #: Seconds a program has to end after Ctrl-C before it is killed.
 GRACE = 5.0
 
-#: As the engine has it on its side; gRPC's default of 4 MiB is too small for a large configuration.
+#: The engine's own limit; gRPC's default of 4 MiB is too small for a large configuration.
 SIZE_LIMIT = ("grpc.max_receive_message_length", 400 << 20)
-
-#: Runtime options of Pulumi.yaml this host acts on. Others are refused: the author relies on them.
-KNOWN_OPTIONS = {"virtualenv", "toolchain"}
-
-
-class OptionError(Exception):
-    """A runtime option of Pulumi.yaml this host cannot honour; the text is for the operator."""
-
-
-class Environment:
-    """The Python environment a program asks for.
-
-    Args:
-        info: what the engine knows of the program, options included.
-
-    Raises:
-        OptionError: an option is unknown, unsupported, or of the wrong type.
-    """
-
-    def __init__(self, info: language_pb2.ProgramInfo) -> None:
-        options: dict[str, Any] = json_format.MessageToDict(info.options)
-        if unknown := sorted(options.keys() - KNOWN_OPTIONS):
-            raise OptionError(
-                f"Pulumi.yaml: runtime option {unknown[0]!r} is unknown to this language host. "
-                "Remove it, or use Pulumi's own: ZHUB_TOOLCHAIN=official make up"
-            )
-        if (toolchain := options.get("toolchain", "pip")) != "pip":
-            raise OptionError(
-                f"Pulumi.yaml: runtime option toolchain is {toolchain!r}; this language host knows "
-                "only 'pip'"
-            )
-        virtualenv = options.get("virtualenv", "")
-        if not isinstance(virtualenv, str):
-            raise OptionError("Pulumi.yaml: runtime option virtualenv must be a string")
-        self.folder: Path | None = None
-        if virtualenv:
-            self.folder = Path(info.root_directory, virtualenv)
-        elif active := os.environ.get("VIRTUAL_ENV"):
-            self.folder = Path(active)
-
-    @property
-    def python(self) -> Path:
-        """The interpreter; the host's own where neither option nor shell names an environment."""
-        return self.folder / "bin" / "python" if self.folder else Path(sys.executable)
-
-    def require(self) -> None:
-        """Refuse to go on without the interpreter.
-
-        Raises:
-            OptionError: it is not there.
-        """
-        if not self.python.exists():
-            raise OptionError(
-                f"the virtual environment {self.folder} does not exist; type: pulumi install"
-            )
-
-    def site_packages(self) -> list[str]:
-        """The folders packages are installed in."""
-        root = self.folder or Path(sys.prefix)
-        return [str(folder) for folder in sorted(root.glob("lib/python3*/site-packages"))]
-
-    def variables(self, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
-        """The process environment a program gets, as after `activate`."""
-        variables = dict(inherited)
-        if self.folder:
-            variables["VIRTUAL_ENV"] = str(self.folder)
-            variables["PATH"] = (
-                f"{self.folder / 'bin'}{os.pathsep}{variables.get('PATH', os.defpath)}"
-            )
-            variables.pop("PYTHONHOME", None)
-        return variables
 
 
 def plugin_of(
     description: dict[str, Any], version: str
 ) -> language_pb2.GetRequiredPackagesResponse:
-    """One package's plugin as its pulumi-plugin.json describes it; empty when it has none.
+    """The plugin that a package's pulumi-plugin.json describes; empty if it needs none.
 
     Args:
         description: the parsed file.
-        version: of the Python package, which counts where the file names none.
+        version: of the Python package; used if the file names none.
     """
     response = language_pb2.GetRequiredPackagesResponse()
     if not description.get("resource"):
@@ -176,7 +107,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         response = language_pb2.GetRequiredPackagesResponse()
         for distribution in importlib.metadata.distributions(path=environment.site_packages()):
             if not distribution.name.startswith("pulumi"):
-                continue  # reading the file list of every package would cost more than all the rest
+                continue  # reading every package's file list would take too long
             for file in distribution.files or []:
                 if file.name == "pulumi-plugin.json":
                     description = json.loads(file.read_text())
@@ -240,8 +171,8 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         self, request: language_pb2.RunRequest, context: grpc.ServicerContext
     ) -> language_pb2.RunResponse:
         environment = self._environment(request.info, context)
-        # By standard input, not by the environment: configuration holds secrets, which every
-        # process that the program starts would inherit, and a variable is limited to 128 KiB.
+        # On standard input, not in the environment: the configuration has secrets, which every
+        # process that the program starts would inherit, and a variable has at most 128 KiB.
         settings = {
             "engineAddress": self._engine_address,
             "monitorAddress": request.monitor_address,
@@ -281,7 +212,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     ) -> Iterator[language_pb2.RunPluginResponse]:
         """Run a policy pack until the engine ends the call; its first line is its port.
 
-        Unlike Pulumi's own host, this one does not tell it the stack's config.
+        Unlike Pulumi's own host, this one does not pass it the stack's config.
         """
         if request.kind != "analyzer":
             context.abort(
@@ -305,11 +236,11 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
     def _started(
         self, command: Sequence[str | Path], context: grpc.ServicerContext, **options: Any
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """A process that is interrupted when the call ends before it does.
+        """Start a process, and interrupt it if the call ends first.
 
         Args:
-            command: what to run.
-            context: of the call; aborted where the host has been told to start nothing more.
+            command: program and arguments.
+            context: of the call; aborted if the host was cancelled before.
             options: of Popen.
         """
         with self._lock:
@@ -317,7 +248,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
                 context.abort(grpc.StatusCode.CANCELLED, "cancelled before it was started")
             process = subprocess.Popen(command, **options)
             self._programs.add(process)
-        # Called at the end of the call too, when there is nothing left to stop.
+        # Also called at the normal end of the call, when there is nothing to stop.
         context.add_callback(lambda: stop(process))
         try:
             with process:
@@ -331,7 +262,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         return empty_pb2.Empty()
 
     def stop_programs(self) -> None:
-        """End what runs, and start nothing more."""
+        """End all running programs, and start no more."""
         with self._lock:
             self._cancelled = True
             programs = list(self._programs)
@@ -352,7 +283,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
 
 
 def output(process: subprocess.Popen[bytes]) -> Iterator[language_pb2.RunPluginResponse]:
-    """What a process prints, line by line as it comes, until it closes both its streams."""
+    """A process's output, line by line as it comes, until both streams are closed."""
     lines: queue.SimpleQueue[language_pb2.RunPluginResponse | None] = queue.SimpleQueue()
 
     def read(stream: IO[bytes], name: str) -> None:
@@ -369,7 +300,7 @@ def output(process: subprocess.Popen[bytes]) -> Iterator[language_pb2.RunPluginR
 
 
 def stop(program: subprocess.Popen[bytes]) -> None:
-    """Interrupt a program, and kill it when it does not end within `GRACE` seconds."""
+    """Interrupt a program, and kill it if it does not end within `GRACE` seconds."""
     if program.poll() is not None:
         return
     program.send_signal(signal.SIGINT)
@@ -384,7 +315,7 @@ def stop(program: subprocess.Popen[bytes]) -> None:
 
 
 def serve(engine_address: str, parent: int) -> None:
-    """Serve until told to stop, or until the process that started this one is gone.
+    """Serve until a signal comes, or until the process that started this one is gone.
 
     Args:
         engine_address: `host:port` of the engine.
@@ -401,7 +332,7 @@ def serve(engine_address: str, parent: int) -> None:
     print(port, flush=True)
     while not ended.wait(1.0):
         if os.getppid() != parent:
-            break  # a killed engine cannot say goodbye
+            break  # a killed engine sends no signal
     host.stop_programs()
     server.stop(GRACE).wait()
 
@@ -409,7 +340,7 @@ def serve(engine_address: str, parent: int) -> None:
 def main() -> None:
     """Entry point: the engine passes its address as the last argument."""
     parser = argparse.ArgumentParser(prog="pulumi-language-python", description=__doc__)
-    parser.add_argument("--tracing", help="accepted for the engine's sake; nothing is traced")
+    parser.add_argument("--tracing", help="accepted, because the engine passes it; ignored")
     parser.add_argument("engine", nargs="?", default="", help="host:port of the engine")
     serve(parser.parse_args().engine, os.getppid())
 

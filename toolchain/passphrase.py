@@ -1,7 +1,7 @@
-"""Whose passphrase encrypts a stack's secrets, where it is, and whether it is the right one.
+"""Find and check the passphrase of a stack's secrets.
 
-Pulumi takes one passphrase from its environment, whatever the stack, and encrypts a stack that has
-no salt yet with whichever that is. So it is found anew for each command, by the stack it means.
+Pulumi reads one passphrase from its environment, whatever the stack, and encrypts a new stack with
+it. So the passphrase is looked up for each command, by the stack that the command is about.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ STEP = "pulumi"
 TEXT = "PULUMI_CONFIG_PASSPHRASE"
 FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"
 
-#: The dev stack's salt is in the repository, so its passphrase is public as well. What it guards
-#: is a demo on this machine's loopback.
+#: The dev stack's salt is in the repository, so its passphrase is public as well. It protects only
+#: a demo on this machine's loopback.
 DEV = "dev"
 PUBLIC = "zhub-dev"
 
-#: Iterations of PBKDF2, as Pulumi has them (pkg/secrets/passphrase/manager.go).
+#: Iterations of PBKDF2 (Pulumi's pkg/secrets/passphrase/manager.go).
 ITERATIONS = 1_000_000
 
 Variables = dict[str, str | None]
 
 
 def place(stack: str) -> Path:
-    """Where this clone keeps a stack's own passphrase."""
+    """The file in which this clone keeps a stack's own passphrase."""
     return STATE / f"passphrase-{stack}"
 
 
@@ -44,17 +44,17 @@ def stack_file(stack: str) -> Path:
 
 
 def entry(file: Path, key: str) -> str:
-    """The value of a key at the top level of a stack file; empty where there is none."""
+    """The value of a top-level key of a stack file; empty if there is none."""
     text = file.read_text() if file.exists() else ""
     found = re.search(rf"^{key}:\s*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
     return found[1] if found else ""
 
 
 def of_the_shell(stack: str) -> bool:
-    """Whether the shell has a passphrase of its own, which is not this clone's business.
+    """Whether the operator has set a passphrase in the shell, which is then used as it is.
 
-    The public one is the shell's own for the demo only. A file in `.state` was put there by a
-    `make env` of an earlier release, for whichever stack.
+    The public passphrase counts for the demo only. A passphrase file in `.state` does not count: a
+    `make env` of an earlier release set the variable, maybe for another stack.
     """
     text, file = os.environ.get(TEXT), os.environ.get(FILE)
     if text is not None:
@@ -63,7 +63,7 @@ def of_the_shell(stack: str) -> bool:
 
 
 def make(stack: str) -> None:
-    """Make a passphrase for a stack that has none, and say so aloud."""
+    """Make a passphrase for a stack that has none, and print where it is."""
     STATE.mkdir(mode=0o700, exist_ok=True)
     file = place(stack)
     try:
@@ -73,12 +73,12 @@ def make(stack: str) -> None:
     with os.fdopen(descriptor, "w") as new:
         new.write(secrets.token_urlsafe(32))
     say(STEP, f"the secrets of stack {stack} are encrypted with a new passphrase in {file}")
-    say(STEP, "keep a copy of that file elsewhere: without it they cannot be read again")
+    say(STEP, "keep a copy of that file elsewhere: without it nobody can decrypt them")
 
 
 def opens(salt: str, text: str) -> bool:
-    """Whether a passphrase is the one that a stack file's `encryptionsalt` was made with."""
-    # Not at the top: the commands that only ask where a stack's engine is run without it.
+    """Whether a stack file's `encryptionsalt` was made with this passphrase."""
+    # Imported here: `make` imports this module with a Python that may lack the package.
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -94,7 +94,7 @@ def opens(salt: str, text: str) -> bool:
 
 
 def _opens(stack: str, salt: str, file: Path) -> bool:
-    """The same of a file in `.state`; what was found is kept, for it takes half a second."""
+    """Like `opens`, for a file; remembers a success, since the check takes half a second."""
     text = file.read_text().strip()
     known = STATE / f"opens-{stack}"
     seen = hashlib.sha256(f"{salt}\n{text}".encode()).hexdigest()
@@ -116,12 +116,12 @@ def _unknown(stack: str) -> Variables:
     if _asks():
         return {TEXT: None, FILE: None}
     name = stack_file(stack).name
-    why = f"in {file} is not the one that opens its secrets" if file.exists() else "is not here"
+    why = f"in {file} does not decrypt its secrets" if file.exists() else f"is missing: no {file}"
     raise Problem(
         f"the passphrase of stack {stack} {why}. {name} has an encryptionsalt, so the stack has a "
-        f"passphrase already, and no second one was made.\nAsk who made the stack (git log -- "
-        f"{name}), and put the passphrase into {file} (chmod 600),\nor name another file with it: "
-        f"export {FILE}=/path/of/file"
+        f"passphrase already; no second one was made.\nAsk whoever made the stack (git log -- "
+        f"{name}), and put the passphrase into {file} (chmod 600),\nor name another file that has "
+        f"it: export {FILE}=/path/of/file"
     )
 
 
@@ -139,32 +139,32 @@ def _public(stack: str) -> Problem:
 
 
 def _of_another(stack: str, salt: str) -> Path | None:
-    """The file of another stack's passphrase that opens this one's secrets."""
+    """The file of another stack's passphrase that decrypts this stack's secrets."""
     files = (file for file in sorted(STATE.glob("passphrase-*")) if file != place(stack))
     return next((file for file in files if _opens(stack, salt, file)), None)
 
 
 def _borrowed(stack: str, file: Path) -> Path:
-    """A passphrase of another name: the stack was renamed, or wrongly encrypted, which is told."""
+    """The passphrase of a stack that has another one's: it was renamed, or encrypted wrongly."""
     other, own = file.name.removeprefix("passphrase-"), place(stack)
     if not own.exists() and not stack_file(other).exists():
         own.touch(0o600)
         own.write_text(file.read_text())
-        say(STEP, f"stack {other} is now {stack}: its passphrase is in {own} as well")
+        say(STEP, f"stack {other} is now {stack}: copied its passphrase to {own}")
         return own
     if not own.exists():
         make(stack)
-    say(STEP, f"the secrets of stack {stack} are encrypted with the passphrase of {other}. For its")
-    say(STEP, "own: pulumi stack change-secrets-provider passphrase --stack")
-    say(STEP, f"     {stack} < {own}")
+    say(STEP, f"the secrets of stack {stack} are encrypted with the passphrase of {other}.")
+    say(STEP, "To give the stack its own:")
+    say(STEP, f"pulumi stack change-secrets-provider passphrase --stack {stack} < {own}")
     return file
 
 
 def _matching(stack: str, salt: str) -> Variables:
-    """The passphrase that a stack with a salt was encrypted with.
+    """The variables for a stack that has a salt, with the passphrase that it was made with.
 
     Raises:
-        Problem: it is the public one, or nobody here has it.
+        Problem: it is the public passphrase, or this clone does not have it.
     """
     own = place(stack)
     if own.exists() and _opens(stack, salt, own):
@@ -177,15 +177,15 @@ def _matching(stack: str, salt: str) -> Variables:
 
 
 def variables(stack: str, file: Path | None = None, *, new: bool = False) -> Variables:
-    """The variables that give Pulumi a stack's passphrase; None for one that must be away.
+    """The variables that give Pulumi a stack's passphrase; None for one to unset.
 
     Args:
         stack: its name.
-        file: its stack file, where that is not the usual one.
-        new: make a passphrase where the stack has none, instead of leaving it to Pulumi.
+        file: its stack file, if that is not the usual one.
+        new: make a passphrase if the stack has none, instead of leaving that to Pulumi.
 
     Raises:
-        Problem: the stack has one that is not here, or it is the demo's.
+        Problem: this clone does not have the stack's passphrase, or it is the public one.
     """
     if of_the_shell(stack):
         return {}
@@ -202,7 +202,7 @@ def variables(stack: str, file: Path | None = None, *, new: bool = False) -> Var
 
 
 def to_change(stack: str) -> Variables:
-    """The variables for a command that gives a stack another passphrase."""
+    """The variables for a command that changes a stack's passphrase."""
     if of_the_shell(stack):
         return {}
     salt = entry(stack_file(stack), "encryptionsalt")

@@ -1,4 +1,4 @@
-"""Where things are: of this clone, and shared between clones."""
+"""Paths: this clone's own, and those shared between clones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-#: This clone's own, ignored by git.
+#: This clone's own; git ignores them.
 VENV = ROOT / ".venv"
 TOOLCHAIN = ROOT / ".toolchain"
 BIN = TOOLCHAIN / "bin"
@@ -16,5 +16,5 @@ LOGS = TOOLCHAIN / "logs"
 PULUMI_HOME = TOOLCHAIN / "home"
 STATE = ROOT / ".state"
 
-#: Shared between clones: what takes minutes to make and depends on nothing of a clone.
+#: Shared between clones: what takes minutes to make and does not depend on the clone.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zhub"

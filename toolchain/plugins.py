@@ -1,4 +1,4 @@
-"""What belongs beside the CLI: its wrapper, the language host and the provider plugins."""
+"""The CLI's wrapper, its language host and the provider plugins."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CREDENTIALS = PULUMI_HOME / "credentials.json"
 
 SCRIPT = b"#!/bin/sh\n"
 
-#: Lies beside a plugin of Pulumi's own that this toolchain has got.
+#: Marks a plugin that this toolchain downloaded from Pulumi.
 GOT = "got-by-zhub"
 
-#: How much the logs of all Pulumi commands may take.
+#: The most that the logs of all Pulumi commands may take.
 LOG_MEGABYTES = 50
 
 
 def _script(path: Path, *lines: str) -> None:
-    """Write an executable shell script, unless it is there and the same."""
+    """Write an executable shell script, unless it exists unchanged."""
     text = SCRIPT + "\n".join([*lines, ""]).encode()
     if path.exists() and path.read_bytes() == text:
         return
@@ -37,23 +37,24 @@ def _script(path: Path, *lines: str) -> None:
 
 
 def python() -> str:
-    """The Python of this clone, as a shell script calls it."""
-    # With -P, what lies in the folder of a Pulumi project cannot stand in for our modules.
+    """The command that a shell script uses for this clone's Python."""
+    # With -P, a module in the current folder cannot replace ours.
     return f"{shlex.quote(str(PYTHON))} -P"
 
 
 def _write_wrapper() -> None:
-    """Write the `pulumi` that works with nothing but its folder on PATH."""
+    """Write the `pulumi` that needs nothing but its folder on PATH."""
     home, credentials = shlex.quote(str(PULUMI_HOME)), shlex.quote(str(CREDENTIALS))
     backend = f"${{PULUMI_BACKEND_URL:-{STATE.as_uri()}}}"
     _script(
         BIN / "pulumi",
         f"export PULUMI_HOME={home}",
-        # No route out: asking for news costs seconds. On PATH: whatever version that may be.
+        # Without a route to Pulumi, the update check costs seconds. A plugin on PATH may have any
+        # version.
         "export PULUMI_SKIP_UPDATE_CHECK=true PULUMI_IGNORE_AMBIENT_PLUGINS=true",
-        # It logs every command; its own limit is ten times as much.
+        # Pulumi logs every command; its default limit is ten times as much.
         f"export PULUMI_LOG_ROTATION_MAX_TOTAL_MB={LOG_MEGABYTES}",
-        # Pulumi's own check stops at the first wrong setting; the program names them all.
+        # Pulumi's own check stops at the first wrong setting; the program reports all.
         "export PULUMI_OPTION_SKIP_CONFIG_VALIDATION=true",
         f'[ -e {credentials} ] || export PULUMI_BACKEND_URL="{backend}"',
         f'PATH={shlex.quote(str(BIN))}:$PATH exec {python()} -m toolchain.command "$@"',
@@ -61,27 +62,31 @@ def _write_wrapper() -> None:
 
 
 def plugin_path(name: str) -> Path:
-    """Where the engine looks for an installed plugin. Found there, it prints no warning."""
+    """The path where Pulumi looks for an installed plugin and uses it without a warning."""
     return PULUMI_HOME / "plugins" / f"resource-{name}-v{PLUGINS[name]}" / f"pulumi-resource-{name}"
 
 
 def _of_the_operator(name: str) -> bool:
-    """Whether somebody put a plugin there by hand, such as one built from Pulumi's sources."""
+    """Whether an operator installed this plugin, such as one built from Pulumi's sources."""
     path = plugin_path(name)
     if not path.exists() or path.with_name(GOT).exists():
         return False
     text = path.read_bytes()
-    # Of another clone, or of an older release, the line is not quite the same.
+    # The script of another clone or an older release differs a little.
     return not (text.startswith(SCRIPT) and f" -m plugins.{name} ".encode() in text)
 
 
 def ensure(*, official: bool) -> None:
-    """Write the wrapper and, unless the CLI brings its own, the language host and the plugins.
+    """Write the wrapper and install language host and plugins.
 
-    A plugin that an operator has put into its place stays there, whatever the CLI is.
+    A plugin that an operator installed is never overwritten.
+
+    Args:
+        official: the CLI is Pulumi's own release: it has its language host, and its plugins are
+            downloaded. Otherwise this project's are used.
 
     Raises:
-        Problem: Pulumi's own plugins cannot be had.
+        Problem: Pulumi's own plugins cannot be downloaded.
     """
     STATE.mkdir(mode=0o700, exist_ok=True)
     _write_wrapper()
@@ -91,7 +96,7 @@ def ensure(*, official: bool) -> None:
     for name in PLUGINS:
         path = plugin_path(name)
         if _of_the_operator(name):
-            say(STEP, f"the {name} plugin is not of this project and is kept: {path}")
+            say(STEP, f"the {name} plugin is not this project's and is kept: {path}")
         elif official:
             _install_official(name)
         else:
@@ -103,12 +108,12 @@ def _install_official(name: str) -> None:
     got = plugin_path(name).with_name(GOT)
     if got.exists() and plugin_path(name).exists():
         return
-    with timed(STEP, f"getting Pulumi's own {name} plugin {PLUGINS[name]}"):
+    with timed(STEP, f"downloading Pulumi's own {name} plugin {PLUGINS[name]}"):
         run(
             STEP,
-            # Not by the wrapper: its Python may be in the making.
+            # Not through the wrapper: its Python may not be installed yet.
             [CLI / "pulumi", "plugin", "install", "resource", name, PLUGINS[name], "--reinstall"],
             environment={"PULUMI_HOME": str(PULUMI_HOME), "PULUMI_SKIP_UPDATE_CHECK": "true"},
-            mend="To use the plugins of this project: ZHUB_TOOLCHAIN=portable make up",
+            fix="To use the plugins of this project: ZHUB_TOOLCHAIN=portable make up",
         )
     got.touch()

@@ -1,7 +1,7 @@
-"""Run one Pulumi program in this process, as the language host tells it on standard input.
+"""Run one Pulumi program in this process; the language host sends the request on standard input.
 
-The message is JSON, with what `RunRequest` of Pulumi's language.proto says and `engineAddress`. A
-process runs one program once: preview and update would otherwise share imported modules.
+The request is JSON: the fields of `RunRequest` in Pulumi's language.proto, and `engineAddress`. A
+process runs one program once; otherwise preview and update would share imported modules.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-#: The exit code that tells the language host that the engine has been told what is wrong.
+#: The exit code when the error has already been reported to the engine.
 REPORTED = 32
 
-#: The engine's `parallel` may be as good as infinite.
+#: The most threads to start; the engine's `parallel` may be practically infinite.
 MOST_THREADS = 1024
 
 #: The exit code of a shell's own commands after Ctrl-C.
@@ -31,7 +31,7 @@ INTERRUPTED = 130
 
 
 def user_traceback(error: Exception, program: Path) -> str:
-    """The traceback from the program's first own line on; how it got there explains nothing."""
+    """The traceback from the program's first own line on, without the frames that led there."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [
         index for index, frame in enumerate(frames) if Path(frame.filename).is_relative_to(program)
@@ -65,7 +65,7 @@ def run(request: dict[str, Any]) -> int:
             root_directory=request["rootDirectory"],
         )
     )
-    # A program that fails leaves futures that nobody awaits; complaints about them bury the cause.
+    # A failed program leaves futures that nobody awaits; warnings about them would hide the cause.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
     def program() -> None:
@@ -74,7 +74,7 @@ def run(request: dict[str, Any]) -> int:
         runpy.run_path(str(entry_point), run_name="__main__")
 
     async def in_stack() -> None:
-        # Resource calls wait in threads: fewer than `parallel` would serialise what may overlap.
+        # Resource calls wait in threads; with fewer than `parallel`, they wait for each other.
         threads = min(max(request["parallel"], 1) * 4, MOST_THREADS)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
         await pulumi.runtime.run_in_stack(program)
@@ -84,7 +84,7 @@ def run(request: dict[str, Any]) -> int:
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
         return REPORTED
-    except Exception as error:  # noqa: BLE001 - whatever a program raises is shown to its author
+    except Exception as error:  # noqa: BLE001 - shown to the program's author
         own = user_traceback(error, Path(request["programDirectory"]))
         pulumi.log.error(f"Program failed with an unhandled exception:\n{own}")
         return REPORTED
@@ -92,7 +92,7 @@ def run(request: dict[str, Any]) -> int:
 
 
 def interrupt(_: int, __: FrameType | None) -> None:
-    """End at once: an orderly end would wait for resource calls that the engine will not answer."""
+    """End at once: an orderly end would wait for resource calls that get no answer any more."""
     os._exit(INTERRUPTED)
 
 
@@ -101,7 +101,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, interrupt)
     request = json.load(sys.stdin)
     if importlib.util.find_spec("pulumi") is None:
-        print(f"{sys.executable} has no package pulumi; type: pulumi install", file=sys.stderr)
+        print(f"{sys.executable} has no package pulumi. Type: pulumi install", file=sys.stderr)
         return 1
     return run(request)
 

@@ -1,4 +1,4 @@
-"""The sums of Pulumi's own releases of the CLI."""
+"""The sums of Pulumi's releases of the CLI."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from urllib.request import urlopen
 
 from toolchain import pins
 
-#: Seconds without a byte until a download site counts as out of reach.
+#: Seconds to wait for a download site.
 TIMEOUT = 5
 
-#: Bytes; the list has some ten lines.
+#: The most bytes to read of a list of sums, which has some ten lines.
 LIMIT = 100_000
 
 
 def archive(version: str, machine: str) -> str:
-    """The name of a release's archive."""
+    """The file name of a release's archive."""
     return f"pulumi-v{version}-{machine}.tar.gz"
 
 
 def pinned(file: str) -> str | None:
-    """The sum an archive of this name must have; None where `make lock` could not get it."""
+    """The pinned sum of an archive; None if `make lock` could not get it."""
     return pins.sums_in(pins.CLI_SUMS.read_text()).get(file)
 
 
 def published(version: str) -> str:
-    """Get the sums that a release itself has, of all machines in `pins.CLI_MACHINES`.
+    """Download the sums that Pulumi published with a release, for all `pins.CLI_MACHINES`.
 
-    Nothing but TLS vouches for them.
+    Only TLS protects them.
 
     Args:
         version: of the CLI, such as 3.276.0.
@@ -38,7 +38,7 @@ def published(version: str) -> str:
     Raises:
         OSError: no site has them; the text has each site's reason.
     """
-    # The name that Pulumi's .github/workflows/sign.yml gives it.
+    # Named by Pulumi's .github/workflows/sign.yml.
     file = f"pulumi-{version}-checksums.txt"
     failures = []
     for site in pins.CLI_RELEASES:
@@ -51,11 +51,11 @@ def published(version: str) -> str:
             continue
         found = pins.sums_in(text)
         wanted = [archive(version, machine) for machine in pins.CLI_MACHINES]
-        # Whoever answers without TLS may be anybody.
+        # A redirect to http: without TLS, anybody could have answered.
         if urlsplit(answerer).scheme != urlsplit(url).scheme:
-            failures.append(f"{url}: leads to {answerer}")
+            failures.append(f"{url}: redirects to {answerer}, without TLS")
         elif missing := [name for name in wanted if name not in found]:
-            failures.append(f"{url}: has no sum of {', '.join(missing)}")
+            failures.append(f"{url}: has no sum for {', '.join(missing)}")
         else:
             return "".join(f"{found[name]}  {name}\n" for name in wanted)
     raise OSError("\n".join(failures))

@@ -1,8 +1,8 @@
-"""Which `pulumi` of this clone took which lock, and what a killed one left behind.
+"""Clean up after a `pulumi` that was killed: its lock, and what it had half made.
 
-A lock in a state backend names process, user, machine and time. On a state that others share, that
-is too little to take one away: machines may have the same name, and the process may be a
-colleague's. So each run is written down here as it begins.
+A lock in a state backend names process, user, machine and time. In a shared backend that is not
+enough to remove it: two machines may have the same name, and the lock may be a colleague's. So each
+run of this clone is recorded when it begins.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ STEP = "pulumi"
 #: The project's name in Pulumi.yaml.
 PROJECT = "zhub"
 
-#: How many runs of a stack are remembered.
+#: How many runs of a stack are recorded.
 REMEMBERED = 50
 
-#: How Pulumi names a lock (pkg/backend/diy/lock.go).
+#: How Pulumi describes a lock (pkg/backend/diy/lock.go).
 LOCK = re.compile(
     r"^\s*(?P<place>\S+): created by .*@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<time>\S+)$",
     re.MULTILINE,
 )
 
-#: The types whose half-made objects have to go before they can be made again. A volume is no
-#: obstacle, and it may hold data.
+#: Types whose half-made objects must be removed before they can be created again. A volume need not
+#: be, and it may hold data.
 HALF_MADE = {
     "docker:index/container:Container": "container",
     "docker:index/network:Network": "network",
@@ -60,8 +60,8 @@ def _file(stack: str) -> Path:
     return STATE / f"runs-{stack}"
 
 
-def write_down(stack: str) -> None:
-    """Remember that this process becomes a `pulumi` that may lock the stack."""
+def record(stack: str) -> None:
+    """Record that this process becomes a `pulumi` that may lock the stack."""
     STATE.mkdir(mode=0o700, exist_ok=True)
     file = _file(stack)
     lines = file.read_text().splitlines()[-REMEMBERED:] if file.exists() else []
@@ -70,11 +70,11 @@ def write_down(stack: str) -> None:
 
 
 def _ours(stack: str, lock: Lock) -> bool:
-    """Whether a run that was written down here took the lock."""
+    """Whether a recorded run of this clone took the lock."""
     if not _file(stack).exists():
         return False
     runs = [line.split() for line in _file(stack).read_text().splitlines()]
-    # The lock has whole seconds, and is taken after the run has begun.
+    # A lock's time has whole seconds, and is after the beginning of its run.
     return any(
         (int(pid), host) == (lock.pid, lock.host) and float(begin) <= lock.time + 1
         for pid, host, begin in runs
@@ -98,9 +98,9 @@ def _locks_in_clone(stack: str) -> list[Lock]:
 
 
 def _locks_elsewhere(stack: str) -> list[Lock]:
-    """The locks on a stack that exists in another backend, as Pulumi tells of them."""
-    # A stack that is there cannot be made again: this changes nothing, locked or not.
-    told = complaint(stack, "stack", "init", "--stack", stack, "--no-select", "--non-interactive")
+    """The locks on an existing stack in another backend, as Pulumi reports them."""
+    # The stack exists, so this fails and changes nothing; the error names a lock if there is one.
+    error = complaint(stack, "stack", "init", "--stack", stack, "--no-select", "--non-interactive")
     return [
         Lock(
             found["place"],
@@ -108,12 +108,12 @@ def _locks_elsewhere(stack: str) -> list[Lock]:
             int(found["pid"]),
             datetime.fromisoformat(found["time"]).timestamp(),
         )
-        for found in LOCK.finditer(told)
+        for found in LOCK.finditer(error)
     ]
 
 
 def unlock(stack: str) -> None:
-    """Take away the lock of a killed `pulumi` that was this clone's and on this machine."""
+    """Remove the lock of a `pulumi` of this clone that was killed on this machine."""
     if settings(stack).get("PULUMI_BACKEND_URL") == STATE.as_uri():
         locks = [lock for lock in _locks_in_clone(stack) if _gone(lock)]
     elif _file(stack).exists():
@@ -123,7 +123,7 @@ def unlock(stack: str) -> None:
     else:
         return
     for lock in locks:
-        say(STEP, f"process {lock.pid} of an earlier run is gone: taking its lock away")
+        say(STEP, f"removing the lock of an earlier run: its process {lock.pid} has ended")
         place = urlsplit(lock.place)
         if place.scheme == "file":
             Path(place.path).unlink(missing_ok=True)
@@ -132,19 +132,19 @@ def unlock(stack: str) -> None:
 
 
 def half_made(stack: str, prefix: str, *, remote: bool) -> None:
-    """Remove containers and networks that a killed run made but could not write down.
+    """Remove containers and networks that a killed run made but did not record in the state.
 
     Args:
         stack: its name.
-        prefix: what its names on the engine begin with.
-        remote: its engine is another machine's, where nothing is removed.
+        prefix: of its names on the engine.
+        remote: the engine is on another machine, where nothing is removed.
     """
     state = json.loads(pulumi(stack, "stack", "export", "--stack", stack, quiet=True))
     pending = (state["deployment"] or {}).get("pending_operations") or []
     if not pending:
         return
     names = ", ".join(operation["resource"]["urn"].rsplit("::", 1)[-1] for operation in pending)
-    say(STEP, f"an earlier run was cut off in the middle of {names}: clearing up")
+    say(STEP, f"cleaning up: an earlier run was interrupted while it changed {names}")
     for operation in pending:
         resource = operation["resource"]
         kind = HALF_MADE.get(resource["type"])
@@ -160,7 +160,7 @@ def half_made(stack: str, prefix: str, *, remote: bool) -> None:
 
 
 def _remove_own(prefix: str, kind: str, name: str) -> None:
-    """Remove a container or network, if it is there and carries the stack's label."""
+    """Remove a container or network, if it exists and has the stack's label."""
     docker = client()
     label = '{{index .Labels "zhub.stack"}}'
     if kind == "container":

@@ -1,7 +1,7 @@
-"""Write down what images hold, as CycloneDX JSON, and what changed since last time: `make sbom`.
+"""List the packages in images as CycloneDX JSON, and show what changed: `make sbom`.
 
-Runs in the development environment. Nothing of an image is run: its files are read as the engine
-exports them. The same image gives the same file.
+Runs in the development environment. No program of an image is run: its files are read from an
+export. The same image gives the same file.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from toolchain.places import ROOT
 
 FOLDER = ROOT / "sbom"
 
-#: The files that say what is installed: of Debian, Python, Node and the pages of JupyterLab, which
-#: carry the licences of all that they are built from.
+#: Files that say what is installed: Debian's, Python's and Node's, and JupyterLab's lists of the
+#: licences of the npm packages in its pages.
 DPKG = "var/lib/dpkg/status"
 RELEASE = "usr/lib/os-release"
 PYTHON = re.compile(r"^opt/jupyter/.*\.dist-info/METADATA$")
@@ -38,10 +38,10 @@ PAGES = re.compile(r"^opt/jupyter/share/jupyter/.*/third-party-licenses\.json$")
 
 
 def inventory(digest: str) -> dict[str, bytes]:
-    """The files of an image that say what is installed, by path without the slash in front.
+    """The files of an image that say what is installed, by path without the leading slash.
 
     Raises:
-        Problem: the engine did not hand over all of it.
+        Problem: the export failed.
     """
     docker = engine.client()
     container = subprocess.run(
@@ -70,10 +70,10 @@ def inventory(digest: str) -> dict[str, bytes]:
 
 
 def component(kind: str, name: str, version: str, licence: str = "", **more: str) -> Component:
-    """One package.
+    """A package as a CycloneDX component.
 
     Args:
-        kind: of package URL: deb, pypi or npm.
+        kind: the package URL's type: deb, pypi or npm.
         name: with its namespace, as in @jupyterlab/apputils.
         version: as the packager writes it.
         licence: an SPDX expression, or what the packager wrote instead.
@@ -106,17 +106,17 @@ def debian(files: Mapping[str, bytes]) -> Iterator[Component]:
 
 
 def python(files: Mapping[str, bytes]) -> Iterator[Component]:
-    """The packages from PyPI, and those that some of them bring along inside."""
+    """The packages from PyPI, and those that some of them contain."""
     for path in filter(PYTHON.search, files):
         package = message_from_bytes(files[path])
         name = re.sub(r"[-_.]+", "-", package["Name"]).lower()
         licence = package["License-Expression"] or package["License"] or ""
-        # The older of the two fields holds the whole text of the licence in some packages.
+        # In some packages, the older field has the whole text of the licence.
         yield component("pypi", name, package["Version"], licence if "\n" not in licence else "")
 
 
 def node(files: Mapping[str, bytes]) -> Iterator[Component]:
-    """The proxy's packages, and what JupyterLab's pages and those of its extensions consist of."""
+    """The packages of the proxy, and those in the pages of JupyterLab and its extensions."""
     for path in filter(NODE.search, files):
         for folder, package in json.loads(files[path])["packages"].items():
             name = folder.rpartition("node_modules/")[2]
@@ -128,7 +128,7 @@ def node(files: Mapping[str, bytes]) -> Iterator[Component]:
 
 
 def text(image: str, name: str = "") -> str:
-    """What an image on the engine holds, as CycloneDX JSON.
+    """The packages of an image, as CycloneDX JSON.
 
     Args:
         image: its name or digest.
@@ -143,7 +143,7 @@ def text(image: str, name: str = "") -> str:
     whole = Component(
         type=ComponentType.CONTAINER, name=name or image, version=digest, bom_ref=digest
     )
-    # Of the image, not of this moment: two files differ where two images do.
+    # The image's id and time, not the current time: the same image gives the same file.
     bom = Bom(
         components={part.purl: part for part in found}.values(),
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, digest),
@@ -156,7 +156,7 @@ def text(image: str, name: str = "") -> str:
 
 
 def versions(materials: str) -> dict[str, str]:
-    """The versions of the packages in a file of `make sbom`; several of one package in one text."""
+    """Versions of the packages in a file of `make sbom`; a package's versions are joined."""
     found: dict[str, list[str]] = {}
     for part in json.loads(materials)["components"]:
         url = PackageURL.from_string(part["purl"])
@@ -166,7 +166,7 @@ def versions(materials: str) -> dict[str, str]:
 
 
 def changes(before: str, after: str) -> Iterator[str]:
-    """One line for each package that came, went or changed its version."""
+    """One line for each package that was added, removed, or has another version."""
     old, new = versions(before), versions(after)
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
@@ -174,13 +174,13 @@ def changes(before: str, after: str) -> Iterator[str]:
 
 
 def write(images: Mapping[str, str]) -> None:
-    """Write a file for each image, and print what changed in it.
+    """Write a file for each image, and print what changed.
 
     Args:
         images: what to call them, and their names or digests.
 
     Raises:
-        Problem: the engine does not have one.
+        Problem: the engine does not have one of the images.
     """
     FOLDER.mkdir(exist_ok=True)
     for name, image in images.items():

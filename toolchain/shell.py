@@ -1,4 +1,4 @@
-"""The shell that `pulumi` commands run in: of `make up` and its like, and of `make env`."""
+"""Environment variables for `pulumi`, in `make up` and in `make env`; running it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from toolchain.plugins import CREDENTIALS
 
 
 def settings(stack: str) -> dict[str, str | None]:
-    """The environment variables that a plain `pulumi` needs; None for one that must be away.
+    """The environment variables that a plain `pulumi` needs; None for one to unset.
 
-    A backend or a passphrase that the shell has set stays, and so does one logged in to. No
-    passphrase is among them: `pulumi` itself finds that of the stack which each command means.
+    A passphrase or backend that the operator set in the shell stays, and so does the backend of a
+    `pulumi login`. No passphrase is added: .toolchain/bin/pulumi finds it for each command.
     """
     variables: dict[str, str | None] = {"PULUMI_STACK": stack}
     if not passphrase.of_the_shell(stack) or os.environ.get(passphrase.TEXT) == passphrase.PUBLIC:
@@ -47,9 +47,9 @@ def _environment(stack: str) -> dict[str, str]:
 
 @contextmanager
 def _patient(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Leave Ctrl-C to the process, which gets it from the terminal too and ends in good order.
+    """Let the process handle Ctrl-C, which it gets from the terminal as well.
 
-    Killed instead, it would leave its lock and not write down what it has made.
+    If it were killed instead, its lock would stay, and the state would lack what it has made.
     """
 
     def pass_on(number: int, _: FrameType | None) -> None:
@@ -83,10 +83,15 @@ def _run(stack: str, arguments: tuple[str, ...], *, quiet: bool) -> tuple[int, s
 
 
 def pulumi(stack: str, *arguments: str, quiet: bool = False) -> str:
-    """Run `pulumi` as the operator would; with `quiet`, hand over its output instead.
+    """Run `pulumi` as the operator would.
+
+    Args:
+        stack: the stack's name.
+        arguments: of `pulumi`.
+        quiet: return the output instead of showing it.
 
     Raises:
-        Problem: it failed. What failed is on the screen already, unless `quiet`.
+        Problem: it failed. Unless `quiet`, its error is on the screen already.
     """
     code, out, error = _run(stack, arguments, quiet=quiet)
     if code:
@@ -96,5 +101,5 @@ def pulumi(stack: str, *arguments: str, quiet: bool = False) -> str:
 
 
 def complaint(stack: str, *arguments: str) -> str:
-    """What a `pulumi` command that fails writes to standard error."""
+    """Standard error of a `pulumi` command that is expected to fail."""
     return _run(stack, arguments, quiet=True)[2]

@@ -1,8 +1,8 @@
-"""Debian's archives as of one moment, where images/build/debian-archives.txt names them.
+"""Debian's archives as of one moment, named in images/build/debian-archives.txt.
 
-They are part of the commit, so that the same commit gives the same versions. They are addresses and
-not a date alone, since no such archive is within everybody's reach; where none is named, what is
-built has the versions of the day.
+The file is part of the commit, so that the same commit gives the same versions. It has addresses
+and not only a date, since no dated archive can be reached by everybody. Without addresses, builds
+use the current versions.
 """
 
 from __future__ import annotations
@@ -18,70 +18,72 @@ from toolchain.places import ROOT
 
 FILE = Path("images/build/debian-archives.txt")
 
-#: A moment in UTC, as Debian's own dated archive has it in its addresses. There, any moment of the
-#: past will do: it stands for the last state before it.
+#: A moment in UTC, as in the addresses of Debian's own dated archive. That archive takes any past
+#: moment, and serves the last state before it.
 MOMENT = re.compile(r"(?<=/)\d{8}T\d{6}Z(?=/|$)")
 
-#: By http: what comes is signed, and a bare Debian has no certificates to check https with.
+#: http: the files are signed, and a minimal Debian has no certificates to check https with.
 ADDRESS = re.compile(rf"http://\S+{MOMENT.pattern}\S*")
 
-#: Seconds an archive has to answer in.
+#: Seconds to wait for an archive.
 TIMEOUT = 60
 
 
 def moment(address: str) -> str:
-    """The moment that an archive's address names; empty where it names none."""
+    """The moment in an archive's address; empty if there is none."""
     found = MOMENT.search(address)
     return found[0] if found else ""
 
 
 def last_midnight() -> str:
-    """The newest moment to ask for: what came later may not be in every archive yet."""
+    """The newest moment to ask for; later states may not be in every archive yet."""
     return f"{datetime.now(UTC):%Y%m%d}T000000Z"
 
 
 def archives(root: Path = ROOT) -> list[str]:
-    """The main and the security archive of one moment; empty where none are named.
+    """The addresses of the main and the security archive; empty if the file names none.
 
     Args:
-        root: of the clone that names them.
+        root: of the clone.
 
     Raises:
-        Problem: it names something else.
+        Problem: the file has something else in it.
     """
     lines = [line.strip() for line in (root / FILE).read_text().splitlines()]
     addresses = [line for line in lines if line and not line.startswith("#")]
     now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    wrong = [f"{address} is none" for address in addresses if not ADDRESS.fullmatch(address)]
-    wrong += [f"{address} is yet to come" for address in addresses if moment(address) > now]
+    wrong = [
+        f"{address} is no such address" for address in addresses if not ADDRESS.fullmatch(address)
+    ]
+    wrong += [f"{address} is in the future" for address in addresses if moment(address) > now]
     if len(addresses) not in (0, 2):
-        wrong.append(f"it has {len(addresses)}")
+        wrong.append(f"the number of addresses is {len(addresses)}")
     elif len({moment(address) for address in addresses}) > 1:
         wrong.append("their moments differ")
     if wrong:
         raise Problem(
-            f"{FILE} takes two addresses, of the main and of the security archive as of the same "
-            "past moment, such as http://archive.example/debian/20261125T000000Z, or none; but "
-            f"{', '.join(wrong)}. Mend the lines, or go back to those of the commit: git checkout "
-            f"{FILE}"
+            f"{FILE} is wrong: {', '.join(wrong)}. It takes no address, or two: the main "
+            "and the security archive as of the same past moment, such as "
+            "http://archive.example/debian/20261125T000000Z. Fix the lines, or restore the "
+            f"commit's: git checkout {FILE}"
         )
     return addresses
 
 
 def move(root: Path = ROOT) -> str:
-    """Move the archives on to the last midnight if they go that far, and return what became of it.
+    """Move the archives to the last midnight if both have it; returns a line for the operator.
 
     Args:
-        root: of the clone that names them.
+        root: of the clone.
 
     Raises:
-        Problem: what it names are no archives of one moment.
+        Problem: the file with the addresses is wrong.
     """
     new = last_midnight()
     file = root / FILE
     named = archives(root)
     if not named:
-        return f"no pins for Debian: {FILE} names no archives"
+        return f"Debian is not pinned: {FILE} names no archives"
     old = moment(named[0])
     if new <= old:
         return f"Debian as of {old}, as before"
@@ -92,7 +94,7 @@ def move(root: Path = ROOT) -> str:
         try:
             urlopen(release, timeout=TIMEOUT).close()
         except OSError as error:
-            return f"Debian as of {old}, as before: {release} cannot be had ({error})"
+            return f"Debian as of {old}, as before: no {release} ({error})"
         text = text.replace(address, moved)
     file.write_text(text)
     return f"Debian as of {old} -> {new}"

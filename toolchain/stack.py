@@ -1,4 +1,4 @@
-"""The stack commands behind `make up`, `make preview` and `make down`."""
+"""The code of `make up`, `make preview` and `make down`."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ from toolchain.plugins import CREDENTIALS
 from toolchain.runs import PROJECT
 from toolchain.shell import pulumi
 
-#: What Pulumi takes a stack's name to be; here it also becomes part of file names.
+#: Stack names that Pulumi allows; they also become part of file names.
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
-#: What a stack may declare, checked at every preview and up.
+#: The policy pack checks what a stack declares, at every preview and up.
 POLICIES = ("--policy-pack", str(ROOT / "policy"))
 
-#: The answer to Pulumi's question, given before it is asked: `make up YES=1`.
+#: Set by `make up YES=1`: change without asking.
 YES = "ZHUB_YES"
 
 
 def checked(stack: str) -> str:
-    """The stack's name, if it is one.
+    """Check a stack's name and return it.
 
     Raises:
-        Problem: it is not.
+        Problem: Pulumi does not allow it.
     """
     if not NAME.fullmatch(stack):
-        raise Problem(f"STACK={stack} is no stack name: letters, digits, hyphen, underscore, dot")
+        raise Problem(
+            f"STACK={stack}: a stack name has letters, digits, hyphen, underscore, dot, at most 100"
+        )
     return stack
 
 
 def named(stack: str) -> str:
-    """What `make` commands for a stack end in: nothing for the one they are about by themselves."""
+    """The argument that `make` commands need for a stack; none for the default one."""
     return "" if stack == DEV else f" STACK={stack}"
 
 
 def _setting(stack: str, key: str) -> str | None:
-    """A value in the stack's file, by its full key; None where that has none."""
+    """A value in the stack file, by its full key; None if it has none."""
     file = ROOT / f"Pulumi.{stack}.yaml"
     text = file.read_text() if file.exists() else ""
     found = re.search(rf"^\s*{key}:\s*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
@@ -63,12 +65,12 @@ def prefix(stack: str) -> str:
 
 
 def remote(stack: str) -> bool:
-    """Whether the stack's engine is another machine's, so that none is needed here."""
+    """Whether the stack's engine is on another machine."""
     return (engine_address(stack) or "").startswith(("ssh://", "tcp://"))
 
 
 def keeps_no_state() -> bool:
-    """Whether this clone's own state folder is in use and has never held a stack."""
+    """Whether state is kept in this clone's folder, which has never had a stack."""
     elsewhere = CREDENTIALS.exists() or "PULUMI_BACKEND_URL" in os.environ
     return not elsewhere and not (STATE / ".pulumi" / "stacks").exists()
 
@@ -80,10 +82,10 @@ def exists(stack: str) -> bool:
 
 
 def asks(stack: str) -> bool:
-    """Whether Pulumi is to ask before it changes the stack.
+    """Whether Pulumi asks before it changes the stack.
 
-    Where nobody can answer it does not: what runs `make up` from a script has seen the preview in
-    the pull request. Then it is in the log, at least.
+    Without a terminal nobody could answer; the preview is in the log then, and a pipeline shows it
+    in the pull request first.
     """
     if stack == DEV or os.environ.get(YES):
         return False
@@ -91,7 +93,7 @@ def asks(stack: str) -> bool:
 
 
 def up(stack: str) -> None:
-    """Bring the stack up and say how to get in.
+    """Bring the stack up and print how to log in.
 
     Raises:
         Problem: `pulumi up` failed.
@@ -114,7 +116,7 @@ def up(stack: str) -> None:
     print(
         f'\nNext: eval "$(make -s env{own})" for plain pulumi commands in this shell, such as\n'
         "      pulumi config set idleTimeout 1800 && pulumi preview\n"
-        f"      make down{own} takes it all away again, except the users' volumes."
+        f"      make down{own} removes everything again, except the users' volumes."
     )
 
 
@@ -129,19 +131,19 @@ def preview(stack: str) -> None:
 
 
 def resources(stack: str) -> list[dict[str, Any]]:
-    """What the stack's state has, except for components and providers."""
+    """The resources in the stack's state, without components."""
     state = json.loads(pulumi(stack, "stack", "export", "--stack", stack, quiet=True))
     found: list[dict[str, Any]] = (state["deployment"] or {}).get("resources") or []
     return [resource for resource in found if resource.get("custom") and resource.get("id")]
 
 
 def _refuse_protected(stack: str) -> None:
-    """Refuse to take a protected stack down, before anything is touched.
+    """Refuse to take a protected stack down, before anything is removed.
 
-    `pulumi destroy --skip-preview` would first remove all that is not protected.
+    `pulumi destroy --skip-preview` would first remove everything that is not protected.
 
     Raises:
-        Problem: something of it is protected.
+        Problem: a resource of the stack is protected.
     """
     there = [found for found in resources(stack) if not found["type"].startswith("pulumi:")]
     kept = [found["urn"].rsplit("::", 1)[-1] for found in there if found.get("protect")]
@@ -151,9 +153,9 @@ def _refuse_protected(stack: str) -> None:
     what = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     own = named(stack)
     raise Problem(
-        f"stack {stack} is protected ({', '.join(kept)}): nothing was touched. To take it down "
-        f"would remove {what}: the hub with its database, and everybody's running servers. Only "
-        "the users' volumes would stay. If that is meant, after a backup:\n"
+        f"stack {stack} is protected ({', '.join(kept)}): nothing was removed. Taking it down "
+        f"would remove {what}: the hub with its database, and all running servers of users. Only "
+        "the users' volumes would stay. To do it, make a backup first, then:\n"
         f'  eval "$(make -s env{own})"\n'
         "  pulumi config set protect false && pulumi up\n"
         f"  make down{own}"
@@ -167,7 +169,7 @@ def down(stack: str) -> None:
         Problem: it is protected, or `pulumi destroy` failed.
     """
     if not exists(stack):
-        print(f"The stack {stack} is not there: nothing to do.")
+        print(f"Stack {stack} does not exist: nothing to do.")
         return
     _refuse_protected(stack)
     runs.unlock(stack)
@@ -176,8 +178,8 @@ def down(stack: str) -> None:
     pulumi(stack, "destroy", *yes, "--stack", stack)
 
 
-def tell_kept_volumes(stack: str, docker: str) -> None:
-    """Say which volumes of users are left on the engine, and how to remove them."""
+def print_kept_volumes(stack: str, docker: str) -> None:
+    """Print which users' volumes are left on the engine, and how to remove them."""
     label = ["--filter", f"label=zhub.stack={prefix(stack)}", "--filter", "label=zhub.role=home"]
     volumes = output([docker, "volume", "ls", "--quiet", *label])
     if volumes:

@@ -11,14 +11,15 @@ import threading
 from collections.abc import Callable
 from typing import IO, ClassVar, cast
 
-from plugins.base import Call, Cancelled, Created, Resource, ResourceError
+from plugins.calls import Call, Cancelled, Created, ResourceError
 from plugins.properties import ANYTHING, ListOf, MapOf, Property, Scalar, one_of
+from plugins.resource import Resource
 from plugins.values import Properties
 
 TEXT = Scalar("string", converts=False)
 
-#: Seconds a command has to end by itself when the operator wants the run to end. The engine kills
-#: the plugin after five.
+#: Seconds that a command has to end by itself after a cancellation. The engine kills the plugin
+#: after five.
 GRACE = 3
 
 LOGGED = {
@@ -82,8 +83,8 @@ def _run(command: str | None, inputs: Properties, before: Properties, call: Call
             stderr=subprocess.PIPE,
             cwd=inputs.get("dir"),
             env=environment,
-            # A session of its own, so that the whole group can be ended; and a command that asks
-            # on the terminal fails at once there instead of being stopped for ever.
+            # A session of its own, so that the whole group can be ended, and so that a command that
+            # reads from the terminal fails at once instead of hanging.
             start_new_session=True,
         )
     except OSError as error:
@@ -114,7 +115,7 @@ def _run(command: str | None, inputs: Properties, before: Properties, call: Call
 
 
 class _Stream(threading.Thread):
-    """Reads one output of a command line by line, into its own text and the common transcript."""
+    """Reads one output of a command line by line, into its own text and the shared transcript."""
 
     def __init__(
         self,
@@ -132,7 +133,7 @@ class _Stream(threading.Thread):
     def run(self) -> None:
         with self._pipe:
             for raw in self._pipe:
-                # The state is UTF-8; what is not has to become something that is.
+                # The state must be UTF-8.
                 line = raw.decode(errors="replace")
                 self._lines.append(line)
                 self._transcript.append(line)
@@ -151,14 +152,14 @@ def _feed(process: subprocess.Popen[bytes], text: str) -> None:
         with process.stdin:
             process.stdin.write(text.encode())
     except BrokenPipeError:
-        return  # the command ended without reading all of it, which is its good right
+        return  # the command need not read all of its input
 
 
 def _end(process: subprocess.Popen[bytes], ended: threading.Event) -> None:
     """Ask the command's process group to end; kill what is left of it after `GRACE`."""
 
     def kill() -> None:
-        # Until `ended` the first process is not waited for, so the group's number is still its own.
+        # Until `ended`, nobody has waited for the first process, so its group id is not reused.
         if not ended.wait(GRACE):
             _signal_group(process, signal.SIGKILL)
 

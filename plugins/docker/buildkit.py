@@ -1,4 +1,4 @@
-"""BuildKit's side of a build: what it reports, and the session it asks credentials of.
+"""BuildKit: the progress of a build, and the session in which it asks for credentials.
 
 Messages and services are those of moby/buildkit: api/services/control/control.proto,
 session/auth/auth.proto and session/grpc.go.
@@ -60,7 +60,7 @@ def _message_types() -> dict[str, Any]:
                 field.type = kind  # type: ignore[assignment]
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    # The second is of protobuf before 4.22, which is what Debian has.
+    # The second one is for protobuf before 4.22, which Debian has.
     make = (
         getattr(message_factory, "GetMessageClass", None)
         or message_factory.MessageFactory(pool).GetPrototype  # type: ignore[attr-defined]
@@ -72,7 +72,7 @@ _TYPES = _message_types()
 
 
 class Progress:
-    """Follows one build: yields the lines of its messages, remembers what failed."""
+    """Follows one build: yields lines of output, and remembers which step failed."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -81,7 +81,7 @@ class Progress:
         self._error = ""
 
     def lines(self, message: dict[str, Any]) -> Iterator[str]:
-        """Yield what a message tells anew."""
+        """Yield the new lines of a message."""
         if message.get("id") != "moby.buildkit.trace":
             return
         status = _TYPES["StatusResponse"].FromString(base64.b64decode(message["aux"]))
@@ -89,7 +89,7 @@ class Progress:
             if vertex.digest not in self._names:
                 self._names[vertex.digest] = vertex.name
                 yield vertex.name
-            # Steps that ran beside the failing one end as cancelled: not what went wrong.
+            # Parallel steps end as cancelled when one fails: they are not the cause.
             if vertex.error and "context canceled" not in vertex.error:
                 self._failed, self._error = vertex.digest, vertex.error
         for log in status.logs:
@@ -99,7 +99,7 @@ class Progress:
                 yield line
 
     def failure(self, message: str) -> str:
-        """Return what the operator needs to know of a failed build; `message` is the engine's."""
+        """Return the error of a failed build for the operator; `message` is the engine's."""
         if not self._failed:
             return message
         name = self._names.get(self._failed, "a step")
@@ -108,14 +108,14 @@ class Progress:
 
 
 class OlderProgress:
-    """The same for the builder from before BuildKit, which knows text only."""
+    """Like `Progress`, for the older builder, which sends only text."""
 
     def __init__(self) -> None:
         self._step = ""
         self._output: deque[str] = deque(maxlen=SHOWN_LINES)
 
     def lines(self, message: dict[str, Any]) -> Iterator[str]:
-        """Yield what a message tells anew."""
+        """Yield the new lines of a message."""
         for line in printable(message.get("stream", "")):
             if line.startswith("Step "):
                 self._step = line.partition(" : ")[2]
@@ -125,14 +125,14 @@ class OlderProgress:
             yield line
 
     def failure(self, message: str) -> str:
-        """Return what the operator needs to know of a failed build; `message` is the engine's."""
+        """Return the error of a failed build for the operator; `message` is the engine's."""
         if not self._step:
             return message
         return failed_step(self._step, message, self._output)
 
 
 def printable(text: str) -> Iterator[str]:
-    """Yield the lines of a program's output without colours and empty ones."""
+    """Yield the lines of a program's output, without colours and empty lines."""
     for line in re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).splitlines():
         if line.strip():
             yield line.rstrip()
@@ -150,13 +150,13 @@ def failed_step(name: str, reason: str, output: Collection[str]) -> str:
 def session(engine: Engine, credentials: Credentials) -> Iterator[str]:
     """Hold a session with the engine's BuildKit and yield its id.
 
-    BuildKit asks the session, and nobody else, for the credentials of the registries that `FROM`
-    names. The engine calls us: gRPC backwards over a connection that we opened.
+    BuildKit asks only the session for credentials of the registries in `FROM`. The engine is the
+    gRPC client here, over a connection that we opened.
     """
     name = uuid.uuid4().hex
     wire, local = _hijack(engine, name), socket.socket(socket.AF_UNIX)
-    # A socket in a folder of our own: on a TCP port any process could ask for the passwords. It is
-    # gone as soon as we are connected, so that nobody else ever is, and nothing stays behind.
+    # A socket in a private folder: on a TCP port any process could ask for the passwords. It is
+    # removed as soon as we are connected, so nobody else can connect, and nothing is left.
     with tempfile.TemporaryDirectory(prefix="buildkit-") as folder:
         place = Path(folder, "session")
         server = grpc.server(ThreadPoolExecutor(max_workers=4))
@@ -189,7 +189,7 @@ def _hijack(engine: Engine, name: str) -> socket.socket:
             "X-Docker-Expose-Session-Grpc-Method": "/moby.filesync.v1.Auth/Credentials",
         },
     )
-    # Read by hand and no further than the headers: the bytes after them are gRPC's.
+    # Read byte by byte up to the end of the headers: the bytes after them are gRPC's.
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         byte = wire.recv(1)

@@ -10,336 +10,22 @@ from typing import Any, ClassVar
 from docker.errors import APIError
 from docker.utils import parse_repository_tag
 
-from plugins.base import Call, CheckCall, Created, InitError, ResourceError
-from plugins.docker import durations, hostconfig
-from plugins.docker.engine import is_missing, said
-from plugins.docker.resource import (
-    EngineResource,
-    flag,
-    labels,
-    number,
-    object_type,
-    options,
-    strings,
-    text,
-)
-from plugins.properties import (
-    BOOLEAN,
-    INTEGER,
-    STRING,
-    Change,
-    Failure,
-    ListOf,
-    Property,
-    Scalar,
-    one_of,
-    set_of,
-)
+from plugins.calls import Call, CheckCall, Created, InitError, ResourceError
+from plugins.docker import hostconfig, inspected
+from plugins.docker.container_table import PROPERTIES, mounts_replace
+from plugins.docker.errors import is_missing, said
+from plugins.docker.resource import EngineResource
+from plugins.properties import Change, Failure, ListOf
 from plugins.values import UNKNOWN, Properties, has_unknown
-
-NOT_NEGATIVE = Scalar("integer", minimum=0)
-DURATION = Scalar(
-    "string", pattern=durations.PATTERN, pattern_in_words="a duration such as 500ms, 30s or 1m30s"
-)
-DEVICE_RATE = set_of(
-    object_type(
-        "ContainerDeviceRate",
-        Property("path", STRING, required=True),
-        Property("rate", NOT_NEGATIVE, required=True),
-    )
-)
-MOUNT = object_type(
-    "ContainerMount",
-    Property("target", STRING, required=True),
-    text("source"),
-    Property("type", one_of("bind", "volume", "tmpfs"), required=True),
-    flag("readOnly"),
-    Property(
-        "bindOptions",
-        object_type(
-            "ContainerMountBindOptions",
-            Property(
-                "propagation",
-                one_of("private", "rprivate", "shared", "rshared", "slave", "rslave"),
-            ),
-        ),
-    ),
-    Property(
-        "volumeOptions",
-        object_type(
-            "ContainerMountVolumeOptions",
-            flag("noCopy"),
-            labels("ContainerMountVolumeOptions"),
-            text("driverName"),
-            options("driverOptions"),
-            text("subpath", replaces=True),
-        ),
-    ),
-    Property(
-        "tmpfsOptions",
-        object_type("ContainerMountTmpfsOptions", number("sizeBytes"), number("mode")),
-        replaces=True,
-    ),
-)
-NETWORK = object_type(
-    "ContainerNetworksAdvanced",
-    Property("name", STRING, required=True),
-    strings("aliases"),
-    text("ipv4Address"),
-    text("ipv6Address"),
-    strings("linkLocalIps"),
-    text("macAddress"),
-    strings("driverOpts"),
-    number("gwPriority", type=NOT_NEGATIVE),
-)
-VOLUME = object_type(
-    "ContainerVolume",
-    text("containerPath"),
-    text("fromContainer"),
-    Property(
-        "hostPath",
-        Scalar("string", pattern=r"|/.*|[A-Za-z]:[/\\].*", pattern_in_words="an absolute path"),
-        output_default="",
-    ),
-    text("volumeName"),
-    flag("readOnly"),
-    text("selinuxRelabel", type=one_of("", "z", "Z")),
-)
-UPLOAD = object_type(
-    "ContainerUpload",
-    Property("file", STRING, required=True),
-    text("content"),
-    text("contentBase64"),
-    text("source"),
-    text("sourceHash"),
-    flag("executable"),
-    Property(
-        "permissions",
-        Scalar("string", pattern="|0[0-7]{3}", pattern_in_words="four octal digits such as 0644"),
-        output_default="",
-    ),
-    text("owner"),
-    text("group"),
-)
-PORT = object_type(
-    "ContainerPort",
-    Property("internal", INTEGER, required=True),
-    Property("external", INTEGER, computed=True),
-    Property("ip", STRING, default="0.0.0.0"),  # noqa: S104  (as the official plugin)
-    Property("protocol", STRING, default="tcp"),
-)
-
-
-def _ports_equal(old: Any, new: Any) -> bool:
-    """The order of ports means nothing, and one without an external port keeps what it got."""
-    if not (isinstance(old, list) and isinstance(new, list)) or len(old) != len(new):
-        return not old and not new
-
-    def met(before: Properties) -> bool:
-        return any(
-            all(
-                after.get(name) in (before.get(name), None)
-                for name in ("internal", "external", "ip", "protocol")
-            )
-            for after in new
-        )
-
-    return all(map(met, old))
-
-
-def _replace(old: Any, new: Any) -> bool:
-    """Tell whether other mounts need another container. A change within one mostly does not.
-
-    `mounts` replaces when their number changes, and what replaces within a mount does so too when
-    the mount around it is another one. Nobody knows how many unknown ones will be.
-    """
-    if new is UNKNOWN or UNKNOWN in new or len(old) != len(new):
-        return True
-
-    def without(mounts: list[Any], others: list[Any]) -> Iterator[Properties]:
-        return (m for m in mounts if all(MOUNT.differ(other, m) for other in others))
-
-    return any(
-        mount.get("tmpfsOptions") or mount.get("volumeOptions", {}).get("subpath")
-        for mount in [*without(old, new), *without(new, old)]
-    )
-
-
-def _unless_left_out(old: Any, new: Any) -> bool:
-    """An empty user or directory means the image's own, whatever that is."""
-    return new in (None, "", old)
 
 
 class Container(EngineResource):
-    """A container. Most changes replace it; a few are applied to it, some have no effect at all."""
+    """A container. Most changes replace it, a few are applied in place, some have no effect."""
 
     token = "docker:index/container:Container"
     schema_version = 2
     delete_before_replace = True
-    properties: ClassVar = (
-        Property("name", STRING, computed=True, replaces=True),
-        Property("image", STRING, required=True, replaces=True),
-        # What it runs.
-        Property("command", ListOf(STRING), computed=True, replaces=True),
-        Property("entrypoints", ListOf(STRING), computed=True, replaces=True),
-        strings("envs", computed=True, replaces=True),
-        Property("user", STRING, computed=True, replaces=True, equal=_unless_left_out),
-        Property("workingDir", STRING, computed=True, replaces=True, equal=_unless_left_out),
-        Property("hostname", STRING, computed=True, replaces=True),
-        text("domainname", replaces=True),
-        flag("tty", replaces=True),
-        flag("stdinOpen", replaces=True),
-        Property("stopSignal", STRING, computed=True, replaces=True),
-        Property("stopTimeout", INTEGER, computed=True, replaces=True),
-        Property("init", BOOLEAN, computed=True),
-        Property("platform", STRING, computed=True, replaces=True),
-        Property("runtime", STRING, computed=True, replaces=True),
-        labels("Container", computed=True),
-        # How it is run: known to this plugin alone, save for `restart` and `rm`.
-        Property("start", BOOLEAN, default=True),
-        Property("mustRun", BOOLEAN, default=True),
-        flag("wait"),
-        Property("waitTimeout", INTEGER, default=60),
-        flag("attach"),
-        flag("logs"),
-        flag("rm"),
-        Property("restart", one_of("no", "on-failure", "always", "unless-stopped"), default="no"),
-        number("maxRetryCount"),
-        number("destroyGraceSeconds"),
-        Property("removeVolumes", BOOLEAN, default=True),
-        Property("containerReadRefreshTimeoutMilliseconds", INTEGER, default=15000),
-        Property(
-            "healthcheck",
-            object_type(
-                "ContainerHealthcheck",
-                Property("tests", ListOf(STRING)),
-                Property("interval", DURATION, default="0s"),
-                Property("timeout", DURATION, default="0s"),
-                Property("startPeriod", DURATION, default="0s"),
-                Property("startInterval", DURATION, default="0s"),
-                number("retries", type=NOT_NEGATIVE),
-            ),
-            computed=True,
-            replaces=True,
-        ),
-        # Files and volumes.
-        Property("uploads", set_of(UPLOAD), replaces=True),
-        Property("volumes", set_of(VOLUME), replaces=True),
-        # A change inside of a mount is taken for an update that then does nothing, see `diff`.
-        Property("mounts", set_of(MOUNT)),
-        options("tmpfs"),
-        flag("readOnly", replaces=True),
-        options("storageOpts", replaces=True),
-        Property("shmSize", NOT_NEGATIVE, computed=True, replaces=True),
-        # Network.
-        Property("networkMode", STRING, default="bridge", replaces=True),
-        Property("networksAdvanced", set_of(NETWORK), replaces=True),
-        Property("ports", ListOf(PORT), replaces=True, equal=_ports_equal),
-        flag("publishAllPorts", replaces=True),
-        strings("dns", replaces=True),
-        strings("dnsOpts", replaces=True),
-        strings("dnsSearches", replaces=True),
-        Property(
-            "hosts",
-            set_of(
-                object_type(
-                    "ContainerHost",
-                    Property("host", STRING, required=True),
-                    Property("ip", STRING, required=True),
-                )
-            ),
-            replaces=True,
-        ),
-        # Limits.
-        number("memory", type=NOT_NEGATIVE),
-        number("memoryReservation", type=NOT_NEGATIVE),
-        number("memorySwap", type=Scalar("integer", minimum=-1)),
-        Property(
-            "cpus",
-            Scalar("string", pattern=r"\d*\.?\d+|", pattern_in_words="a number such as 1.5"),
-            replaces=True,
-        ),
-        number("cpuShares", type=NOT_NEGATIVE),
-        Property(
-            "cpuSet",
-            Scalar(
-                "string", pattern=r"|\d+([,-]\d+)*", pattern_in_words="a range such as 0-1 or 0,2"
-            ),
-            output_default="",
-        ),
-        number("cpuPeriod", type=NOT_NEGATIVE),
-        number("cpuQuota", type=NOT_NEGATIVE),
-        Property("deviceReadBps", DEVICE_RATE),
-        Property("deviceReadIops", DEVICE_RATE),
-        Property("deviceWriteBps", DEVICE_RATE),
-        Property("deviceWriteIops", DEVICE_RATE),
-        Property(
-            "ulimits",
-            set_of(
-                object_type(
-                    "ContainerUlimit",
-                    Property("name", STRING, required=True),
-                    Property("soft", INTEGER, required=True),
-                    Property("hard", INTEGER, required=True),
-                )
-            ),
-            replaces=True,
-        ),
-        # Rights.
-        flag("privileged", replaces=True),
-        Property(
-            "capabilities",
-            object_type(
-                "ContainerCapabilities",
-                strings("adds"),
-                strings("drops"),
-            ),
-            replaces=True,
-        ),
-        strings("securityOpts", computed=True, replaces=True),
-        strings("groupAdds", replaces=True),
-        text("pidMode", replaces=True),
-        Property("ipcMode", STRING, computed=True, replaces=True),
-        text("usernsMode", replaces=True),
-        Property("cgroupnsMode", one_of("", "private", "host"), output_default="", replaces=True),
-        text("cgroupParent", replaces=True),
-        options("sysctls", replaces=True),
-        Property(
-            "devices",
-            set_of(
-                object_type(
-                    "ContainerDevice",
-                    Property("hostPath", STRING, required=True),
-                    text("containerPath"),
-                    Property("permissions", STRING, default="rwm"),
-                )
-            ),
-            replaces=True,
-        ),
-        strings("deviceCgroupRules", replaces=True),
-        Property("deviceRequests", STRING, unsupported=True),
-        Property("gpus", STRING, unsupported=True),
-        # Logging.
-        Property("logDriver", STRING, computed=True, replaces=True),
-        options("logOpts", replaces=True),
-        # What comes of it.
-        Property("bridge", STRING, output=True),
-        Property("exitCode", INTEGER, output=True),
-        Property("containerLogs", STRING, output=True),
-        Property(
-            "networkDatas",
-            ListOf(
-                object_type(
-                    "ContainerNetworkData",
-                    *(
-                        Property(name, INTEGER if name.endswith("Length") else STRING)
-                        for name in ("networkName", *hostconfig.NETWORK_DATA)
-                    ),
-                )
-            ),
-            output=True,
-        ),
-    )
+    properties: ClassVar = PROPERTIES
 
     def check(self, inputs: Properties, old: Properties, call: CheckCall) -> list[Failure]:
         return [*super().check(inputs, old, call), *_failures(inputs)]
@@ -348,7 +34,7 @@ class Container(EngineResource):
         self, changes: list[Change], old: Properties, new: Properties, state: Properties
     ) -> list[Change]:
         found = super().diff(changes, old, new, state)
-        if not _replace(self.table.stored(state).get("mounts", []), new.get("mounts", [])):
+        if not mounts_replace(self.table.stored(state).get("mounts", []), new.get("mounts", [])):
             return found
         return [replace(c, replaces=True) if c.property == "mounts" else c for c in found]
 
@@ -367,13 +53,13 @@ class Container(EngineResource):
         found = self.inspected(f"container {id[:12]}", id, self.engine.client.inspect_container)
         if found is None:
             return None
-        return {**state, **hostconfig.stored(found, state)}
+        return {**state, **inspected.stored(found, state)}
 
     def update(self, id: str, state: Properties, new: Properties, call: Call) -> Properties:
         name = new["name"]
         wanted = self.filled_inputs(new)
         if "hostname" not in state:
-            # It was made but did not come up: the official plugin would leave it at that.
+            # It was created but did not start: the official plugin would leave it so.
             return self._brought_up(id, wanted, new, call)
         changed = {change.property for change in self.diff([], {}, new, state)}
         started = "mustRun" in changed and new["mustRun"] and new["start"]
@@ -382,11 +68,11 @@ class Container(EngineResource):
                 self.engine.client.start(id)
             if changed & UPDATED:
                 self.engine.post(f"/containers/{id}/update", hostconfig.update_body(new))
-        # Not read back: what the engine made of it shows with the next refresh.
+        # Not read back: the next refresh shows what the engine made of it.
         defaults = {row.name: row.output_default for row in self.properties}
         outputs = {**state, **{key: wanted.get(key, defaults[key]) for key in changed}}
         if started and new.get("wait"):
-            # The official plugin waits for one that it created, and not for one that it started.
+            # The official plugin waits only for containers that it created, not for this one.
             try:
                 with self.engine.explained(f"start container {name}"):
                     self._await_health(id, new, call)
@@ -398,7 +84,7 @@ class Container(EngineResource):
         client = self.engine.client
         with self.engine.explained(f"remove container {state.get('name', id[:12])}"):
             if not state.get("attach"):
-                # 0 kills at once, also where the container has a stop timeout of its own.
+                # 0 kills at once, even if the container has its own stop timeout.
                 with _gone_is_fine():
                     client.stop(id, timeout=state.get("destroyGraceSeconds") or 0)
             with _gone_is_fine():
@@ -407,9 +93,9 @@ class Container(EngineResource):
     def _brought_up(
         self, id: str, outputs: Properties, inputs: Properties, call: Call
     ) -> Properties:
-        """Connect, fill, start and await a container that was made; return its outputs.
+        """Connect, fill, start and await a created container; return its outputs.
 
-        Raises InitError, so that it stays in the state and the next update goes on with it.
+        Raises InitError, so that it stays in the state and the next update continues.
         """
         name = inputs["name"]
         try:
@@ -427,8 +113,8 @@ class Container(EngineResource):
             for row in self.properties
             if (isinstance(row.type, ListOf) and not row.type.ordered) or row.name == "capabilities"
         }
-        # A set that the program says is stored as it says; what the engine makes of it shows with
-        # the next refresh only. So it is with the official plugin.
+        # A set is stored as the program wrote it; only the next refresh shows what the engine made
+        # of it. The official plugin does the same.
         said_sets = {k: v for k, v in outputs.items() if k in sets and v}
         return {**outputs, **found, **said_sets, **logs}
 
@@ -442,7 +128,7 @@ class Container(EngineResource):
             return
         if image.startswith("sha256:"):
             raise ResourceError(
-                f"the engine has no image {image}. If the program builds it, it was removed since; "
+                f"the engine has no image {image}. If the program builds it, somebody removed it; "
                 "build it again with: pulumi up --target-replace <urn of the image>"
             )
         repository, tag = parse_repository_tag(image)
@@ -482,13 +168,13 @@ class Container(EngineResource):
             raise ResourceError(f"cannot read the source of an upload: {problem}") from None
         except KeyError as problem:
             raise ResourceError(
-                f"cannot upload: {problem.args[0]}; names of owners and groups are looked up on "
-                "this machine, numbers always work"
+                f"cannot upload: {problem.args[0]}. Names of owners and groups are looked up on "
+                "this machine; numbers always work"
             ) from None
         self.engine.client.put_archive(id, "/", content)
 
     def _start(self, id: str, inputs: Properties, call: Call) -> Properties:
-        """Start it where asked for, wait for its health or its end; return the logs asked for."""
+        """Start it if wanted, wait for its health or its end; return the logs if wanted."""
         client = self.engine.client
         if inputs["start"]:
             client.start(id)

@@ -1,7 +1,7 @@
-"""Build contexts: what `.dockerignore` leaves of a directory, its digest, the tar for the engine.
+"""Build contexts: a directory without ignored files, its digest, and the tar for the engine.
 
-The digest is part of an image's stored inputs, so it must come out as the official plugin computes
-it: `hashContext` in provider/provider.go of pulumi/pulumi-docker, the walk of tonistiigi/fsutil and
+The digest is part of an image's stored inputs, so it must equal the official plugin's:
+`hashContext` in provider/provider.go of pulumi/pulumi-docker, the walk of tonistiigi/fsutil and
 the patterns of moby/patternmatcher.
 """
 
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-#: The name under which the digest and the tar know a Dockerfile from outside the context.
+#: The name of a Dockerfile from outside the context, in the digest and the tar.
 DOCKERFILE = "Dockerfile"
 
 
 class ContextError(Exception):
-    """A build context that cannot be read, in words for the operator."""
+    """A build context cannot be read; the text is for the operator."""
 
 
 class Pattern:
@@ -40,13 +40,13 @@ class Pattern:
             raise ContextError(f"the ignore pattern {line!r} is malformed: {problem}") from None
 
     def matches(self, path: str) -> bool:
-        """Tell whether the pattern matches the path itself, parents left aside."""
+        """Tell whether the pattern matches the path itself, without its parents."""
         return self._matches.fullmatch(path) is not None
 
     def may_match_below(self, directory: str) -> bool:
         """Tell whether an exception could bring back something below an excluded directory.
 
-        fsutil walks into such a directory only then; with wildcards it cannot know and looks.
+        Only then fsutil reads such a directory; with wildcards it cannot know, and reads it.
         """
         prefix = self.text.removesuffix("/**").removesuffix("/*")
         return f"{prefix}/".startswith(f"{directory}/")
@@ -60,7 +60,7 @@ class Pattern:
 def _matcher(pattern: str) -> re.Pattern[str]:
     """Translate a pattern: `**` is any number of parts, `*` and `?` stay within one part."""
     if pattern.startswith("**") and not re.search(r"[*?\[\]\\]", pattern[2:]):
-        # Where nothing special follows, what comes after the `**` may end a longer name too.
+        # If nothing special follows, the text after `**` may also be the end of a longer name.
         rest = pattern[2:]
         start = "(?:(?s:.*)/)?" if rest.startswith("/") else "(?s:.*)"
         return re.compile(start + re.escape(rest.removeprefix("/")))
@@ -78,7 +78,7 @@ def _matcher(pattern: str) -> re.Pattern[str]:
         elif char == "\\":
             if position >= len(pattern):
                 raise re.error("nothing follows the backslash")
-            # Also where that makes it a class of characters: the original hands it on as it is.
+            # Even if that makes it a character class: the original passes it on unchanged.
             result += "\\" + pattern[position]
             position += 1
         elif char in ".+()|{}$":
@@ -108,7 +108,7 @@ class Ignore:
         return cls()
 
     def with_exceptions(self, *paths: str) -> Ignore:
-        """Return these patterns with the paths brought back in, where they were left out."""
+        """Return these patterns with exceptions for the paths, if they would be ignored."""
         added = [Pattern(f"!{path}") for path in paths if self.excludes(path)]
         return Ignore([*self.patterns, *added])
 
@@ -288,7 +288,7 @@ def resolve_links(path: str) -> str | None:
 
 
 def _parts(path: str) -> list[str]:
-    """Return what a path is made of, last part first; a leading slash is a part."""
+    """Return the parts of a path, last part first; a leading slash is a part."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return parts[::-1] + (["/"] if path.startswith("/") else [])
 

@@ -1,4 +1,4 @@
-"""Durations as Go writes them, which is how the official plugin reads and stores them."""
+"""Durations in Go's format, in which the official plugin reads and stores them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _NANOSECONDS = {
 }
 _PART = r"(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h)"
 
-#: What a duration that is not negative looks like.
+#: Matches a duration that is not negative.
 PATTERN = rf"0|(?:{_PART})+"
 
 
 def parse(text: str) -> int:
-    """Return a duration of the form of `PATTERN` in nanoseconds."""
+    """Return a duration that matches `PATTERN`, in nanoseconds."""
     parts = re.findall(r"([\d.]+)(ns|us|µs|ms|s|m|h)", text)
     return int(sum(Decimal(value) * _NANOSECONDS[unit] for value, unit in parts))
 
 
 def written(nanoseconds: int) -> str:
-    """Return a duration as Go prints it: `1m30s` where it was put in as `90s`."""
+    """Return a duration as Go prints it: `1m30s` for 90 seconds."""
     if nanoseconds < _NANOSECONDS["s"]:
         for unit in ("ms", "µs"):
             if nanoseconds >= _NANOSECONDS[unit]:

@@ -1,21 +1,20 @@
-"""The way to an engine: unix socket, tcp with or without TLS, or ssh; and its errors in words."""
+"""Connections to an engine (unix socket, tcp, TLS, ssh), and its errors in plain words."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 import requests.adapters
@@ -25,102 +24,29 @@ import urllib3.connection
 from docker import APIClient
 from docker.errors import APIError, DockerException
 
-from plugins.base import Call, Cancelled, ResourceError
+from plugins.calls import Call, Cancelled, ResourceError
+from plugins.docker.errors import explain, innermost, message_of
+from plugins.docker.material import Tls, TlsFiles, TlsMaterial, Unreachable
 from plugins.values import Properties
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-#: Where Docker Desktop has its socket when it runs without administrator's rights.
+#: Docker Desktop's socket if it runs without administrator rights.
 USER_SOCKETS = ("~/.docker/run/docker.sock", "~/.docker/desktop/docker.sock")
-#: The newest API version that the official plugin's client (docker/docker 28.5) speaks: a newer one
-#: would answer with what that plugin never saw.
+#: The newest API version of the official plugin's client (docker/docker 28.5). A newer one could
+#: answer with fields that this plugin would handle differently.
 NEWEST_API = (1, 51)
 CONNECT_SECONDS = 30
-#: Seconds. Waiting is bounded where something is waited for; this only keeps docker-py's own limit
-#: of a minute from ending a slow stop or a large upload.
+#: Seconds. Replaces docker-py's limit of a minute, which would end a slow stop or a large upload.
+#: Whatever waits has its own limit.
 LONGEST_CALL = 24 * 3600
 
-#: What a lost connection can look like, depending on the layer that notices first.
+#: Exceptions for a lost connection; which one depends on the layer that notices first.
 CONNECTION_ERRORS = (OSError, HTTPException, requests.exceptions.RequestException)
-
-
-class Unreachable(ResourceError):
-    """There is no engine where the configuration says."""
-
-
-class Tls(Protocol):
-    """How to show the engine who we are, and to know it."""
-
-    def context(self) -> ssl.SSLContext:
-        """Return the TLS settings; the engine's certificate is always verified.
-
-        Raises Unreachable where they cannot be used.
-        """
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """Client certificate, its key and the CA of the engine, in files of the operator's."""
-
-    ca: Path
-    cert: Path
-    key: Path
-
-    def context(self) -> ssl.SSLContext:
-        """Return the TLS settings, from the files as they are now."""
-        names = (str(self.ca), str(self.cert), str(self.key))
-        return _context(*names, called=f"TLS files {', '.join(names)}")
-
-
-@dataclass(frozen=True)
-class TlsMaterial:
-    """The same as PEM, which is in no file and gets into none."""
-
-    ca: str
-    cert: str
-    key: str = field(repr=False)
-
-    def context(self) -> ssl.SSLContext:
-        """Return the TLS settings."""
-        with _readable(self.ca) as ca, _readable(self.cert) as cert, _readable(self.key) as key:
-            return _context(ca, cert, key, called="caMaterial, certMaterial, keyMaterial")
-
-
-def _context(ca: str, cert: str, key: str, *, called: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=ca)
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as problem:
-        raise Unreachable(f"cannot use the engine's {called}: {problem}") from None
-    return context
-
-
-@contextmanager
-def _readable(text: str) -> Iterator[str]:
-    """Yield a file name that gives the text once: OpenSSL takes keys by file name only.
-
-    It is that of a pipe. Of a file on disk something could stay, for nothing removes it when this
-    process is killed.
-    """
-    reading, writing = os.pipe()
-
-    def write() -> None:
-        # Nobody may want to read to the end: whoever reads finds a mistake first.
-        with suppress(BrokenPipeError), os.fdopen(writing, "w") as pipe:
-            pipe.write(text)
-
-    # A pipe holds 64 KiB; a bundle of CA certificates may be longer.
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    try:
-        yield f"/dev/fd/{reading}"
-    finally:
-        os.close(reading)
-        writer.join()
 
 
 @dataclass
 class Engine:
-    """One engine. Connects at the first use; safe to use from several threads."""
+    """One engine. Connects at the first use; can be used from several threads."""
 
     host: str
     tls: Tls | None = None
@@ -146,8 +72,8 @@ class Engine:
             return self._client
 
     def _connect(self) -> APIClient:
-        # docker-py has no ssh without paramiko and reads TLS material from its own settings, so it
-        # gets a transport from here that is the same for every way to an engine.
+        # docker-py needs paramiko for ssh and reads TLS files from its own settings. So it gets our
+        # transport, which is the same for all kinds of addresses.
         try:
             found = self._client_of_version("1.24").version(api_version=False)["ApiVersion"]
         except (*CONNECTION_ERRORS, DockerException, KeyError) as problem:
@@ -165,7 +91,7 @@ class Engine:
 
     def _reason(self, problem: Exception) -> str:
         if self.address.scheme == "ssh":
-            # What went wrong is known to ssh, not to the connection that just ended.
+            # ssh knows the reason; the connection that ended does not.
             probe = subprocess.run(
                 self._ssh("true"),
                 check=False,
@@ -173,19 +99,18 @@ class Engine:
                 capture_output=True,
                 text=True,
             )
-            told = probe.stderr.strip().splitlines()
-            if probe.returncode and told:
-                return told[-1]
-        return _innermost(problem)
+            errors = probe.stderr.strip().splitlines()
+            if probe.returncode and errors:
+                return errors[-1]
+        return innermost(problem)
 
     def _ssh(self, *command: str) -> list[str]:
         """Return the command line that runs a command on the host of an `ssh://` engine."""
         user = ["-l", self.address.username] if self.address.username else []
         port = ["-p", str(self.address.port)] if self.address.port else []
         host = self.address.hostname or ""
-        # BatchMode: nobody can answer a question asked by a plugin. As docker/cli has it:
-        # ConnectTimeout 30 and no pseudo-terminal.
-        # What the operator says comes first: ssh takes the first value it finds.
+        # BatchMode: nobody can answer a plugin's questions. ConnectTimeout 30 and no terminal, as
+        # in docker/cli. The operator's options come first: ssh uses the first value.
         fixed = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}", "-T"]
         return ["ssh", *self.ssh_options, *fixed, *user, *port, "--", host, *command]
 
@@ -201,14 +126,14 @@ class Engine:
             remote = ["docker", *(["--host", f"unix:///{place}"] if place else [])]
             with theirs:
                 end = theirs.fileno()
-                # Ends by itself when our end is closed. Its own complaints are asked for later, by
-                # `_reason`: on a working connection there are only banners.
+                # Ends when our end is closed. `_reason` gets its errors later: on a working
+                # connection, standard error has only banners.
                 subprocess.Popen(
                     self._ssh(*remote, "system", "dial-stdio"),
                     stdin=end,
                     stdout=end,
                     stderr=subprocess.DEVNULL,
-                    # The engine of Pulumi forwards Ctrl-C itself: a build is ended in good order.
+                    # Pulumi's engine forwards Ctrl-C to the plugin, which ends a build cleanly.
                     start_new_session=True,
                 )
             return ours
@@ -230,10 +155,10 @@ class Engine:
         body: IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """POST, and yield the JSON messages the engine answers with while it works.
+        """POST, and yield the JSON messages that the engine sends while it works.
 
-        Ends with Cancelled as soon as the run is to end: the engine stops the work when its
-        connection goes.
+        Raises Cancelled as soon as the operation must end: the engine stops the work when the
+        connection is closed.
         """
         target = f"/v{self.client.api_version}{path}?{urlencode(query, doseq=True)}"
         connection = HTTPConnection("docker")
@@ -247,7 +172,7 @@ class Engine:
                 connection.request("POST", target, body, dict(headers or {}))
                 response = connection.getresponse()
                 if response.status >= 400:
-                    raise APIError(_message_of(response.read()))
+                    raise APIError(message_of(response.read()))
                 for line in response:
                     if line.strip():
                         yield json.loads(line)
@@ -262,15 +187,15 @@ class Engine:
             raise Cancelled
 
     def post(self, path: str, body: Any) -> None:
-        """POST a body as JSON where docker-py has no call for it, or knows fewer settings."""
+        """POST a body as JSON, for calls or settings that docker-py lacks."""
         client = self.client
         answer = client.post(f"{client.base_url}/v{client.api_version}{path}", json=body)
         if answer.status_code >= 400:
-            raise APIError(_message_of(answer.content), answer, _message_of(answer.content))
+            raise APIError(message_of(answer.content), answer, message_of(answer.content))
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:
-        """Turn what the engine or the connection to it raises into one message for the operator."""
+        """Turn errors of the engine or the connection into one message for the operator."""
         try:
             yield
         except APIError as error:
@@ -278,12 +203,12 @@ class Engine:
         except CONNECTION_ERRORS as error:
             raise ResourceError(
                 f"cannot {doing}: the connection to the engine at {self.host} was lost "
-                f"({_innermost(error)})"
+                f"({innermost(error)})"
             ) from None
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    """An HTTP connection over whatever `Engine.dial` opens."""
+    """An HTTP connection over the socket that `Engine.dial` opens."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__("docker", timeout=LONGEST_CALL)
@@ -313,15 +238,15 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return self._pool
 
     def request_url(self, request: Any, proxies: Any) -> str:
-        # Never by a proxy: what dials knows the way.
+        # Never through a proxy: `Engine.dial` connects directly.
         return str(request.path_url)
 
 
 def from_config(config: Properties) -> Engine:
-    """Return the engine of a provider's configuration, completed from the environment.
+    """Return the engine for a provider's configuration, completed from the environment.
 
     The order and the variables are those of `setConfiguration` and `configureDockerClientInner` in
-    provider/ of pulumi/pulumi-docker. Raises Unreachable where the settings contradict each other.
+    provider/ of pulumi/pulumi-docker. Raises Unreachable if settings contradict each other.
     """
 
     def setting(name: str, variable: str) -> str:
@@ -371,79 +296,3 @@ def _answers(engine: Engine) -> bool:
         return bool(engine.client)
     except Unreachable:
         return False
-
-
-def _message_of(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return body.decode(errors="replace").strip()
-
-
-def _innermost(problem: BaseException) -> str:
-    """Return the reason at the bottom of an error that layers of HTTP code have wrapped."""
-    while True:
-        inner = next((a for a in problem.args if isinstance(a, BaseException)), None)
-        inner = inner or problem.__cause__ or getattr(problem, "reason", None)
-        if not isinstance(inner, BaseException):
-            return str(problem.args[-1] if problem.args else problem) or type(problem).__name__
-        problem = inner
-
-
-def said(error: APIError) -> str:
-    """Return what the engine itself said, without docker-py's account of the HTTP exchange."""
-    return str(error.explanation or error.args[0]).strip()
-
-
-def is_missing(error: APIError) -> bool:
-    """Tell whether the engine does not have what it was asked for."""
-    return error.status_code == 404
-
-
-def explain(error: APIError, engine: Engine) -> str:
-    """Return an error of the engine as what is wrong and what to do about it."""
-    message = said(error)
-    if "no space left on device" in message:
-        return (
-            f"the engine's disk is full ({message}). What takes the space: docker system df. "
-            "What is no longer used goes with: docker image prune"
-        )
-    taken = re.search(
-        r"Bind for (?P<ip>\S+):(?P<port>\d+) failed: port is already allocated"
-        r"|listen (?:tcp|udp)\d? (?P<ip2>\S+):(?P<port2>\d+): bind: address already in use"
-        r"|bind host port(?: for)? (?P<ip3>[\d.]+):(?P<port3>\d+).*address already in use",
-        message,
-    )
-    if taken:
-        found = [group for group in taken.groups() if group]
-        return _port_taken(found[0], int(found[1]), engine)
-    name = re.search(r'container name "/?(?P<name>[^"]+)" is already in use by container', message)
-    if name:
-        return _name_taken(name["name"], engine)
-    return message
-
-
-def _port_taken(ip: str, port: int, engine: Engine) -> str:
-    holders = [
-        container["Names"][0].lstrip("/")
-        for container in engine.client.containers()
-        if any(binding.get("PublicPort") == port for binding in container["Ports"])
-    ]
-    if holders:
-        who = f"the container {holders[0]} has it"
-    else:
-        who = "another program on the engine's host has it"
-    return f"port {port} on {ip} is taken: {who}. Free it, or choose another port"
-
-
-def _name_taken(name: str, engine: Engine) -> str:
-    holder = engine.client.inspect_container(name)
-    # Whether it is this stack's nobody can tell here: the engine of Pulumi shows a plugin one
-    # resource at a time, and a replacement that creates first meets the container it replaces.
-    return (
-        f"the name {name} is in use by container {holder['Id'][:12]} "
-        f"({holder['State']['Status']}, image {holder['Config']['Image']}). Remove it "
-        f"(docker rm -f {name}) and run: pulumi up --refresh. Or, where it is no resource of this "
-        "stack, take it over with: "
-        f"pulumi import docker:index/container:Container <name> {holder['Id']}"
-    )

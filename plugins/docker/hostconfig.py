@@ -1,6 +1,6 @@
-"""A container's properties as the engine takes them, and what the engine tells as properties.
+"""Convert a container's properties to the engine's form; `inspected` converts them back.
 
-Pure functions. The order of things and what is read back at all are those of
+Pure functions. The order of elements follows
 resource_docker_container_funcs.go in kreuzwerker/terraform-provider-docker.
 """
 
@@ -22,7 +22,7 @@ from plugins.values import Properties
 
 MEGABYTE = 1024 * 1024
 
-#: Properties that go to the engine's `Config` and `HostConfig` as they are, and come back so.
+#: Properties that are the same in the engine's `Config` and `HostConfig`.
 CONFIG = {
     "hostname": "Hostname",
     "domainname": "Domainname",
@@ -56,14 +56,14 @@ HOST_CONFIG = {
     "securityOpts": "SecurityOpt",
     "tmpfs": "Tmpfs",
 }
-#: Those that go to `HostConfig` but are not read back: what the program says is taken for true.
+#: Properties that are written to `HostConfig` but not read back; the program's value is kept.
 WRITTEN_ONLY = {
     "cgroupnsMode": "CgroupnsMode",
     "cgroupParent": "CgroupParent",
     "deviceCgroupRules": "DeviceCgroupRules",
     "pidMode": "PidMode",
 }
-#: Sizes: megabytes here, bytes there. -1 (no limit) stays as it is.
+#: Sizes: megabytes in the program, bytes at the engine. -1 (no limit) is not converted.
 SIZES = {
     "memory": "Memory",
     "memoryReservation": "MemoryReservation",
@@ -136,7 +136,7 @@ def _host_config(inputs: Properties) -> dict[str, Any]:
         }
         for device in inputs.get("devices", [])
     ]
-    # This option is the client's to carry out: the engine does not know it.
+    # The client must implement this option: the engine does not know it.
     if "systempaths=unconfined" in host.get("SecurityOpt", []):
         host["SecurityOpt"] = [o for o in host["SecurityOpt"] if o != "systempaths=unconfined"]
         host |= {"MaskedPaths": [], "ReadonlyPaths": []}
@@ -157,7 +157,7 @@ def _capabilities(names: list[str]) -> list[str]:
 
 
 def limits(inputs: Properties) -> dict[str, Any]:
-    """Return what the engine can change of a container that is there, save for the sizes."""
+    """Return what the engine can change of an existing container, without the sizes."""
     return {
         "RestartPolicy": {
             "Name": inputs["restart"],
@@ -180,7 +180,7 @@ def update_body(inputs: Properties) -> dict[str, Any]:
 
 
 def bytes_of(megabytes: int) -> int:
-    """Return a size as the engine takes it."""
+    """Return a size in bytes."""
     return megabytes * MEGABYTE if megabytes > 0 else megabytes
 
 
@@ -213,7 +213,7 @@ def _mount(mount: Properties) -> dict[str, Any]:
         "Source": mount.get("source", ""),
         "ReadOnly": mount.get("readOnly", False),
     }
-    # Options of another type than the mount's own are left aside.
+    # Options for other types of mounts are ignored.
     if mount["type"] == "bind" and "bindOptions" in mount:
         body["BindOptions"] = {"Propagation": mount["bindOptions"].get("propagation", "")}
     if mount["type"] == "tmpfs" and "tmpfsOptions" in mount:
@@ -237,7 +237,7 @@ def _mount(mount: Properties) -> dict[str, Any]:
 
 
 def endpoint(network: Properties) -> dict[str, Any]:
-    """Return the settings by which a container is connected to a network."""
+    """Return the settings for connecting a container to a network."""
     driver_options = (option.partition("=") for option in network.get("driverOpts", []))
     return {
         "Aliases": in_order(network.get("aliases", [])),
@@ -255,7 +255,7 @@ def endpoint(network: Properties) -> dict[str, Any]:
 def uploads_tar(uploads: list[Properties]) -> bytes:
     """Return a tar of the uploads, to be unpacked at `/`.
 
-    Raises OSError where a `source` cannot be read, KeyError for an unknown owner or group.
+    Raises OSError if a `source` cannot be read, KeyError for an unknown owner or group.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -267,7 +267,7 @@ def uploads_tar(uploads: list[Properties]) -> bytes:
             executable = 0o744 if upload.get("executable") else 0o644
             permissions = upload.get("permissions")
             member.mode = int(permissions, 8) if permissions else executable
-            # Names are this machine's, not the container's: as the official plugin has it.
+            # Names are looked up on this machine, not in the container, as in the official plugin.
             member.uid = _number(upload.get("owner"), lambda name: pwd.getpwnam(name).pw_uid)
             member.gid = _number(upload.get("group"), lambda name: grp.getgrnam(name).gr_gid)
             tar.addfile(member, io.BytesIO(content))
@@ -286,164 +286,3 @@ def _number(name: str | None, look_up: Any) -> int:
     if not name:
         return 0
     return int(name) if name.isdecimal() else int(look_up(name))
-
-
-def stored(found: dict[str, Any], before: Properties) -> Properties:
-    """Return the properties of a container that is there, from what the engine's inspect tells.
-
-    `before` are its properties so far: some are read back only where the program set them.
-    """
-    config, host, state = found["Config"], found["HostConfig"], found["State"]
-    networks = found["NetworkSettings"] or {}
-    result: Properties = {name: config.get(key) for name, key in CONFIG.items()}
-    result |= {name: host.get(key) for name, key in HOST_CONFIG.items()}
-    result |= {name: _megabytes(host.get(key) or 0) for name, key in SIZES.items()}
-    result |= {
-        name: in_order({"path": d["Path"], "rate": d["Rate"]} for d in host.get(key) or [])
-        for name, key in RATES.items()
-    }
-    image = found["Image"] if before.get("image", "").startswith("sha256:") else config["Image"]
-    must_run = before.get("mustRun")
-    result |= {
-        "name": found["Name"].lstrip("/"),
-        "image": image,
-        "init": bool(host.get("Init")),
-        "stopTimeout": config.get("StopTimeout") or 0,
-        "stopSignal": config.get("StopSignal") or "",
-        "platform": found.get("Platform"),
-        "restart": host["RestartPolicy"]["Name"],
-        "maxRetryCount": host["RestartPolicy"]["MaximumRetryCount"],
-        "logDriver": host["LogConfig"]["Type"],
-        "mounts": in_order(map(_stored_mount, host.get("Mounts") or [])),
-        "hosts": in_order(map(_stored_host, host.get("ExtraHosts") or [])),
-        "bridge": networks.get("Bridge", ""),
-        "networkDatas": _network_datas(networks),
-        "mustRun": must_run,
-    }
-    for name in ("dns", "dnsOpts", "dnsSearches", "groupAdds", "securityOpts"):
-        result[name] = in_order(result[name] or [])
-    # Never null: the official plugin would take that for not known yet, and replace.
-    for name in ("command", "entrypoints"):
-        result[name] = result[name] or []
-    if host.get("CapAdd") or host.get("CapDrop"):
-        result["capabilities"] = {
-            "adds": in_order(host.get("CapAdd") or []),
-            "drops": in_order(host.get("CapDrop") or []),
-        }
-    if host.get("NanoCpus"):
-        result["cpus"] = _cpus(host["NanoCpus"])
-    if config.get("Healthcheck"):
-        result["healthcheck"] = _stored_healthcheck(config["Healthcheck"])
-    if not state["Running"]:
-        result["exitCode"] = state["ExitCode"]
-        if must_run:
-            # So the next update starts it again: the program wants true.
-            result["mustRun"] = False
-    # A container that has ended has no ports; one that need not run keeps those it had.
-    ports = networks.get("Ports") or {} if state["Running"] or must_run else None
-    return result | _stored_where_set(host, ports, before)
-
-
-def _stored_where_set(
-    host: dict[str, Any], ports: dict[str, Any] | None, before: Properties
-) -> Properties:
-    """Return what is read back only where the program set it."""
-    result: Properties = {}
-    if before.get("logOpts"):
-        result["logOpts"] = host["LogConfig"]["Config"]
-    if before.get("pidMode"):
-        result["pidMode"] = host["PidMode"]
-    if before.get("ulimits"):
-        result["ulimits"] = in_order(
-            {"name": u["Name"], "soft": u["Soft"], "hard": u["Hard"]}
-            for u in host.get("Ulimits") or []
-        )
-    if before.get("devices"):
-        result["devices"] = _stored_devices(host.get("Devices") or [], before["devices"])
-    if before.get("ports") and ports is not None:
-        result["ports"] = _stored_ports(ports)
-    return result
-
-
-def _megabytes(size: int) -> int:
-    return size // MEGABYTE if size > 0 else size
-
-
-def _cpus(nano: int) -> str:
-    """Return a number of processors as the official plugin writes it: `1.0`, `1.5`, `0.25`."""
-    return f"{Decimal(nano) / 10**9:f}".rstrip("0") if nano % 10**9 else f"{nano // 10**9}.0"
-
-
-def _stored_healthcheck(check: dict[str, Any]) -> Properties:
-    times = {name: durations.written(check.get(key, 0)) for name, key in HEALTH.items()}
-    return {"tests": check.get("Test") or [], "retries": check.get("Retries", 0), **times}
-
-
-def _stored_host(entry: str) -> Properties:
-    host, _, ip = entry.partition(":")
-    return {"host": host, "ip": ip}
-
-
-def _stored_mount(mount: dict[str, Any]) -> Properties:
-    result: Properties = {
-        "target": mount["Target"],
-        "source": mount.get("Source", ""),
-        "type": mount["Type"],
-        "readOnly": mount.get("ReadOnly", False),
-    }
-    if mount.get("BindOptions"):
-        result["bindOptions"] = {"propagation": mount["BindOptions"].get("Propagation", "")}
-    if mount.get("TmpfsOptions"):
-        tmpfs = mount["TmpfsOptions"]
-        result["tmpfsOptions"] = {
-            "sizeBytes": tmpfs.get("SizeBytes", 0),
-            "mode": tmpfs.get("Mode", 0),
-        }
-    if mount.get("VolumeOptions"):
-        volume = mount["VolumeOptions"]
-        driver = volume.get("DriverConfig") or {}
-        result["volumeOptions"] = {
-            "noCopy": volume.get("NoCopy", False),
-            "labels": in_order(
-                {"label": k, "value": v} for k, v in (volume.get("Labels") or {}).items()
-            ),
-            "driverName": driver.get("Name", ""),
-            "driverOptions": driver.get("Options") or {},
-            "subpath": volume.get("Subpath", ""),
-        }
-    return result
-
-
-def _stored_devices(devices: list[dict[str, Any]], before: list[Properties]) -> list[Properties]:
-    named = {device["hostPath"] for device in before if device.get("containerPath")}
-    return in_order(
-        {
-            "hostPath": device["PathOnHost"],
-            "containerPath": device["PathInContainer"] if device["PathOnHost"] in named else "",
-            "permissions": device["CgroupPermissions"],
-        }
-        for device in devices
-    )
-
-
-def _stored_ports(ports: dict[str, list[dict[str, str]] | None]) -> list[Properties]:
-    result = []
-    for key in sorted(ports, key=lambda key: int(key.partition("/")[0])):
-        internal, _, protocol = key.partition("/")
-        result += [
-            {
-                "internal": int(internal),
-                "external": int(binding["HostPort"]),
-                "ip": binding["HostIp"],
-                "protocol": protocol,
-            }
-            for binding in ports[key] or []
-        ]
-    return result
-
-
-def _network_datas(networks: dict[str, Any]) -> list[Properties]:
-    return [
-        {"networkName": name, **{to: data.get(key) for to, key in NETWORK_DATA.items()}}
-        for name, data in sorted((networks.get("Networks") or {}).items())
-    ]

@@ -1,4 +1,4 @@
-"""docker:index/image:Image, an image built by the engine, and pushed where asked for."""
+"""docker:index/image:Image, an image that the engine builds and, if asked to, pushes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from docker.errors import APIError
 from docker.utils import parse_repository_tag
 
-from plugins.base import Call, CheckCall, Created, Resource, ResourceError
+from plugins.calls import Call, CheckCall, Created, ResourceError
 from plugins.docker import buildkit, context
 from plugins.docker.engine import CONNECTION_ERRORS, Engine
 from plugins.docker.registries import Account, full_name
@@ -30,9 +30,10 @@ from plugins.properties import (
     Property,
     one_of,
 )
+from plugins.resource import Resource
 from plugins.values import UNKNOWN, Properties, Secret, has_unknown
 
-#: Python's names of processors where Docker has others.
+#: Docker's names of processors that Python calls by another name.
 PROCESSORS = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 BUILD = Object(
@@ -67,7 +68,7 @@ REGISTRY = Object(
 
 
 class Image(Resource):
-    """An image. A change builds it anew under the same name; nothing is replaced or removed."""
+    """An image. A change rebuilds it under the same name; nothing is replaced or removed."""
 
     token = "docker:index/image:Image"
     properties: ClassVar = (
@@ -100,7 +101,7 @@ class Image(Resource):
     def diff(
         self, changes: list[Change], old: Properties, new: Properties, state: Properties
     ) -> list[Change]:
-        # Credentials change often and change no image.
+        # Credentials change often, and do not change the image.
         kinds = {
             change.property: change.kind if change.path == change.property else "update"
             for change in changes
@@ -123,7 +124,7 @@ class Image(Resource):
         return Created(inputs["imageName"], self._made(inputs, inputs, call))
 
     def read(self, id: str, state: Properties, call: Call) -> Properties | None:
-        # As the official plugin: an image that was removed from the engine goes unnoticed.
+        # Like the official plugin, do not notice an image that was removed from the engine.
         if not state:
             raise ResourceError(
                 "an image cannot be imported: the program that declares it builds it"
@@ -134,10 +135,10 @@ class Image(Resource):
         return self._made(new, new, call)
 
     def delete(self, id: str, state: Properties, call: Call) -> None:
-        """Leave the image where it is: others may use it, and the engine's prune knows."""
+        """Keep the image: others may use it, and `docker image prune` removes unused ones."""
 
     def _made(self, inputs: Properties, stored: Properties, call: Call) -> Properties:
-        """Build, push unless told not to, and return the outputs."""
+        """Build, push unless `skipPush` is set, and return the outputs."""
         engine: Engine = self.provider.engine
         name, build = inputs["imageName"], inputs["build"]
         account = Account(inputs, call)
@@ -156,13 +157,13 @@ class Image(Resource):
             "platform": build["platform"],
             "registryServer": inputs.get("registry", {}).get("server", ""),
             "repoDigest": digest,
-            # What the official plugin compares the next inputs with.
+            # The official plugin compares the next inputs with these.
             "__inputs": Secret(stored),
         }
 
 
 def _complete(build: Properties) -> Iterator[Failure]:
-    """Fill in context, Dockerfile and the digest of what they hold, as far as they are known."""
+    """Fill in context, Dockerfile and the digest of their content, as far as known."""
     folder = build.setdefault("context", ".")
     if folder is UNKNOWN:
         return
@@ -189,7 +190,7 @@ def _complete(build: Properties) -> Iterator[Failure]:
 
 
 def _name_failures(inputs: Properties) -> Iterator[Failure]:
-    """Refuse a short name where it must say which registry: for a push, or a cache to pull."""
+    """Refuse a name without a registry if one is needed: for a push, or to pull a cache."""
     name = inputs["imageName"]
     pushes = inputs.get("skipPush") is not True
     cached = inputs["build"].get("cacheFrom") not in (None, UNKNOWN)
@@ -199,8 +200,8 @@ def _name_failures(inputs: Properties) -> Iterator[Failure]:
     if full_name(name) != name:
         yield Failure(
             "imageName",
-            f"is {name!r}: to push it or to use cacheFrom it must name the registry in full, such "
-            f"as {full_name(name)!r}. Or set skipPush, and the image stays on the engine",
+            f"is {name!r}: for a push or cacheFrom it must name the registry, such as "
+            f"{full_name(name)!r}. To keep the image on the engine only, set skipPush",
         )
 
 
@@ -227,7 +228,7 @@ def _build(engine: Engine, name: str, build: Properties, account: Account, call:
             "extrahosts": build.get("addHosts", []),
             "buildargs": json.dumps(build.get("args", {})),
             "cachefrom": json.dumps(cached),
-            # The older builder would leave a container behind for each step.
+            # Otherwise the older builder leaves a container for each step.
             "rm": "1",
             "forcerm": "1",
         }
@@ -250,7 +251,7 @@ def _follow(
         if "error" in message:
             raise ResourceError(f"cannot build {name}: {progress.failure(message['error'])}")
         for line in progress.lines(message):
-            # A build can print thousands of lines a second; nobody reads more than a few.
+            # A build can print thousands of lines a second: show only a few.
             if time.monotonic() - shown > 0.1:
                 shown = time.monotonic()
                 call.status(line.strip())
@@ -262,7 +263,7 @@ def _follow(
 
 
 def _pull_cache(engine: Engine, image: str, wanted: str, account: Account, call: Call) -> None:
-    """Pull an image to take build steps from. That it is not there yet is no error."""
+    """Pull an image to reuse build steps from; a missing one is no error."""
     repository, tag = parse_repository_tag(image)
     query = {"fromImage": repository, "tag": tag or "latest", "platform": wanted}
     headers = account.header(full_name(image))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from plugins.base import Call, Created
+from plugins.calls import Call, Created
 from plugins.docker.resource import (
     EngineResource,
     flag,

@@ -1,4 +1,4 @@
-"""The `docker` provider: its configuration and the engine behind it."""
+"""The `docker` provider: its configuration and its engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plugins.docker.network import Network
 from plugins.docker.volume import Volume
 from plugins.properties import BOOLEAN, STRING, ListOf, Object, Property
 
-#: The release of the official plugin that this one stands in for.
+#: The release of the official plugin that this one replaces.
 VERSION = "5.2.0"
 
 REGISTRY_AUTH = Object(
@@ -27,7 +27,7 @@ REGISTRY_AUTH = Object(
 
 
 class DockerProvider(Provider):
-    """Connects to the engine where the configuration says."""
+    """Connects to the engine that the configuration names."""
 
     engine: engine.Engine
 
@@ -45,18 +45,17 @@ class DockerProvider(Provider):
                 Property("keyMaterial", STRING, secret=True),
                 Property("certPath", STRING),
                 Property("registryAuth", ListOf(REGISTRY_AUTH)),
-                # Without effect, as in the official plugin: its half that builds images asks the
-                # engine anyway.
+                # Without effect, as in the official plugin, whose image builds connect anyway.
                 Property("disableDockerDaemonCheck", BOOLEAN),
             ],
         )
 
     def registry_headers(self, image: str) -> dict[str, str]:
-        """Return the header by which the engine may pull an image."""
+        """Return the header that lets the engine pull an image."""
         return registries.provider_header(self.config.get("registryAuth", []), image)
 
     def configured(self) -> None:
         self.engine = engine.from_config(self.config)
-        # A preview against an `ssh://` engine needs no engine, so that one is not even looked for.
+        # A preview must work without reaching an `ssh://` engine, so do not connect yet.
         if self.engine.address.scheme != "ssh":
             _ = self.engine.client

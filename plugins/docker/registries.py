@@ -1,4 +1,4 @@
-"""Registries: image names in full, and who we are to each registry."""
+"""Registries: full image names, and the credentials for each registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from docker import auth as docker_auth
 
-from plugins.base import Call
+from plugins.calls import Call
 from plugins.values import Properties
 
 #: Docker Hub's many names, and the one its credentials are filed under.
@@ -18,7 +18,7 @@ HUB_SERVER = "https://index.docker.io/v1/"
 
 
 def full_name(name: str) -> str:
-    """Return an image's name with the registry that a short one leaves out."""
+    """Return an image's name with its registry, which a short name leaves out."""
     host, slash, rest = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
         host, rest = "docker.io", name
@@ -30,7 +30,7 @@ def full_name(name: str) -> str:
 
 
 class Account:
-    """Who we are to the registries: the program's credentials, then those of this user's Docker."""
+    """Credentials for registries: the program's, else those in this user's Docker configuration."""
 
     def __init__(self, inputs: Properties, call: Call) -> None:
         registry = inputs.get("registry", {})

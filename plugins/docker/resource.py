@@ -1,8 +1,8 @@
-"""What containers, networks and volumes share: rows of tables, state compared as Terraform does.
+"""What containers, networks and volumes share: rows of tables, and diffs as Terraform does them.
 
-The official plugin bridges these three from kreuzwerker/terraform-provider-docker. There, inputs
-are compared with the stored state and not with the stored inputs: what the engine chose for a
-property that the program leaves out is a change, unless the property is marked as computed.
+The official plugin bridges these three from kreuzwerker/terraform-provider-docker. That compares
+inputs with the stored state, not with the stored inputs: a value that the engine chose for a
+missing property is a change, unless the property is marked as computed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 from docker.errors import APIError
 
-from plugins.base import Call, CheckCall, Resource, ResourceError
-from plugins.docker.engine import Engine, is_missing, said
+from plugins.calls import Call, CheckCall, ResourceError
+from plugins.docker.engine import Engine
+from plugins.docker.errors import is_missing, said
 from plugins.properties import (
     BOOLEAN,
     INTEGER,
@@ -30,16 +31,17 @@ from plugins.properties import (
     Type,
     set_of,
 )
+from plugins.resource import Resource
 from plugins.values import Properties
 
-#: Rows whose zero means the same as leaving them out.
+#: Rows whose zero value means the same as none.
 text = partial(Property, type=STRING, output_default="")
 number = partial(Property, type=INTEGER, output_default=0)
 flag = partial(Property, type=BOOLEAN, output_default=False)
 strings = partial(Property, type=set_of(STRING))
 options = partial(Property, type=MapOf(STRING))
 
-#: Seconds that something in use is waited for before its removal fails.
+#: Seconds to wait for something in use before its removal fails.
 IN_USE_SECONDS = 30
 
 
@@ -60,19 +62,19 @@ def labels(owner: str, *, computed: bool = False) -> Property:
 
 
 def label_map(inputs: Properties) -> dict[str, str]:
-    """Return labels as the engine takes them."""
+    """Return labels in the engine's form."""
     return {item["label"]: item["value"] for item in inputs.get("labels", [])}
 
 
 def label_list(found: dict[str, str] | None) -> list[Properties]:
-    """Return labels as they are stored."""
+    """Return labels in the stored form."""
     return in_order({"label": key, "value": value} for key, value in (found or {}).items())
 
 
 def in_order(items: Iterable[Any]) -> list[Any]:
     """Return the elements of a set in the order in which the official plugin stores them.
 
-    Strings go by their bytes, objects by one attribute after the other in the order of their names
+    Strings are sorted by their bytes, objects by their attributes in the order of the names
     (zclconf/go-cty, the `Less` of its sets).
     """
     return sorted(items, key=_sort_key)
@@ -88,7 +90,7 @@ def _sort_key(item: Any) -> str:
 
 
 def filled(type: Type, value: Any) -> Any:
-    """Return an input as it is stored: sets in order, and elements with what they leave out."""
+    """Return an input in the stored form: sets sorted, and elements with their defaults."""
     if isinstance(type, ListOf) and isinstance(value, list):
         items = [filled(type.element, item) for item in value]
         return items if type.ordered else in_order(items)
@@ -106,7 +108,7 @@ def filled(type: Type, value: Any) -> Any:
 
 
 def _without_zeros(value: Any) -> Any:
-    """Return a value as a program would write it: without what means nothing."""
+    """Return a value as a program would write it, without empty and zero values."""
     if isinstance(value, dict):
         return {k: _without_zeros(v) for k, v in value.items() if v not in (None, "", 0, [], {})}
     return [_without_zeros(item) for item in value] if isinstance(value, list) else value
@@ -131,7 +133,10 @@ class EngineResource(Resource):
             name = call.autoname(old)
             if name is None:
                 return [
-                    Failure("name", "is required: this stack's configuration makes up no names")
+                    Failure(
+                        "name",
+                        "is required: pulumi:autonaming in the stack's config disables naming",
+                    )
                 ]
             inputs["name"] = name
         return []
@@ -145,12 +150,12 @@ class EngineResource(Resource):
     def refreshed_inputs(
         self, inputs: Properties, state: Properties, outputs: Properties
     ) -> Properties:
-        # The bridge brings what the program says up to date, and adds nothing to it.
+        # The bridge updates the properties that the program sets, and adds none.
         found = super().refreshed_inputs(inputs, state, outputs)
         return {name: value for name, value in found.items() if name in inputs}
 
     def filled_inputs(self, inputs: Properties) -> Properties:
-        """Return inputs as they are stored among the outputs, with what they leave out."""
+        """Return inputs as stored in the outputs, with their defaults."""
         result: Properties = {}
         for row in self.properties:
             if row.name in inputs:
@@ -167,7 +172,7 @@ class EngineResource(Resource):
         return {name: _without_zeros(value) for name, value in found.items()}
 
     def inspected(self, what: str, id: str, inspect: Callable[[str], Any]) -> Any:
-        """Return what the engine's `inspect` tells of the id; None where it knows none of it."""
+        """Return the engine's `inspect` of the id; None if the engine does not have it."""
         with self.engine.explained(f"read {what}"):
             try:
                 return inspect(id)
@@ -184,10 +189,10 @@ class EngineResource(Resource):
         in_use: str,
         users: Callable[[], list[str]],
     ) -> None:
-        """Call `remove` until it succeeds, for the while that the official plugin waits.
+        """Call `remove` until it succeeds, as long as the official plugin does.
 
-        `in_use` is what the engine says of a thing that containers keep. Gone already is fine.
-        Raises ResourceError naming the `users`, the containers that keep it.
+        `in_use` is in the engine's message if containers use the thing. If it is gone already, that
+        is no error. Raises ResourceError that names the `users`, the containers that use it.
         """
         with self.engine.explained(f"remove {what}"):
             for _ in range(IN_USE_SECONDS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from plugins.base import Call, Created
+from plugins.calls import Call, Created
 from plugins.docker.resource import EngineResource, label_list, label_map, labels, options
 from plugins.properties import STRING, Property
 from plugins.values import Properties
@@ -29,7 +29,7 @@ class Volume(EngineResource):
         client = self.engine.client
         with self.engine.explained(f"create volume {name}"):
             if client.volumes({"name": f"^{name}$"})["Volumes"]:
-                # The engine returns the one that is there, whatever its driver and labels are.
+                # The engine returns the existing one, whatever its driver and labels.
                 call.warn(f"volume {name} was there already; this stack uses it with what it holds")
             client.create_volume(
                 name, inputs.get("driver"), inputs.get("driverOpts", {}), label_map(inputs)

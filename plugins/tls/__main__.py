@@ -11,7 +11,7 @@ main(
         "tls",
         "5.6.2",
         [PrivateKey, SelfSignedCert],
-        # Only the functions of the official plugin reach out through it.
+        # In the official plugin, only its functions use the proxy.
         [Property("proxy", ANYTHING, unsupported=True)],
     )
 )

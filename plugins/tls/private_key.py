@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from plugins.base import Call, Created, Resource, ResourceError
+from plugins.calls import Call, Created, ResourceError
 from plugins.properties import STRING, Property, Scalar, one_of
+from plugins.resource import Resource
 from plugins.values import Properties
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -28,8 +29,7 @@ CURVES: dict[str, type[ec.EllipticCurve]] = {
     "P521": ec.SECP521R1,
 }
 
-# The ends of the id's input are trimmed by Go's idea of white space, which differs from Python's.
-# Source: unicode.IsSpace of Go's library.
+# The id's input is trimmed of Go's white space, which differs from Python's (unicode.IsSpace).
 _GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -72,14 +72,14 @@ class PrivateKey(Resource):
     def read(self, id: str, state: Properties, call: Call) -> Properties:
         if not state:
             raise ResourceError(
-                "a private key cannot be imported: an id does not tell the key. Pass the PEM file "
-                "to what needs it instead"
+                "a private key cannot be imported, since its id does not contain the key. Use the "
+                "key's PEM file directly instead"
             )
         return state
 
 
 def algorithm_of(key: Key) -> str:
-    """Return the name the provider has for the key's algorithm."""
+    """Return the provider's name of the key's algorithm."""
     if isinstance(key, rsa.RSAPrivateKey):
         return "RSA"
     return "ECDSA" if isinstance(key, ec.EllipticCurvePrivateKey) else "ED25519"
@@ -96,7 +96,7 @@ def _generate(outputs: Properties) -> Key:
 
 
 def _outputs(key: Key) -> Properties:
-    """Return the key in every form the resource has it in."""
+    """Return the key in all of the resource's forms."""
     ed = isinstance(key, ed25519.Ed25519PrivateKey)
     public = key.public_key()
     outputs = {

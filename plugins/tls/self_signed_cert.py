@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from plugins.base import Call, CheckCall, Created, Resource, ResourceError
+from plugins.calls import Call, CheckCall, Created, ResourceError
 from plugins.properties import (
     STRING,
     Change,
@@ -33,6 +33,7 @@ from plugins.properties import (
     Scalar,
     one_of,
 )
+from plugins.resource import Resource
 from plugins.tls.private_key import Key, algorithm_of
 from plugins.values import UNKNOWN, Properties
 
@@ -64,7 +65,7 @@ EXTENDED_KEY_USAGES = {
     "microsoft_commercial_code_signing": "1.3.6.1.4.1.311.2.1.22",
     "microsoft_kernel_code_signing": "1.3.6.1.4.1.311.61.1.1",
 }
-# In the order Go puts them into a name, which is the order they show in.
+# In the order in which Go writes them into a name.
 SUBJECT_FIELDS = {
     "country": NameOID.COUNTRY_NAME,
     "organization": NameOID.ORGANIZATION_NAME,
@@ -86,12 +87,12 @@ SUBJECT = Object(
 )
 _PEM = re.compile(r"-----BEGIN [A-Za-z ]+-----\n.+\n-----END [A-Za-z ]+-----\n?", re.DOTALL)
 _HOURS = Scalar("integer", minimum=0)
-# The bridge takes texts for numbers here, but not for booleans.
+# Here the bridge accepts strings for numbers, but not for booleans.
 _FLAG = Scalar("boolean", converts=False)
 
 
 class SelfSignedCert(Resource):
-    """A certificate signed with its own key; to be replaced when its end comes near."""
+    """A self-signed certificate, replaced when its early renewal begins."""
 
     token = "tls:index/selfSignedCert:SelfSignedCert"
     id_in_outputs = True
@@ -149,7 +150,7 @@ class SelfSignedCert(Resource):
     def diff(
         self, changes: list[Change], old: Properties, new: Properties, state: Properties
     ) -> list[Change]:
-        # Very old states have a hash in place of the key; the key itself is no other key then.
+        # Very old states have the key's hash instead of the key: then this is no change of the key.
         if not _PEM.fullmatch(str(state.get("privateKeyPem", ""))):
             changes = [
                 Change(c.path, c.kind, replaces=False) if c.path == "privateKeyPem" else c
@@ -158,7 +159,7 @@ class SelfSignedCert(Resource):
         if _ready_for_renewal(self.planned(new), state):
             changes.append(Change("readyForRenewal", "update", replaces=True, inputs=False))
         elif state.get("readyForRenewal"):
-            # A refresh said it was ready, and a shorter early renewal takes that back.
+            # A refresh marked it as ready, and a shorter early renewal undoes that.
             changes.append(Change("readyForRenewal", "update", replaces=False, inputs=False))
         return changes
 
@@ -184,12 +185,12 @@ class SelfSignedCert(Resource):
     def read(self, id: str, state: Properties, call: Call) -> Properties:
         if not state:
             raise ResourceError(
-                "a certificate cannot be imported: an id does not tell the certificate"
+                "a certificate cannot be imported, since its id does not contain the certificate"
             )
         return {**state, "readyForRenewal": True} if _ready_for_renewal(state, state) else state
 
     def update(self, id: str, state: Properties, new: Properties, call: Call) -> Properties:
-        # Only `earlyRenewalHours` gets here, or the key of a state that had its hash.
+        # Only a change of `earlyRenewalHours` comes here, or the key of a state with its hash.
         return {**state, **self.planned(new)}
 
 
@@ -205,7 +206,7 @@ def _subject_failures(inputs: Properties) -> Iterator[Failure]:
 
 
 def _ready_for_renewal(properties: Properties, state: Properties) -> bool:
-    """Tell whether the certificate of `state` is in its time of early renewal, or past its end."""
+    """Tell whether the early renewal of the certificate in `state` has begun."""
     early = properties.get("earlyRenewalHours", 0)
     if early is UNKNOWN or "validityEndTime" not in state:
         return False
@@ -214,7 +215,7 @@ def _ready_for_renewal(properties: Properties, state: Properties) -> bool:
 
 
 def _load_key(pem: str) -> Key:
-    # The library's own text may hold parts of the key, so it is not passed on.
+    # The library's message may contain parts of the key, so it is not shown.
     unreadable = ResourceError(
         "privateKeyPem cannot be read: it must be an unencrypted RSA, ECDSA or ED25519 key in PEM "
         "form, which OpenSSH's own form is not"
@@ -306,7 +307,7 @@ def _ip_address(text: str) -> x509.IPAddress:
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id:
             raise ValueError("must not name a zone")
-        # Go, and so the official provider, writes these as the IPv4 addresses they are.
+        # Go, and so the official provider, writes a mapped address as IPv4.
         return x509.IPAddress(address.ipv4_mapped or address)
     return x509.IPAddress(address)
 
@@ -322,7 +323,7 @@ def _key_id(key: Key) -> bytes:
     """Return the SHA-1 of the public key (RFC 5280 section 4.2.1.2, method 1)."""
     public = key.public_key()
     if isinstance(public, ed25519.Ed25519PublicKey):
-        # The official provider hashes the key in an OCTET STRING, which the RFC does not ask for.
+        # The official provider hashes the key in an OCTET STRING, which the RFC does not require.
         raw = b"\x04\x20" + public.public_bytes(Encoding.Raw, PublicFormat.Raw)
         return hashlib.sha1(raw, usedforsecurity=False).digest()
     return x509.SubjectKeyIdentifier.from_public_key(public).digest
@@ -343,7 +344,7 @@ def _known_list(value: Any) -> list[str]:
 
 
 def _rfc3339(time: datetime) -> str:
-    """Return the time as Go marshals it: local offset, no zeros at the fraction's end."""
+    """Return the time as Go writes it: local offset, no trailing zeros in the fraction."""
     text = time.strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f"{time.microsecond:06}".rstrip("0")
     offset = time.isoformat()[-6:]

@@ -8,10 +8,10 @@ from toolchain.places import ROOT
 
 READ = re.compile(r"""value\(\s*"([A-Z_]+)",""")
 
-#: Of the guard, which there is none of by hand.
+#: Settings of the guard, which a hub by hand has not.
 GUARDS = {"FILTER_IMAGE", "DIRECTORY_NETWORK", "USER_BLOCKED_NETWORKS"}
 
-#: Given as arguments.
+#: Passed as arguments.
 ARGUMENTS = {"PORT", "LDAP_SERVERS"}
 
 

@@ -1,4 +1,4 @@
-"""Pulumi.yaml and docs/configuration.md say of every setting what its entry says."""
+"""Pulumi.yaml and docs/configuration.md match the settings' entries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from toolchain.places import ROOT
 
 
 @pytest.mark.parametrize(("name", "write"), WRITTEN.items())
-def test_what_is_written_from_the_entries_is_as_they_are(
-    name: str, write: Callable[[str], str]
-) -> None:
+def test_generated_text_matches_the_entries(name: str, write: Callable[[str], str]) -> None:
     text = (ROOT / name).read_text()
     assert write(text) == text, f"{name} differs from components/settings/: run `make settings`"

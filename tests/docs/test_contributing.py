@@ -1,4 +1,4 @@
-"""What the next people are told is so: CONTRIBUTING.md, the hook, the editor's settings."""
+"""CONTRIBUTING.md, the pre-commit hook and .editorconfig match the project."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def tracked() -> list[str]:
 
 
 def paths(page: str) -> set[str]:
-    """What in a page is written as code, or linked, and looks like a path of this repository."""
+    """Code and links in a page that look like paths of this repository."""
     words = set(re.findall(r"`([^`\s]+)`", page)) | set(re.findall(r"\]\(([^)#]+)\)", page))
-    # Arguments of the commands in its examples.
+    # Arguments in its examples.
     words |= set(re.findall(r"(?:pytest |TESTS=\"?)([\w./-]+)", page))
     known = r"\.(?:in|json|md|mjs|py|sh|toml|txt|ya?ml)$"
     return {word for word in words if "/" in word or re.search(known, word)}
 
 
-def test_every_path_is_there() -> None:
+def test_every_path_exists() -> None:
     found = paths(PAGE)
     assert len(found) > 30
     missing = sorted(path for path in found if not (ROOT / path).exists())
@@ -43,7 +43,7 @@ def test_every_path_is_there() -> None:
 
 
 def anchors(page: str) -> set[str]:
-    """What GitHub makes of a page's headings."""
+    """The anchors that GitHub makes from a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -67,14 +67,14 @@ def test_the_map_has_every_folder() -> None:
     assert {folder for folder in folders if not folder.startswith(".")} <= rooms
 
 
-def test_every_make_target_is_there() -> None:
+def test_every_make_target_exists() -> None:
     targets = set(re.findall(r"`make ([a-z-]+)|^\$ make ([a-z-]+)", PAGE, re.MULTILINE))
     named = {one or other for one, other in targets}
     assert {"lint", "test", "test-long", "up", "lock"} <= named
     assert named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
-def test_the_way_of_a_setting_is_that_of_idle_timeout() -> None:
+def test_the_way_of_a_setting_matches_idle_timeout() -> None:
     """The page follows this one setting from file to file."""
     for file, written in (
         ("Pulumi.yaml", "  idleTimeout:"),
@@ -88,8 +88,8 @@ def test_the_way_of_a_setting_is_that_of_idle_timeout() -> None:
         assert written in (ROOT / file).read_text(), file
 
 
-def test_one_entry_is_all_of_a_setting(tmp_path: Path) -> None:
-    """The page's diff, in a copy of the project: schema, docs row, check and example follow."""
+def test_one_entry_is_enough_for_a_setting(tmp_path: Path) -> None:
+    """The page's diff, applied to a copy, gives schema, docs row, check and example."""
     shutil.copytree(ROOT / "components", tmp_path / "components")
     (tmp_path / "docs").mkdir()
     written = ("Pulumi.yaml", "docs/configuration.md")
@@ -136,7 +136,7 @@ for value in ("wiki", "https://wiki.example.com"):
     assert f"`{fix}`" in PAGE
 
 
-def test_the_hook_is_make_lint_and_fetches_nothing() -> None:
+def test_the_hook_is_make_lint_and_downloads_nothing() -> None:
     [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repository["repo"] == "local"
     [hook] = repository["hooks"]
@@ -148,7 +148,7 @@ def test_the_hook_is_make_lint_and_fetches_nothing() -> None:
 
 def test_the_program_imports_nothing_of_the_other_rooms() -> None:
     others = {"benchmarks", "images", "plugins", "policy", "tests", "toolchain"}
-    # The packages in images/ and modules in policy/, as they are called where they run.
+    # Packages in images/ and modules in policy/, by their names at run time.
     others |= {path.parent.name for path in (ROOT / "images").glob("*/*/__init__.py")}
     others |= {path.stem for path in (ROOT / "policy").glob("*.py")} - {"__main__"}
     for path in [ROOT / "__main__.py", *(ROOT / "components").rglob("*.py")]:
@@ -160,8 +160,8 @@ def test_the_program_imports_nothing_of_the_other_rooms() -> None:
             assert not rooms, f"{path.relative_to(ROOT)} imports from {rooms}"
 
 
-def test_files_are_as_editors_are_told() -> None:
-    # What .editorconfig leaves alone.
+def test_files_follow_the_editorconfig() -> None:
+    # Files that .editorconfig exempts.
     made = re.compile(r"\.(svg|sum)$|package-lock\.json$")
     with_tabs = {"Makefile", "go.mod"}
     for file in filter(lambda file: not made.search(file), tracked()):

@@ -1,4 +1,4 @@
-"""The security page's lists are those of the attack suite: its tests, its families of sockets."""
+"""The security page lists all attack tests and all socket families of the suite."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_attack_is_in_the_table_with_its_test() -> None:
     assert set(NAMED.findall(PAGE.read_text())) == written
 
 
-#: The kernel's modules for families, where they are not named like these.
+#: Kernel modules whose name differs from their family's.
 MODULES = {
     "KEY": "af_key",
     "LLC": "llc2",
@@ -34,7 +34,7 @@ MODULES = {
     "ALG": "af_alg",
     "QIPCRTR": "qrtr",
 }
-#: What is no module, opens nothing by itself, or needs a right that no server has.
+#: Families that are no module, open nothing by themselves, or need a right that no server has.
 NO_MODULE = {"IB", "MCTP", "MPLS", "PACKET", "XDP"}
 
 

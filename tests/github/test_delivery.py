@@ -1,4 +1,4 @@
-"""What runs after a merge: only what was merged, shown first, and done when it is approved."""
+"""The workflows after a merge: they deploy only merged code, after a preview and an approval."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.github.test_workflow import ON, load, run_as_the_runner_would, steps
 
 DELIVERY = ("deploy.yml", "deliver.yml", "drift.yml")
 
-#: By hand, another branch could be chosen; what is scheduled runs on the default branch.
+#: A manual run could choose another branch; scheduled ones use the default branch.
 MAIN = "github.ref == 'refs/heads/main'"
 
 REMOTE = "config:\n  docker:host: ssh://ops@z.example.com\n"
@@ -36,13 +36,13 @@ def test_it_runs_for_the_main_branch_only() -> None:
         assert all(job["needs"] == "stacks" for job in others)
 
 
-def test_certificates_are_renewed_more_often_than_they_must() -> None:
-    """A generated one is renewed in the 30 days before its end: once a month is a day too late."""
+def test_certificates_are_renewed_in_time() -> None:
+    """A generated one is renewed in its last 30 days: once a month would be a day too late."""
     [schedule] = load("deploy.yml")[ON]["schedule"]
     assert schedule["cron"].split()[2:] == ["1,15", "*", "*"]
 
 
-def test_nothing_is_changed_before_it_was_shown_and_approved() -> None:
+def test_nothing_is_changed_before_a_preview_and_an_approval() -> None:
     preview, up = load("deliver.yml")["jobs"].values()
     assert preview["environment"] == "${{ inputs.stack }}"
     assert up["environment"] == "${{ inputs.stack }}-deploy"
@@ -63,7 +63,7 @@ def test_secrets_are_those_of_an_environment() -> None:
 
 
 @pytest.mark.parametrize("file", ["deploy.yml", "drift.yml"])
-def test_only_stacks_of_another_machines_engine_are_touched(file: str, tmp_path: Path) -> None:
+def test_only_stacks_on_a_remote_engine_are_deployed(file: str, tmp_path: Path) -> None:
     for name, text in {
         "Pulumi.yaml": REMOTE,
         "Pulumi.dev.yaml": "config:\n  zhub:demoDirectory: true\n",
@@ -81,7 +81,7 @@ def test_only_stacks_of_another_machines_engine_are_touched(file: str, tmp_path:
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Path:
-    """A folder with a `make` and a `pulumi` that note what they are asked for."""
+    """A folder with a `make` and a `pulumi` that record their arguments."""
     for name in ("bin/make", ".toolchain/bin/pulumi"):
         file = tmp_path / name
         file.parent.mkdir(parents=True)
@@ -126,11 +126,11 @@ BACKEND = {"PULUMI_BACKEND_URL": "s3://bucket"}
     ("steps_of", "changes"),
     [({"same": 18}, "false"), ({"same": 17, "replace": 1}, "true"), ({"create": 2}, "true")],
 )
-def test_nobody_is_asked_where_nothing_changes(
+def test_without_changes_nobody_is_asked(
     runner: Path, steps_of: dict[str, int], changes: str
 ) -> None:
-    told = json.dumps({"changeSummary": steps_of})
-    result = run(runner, "deliver.yml", "preview", JSON=told, **BACKEND)
+    preview = json.dumps({"changeSummary": steps_of})
+    result = run(runner, "deliver.yml", "preview", JSON=preview, **BACKEND)
     assert result.returncode == 0, result.stderr
     assert (runner / "output").read_text() == f"changes={changes}\n"
     assert (runner / "asked").read_text().splitlines()[0] == "make preview STACK=site"
@@ -152,7 +152,7 @@ def test_a_runner_without_a_backend_does_nothing(runner: Path, file: str, name: 
     assert not (runner / "asked").exists()
 
 
-def test_the_key_goes_to_the_agent_and_no_further(runner: Path) -> None:
+def test_the_key_goes_to_the_agent_only(runner: Path) -> None:
     keys = {"SSH_KEY": "key of tests", "SSH_KNOWN_HOSTS": "z.example.com ssh-ed25519 AAAA"}
     for file, name in (("deliver.yml", "up"), ("drift.yml", "drift")):
         result = run(runner, file, name, **BACKEND, **keys)

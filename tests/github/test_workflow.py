@@ -23,7 +23,7 @@ from toolchain.places import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
 
-#: The rights of each job, by file. What is not named here, and so not tested, may not be there.
+#: The rights of each job, by file. A job that is not listed here fails the test.
 PULL_REQUESTS = {
     "plugins.yml": {"round-trip": {"contents": "read"}},
     "pull-request.yml": {
@@ -39,10 +39,10 @@ RIGHTS: dict[str, dict[str, dict[str, str]]] = PULL_REQUESTS | {
     "long.yml": {"long": {"contents": "read"}},
 }
 
-#: Holds for branches of this repository alone; a fork's pull request has another full name.
+#: True only for branches of this repository; in a fork's pull request the name differs.
 SAME_ROOT = "github.event.pull_request.head.repo.full_name == github.repository"
 
-#: The key `on`, as YAML 1.1 reads it.
+#: The key `on`, which YAML 1.1 reads as a boolean.
 ON = True
 
 
@@ -72,7 +72,7 @@ def run_as_the_runner_would(script: str, folder: Path, **environment: str) -> No
 
 
 def test_there_is_no_other_workflow() -> None:
-    """One that is not tested here could give away what these keep."""
+    """An untested workflow could give away the secrets."""
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted(RIGHTS)
 
 
@@ -120,8 +120,8 @@ def test_actions_are_pinned_to_a_commit_and_leave_no_credentials(
             assert "ref" not in step["with"]
 
 
-def test_no_script_is_made_of_what_a_pull_request_says(any_workflow: dict[Any, Any]) -> None:
-    """An expression in a script is replaced before the shell sees it: a title could be commands."""
+def test_no_script_contains_text_from_a_pull_request(any_workflow: dict[Any, Any]) -> None:
+    """GitHub replaces expressions before the shell runs: a title could contain commands."""
     for step in steps(any_workflow):
         assert "${{" not in step.get("run", "")
 
@@ -148,7 +148,7 @@ def test_long_tests_run_every_week_with_the_history_that_one_of_them_needs() -> 
 
 
 def test_stacks_are_found_by_their_files(workflow: dict[Any, Any], tmp_path: Path) -> None:
-    """Really run, as the runner would."""
+    """Runs the step's script as the runner would."""
     [script] = [step["run"] for step in steps(workflow) if step.get("id") == "stacks"]
     for name in (
         "Pulumi.yaml",
@@ -164,8 +164,8 @@ def test_stacks_are_found_by_their_files(workflow: dict[Any, Any], tmp_path: Pat
     assert output.read_text() == 'names=["dev", "site-2"]\n'
 
 
-def test_a_moved_version_or_a_changed_plugin_is_tried_against_pulumis_own() -> None:
-    """What the versions are kept in, and what the test is made of."""
+def test_a_changed_version_or_plugin_is_tested_against_pulumis_own() -> None:
+    """The workflow runs if the files with the versions, or those of the test, change."""
     paths = load("plugins.yml")[ON]["pull_request"]["paths"]
     for file in (
         "toolchain/pins.py",
@@ -183,8 +183,8 @@ def test_a_moved_version_or_a_changed_plugin_is_tried_against_pulumis_own() -> N
     assert "pytest tests/plugins/test_round_trip.py" in last["run"]
 
 
-def test_it_gets_all_of_pulumis_own_plugins(tmp_path: Path) -> None:
-    """Really run, with a CLI that only notes what it is asked for."""
+def test_it_installs_all_of_pulumis_own_plugins(tmp_path: Path) -> None:
+    """Runs the step's script with a CLI that only records its arguments."""
     [script] = [step["run"] for step in steps(load("plugins.yml")) if step.get("id") == "official"]
     for name in ("toolchain", "requirements.txt"):
         (tmp_path / name).symlink_to(ROOT / name)

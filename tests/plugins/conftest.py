@@ -53,5 +53,5 @@ def name(engine: Any) -> Iterator[str]:
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """A folder with what the tiny image is made of."""
+    """The build context of the tiny image."""
     return tiny_context(tmp_path / "context")

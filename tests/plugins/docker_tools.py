@@ -29,7 +29,7 @@ VOLUME = "docker:index/volume:Volume"
 PREFIX = "pdk-"
 
 TINY = f"{PREFIX}tiny:1"
-#: A shell and its tools, and a main process that ends at once when told to.
+#: A shell and its tools, and a main process that ends at once on SIGTERM.
 TINY_DOCKERFILE = """FROM scratch
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "--install", "-s", "/bin"]

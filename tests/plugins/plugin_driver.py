@@ -67,18 +67,18 @@ class Resource:
 
 @dataclass
 class Plugin:
-    """A running plugin and the calls an engine makes of it."""
+    """A running plugin, with the engine's calls."""
 
     stub: Any
     process: subprocess.Popen[str]
     logs: list[Any] = field(default_factory=list)
-    told: bool = False
-    """To end."""
+    ending: bool = False
+    """SIGTERM was sent."""
 
     def end(self) -> None:
-        """Tell the process to end, once: a second signal in the midst of that is an error."""
-        if not self.told:
-            self.told = True
+        """Send SIGTERM once: a second signal while it ends would be an error."""
+        if not self.ending:
+            self.ending = True
             self.process.send_signal(signal.SIGTERM)
 
     def configure(self, **config: Any) -> None:
@@ -290,7 +290,7 @@ def plain(properties: Any) -> dict[str, Any]:
 
 
 def alive(pid: int) -> bool:
-    """Tell whether the process runs; a zombie nobody has waited for does not."""
+    """Tell whether the process runs; a zombie does not."""
     try:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:

@@ -10,16 +10,8 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from plugins.base import (
-    Call,
-    Cancelled,
-    CheckCall,
-    Created,
-    InitError,
-    Provider,
-    Resource,
-    ResourceError,
-)
+from plugins.base import Provider
+from plugins.calls import Call, Cancelled, CheckCall, Created, InitError, ResourceError
 from plugins.properties import (
     ANYTHING,
     BOOLEAN,
@@ -36,6 +28,7 @@ from plugins.properties import (
     one_of,
     set_of,
 )
+from plugins.resource import Resource
 from plugins.serving import main
 from plugins.values import UNKNOWN, Properties
 
@@ -50,7 +43,7 @@ PORT = Object(
 
 
 class Thing(Resource):
-    """A file that holds the inputs it was made from."""
+    """A file that contains its inputs."""
 
     token = "sample:index/thing:Thing"
     empty_is_none = True
@@ -146,7 +139,7 @@ class Thing(Resource):
 
 
 class Sample(Provider):
-    """A provider with a configuration that can be wrong."""
+    """A provider whose configuration can be wrong."""
 
     def configured(self) -> None:
         if self.config.get("host") == "nowhere":

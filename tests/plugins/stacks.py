@@ -1,4 +1,4 @@
-"""Stacks under the real CLI, with a function of the test as program, and chosen plugins."""
+"""Stacks for the real CLI, with a test's function as the program, and chosen plugins."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Run:
         return [d["message"].strip() for d in found if d["severity"] == "warning"]
 
     def steps(self) -> list[tuple[str, str]]:
-        """Return what is done, in order, as (operation, name); what stays the same is left out."""
+        """Return the steps in order, as (operation, name), without unchanged resources."""
         found = [
             event["resourcePreEvent"]["metadata"]
             for event in self.events
@@ -65,7 +65,7 @@ class Run:
 
 @dataclass
 class Stack:
-    """A stack of its own state backend; `home` is the PULUMI_HOME that holds the plugins."""
+    """A stack in its own state backend; `home` is the PULUMI_HOME with the plugins."""
 
     folder: Path
     home: Path = OURS

@@ -1,4 +1,4 @@
-"""What the base does for every plugin, through the engine's protocol against a sample plugin."""
+"""What all plugins share, tested through the engine's protocol with a sample plugin."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def plugin() -> Iterator[Plugin]:
 
 @pytest.fixture
 def own_plugin() -> Iterator[Plugin]:
-    """A plugin of the test's own: for those that end it."""
+    """A separate plugin, for tests that end it."""
     with running("tests.plugins.sample_plugin", {}) as plugin:
         yield plugin
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> dict[str, Any]:
-    """The least a Thing needs."""
+    """The required inputs of a Thing."""
     return {"dir": str(tmp_path), "name": "it"}
 
 
 class TestCheck:
-    def test_what_is_wrong_is_refused_all_at_once_and_by_path(
+    def test_all_wrong_inputs_are_refused_at_once_with_their_paths(
         self, plugin: Plugin, base: dict[str, Any]
     ) -> None:
         wrong = {
@@ -107,7 +107,7 @@ class TestCheck:
         # The engine prints the value of the property a failure names, secret or not.
         assert [failure.property for failure in caught.value.failures] == ["", ""]
 
-    def test_texts_of_numbers_and_booleans_are_taken_as_such(
+    def test_strings_are_converted_to_numbers_and_booleans(
         self, plugin: Plugin, base: dict[str, Any]
     ) -> None:
         checked = plugin.check(
@@ -129,7 +129,7 @@ class TestCheck:
         assert "size" not in checked
         assert checked["labels"] == {}
 
-    def test_unknowns_pass_wherever_they_are(self, plugin: Plugin, base: dict[str, Any]) -> None:
+    def test_unknowns_pass_at_any_depth(self, plugin: Plugin, base: dict[str, Any]) -> None:
         inputs = {
             **base,
             "size": UNKNOWN,
@@ -189,7 +189,7 @@ class TestNaming:
         )
         return answer.failures or plain(answer.inputs)["name"]
 
-    def test_a_name_is_made_up_once_and_kept(self, plugin: Plugin, tmp_path: Path) -> None:
+    def test_a_name_is_generated_once_and_kept(self, plugin: Plugin, tmp_path: Path) -> None:
         first = self.check(plugin, tmp_path, randomSeed=b"a")
         assert re.fullmatch("hub-[0-9a-f]{7}", first)
         assert self.check(plugin, tmp_path, randomSeed=b"a") == first
@@ -205,7 +205,7 @@ class TestNaming:
 
 
 class TestPreview:
-    def test_a_preview_of_a_create_makes_nothing(
+    def test_a_preview_of_a_create_creates_nothing(
         self, plugin: Plugin, base: dict[str, Any], tmp_path: Path
     ) -> None:
         made = plugin.create(THING, {**base, "size": UNKNOWN, "password": SECRET}, preview=True)
@@ -245,7 +245,7 @@ class TestDiff:
     ) -> Any:
         return plugin.diff(plugin.create(THING, {**base, **old}), {**base, **new})
 
-    def test_no_change_is_none(self, plugin: Plugin, base: dict[str, Any]) -> None:
+    def test_without_changes_the_diff_is_empty(self, plugin: Plugin, base: dict[str, Any]) -> None:
         same = {"size": 3, "labels": {"a": "b"}, "ports": [{"internal": 1}], "extra": [{"a": 1}]}
         response = self.diff(plugin, base, same, same)
         assert response.changes == response.DIFF_NONE
@@ -325,11 +325,11 @@ class TestDiff:
         }
         assert set(response.diffs) == tops
         assert set(response.replaces) == replaced
-        # What has a name of the program's choice cannot be there twice.
+        # A name from the program cannot exist twice.
         assert response.deleteBeforeReplace == bool(replaced)
         assert all(change.inputDiff for change in response.detailedDiff.values())
 
-    def test_what_names_itself_is_made_before_the_old_one_goes(
+    def test_a_generated_name_is_created_before_the_old_one_is_deleted(
         self, plugin: Plugin, tmp_path: Path
     ) -> None:
         made = plugin.create(THING, {"dir": str(tmp_path)})
@@ -338,7 +338,7 @@ class TestDiff:
         assert list(response.replaces) == ["level"]
         assert not response.deleteBeforeReplace
 
-    def test_ignored_changes_are_none(self, plugin: Plugin, base: dict[str, Any]) -> None:
+    def test_ignored_changes_are_left_out(self, plugin: Plugin, base: dict[str, Any]) -> None:
         made = plugin.create(THING, base)
         made.outputs["token"] = "expired"
         assert changed(plugin.diff(made, base)) == {"token": "UPDATE_REPLACE"}
@@ -357,7 +357,7 @@ class TestDiff:
         made.outputs |= {"__meta": '{"schema_version":"2"}', "__pulumi_raw_state_delta": {"a": {}}}
         assert changed(plugin.diff(made, {**base, "port": {"internal": 1}})) == {}
 
-    def test_an_old_input_of_a_wrong_type_can_be_put_right(
+    def test_an_old_input_of_a_wrong_type_can_be_corrected(
         self, plugin: Plugin, base: dict[str, Any]
     ) -> None:
         made = plugin.create(THING, base)
@@ -389,7 +389,7 @@ class TestOperations:
         assert str(caught.value) == "no room for [secret]\nin two lines"
         assert caught.value.init is None
 
-    def test_a_mistake_of_the_plugin_is_one_message_too(
+    def test_a_bug_in_the_plugin_is_one_message_too(
         self, plugin: Plugin, base: dict[str, Any]
     ) -> None:
         with pytest.raises(PluginError) as caught:
@@ -402,13 +402,15 @@ class TestOperations:
     def test_a_value_of_an_unknown_kind_is_one_message(
         self, plugin: Plugin, base: dict[str, Any]
     ) -> None:
-        # What marks a secret, an asset and so on in the protocol, here with a mark of no kind.
+        # The protocol's mark of a secret, an asset and so on, here with an unknown kind.
         kind = {"4dabf18193072939515e22adb298388d": "of no kind"}
         with pytest.raises(PluginError, match=r"^ValueError: Unknown signature key") as caught:
             plugin.check(THING, {**base, "extra": kind})
         assert "Traceback" not in str(caught.value)
 
-    def test_what_was_made_but_failed_is_kept(self, plugin: Plugin, base: dict[str, Any]) -> None:
+    def test_a_created_resource_that_failed_is_kept(
+        self, plugin: Plugin, base: dict[str, Any]
+    ) -> None:
         with pytest.raises(PluginError) as caught:
             plugin.create(THING, {**base, "mood": "half", "password": SECRET})
         init = caught.value.init
@@ -508,7 +510,7 @@ class TestRead:
         assert drifted.inputs["__defaults"] == ["mood"]
         assert changed(plugin.diff(drifted, inputs)) == {"size": "UPDATE"}
 
-    def test_what_is_gone_has_no_id(self, plugin: Plugin, base: dict[str, Any]) -> None:
+    def test_a_missing_resource_has_no_id(self, plugin: Plugin, base: dict[str, Any]) -> None:
         made = plugin.create(THING, base)
         Path(made.outputs["path"]).unlink()
         assert plugin.read(made) is None
@@ -559,7 +561,7 @@ class TestConfiguration:
         ):
             plugin.configure(**config)
 
-    def test_an_engine_that_is_not_there_is_one_message(self) -> None:
+    def test_an_unreachable_engine_is_one_message(self) -> None:
         with running("tests.plugins.sample_plugin") as plugin, pytest.raises(PluginError) as caught:
             plugin.configure(host="nowhere")
         assert str(caught.value) == "no engine at nowhere"

@@ -34,7 +34,7 @@ def command() -> Iterator[Plugin]:
 
 @pytest.fixture
 def own_command() -> Iterator[Plugin]:
-    """A plugin of the test's own: for those that end it or read its log."""
+    """A separate plugin, for tests that end it or read its log."""
     with running("plugins.command", {}) as plugin:
         yield plugin
 
@@ -55,10 +55,10 @@ class TestLife:
         command.delete(updated)
         assert log.read_text().split() == ["created", "updated", "deleted"]
 
-    def test_two_have_ids_of_their_own(self, command: Plugin) -> None:
+    def test_two_commands_have_different_ids(self, command: Plugin) -> None:
         assert command.create(COMMAND, {}).id != command.create(COMMAND, {}).id
 
-    def test_an_update_without_a_command_of_its_own_creates_again(
+    def test_an_update_without_its_own_command_runs_create(
         self, command: Plugin, tmp_path: Path
     ) -> None:
         log = tmp_path / "log"
@@ -107,7 +107,7 @@ class TestLife:
 
 
 class TestRunning:
-    def test_environment_is_the_plugins_and_more(self, command: Plugin) -> None:
+    def test_environment_is_added_to_the_plugins(self, command: Plugin) -> None:
         inputs = {"create": "echo $OUTSIDE, $A, $HOME", "environment": {"A": "b", "HOME": "/x"}}
         assert command.create(COMMAND, inputs).outputs["stdout"] == "from outside, b, /x"
 
@@ -140,7 +140,7 @@ class TestRunning:
         made = command.create(COMMAND, {"create": "echo done", "stdin": "x" * 1_000_000})
         assert made.outputs["stdout"] == "done"
 
-    def test_one_newline_at_the_end_goes(self, command: Plugin) -> None:
+    def test_one_newline_at_the_end_is_removed(self, command: Plugin) -> None:
         made = command.create(COMMAND, {"create": r"printf 'a\n\n'; printf 'b' >&2"})
         assert (made.outputs["stdout"], made.outputs["stderr"]) == ("a\n", "b")
 
@@ -149,7 +149,7 @@ class TestRunning:
         made = command.create(COMMAND, {"create": script, "logging": "none"})
         assert len(made.outputs["stdout"]) == len(made.outputs["stderr"]) == 499_999
 
-    def test_output_that_is_no_text_is_kept_as_far_as_it_is(self, command: Plugin) -> None:
+    def test_output_that_is_not_utf8_is_kept_with_replacements(self, command: Plugin) -> None:
         made = command.create(COMMAND, {"create": r"printf 'a\377b'"})
         assert made.outputs["stdout"] == "a�b"
 
@@ -181,8 +181,8 @@ class TestRunning:
         (tmp_path / "go").touch()
         thread.join(10)
 
-    def test_commands_run_side_by_side(self, command: Plugin, tmp_path: Path) -> None:
-        # Each waits for the other: one after the other, neither would end.
+    def test_commands_run_in_parallel(self, command: Plugin, tmp_path: Path) -> None:
+        # Each command waits for the other; one after the other, they would never end.
         def meet(mine: str, other: str) -> None:
             wait = f"touch {mine}; until [ -e {other} ]; do sleep 0.05; done"
             command.create(COMMAND, {"create": wait, "dir": str(tmp_path)})
@@ -233,7 +233,7 @@ class TestDiff:
         made = command.create(COMMAND, {"create": "true", **old})
         response = command.diff(made, {"create": "true", **new})
         assert changed(response) == expected
-        # The new one is made first, unless the program says `delete_before_replace`.
+        # The new one is created first, unless the program says `delete_before_replace`.
         assert not response.deleteBeforeReplace
 
     @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ class TestFailure:
             ({"environment": {"A": "a\0b"}}, "embedded null byte: running"),
         ],
     )
-    def test_what_cannot_start_is_one_message(
+    def test_a_command_that_cannot_start_is_one_message(
         self, command: Plugin, inputs: dict[str, Any], message: str
     ) -> None:
         with pytest.raises(PluginError) as caught:
@@ -329,7 +329,7 @@ class TestFailure:
         assert made.outputs["create"] == Secret("echo $PASSWORD")
         assert made.outputs["environment"] == {"PASSWORD": Secret(SECRET), "A": "b"}
         assert made.outputs["triggers"] == made.inputs["triggers"] == [Secret("a"), "b"]
-        # As with the official plugin: what a command prints is for the program to mark.
+        # As in the official plugin: the program must mark a command's output as secret.
         assert made.outputs["stdout"] == SECRET
 
 
@@ -361,7 +361,9 @@ class TestCancel:
         wait_until(lambda: not alive(int((tmp_path / "child").read_text())))
 
     @pytest.mark.slow
-    def test_what_does_not_end_is_killed(self, own_command: Plugin, tmp_path: Path) -> None:
+    def test_a_command_that_does_not_end_is_killed(
+        self, own_command: Plugin, tmp_path: Path
+    ) -> None:
         script = "trap '' TERM; echo $$ > pid; echo running; while :; do sleep 1; done"
         self.run(own_command, {"create": script, "dir": str(tmp_path)}, own_command.cancel)
         wait_until(lambda: not alive(int((tmp_path / "pid").read_text())))

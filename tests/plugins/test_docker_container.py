@@ -1,4 +1,4 @@
-"""Containers: made, changed, watched and removed as by the official plugin, on a real engine."""
+"""Containers, created, changed, read and removed as by the official plugin, on a real engine."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ NEVER_HEALTHY = {"tests": ["CMD-SHELL", "echo no disk >&2; exit 1"], "interval":
 
 @pytest.fixture
 def declared(name: str, tiny: str) -> Declare:
-    """A function that returns a container's inputs: the tiny image and what the test says."""
+    """A function that returns a container's inputs: the tiny image and the test's own."""
     return lambda **inputs: {"name": name, "image": tiny, **inputs}
 
 
 def execute(engine: Any, name: str, command: str) -> str:
-    """Return what a command prints in a running container."""
+    """Return the output of a command in a running container."""
     made = engine.exec_create(name, ["sh", "-c", command])
     return str(engine.exec_start(made).decode())
 
@@ -129,7 +129,7 @@ class TestLife:
         made = docker.create(CONTAINER, inputs)
         assert engine.inspect_container(name)["State"]["Status"] == "created"
         assert changed(docker.diff(made, inputs)) == {}
-        # As the official plugin: who says nothing of mustRun gets one update that does nothing.
+        # As in the official plugin: without mustRun there is one update that does nothing.
         assert changed(docker.diff(made, declared(start=False))) == {"mustRun": "UPDATE"}
         docker.update(made, declared(start=False))
         assert engine.inspect_container(name)["State"]["Status"] == "created"
@@ -144,7 +144,7 @@ class TestLife:
 
         wait_until(ended)
 
-    def test_attached_it_is_awaited_and_its_logs_kept(
+    def test_attached_its_end_is_awaited_and_its_logs_are_kept(
         self, docker: Plugin, declared: Declare
     ) -> None:
         inputs = declared(
@@ -174,7 +174,7 @@ class TestLife:
         assert code == 0
         assert 1 <= seconds < 9
 
-    def test_its_anonymous_volumes_go_with_it(
+    def test_its_anonymous_volumes_are_removed_with_it(
         self, docker: Plugin, engine: Any, name: str, declared: Declare
     ) -> None:
         for keep in (False, True):
@@ -226,7 +226,7 @@ class TestWhatItRuns:
         made = docker.create(CONTAINER, inputs)
         host = engine.inspect_container(name)["HostConfig"]
         assert host["CapAdd"] == ["CAP_CHOWN", "CAP_SETUID"]
-        # Said, not left to the engine, which may be told to give all containers an init.
+        # Set explicitly: the engine may be configured to give all containers an init.
         assert host["Init"] is False
         assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
         assert "Read-only" in execute(engine, name, "touch /x 2>&1")
@@ -475,7 +475,7 @@ class TestFiles:
 
 
 class TestHealth:
-    def test_it_is_waited_for(
+    def test_its_health_is_awaited(
         self, docker: Plugin, engine: Any, name: str, declared: Declare
     ) -> None:
         check = {"tests": ["CMD", "test", "-e", "/ready"], "interval": "1s", "retries": 30}
@@ -493,11 +493,11 @@ class TestHealth:
         assert made.outputs["healthcheck"]["interval"] == "1m30s"
         same = declared(healthcheck={**HEALTHY, "interval": "1m30s"})
         assert changed(docker.diff(made, same)) == {}
-        # As with the official plugin; there it is an update without effect until 5.2.
+        # As in the official plugin; until 5.2 it shows an update without effect there.
         other = docker.diff(made, declared(healthcheck={**HEALTHY, "interval": "90s"}))
         assert changed(other) == {"healthcheck.interval": "UPDATE_REPLACE"}
 
-    def test_not_in_time_it_stays_in_the_state_and_the_next_run_goes_on(
+    def test_an_unhealthy_one_stays_in_the_state_and_the_next_run_continues(
         self, docker: Plugin, engine: Any, name: str, declared: Declare
     ) -> None:
         inputs = declared(healthcheck=NEVER_HEALTHY, wait=True, waitTimeout=3)
@@ -535,7 +535,7 @@ class TestHealth:
         with pytest.raises(PluginError, match=r"it ended and was started again [2-9] times"):
             docker.create(CONTAINER, inputs)
 
-    def test_one_that_is_started_again_by_a_run_is_waited_for_too(
+    def test_the_health_of_a_restarted_one_is_awaited_too(
         self, docker: Plugin, engine: Any, name: str, declared: Declare
     ) -> None:
         command = ["sh", "-c", "test -e /data/bad || touch /data/ready; sleep 99"]
@@ -554,7 +554,7 @@ class TestHealth:
         assert stopped is not None
         with pytest.raises(PluginError, match="was not healthy within 3 seconds") as failure:
             docker.update(stopped, inputs)
-        # It runs all the same, so the next run does not start it; what is wrong is remembered.
+        # It runs nevertheless, so the next run does not start it; the error is in the state.
         assert plain(failure.value.init.properties)["mustRun"] is True
         assert list(failure.value.init.reasons)
 
@@ -720,7 +720,7 @@ class TestCheck:
             docker.check(CONTAINER, declared(**change))
         assert message in str(refusal.value)
 
-    def test_what_only_a_run_knows_is_let_through(self, docker: Plugin, declared: Declare) -> None:
+    def test_unknown_values_are_not_refused(self, docker: Plugin, declared: Declare) -> None:
         inputs = declared(
             uploads=[{"file": "/x", "content": UNKNOWN}],
             command=["sh", UNKNOWN],
@@ -746,7 +746,7 @@ class TestErrors:
             f"cannot bring up container {name}-2: port {ports[0]['external']} on 127.0.0.1 is"
             f" taken: the container {name} has it. Free it, or choose another port"
         )
-        # It is in the state, and once the port is free the next run starts it.
+        # It is in the state, and the next run starts it once the port is free.
         made = failed(failure.value, docker, second)
         docker.delete(Resource(CONTAINER, "it", name, {}, {}))
         assert docker.update(made, second).outputs["networkDatas"]
@@ -809,7 +809,7 @@ class TestErrors:
 
     def test_an_unknown_owner(self, docker: Plugin, declared: Declare) -> None:
         upload = {"file": "/x", "content": "x", "owner": "pdk-nobody"}
-        with pytest.raises(PluginError, match="looked up on this machine, numbers always work"):
+        with pytest.raises(PluginError, match="looked up on this machine; numbers always work"):
             docker.create(CONTAINER, declared(uploads=[upload]))
 
     def test_a_full_disk(self, docker: Plugin, engine: Any, name: str, declared: Declare) -> None:

@@ -22,7 +22,7 @@ DOCKERFILE = "FROM scratch\nCOPY . /\n"
 
 
 def lay_out(root: Path, ignore: str = "", dockerfile: str = DOCKERFILE) -> None:
-    """Make the context that the recorded digests are of."""
+    """Make the context with the recorded digests."""
     for path, content, mode in (
         ("a.txt", "a", 0o644),
         ("bin/run", "#!/bin/sh\n", 0o755),
@@ -197,7 +197,7 @@ class TestTar:
     def test_it_holds_what_was_hashed(self) -> None:
         lay_out(Path("ctx"), "*\n!docs/deep/c.md\n")
         name, members = self.packed()
-        # The builder gets Dockerfile and ignore file even where these are ignored.
+        # The builder gets Dockerfile and ignore file even if these are ignored.
         assert name == "Dockerfile"
         assert sorted(members) == [
             ".",
@@ -225,7 +225,7 @@ class TestTar:
         assert context.relative_dockerfile("ctx", "other") == "../other"
 
 
-def test_excluded_directories_are_not_walked_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excluded_directories_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     lay_out(Path("ctx"), "docs\n!bin\n")
     seen: list[str] = []
     real = Path.iterdir

@@ -1,4 +1,4 @@
-"""A stack of image, network, volume and containers under the real CLI, from up to destroy."""
+"""A stack with image, network, volume and containers, with the real CLI, from up to destroy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stack(tmp_path: Path, engine: Any) -> Iterator[Stack]:
 
 
 def declared(name: str, context: Path, **changes: Any) -> Program:
-    """Return a program as a hub's is: files put into a volume, and who serves them."""
+    """Return a program like a hub's: files in a volume, and a container that serves them."""
 
     def program() -> None:
         image = pulumi_docker.Image(
@@ -123,13 +123,13 @@ def test_a_whole_life(stack: Stack, engine: Any, name: str, context: Path) -> No
     changed = stack.up(declared(name, context, port=port, restart="always"))
     assert changed.steps() == [("update", "hub")]
 
-    # Somebody stops the hub: a refresh sees it, and as it has ports the next up replaces it.
+    # Somebody stops the hub: a refresh sees it, and the next up replaces it because of its ports.
     engine.stop(f"{name}-hub", timeout=0)
     stack.refresh(program)
-    mended = stack.up(declared(name, context, port=port, restart="always"))
-    assert mended.code == 0, mended.text
+    fixed = stack.up(declared(name, context, port=port, restart="always"))
+    assert fixed.code == 0, fixed.text
     assert engine.inspect_container(f"{name}-hub")["State"]["Running"]
-    # Somebody removes it: it is made again.
+    # Somebody removes it: it is created again.
     engine.remove_container(f"{name}-hub", force=True)
     stack.refresh(program)
     assert stack.up(program).steps() == [("create", "hub")]

@@ -1,4 +1,4 @@
-"""Images: built, pushed and kept as by the official plugin, with a real engine and registry."""
+"""Images, built, pushed and kept as by the official plugin, with a real engine and registry."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TestLife:
         docker.delete(made)
         assert engine.inspect_image(f"{name}:1")["Id"] == digest
 
-    def test_a_change_builds_it_anew_under_the_same_name(
+    def test_a_change_rebuilds_it_under_the_same_name(
         self, docker: Plugin, engine: Any, name: str, context: Path
     ) -> None:
         made = docker.create(IMAGE, declared(name, context))
@@ -153,7 +153,7 @@ class TestCheck:
         assert build["platform"] == f"linux/{machine}"
         assert len(build["contextDigest"]) == 64
 
-    def test_a_dockerfile_taken_for_relative_to_the_context(
+    def test_a_dockerfile_relative_to_the_context_is_refused_with_the_fix(
         self, docker: Plugin, name: str, context: Path
     ) -> None:
         (context / "special").write_text("FROM scratch\n")
@@ -170,8 +170,8 @@ class TestCheck:
             ({"build_dockerfile": "/nowhere"}, "build.dockerfile is '/nowhere', which is no file"),
             ({"build_builderVersion": "X"}, "build.builderVersion must be one of BuilderV1"),
             ({"build_secrets": {}}, "build.secrets is not a property"),
-            ({"skipPush": False}, "must name the registry in full, such as 'docker.io/library/"),
-            ({"build_cacheFrom": {"images": ["x"]}}, "must name the registry in full"),
+            ({"skipPush": False}, "must name the registry, such as 'docker.io/library/"),
+            ({"build_cacheFrom": {"images": ["x"]}}, "must name the registry"),
             ({"build_cacheFrom": {}}, "build.cacheFrom.images is required"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -183,7 +183,7 @@ class TestCheck:
             docker.check(IMAGE, declared(name, context, **change))
         assert message in str(refusal.value)
 
-    def test_what_only_a_run_knows_is_left_alone(self, docker: Plugin, name: str) -> None:
+    def test_unknown_values_are_left_alone(self, docker: Plugin, name: str) -> None:
         inputs = declared(name, Path("x"), build_context=UNKNOWN)
         assert "contextDigest" not in docker.check(IMAGE, inputs)["build"]
         assert docker.check(IMAGE, {**inputs, "build": UNKNOWN})["build"] is UNKNOWN
@@ -221,7 +221,7 @@ class TestPreview:
 
 
 class TestBuild:
-    """What reaches the builder, with BuildKit and with the older builder."""
+    """What the builder gets, with BuildKit and with the older builder."""
 
     @pytest.fixture(params=["BuilderBuildKit", "BuilderV1"])
     def builder(self, request: pytest.FixtureRequest) -> str:
@@ -264,7 +264,7 @@ class TestBuild:
         assert message.rstrip().endswith("cannot find libz")
         assert "Traceback" not in message
 
-    def test_a_dockerfile_that_cannot_be_read_is_said(
+    def test_an_unreadable_dockerfile_is_named(
         self, docker: Plugin, name: str, context: Path, builder: str
     ) -> None:
         (context / "Dockerfile").write_text("FORM scratch\n")
@@ -293,7 +293,7 @@ class TestBuild:
         assert line.ephemeral
         assert line.urn.endswith("Image::it")
 
-    def test_a_secret_argument_is_nowhere_shown(
+    def test_a_secret_argument_is_never_shown(
         self, docker: Plugin, name: str, context: Path
     ) -> None:
         secret = "correct-horse-battery"
@@ -372,7 +372,7 @@ def processes() -> str:
 
 
 def run(engine: Any, image: str, command: str) -> str:
-    """Return what a command prints in a container of the image."""
+    """Return the output of a command in a container of the image."""
     made = engine.create_container(image, ["sh", "-c", command])
     try:
         engine.start(made)
@@ -384,7 +384,7 @@ def run(engine: Any, image: str, command: str) -> str:
 
 @dataclass
 class Registry:
-    """A registry on loopback that wants a login."""
+    """A registry on loopback that requires a login."""
 
     host: str
     username: str = "pusher"
@@ -419,7 +419,7 @@ def registry(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def bcrypt(password: str) -> str:
-    """Return a password's hash of the one kind that the registry takes."""
+    """Return a password's hash, of the only kind that the registry accepts."""
     library = ctypes.CDLL("libcrypt.so.1")
     library.crypt.restype = ctypes.c_char_p
     return str(library.crypt(password.encode(), b"$2b$05$abcdefghijklmnopqrstuu").decode())
@@ -437,7 +437,7 @@ class TestRegistry:
         assert digest in engine.inspect_image(full)["RepoDigests"]
         assert made.outputs["registryServer"] == registry.host
         assert registry.password not in json.dumps(reveal(made.outputs["repoDigest"]))
-        # It can be run by that digest, from the registry alone.
+        # It can be run by that digest, from the registry.
         engine.remove_image(full, force=True)
         engine.pull(
             digest, auth_config={"username": registry.username, "password": registry.password}
@@ -465,14 +465,14 @@ class TestRegistry:
         full = f"{registry.host}/{name}:1"
         with running("plugins.docker", {}, {"DOCKER_CONFIG": str(tmp_path)}) as plugin:
             pushed = plugin.create(IMAGE, declared(name, context, imageName=full, skipPush=False))
-            # And by BuildKit, which asks for them while it builds.
+            # BuildKit also uses them: it asks for them while it builds.
             engine.remove_image(full, force=True)
             (context / "Dockerfile").write_text(f"FROM {full}\nRUN echo on top > /top\n")
             plugin.create(IMAGE, declared(f"{name}-b", context))
         assert pushed.outputs["repoDigest"].startswith(f"{registry.host}/{name}@sha256:")
         assert run(engine, f"{name}-b:1", "cat /top") == "on top\n"
 
-    def test_a_base_image_nobody_may_see_is_said(
+    def test_a_private_base_image_is_named(
         self, docker: Plugin, name: str, context: Path, registry: Registry
     ) -> None:
         (context / "Dockerfile").write_text(f"FROM {registry.host}/{name}:secret\n")
@@ -480,7 +480,7 @@ class TestRegistry:
             docker.create(IMAGE, declared(name, context))
         assert f"{registry.host}/{name}:secret" in str(failure.value)
 
-    def test_a_cache_that_is_not_there_yet_is_no_error(
+    def test_a_missing_cache_is_no_error(
         self, docker: Plugin, engine: Any, name: str, context: Path, registry: Registry
     ) -> None:
         full = f"{registry.host}/{name}:1"

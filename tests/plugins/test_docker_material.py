@@ -1,4 +1,4 @@
-"""The client key that a program hands the docker plugin: it works, and no file of it stays."""
+"""A client key in the docker plugin's configuration works, and never stays in a file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from plugins.docker.engine import TlsMaterial, Unreachable
+from plugins.docker.material import TlsMaterial, Unreachable
 from plugins.values import Secret
 from tests.plugins.docker_tools import certificates
 from tests.plugins.plugin_driver import Plugin, PluginError, running, wait_until
 
 pytestmark = pytest.mark.slow
 
-#: The client certificate's subject, as `ssl` has it.
+#: The client certificate's subject, in the form of `ssl`.
 CLIENT = ((("commonName", "client"),),)
 
 
@@ -32,7 +32,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Listener(ThreadingHTTPServer):
-    """Answers as an engine does when it is asked for its version, and only to whom it knows."""
+    """Answers a version request like an engine, only to a client with a known certificate."""
 
     def __init__(self, keys: Path) -> None:
         super().__init__(("127.0.0.1", 0), Version)
@@ -45,7 +45,7 @@ class Listener(ThreadingHTTPServer):
         self.clients: list[Any] = []
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands in the connection's own thread, once it may go on."""
+        """Do the TLS handshake in the connection's own thread, once the test allows it."""
         self.held.set()
         self.going.wait(30)
         try:
@@ -65,7 +65,7 @@ class Version(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def listener(keys: Path) -> Iterator[Listener]:
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Path:
-    """Where the plugin would put temporary files."""
+    """The folder for the plugin's temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     return folder
@@ -158,7 +158,7 @@ def test_a_plugin_killed_while_it_connects_leaves_no_file(
     ],
     ids=["key", "certificate", "CA"],
 )
-def test_material_that_is_none_is_refused_and_leaves_no_file(
+def test_invalid_material_is_refused_and_leaves_no_file(
     keys: Path, listener: Listener, temporary: Path, more: dict[str, str], message: str
 ) -> None:
     with running("plugins.docker", None, environment(temporary)) as plugin:

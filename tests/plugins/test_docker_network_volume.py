@@ -1,4 +1,4 @@
-"""Networks and volumes: made, watched and removed as by the official plugin, on a real engine."""
+"""Networks and volumes, created, read and removed as by the official plugin, on an engine."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class TestNetwork:
         made = docker.create(NETWORK, {"name": name})
         answer = docker.diff(made, {"name": name, **change})
         assert list(answer.replaces) == list(change)
-        # A name the program gave is free only once the old one has gone.
+        # A name from the program is free only once the old resource is removed.
         assert answer.deleteBeforeReplace
 
     def test_emptied_options_replace(self, docker: Plugin, name: str) -> None:
@@ -101,7 +101,7 @@ class TestNetwork:
             'options["com.docker.network.bridge.enable_icc"]': "DELETE_REPLACE"
         }
 
-    def test_a_made_up_name_is_made_up_anew(self, docker: Plugin) -> None:
+    def test_a_generated_name_is_generated_again(self, docker: Plugin) -> None:
         made = docker.create(NETWORK, {}, name="pdk-auto")
         try:
             assert made.outputs["name"].startswith("pdk-auto-")
@@ -127,7 +127,7 @@ class TestNetwork:
             f"cannot create network {name}: network with name {name} already exists"
         )
 
-    def test_in_use_it_is_waited_for(
+    def test_its_removal_waits_while_it_is_in_use(
         self, docker: Plugin, engine: Any, name: str, tiny: str
     ) -> None:
         made = docker.create(NETWORK, {"name": name})
@@ -143,7 +143,7 @@ class TestNetwork:
         worker.join(10)
         assert docker.read(made) is None
 
-    def test_in_use_for_long_it_says_by_whom(
+    def test_if_it_stays_in_use_the_error_names_its_users(
         self, docker: Plugin, engine: Any, name: str, tiny: str
     ) -> None:
         made = docker.create(NETWORK, {"name": name})
@@ -187,7 +187,7 @@ class TestVolume:
         assert list(answer.replaces) == list(change)
         assert answer.deleteBeforeReplace
 
-    def test_one_that_is_there_is_used_with_a_warning(
+    def test_an_existing_one_is_used_with_a_warning(
         self, docker: Plugin, engine: Any, name: str
     ) -> None:
         engine.create_volume(name, labels={"of": "another"})
@@ -195,7 +195,7 @@ class TestVolume:
         assert made.outputs["labels"] == [{"label": "of", "value": "another"}]
         assert any(f"volume {name} was there already" in message for message in docker.messages())
 
-    def test_one_that_is_there_keeps_what_it_has(
+    def test_an_existing_one_keeps_its_content(
         self, docker: Plugin, engine: Any, name: str
     ) -> None:
         engine.create_volume(name)
@@ -205,7 +205,7 @@ class TestVolume:
         assert set(docker.diff(made, inputs).replaces) == {"labels", "driverOpts"}
         ignored = ("labels", "driver", "driverOpts")
         assert changed(docker.diff(made, inputs, ignored)) == {}
-        # Made anew, by hand, since: a refresh sees it, and it is ignored as well.
+        # Created again by hand since: a refresh sees that, and ignores it as well.
         made = docker.create(VOLUME, {"name": name, "labels": []})
         engine.remove_volume(name)
         engine.create_volume(name, labels={"of": "another"})
@@ -222,7 +222,7 @@ class TestVolume:
         assert program.items() <= imported.inputs.items()
         assert changed(docker.diff(imported, program)) == {}
 
-    def test_in_use_it_is_waited_for(
+    def test_its_removal_waits_while_it_is_in_use(
         self, docker: Plugin, engine: Any, name: str, tiny: str
     ) -> None:
         made = docker.create(VOLUME, {"name": name})
@@ -237,7 +237,7 @@ class TestVolume:
         worker.join(10)
         assert docker.read(made) is None
 
-    def test_in_use_for_long_it_says_by_whom(
+    def test_if_it_stays_in_use_the_error_names_its_users(
         self, docker: Plugin, engine: Any, name: str, tiny: str
     ) -> None:
         made = docker.create(VOLUME, {"name": name})

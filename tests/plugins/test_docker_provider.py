@@ -1,4 +1,4 @@
-"""The way to an engine: unix socket, tcp, TLS, ssh; and what is said where there is none."""
+"""Connections to an engine by unix socket, tcp, TLS, ssh; and the errors without one."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ from tests.ports import free_port
 pytestmark = pytest.mark.slow
 
 SOCKET = "/var/run/docker.sock"
-#: Nothing of this machine's own settings.
+#: Unsets this machine's own settings.
 CLEAN = {"DOCKER_HOST": "", "DOCKER_CERT_PATH": "", "DOCKER_SSH_OPTS": ""}
 
 
 def whole_life(plugin: Plugin, name: str, tiny: str) -> None:
-    """Make, find and remove a container."""
+    """Create, read and remove a container."""
     made = plugin.create(CONTAINER, {"name": name, "image": tiny})
     assert made.outputs["mustRun"] is True
     assert plugin.read(made) == made
@@ -57,7 +57,7 @@ def whole_life(plugin: Plugin, name: str, tiny: str) -> None:
 
 @contextmanager
 def forwarded(listen: str, options: str = "") -> Iterator[int]:
-    """Run a server on loopback that hands all to the engine; yields its port."""
+    """Run a server on loopback that forwards to the engine; yields its port."""
     port = free_port()
     socat = debian_tool("socat", "usr/bin/socat")
     address = ",".join(
@@ -149,7 +149,7 @@ def port(engine: Any, keys: Path) -> Iterator[int]:
 
 @pytest.mark.engine
 class TestAnotherHost:
-    """As in the official plugin: another machine and another way to the same one look alike."""
+    """As in the official plugin: it cannot tell another machine from another address of one."""
 
     def test_updates_the_provider_and_replaces_nothing(
         self, plugin: Plugin, name: str, tiny: str
@@ -164,7 +164,7 @@ class TestAnotherHost:
             answer = plugin.call("DiffConfig", request)
             assert changed(answer) == {"host": "UPDATE"}
             assert not answer.replaces
-            # By another way to the same engine, all is as it was.
+            # At another address of the same engine, nothing changes.
             plugin.configure(host=f"unix://{SOCKET}")
             inputs = {"name": name, "image": tiny}
             made = plugin.create(CONTAINER, inputs)
@@ -300,7 +300,7 @@ class TestPreview:
 
     @pytest.fixture
     def far(self, tmp_path: Path) -> Iterator[Plugin]:
-        # A client that would tell if it were asked.
+        # A client that records its calls.
         (tmp_path / "ssh").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexit 255\n")
         (tmp_path / "ssh").chmod(0o755)
         environment = {**CLEAN, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -325,12 +325,12 @@ class TestNoEngine:
             ("tcp://127.0.0.1:9", "Connection refused"),
         ],
     )
-    def test_is_said_at_once(self, plugin: Plugin, host: str, reason: str) -> None:
+    def test_fails_at_once(self, plugin: Plugin, host: str, reason: str) -> None:
         with pytest.raises(PluginError) as failure:
             plugin.configure(host=host)
         assert str(failure.value) == f"cannot reach the engine at {host}: {reason}"
 
-    def test_what_answers_there_is_no_engine(self, plugin: Plugin) -> None:
+    def test_another_server_at_the_address_is_reported(self, plugin: Plugin) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
@@ -366,7 +366,7 @@ class TestSettings:
         ],
         ids=["no scheme", "material in part", "both"],
     )
-    def test_what_does_not_go_together(
+    def test_contradicting_settings_are_refused(
         self, plugin: Plugin, config: dict[str, str], message: str
     ) -> None:
         with pytest.raises(PluginError) as failure:

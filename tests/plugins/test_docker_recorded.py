@@ -1,4 +1,4 @@
-"""What a change of a container amounts to, property by property, as the official plugin has it.
+"""The diff of a container, property by property, compared with the official plugin's.
 
 `recorded/docker-container-diffs.json` holds two containers as pulumi-docker 5.1.0 stored them, one
 with next to nothing set and one with nearly everything, and for each property the detailed diff
@@ -30,7 +30,7 @@ CASES: list[dict[str, Any]] = RECORDED["cases"]
 
 
 def stored(state: str) -> Resource:
-    """Return a container as the official plugin left it in the state."""
+    """Return a container from a state of the official plugin."""
     recorded = RECORDED["states"][state]
     return Resource(CONTAINER, "it", "0" * 64, recorded["inputs"], recorded["outputs"])
 

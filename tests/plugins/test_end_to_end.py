@@ -1,4 +1,4 @@
-"""The plugins under the real CLI: what an operator sees and what ends up in the state."""
+"""The plugins with the real CLI: what an operator sees, and what the state contains."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_whole_life(stack: Stack) -> None:
     assert stack.state() == {}
 
 
-def test_a_certificate_is_renewed_when_its_time_comes(stack: Stack) -> None:
+def test_a_certificate_is_renewed_in_its_early_renewal(stack: Stack) -> None:
     stack.up(certificate(early=99))
     assert stack.preview(certificate(early=99)).steps() == []
     due = certificate(early=100)
@@ -105,7 +105,7 @@ def test_a_certificate_is_renewed_when_its_time_comes(stack: Stack) -> None:
     assert stack.preview(certificate(early=99)).steps() == []
 
 
-def test_a_wrong_input_is_one_message_before_anything_is_done(stack: Stack) -> None:
+def test_a_wrong_input_is_one_message_before_any_change(stack: Stack) -> None:
     def logging() -> Any:
         return pulumi.Output.secret(SECRET)
 
@@ -136,13 +136,13 @@ def test_a_failing_command_is_one_message_on_its_resource(stack: Stack) -> None:
     assert "Traceback" not in up.text
     assert SECRET not in up.text
     assert "command" not in stack.state()
-    mended = commands(create="echo done", environment=password)
-    assert stack.up(mended).steps() == [("create", "command")]
+    fixed = commands(create="echo done", environment=password)
+    assert stack.up(fixed).steps() == [("create", "command")]
     assert stack.state()["command"]["outputs"]["stdout"] == "done"
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["delete before replace", "as usual"])
-def test_triggers_replace_in_the_order_asked_for(
+def test_triggers_replace_in_the_requested_order(
     stack: Stack, tmp_path: Path, *, first: bool
 ) -> None:
     log = tmp_path / "log"
@@ -171,7 +171,7 @@ def test_ignored_changes_do_nothing(stack: Stack) -> None:
     assert stack.up(changed, "--expect-no-changes").code == 0
 
 
-def test_an_import_that_cannot_be_is_one_message(stack: Stack) -> None:
+def test_an_impossible_import_is_one_message(stack: Stack) -> None:
     def program() -> None:
         pulumi_tls.PrivateKey("key", algorithm="RSA", opts=ResourceOptions(import_="abc"))
 

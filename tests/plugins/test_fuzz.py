@@ -1,4 +1,4 @@
-"""Property handling under values nobody thought of: unknowns, secrets, nesting, wrong types."""
+"""Property handling with generated values: unknowns, secrets, nesting, wrong types."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from pulumi.provider.experimental import provider as sdk
 from pulumi.provider.experimental.property_value import PropertyValue
 
-from plugins.base import Provider, Resource, ResourceError
+from plugins.base import Provider
+from plugins.calls import ResourceError
 from plugins.command.local import Command
 from plugins.properties import ListOf, MapOf, Object, Scalar, Type, is_input, same
+from plugins.resource import Resource
 from plugins.tls.private_key import PrivateKey
 from plugins.tls.self_signed_cert import SelfSignedCert
 from plugins.values import (
@@ -60,7 +62,7 @@ maps = st.dictionaries(st.text(max_size=8), values, max_size=4)
 
 
 def inputs_of(table: Object) -> st.SearchStrategy[Properties]:
-    """Return inputs with the table's own names, and members of nested objects with theirs."""
+    """Return inputs with the names in the table, also in nested objects."""
     names = [row.name for row in table.properties]
     nested = [
         row.name
@@ -78,7 +80,7 @@ def inputs_of(table: Object) -> st.SearchStrategy[Properties]:
 
 
 def good(kind: Type) -> st.SearchStrategy[Any]:
-    """Return values the type accepts, at times unknown or secret."""
+    """Return values that the type accepts, sometimes unknown or secret."""
     plain: st.SearchStrategy[Any]
     if isinstance(kind, Scalar):
         texts = st.sampled_from(kind.choices) if kind.choices else st.text(max_size=8)
@@ -112,7 +114,7 @@ tables_and_two_inputs = tables.flatmap(
 
 
 def as_it_was(value: Any) -> Any:
-    """Return the value without what the wire does not tell apart: a secret within a secret."""
+    """Return the value without secrets within secrets, which the protocol cannot express."""
     if isinstance(value, Secret):
         inner = as_it_was(value.value)
         return inner if isinstance(inner, Secret) else Secret(inner)
@@ -146,7 +148,7 @@ def test_no_secret_is_left_in_a_message(properties: Properties, text: str) -> No
     secrets = secret_texts(properties)
     message = redact(f"{text}{reveal(properties)}{''.join(sorted(secrets))}{text}", secrets)
     for secret in secrets:
-        # What stands for a secret may itself look like a part of one.
+        # The replacement of a secret may itself look like a part of one.
         assert secret not in message.replace("[secret]", "\0")
 
 
@@ -163,7 +165,7 @@ def test_checking_never_breaks_and_is_done_once(
         assert not again
         assert {row.name for row in table.properties} >= set(normal)
     for failure in failures:
-        # A refusal may name keys, which the program chose as names, but no value.
+        # A refusal may name keys, but no value.
         assert failure.path
         for secret in secret_texts(Secret(properties)):
             assert secret not in failure.reason or secret in STANDING_WORDS
@@ -202,7 +204,7 @@ def test_a_diff_is_empty_exactly_when_nothing_differs(
 
 
 def lookup(path: str, properties: Any) -> Any:
-    """Return what a path of the engine's syntax leads to, None where there is nothing."""
+    """Return the value at a path in the engine's syntax; None if there is none."""
     value = properties
     for name, index, quoted in re.findall(r'([^.\[\]"]+)|\[(\d+)\]|\["((?:\\"|[^"])*)"\]', path):
         if index and isinstance(value, list):
@@ -215,7 +217,7 @@ def lookup(path: str, properties: Any) -> Any:
 
 
 def checked(token: str, old: Properties, new: Properties) -> sdk.CheckResponse:
-    """Return what the provider's check answers; it must answer."""
+    """Return the answer of the provider's check; it must answer."""
     request = sdk.CheckRequest(urn(token, "it"), encode_map(old), encode_map(new), b"seed")
     return asyncio.run(PROVIDER.check(request))
 
@@ -249,7 +251,7 @@ def test_a_diff_answers_whatever_is_stored(token: str, data: st.DataObject) -> N
     try:
         response = asyncio.run(PROVIDER.diff(request))
     except ResourceError as error:
-        # A state nobody can have written may be refused, but in words.
+        # An impossible state may be refused, but with a message.
         if "in the state" in str(error):
             return
         raise

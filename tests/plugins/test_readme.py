@@ -20,7 +20,7 @@ TEST = re.compile(r"`(test_\w+\.py)::([\w:]+)`")
 
 
 def names_in(file: str) -> set[str]:
-    """The file's tests, with and without their classes, and the classes that hold some."""
+    """The file's tests, with and without their classes, and the classes with tests."""
     names = set()
     for node in ast.parse((HERE / file).read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):

@@ -61,7 +61,7 @@ def marked(value: Any, key: str) -> Any:
 
 
 def shape(value: Any) -> Any:
-    """Return names, types and secrets of a value; of a list, each shape its elements have."""
+    """Return names, types and secrets of a value; for a list, its elements' shapes."""
     if isinstance(value, Secret):
         return {"secret": shape(value.value)}
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A stack goes forth and back between these plugins and the official ones, and nothing changes.
+"""A stack switches between these plugins and the official ones, and nothing changes.
 
 Where the official plugins are not to be had, `recorded/docker.json` stands for them: the resources
 of the stack below as pulumi-docker left them in its state, engine and all. What differs from one
@@ -34,7 +34,7 @@ RECORDED: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "recorded" / "docker.json").read_text()
 )
 
-#: The CLI itself: `.toolchain/bin/pulumi` knows no plugins but those of this repository.
+#: The CLI itself: `.toolchain/bin/pulumi` uses only this repository's plugins.
 CLI = ROOT / ".toolchain" / "cli" / "pulumi"
 
 #: Marks a secret in an exported state.
@@ -43,7 +43,7 @@ SIGNATURE = "4dabf18193072939515e22adb298388d"
 
 @dataclass
 class Life:
-    """What a program declares before and after a change, and the steps the change takes."""
+    """A program before and after a change, and the steps of the change."""
 
     before: Program
     after: Program
@@ -95,7 +95,7 @@ def keys() -> Life:
 
 
 def commands() -> Life:
-    """Commands with all they can be given."""
+    """Commands with all inputs."""
 
     def program(value: str) -> Program:
         def declare() -> None:
@@ -227,14 +227,14 @@ def life(request: pytest.FixtureRequest) -> Life:
 
 
 class AnyPluginsStack(Stack):
-    """A stack whose plugins really are those of its `home`."""
+    """A stack that certainly uses the plugins in its `home`."""
 
     def _command(self, *arguments: str) -> list[str]:
         return [str(CLI), *super()._command(*arguments)[1:]]
 
 
 def stack_at(folder: Path, home: Path) -> Stack:
-    """Return a stack that has the context of the tiny image in its folder."""
+    """Return a stack with the tiny image's context in its folder."""
     own = {"PULUMI_IGNORE_AMBIENT_PLUGINS": "true", "PULUMI_SKIP_UPDATE_CHECK": "true"}
     stack = AnyPluginsStack(folder, home, environment=own)
     tiny_context(folder / "context")
@@ -258,7 +258,7 @@ def official_plugins() -> Path:
 
 
 @pytest.mark.parametrize("ours_first", [True, False], ids=["from ours", "to ours"])
-def test_the_other_plugins_go_on_where_the_first_left(
+def test_the_other_plugins_continue_without_changes(
     life: Life, tmp_path: Path, *, ours_first: bool
 ) -> None:
     first, other = homes = [OURS, official_plugins()]
@@ -274,7 +274,7 @@ def test_the_other_plugins_go_on_where_the_first_left(
     try:
         up = stack.up(life.before)
         assert up.code == 0, up.text
-        # It tells which plugins were really at work.
+        # It shows which plugins were used.
         marks = ["__pulumi_raw_state_delta" in resource["outputs"] for resource in resources(stack)]
         assert any(marks) == (life.bridged and not ours_first)
         unchanged(first, life.before)
@@ -314,7 +314,7 @@ def test_the_state_is_the_recorded_one(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "recorded",
-    # A context is hashed in a check, and the recorded one is not here.
+    # A check hashes the context, and the recorded one is not here.
     [r for r in RECORDED if "Image" not in r["type"]],
     ids=lambda recorded: str(recorded["name"]),
 )
@@ -334,7 +334,7 @@ def resources(stack: Stack) -> list[dict[str, Any]]:
 
 
 def records(stack: Stack, name: str) -> list[dict[str, Any]]:
-    """Return what the program declared as `recorded/` has it."""
+    """Return what the program declared, from `recorded/`."""
     found = [
         {
             "type": resource["type"],
@@ -347,7 +347,7 @@ def records(stack: Stack, name: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda record: str(record["name"]))
 
 
-#: What no two machines or runs have in common, in texts and as the whole value of a key.
+#: Values that differ between machines or runs, in texts and as the whole value of a key.
 VARYING_TEXTS = {
     r"[0-9a-f]{64}|(?<![0-9a-f])[0-9a-f]{12}(?![0-9a-f])": "<hex>",
     r"(?<=-)[0-9a-f]{7}$": "<hex>",
@@ -379,7 +379,7 @@ def blanked(value: Any, name: str) -> Any:
 
 
 def stand_in(value: Any) -> Any:
-    """Return what stands for a value of this type."""
+    """Return the placeholder for a value of this type."""
     return value and {str: "<varies>", int: 1}[type(value)]
 
 
@@ -399,7 +399,7 @@ def differences(official: Any, ours: Any, path: str) -> Iterator[str]:
 
 
 def ordered(values: list[Any]) -> list[Any]:
-    """Return objects in an order that does not depend on where they stood."""
+    """Return objects in an order that does not depend on their position."""
     if not all(isinstance(value, dict) for value in values):
         return values
     return sorted(values, key=lambda value: sorted((k, str(v)) for k, v in value.items() if v))

@@ -50,7 +50,7 @@ def tls() -> Iterator[Plugin]:
 
 @pytest.fixture(scope="module")
 def pem() -> str:
-    """A private key as a program would bring its own."""
+    """A private key that a program provides itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(
         Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
@@ -59,7 +59,7 @@ def pem() -> str:
 
 @pytest.fixture
 def base(pem: str) -> dict[str, Any]:
-    """The least a certificate needs."""
+    """The required inputs of a certificate."""
     return {
         "privateKeyPem": pem,
         "validityPeriodHours": 100,
@@ -68,7 +68,7 @@ def base(pem: str) -> dict[str, Any]:
 
 
 def openssl(*arguments: str, text: str) -> str:
-    """Return what openssl makes of the text."""
+    """Return openssl's output for the text."""
     return subprocess.run(
         ["openssl", *arguments], input=text, capture_output=True, text=True, check=True
     ).stdout
@@ -133,7 +133,7 @@ class TestPrivateKey:
         ):
             assert outputs[name] == ""
 
-    def test_sizes_and_curves_are_as_asked(self, tls: Plugin) -> None:
+    def test_sizes_and_curves_are_those_requested(self, tls: Plugin) -> None:
         def made(inputs: dict[str, Any]) -> Any:
             return load_pem_private_key(
                 reveal(tls.create(KEY, inputs).outputs)["privateKeyPem"].encode(), None
@@ -263,7 +263,7 @@ class TestCertificate:
             assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d" + pattern, text), text
             assert changed(tls.diff(made, base)) == {}
 
-    def test_its_names_are_as_asked(self, tls: Plugin, base: dict[str, Any]) -> None:
+    def test_its_names_are_those_requested(self, tls: Plugin, base: dict[str, Any]) -> None:
         _, certificate = self.made(
             tls,
             {
@@ -317,7 +317,7 @@ class TestCertificate:
         assert not list(certificate.subject)
         assert certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
 
-    def test_its_uses_are_as_asked(self, tls: Plugin, base: dict[str, Any]) -> None:
+    def test_its_uses_are_those_requested(self, tls: Plugin, base: dict[str, Any]) -> None:
         uses = [
             "key_encipherment",
             "digital_signature",
@@ -464,7 +464,7 @@ class TestCertificate:
     @pytest.mark.parametrize(
         "key", ["no key", "-----BEGIN PRIVATE KEY-----\nMTIz\n-----END PRIVATE KEY-----\n"]
     )
-    def test_a_key_that_is_none_is_one_message(
+    def test_an_invalid_key_is_one_message(
         self, tls: Plugin, base: dict[str, Any], key: str
     ) -> None:
         with pytest.raises(PluginError, match="privateKeyPem cannot be read: it must be an unenc"):
@@ -477,7 +477,7 @@ class TestCertificate:
         with pytest.raises(PluginError, match="which OpenSSH's own form is not"):
             tls.create(CERT, {**base, "privateKeyPem": key})
 
-    def test_an_end_beyond_all_calendars_is_one_message(
+    def test_an_end_after_the_year_9999_is_one_message(
         self, tls: Plugin, base: dict[str, Any]
     ) -> None:
         with pytest.raises(PluginError) as caught:
@@ -507,7 +507,7 @@ class TestRenewal:
     ) -> None:
         inputs = {**base, "validityPeriodHours": 1, "earlyRenewalHours": 0}
         made = tls.create(CERT, inputs)
-        # The end of a certificate made 59 minutes and 58 seconds ago.
+        # The end of a certificate created 59 minutes and 58 seconds ago.
         end = datetime.now().astimezone() + timedelta(seconds=2)
         made.outputs["validityEndTime"] = end.isoformat()
         assert changed(tls.diff(made, inputs)) == {}
@@ -543,14 +543,14 @@ class TestRenewal:
     def test_a_refresh_sees_that_it_is_ready(self, tls: Plugin, base: dict[str, Any]) -> None:
         made = tls.create(CERT, base)
         assert tls.read(made) == made
-        # As the official plugin writes times: nanoseconds, and in the zone of its machine.
+        # The official plugin's format of times: nanoseconds, in the machine's time zone.
         made.outputs["validityEndTime"] = "2024-02-29T12:00:00.123456789+01:00"
         refreshed = tls.read(made)
         assert refreshed is not None
         assert refreshed.outputs == {**made.outputs, "readyForRenewal": True}
         assert changed(tls.diff(refreshed, base)) == self.REPLACED
 
-    def test_readiness_is_taken_back_with_the_early_renewal(
+    def test_a_shorter_early_renewal_undoes_readiness(
         self, tls: Plugin, base: dict[str, Any]
     ) -> None:
         made = tls.create(CERT, {**base, "earlyRenewalHours": 100})

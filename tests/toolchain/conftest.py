@@ -1,4 +1,4 @@
-"""What the toolchain's tests run in: a Pulumi project, or a clone, of their own."""
+"""Fixtures of the toolchain's tests: temporary Pulumi projects and clones."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Project:
     state: Path
 
     def write(self, program: str) -> None:
-        """Make this text the program."""
+        """Write the program."""
         (self.folder / "__main__.py").write_text(program)
 
     def environment(self) -> dict[str, str]:
-        """As a shell has it that found only this clone's `pulumi` on PATH."""
+        """The variables of a shell in which only this clone's `pulumi` was set up."""
         return {
             **os.environ,
             "PATH": f"{BIN}{os.pathsep}{os.defpath}",
@@ -57,7 +57,7 @@ class Project:
         )
 
     def pulumi(self, *arguments: str, fails: bool = False) -> str:
-        """Run `pulumi`, which must succeed or, with `fails`, fail; returns what it printed."""
+        """Run `pulumi` and return its output; it must succeed, or fail if `fails` is set."""
         process = self.start(*arguments)
         output, _ = process.communicate(timeout=120)
         assert bool(process.returncode) == fails, output
@@ -65,7 +65,7 @@ class Project:
 
 
 def require_toolchain() -> None:
-    """Skip where `make toolchain` has not been run."""
+    """Skip if `make toolchain` has not been run."""
     if not (CLI / "pulumi").exists():
         pytest.skip("no toolchain: run `make toolchain`")
 
@@ -102,7 +102,7 @@ class Clone:
     cache: Path
 
     def environment(self, **more: str) -> dict[str, str]:
-        """This process's, with the clone's own cache and no Pulumi settings."""
+        """This process's variables, with the clone's own cache and no Pulumi settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI")}
         return {**kept, "XDG_CACHE_HOME": str(self.cache), **more}
 
@@ -146,7 +146,7 @@ def clone(tmp_path: Path) -> Clone:
 
 @dataclass(frozen=True)
 class Site:
-    """A whole clone with its toolchain, and a shell beside it without any setting of Pulumi's."""
+    """A whole clone with its toolchain, and a shell without Pulumi settings."""
 
     root: Path
 
@@ -162,7 +162,7 @@ class Site:
     def shell(
         self, script: str, more: Mapping[str, str] | None = None, *, fails: bool = False
     ) -> str:
-        """Run lines of shell in the clone; returns what they print, errors among it.
+        """Run lines of shell in the clone; returns their output and errors.
 
         Args:
             script: the lines; `pulumi` is this clone's.
@@ -188,7 +188,7 @@ class Site:
         return passphrase.entry(self.root / f"Pulumi.{stack}.yaml", "encryptionsalt")
 
     def opens(self, stack: str, text: str) -> bool:
-        """Whether a passphrase opens a stack's secrets."""
+        """Whether a passphrase decrypts a stack's secrets."""
         return passphrase.opens(self.salt(stack), text)
 
     def own(self, stack: str) -> str:
@@ -197,7 +197,7 @@ class Site:
 
 
 def make_site(root: Path) -> Site:
-    """Copy what git knows or would know of this clone, and get the toolchain as `make env` does."""
+    """Copy this clone's files, except ignored ones, and install the toolchain with `make env`."""
     require_toolchain()
     known = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(known, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -210,17 +210,17 @@ def make_site(root: Path) -> Site:
 
 @pytest.fixture(scope="session")
 def whole_clone(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A clone that has been made and has got its toolchain by `make env`, and no stack yet."""
+    """A clone with the toolchain that `make env` installs, without a stack."""
     site = make_site(tmp_path_factory.mktemp("whole") / "clone")
-    told = site.shell('eval "$(make -s env STACK=site)"; pulumi version; echo "on $PULUMI_STACK"')
-    assert re.search(r"^v3\.", told, re.MULTILINE)
-    assert "on site" in told
+    shown = site.shell('eval "$(make -s env STACK=site)"; pulumi version; echo "on $PULUMI_STACK"')
+    assert re.search(r"^v3\.", shown, re.MULTILINE)
+    assert "on site" in shown
     return site
 
 
 @pytest.fixture
 def site(whole_clone: Site) -> Iterator[Site]:
-    """The same for one test, which may make stacks in it."""
+    """Such a clone for one test, which may create stacks in it."""
     before = set(whole_clone.root.glob("Pulumi.*"))
     yield whole_clone
     for file in set(whole_clone.root.glob("Pulumi.*")) - before:
@@ -231,7 +231,7 @@ def site(whole_clone: Site) -> Iterator[Site]:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder; what is not there is refused with the given status."""
+    """Serves a folder; a missing file is answered with the given status."""
 
     def __init__(self, *arguments: Any, refusal: int, **options: Any) -> None:
         self._refusal = refusal
@@ -241,12 +241,12 @@ class Quiet(SimpleHTTPRequestHandler):
         super().send_error(self._refusal if code == HTTPStatus.NOT_FOUND else code)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving(root: Path, refusal: int = HTTPStatus.NOT_FOUND) -> Iterator[str]:
-    """Serve a folder by http on loopback, what is missing with a status; yields the address."""
+    """Serve a folder by http on loopback; yields the address."""
 
     def handler(*arguments: object) -> Quiet:
         return Quiet(*arguments, directory=str(root), refusal=refusal)

@@ -1,4 +1,4 @@
-"""State that several clones share: in a folder, or in a bucket of a real S3 server."""
+"""State that several clones share, in a folder or in a bucket of a real S3 server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY, SECRET, BUCKET = "of-tests", "of-tests-secret", "zhub-state"
 
 
 def folder(root: Path) -> dict[str, str]:
-    """The variables for state in a folder, as on a share."""
+    """The variables for state in a folder, as on a file share."""
     (root / "share").mkdir()
     return {"PULUMI_BACKEND_URL": (root / "share").as_uri()}
 

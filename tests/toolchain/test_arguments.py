@@ -1,4 +1,4 @@
-"""Which stack a command means, against what the real CLI says of itself."""
+"""Which stack a command is about; the tables are compared with the real CLI's own help."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def test_the_stack_of_a_command(line: str, stack: str) -> None:
         ("config set create site", False),
     ],
 )
-def test_what_makes_a_stack(line: str, *, creates: bool) -> None:
+def test_which_commands_create_a_stack(line: str, *, creates: bool) -> None:
     assert arguments.parse(line.split()).creates == creates
 
 
-def test_a_second_stack_is_seen() -> None:
+def test_a_second_stack_is_found() -> None:
     for line in (
         "config cp --dest b",
         "config copy -d b -s a",
@@ -104,10 +104,10 @@ def test_a_second_stack_is_seen() -> None:
 @pytest.fixture(scope="module")
 def spec() -> Spec:
     require_toolchain()
-    told = subprocess.run(
+    shown = subprocess.run(
         [CLI / "pulumi", "generate-cli-spec"], capture_output=True, text=True, check=True
     )
-    found: Spec = json.loads(told.stdout)
+    found: Spec = json.loads(shown.stdout)
     return found
 
 
@@ -118,7 +118,7 @@ def commands(spec: Spec, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def about_stacks(spec: Spec) -> Iterator[tuple[tuple[str, ...], Spec]]:
-    """The commands that are about a stack; what is below them is of Pulumi Cloud."""
+    """The commands that are about a stack, without the subcommands for Pulumi Cloud."""
     for path, command in commands(spec):
         if len(path) in (1, 2) and path[0] in {*arguments.WITH_SECRETS, "cancel"}:
             yield path, command
@@ -175,7 +175,7 @@ def helped(path: tuple[str, ...]) -> str:
         *((verb,) for verb in ("cancel", "config", "destroy", "preview", "refresh", "stack", "up")),
     ],
 )
-def test_letters_and_other_names_of_commands_are_known(path: tuple[str, ...]) -> None:
+def test_short_options_and_aliases_are_known(path: tuple[str, ...]) -> None:
     require_toolchain()
     text = helped(path)
     known = arguments.LETTERS | arguments.LETTERS_IN.get(path, {})

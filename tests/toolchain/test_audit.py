@@ -1,4 +1,4 @@
-"""The audit, with its real tools, against services that know of something, of nothing, or are not.
+"""The audit with its real tools, against services with findings, without, or out of order.
 
 pip-audit asks a stand-in with OSV's API, npm one with its registry's, and apt, in an image made of
 the notebook's, a repository inside that image.
@@ -32,10 +32,10 @@ from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
 
-#: Where nobody listens.
+#: An address where nobody listens.
 NOWHERE = "http://127.0.0.1:9"
 
-#: What is asked about whatever the images are.
+#: Checks that do not depend on the images.
 LOCKS = {question.about for question in audit.questions({})}
 
 #: The proxy's packages, by name.
@@ -57,7 +57,7 @@ def pinned(folder: Path, name: str) -> str:
 
 
 class Services(ThreadingHTTPServer):
-    """What the services know: advisories, by the package's name, as they write them."""
+    """The services' advisories, by package name, in the services' own formats."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -98,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def do_GET(self) -> None:
-        """What there is of an npm package: the locked version, and a newer one."""
+        """The versions of an npm package: the locked one and a newer one."""
         name = self.path.removeprefix("/").replace("%2f", "/")
         package = {**PROXY[name], "name": name}
         version = package["version"]
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"name": name, "dist-tags": {"latest": "1.99.0"}, "versions": versions})
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -119,32 +119,32 @@ def services() -> Iterator[Services]:
 
 @dataclass(frozen=True)
 class Result:
-    """What an audit said."""
+    """An audit's output."""
 
     code: int
     output: str
 
     @property
     def answers(self) -> dict[str, str]:
-        """What follows each question."""
+        """The output after each check's title."""
         report = self.output.partition("\nerror: ")[0]
         parts = re.split(r"^(\w+ packages of .+)\n", report, flags=re.MULTILINE)
         return dict(zip(parts[1::2], parts[2::2], strict=True))
 
     @property
     def all_clear(self) -> set[str]:
-        """The questions about which nothing is known."""
-        return {about for about, answer in self.answers.items() if "nothing known" in answer}
+        """The checks that found nothing."""
+        return {about for about, answer in self.answers.items() if "nothing found" in answer}
 
     @property
     def named(self) -> set[str]:
-        """The questions that the last message names."""
+        """The checks that the last message names."""
         return set(re.findall(r"^  (.+)", self.output.partition("see above:")[2], re.MULTILINE))
 
 
 @pytest.fixture
 def run(services: Services, tmp_path: Path) -> Callable[..., Result]:
-    """Runs the audit of images as `make audit` does; the services are told as a site would."""
+    """Runs the audit of images as `make audit` does; the services are set up as a site would."""
 
     def ask(*images: str, **settings: str) -> Result:
         environment = {
@@ -166,13 +166,13 @@ def run(services: Services, tmp_path: Path) -> Callable[..., Result]:
             check=False,
         )
         assert "Traceback" not in result.stdout
-        assert result.stdout.endswith(f"{audit.MEND}\n") == ("see above:" in result.stdout)
+        assert result.stdout.endswith(f"{audit.FIX}\n") == ("see above:" in result.stdout)
         return Result(result.returncode, result.stdout)
 
     return ask
 
 
-def test_where_nothing_is_known_every_pin_has_been_asked_about(
+def test_without_findings_every_pin_was_checked(
     services: Services, run: Callable[..., Result]
 ) -> None:
     result = run()
@@ -185,7 +185,7 @@ def test_where_nothing_is_known_every_pin_has_been_asked_about(
     assert services.asked > {(name, package["version"]) for name, package in PROXY.items()}
 
 
-def test_an_advisory_on_a_python_package_is_shown_with_its_names_and_the_version_that_mends(
+def test_an_advisory_on_a_python_package_is_shown_with_its_ids_and_the_fixed_version(
     services: Services, run: Callable[..., Result]
 ) -> None:
     services.osv["dockerspawner"] = {
@@ -245,7 +245,7 @@ def test_an_advisory_on_an_npm_package_is_shown_whatever_npm_is_set_to(
     ],
     ids=["nobody there", "mirror without advisories", "no way to PyPI"],
 )
-def test_a_question_without_an_answer_is_no_all_clear(
+def test_a_check_without_an_answer_fails(
     services: Services, run: Callable[..., Result], settings: dict[str, str], why: str
 ) -> None:
     result = run(**{name: value.format(services.url) for name, value in settings.items()})
@@ -255,7 +255,7 @@ def test_a_question_without_an_answer_is_no_all_clear(
     assert all(re.search(why, answer) for answer in result.answers.values()), result.output
 
 
-def test_without_npm_the_other_questions_are_asked(run: Callable[..., Result]) -> None:
+def test_without_npm_the_other_checks_run(run: Callable[..., Result]) -> None:
     result = run(PATH="")
     assert result.code == 1
     assert result.named == LOCKS - result.all_clear == {f"npm packages of {HUB}/package-lock.json"}
@@ -263,7 +263,7 @@ def test_without_npm_the_other_questions_are_asked(run: Callable[..., Result]) -
 
 
 def repository(folder: Path, suite: str, label: str, packages: dict[str, str]) -> None:
-    """Write an index of versions as a Debian mirror has it; there is nothing to download.
+    """Write a Debian mirror's index of versions, without packages.
 
     Each of them needs a package that is not there: no upgrade would take it.
     """
@@ -287,7 +287,7 @@ def repository(folder: Path, suite: str, label: str, packages: dict[str, str]) -
 def derived(
     engine: docker.DockerClient, images: Images, tmp_path: Path
 ) -> Iterator[Callable[[str, str], str]]:
-    """Makes images of the notebook's with apt sources from /site, where tmp_path/site goes."""
+    """Makes images from the notebook's, with apt sources in /site, a copy of tmp_path/site."""
     made = []
 
     def make(name: str, sources: str) -> str:
@@ -315,7 +315,7 @@ def derived(
 
 
 @pytest.mark.engine
-def test_debian_is_asked_in_the_images(
+def test_debian_updates_are_looked_up_in_the_images(
     derived: Callable[[str, str], str],
     engine: docker.DockerClient,
     images: Images,
@@ -326,7 +326,7 @@ def test_debian_is_asked_in_the_images(
     repository(site / "newer", "trixie-security", "Site", {"libc6": "99-1", "hello": "99-1"})
     repository(site / "older", "trixie", "Debian-Security", {"libc6": "1-1"})
     repository(site / "plain", "trixie", "Debian", {"libc6": "1-1"})
-    # As of the image's own moment there is nothing newer, as of the last midnight there is.
+    # At the image's own date there is nothing newer; at the last midnight there is.
     repository(site / "20260101T000000Z", "trixie-security", "Site", {"libc6": "1-1"})
     repository(site / snapshot.last_midnight(), "trixie-security", "Site", {"libc6": "99-2"})
     option = "[trusted=yes]"  # whether apt verifies signatures is not the question here
@@ -356,18 +356,19 @@ def test_debian_is_asked_in_the_images(
         f"libc6/trixie-security 99-1 s390x [upgradable from: {installed.decode().strip()}]"
     )
     assert result.answers[dated].startswith("libc6/trixie-security 99-2 ")
-    assert result.answers[older].strip() == "nothing known"
+    assert result.answers[older].strip() == "nothing found"
     assert result.answers[plain].strip().startswith("The image gets no security updates")
     assert "Unable to connect" in result.answers[nobody]
 
 
 @pytest.mark.engine
-def test_an_image_that_is_not_there_is_named_before_anything_is_asked(
+def test_a_missing_image_is_reported_before_any_check_runs(
     services: Services, run: Callable[..., Result]
 ) -> None:
     result = run("zhub-test-nowhere")
     assert result.code == 1
     assert result.output == (
-        "\nerror: the engine has no image zhub-test-nowhere: `make up` builds the images first\n"
+        "\nerror: the engine has no image zhub-test-nowhere. "
+        "To build this project's images: make up\n"
     )
     assert not services.asked

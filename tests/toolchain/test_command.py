@@ -1,4 +1,4 @@
-"""`pulumi` in a shell that has nothing of this clone but the folder it is in."""
+"""`pulumi` in a shell that has only its folder, and nothing else of this clone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pulumi = Callable[..., str]
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Pulumi:
-    """Runs `pulumi` in this clone, with no other program on PATH and no setting of Pulumi's."""
+    """Runs `pulumi` in this clone, with no other program on PATH and no Pulumi settings."""
     require_toolchain()
     (tmp_path / "state").mkdir()
     variables = {
@@ -134,7 +134,7 @@ def test_the_selected_stack_gets_its_passphrase(
     assert passphrases("up") == {}
 
 
-def test_a_stack_without_a_passphrase_here_is_left_to_pulumi(clone: Path) -> None:
+def test_for_a_stack_without_a_passphrase_here_pulumi_decides(clone: Path) -> None:
     assert passphrases("up", "--stack", "other") == {}
     assert not (clone / ".state" / "passphrase-other").exists()
 
@@ -144,7 +144,7 @@ def test_the_shells_own_passphrase_stays(clone: Path, monkeypatch: pytest.Monkey
     assert passphrases("up", "--stack", "site") == {"PASSPHRASE": "its own"}
 
 
-def test_another_project_gets_none(
+def test_another_project_gets_no_passphrase(
     clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other").mkdir()

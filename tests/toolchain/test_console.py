@@ -24,10 +24,10 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_failure_shows_its_own_last_lines_the_log_and_what_to_do(logs: Path) -> None:
+def test_a_failure_shows_its_last_lines_the_log_and_the_fix(logs: Path) -> None:
     run("step", ["sh", "-c", "echo of the command before"])
     with pytest.raises(Problem) as caught:
-        run("step", ["sh", "-c", "seq 100; exit 3"], mend="Type this.")
+        run("step", ["sh", "-c", "seq 100; exit 3"], fix="Type this.")
     text = str(caught.value)
     assert "ended with code 3" in text
     assert "    100\n" in text
@@ -46,9 +46,9 @@ def test_a_long_command_is_cut_in_the_message_and_whole_in_the_log(logs: Path) -
     assert "the end" in (logs / "step.log").read_text()
 
 
-def test_a_command_that_is_not_there_is_named() -> None:
+def test_a_missing_command_is_named() -> None:
     with pytest.raises(Problem, match=r"no-such-command cannot be run.*Install it\."):
-        run("step", ["no-such-command"], mend="Install it.")
+        run("step", ["no-such-command"], fix="Install it.")
 
 
 def test_a_command_has_no_standard_input(logs: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_command_has_no_standard_input(logs: Path) -> None:
     assert "\nnothing to read" in (logs / "step.log").read_text()
 
 
-def test_packages_are_named_to_who_may_not_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_the_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     line = "apt-get install --no-install-recommends one two"
     with pytest.raises(Problem, match=f"missing: one, two. As root on Debian: {line}"):
@@ -64,7 +64,7 @@ def test_packages_are_named_to_who_may_not_install_them(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_ends_commands_and_removes_what_is_half_done(
+def test_an_interruption_ends_commands_and_removes_temporary_files(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     code = f"""
@@ -86,11 +86,11 @@ sys.exit(main.main(["long"]))
     while not (pid.exists() and pid.read_text().strip()):
         assert process.poll() is None
         time.sleep(0.05)
-    # To this process alone, as `kill` does: Ctrl-C would reach the commands by itself.
+    # Only to this process, as with `kill`; Ctrl-C would reach the commands anyway.
     process.send_signal(number)
     _, error = process.communicate(timeout=15)
     assert process.returncode == 130
-    assert error.strip() == "interrupted; the same command goes on from here"
+    assert error.strip() == "interrupted; run the same command again to go on"
     assert not list(tmp_path.glob("half-*"))
     assert not (tmp_path / "done").exists()
 
@@ -108,7 +108,7 @@ print("ended")
     assert printed.stdout == "ended\n"
 
 
-def test_all_failures_of_steps_side_by_side_are_told() -> None:
+def test_all_failures_of_parallel_steps_are_reported() -> None:
     from toolchain.__main__ import side_by_side
 
     def fail(text: str) -> None:
@@ -118,7 +118,7 @@ def test_all_failures_of_steps_side_by_side_are_told() -> None:
         side_by_side(lambda: fail("one"), lambda: fail("two"), lambda: None)
 
 
-def test_an_error_of_the_toolchain_itself_is_no_problem_of_the_operator() -> None:
+def test_an_error_in_the_toolchain_keeps_its_traceback() -> None:
     from toolchain.__main__ import side_by_side
 
     with pytest.raises(ZeroDivisionError):

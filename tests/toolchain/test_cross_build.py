@@ -1,4 +1,4 @@
-"""The CLI built for s390x on another machine, and the packages that s390x has no wheels of."""
+"""The CLI built for s390x on another machine, and packages without an s390x wheel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
 
-#: As small as a CLI can be: same module path, same package, same place for the version.
+#: A minimal CLI: same module path, same package, same variable for the version.
 MODULE = {
     "go.mod": "module github.com/pulumi/pulumi\n\ngo 1.25\n",
     "go.sum": "",
@@ -31,7 +31,7 @@ func main() { println(version.Version) }
 
 
 def run_s390x(program: Path, *arguments: str) -> str:
-    """Run an s390x program on this machine's kernel; returns all it prints."""
+    """Run an s390x program on this machine's kernel; returns its output."""
     if platform.machine() != "s390x" and not engine.emulates():
         pytest.skip("no s390x emulation: run `make up`")
     result = subprocess.run(
@@ -46,7 +46,7 @@ def run_s390x(program: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small CLI instead of the real one, built with the Go of the real cache."""
+    """The minimal CLI instead of the real one, built with the Go in the real cache."""
     for name, text in MODULE.items():
         file = tmp_path / "module" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -58,14 +58,14 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_it_runs_on_s390x_says_its_version_and_is_built_once(
+def test_it_runs_on_s390x_and_is_built_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cli.cross_build("s390x")
     program = cli.built_folder("s390x") / "pulumi"
     assert run_s390x(program) == f"v{PULUMI}"
-    told = capsys.readouterr().err
-    assert f"scp -r {program.parent} HOST:.cache/zhub/" in told
+    shown = capsys.readouterr().err
+    assert f"scp -r {program.parent} HOST:.cache/zhub/" in shown
     before = program.stat()
     cli.cross_build("s390x")
     assert program.stat() == before
@@ -80,8 +80,8 @@ def test_the_real_one_runs_on_s390x(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run_s390x(program, "version") == f"v{PULUMI}"
 
 
-def test_a_processor_that_is_none_is_refused() -> None:
-    with pytest.raises(Problem, match="ARCH=s390 is none of amd64, arm64, s390x"):
+def test_an_unknown_processor_is_refused() -> None:
+    with pytest.raises(Problem, match="ARCH=s390: must be one of amd64, arm64, s390x"):
         cli.cross_build("s390")
 
 

@@ -1,4 +1,4 @@
-"""The pipeline of docs/delivery.md, and the workflows, against tools and what they call."""
+"""The pipeline in docs/delivery.md and the workflows, checked with the tools they call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 GET = "go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 
-#: What GitLab's keywords of a pipeline are, besides jobs.
+#: Top-level keywords of a GitLab pipeline that are not jobs.
 NO_JOBS = ("stages", "default", "variables")
 
 Pipeline = dict[str, Any]
@@ -60,7 +60,7 @@ def test_what_changes_a_stack_runs_alone_in_the_environment_for_it(pipeline: Pip
     assert pipeline["deploy"]["rules"][0]["when"] == "manual"
 
 
-def test_its_lines_are_shell_and_call_what_there_is(pipeline: Pipeline) -> None:
+def test_its_lines_are_valid_shell_and_call_existing_commands(pipeline: Pipeline) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     called = set()
     for _, job in jobs(pipeline):
@@ -75,17 +75,17 @@ def test_its_lines_are_shell_and_call_what_there_is(pipeline: Pipeline) -> None:
 
 def test_pulumi_knows_its_options(pipeline: Pipeline) -> None:
     require_toolchain()
-    told = subprocess.run(
+    shown = subprocess.run(
         [CLI / "pulumi", "preview", "--help"], capture_output=True, text=True, check=True
     ).stdout
     [line] = [x for _, job in jobs(pipeline) for x in lines(job) if ".toolchain/bin/pulumi" in x]
     options = re.findall(r" (--[a-z-]+)", line)
     assert "--expect-no-changes" in options
     for option in options:
-        assert re.search(rf"^\s.*{option}\b", told, re.MULTILINE), option
+        assert re.search(rf"^\s.*{option}\b", shown, re.MULTILINE), option
 
 
-def test_the_workflows_are_as_github_takes_them() -> None:
+def test_actionlint_accepts_the_workflows() -> None:
     if not (actionlint := shutil.which("actionlint")):
         pytest.skip(f"no actionlint here: {GET}")
     files = sorted((ROOT / ".github/workflows").iterdir())

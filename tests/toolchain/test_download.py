@@ -1,4 +1,4 @@
-"""Pulumi's own downloads, from a stand-in for its site on loopback."""
+"""Downloads of Pulumi's own CLI, from a server on loopback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from toolchain.console import Problem
 
 pytestmark = pytest.mark.slow
 
-#: A CLI that is no more than its version.
+#: A CLI that only prints its version.
 CLI_SCRIPT = f"#!/bin/sh\necho v{pins.PULUMI}\n".encode()
 
 
@@ -39,7 +39,7 @@ ARCHIVE = archive()
 
 
 def sums(content: bytes, version: str = pins.PULUMI) -> str:
-    """A release's list, of archives that all have this content."""
+    """A release's list of sums, for archives with this content."""
     digest = hashlib.sha256(content).hexdigest()
     names = [release.archive(version, machine) for machine in pins.CLI_MACHINES]
     return "".join(f"{digest}  {name}\n" for name in names)
@@ -48,13 +48,13 @@ def sums(content: bytes, version: str = pins.PULUMI) -> str:
 class Site(ThreadingHTTPServer):
     """Serves the archive under /right, half of it under /broken, another under /wrong.
 
-    Beside it is the release's own list of sums, from `lists`; there is none where that is empty.
+    Next to it is the release's own list of sums, from `lists`, unless that is empty.
     """
 
     asked: list[str]
     lists: str = ""
     onward: str = ""
-    """Where everything is sent on to."""
+    """The address that every request is redirected to."""
 
     def url(self, folder: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{folder}/{{file}}"
@@ -83,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: len(body) // 2] if folder == "broken" else body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache and a clone that are empty, and a release for this machine whose sum is known."""
+    """An empty cache, an empty clone, and a release for this machine with a pinned sum."""
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(cli, "CLI", tmp_path / "clone" / "cli")
     monkeypatch.setattr(release, "TIMEOUT", 1)
@@ -111,7 +111,7 @@ def cached(tmp_path: Path) -> list[Path]:
     return [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_the_release_is_taken_and_put_beside_its_language_host(
+def test_the_release_is_downloaded_and_installed_with_its_language_host(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cli, "CLI_RELEASES", (site.url("right"),))
@@ -124,7 +124,7 @@ def test_the_release_is_taken_and_put_beside_its_language_host(
     assert site.asked == []
 
 
-def test_the_next_site_is_asked_where_the_first_refuses(
+def test_if_the_first_site_refuses_the_next_is_tried(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli, "CLI_RELEASES", (site.url("missing"), site.url("right")))
@@ -138,14 +138,14 @@ def test_an_archive_with_another_sum_is_never_used(
 ) -> None:
     monkeypatch.setenv(cli.CHOICE, choice)
     monkeypatch.setattr(cli, "CLI_RELEASES", (site.url("wrong"), site.url("right")))
-    with pytest.raises(Problem, match=r"it was not used.*ZHUB_TOOLCHAIN=portable make up"):
+    with pytest.raises(Problem, match=r"It was not used.*ZHUB_TOOLCHAIN=portable make up"):
         cli.ensure()
     assert cached(tmp_path) == []
     assert not (tmp_path / "clone" / "cli").exists()
 
 
 @pytest.mark.parametrize("pinned", ["", sums(b"another release", "3.1.0")])
-def test_where_no_sum_is_pinned_the_releases_own_counts(
+def test_without_a_pinned_sum_the_published_one_is_used(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pinned: str
 ) -> None:
     pins.CLI_SUMS.write_text(pinned)
@@ -155,8 +155,8 @@ def test_where_no_sum_is_pinned_the_releases_own_counts(
     monkeypatch.setenv(cli.CHOICE, "official")
     for lists, said in (
         ("", "unset ZHUB_TOOLCHAIN(.|\n)*checksums.txt: HTTP Error 403"),
-        (sums(ARCHIVE, "3.1.0"), f"has no sum of pulumi-v{pins.PULUMI}-linux-x64.tar.gz"),
-        (sums(b"x"), "it was not used"),
+        (sums(ARCHIVE, "3.1.0"), f"has no sum for pulumi-v{pins.PULUMI}-linux-x64.tar.gz"),
+        (sums(b"x"), "It was not used"),
     ):
         site.lists = lists
         with pytest.raises(Problem, match=said):
@@ -166,10 +166,10 @@ def test_where_no_sum_is_pinned_the_releases_own_counts(
     assert cli.ensure() is True
 
 
-def test_sums_that_came_without_tls_do_not_count(
+def test_sums_received_without_tls_are_not_used(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A site with TLS sends on to one without."""
+    """A site with TLS redirects to one without."""
     site.lists = sums(ARCHIVE)
     Identity.create("127.0.0.1").write(tmp_path, "site")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -182,7 +182,7 @@ def test_sums_that_came_without_tls_do_not_count(
         threading.Thread(target=safe.serve_forever, daemon=True).start()
         address = safe.url("right").replace("http:", "https:")
         monkeypatch.setattr(pins, "CLI_RELEASES", (address,))
-        with pytest.raises(OSError, match=r"leads to http://127\.0\.0\.1"):
+        with pytest.raises(OSError, match=r"redirects to http://127\.0\.0\.1"):
             release.published(pins.PULUMI)
         safe.onward, safe.lists = "", site.lists
         assert pins.sums_in(release.published(pins.PULUMI)) == pins.sums_in(site.lists)
@@ -190,17 +190,17 @@ def test_sums_that_came_without_tls_do_not_count(
     assert site.asked == [f"/right/pulumi-{pins.PULUMI}-checksums.txt"]
 
 
-def test_the_pinned_sum_is_the_one_that_counts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pinned_sum_has_priority(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.lists = sums(ARCHIVE[:-1] + b"x")
     sites = (site.url("wrong"),)
     monkeypatch.setattr(cli, "CLI_RELEASES", sites)
     monkeypatch.setattr(pins, "CLI_RELEASES", sites)
-    with pytest.raises(Problem, match="it was not used"):
+    with pytest.raises(Problem, match="It was not used"):
         cli.ensure()
     assert not any("checksums" in path for path in site.asked)
 
 
-def test_a_download_that_breaks_off_leaves_nothing_and_builds_instead(
+def test_after_an_incomplete_download_nothing_is_left_and_the_cli_is_built(
     site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     built = tmp_path / "cache" / "built"
@@ -219,7 +219,7 @@ def test_a_download_that_breaks_off_leaves_nothing_and_builds_instead(
     assert (tmp_path / "clone" / "cli" / "pulumi").read_bytes() == CLI_SCRIPT
 
 
-def test_insisting_on_the_release_says_why_it_cannot_be_had(
+def test_if_the_release_is_required_the_error_says_why_it_failed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(cli.CHOICE, "official")
@@ -228,7 +228,7 @@ def test_insisting_on_the_release_says_why_it_cannot_be_had(
         cli.ensure()
 
 
-def test_a_site_that_does_not_answer_is_given_up_quickly(
+def test_a_site_that_does_not_answer_costs_little_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.socket() as silent:
@@ -241,7 +241,9 @@ def test_a_site_that_does_not_answer_is_given_up_quickly(
             cli.ensure()
 
 
-def test_portable_asks_no_site(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_portable_downloads_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     folder = cli.built_folder("amd64")
     folder.mkdir(parents=True)
     (folder / "pulumi").write_bytes(CLI_SCRIPT)
@@ -254,9 +256,9 @@ def test_portable_asks_no_site(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_
     assert (tmp_path / "clone" / "cli" / "pulumi").exists()
 
 
-def test_another_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_choice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cli.CHOICE, "offical")
-    with pytest.raises(Problem, match="ZHUB_TOOLCHAIN=offical is none of auto, official, portable"):
+    with pytest.raises(Problem, match=r"=offical: must be one of auto, official, portable$"):
         cli.ensure()
 
 
@@ -268,7 +270,7 @@ def test_a_cli_of_another_version_is_refused(
     folder.mkdir(parents=True)
     (folder / "pulumi").write_text("#!/bin/sh\necho v3.1.0\n")
     (folder / "pulumi").chmod(0o755)
-    with pytest.raises(Problem, match="another version; remove that folder"):
+    with pytest.raises(Problem, match="To get it anew: rm -r "):
         cli.ensure()
     assert not (tmp_path / "clone" / "cli" / "from").exists()
 

@@ -1,4 +1,4 @@
-"""Which Docker client and engine are taken, and what is said where there is none."""
+"""Which Docker client and engine are used, and the errors if there is none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def client(folder: Path, version: str, *, buildx: bool = False) -> Path:
-    """A `docker` that only knows its version, and whether it has the plugin."""
+    """Make a `docker` that only prints its version and whether it has the plugin."""
     folder.mkdir()
     script = folder / "docker"
     script.write_text(
@@ -53,7 +53,7 @@ def test_before_buildx_clients_can_build_by_themselves(places: Path) -> None:
     assert engine.builds(str(client(places / "a", "Docker version 20.10.24+dfsg1, build 1")))
 
 
-def test_a_link_to_a_client_that_is_gone_is_made_anew(
+def test_a_broken_link_to_a_client_is_replaced(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = client(places / "a", "Docker version 20.10.24+dfsg1, build 297e128")
@@ -74,7 +74,7 @@ def test_an_engine_elsewhere_is_never_started_here(
     assert not engine.local()
 
 
-def test_who_is_not_root_is_told_what_to_type(
+def test_without_root_the_error_says_what_to_type(
     monkeypatch: pytest.MonkeyPatch, places: Path
 ) -> None:
     script = client(places / "a", "Docker version 20.10.24+dfsg1, build 297e128")
@@ -96,7 +96,7 @@ def test_a_context_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         engine.ensure()
 
 
-def test_the_pid_file_of_a_dead_engine_is_removed_and_of_another_process_too(
+def test_pid_files_of_a_dead_engine_or_another_process_are_removed(
     places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = places / "docker.pid"

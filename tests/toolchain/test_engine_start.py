@@ -1,4 +1,4 @@
-"""Starting a real Docker engine, beside the machine's own and out of its way."""
+"""Starting a real Docker engine, next to the machine's own."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ CLIENT = next(filter(engine.builds, engine.clients()), None)
 
 @pytest.fixture
 def second_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A machine without systemd whose `dockerd` and `docker` are those of an engine of its own."""
+    """A `dockerd` and a `docker` of a second engine, on a machine without systemd."""
     dockerd = shutil.which("dockerd")
     if dockerd is None or CLIENT is None or os.geteuid():
         pytest.skip("starting an engine needs root, dockerd and a client")
     folder = tmp_path / "e"  # the path of a socket may have 107 characters
     folder.mkdir()
     scripts = {
-        # In a network of its own: with `--bridge=none` dockerd removes docker0 from where it runs.
+        # In its own network namespace: with `--bridge=none` dockerd removes docker0.
         "dockerd": f"exec unshare --net {dockerd} --data-root {folder}/data"
         f" --exec-root {folder}/exec --pidfile {folder}/pid -H unix://{folder}/sock"
-        # What would touch the network of the machine and of its own engine.
+        # Options that keep it from changing the machine's network and its engine's.
         ' --bridge=none --iptables=false --ip-forward=false --ip-masq=false "$@"',
         "docker": f'exec {CLIENT} -H unix://{folder}/sock "$@"',
     }
@@ -58,7 +58,7 @@ def second_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 
 def test_an_engine_that_is_not_running_is_started_and_outlives_make(second_engine: Path) -> None:
-    # As after a power cut: the file of the process id is there, the process is not.
+    # As after a power cut: the process id file exists, the process does not.
     gone = subprocess.Popen(["true"])
     gone.wait()
     (second_engine / "pid").write_text(str(gone.pid))
@@ -72,7 +72,7 @@ def test_an_engine_that_is_not_running_is_started_and_outlives_make(second_engin
 def test_an_engine_that_cannot_start_is_reported_with_its_log(
     second_engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The machine's own engine runs and would count as one that is still coming up.
+    # The machine's own engine runs and would count as one that is still starting.
     monkeypatch.setattr(engine, "START_TIMEOUT", 3)
     (second_engine / "data").write_text("no folder")
     with pytest.raises(Problem, match=r"did not start in 3 s|ended with code 1") as caught:

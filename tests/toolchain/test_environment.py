@@ -1,4 +1,4 @@
-"""The Python environment, made by the real venv and pip from a package of our own making."""
+"""The Python environment, made by the real venv and pip from a package made here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ except Problem as problem:
 
 
 def wheel(folder: Path) -> str:
-    """A package `sample` in a folder of wheels; returns its SHA-256."""
+    """Make a package `sample` in a folder of wheels; returns its SHA-256."""
     folder.mkdir(exist_ok=True)
     path = folder / "sample-1.0-py3-none-any.whl"
     metadata = "sample-1.0.dist-info/"
@@ -42,7 +42,7 @@ def wheel(folder: Path) -> str:
 
 @pytest.fixture
 def wheels(tmp_path: Path, clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No index; the clone's locks name the one package there is."""
+    """A clone without a package index, whose locks name the one package in the folder."""
     folder = tmp_path / "wheels"
     lock = f"sample==1.0 --hash=sha256:{wheel(folder)}\n"
     for name in ("requirements.txt", "requirements-dev.txt"):
@@ -58,7 +58,7 @@ def imports(clone: Clone, module: str) -> bool:
     return subprocess.run(command, cwd="/", check=False, capture_output=True).returncode == 0
 
 
-def test_the_environment_is_made_once_and_again_when_it_is_broken_or_the_lock_changes(
+def test_the_environment_is_made_again_only_if_broken_or_the_lock_changed(
     clone: Clone, wheels: Path
 ) -> None:
     first = clone.python(ENSURE)
@@ -69,7 +69,7 @@ def test_the_environment_is_made_once_and_again_when_it_is_broken_or_the_lock_ch
 
     assert clone.python(ENSURE).stderr == ""
 
-    # As after the machine's Python was upgraded away.
+    # As after an upgrade of the machine's Python.
     (clone.root / ".venv" / "bin" / "python").unlink()
     assert clone.python(ENSURE).returncode == 0
     assert imports(clone, "sample")
@@ -84,7 +84,7 @@ def test_a_package_with_another_hash_is_never_installed(clone: Clone, wheels: Pa
     result = clone.python(ENSURE)
     assert result.returncode == 1
     assert "HASHES" in result.stderr or "hashes" in result.stderr
-    assert "A wrong hash means: do not use it." in result.stderr
+    assert "somebody may have tampered with the package; it was not installed" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (clone.root / ".venv" / "program").exists()
     assert not imports(clone, "sample")
@@ -119,14 +119,14 @@ def test_doctor_names_what_is_missing_and_changes_nothing(clone: Clone) -> None:
     assert result.returncode
     assert "MISSING  Python" in result.stdout
     assert "MISSING  Pulumi CLI: missing" in result.stdout
-    assert "→ make up gets it" in result.stdout
+    assert "→ make up installs it" in result.stdout
     assert "Traceback" not in result.stderr
-    assert "→ make up STACK=site gets it" in clone.make("doctor", "STACK=site").stdout
+    assert "→ make up STACK=site installs it" in clone.make("doctor", "STACK=site").stdout
     assert {path.name for path in clone.root.iterdir()} == before
 
 
-def test_a_shell_that_cannot_be_set_up_knows_it(clone: Clone) -> None:
-    told = subprocess.run(
+def test_if_make_env_fails_its_eval_fails(clone: Clone) -> None:
+    shown = subprocess.run(
         ["bash", "-c", 'eval "$(make -s env)" || echo "not set up"'],
         cwd=clone.root,
         env=clone.environment(PIP_INDEX_URL="http://127.0.0.1:9", ZHUB_TOOLCHAIN="none"),
@@ -135,11 +135,11 @@ def test_a_shell_that_cannot_be_set_up_knows_it(clone: Clone) -> None:
         timeout=120,
         check=False,
     )
-    assert told.stdout == "not set up\n"
-    assert "error: " in told.stderr
+    assert shown.stdout == "not set up\n"
+    assert "error: " in shown.stderr
 
 
-def test_doctor_of_a_directory_asks_a_hub_that_runs(clone: Clone) -> None:
+def test_doctor_of_a_directory_needs_a_running_hub(clone: Clone) -> None:
     result = clone.make("doctor", "STACK=nowhere", "LDAP=alice")
     assert result.returncode
     assert "no container zhub-nowhere-hub runs on" in result.stderr
@@ -151,8 +151,8 @@ def test_doctor_takes_no_user_from_the_shell(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("user", ["o'brien", "a b", "pa$HOME", "$(id)", '"`id`"; id', "$$"])
-def test_a_user_name_reaches_doctor_as_it_is(clone: Clone, tmp_path: Path, user: str) -> None:
-    """It gets to a shell by way of make, and both have characters of their own."""
+def test_a_user_name_reaches_doctor_unchanged(clone: Clone, tmp_path: Path, user: str) -> None:
+    """It passes through make and a shell, which both have special characters."""
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     python.chmod(0o755)
@@ -161,7 +161,7 @@ def test_a_user_name_reaches_doctor_as_it_is(clone: Clone, tmp_path: Path, user:
 
 
 def test_an_empty_stack_name_is_not_the_dev_stack(clone: Clone) -> None:
-    """As with a variable of a script that was never set."""
+    """As from a script with an unset variable."""
     result = clone.make("down", "STACK=")
     assert result.returncode
-    assert "STACK= is no stack name" in result.stderr
+    assert "STACK=: a stack name has letters" in result.stderr

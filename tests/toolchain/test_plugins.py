@@ -1,4 +1,4 @@
-"""Which provider plugins lie in the plugin folder, and which of them are somebody else's."""
+"""Which provider plugins are installed, and which of them an operator installed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from toolchain import plugins
 from toolchain.pins import PLUGINS
 
-#: Begins as every program for Linux does.
+#: Begins like every Linux executable.
 BINARY = b"\x7fELF of an operator"
 OFFICIAL = "\x7fELF of Pulumi\n"
 
-#: Stands for a CLI that can get plugins: `plugin install resource NAME VERSION --reinstall`.
+#: Replaces a CLI that can download plugins: `plugin install resource NAME VERSION --reinstall`.
 CLI = f"""#!/bin/sh
 folder=$PULUMI_HOME/plugins/resource-$4-v$5
 rm -rf "$folder"
@@ -58,20 +58,20 @@ def test_plugins_of_this_project_are_written_once(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("official", [False, True])
 @pytest.mark.parametrize("content", [BINARY, b'#!/bin/sh\nexec /opt/pulumi-resource-tls "$@"\n'])
-def test_a_plugin_that_an_operator_has_put_there_is_kept(
+def test_a_plugin_that_an_operator_installed_is_kept(
     capsys: pytest.CaptureFixture[str], content: bytes, *, official: bool
 ) -> None:
     path = put("tls", content)
     for _ in range(2):
         plugins.ensure(official=official)
         assert path.read_bytes() == content
-        assert f"the tls plugin is not of this project and is kept: {path}" in (
+        assert f"the tls plugin is not this project's and is kept: {path}" in (
             capsys.readouterr().err
         )
     assert ours("docker") != official
 
 
-def test_once_it_is_removed_this_projects_own_comes_back() -> None:
+def test_once_it_is_removed_this_projects_plugin_is_installed() -> None:
     path = put("tls", BINARY)
     plugins.ensure(official=False)
     path.unlink()
@@ -85,7 +85,7 @@ def test_the_script_of_another_clone_or_release_is_not_an_operators() -> None:
     assert f"exec {plugins.python()} -m plugins.tls" in plugins.plugin_path("tls").read_text()
 
 
-def test_pulumis_own_are_got_once_and_given_up_again(
+def test_pulumis_own_are_downloaded_once_and_replaced_by_portable(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugins.ensure(official=False)

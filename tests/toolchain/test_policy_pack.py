@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 PACK = str(ROOT / "policy")
 
-#: With a provider for an engine elsewhere, which a preview does not ask.
+#: Has a provider for a remote engine, which a preview does not contact.
 PROGRAM = """
 import pulumi
 import pulumi_docker as docker
@@ -32,7 +32,7 @@ docker.Volume(
 )
 """
 
-#: The whole program's settings: the preview asks neither an engine nor a directory.
+#: Settings of the whole program; a preview contacts neither engine nor directory.
 SETTINGS = """
 config:
   docker:host: ssh://ops@z.example.com
@@ -50,7 +50,7 @@ def test_a_preview_fails_where_a_policy_is_violated(project: Project) -> None:
     assert "allowed: not set" in shown
 
 
-def test_a_preview_succeeds_where_none_is(project: Project) -> None:
+def test_a_preview_succeeds_without_a_violation(project: Project) -> None:
     project.write(PROGRAM.format(options=None))
     shown = project.pulumi("preview", "--policy-pack", PACK)
     assert "zhub@v1.0.0" in shown
@@ -58,7 +58,7 @@ def test_a_preview_succeeds_where_none_is(project: Project) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "zhub-old"], ids=["default", "renamed"])
 def test_the_programs_own_preview_passes(project: Project, tmp_path: Path, prefix: str) -> None:
-    """With the inputs as the plugins have checked and completed them."""
+    """The policies see the inputs after the plugins' check and defaults."""
     settings = tmp_path / "Pulumi.test.yaml"
     settings.write_text(SETTINGS + (f"  zhub:prefix: {prefix}\n" if prefix else ""))
     files = ("--config-file", str(settings), "--policy-pack", PACK)
@@ -69,7 +69,7 @@ def test_the_programs_own_preview_passes(project: Project, tmp_path: Path, prefi
 
 @pytest.fixture
 def pack(tmp_path: Path) -> Path:
-    """A copy of the pack, to be broken."""
+    """A copy of the pack, for tests that break it."""
     folder = tmp_path / "pack"
     shutil.copytree(ROOT / "policy", folder)
     text = (folder / "PulumiPolicy.yaml").read_text()

@@ -1,4 +1,4 @@
-"""The bill of materials against the image itself."""
+"""The bill of materials, compared with the image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def text(images: Images) -> str:
 
 @pytest.fixture(scope="module")
 def packages(text: str) -> dict[str, dict[str, PackageURL]]:
-    """By type and name."""
+    """Versions by type and name."""
     found: dict[str, dict[str, PackageURL]] = {}
     for part in json.loads(text)["components"]:
         url = PackageURL.from_string(part["purl"])
@@ -45,7 +45,7 @@ def test_it_is_valid_and_the_same_for_the_same_image(text: str, images: Images) 
     assert sbom.text(images.hub) == text
 
 
-def test_it_has_what_the_images_own_tools_list(
+def test_it_lists_what_the_images_own_tools_list(
     engine: docker.DockerClient, images: Images, packages: dict[str, dict[str, PackageURL]]
 ) -> None:
     fields = "${Package} ${Version} ${Architecture}\n"
@@ -64,7 +64,7 @@ def test_it_has_what_the_images_own_tools_list(
     assert packages["npm"]["apputils"].namespace == "@jupyterlab"  # inside Lab's pages
 
 
-def test_changes_name_what_came_went_and_moved(text: str) -> None:
+def test_changes_show_added_removed_and_moved_packages(text: str) -> None:
     before: dict[str, Any] = json.loads(text)
     after = json.loads(text)
     [zmq] = [part for part in after["components"] if part["name"] == "python3-zmq"]
@@ -76,6 +76,6 @@ def test_changes_name_what_came_went_and_moved(text: str) -> None:
     assert any(gone["name"] in line and line.endswith("-> gone") for line in lines)
 
 
-def test_the_packet_filter_says_what_it_holds_though_it_has_no_dpkg(images: Images) -> None:
+def test_the_packet_filters_packages_are_listed_though_it_has_no_dpkg(images: Images) -> None:
     parts = json.loads(sbom.text(images.filter))["components"]
     assert {"nftables", "libnftables1", "libc6"} <= {part["name"] for part in parts}

@@ -1,4 +1,4 @@
-"""Several people with one stack: what the second clone is told, sees, and may take away."""
+"""Several people with one stack: the second clone's errors, previews and locks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pulumi.export("certificateFingerprint", "AB:CD")
 
 SETTINGS = "config:\n  docker:host: ssh://ops@z.example.com\n"
 
-#: The project's own allows no command of this kind.
+#: The project's own pack allows no command resources.
 PACK = """
 from pulumi_policy import PolicyPack, ResourceValidationPolicy
 PolicyPack("any", [ResourceValidationPolicy("any", "Takes all.", lambda args, report: None)])
@@ -37,7 +37,7 @@ PolicyPack("any", [ResourceValidationPolicy("any", "Takes all.", lambda args, re
 
 @pytest.fixture(scope="session")
 def second_clone(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Another clone, in a folder of another name."""
+    """Another clone, in a folder with another name."""
     site = make_site(tmp_path_factory.mktemp("second") / "somewhere else")
     site.shell("make toolchain STACK=site")
     return site
@@ -54,7 +54,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str,
 
 @pytest.fixture
 def people(site: Site, second_clone: Site) -> Iterator[tuple[Site, Site]]:
-    """Two clones with a small program, and settings of a stack that is nowhere yet."""
+    """Two clones with a small program, and settings for a stack that does not exist yet."""
     both = (site, second_clone)
     kept = ("__main__.py", "policy/__main__.py")
     before = {(one, name): (one.root / name).read_text() for one in both for name in kept}
@@ -72,7 +72,7 @@ def people(site: Site, second_clone: Site) -> Iterator[tuple[Site, Site]]:
 
 
 def commit(ours: Site, theirs: Site) -> None:
-    """What git brings from one clone to the other."""
+    """Copy from one clone to the other what git would."""
     shutil.copy2(ours.root / "Pulumi.site.yaml", theirs.root / "Pulumi.site.yaml")
 
 
@@ -89,12 +89,12 @@ def test_the_second_clone_sees_no_changes(
     commit(ours, theirs)
     preview = "pulumi preview --stack site --expect-no-changes"
 
-    told = theirs.shell(preview, shared, fails=True)
-    assert "the passphrase of stack site is not here" in told
-    assert "Ask who made the stack (git log -- Pulumi.site.yaml)" in told
-    assert "PULUMI_CONFIG_PASSPHRASE_FILE=" in told
+    shown = theirs.shell(preview, shared, fails=True)
+    assert "the passphrase of stack site is missing" in shown
+    assert "Ask whoever made the stack (git log -- Pulumi.site.yaml)" in shown
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE=" in shown
     for line in ("make preview STACK=site", "make up STACK=site", "make down STACK=site"):
-        assert "Ask who made the stack" in theirs.shell(line, shared, fails=True)
+        assert "Ask whoever made the stack" in theirs.shell(line, shared, fails=True)
     assert passphrases(theirs) == []
 
     text = ours.own("site")
@@ -109,10 +109,10 @@ def test_the_second_clone_sees_no_changes(
     ours.shell(preview, shared)
 
 
-def test_a_stack_moves_from_the_clone_to_where_all_reach_it(
+def test_a_stack_moves_from_a_clone_to_shared_state(
     people: tuple[Site, Site], shared: dict[str, str]
 ) -> None:
-    """The lines of docs/more-than-one.md."""
+    """Runs the commands in docs/more-than-one.md."""
     ours, theirs = people
     ours.shell("make up STACK=site")
     ours.shell("echo x | pulumi config set --secret ldapBindPassword --stack site")
@@ -133,14 +133,14 @@ def test_a_stack_moves_from_the_clone_to_where_all_reach_it(
         assert one.shell("pulumi config get ldapBindPassword -s site", shared) == "x\n"
 
 
-def test_a_wrong_passphrase_is_told(people: tuple[Site, Site], tmp_path: Path) -> None:
+def test_a_wrong_passphrase_is_reported(people: tuple[Site, Site], tmp_path: Path) -> None:
     ours, theirs = people
     shared = state_server.folder(tmp_path)
     ours.shell("make up STACK=site", shared)
     commit(ours, theirs)
     (theirs.root / ".state/passphrase-site").write_text("of something else")
-    told = theirs.shell("make preview STACK=site", shared, fails=True)
-    assert "/.state/passphrase-site is not the one that opens its secrets" in told
+    shown = theirs.shell("make preview STACK=site", shared, fails=True)
+    assert "/.state/passphrase-site does not decrypt its secrets" in shown
 
 
 def test_no_passphrase_is_made_for_a_stack_whose_file_is_missing(
@@ -151,16 +151,16 @@ def test_no_passphrase_is_made_for_a_stack_whose_file_is_missing(
     ours.shell("make up STACK=site", shared)
     (theirs.root / "Pulumi.site.yaml").write_text(SETTINGS)  # committed before it had a salt
     for line in ("make up STACK=site", "make preview STACK=site", "pulumi stack init site"):
-        told = theirs.shell(line, shared, fails=True)
-        assert "stack site has been made already, elsewhere" in told
-        assert "Ask who made it" in told
+        shown = theirs.shell(line, shared, fails=True)
+        assert "stack site already exists in" in shown
+        assert "Ask whoever made the stack" in shown
     assert passphrases(theirs) == []
     assert theirs.salt("site") == ""
 
 
 @pytest.fixture
 def running(people: tuple[Site, Site], shared: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """An `up` of the first clone's that takes long, with the second ready to run one too."""
+    """A long `up` of the first clone, and the second clone ready to run one."""
     ours, theirs = people
     ours.shell("pulumi stack init site", shared)
     commit(ours, theirs)
@@ -192,18 +192,18 @@ def running(people: tuple[Site, Site], shared: dict[str, str]) -> Iterator[subpr
 def test_a_colleagues_run_is_never_cancelled(
     people: tuple[Site, Site], shared: dict[str, str], running: subprocess.Popen[str]
 ) -> None:
-    """Neither by their clone, which did not begin it, nor by ours while it lives."""
+    """Not by the other clone, which did not start it, nor by ours while it runs."""
     for one in people:
-        told = one.shell("make up STACK=site", shared, fails=True)
-        assert "currently locked by 1 lock" in told
+        shown = one.shell("make up STACK=site", shared, fails=True)
+        assert "currently locked by 1 lock" in shown
         assert running.poll() is None
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
-    # Dead, but another clone cannot know: the machine may be another one of the same name.
+    # Killed, but the other clone cannot know that: two machines may have the same name.
     ours, theirs = people
     assert "currently locked by 1 lock" in theirs.shell("make up STACK=site", shared, fails=True)
     (ours.root / "__main__.py").write_text(PROGRAM.format(create="true"))
-    told = ours.shell("make up STACK=site", shared)
-    assert f"process {running.pid} of an earlier run is gone: taking its lock away" in told
-    assert "cut off in the middle of server: clearing up" in told
-    assert "JupyterHub is up" in told
+    shown = ours.shell("make up STACK=site", shared)
+    assert f"removing the lock of an earlier run: its process {running.pid} has ended" in shown
+    assert "cleaning up: an earlier run was interrupted while it changed server" in shown
+    assert "JupyterHub is up" in shown

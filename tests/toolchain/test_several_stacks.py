@@ -1,4 +1,4 @@
-"""Several stacks in one clone: each has its own passphrase, whichever was there before."""
+"""Several stacks in one clone: each one has its own passphrase."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEEP = "keep a copy of that file elsewhere"
 
 
 def secret(stack: str) -> str:
-    """Lines that set a secret of a stack and read it again."""
+    """Commands that set a secret of a stack and read it again."""
     return (
         f"pulumi config set --secret ldapBindPassword of-{stack} --stack {stack}\n"
         f"pulumi config get ldapBindPassword --stack {stack}\n"
@@ -35,8 +35,8 @@ def test_a_preview_of_one_stack_then_of_the_other(site: Site) -> None:
     for name in ("one", "two"):
         (site.root / f"Pulumi.{name}.yaml").write_text(SETTINGS)
     for name in ("one", "two", "one"):
-        told = site.shell(f"make preview STACK={name}")
-        assert "to create" in told
+        shown = site.shell(f"make preview STACK={name}")
+        assert "to create" in shown
     for name in ("one", "two"):
         assert_own(site, name)
     assert site.own("one") != site.own("two")
@@ -65,15 +65,17 @@ LINES = [
     ("before", "line"),
     [*(("dev", line) for line in LINES), ("nothing", LINES[0]), ("other", LINES[0])],
 )
-def test_a_new_stack_gets_its_own_however_it_is_named(site: Site, before: str, line: str) -> None:
+def test_a_new_stack_gets_its_own_passphrase_however_it_is_created(
+    site: Site, before: str, line: str
+) -> None:
     if before != "nothing":
-        # Selected, and in the shell as an earlier release put it there.
+        # Selected, and set in the shell as an earlier release did.
         site.shell(f"pulumi stack select --create {before}")
     stale = {"dev": PUBLIC, "other": None, "nothing": None}[before]
     more = {"PULUMI_CONFIG_PASSPHRASE": stale} if stale else {}
-    told = site.shell(line, more)
-    assert KEEP in told
-    assert site.own("site") not in told
+    shown = site.shell(line, more)
+    assert KEEP in shown
+    assert site.own("site") not in shown
     file = site.root / ".state" / "passphrase-site"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert_own(site, "site")
@@ -93,21 +95,21 @@ def test_settings_of_one_stack_while_another_is_selected(site: Site, name: str) 
     assert "secure:" not in (site.root / "Pulumi.other.yaml").read_text()
 
 
-def test_a_shell_that_make_env_set_up_stays_with_its_stack(site: Site) -> None:
+def test_a_shell_set_by_make_env_keeps_its_stack(site: Site) -> None:
     site.shell("pulumi stack init site; pulumi stack select --create dev")
-    told = site.shell(
+    shown = site.shell(
         'eval "$(make -s env STACK=site)"; pulumi stack select dev; pulumi stack --show-name'
     )
-    assert "this shell stays with stack site (PULUMI_STACK)" in told
-    assert 'eval "$(make -s env STACK=dev)"' in told
-    assert told.splitlines()[-1] == "site"
+    assert "this shell still uses stack site (PULUMI_STACK)" in shown
+    assert 'eval "$(make -s env STACK=dev)"' in shown
+    assert shown.splitlines()[-1] == "site"
 
 
 def test_a_renamed_stack_keeps_its_passphrase(site: Site) -> None:
     site.shell(f"pulumi stack init site; {secret('site')} pulumi stack rename -s site moved")
-    told = site.shell("pulumi config get ldapBindPassword --stack moved")
-    assert "stack site is now moved" in told
-    assert told.splitlines()[-1] == "of-site"
+    shown = site.shell("pulumi config get ldapBindPassword --stack moved")
+    assert "stack site is now moved" in shown
+    assert shown.splitlines()[-1] == "of-site"
     assert site.shell("pulumi config get ldapBindPassword -s moved") == "of-site\n"
 
 
@@ -119,13 +121,13 @@ def test_two_stacks_in_one_command_are_refused(site: Site) -> None:
         "pulumi stack init third --copy-config-from dev",
         "pulumi stack init third --copy-config-from site",
     ):
-        told = site.shell(line, fails=True)
-        assert "would need the passphrases of" in told
+        shown = site.shell(line, fails=True)
+        assert "needs the passphrases of" in shown
     assert not (site.root / "Pulumi.third.yaml").exists()
     assert not (site.root / ".state" / "passphrase-third").exists()
 
 
-def test_a_passphrase_of_the_shell_is_for_every_stack(site: Site) -> None:
+def test_a_passphrase_in_the_shell_is_used_for_every_stack(site: Site) -> None:
     site.shell("pulumi stack init site", {"PULUMI_CONFIG_PASSPHRASE": "its own"})
     assert site.opens("site", "its own")
     file = site.root.parent / "kept-elsewhere"
@@ -136,7 +138,7 @@ def test_a_passphrase_of_the_shell_is_for_every_stack(site: Site) -> None:
 
 
 def encrypt_wrongly(site: Site, text: str) -> None:
-    """Encrypt the stack `site` as the release before did when another stack was selected."""
+    """Encrypt the stack `site` as an earlier release did when another stack was selected."""
     site.shell("pulumi stack init site")
     site.shell(
         "sed -i /encryptionsalt/d Pulumi.site.yaml\n"
@@ -147,13 +149,13 @@ def encrypt_wrongly(site: Site, text: str) -> None:
     assert site.opens("site", text)
 
 
-def test_a_stack_with_the_public_passphrase_is_refused_and_has_a_way_out(site: Site) -> None:
+def test_a_stack_with_the_public_passphrase_is_refused_with_the_fix(site: Site) -> None:
     encrypt_wrongly(site, PUBLIC)
     for line in ("make preview STACK=site", "pulumi config --stack site", "make up STACK=site"):
-        told = site.shell(line, fails=True)
-        assert "the demo's passphrase, which is public" in told
-        assert "incorrect passphrase" not in told
-    [way] = [line for line in told.splitlines() if "change-secrets-provider" in line]
+        shown = site.shell(line, fails=True)
+        assert "the demo's passphrase, which is public" in shown
+        assert "incorrect passphrase" not in shown
+    [way] = [line for line in shown.splitlines() if "change-secrets-provider" in line]
     site.shell(way)
     assert site.opens("site", site.own("site"))
     assert site.shell("pulumi config get ldapBindPassword -s site") == "kept\n"
@@ -166,12 +168,12 @@ def test_a_stack_with_the_public_passphrase_can_be_removed(site: Site) -> None:
     assert_own(site, "site")
 
 
-def test_a_stack_with_another_stacks_passphrase_works_and_is_told_the_way(site: Site) -> None:
+def test_a_stack_with_another_stacks_passphrase_works_and_the_fix_is_shown(site: Site) -> None:
     site.shell("pulumi stack init other")
     encrypt_wrongly(site, site.own("other"))
-    told = site.shell("pulumi config get ldapBindPassword -s site")
-    assert told.splitlines()[-1] == "kept"
-    assert "are encrypted with the passphrase of other" in told
+    shown = site.shell("pulumi config get ldapBindPassword -s site")
+    assert shown.splitlines()[-1] == "kept"
+    assert "are encrypted with the passphrase of other" in shown
     site.shell(
         "pulumi stack change-secrets-provider passphrase --stack site < .state/passphrase-site"
     )

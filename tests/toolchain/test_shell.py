@@ -1,4 +1,4 @@
-"""What `make env` puts into a shell, and what it leaves alone."""
+"""Which variables `make env` sets in a shell, and which it keeps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_shells_own_passphrase_stays(
 
 
 @pytest.mark.parametrize("of", ["dev", "site"])
-def test_what_an_earlier_release_put_there_goes(
+def test_variables_of_an_earlier_release_are_unset(
     state: Path, monkeypatch: pytest.MonkeyPatch, of: str
 ) -> None:
     monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "zhub-dev")
@@ -54,7 +54,7 @@ def test_what_an_earlier_release_put_there_goes(
     assert shell.settings(of)["PULUMI_CONFIG_PASSPHRASE_FILE"] is None
 
 
-def test_a_backend_that_was_chosen_stays(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chosen_backend_stays(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://bucket")
     assert shell.settings("dev")["PULUMI_BACKEND_URL"] == "s3://bucket"
     monkeypatch.delenv("PULUMI_BACKEND_URL")

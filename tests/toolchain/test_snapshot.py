@@ -1,4 +1,4 @@
-"""Archives as of one moment: small signed ones on loopback, asked by Debian's own tools."""
+"""Archives as of one moment: Debian's own tools, with small signed archives on loopback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.toolchain.conftest import serving
-from toolchain import base, engine, snapshot
+from toolchain import base, engine, snapshot, sources
 from toolchain.console import Problem
 from toolchain.engine import client
 from toolchain.places import ROOT
@@ -30,7 +30,7 @@ VALID = timedelta(days=1)
 
 
 def name_archives(root: Path, *lines: str) -> Path:
-    """A clone that names these archives."""
+    """Make a clone that names these archives."""
     file = root / snapshot.FILE
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(["# of one moment, http://not.this.example", *lines, ""]))
@@ -41,7 +41,7 @@ MAIN = f"http://archive.example/debian/{MOMENT}"
 SECURITY = f"http://archive.example/debian-security/{MOMENT}/"
 
 
-def test_two_archives_of_a_moment_or_none_are_taken(tmp_path: Path) -> None:
+def test_two_archives_of_one_moment_or_none_are_accepted(tmp_path: Path) -> None:
     assert snapshot.archives(name_archives(tmp_path)) == []
     assert snapshot.archives(name_archives(tmp_path, MAIN, "", SECURITY)) == [MAIN, SECURITY]
 
@@ -49,17 +49,17 @@ def test_two_archives_of_a_moment_or_none_are_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "wrong"),
     [
-        ([MAIN], "it has 1"),
-        ([MAIN, SECURITY, SECURITY], "it has 3"),
+        ([MAIN], "number of addresses is 1"),
+        ([MAIN, SECURITY, SECURITY], "number of addresses is 3"),
         ([MAIN, SECURITY.replace("2026", "2025")], "their moments differ"),
-        ([MAIN, "http://archive.example/debian-security"], "debian-security is none"),
-        ([MAIN, SECURITY.replace("http:", "https:")], "https://.* is none"),
-        ([f"[trusted=yes] {MAIN}", SECURITY], r"\[trusted=yes\] .* is none"),
-        ([f"{MAIN} trixie main", SECURITY], "trixie main is none"),
-        ([line.replace("2026", "9026") for line in (MAIN, SECURITY)], "is yet to come"),
+        ([MAIN, "http://archive.example/debian-security"], "debian-security is no such address"),
+        ([MAIN, SECURITY.replace("http:", "https:")], "https://.* is no such address"),
+        ([f"[trusted=yes] {MAIN}", SECURITY], r"\[trusted=yes\] .* is no such address"),
+        ([f"{MAIN} trixie main", SECURITY], "trixie main is no such address"),
+        ([line.replace("2026", "9026") for line in (MAIN, SECURITY)], "is in the future"),
     ],
 )
-def test_anything_else_is_refused_with_what_mends_it(
+def test_anything_else_is_refused_with_the_fix(
     tmp_path: Path, lines: list[str], wrong: str
 ) -> None:
     with pytest.raises(Problem, match=wrong) as caught:
@@ -67,16 +67,16 @@ def test_anything_else_is_refused_with_what_mends_it(
     assert "git checkout images/build/debian-archives.txt" in str(caught.value)
 
 
-def test_the_moment_moves_to_the_last_midnight_where_both_archives_have_it(tmp_path: Path) -> None:
+def test_the_moment_moves_to_the_last_midnight_if_both_archives_have_it(tmp_path: Path) -> None:
     new = snapshot.last_midnight()
     with serving(tmp_path) as address:
         lines = [f"{address}/debian/{MOMENT}/", f"{address}/security/{MOMENT}"]
         clone = name_archives(tmp_path, *lines)
         suites = {"debian": "trixie", "security": "trixie-security"}
         for archive, suite in suites.items():
-            told = snapshot.move(clone)
-            assert f"as of {MOMENT}, as before" in told
-            assert "404" in told
+            shown = snapshot.move(clone)
+            assert f"as of {MOMENT}, as before" in shown
+            assert "404" in shown
             assert snapshot.archives(clone) == lines
             (tmp_path / archive / new / "dists" / suite).mkdir(parents=True)
             (tmp_path / archive / new / "dists" / suite / "InRelease").touch()
@@ -87,7 +87,7 @@ def test_the_moment_moves_to_the_last_midnight_where_both_archives_have_it(tmp_p
 
 @dataclass(frozen=True)
 class Archive:
-    """The release trixie with one package, `apt`, under two kinds of address."""
+    """The release trixie with one package, `apt`, at dated and undated addresses."""
 
     root: Path
     address: str
@@ -95,16 +95,16 @@ class Archive:
 
     @property
     def dated(self) -> list[str]:
-        """Main and security archive by the addresses that name the moment."""
+        """The dated addresses of the main and the security archive."""
         return [f"{self.address}/{name}/{MOMENT}" for name in ("debian", "debian-security")]
 
     @property
-    def undated(self) -> base.Mirrors:
-        """The same archives by the addresses that may have something else tomorrow."""
-        return base.Mirrors(f"{self.address}/debian", f"{self.address}/debian-security")
+    def undated(self) -> sources.Mirrors:
+        """The undated addresses of the same archives."""
+        return sources.Mirrors(f"{self.address}/debian", f"{self.address}/debian-security")
 
     def suites(self) -> list[Path]:
-        """The folders of all suites."""
+        """The suites' folders."""
         return [
             self.root / "debian/dists/trixie",
             self.root / "debian/dists/trixie-updates",
@@ -146,7 +146,7 @@ def key() -> Iterator[Path]:
     """The public part of a key to sign with, beside GnuPG's home."""
     if not shutil.which("gpg") or not shutil.which("gpg-agent"):
         pytest.skip("no GnuPG: apt-get install gpg gpg-agent")
-    # Not in pytest's folder: the agent's socket needs a short path, the user _apt an open one.
+    # Not in pytest's folder: the agent's socket needs a short path, and _apt must read it.
     with tempfile.TemporaryDirectory(prefix="gpg-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         home = Path(folder, "home")
@@ -188,7 +188,7 @@ def archive(tmp_path: Path, key: Path) -> Iterator[Archive]:
 def bootstrap(
     tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], None]:
-    """Makes a root file system, with a mmdebstrap that trusts the key and installs nothing."""
+    """Runs `bootstrap` with a mmdebstrap that trusts the key and installs nothing."""
     if not (real := shutil.which("mmdebstrap")):
         pytest.skip("no mmdebstrap: run `make toolchain`")
     script = tmp_path / "bin" / "mmdebstrap"
@@ -210,7 +210,7 @@ def bootstrap(
     return make
 
 
-def test_what_has_expired_is_taken_only_from_an_address_that_names_a_moment(
+def test_an_expired_release_is_accepted_only_from_a_dated_address(
     tmp_path: Path, archive: Archive, bootstrap: Callable[[str], None]
 ) -> None:
     archive.release(EXPIRED)
@@ -233,7 +233,7 @@ def test_what_has_expired_is_taken_only_from_an_address_that_names_a_moment(
         ("main/binary-s390x/Packages", "Failed to fetch .* Hash Sum mismatch"),
     ],
 )
-def test_a_changed_file_is_refused_whatever_the_address(
+def test_a_changed_file_is_refused_from_every_address(
     archive: Archive, bootstrap: Callable[[str], None], address: str, file: str, said: str
 ) -> None:
     archive.release(EXPIRED if address == "dated" else VALID)
@@ -242,7 +242,9 @@ def test_a_changed_file_is_refused_whatever_the_address(
     changed.write_text(changed.read_text().replace("Size", "size").replace("Debian", "debian"))
     with pytest.raises(Problem, match=said) as caught:
         bootstrap(address)
-    assert ("images/build/debian-archives.txt says" in str(caught.value)) == (address == "dated")
+    assert ("images/build/debian-archives.txt names these archives" in str(caught.value)) == (
+        address == "dated"
+    )
 
 
 @pytest.fixture
@@ -254,7 +256,7 @@ def docker() -> str:
 
 
 @pytest.mark.engine
-def test_base_images_from_other_archives_than_the_projects_are_made_anew(
+def test_base_images_from_other_archives_are_replaced(
     tmp_path: Path, docker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "TARGET", "zhub-test-dated:s390x")
@@ -284,14 +286,14 @@ def test_base_images_from_other_archives_than_the_projects_are_made_anew(
         ("undated", "dated", "On the machine that builds them: make base"),
     ],
 )
-def test_builds_on_a_base_image_get_their_packages_from_where_it_is_made_from(
+def test_builds_on_a_base_image_use_the_same_archives(
     docker: str, archive: Archive, made_from: str, named: str, said: str
 ) -> None:
     if base.missing(docker, engine.architecture(docker) or ""):
         pytest.skip("no base images: run `make toolchain`")
     archive.release(EXPIRED)
-    undated, *_ = base.sources(archive.undated)
-    source = base.dated(*archive.dated) if made_from == "dated" else undated
+    undated, *_ = sources.sources(archive.undated)
+    source = sources.dated(*archive.dated) if made_from == "dated" else undated
     folder = archive.root.parent
     apt = folder / "base/etc/apt"
     (apt / "trusted.gpg.d").mkdir(parents=True)

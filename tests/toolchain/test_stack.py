@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_a_stack_name_cannot_leave_its_folder(clone: Clone) -> None:
     result = clone.make("env", "STACK=../site")
     assert result.returncode
-    assert "STACK=../site is no stack name" in result.stderr
+    assert "STACK=../site: a stack name has letters" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -48,17 +48,17 @@ def test_an_engine_of_another_machine_is_recognised(
     assert stack.remote("site") == remote
 
 
-def test_make_down_without_a_state_gets_no_toolchain(clone: Clone) -> None:
+def test_make_down_without_a_state_installs_no_toolchain(clone: Clone) -> None:
     result = clone.make("down")
     assert result.returncode == 0
-    assert "The stack dev is not there: nothing to do." in result.stdout
+    assert "Stack dev does not exist: nothing to do." in result.stdout
     assert not (clone.root / ".venv").exists()
     assert not clone.cache.exists()
 
 
 @pytest.fixture
 def driven(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project that the module under test takes for the clone's own."""
+    """A project that the module under test uses as this clone."""
     monkeypatch.setattr(stack, "ROOT", project.folder)
     monkeypatch.setattr(shell, "ROOT", project.folder)
     for module in (runs, shell, stack):
@@ -72,7 +72,7 @@ def locks(project: Project) -> list[Path]:
     return list((project.state / ".pulumi" / "locks").rglob("*.json"))
 
 
-def test_after_a_kill_the_lock_and_the_half_made_are_cleared_up(
+def test_after_a_kill_the_lock_and_half_made_resources_are_removed(
     driven: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
     started = driven.folder / "started"
@@ -91,9 +91,9 @@ def test_after_a_kill_the_lock_and_the_half_made_are_cleared_up(
     runs.unlock("test")
     runs.half_made("test", "zhub-test", remote=False)
 
-    told = capfd.readouterr().err
-    assert f"process {process.pid} of an earlier run is gone: taking its lock away" in told
-    assert "cut off in the middle of slow: clearing up" in told
+    shown = capfd.readouterr().err
+    assert f"removing the lock of an earlier run: its process {process.pid} has ended" in shown
+    assert "cleaning up: an earlier run was interrupted while it changed slow" in shown
     assert locks(driven) == []
     driven.write(program.format(create="true"))
     driven.pulumi("up", "--yes", "--skip-preview")
@@ -127,7 +127,7 @@ def test_a_lock_of_another_machine_is_kept(driven: Project) -> None:
     assert len(locks(driven)) == 1
 
 
-def test_up_ends_with_the_address_and_whom_to_log_in_as(
+def test_up_prints_the_address_and_the_demo_users(
     driven: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
     driven.write(
@@ -138,15 +138,15 @@ def test_up_ends_with_the_address_and_whom_to_log_in_as(
         "pulumi.export('demoUsers', pulumi.Output.secret({'alice': 'one', 'mallory': 'two'}))\n"
     )
     stack.up("test")
-    told = capfd.readouterr().out.partition("JupyterHub is up: ")[2].splitlines()
-    assert told[0] == "https://localhost:11119"
-    assert [line.split(maxsplit=2) for line in told[2:4]] == [
+    shown = capfd.readouterr().out.partition("JupyterHub is up: ")[2].splitlines()
+    assert shown[0] == "https://localhost:11119"
+    assert [line.split(maxsplit=2) for line in shown[2:4]] == [
         ["alice", "one", "may log in"],
         ["mallory", "two", "may not log in"],
     ]
 
 
-#: Makes a file, which goes with it, and a thing that is protected.
+#: Creates a file, which is removed with the stack, and a protected resource.
 PROTECTED = """
 import pulumi, pulumi_command
 pulumi_command.local.Command("server", create="touch {file}", delete="rm {file}")
@@ -156,14 +156,14 @@ pulumi_command.local.Command(
 """
 
 
-def test_a_protected_stack_is_not_taken_down_and_nothing_of_it_is_touched(driven: Project) -> None:
+def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     file = driven.folder / "server"
     driven.write(PROTECTED.format(file=file, protect=True))
     driven.pulumi("up", "--yes", "--skip-preview")
     before = driven.pulumi("stack", "export")
     with pytest.raises(Problem) as caught:
         stack.down("test")
-    assert "stack test is protected (state): nothing was touched" in str(caught.value)
+    assert "stack test is protected (state): nothing was removed" in str(caught.value)
     assert "would remove 2 Command" in str(caught.value)
     assert "pulumi config set protect false && pulumi up\n  make down STACK=test" in str(
         caught.value
@@ -178,9 +178,7 @@ def test_a_protected_stack_is_not_taken_down_and_nothing_of_it_is_touched(driven
     assert stack.resources("test") == []
 
 
-def test_what_the_policy_pack_refuses_is_not_brought_up(
-    driven: Project, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_up_fails_on_a_policy_violation(driven: Project, capfd: pytest.CaptureFixture[str]) -> None:
     driven.write("import pulumi_docker\npulumi_docker.Volume('state', driver_opts={'o': 'bind'})\n")
     for command in (stack.preview, stack.up):
         with pytest.raises(Problem, match="failed, see above"):

@@ -1,4 +1,4 @@
-"""`make up` of a stack that is not the demo: its preview is seen before anything changes."""
+"""`make up` of a stack other than dev shows a preview before it changes anything."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def small(site: Site) -> Iterator[Site]:
 
 
 def at_a_terminal(site: Site, line: str, answer: str) -> tuple[int, str]:
-    """Run a line at a terminal, answer Pulumi's question; returns exit code and what is shown."""
+    """Run a command at a terminal, answer Pulumi's question; returns exit code and output."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         ["bash", "-c", line],
@@ -84,7 +84,7 @@ def test_at_a_terminal_the_preview_is_shown_and_asked_about(small: Site) -> None
     assert has_come_up(small)
 
 
-def test_at_a_terminal_the_word_is_enough(small: Site) -> None:
+def test_at_a_terminal_yes_skips_the_question(small: Site) -> None:
     code, shown = at_a_terminal(small, "make up STACK=site YES=1", "no")
     assert code == 0, shown
     assert "Previewing update (site)" in shown
@@ -92,8 +92,8 @@ def test_at_a_terminal_the_word_is_enough(small: Site) -> None:
 
 
 def test_without_a_terminal_the_preview_is_in_the_log(small: Site) -> None:
-    told = small.shell("make up STACK=site")
-    assert "Previewing update (site)" in told
+    shown = small.shell("make up STACK=site")
+    assert "Previewing update (site)" in shown
     assert has_come_up(small)
 
 
@@ -110,8 +110,8 @@ def test_the_demo_comes_up_without_a_question(small: Site) -> None:
     assert "Previewing" not in shown
 
 
-def test_state_that_only_this_clone_has_is_warned_of(small: Site) -> None:
-    warning = "warning: what ssh://ops@z.example.com runs is known to this clone only"
+def test_up_warns_of_state_that_only_this_clone_has(small: Site) -> None:
+    warning = "warning: the state of stack site, which runs on ssh://ops@z.example.com,"
     shared = small.root.parent / "shared"
     shared.mkdir(exist_ok=True)
     assert warning in small.shell("make preview STACK=site")

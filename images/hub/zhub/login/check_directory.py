@@ -226,13 +226,13 @@ def _user(
         else:
             person = directory.log_in(name, password)
     except LoginRefusedError as refused:
-        report.failed(
-            str(refused),
-            "is the name typed as at login? See ldapSearchBase, ldapNameAttributes, ldapUserFilter,"
-            " ldapDnTemplates"
-            if password is None
-            else "name or password is wrong, or the account is locked",
-        )
+        advice = refused.advice
+        if not advice and password is None:
+            advice = (
+                "is the name typed as at login? See ldapSearchBase, ldapNameAttributes,"
+                " ldapUserFilter, ldapDnTemplates"
+            )
+        report.failed(str(refused), advice or "name or password is wrong, or the account is locked")
         return
     except DirectoryError as problem:
         report.failed(str(problem), "the log of that server says why")

@@ -12,7 +12,13 @@ from ldap3.utils.dn import escape_rdn
 
 from zhub.login.directory.entries import DISABLED, Entry, disabled, same_dn
 from zhub.login.directory.groups import GROUPS_OF_USER, all_groups, is_member, listed_groups
-from zhub.login.directory.session import LoginRefusedError, Session, one_line
+from zhub.login.directory.session import (
+    AccountDisabledError,
+    LoginRefusedError,
+    Session,
+    UnclearNameError,
+    one_line,
+)
 from zhub.settings.ldap import DN, Ldap
 
 #: User names that the hub accepts, including RACF's. They have no character with a meaning in a DN
@@ -64,7 +70,7 @@ class People:
                 continue
             other = self.read(dn)
             if other and not same_dn(other.dn, entry.dn):
-                raise LoginRefusedError(
+                raise UnclearNameError(
                     f"{self._session.address} has several entries for {name!r}:"
                     f" {entry.dn!r} and {other.dn!r}"
                 )
@@ -96,8 +102,9 @@ class People:
             may_be_missing=False,
         )
         if len(found) != 1:
-            raise LoginRefusedError(
-                f"{self._session.address} has {'no entry' if not found else 'several entries'}"
+            refusal = UnclearNameError if found else LoginRefusedError
+            raise refusal(
+                f"{self._session.address} has {'several entries' if found else 'no entry'}"
                 f" below {self._ldap.search_base!r} for {filter_}"
             )
         (entry,) = found
@@ -111,7 +118,7 @@ class People:
         attribute = self._ldap.name_attributes[0]
         values = entry.values(attribute)
         if len(values) != 1:
-            raise LoginRefusedError(
+            raise UnclearNameError(
                 f"{entry.dn!r} has {len(values)} values of {attribute}, but must have exactly one:"
                 " it is the user's name in the hub"
             )
@@ -130,7 +137,9 @@ class People:
             LoginRefusedError: the account is disabled, or the entry has no usable name.
         """
         if reason := disabled(entry):
-            raise LoginRefusedError(f"{self._session.address}: the account {entry.dn!r}: {reason}")
+            raise AccountDisabledError(
+                f"{self._session.address}: the account {entry.dn!r}: {reason}"
+            )
         name = name or self._identity(entry)
         # posixGroup lists names of users, which are case-sensitive.
         spelt = next(

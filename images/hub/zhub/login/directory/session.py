@@ -49,6 +49,24 @@ log = logging.getLogger(__name__)
 class LoginRefusedError(Exception):
     """The directory refuses the login; the text, for the log, says why."""
 
+    advice = ""
+    """What the directory's administrator can do about it, where it is known; for `make doctor`."""
+
+
+class AccountDisabledError(LoginRefusedError):
+    """The account is disabled, expired or locked for good."""
+
+    advice = "the account has to be enabled again in the directory"
+
+
+class UnclearNameError(LoginRefusedError):
+    """The directory does not say unambiguously who the user is."""
+
+    advice = (
+        "make the entry's name unique in the directory, or name another attribute in"
+        " ldapNameAttributes"
+    )
+
 
 class DirectoryError(Exception):
     """No usable answer; the text, for the log, names the server, the step and the reason."""

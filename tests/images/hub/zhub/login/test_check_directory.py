@@ -142,6 +142,26 @@ def test_an_unknown_user(config: MakeSettings, capsys: Output) -> None:
     assert "is the name typed as at login?" in advice
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("racfAttributes: REVOKED", ("racfAttributes is REVOKED", "has to be enabled again")),
+        ("uid: g", ("2 values of uid", "make the entry's name unique in the directory")),
+    ],
+)
+def test_a_user_whose_entry_is_at_fault(
+    config: MakeSettings, tmp_path: Path, capsys: Output, entry: str, expected: tuple[str, str]
+) -> None:
+    """The advice is about the entry: neither the name as typed nor the settings are wrong."""
+    with slapd.running(tmp_path / "other", ldif=slapd.person("gina", entry)) as other:
+        hub = config(port=other.port, ca_file=other.ca_file)
+        for password in (None, "gina"):
+            assert not check_directory.check(hub, "gina", password)
+            ((problem, advice),) = failures(capsys)
+            assert expected[0] in problem
+            assert expected[1] in advice
+
+
 @pytest.mark.parametrize("bind_dn", [None, SERVICE])
 def test_with_a_password_the_user_logs_in_once(
     config: MakeSettings, server: Slapd, capsys: Output, bind_dn: str | None

@@ -1,0 +1,88 @@
+"""The engine's errors in plain words, with what to do about them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from docker.errors import APIError
+
+if TYPE_CHECKING:
+    from plugins.docker.engine import Engine
+
+
+def message_of(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace").strip()
+
+
+def innermost(problem: BaseException) -> str:
+    """Return the innermost reason of an error that HTTP code has wrapped."""
+    while True:
+        inner = next((a for a in problem.args if isinstance(a, BaseException)), None)
+        inner = inner or problem.__cause__ or getattr(problem, "reason", None)
+        if not isinstance(inner, BaseException):
+            return str(problem.args[-1] if problem.args else problem) or type(problem).__name__
+        problem = inner
+
+
+def said(error: APIError) -> str:
+    """Return the engine's own message, without docker-py's text about the HTTP request."""
+    return str(error.explanation or error.args[0]).strip()
+
+
+def is_missing(error: APIError) -> bool:
+    """Tell whether the engine does not have the object."""
+    return error.status_code == 404
+
+
+def explain(error: APIError, engine: Engine) -> str:
+    """Return what is wrong, from the engine's error, and what to do about it."""
+    message = said(error)
+    if "no space left on device" in message:
+        return (
+            f"the engine's disk is full ({message}). To see what uses the space: docker system df. "
+            "To remove unused images: docker image prune"
+        )
+    taken = re.search(
+        r"Bind for (?P<ip>\S+):(?P<port>\d+) failed: port is already allocated"
+        r"|listen (?:tcp|udp)\d? (?P<ip2>\S+):(?P<port2>\d+): bind: address already in use"
+        r"|bind host port(?: for)? (?P<ip3>[\d.]+):(?P<port3>\d+).*address already in use",
+        message,
+    )
+    if taken:
+        found = [group for group in taken.groups() if group]
+        return _port_taken(found[0], int(found[1]), engine)
+    name = re.search(r'container name "/?(?P<name>[^"]+)" is already in use by container', message)
+    if name:
+        return _name_taken(name["name"], engine)
+    return message
+
+
+def _port_taken(ip: str, port: int, engine: Engine) -> str:
+    holders = [
+        container["Names"][0].lstrip("/")
+        for container in engine.client.containers()
+        if any(binding.get("PublicPort") == port for binding in container["Ports"])
+    ]
+    if holders:
+        who = f"the container {holders[0]} has it"
+    else:
+        who = "another program on the engine's host has it"
+    return f"port {port} on {ip} is taken: {who}. Free it, or choose another port"
+
+
+def _name_taken(name: str, engine: Engine) -> str:
+    holder = engine.client.inspect_container(name)
+    # A plugin sees one resource at a time, so it cannot know whether the container is this stack's:
+    # a replacement that creates first meets the container that it replaces.
+    return (
+        f"the name {name} is in use by container {holder['Id'][:12]} "
+        f"({holder['State']['Status']}, image {holder['Config']['Image']}). Remove it "
+        f"(docker rm -f {name}) and run: pulumi up --refresh. Or, if it is not a resource of "
+        "this stack, import it: "
+        f"pulumi import docker:index/container:Container <name> {holder['Id']}"
+    )
