@@ -71,13 +71,13 @@ lock: ## move every pin and hash to the newest version, and show what changed
 	@$(TOOLCHAIN) development-environment
 	@$(RUN) toolchain.lock
 
-audit: ## look for known vulnerabilities and missing updates in the images
+audit: ## look for known vulnerabilities and missing updates in the stack's images
 	@$(TOOLCHAIN) development-environment
-	@$(RUN) toolchain.audit $(IMAGES)
+	@$(RUN) toolchain.audit $(call quoted,STACK) $(IMAGES)
 
-sbom: ## list the packages in the images, and show what changed (IMAGES=...)
+sbom: ## list the packages in the stack's images, and show what changed (IMAGES=...: in these)
 	@$(TOOLCHAIN) development-environment
-	@$(RUN) toolchain.sbom $(IMAGES)
+	@$(RUN) toolchain.sbom $(call quoted,STACK) $(IMAGES)
 
 toolchain: ## install what is missing, and do nothing else
 	@$(TOOLCHAIN) toolchain $(call quoted,STACK)

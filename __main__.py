@@ -21,7 +21,7 @@ checkout.settle_modes()
 names = Names(settings.prefix)
 engine = docker.Provider("engine", host=settings.engine.host, cert_path=settings.engine.cert_path)
 docker_opts = pulumi.ResourceOptions(providers=[engine])
-images = Images("images", ImagesArgs(build=settings.build), docker_opts)
+images = Images("images", ImagesArgs(names=names, build=settings.build), docker_opts)
 certificate = Certificate(
     "certificate",
     CertificateArgs(names=settings.certificate_names, brought=settings.key_pair),
@@ -33,6 +33,7 @@ if ldap is None:
     )
     ldap = directory.ldap
     pulumi.export("demoUsers", directory.users)
+    pulumi.export("directoryDigest", directory.image)
     pulumi.export("demoRoles", USERS)
 hub = Hub(
     "hub",
@@ -64,7 +65,9 @@ hub = Hub(
 
 pulumi.export("url", settings.url)
 pulumi.export("certificateFingerprint", certificate.fingerprint)
+pulumi.export("prefix", settings.prefix)
 pulumi.export("notebookDigest", images.notebook)
 pulumi.export("hubDigest", images.hub)
+pulumi.export("filterDigest", images.filter)
 pulumi.export("container", hub.container)
 pulumi.export("engine", settings.engine.host)

@@ -218,7 +218,7 @@ def main() -> None:
     add("--number", type=int, default=300, help="networks at the same time; 0 for none")
     add("--notebook-image", default="jupyter_notebook_s390x:latest")
     add("--hub-image", default="jupyter_hub_s390x:latest")
-    add("--filter-image", default="zhub_filter_s390x:latest")
+    add("--filter-image", default="zhub_filter_s390x:zhub-dev")
     told = parser.parse_args()
     engine = docker.APIClient(version="auto", timeout=300)
     notebook, hub, packet_filter = (

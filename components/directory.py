@@ -71,6 +71,8 @@ class Directory(pulumi.ComponentResource):
     """How the hub connects to it, and whom the hub lets in."""
     users: pulumi.Output[dict[str, str]]
     """Passwords by user name."""
+    image: pulumi.Output[str]
+    """Digest of its image."""
 
     def __init__(
         self, name: str, args: DirectoryArgs, opts: pulumi.ResourceOptions | None = None
@@ -79,7 +81,8 @@ class Directory(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         names = args.names
         bases = {"BASE_IMAGE": args.build.base_image, "BUILD_IMAGE": args.build.build_image}
-        image = built_image("directory", args.build, bases, child)
+        image = built_image("directory", names, args.build, bases, child)
+        self.image = image.repo_digest
         certificate = Certificate(name, CertificateArgs(names=(ROLE,)), child)
         secrets = certificate.key_pem.apply(passwords)
         self.users = secrets.apply(lambda found: {name: found[name] for name in USERS})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from pathlib import Path
 import pulumi
 import pulumi_docker as docker
 
+from components.holder import holder
+from components.names import Names
 from components.settings.build import Build
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 def built_image(
     folder: str,
+    names: Names,
     build: Build,
     args: Mapping[str, pulumi.Input[str]],
     opts: pulumi.ResourceOptions,
@@ -25,7 +30,7 @@ def built_image(
     registry = build.registry
     return docker.Image(
         folder,
-        image_name=image_name(folder, build),
+        image_name=image_name(folder, names, build),
         build=docker.DockerBuildArgs(
             # Relative, so that every checkout finds the image unchanged. All images have the same
             # context, which the Dockerfile's own .dockerignore narrows to what it copies.
@@ -61,22 +66,61 @@ def label_args(package: str, build: Build) -> dict[str, str]:
     return {"SOURCE": build.source_url, "VERSION": version}
 
 
-def image_name(folder: str, build: Build) -> str:
-    """Name and tag of an image, such as jupyter_hub_s390x:latest."""
-    product = "jupyter" if folder in {"notebook", "hub"} else "zhub"
-    name = f"{product}_{folder}_{build.platform.rpartition('/')[2]}:latest"
+def documented_image(
+    folder: str, build: Build, image: docker.Image, opts: pulumi.ResourceOptions
+) -> None:
+    """Give an image its documented name as well, such as jupyter_hub_s390x:latest.
+
+    It is for use by hand and means what was built last, by whichever stack. Nothing here reads it.
+    """
+    docker.Image(
+        f"{folder}-latest",
+        image_name=f"{_repository(folder, build)}:latest",
+        build=docker.DockerBuildArgs(
+            context="images",
+            dockerfile="images/latest/Dockerfile",
+            platform=build.platform,
+            builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
+            # The tag never changes; the digest makes the name follow the image.
+            args={"IMAGE": image.image_name, "DIGEST": image.repo_digest},
+        ),
+        skip_push=True,
+        opts=opts,
+    )
+
+
+def stamp(names: Names, build: Build, args: Mapping[str, str]) -> str:
+    """What the notebook image has in a file, and the hub's build looks for in its base.
+
+    A tag can be moved by hand, or by a stack of the same name in somebody else's state; then the
+    build of the hub fails, and no hub is made from another notebook image than its users get.
+    """
+    text = json.dumps([names.prefix, build.platform, args], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def image_name(folder: str, names: Names, build: Build) -> str:
+    """Name and tag of a stack's own image, such as jupyter_hub_s390x:zhub-dev."""
+    name = f"{_repository(folder, build)}:{names.prefix}"
     return f"{build.registry.address}/{name}" if build.registry else name
+
+
+def _repository(folder: str, build: Build) -> str:
+    product = "jupyter" if folder in {"notebook", "hub"} else "zhub"
+    return f"{product}_{folder}_{build.platform.rpartition('/')[2]}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesArgs:
+    names: Names
     build: Build
 
 
 class Images(pulumi.ComponentResource):
     """All images but the demo directory's, built and, with a registry, pushed.
 
-    A new notebook image makes a new hub image.
+    A new notebook image makes a new hub image. Their names are the stack's own, and none of them
+    goes when somebody prunes the engine.
     """
 
     notebook: pulumi.Output[str]
@@ -90,31 +134,31 @@ class Images(pulumi.ComponentResource):
         self, name: str, args: ImagesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("zhub:images:Images", name, None, opts)
-        build = args.build
+        names, build = args.names, args.build
+        child = pulumi.ResourceOptions(parent=self)
         site = {
             "BUILD_IMAGE": build.build_image,
             "EXTRA_CA": build.extra_ca_pem,
             "PIP_INDEX_URL": build.pip_index_url,
         }
-        notebook = built_image(
-            "notebook",
-            build,
-            {
-                "BASE_IMAGE": build.base_image,
-                "BASE_DIGEST": build.base_image.partition("@")[2],
-                "NOTEBOOK_PACKAGES": " ".join(sorted(build.notebook_packages)),
-                **label_args("jupyterlab", build),
-                **site,
-            },
-            pulumi.ResourceOptions(parent=self),
-        )
+        notebook_args = {
+            "BASE_IMAGE": build.base_image,
+            "BASE_DIGEST": build.base_image.partition("@")[2],
+            "NOTEBOOK_PACKAGES": " ".join(sorted(build.notebook_packages)),
+            **label_args("jupyterlab", build),
+            **site,
+        }
+        mark = stamp(names, build, notebook_args)
+        notebook = built_image("notebook", names, build, notebook_args | {"STAMP": mark}, child)
         hub = built_image(
             "hub",
+            names,
             build,
             {
                 # The tag never changes; the digest makes this build follow the notebook's.
-                "NOTEBOOK_IMAGE": image_name("notebook", build),
+                "NOTEBOOK_IMAGE": image_name("notebook", names, build),
                 "NOTEBOOK_DIGEST": notebook.repo_digest,
+                "NOTEBOOK_STAMP": mark,
                 "NPM_REGISTRY": build.npm_registry,
                 **label_args("jupyterhub", build),
                 **site,
@@ -123,10 +167,17 @@ class Images(pulumi.ComponentResource):
         )
         packet_filter = built_image(
             "filter",
+            names,
             build,
             {"BUILD_IMAGE": build.build_image, "SOURCE": build.source_url},
-            pulumi.ResourceOptions(parent=self),
+            child,
         )
+        # Nothing else runs from these while no user has a server.
+        holder("notebookimage", names, notebook.repo_digest, child)
+        holder("filterimage", names, packet_filter.repo_digest, child)
+        if build.registry is None:
+            documented_image("notebook", build, notebook, child)
+            documented_image("hub", build, hub, child)
         self.notebook = notebook.repo_digest
         self.hub = hub.repo_digest
         self.filter = packet_filter.repo_digest

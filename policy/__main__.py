@@ -1,6 +1,21 @@
 """The policy pack: `pulumi preview --policy-pack policy` fails where a policy is violated."""
 
-from policies import POLICIES
+from typing import Any
+
+from policies import CONFIG, POLICIES, PREFIX
 from pulumi_policy import EnforcementLevel, PolicyPack
+from pulumi_policy.policy import _PolicyAnalyzerServicer as Analyzer
+
+configure_stack = Analyzer.ConfigureStack
+
+
+def configure(self: Analyzer, request: Any, context: Any) -> Any:
+    """Take the one setting that policies go by; the SDK ignores the config that it is told."""
+    CONFIG.update({key: request.config[key] for key in (PREFIX,) if key in request.config})
+    return configure_stack(self, request, context)
+
+
+# No public way leads there.
+Analyzer.ConfigureStack = configure  # type: ignore[method-assign]
 
 PolicyPack("zhub", POLICIES, enforcement_level=EnforcementLevel.MANDATORY)

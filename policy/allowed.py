@@ -133,11 +133,14 @@ def networks(prefix: str) -> Table:
     return {"hub": bridge("hub", only(None, False)), "directory": bridge("directory", only(True))}
 
 
-def images() -> Table:
-    """Images by folder in `images/`, with the build arguments that the Dockerfile takes."""
+def images(prefix: str) -> Table:
+    """Images by folder in `images/`, with the build arguments that the Dockerfile takes.
+
+    The tag is the stack's own. The documented names, with the tag latest, are for use by hand only.
+    """
     site = ("BUILD_IMAGE", "EXTRA_CA", "PIP_INDEX_URL", "SOURCE", "VERSION")
 
-    def image(name: str, arguments: tuple[str, ...]) -> Rule:
+    def image(name: str, arguments: tuple[str, ...], tag: str = prefix) -> Rule:
         argument = later(maybe(Rule(_not_secret)))
         build = {
             "context": only("images"),
@@ -149,7 +152,7 @@ def images() -> Table:
         }
         account = {"server": TEXT, "username": ANYTHING, "password": ANYTHING}
         inputs = {
-            "imageName": matching(r"(\S+/)?[a-z0-9_]+:[\w.-]+", "a name with a tag"),
+            "imageName": matching(rf"(\S+/)?[a-z0-9_]+:{tag}", f"a name with the tag {tag}"),
             "build": fields(build),
             "registry": maybe(fields(account)),
             "skipPush": FLAG,
@@ -158,10 +161,15 @@ def images() -> Table:
         return both(fields(inputs), Rule(_own_platform))
 
     return {
-        "notebook": image("notebook", (*site, "BASE_IMAGE", "BASE_DIGEST", "NOTEBOOK_PACKAGES")),
-        "hub": image("hub", (*site, "NOTEBOOK_IMAGE", "NOTEBOOK_DIGEST", "NPM_REGISTRY")),
+        "notebook": image(
+            "notebook", (*site, "BASE_IMAGE", "BASE_DIGEST", "NOTEBOOK_PACKAGES", "STAMP")
+        ),
+        "hub": image(
+            "hub", (*site, *(f"NOTEBOOK_{x}" for x in ("IMAGE", "DIGEST", "STAMP")), "NPM_REGISTRY")
+        ),
         "filter": image("filter", ("BUILD_IMAGE", "SOURCE")),
         "directory": image("directory", ("BASE_IMAGE", "BUILD_IMAGE")),
+        "(notebook|hub)-latest": image("latest", ("IMAGE", "DIGEST"), "latest"),
     }
 
 
@@ -222,4 +230,6 @@ def providers() -> dict[str, Table]:
         "pulumi:providers:docker": {"engine": fields(engine)},
         "pulumi:providers:command": default,
         "pulumi:providers:tls": default,
+        # Part of the CLI; the program asks it for the stack's own state.
+        "pulumi:providers:pulumi": default,
     }

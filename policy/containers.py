@@ -245,9 +245,20 @@ def containers(prefix: str) -> Table:
             },
         ),
     }
+    holder = {
+        # Only waits for input that never comes.
+        "entrypoints": only(["cat"]),
+        "stdinOpen": only(True),
+        "stopSignal": only("SIGKILL"),
+        "user": only("65534:65534"),
+        "readOnly": only(True),
+        "logDriver": only("none"),
+        "logOpts": UNSET,
+    }
     return {
         "hub": both(container(prefix, "hub", hub), Rule(_own_port)),
         "guard": container(prefix, "guard", guard_),
         "files": container(prefix, "files", files),
         "directory": container(prefix, "directory", directory),
+        **{role: container(prefix, role, holder) for role in ("notebookimage", "filterimage")},
     }

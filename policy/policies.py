@@ -26,23 +26,40 @@ from rules import UNKNOWN, fields, plain, shown
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
 
+#: The setting that says how names begin; without it, that follows from the stack's name.
+PREFIX = "zhub:prefix"
+
+#: The stack's config, as far as policies go by it.
+CONFIG: dict[str, str] = {}
+
 #: The image that a container runs, by the container's name.
-IMAGE_OF = {"hub": "hub", "guard": "hub", "files": "hub", "directory": "directory"}
+IMAGE_OF = {
+    "hub": "hub",
+    "guard": "hub",
+    "files": "hub",
+    "directory": "directory",
+    "notebookimage": "notebook",
+    "filterimage": "filter",
+}
 
 #: The image that a variable names, by the variable's name.
 IMAGE_IN = {"ZHUB_NOTEBOOK_IMAGE": "notebook", "ZHUB_FILTER_IMAGE": "filter"}
 
 
 def prefix(urn: str) -> str:
-    """Return the prefix of all of a stack's names on the engine, from the URN of a resource."""
-    return f"zhub-{urn.split('::', maxsplit=1)[0].removeprefix('urn:pulumi:')}"
+    """Return the prefix of all of a stack's names on the engine.
+
+    It is the stack's setting, or follows from its name, which is in the URN of each resource.
+    """
+    default = f"zhub-{urn.split('::', maxsplit=1)[0].removeprefix('urn:pulumi:')}"
+    return CONFIG.get(PREFIX) or default
 
 
 def tables(own: str) -> dict[str, dict[str, Table]]:
     """Return the tables by policy and by resource type, for a stack with that prefix."""
     return {
         "containers": {CONTAINER: containers.containers(own)},
-        "images": {IMAGE: allowed.images()},
+        "images": {IMAGE: allowed.images(own)},
         "networks": {"docker:index/network:Network": allowed.networks(own)},
         "volumes": {"docker:index/volume:Volume": allowed.volumes(own)},
         "commands": {"command:local:Command": allowed.commands(own)},

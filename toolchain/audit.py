@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolchain import engine, snapshot
+from toolchain import engine, snapshot, stack
 from toolchain.console import Problem, exit_code
 from toolchain.lock import HUB, NOTEBOOK
 from toolchain.places import ROOT, VENV
@@ -57,11 +57,11 @@ class Question:
     folder: Path = ROOT
 
 
-def questions(images: Sequence[str]) -> Iterator[Question]:
+def questions(images: Mapping[str, str]) -> Iterator[Question]:
     """All checks.
 
     Args:
-        images: names of the images whose Debian packages are checked.
+        images: those whose Debian packages are checked, names or digests by what to call them.
 
     Raises:
         Problem: the engine does not have one of the images.
@@ -84,10 +84,10 @@ def questions(images: Sequence[str]) -> Iterator[Question]:
         ],
         folder=ROOT / HUB,
     )
-    for image in images:
+    for name, image in images.items():
         platform = engine.image(image, engine.PLATFORM)
         yield Question(
-            about=f"Debian packages of {image}",
+            about=f"Debian packages of {name}",
             command=[
                 *(engine.client(), "run", "--rm", "--user=0", f"--platform={platform}"),
                 f"--env=MIDNIGHT={snapshot.last_midnight()}",
@@ -120,7 +120,7 @@ def nothing_found(question: Question) -> bool:
     return answer.returncode == 0
 
 
-def audit(images: Sequence[str]) -> None:
+def audit(images: Mapping[str, str]) -> None:
     """Run all checks, and show the answers.
 
     Raises:
@@ -139,4 +139,4 @@ def audit(images: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: audit(engine.built(sys.argv[1:]))))
+    sys.exit(exit_code(lambda: audit(stack.images(sys.argv[1], sys.argv[2:]))))

@@ -14,7 +14,6 @@ from toolchain import base, cli, engine, environment, stack
 from toolchain.console import Problem, output
 from toolchain.pins import PULUMI
 from toolchain.places import BIN, CACHE, ROOT
-from toolchain.runs import PROJECT
 from toolchain.stack import named
 
 #: Bytes of disk needed for images, CLI and caches, and to build them.
@@ -124,7 +123,7 @@ def check_directory(name: str, user: str) -> None:
         raise Problem("no Docker client: apt-get install docker.io")
     address = stack.engine_address(name)
     command = [docker, *(["--host", address] if address else [])]
-    hub = f"{PROJECT}-{name}-hub"
+    hub = f"{stack.prefix(name)}-hub"
     if output([*command, "inspect", "--format", "{{.State.Running}}", hub]) != "true":
         where = address or os.environ.get("DOCKER_HOST") or "this machine's engine"
         raise Problem(f"no container {hub} runs on {where}: make up{named(name)}")

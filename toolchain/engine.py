@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from toolchain.console import Problem, apt_install, is_root, output, run, say, timed
@@ -20,14 +20,6 @@ EMULATION = "emulation"
 
 #: The template for an image's platform, which `docker` needs if it is not the engine's own.
 PLATFORM = "{{.Os}}/{{.Architecture}}"
-
-#: This project's image names, for use by hand.
-IMAGES = (
-    "jupyter_notebook_s390x",
-    "jupyter_hub_s390x",
-    "zhub_filter_s390x",
-    "zhub_directory_s390x",
-)
 
 #: Seconds that dockerd gets to answer after its start.
 START_TIMEOUT = 60
@@ -240,25 +232,6 @@ def ensure_emulation(architecture: str) -> None:
     if not emulates():
         raise Problem(f"{HANDLER} is not enabled: no s390x emulation. Try as root: {prepare}")
     say(EMULATION, f"s390x programs run on this {architecture} machine")
-
-
-def built(named: Sequence[str]) -> list[str]:
-    """The images to look at: those that are named, else this project's that the engine has.
-
-    Not every stack has the demo directory, so its image may be missing.
-
-    Raises:
-        Problem: none is named, and the engine has none.
-    """
-    if named:
-        return list(named)
-    there = [name for name in IMAGES if output([client(), "image", "inspect", name]) is not None]
-    for name in IMAGES:
-        if name not in there:
-            say(STEP, f"left out: the engine has no image {name}")
-    if not there:
-        raise Problem("the engine has none of this project's images. To build them: make up")
-    return there
 
 
 def image(name: str, field: str) -> str:

@@ -131,11 +131,12 @@ def unlock(stack: str) -> None:
             pulumi(stack, "cancel", "--yes", "--stack", stack, quiet=True)
 
 
-def half_made(stack: str, *, remote: bool) -> None:
+def half_made(stack: str, prefix: str, *, remote: bool) -> None:
     """Remove containers and networks that a killed run made but did not record in the state.
 
     Args:
         stack: its name.
+        prefix: of its names on the engine.
         remote: the engine is on another machine, where nothing is removed.
     """
     state = json.loads(pulumi(stack, "stack", "export", "--stack", stack, quiet=True))
@@ -149,7 +150,7 @@ def half_made(stack: str, *, remote: bool) -> None:
         kind = HALF_MADE.get(resource["type"])
         name = resource.get("inputs", {}).get("name")
         if operation["type"] == "creating" and kind and name and not remote:
-            _remove_own(stack, kind, name)
+            _remove_own(prefix, kind, name)
     pulumi(
         stack,
         *("refresh", "--yes", "--stack", stack, "--clear-pending-creates"),
@@ -158,12 +159,12 @@ def half_made(stack: str, *, remote: bool) -> None:
     )
 
 
-def _remove_own(stack: str, kind: str, name: str) -> None:
+def _remove_own(prefix: str, kind: str, name: str) -> None:
     """Remove a container or network, if it exists and has the stack's label."""
     docker = client()
     label = '{{index .Labels "zhub.stack"}}'
     if kind == "container":
         label = '{{index .Config.Labels "zhub.stack"}}'
-    if output([docker, kind, "inspect", "--format", label, name]) == f"{PROJECT}-{stack}":
+    if output([docker, kind, "inspect", "--format", label, name]) == prefix:
         force = ["--force"] if kind == "container" else []
         output([docker, kind, "rm", *force, name])

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email import message_from_bytes
 
@@ -22,7 +22,7 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-from toolchain import engine
+from toolchain import engine, stack
 from toolchain.console import Problem, exit_code
 from toolchain.places import ROOT
 
@@ -127,8 +127,12 @@ def node(files: Mapping[str, bytes]) -> Iterator[Component]:
             yield component("npm", name, version, package["licenseId"] or "")
 
 
-def text(image: str) -> str:
+def text(image: str, name: str = "") -> str:
     """The packages of an image, as CycloneDX JSON.
+
+    Args:
+        image: its name or digest.
+        name: what to call it, where that is something else.
 
     Raises:
         Problem: the engine does not have the image.
@@ -136,7 +140,9 @@ def text(image: str) -> str:
     digest, created = (engine.image(image, field) for field in ("{{.Id}}", "{{.Created}}"))
     files = inventory(digest)
     found = [*debian(files), *python(files), *node(files)]
-    whole = Component(type=ComponentType.CONTAINER, name=image, version=digest, bom_ref=digest)
+    whole = Component(
+        type=ComponentType.CONTAINER, name=name or image, version=digest, bom_ref=digest
+    )
     # The image's id and time, not the current time: the same image gives the same file.
     bom = Bom(
         components={part.purl: part for part in found}.values(),
@@ -167,17 +173,20 @@ def changes(before: str, after: str) -> Iterator[str]:
             yield f"{name}: {old.get(name, 'new')} -> {new.get(name, 'gone')}"
 
 
-def write(images: Iterable[str]) -> None:
+def write(images: Mapping[str, str]) -> None:
     """Write a file for each image, and print what changed.
+
+    Args:
+        images: what to call them, and their names or digests.
 
     Raises:
         Problem: the engine does not have one of the images.
     """
     FOLDER.mkdir(exist_ok=True)
-    for image in images:
-        file = FOLDER / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', image)}.cdx.json"
+    for name, image in images.items():
+        file = FOLDER / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.cdx.json"
         before = file.read_text() if file.exists() else None
-        after = text(image)
+        after = text(image, name)
         file.write_text(after)
         print(f"{file.relative_to(ROOT)}: {len(json.loads(after)['components'])} packages")
         for line in changes(before, after) if before else ():
@@ -185,4 +194,4 @@ def write(images: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: write(engine.built(sys.argv[1:]))))
+    sys.exit(exit_code(lambda: write(stack.images(sys.argv[1], sys.argv[2:]))))

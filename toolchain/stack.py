@@ -7,12 +7,13 @@ import os
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from toolchain import runs
 from toolchain.console import Problem, output
 from toolchain.passphrase import DEV
-from toolchain.places import ROOT, STATE
+from toolchain.places import BIN, ROOT, STATE
 from toolchain.plugins import CREDENTIALS
 from toolchain.runs import PROJECT
 from toolchain.shell import pulumi
@@ -45,12 +46,22 @@ def named(stack: str) -> str:
     return "" if stack == DEV else f" STACK={stack}"
 
 
-def engine_address(stack: str) -> str | None:
-    """The engine's address in the stack file; None if it has none."""
+def _setting(stack: str, key: str) -> str | None:
+    """A value in the stack file, by its full key; None if it has none."""
     file = ROOT / f"Pulumi.{stack}.yaml"
     text = file.read_text() if file.exists() else ""
-    found = re.search(r"^\s*docker:host:\s*['\"]?([^\s'\"]+)", text, re.MULTILINE)
+    found = re.search(rf"^\s*{key}:\s*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
     return found[1] if found else None
+
+
+def engine_address(stack: str) -> str | None:
+    """Where the stack file says that its engine is; None where it leaves that to the machine."""
+    return _setting(stack, "docker:host")
+
+
+def prefix(stack: str) -> str:
+    """What the names of the stack's containers, networks and volumes begin with."""
+    return _setting(stack, f"{PROJECT}:prefix") or f"{PROJECT}-{stack}"
 
 
 def remote(stack: str) -> bool:
@@ -89,7 +100,7 @@ def up(stack: str) -> None:
     """
     pulumi(stack, "stack", "select", "--create", stack, quiet=True)
     runs.unlock(stack)
-    runs.half_made(stack, remote=remote(stack))
+    runs.half_made(stack, prefix(stack), remote=remote(stack))
     shown = () if stack != DEV else ("--skip-preview",)
     yes = () if asks(stack) else ("--yes",)
     pulumi(stack, "up", *yes, *shown, *POLICIES, "--stack", stack)
@@ -162,15 +173,47 @@ def down(stack: str) -> None:
         return
     _refuse_protected(stack)
     runs.unlock(stack)
-    runs.half_made(stack, remote=remote(stack))
+    runs.half_made(stack, prefix(stack), remote=remote(stack))
     yes = () if asks(stack) else ("--yes",)
     pulumi(stack, "destroy", *yes, "--stack", stack)
 
 
 def print_kept_volumes(stack: str, docker: str) -> None:
     """Print which users' volumes are left on the engine, and how to remove them."""
-    label = ["--filter", f"label=zhub.stack={PROJECT}-{stack}", "--filter", "label=zhub.role=home"]
+    label = ["--filter", f"label=zhub.stack={prefix(stack)}", "--filter", "label=zhub.role=home"]
     volumes = output([docker, "volume", "ls", "--quiet", *label])
     if volumes:
         names = " ".join(volumes.split())
         print(f"\nThe users' volumes are kept. To remove them for good: docker volume rm {names}")
+
+
+def images(stack: str, chosen: Sequence[str]) -> dict[str, str]:
+    """The images to look at, by what to call them: those named, else the stack's, by digest.
+
+    A tag may be another stack's by now. `docker` commands then go to the stack's engine, unless the
+    shell says otherwise.
+
+    Raises:
+        Problem: none is named, and the stack is not up.
+    """
+    if chosen:
+        return {name: name for name in chosen}
+    outputs = {}
+    if not keeps_no_state() and (BIN / "pulumi").exists() and exists(stack):
+        outputs = json.loads(
+            pulumi(stack, "stack", "output", "--stack", stack, "--json", quiet=True)
+        )
+    suffix = "Digest"
+    found = {
+        f"{prefix(stack)}_{key.removesuffix(suffix)}": str(digest)
+        for key, digest in outputs.items()
+        if key.endswith(suffix)
+    }
+    if not found:
+        raise Problem(
+            f"stack {stack} has no images yet: make up{named(stack)} builds them; to look at"
+            " others: IMAGES=NAME"
+        )
+    if address := engine_address(stack):
+        os.environ.setdefault("DOCKER_HOST", address)
+    return found

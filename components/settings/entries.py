@@ -10,6 +10,7 @@ from components.settings import (
     keypair,
     ldap_entries,
     login,
+    prefix,
     users,
 )
 from components.settings.setting import Setting
@@ -22,7 +23,7 @@ MODULES = {
     "Who may log in: the site's directory, or a demo one": (ldap_entries, login),
     "What a user's server gets": (users,),
     "What the hub gets": (hub,),
-    "Which engine it all runs on": (engine,),
+    "Which engine it all runs on, and by which names": (engine, prefix),
     "How the images are built": (build,),
 }
 

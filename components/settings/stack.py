@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +11,18 @@ from ipaddress import ip_address
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
-from components.settings import address, build, hub, keypair, ldap, login, parsing, users
+from components.settings import (
+    address,
+    build,
+    deployed,
+    hub,
+    keypair,
+    ldap,
+    login,
+    parsing,
+    prefix,
+    users,
+)
 from components.settings import engine as engines
 from components.settings.build import Build
 from components.settings.config import Config
@@ -22,15 +32,6 @@ from components.settings.keypair import KeyPair
 from components.settings.ldap import Ldap
 from components.settings.parsing import RefusedError
 from components.settings.users import UserServers
-
-NAMESPACE = "zhub"
-
-#: What names of containers and volumes may consist of, with room for a user's name behind it.
-STACK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-
-#: What stands between a stack's prefix and a user in names; as part of a stack's name, `dev-home`
-#: would have for its certificates the volume that is the home of the user `certs` of `dev`.
-USER_WORDS = {"user", "home"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,8 @@ def load() -> Settings:
     config = declared(values, {key for key in values if is_config_secret(key)})
     stack = pulumi.get_stack()
     settings = read(config, stack, datetime.now(UTC))
+    before = deployed.last()
+    prefix.refuse_another(config, settings.prefix, before)
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
     if not config.refused & {engines.HOST, address.BIND_ADDRESS}:
         config.check(
@@ -148,7 +151,11 @@ def load() -> Settings:
         config.check(
             address.PORT,
             lambda: engines.refuse_taken_port(
-                settings.engine, settings.prefix, settings.bind_address, settings.port
+                settings.engine,
+                # That its own hub has the port is no second mistake.
+                before.prefix or settings.prefix,
+                settings.bind_address,
+                settings.port,
             ),
         )
     if config.problems:
@@ -161,28 +168,11 @@ def load() -> Settings:
 
 def declared(values: Mapping[str, str], secret: Collection[str]) -> Config:
     """The config of a stack: what is set, and the keys of what is encrypted."""
-    return Config(SETTINGS, NAMESPACE, values, secret)
+    return Config(SETTINGS, prefix.NAMESPACE, values, secret)
 
 
 def read(config: Config, stack: str, now: datetime) -> Settings:
     """Read the settings; they are of use only when `config` then has no problems."""
-    if not STACK_NAME.fullmatch(stack):
-        config.clash(
-            "stack",
-            f"the name {stack} cannot be part of container names: 1 to 32 of a-z, 0-9 and -",
-            "pulumi stack rename site",
-        )
-    elif taken := USER_WORDS & set(stack.split("-")):
-        word = min(taken)
-        other = "-".join(f"{part}s" if part in taken else part for part in stack.split("-"))
-        config.clash(
-            "stack",
-            f"the name {stack} has the word {word}: with it, things of this stack could get the"
-            f" names of things of another stack's users, zhub-STACK-{word}-NAME; choose another for"
-            " a new stack; for one that is up, see CHANGELOG.md",
-            # Not `rename`: homes are found by the stack's name, and users would start with none.
-            f"pulumi stack init {other}",
-        )
     _secrets(config)
     config.refuse_unknown(but="pulumi")
     hostname = config.value(address.HOSTNAME)
@@ -190,7 +180,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     key_pair = keypair.read(config, now)
     directory = ldap.read(config, now)
     settings = Settings(
-        prefix=f"{NAMESPACE}-{stack}",
+        prefix=prefix.read(config, stack),
         engine=engines.read(config),
         hostname=hostname,
         extra_names=extra_names,

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.protobuf import json_format
 from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks, set_mocks
 
+from components.settings.deployed import READ_RESOURCES
 from components.settings.entries import SETTINGS
 from tests.pki import Identity
 from toolchain.places import ROOT
@@ -72,10 +73,13 @@ class Declared:
 class EngineMocks(Mocks):
     """Fills in what the providers compute; nothing of it is known in a preview."""
 
-    def __init__(self, *, preview: bool) -> None:
+    def __init__(self, *, preview: bool, deployed: Mapping[str, Any]) -> None:
         self.preview = preview
+        self.deployed = deployed
 
     def call(self, args: Any) -> Any:
+        if args.token == READ_RESOURCES:
+            return {"outputs": self.deployed}
         raise AssertionError(f"the program asks a provider for {args.token} in every preview")
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
@@ -149,8 +153,20 @@ class _Warnings(logging.Handler):
         self.texts.append(record.getMessage())
 
 
-def run(config: Mapping[str, str], *, stack: str = "test", preview: bool = False) -> Recording:
+def run(
+    config: Mapping[str, str],
+    *,
+    stack: str = "test",
+    preview: bool = False,
+    deployed: Mapping[str, Any] | None = None,
+) -> Recording:
     """Run the whole program with this config, of which what must be encrypted is.
+
+    Args:
+        config: values by full key.
+        stack: its name.
+        preview: whether what providers compute stays unknown.
+        deployed: types and outputs of the resources in the stack's state before, by URN.
 
     Raises:
         pulumi.RunError: when the program refuses the config.
@@ -159,7 +175,7 @@ def run(config: Mapping[str, str], *, stack: str = "test", preview: bool = False
     def program() -> None:
         runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
 
-    return _isolated(program, config, stack=stack, preview=preview)
+    return _isolated(program, config, stack=stack, preview=preview, deployed=deployed)
 
 
 def run_alone(declare: Callable[[], object]) -> Recording:
@@ -168,17 +184,23 @@ def run_alone(declare: Callable[[], object]) -> Recording:
 
 
 def _isolated(
-    declare: Callable[[], object], config: Mapping[str, str], *, stack: str, preview: bool
+    declare: Callable[[], object],
+    config: Mapping[str, str],
+    *,
+    stack: str,
+    preview: bool,
+    deployed: Mapping[str, Any] | None = None,
 ) -> Recording:
     # The SDK keeps the root resource, with the stack's outputs, in a context variable.
     context = contextvars.copy_context()
-    return context.run(_run, declare, config, stack=stack, preview=preview)
+    mocks = EngineMocks(preview=preview, deployed=deployed or {})
+    return context.run(_run, declare, config, mocks, stack)
 
 
 def _run(
-    declare: Callable[[], object], config: Mapping[str, str], *, stack: str, preview: bool
+    declare: Callable[[], object], config: Mapping[str, str], mocks: EngineMocks, stack: str
 ) -> Recording:
-    mocks = EngineMocks(preview=preview)
+    preview = mocks.preview
     recorder = Recorder(mocks)
     warnings = _Warnings()
     logger = logging.getLogger("tests.components.program")

@@ -12,6 +12,7 @@ import pulumi
 import pytest
 
 from components.images import Images, ImagesArgs
+from components.names import Names
 from components.settings.build import Platform, Registry
 from plugins.docker.context import digest
 from tests.components.recorder import Recording, environment, run, run_alone, texts
@@ -19,6 +20,8 @@ from tests.components.stack_config import read
 from tests.components.stacks import DEMO, REGISTRY_PASSWORD, SITE
 from tests.pki import Identity
 from toolchain.places import ROOT
+
+NAMES = Names("zhub-test")
 
 
 @pytest.mark.parametrize("platform", Platform)
@@ -28,10 +31,13 @@ def test_every_image_is_for_the_configured_platform(platform: Platform) -> None:
     assert {image.inputs["build"]["platform"] for image in images} == {platform}
     architecture = platform.removeprefix("linux/")
     assert {image.inputs["imageName"] for image in images} == {
+        f"jupyter_notebook_{architecture}:zhub-test",
+        f"jupyter_hub_{architecture}:zhub-test",
+        f"zhub_directory_{architecture}:zhub-test",
+        f"zhub_filter_{architecture}:zhub-test",
+        # The documented ones.
         f"jupyter_notebook_{architecture}:latest",
         f"jupyter_hub_{architecture}:latest",
-        f"zhub_directory_{architecture}:latest",
-        f"zhub_filter_{architecture}:latest",
     }
 
 
@@ -48,11 +54,52 @@ def test_a_new_notebook_image_makes_a_new_hub_image_and_a_new_container(demo: Re
     assert environment(container)["ZHUB_NOTEBOOK_IMAGE"] == digests["notebook"]
 
 
+def test_two_stacks_share_no_image_that_anything_is_made_from() -> None:
+    """The documented names belong to whoever built last: nothing may depend on them."""
+    recordings = [run(DEMO, stack=name) for name in ("one", "two")]
+    own = [
+        {i.inputs["imageName"] for i in one.all("Image") if not i.name.endswith("-latest")}
+        for one in recordings
+    ]
+    assert not own[0] & own[1]
+    for recording, names in zip(recordings, own, strict=True):
+        bases = {
+            image.inputs["build"]["args"].get(arg)
+            for image in recording.all("Image")
+            for arg in ("NOTEBOOK_IMAGE", "IMAGE")
+        } - {None}
+        assert bases < names
+
+
+def test_each_stack_and_each_notebook_has_its_own_stamp() -> None:
+    """By which the build of the hub tells its base from another stack's with the same tag."""
+    stamps = set()
+    variants = [("one", DEMO), ("two", DEMO), ("one", DEMO | {"zhub:notebookPackages": "[]"})]
+    for stack, config in variants:
+        recording = run(config, stack=stack)
+        [notebook, hub] = (
+            recording.one("Image", name).inputs["build"]["args"] for name in ("notebook", "hub")
+        )
+        assert hub["NOTEBOOK_STAMP"] == notebook["STAMP"]
+        stamps.add(notebook["STAMP"])
+    assert len(stamps) == len(variants)
+
+
+def test_what_nothing_else_runs_from_has_a_container_that_holds_it(demo: Recording) -> None:
+    held = {"notebookimage": "notebook", "filterimage": "filter"}
+    for name, image in held.items():
+        container = demo.one("Container", name)
+        assert container.inputs["image"] == demo.one("Image", image).outputs["repoDigest"]
+        assert container.inputs.get("start", True)
+        assert container.inputs["restart"] == "unless-stopped"
+
+
 def test_images_are_built_from_folders_that_exist(demo: Recording) -> None:
     for image in demo.all("Image"):
         build = image.inputs["build"]
         assert build["context"] == "images"
-        assert build["dockerfile"] == f"images/{image.name}/Dockerfile"
+        folder = "latest" if image.name.endswith("-latest") else image.name
+        assert build["dockerfile"] == f"images/{folder}/Dockerfile"
         assert build["builderVersion"] == "BuilderBuildKit"
         dockerfile = ROOT / build["dockerfile"]
         declared = set(dockerfile.read_text().split())
@@ -67,7 +114,7 @@ def test_an_edit_of_one_image_does_not_rebuild_another(demo: Recording, tmp_path
 
     def digests() -> dict[str, str]:
         return {
-            image.name: digest(str(copy), str(copy / image.name / "Dockerfile"))
+            image.name: digest(str(copy), str(tmp_path / image.inputs["build"]["dockerfile"]))
             for image in demo.all("Image")
         }
 
@@ -86,6 +133,7 @@ def test_images_stay_on_the_engine_or_go_to_the_registry(
         assert not image.inputs["skipPush"]
         repository = image.inputs["imageName"].removeprefix("registry.example.com:5000/jupyter/")
         assert repository.startswith(("jupyter_", "zhub_filter_"))
+        assert repository.endswith(":zhub-test"), "of a registry's names, the stack's own only"
         assert image.inputs["registry"] == {
             "server": "registry.example.com:5000",
             "username": "builder",
@@ -108,6 +156,7 @@ def test_build_arguments_of_a_site(tmp_path: Path) -> None:
     )
     ca = (tmp_path / "ca.crt").read_text()
     notebook = recording.one("Image", "notebook").inputs["build"]["args"]
+    stamp = notebook.pop("STAMP")
     base = f"registry.example.com/debian:trixie@sha256:{'0' * 64}"
     assert re.fullmatch(r"4\.\d+\.\d+", notebook.pop("VERSION"))
     assert notebook == {
@@ -121,6 +170,7 @@ def test_build_arguments_of_a_site(tmp_path: Path) -> None:
     }
     hub = recording.one("Image", "hub").inputs["build"]["args"]
     assert hub["EXTRA_CA"] == ca
+    assert hub["NOTEBOOK_STAMP"] == stamp
     assert hub["NPM_REGISTRY"] == "https://packages.example.com/npm"
 
 
@@ -140,12 +190,16 @@ def test_same_certificates_in_another_file_do_not_rebuild(tmp_path: Path) -> Non
 
 def test_alone_they_have_the_digests_of_the_images_as_outputs() -> None:
     def program() -> None:
-        images = Images("images", ImagesArgs(build=read(SITE)[0].build))
+        images = Images("images", ImagesArgs(names=NAMES, build=read(SITE)[0].build))
         for name in ("notebook", "hub", "filter"):
             pulumi.export(name, getattr(images, name))
 
     recording = run_alone(program)
-    images = {image.name: image.outputs["repoDigest"] for image in recording.all("Image")}
+    images = {
+        image.name: image.outputs["repoDigest"]
+        for image in recording.all("Image")
+        if not image.name.endswith("-latest")
+    }
     assert {name: output["value"] for name, output in recording.outputs.items()} == images
     assert len(set(images.values())) == 3
     [component] = recording.all("Images")
@@ -161,7 +215,8 @@ def test_alone_they_go_to_a_registry_with_or_without_a_password(username: str | 
             username=username,
             password=pulumi.Output.secret(REGISTRY_PASSWORD) if username else None,
         )
-        Images("images", ImagesArgs(build=replace(read(SITE)[0].build, registry=registry)))
+        build = replace(read(SITE)[0].build, registry=registry)
+        Images("images", ImagesArgs(names=NAMES, build=build))
 
     recording = run_alone(program)
     known = {"username": username, "password": REGISTRY_PASSWORD} if username else {}

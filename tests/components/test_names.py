@@ -13,7 +13,8 @@ from zhub.guard.policy import escaped
 from zhub.settings import parsing
 
 from components.names import Names
-from components.settings.stack import STACK_NAME, USER_WORDS
+from components.settings import prefix as prefixes
+from components.settings.parsing import RefusedError
 from toolchain.places import ROOT
 
 COMPONENTS = ROOT / "components"
@@ -40,7 +41,7 @@ def things(prefix: str, users: Iterable[str]) -> dict[str, str]:
     """Names of all that is made below a prefix, with what each is."""
     found = {Names(prefix)(role): f"{role} of {prefix}" for role in ROLES}
     for user in users:
-        for word in ("user", "home"):
+        for word in prefixes.USER_WORDS:
             found[f"{prefix}-{word}-{escaped(user)}"] = f"{word} {user} of {prefix}"
     return found
 
@@ -97,10 +98,15 @@ def test_nor_have_prefixes_that_begin_alike(words: list[str], users: list[str]) 
 
 
 @given(st.lists(st.sampled_from(WORDS) | st.text("ab2", min_size=1, max_size=3), max_size=4))
-def test_preview_and_hub_agree_about_a_stacks_name(words: list[str]) -> None:
-    stack = "-".join(words)
-    if STACK_NAME.fullmatch(stack):
-        assert allowed(f"zhub-{stack}") == (not USER_WORDS & set(stack.split("-")))
+def test_what_the_preview_takes_the_hub_takes(words: list[str]) -> None:
+    for prefix in ("-".join(words), "-".join(["zhub", *words])):
+        try:
+            prefixes.parse(prefix)
+        except RefusedError:
+            if prefixes.USER_WORDS & set(prefix.split("-")[1:]):
+                assert not allowed(prefix)
+        else:
+            assert allowed(prefix)
 
 
 @pytest.mark.parametrize("role", ["user", "home", "user-alice", "a-b", "", "-"])

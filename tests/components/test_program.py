@@ -29,15 +29,19 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
         ("Command", "remove-notebooks"),
         ("Container", "directory"),
         ("Container", "files"),
+        ("Container", "filterimage"),
         ("Container", "guard"),
         ("Container", "hub"),
+        ("Container", "notebookimage"),
         ("Directory", "directory"),
         ("Guard", "guard"),
         ("Hub", "hub"),
         ("Image", "directory"),
         ("Image", "filter"),
         ("Image", "hub"),
+        ("Image", "hub-latest"),
         ("Image", "notebook"),
+        ("Image", "notebook-latest"),
         ("Images", "images"),
         ("Network", "directory"),
         ("Network", "hub"),
@@ -55,7 +59,8 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
 
 def test_a_site_with_its_own_directory_and_certificate_has_no_demo(brought: dict[str, str]) -> None:
     recording = run(brought)
-    assert {one.name for one in recording.all("Container")} == {"hub", "files", "guard"}
+    containers = {one.name for one in recording.all("Container")}
+    assert containers == {"hub", "files", "guard", "notebookimage", "filterimage"}
     assert [one.name for one in recording.all("PrivateKey")] == ["certificate"]
     assert not recording.all("SelfSignedCert")
     assert "demoUsers" not in recording.outputs
@@ -72,6 +77,8 @@ def test_every_docker_object_is_named_and_labelled_after_its_stack(demo: Recordi
         ("zhub-test-directory", "Container"): "directory",
         ("zhub-test-files", "Container"): "files",
         ("zhub-test-guard", "Container"): "guard",
+        ("zhub-test-notebookimage", "Container"): "notebookimage",
+        ("zhub-test-filterimage", "Container"): "filterimage",
         ("zhub-test-hub", "Network"): "network",
         ("zhub-test-directory", "Network"): "network",
         ("zhub-test-certs", "Volume"): "certs",
@@ -126,8 +133,11 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
     assert set(demo.outputs) == {
         "url",
         "certificateFingerprint",
+        "prefix",
         "notebookDigest",
         "hubDigest",
+        "filterDigest",
+        "directoryDigest",
         "container",
         "engine",
         "demoUsers",
@@ -135,6 +145,9 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
     }
     assert demo.outputs["url"]["value"] == "https://localhost:11119"
     assert demo.outputs["container"]["value"] == "zhub-test-hub"
+    for image in ("notebook", "hub", "filter", "directory"):
+        digest = demo.one("Image", image).outputs["repoDigest"]
+        assert demo.outputs[f"{image}Digest"]["value"] == digest
     assert demo.outputs["engine"]["value"] == "ssh://ops@z.example.com"
     assert {name for name, output in demo.outputs.items() if output["secret"]} == {"demoUsers"}
 
@@ -192,9 +205,9 @@ def test_a_preview_knows_all_but_what_is_made_later(variant: str) -> None:
     real, preview = run(config), run(config, preview=True)
     assert {one.urn for one in preview.declared} == {one.urn for one in real.declared}
     unknown = {name for name, output in preview.outputs.items() if not output["known"]}
-    assert unknown == {"certificateFingerprint", "notebookDigest", "hubDigest"} | (
-        {"demoUsers"} if variant == "demo" else set()
-    )
+    demo = {"demoUsers", "directoryDigest"} if variant == "demo" else set()
+    digests = {"notebookDigest", "hubDigest", "filterDigest"}
+    assert unknown == {"certificateFingerprint"} | digests | demo
     hub = preview.one("Container", "hub").inputs
     assert hub["ports"] == real.one("Container", "hub").inputs["ports"]
 

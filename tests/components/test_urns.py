@@ -28,9 +28,13 @@ zhub:hub:Hub$zhub:guard:Guard$docker:index/container:Container::guard
 zhub:hub:Hub$zhub:guard:Guard$docker:index/volume:Volume::guard
 zhub:hub:Hub$zhub:guard:Guard::guard
 zhub:hub:Hub::hub
+zhub:images:Images$docker:index/container:Container::filterimage
+zhub:images:Images$docker:index/container:Container::notebookimage
 zhub:images:Images$docker:index/image:Image::filter
 zhub:images:Images$docker:index/image:Image::hub
+zhub:images:Images$docker:index/image:Image::hub-latest
 zhub:images:Images$docker:index/image:Image::notebook
+zhub:images:Images$docker:index/image:Image::notebook-latest
 zhub:images:Images::images
 """
 OF_THE_DEMO = """

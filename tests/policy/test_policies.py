@@ -138,18 +138,25 @@ def brought(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-@pytest.mark.parametrize("variant", ["demo", "native", "site", "brought", "local", "tls"])
-def test_the_programs_own_resources_pass(variant: str, *, preview: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "variant", ["demo", "native", "site", "brought", "local", "tls", "renamed"]
+)
+def test_the_programs_own_resources_pass(
+    variant: str, *, preview: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = {
         "demo": DEMO,
         "native": DEMO | {"zhub:platform": "linux/amd64", "zhub:bindAddress": "127.0.0.1"},
         "site": SITE,
+        "renamed": SITE | {"zhub:prefix": "zhub-old"},
         "brought": {key: v for key, v in SITE.items() if "subdomain" not in key},
         "local": DEMO | {"docker:host": "unix:///run/user/1000/docker.sock", "zhub:port": "12161"},
         "tls": DEMO | {"docker:host": "tcp://z.example.com:2376", "docker:certPath": "certs"},
     }[variant]
     if variant == "brought":
         config |= brought(tmp_path)
+    if variant == "renamed":
+        monkeypatch.setitem(policies.CONFIG, policies.PREFIX, config["zhub:prefix"])
     if variant == "tls":
         for name in ("ca", "cert", "key"):
             (tmp_path / f"{name}.pem").touch()

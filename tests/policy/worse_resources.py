@@ -76,13 +76,13 @@ BUILDS: list[Case] = [
         {"platform": None},
         (
             "platform is not set; allowed: a platform such as linux/s390x"
-            '\nplatform is not set; allowed: the one in "jupyter_hub_s390x:latest"'
+            '\nplatform is not set; allowed: the one in "jupyter_hub_s390x:zhub-test"'
         ),
     ),
     (
         "hub",
         {"platform": "linux/amd64"},
-        'platform is "linux/amd64"; allowed: the one in "jupyter_hub_s390x:latest"',
+        'platform is "linux/amd64"; allowed: the one in "jupyter_hub_s390x:zhub-test"',
     ),
     *(
         ("notebook", {"context": place}, f'context is "{place}"; allowed: "images"')

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 NOWHERE = "http://127.0.0.1:9"
 
 #: Checks that do not depend on the images.
-LOCKS = {question.about for question in audit.questions([])}
+LOCKS = {question.about for question in audit.questions({})}
 
 #: The proxy's packages, by name.
 PROXY: dict[str, Any] = {
@@ -156,7 +156,7 @@ def run(services: Services, tmp_path: Path) -> Callable[..., Result]:
             **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1"),
         }
         result = subprocess.run(
-            [sys.executable, "-m", "toolchain.audit", *images],
+            [sys.executable, "-m", "toolchain.audit", "dev", *images],
             cwd=ROOT,
             env={**os.environ, **environment, **settings},
             stdout=subprocess.PIPE,

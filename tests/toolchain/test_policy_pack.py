@@ -56,10 +56,11 @@ def test_a_preview_succeeds_without_a_violation(project: Project) -> None:
     assert "zhub@v1.0.0" in shown
 
 
-def test_the_programs_own_preview_passes(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "zhub-old"], ids=["default", "renamed"])
+def test_the_programs_own_preview_passes(project: Project, tmp_path: Path, prefix: str) -> None:
     """The policies see the inputs after the plugins' check and defaults."""
     settings = tmp_path / "Pulumi.test.yaml"
-    settings.write_text(SETTINGS)
+    settings.write_text(SETTINGS + (f"  zhub:prefix: {prefix}\n" if prefix else ""))
     files = ("--config-file", str(settings), "--policy-pack", PACK)
     shown = project.pulumi("preview", "--cwd", str(ROOT), *files)
     assert "docker:index:Container hub create" in shown

@@ -89,7 +89,7 @@ def test_after_a_kill_the_lock_and_half_made_resources_are_removed(
     assert len(locks(driven)) == 1
 
     runs.unlock("test")
-    runs.half_made("test", remote=False)
+    runs.half_made("test", "zhub-test", remote=False)
 
     shown = capfd.readouterr().err
     assert f"removing the lock of an earlier run: its process {process.pid} has ended" in shown
@@ -97,7 +97,7 @@ def test_after_a_kill_the_lock_and_half_made_resources_are_removed(
     assert locks(driven) == []
     driven.write(program.format(create="true"))
     driven.pulumi("up", "--yes", "--skip-preview")
-    runs.half_made("test", remote=False)
+    runs.half_made("test", "zhub-test", remote=False)
     assert "cut off" not in capfd.readouterr().err
 
 
@@ -185,3 +185,36 @@ def test_up_fails_on_a_policy_violation(driven: Project, capfd: pytest.CaptureFi
             command("test")
         assert "[mandatory]" in capfd.readouterr().out
     assert stack.resources("test") == []
+
+
+def test_names_on_the_engine_follow_the_stacks_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    assert stack.prefix("site") == "zhub-site"
+    (tmp_path / "Pulumi.site.yaml").write_text("config:\n  zhub:prefix: zhub-old # renamed\n")
+    assert stack.prefix("site") == "zhub-old"
+
+
+def test_images_to_look_at_are_the_stacks_by_digest(
+    driven: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag may be another stack's by the time somebody looks."""
+    monkeypatch.setattr(stack, "keeps_no_state", lambda: False)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    assert stack.images("test", ["jupyter_hub_s390x"]) == {"jupyter_hub_s390x": "jupyter_hub_s390x"}
+    with pytest.raises(Problem, match="stack test has no images yet: make up STACK=test builds"):
+        stack.images("test", [])
+    with pytest.raises(Problem, match="stack other has no images yet"):
+        stack.images("other", [])
+    driven.write(
+        "import pulumi\n"
+        "pulumi.export('hubDigest', 'sha256:1')\n"
+        "pulumi.export('filterDigest', 'registry.example.com/f@sha256:2')\n"
+        "pulumi.export('url', 'https://localhost')\n"
+    )
+    driven.pulumi("up", "--yes", "--skip-preview")
+    assert stack.images("test", []) == {
+        "zhub-test_hub": "sha256:1",
+        "zhub-test_filter": "registry.example.com/f@sha256:2",
+    }

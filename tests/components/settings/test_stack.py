@@ -265,34 +265,6 @@ def test_pulumis_own_settings_are_pulumis_business() -> None:
     assert read(SITE | {"pulumi:disable-default-providers": '["docker"]'})[1].problems == []
 
 
-@pytest.mark.parametrize("stack", ["Prod", "my_stack", "my.stack", "-a", "a" * 33])
-def test_a_stack_whose_name_cannot_name_containers_is_refused(stack: str) -> None:
-    [problem] = read(SITE, stack=stack)[1].problems
-    assert stack in str(problem)
-    assert problem.commands == ("pulumi stack rename site",)
-
-
-@pytest.mark.parametrize(
-    ("stack", "word", "other"),
-    [
-        ("dev-home", "home", "dev-homes"),
-        ("user", "user", "users"),
-        ("a-user-b", "user", "a-users-b"),
-        ("home-user", "home", "homes-users"),
-    ],
-)
-def test_a_stack_whose_names_could_be_another_stacks_users_is_refused(
-    stack: str, word: str, other: str
-) -> None:
-    [problem] = read(SITE, stack=stack)[1].problems
-    assert f"zhub-STACK-{word}-NAME" in str(problem)
-    assert problem.commands == (f"pulumi stack init {other}",)
-    # Whoever has users there would lose their homes by it.
-    assert "rename" not in str(problem)
-    assert "see CHANGELOG.md" in str(problem)
-    assert not read(SITE, stack=other)[1].problems
-
-
 @pytest.mark.parametrize(
     ("pool", "most", "larger"),
     [("10.5.0.0/24", 16, "/23"), ("10.4.0.0/22", 64, "/21"), ("10.5.0.0/16", 4096, "")],

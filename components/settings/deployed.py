@@ -1,0 +1,68 @@
+"""What this stack has already, by Pulumi's state: read before anything is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+import pulumi.runtime
+
+#: Function of Pulumi's own provider, which is part of the CLI.
+READ_RESOURCES = "pulumi:pulumi:readStackResourceOutputs"
+
+STACK = "pulumi:pulumi:Stack"
+VOLUME = "docker:index/volume:Volume"
+
+#: What has a name that begins with the stack's prefix, what holds data first: where resources
+#: disagree, after an `up` that failed halfway, the volume with the database decides.
+NAMED = (VOLUME, "docker:index/network:Network", "docker:index/container:Container")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The stack's state before this run; empty for a stack that was never brought up."""
+
+    resources: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Types and outputs of the resources in the state, by URN; also after an `up` that failed."""
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        """The stack's outputs, as the last `up` that ended without an error exported them."""
+        of_stacks = (outputs for kind, outputs in self.resources.values() if kind == STACK)
+        return next(of_stacks, {})
+
+    @property
+    def prefix(self) -> str | None:
+        """What the names of the stack's things on the engine begin with; None if it has none.
+
+        Read from the names themselves, so stacks of any release have it. A role has no hyphen.
+        """
+        for wanted in NAMED:
+            for _urn, (kind, outputs) in sorted(self.resources.items(), key=_state_first):
+                if kind == wanted and (name := outputs.get("name")):
+                    return str(name).rpartition("-")[0]
+        return None
+
+
+def _state_first(item: tuple[str, object]) -> tuple[bool, str]:
+    urn = item[0]
+    return not urn.endswith("::state"), urn
+
+
+def last() -> Deployed:
+    """Ask Pulumi for the state of the stack that is being previewed or deployed."""
+    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    answer = pulumi.runtime.invoke(READ_RESOURCES, {"stackName": stack}).value or {}
+    return Deployed(
+        {
+            urn: (resource["type"], resource["outputs"])
+            for urn, resource in answer.get("outputs", {}).items()
+        }
+    )
+
+
+def last_outputs() -> Mapping[str, Any]:
+    """The stack's outputs as of the last `up` that ended without an error; empty before it."""
+    return last().outputs
