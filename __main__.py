@@ -59,6 +59,7 @@ hub = Hub(
         users=settings.users,
         memory=settings.hub_memory,
         protect=settings.protect,
+        retain=settings.retain,
     ),
     docker_opts,
 )

@@ -85,8 +85,6 @@ class Guard(pulumi.ComponentResource):
                 memory=MEMORY + max(0, args.users.max_servers - MEMORY_SERVERS) // 8,
                 health=["/usr/local/bin/zhub-health", "guard"],
                 start_seconds=START_SECONDS,
-                # The hub waits for the guard; both start at the same time.
-                wait=False,
                 # Without tini, so that no process of root is left once the guard has become its
                 # own user.
                 entrypoints=["/opt/jupyter/bin/python3", "-I", "-m", "zhub"],

@@ -84,7 +84,9 @@ class HubArgs:
     memory: int
     """MiB."""
     protect: bool
-    """Whether Pulumi refuses to delete the hub's state."""
+    """Whether Pulumi refuses to delete the hub's state, unless it retains it."""
+    retain: bool
+    """Whether Pulumi leaves the hub's state on the engine when it is destroyed."""
 
 
 class Hub(pulumi.ComponentResource):
@@ -116,7 +118,12 @@ class Hub(pulumi.ComponentResource):
             labels=names.labels("state"),
             opts=pulumi.ResourceOptions.merge(
                 child,
-                pulumi.ResourceOptions(protect=args.protect, ignore_changes=NOT_WORTH_THE_DATA),
+                pulumi.ResourceOptions(
+                    # What a destroy leaves in place needs no protection from it.
+                    protect=args.protect and not args.retain,
+                    retain_on_delete=args.retain,
+                    ignore_changes=NOT_WORTH_THE_DATA,
+                ),
             ),
         )
         files = self._files(args, certs)

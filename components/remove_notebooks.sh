@@ -4,11 +4,32 @@
 set -eu
 
 ours="label=zhub.stack=$ZHUB_PREFIX"
-containers=$(docker ps --all --quiet --filter "$ours" --filter label=zhub.role=notebook)
-helpers=$(docker ps --all --quiet --filter "$ours" --filter label=zhub.role=guard-helper)
-networks=$(docker network ls --quiet --filter "$ours" --filter label=zhub.role=user-network)
-# Several ids in each, so without quotes.
-# shellcheck disable=SC2086
-[ -z "$containers$helpers" ] || docker rm --force --volumes $containers $helpers
-# shellcheck disable=SC2086
-[ -z "$networks" ] || docker network rm $networks
+
+# Look for what is left. Ends the script when the engine does not answer.
+look() {
+    containers=$(docker ps --all --quiet --filter "$ours" --filter label=zhub.role=notebook)
+    helpers=$(docker ps --all --quiet --filter "$ours" --filter label=zhub.role=guard-helper)
+    networks=$(docker network ls --quiet --filter "$ours" --filter label=zhub.role=user-network)
+}
+
+remove() {
+    # Several ids in each, so without quotes.
+    # shellcheck disable=SC2086
+    [ -z "$containers$helpers" ] || docker rm --force --volumes $containers $helpers
+    # shellcheck disable=SC2086
+    [ -z "$networks" ] || docker network rm $networks
+}
+
+# Servers may end meanwhile: the engine then refuses to remove what it is removing already, and does
+# not find what is gone. So only what is still there after many attempts is an error.
+attempts=30
+look
+while [ -n "$containers$helpers$networks" ]; do
+    attempts=$((attempts - 1))
+    if [ "$attempts" -eq 0 ]; then
+        remove
+        exit
+    fi
+    remove 2>/dev/null || sleep 1
+    look
+done

@@ -14,6 +14,7 @@ READ_RESOURCES = "pulumi:pulumi:readStackResourceOutputs"
 
 STACK = "pulumi:pulumi:Stack"
 VOLUME = "docker:index/volume:Volume"
+PROVIDER = "pulumi:providers:docker"
 
 #: What has a name that begins with the stack's prefix, what holds data first: where resources
 #: disagree, after an `up` that failed halfway, the volume with the database decides.
@@ -44,6 +45,22 @@ class Deployed:
                 if kind == wanted and (name := outputs.get("name")):
                     return str(name).rpartition("-")[0]
         return None
+
+    @property
+    def engine(self) -> str | None:
+        """Address of the engine that the stack's things are on; None if it has none anywhere.
+
+        The provider's own setting counts only until there is an output: releases before this check
+        left an address there that an `up` had failed to reach.
+        """
+        kinds = {kind for kind, _ in self.resources.values()}
+        if not any(kind.startswith("docker:") for kind in kinds):
+            return None
+        hosts = (
+            outputs.get("host") for kind, outputs in self.resources.values() if kind == PROVIDER
+        )
+        found = self.outputs.get("engine") or next(hosts, None)
+        return str(found) if found else None
 
 
 def _state_first(item: tuple[str, object]) -> tuple[bool, str]:

@@ -33,6 +33,8 @@ LOCAL_SOCKETS = (
 #: Seconds the local engine has to answer before anything is declared.
 ANSWER_TIMEOUT = 5
 
+SSH_PORT = 22
+
 #: Ports below are opened by root alone, unless the machine says otherwise.
 UNPRIVILEGED = 1024
 
@@ -89,6 +91,13 @@ CERT_PATH = Setting(
     parsing.or_none(_cert_path),
     example="engine-certificates",
 )
+SAME_ENGINE_AS = Setting(
+    "sameEngineAs",
+    "",
+    "Address that docker:host had before, where the new one is another address of the same engine",
+    parsing.or_none(host),
+    example="ssh://user@z.example.com",
+)
 ENGINE_SOCKET = Setting(
     "engineSocket",
     "/var/run/docker.sock",
@@ -107,6 +116,8 @@ class Engine:
     """Folder with ca.pem, cert.pem and key.pem, for tcp with TLS."""
     socket: str
     """Path of the engine's socket on its own machine, where the hub finds it."""
+    former: str | None = None
+    """Another address of the same engine, which the stack had before."""
 
     @property
     def local(self) -> bool:
@@ -130,7 +141,59 @@ def read(config: Config) -> Engine:
         config.clash(
             CERT_PATH, "is for engines at tcp:// addresses only", CERT_PATH.remove_command()
         )
-    return Engine(host=address, cert_path=cert_path, socket=config.value(ENGINE_SOCKET))
+    return Engine(
+        host=address,
+        cert_path=cert_path,
+        socket=config.value(ENGINE_SOCKET),
+        former=config.value(SAME_ENGINE_AS),
+    )
+
+
+def refuse_move(config: Config, engine: Engine, deployed: str | None) -> None:
+    """Note that the stack is on another engine than its config says.
+
+    A changed address of a provider replaces nothing. So an `up` would succeed, make nothing on the
+    new engine, and leave everything on the old one.
+
+    Args:
+        config: of the stack.
+        engine: where the config says that the stack is.
+        deployed: address of the engine that the stack is on; None if it is on none.
+    """
+    if deployed is None or _same(deployed, engine.host):
+        return
+    if engine.former and _same(deployed, engine.former):
+        return
+    by = "" if config.is_set(HOST) else ", from DOCKER_HOST or by default"
+    config.clash(
+        HOST,
+        f"the stack is on the engine at {deployed}, and this run would go to {engine.host}{by}."
+        " `pulumi up` moves nothing: containers, homes and the hub's database would stay behind."
+        " To move it: docs/operations.md, Move to another machine. To stay, run the first line; if"
+        " both are addresses of the same engine, the second",
+        HOST.set_command(deployed),
+        SAME_ENGINE_AS.set_command(deployed),
+    )
+    config.refused.add(HOST)
+
+
+def _same(one: str, other: str) -> bool:
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(address: str) -> object:
+    """What two spellings of an address have in common."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        return address
+    if parts.scheme == "unix":
+        # /var/run is mostly a link to /run.
+        return os.path.realpath(parts.path)
+    if parts.scheme == "ssh":
+        port = port or SSH_PORT
+    return parts.scheme, parts.username, parts.hostname, port, parts.path.strip("/")
 
 
 def refuse_context(environment: Mapping[str, str]) -> None:

@@ -14,3 +14,10 @@ PROTECT = Setting(
     "Have Pulumi refuse to delete the volume with the hub's state",
     parsing.boolean,
 )
+RETAIN = Setting(
+    "retain",
+    False,
+    "Have `pulumi destroy` leave the hub's database on the engine, where the next up finds it;"
+    " protect does not refuse that",
+    parsing.boolean,
+)

@@ -64,6 +64,8 @@ class Settings:
     hub_memory: int
     """MiB."""
     protect: bool
+    retain: bool
+    """Whether a destroy leaves the hub's database on the engine."""
     build: Build
 
     @property
@@ -142,6 +144,8 @@ def load() -> Settings:
     before = deployed.last()
     prefix.refuse_another(config, settings.prefix, before)
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
+    if engines.HOST not in config.refused:
+        engines.refuse_move(config, settings.engine, before.engine)
     if not config.refused & {engines.HOST, address.BIND_ADDRESS}:
         config.check(
             address.BIND_ADDRESS,
@@ -197,6 +201,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         users=users.read(config),
         hub_memory=config.value(hub.HUB_MEMORY),
         protect=config.value(hub.PROTECT),
+        retain=config.value(hub.RETAIN),
         build=build.read(config),
     )
     config.check_unread()

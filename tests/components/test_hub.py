@@ -257,6 +257,7 @@ def alone(ldap: Ldap) -> Recording:
                 users=settings.users,
                 memory=512,
                 protect=True,
+                retain=False,
             ),
         )
         pulumi.export("container", hub.container)

@@ -113,6 +113,17 @@ def test_only_the_state_is_protected_when_configured(protect: str) -> None:
     assert protected == ({("Volume", "state")} if protect == "true" else set())
 
 
+@pytest.mark.parametrize("retain", [True, False])
+def test_what_a_destroy_leaves_in_place_is_the_database_and_needs_no_protection(
+    *, retain: bool
+) -> None:
+    recording = run(DEMO | {"zhub:protect": "true", "zhub:retain": str(retain).lower()})
+    assert recording.one("Volume", "state").request.retainOnDelete is retain
+    assert recording.one("Volume", "state").request.protect is not retain
+    kept = [one.name for one in recording.declared if one.request.retainOnDelete]
+    assert kept == (["state"] if retain else [])
+
+
 def test_what_would_replace_the_state_is_ignored(demo: Recording) -> None:
     """All but its name, by which the stack's own is found."""
     (token,) = {one.type for one in demo.all("Volume")}

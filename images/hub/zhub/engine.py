@@ -39,6 +39,11 @@ def socket_path(environment: Mapping[str, str]) -> Path | None:
     return Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
 
 
+def guarded(environment: Mapping[str, str]) -> bool:
+    """Return whether DOCKER_HOST is the guard's socket, and not the engine itself."""
+    return socket_path(environment) not in {None, SOCKET}
+
+
 def connect() -> docker.APIClient:
     """Connect to the engine that DOCKER_HOST names, or to the socket in its usual place.
 
@@ -64,12 +69,25 @@ def connect() -> docker.APIClient:
 
 def _wait_for(path: Path) -> None:
     end = time.monotonic() + GUARD_SECONDS
-    while not path.is_socket():
+    while not _listens(path):
         if time.monotonic() > end:
             raise SettingsError(
-                [f"the guard has not opened {path} in {GUARD_SECONDS} s: its own log says why"]
+                [f"the guard has not answered in {GUARD_SECONDS} s: its log (docker logs) says why"]
             )
         time.sleep(0.1)
+
+
+def _listens(path: Path) -> bool:
+    """Return whether a process accepts connections: a guard that is gone leaves its socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except PermissionError:
+            # Waiting does not help; whoever connects next says what is wrong.
+            return True
+        except OSError:
+            return False
+    return True
 
 
 def own_container() -> str:

@@ -73,15 +73,21 @@ class Heartbeat(threading.Thread):
             self._path.write_text(f"{int(time.clock_gettime(time.CLOCK_BOOTTIME))}\n")
 
 
+def unanswered(error: BaseException | None) -> bool:
+    """Return whether an error of docker's client means that there was no answer."""
+    silence = requests.exceptions.ConnectionError | requests.exceptions.Timeout
+    # A client that asks for the engine's version first raises an error of its own from these.
+    return isinstance(error, silence) or (
+        isinstance(error, DockerException) and isinstance(error.__cause__, silence)
+    )
+
+
 class OneLine(logging.Filter):
     """Drops tracebacks of lost connections, which the heartbeat reports in one line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log a record."""
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(
-            error, requests.exceptions.ConnectionError | requests.exceptions.Timeout
-        )
+        return not (record.exc_info and unanswered(record.exc_info[1]))
 
 
 def of_hub(prefix: str, *, guarded: bool) -> Heartbeat:

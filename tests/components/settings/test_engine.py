@@ -254,3 +254,94 @@ def test_without_docker_host_it_is_this_machines_engine(
     assert engines.host("") == f"unix://{paths[1]}"
     paths[0].touch()
     assert engines.host("") == f"unix://{paths[0]}"
+
+
+OLD = "ssh://admin@old.example.com"
+NEW = "ssh://admin@new.example.com"
+
+
+def stack_on(engine: str | None, *, provider: str, things: bool = True) -> dict[str, Any]:
+    """The state of a stack: with the output of its last good `up`, if any, and its provider."""
+    root = {"engine": engine} if engine else {}
+    state: dict[str, Any] = {
+        "urn:stack": {"type": "pulumi:pulumi:Stack", "outputs": root},
+        "urn:engine": {"type": "pulumi:providers:docker", "outputs": {"host": provider}},
+        "urn:key": {"type": "tls:index/privateKey:PrivateKey", "outputs": {}},
+    }
+    if things:
+        network = {"type": "docker:index/network:Network", "outputs": {"name": "zhub-test-hub"}}
+        state["urn:hub"] = network
+    return state
+
+
+def moved(tmp_path: Path, state: dict[str, Any], **config: str) -> Recording:
+    settings = {f"zhub:{key}": value for key, value in config.items()}
+    to = {"docker:host": NEW} | settings
+    return run(local(tmp_path, 18443) | to, preview=True, deployed=state)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(stack_on(OLD, provider=OLD), id="up"),
+        pytest.param(stack_on(OLD, provider=NEW), id="an up towards the new one has failed"),
+        pytest.param(stack_on(None, provider=OLD), id="the first up has failed halfway"),
+    ],
+)
+def test_another_engine_is_refused_with_both_addresses_and_the_ways(
+    tmp_path: Path, state: dict[str, Any]
+) -> None:
+    with pytest.raises(pulumi.RunError) as raised:
+        moved(tmp_path, state, userMemory="lots")
+    said = str(raised.value)
+    assert (
+        f"docker:host: the stack is on the engine at {OLD}, and this run would go to {NEW}" in said
+    )
+    assert "docs/operations.md, Move to another machine" in said
+    assert f"\n    pulumi config set docker:host {OLD}\n" in said
+    assert f"\n    pulumi config set sameEngineAs {OLD}" in said
+    assert "userMemory is" in said, "all mistakes at once, this one too"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param({}, id="never up"),
+        pytest.param(stack_on(None, provider=OLD, things=False), id="nothing was made there"),
+        pytest.param(stack_on(NEW, provider=OLD), id="moved already"),
+        pytest.param(
+            stack_on("ssh://admin@NEW.example.com:22/", provider=NEW), id="spelt otherwise"
+        ),
+    ],
+)
+def test_a_stack_that_has_nothing_elsewhere_may_go_there(
+    tmp_path: Path, state: dict[str, Any]
+) -> None:
+    assert moved(tmp_path, state).declared
+
+
+def test_another_address_of_the_same_engine_is_a_way_through_and_only_for_that_one(
+    tmp_path: Path,
+) -> None:
+    assert moved(tmp_path, stack_on(OLD, provider=OLD), sameEngineAs=OLD).declared
+    with pytest.raises(pulumi.RunError, match="the stack is on the engine at tcp://third:2376"):
+        moved(tmp_path, stack_on("tcp://third:2376", provider=OLD), sameEngineAs=OLD)
+
+
+def test_an_address_from_the_environment_is_another_engine_too(
+    tmp_path: Path, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", NEW)
+    config = local(tmp_path, free) | {"docker:host": ""}
+    with pytest.raises(pulumi.RunError, match=r"would go to ssh://.*new.*, from DOCKER_HOST"):
+        run(config, deployed=stack_on(OLD, provider=OLD))
+
+
+def test_a_link_to_the_socket_is_the_same_engine(
+    tmp_path: Path, engine_with: Callable[..., Engine], free: int
+) -> None:
+    there = engine_with().host.removeprefix("unix://")
+    (tmp_path / "link.sock").symlink_to(there)
+    config = local(tmp_path, free) | {"docker:host": f"unix://{there}"}
+    linked = f"unix://{tmp_path}/link.sock"
+    assert run(config, deployed=stack_on(linked, provider=linked)).declared

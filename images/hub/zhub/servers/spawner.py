@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
+from http import HTTPStatus
 from typing import Any
 
-from docker.errors import APIError
+from docker.errors import APIError, DockerException, ImageNotFound
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import Spawner
+from requests.exceptions import RequestException
 from tornado import web
 from traitlets import Dict, Unicode, default
 
 from zhub.contract import FULL, NO_NETWORK, ROLE, STACK, USER, Role
+from zhub.engine import guarded
+from zhub.heartbeat import unanswered
 from zhub.servers.networks import UserNetworks
 
 STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
@@ -36,18 +41,18 @@ def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
         raise web.HTTPError(400, "Servers of this hub have no options. Please try again without.")
 
 
-class HubIsFullError(web.HTTPError):
-    """Shown by JupyterHub's pages and API when the limit of servers is reached."""
+class NoServerError(web.HTTPError):
+    """Shown by JupyterHub's pages and API when a server cannot be started now."""
 
     def __init__(self, message: str) -> None:
         super().__init__(503, message)
         self.jupyterhub_message = message
 
 
-def saying_that_it_is_full(
+def saying_why(
     start: Callable[[UserSpawner], Awaitable[tuple[str, int]]],
 ) -> Callable[[UserSpawner], Awaitable[tuple[str, int]]]:
-    """Show the guard's message to the user when the limit of servers is reached.
+    """Show the user why no server can be started, where that is not the server's own fault.
 
     Without this it would be a traceback in the log and "Error 500" for the user, as other errors of
     the engine are.
@@ -57,12 +62,30 @@ def saying_that_it_is_full(
     async def wrapped(spawner: UserSpawner) -> tuple[str, int]:
         try:
             return await start(spawner)
+        except ImageNotFound as error:
+            raise NoServerError(
+                "Servers cannot be started: an image is missing on the engine. Please tell your"
+                f" administrator: {error.explanation}"
+            ) from None
         except APIError as error:
-            if error.status_code != FULL:
+            if error.status_code == FULL:
+                raise NoServerError(str(error.explanation)) from None
+            if error.status_code == HTTPStatus.BAD_GATEWAY:
+                raise NoServerError(_silent("engine")) from None
+            raise
+        except (DockerException, RequestException) as error:
+            if not unanswered(error):
                 raise
-            raise HubIsFullError(str(error.explanation)) from None
+            raise NoServerError(_silent("guard" if guarded(os.environ) else "engine")) from None
 
     return wrapped
+
+
+def _silent(who: str) -> str:
+    return (
+        f"Servers cannot be started at the moment: the hub's {who} does not answer. Please try"
+        " again in a minute. If it lasts, tell your administrator: the hub's log says more."
+    )
 
 
 class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
@@ -89,7 +112,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         """The networks of all users of this hub."""
         return UserNetworks(self.client, **self.network_options)
 
-    @saying_that_it_is_full
+    @saying_why
     async def start(self) -> tuple[str, int]:
         """Start the server in its network; return its address and port."""
         # A container of that name is left over from a hub that lost its database, and the tokens

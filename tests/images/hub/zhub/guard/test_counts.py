@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import threading
@@ -11,15 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
-import docker.errors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tornado import web
 from zhub import settings
-from zhub.contract import FULL
 from zhub.guard.counts import Count, Counts, Full
-from zhub.servers.spawner import HubIsFullError, UserSpawner, saying_that_it_is_full
 
 
 class Engine:
@@ -160,29 +155,3 @@ def test_objects_of_this_stack_are_counted_by_their_labels() -> None:
 @pytest.mark.parametrize(("pool", "most"), [("10.1.0.0/24", 16), ("10.0.0.0/12", 500)])
 def test_there_are_no_more_servers_than_networks_for_them(pool: str, most: int) -> None:
     assert settings.read_guard({"ZHUB_USER_NETWORK_POOL": pool}).most_servers == most
-
-
-def failing(status: int) -> web.HTTPError | docker.errors.APIError:
-    """Return the error of a start in which engine or guard answers with a status."""
-    answer: Any = SimpleNamespace(status_code=status, reason="x", url="/")
-
-    @saying_that_it_is_full
-    async def start(_: UserSpawner) -> tuple[str, int]:
-        raise docker.errors.APIError("x", answer, "The hub is full: 3 of 3 servers run.")
-
-    with pytest.raises((web.HTTPError, docker.errors.APIError)) as caught:
-        asyncio.run(start(UserSpawner(mock=True)))  # type: ignore[arg-type]
-    value = caught.value
-    assert isinstance(value, web.HTTPError | docker.errors.APIError)
-    return value
-
-
-def test_users_are_told_that_the_hub_is_full() -> None:
-    error = failing(FULL)
-    assert isinstance(error, HubIsFullError)
-    assert error.status_code == 503
-    assert error.jupyterhub_message == "The hub is full: 3 of 3 servers run."
-
-
-def test_other_errors_of_the_engine_are_passed_on() -> None:
-    assert isinstance(failing(500), docker.errors.APIError)

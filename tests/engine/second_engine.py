@@ -1,0 +1,128 @@
+"""A second Docker engine on this machine, in a network of its own: neither sees the other."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import docker.errors
+
+NAMESPACE = "zhub-test-engine"
+OUTER, INNER = "10.222.1.1", "10.222.1.2"
+LINK = "zhub-test"
+
+CLONE_NEWNET = 0x40000000
+
+
+@dataclass(frozen=True)
+class SecondEngine:
+    """An engine without images, containers and volumes."""
+
+    socket: Path
+    client: docker.DockerClient
+
+    @property
+    def address(self) -> str:
+        """As docker:host takes it."""
+        return f"unix://{self.socket}"
+
+    @contextmanager
+    def machine(self) -> Iterator[None]:
+        """Be on the engine's machine for connections of this thread, such as to its loopback."""
+        setns = ctypes.CDLL(None, use_errno=True).setns
+        with (
+            Path("/proc/thread-self/ns/net").open() as here,
+            Path(f"/var/run/netns/{NAMESPACE}").open() as there,
+        ):
+            if setns(there.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+            try:
+                yield
+            finally:
+                if setns(here.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+
+
+def _run(command: str, *, check: bool = True) -> None:
+    subprocess.run(command.split(), check=check, capture_output=not check)
+
+
+#: The way out of the network, with which images are built; then the way back.
+_FILTERS = (
+    ("filter", f"FORWARD -i {LINK} -j ACCEPT"),
+    ("filter", f"FORWARD -o {LINK} -j ACCEPT"),
+    ("nat", f"POSTROUTING -s {INNER}/32 ! -d {OUTER}/24 -j MASQUERADE"),
+)
+
+
+@contextmanager
+def second_engine(folder: Path) -> Iterator[SecondEngine]:
+    """Run an engine whose data is in the folder; needs root."""
+    _run(f"ip netns add {NAMESPACE}")
+    process = None
+    try:
+        _run(f"ip link add {LINK} type veth peer name eth0 netns {NAMESPACE}")
+        _run(f"ip addr add {OUTER}/24 dev {LINK}")
+        _run(f"ip link set {LINK} up")
+        for line in (
+            "link set lo up",
+            f"addr add {INNER}/24 dev eth0",
+            "link set eth0 up",
+            f"route add default via {OUTER}",
+        ):
+            _run(f"ip -n {NAMESPACE} {line}")
+        for table, rule in _FILTERS:
+            _run(f"iptables -t {table} -I {rule}")
+        socket = folder / "docker.sock"
+        with (folder / "dockerd.log").open("w") as log:
+            process = subprocess.Popen(
+                [
+                    *("nsenter", f"--net=/var/run/netns/{NAMESPACE}", "dockerd"),
+                    *("--data-root", folder / "data", "--exec-root", folder / "run"),
+                    *("--pidfile", folder / "pid", "--host", f"unix://{socket}"),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        client = _answering(socket, process)
+        yield SecondEngine(socket, client)
+        client.close()
+    finally:
+        if process:
+            process.terminate()
+            process.wait(timeout=60)
+        for line in Path("/proc/mounts").read_text().splitlines():
+            # Such as the engine's own network.
+            if (mounted := line.split()[1]).startswith(f"{folder}/"):
+                _run(f"umount {mounted}")
+        for table, rule in _FILTERS:
+            _run(f"iptables -t {table} -D {rule}", check=False)
+        _run(f"ip netns delete {NAMESPACE}")
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def _answering(socket: Path, process: subprocess.Popen[bytes]) -> docker.DockerClient:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            client = docker.DockerClient(f"unix://{socket}", version="auto")
+        except docker.errors.DockerException:
+            if process.poll() is not None or time.monotonic() > end:
+                raise
+            time.sleep(0.5)
+        else:
+            return client
+
+
+def able() -> bool:
+    """Whether this machine and user can run one."""
+    tools = ("ip", "iptables", "nsenter", "dockerd")
+    return os.geteuid() == 0 and all(map(shutil.which, tools))
