@@ -138,5 +138,12 @@ def audit(images: Mapping[str, str]) -> None:
         raise Problem(f"{named}\n{FIX}")
 
 
+def _images(name: str, chosen: Sequence[str]) -> dict[str, str]:
+    images = stack.images(name, chosen)
+    if not images:
+        print(f"stack {name} has no images yet, so no Debian packages are checked", flush=True)
+    return images
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: audit(stack.images(sys.argv[1], sys.argv[2:]))))
+    sys.exit(exit_code(lambda: audit(_images(sys.argv[1], sys.argv[2:]))))

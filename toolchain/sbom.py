@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from email import message_from_bytes
 
@@ -193,5 +193,20 @@ def write(images: Mapping[str, str]) -> None:
             print(f"  {line}")
 
 
+def chosen(name: str, images: Sequence[str]) -> dict[str, str]:
+    """Return those images, or else the stack's.
+
+    Raises:
+        Problem: none is named, and the stack is not up.
+    """
+    found = stack.images(name, images)
+    if not found:
+        raise Problem(
+            f"stack {name} has no images yet: make up{stack.named(name)} builds them; to look at"
+            " others: IMAGES=NAME"
+        )
+    return found
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: write(stack.images(sys.argv[1], sys.argv[2:]))))
+    sys.exit(exit_code(lambda: write(chosen(sys.argv[1], sys.argv[2:]))))

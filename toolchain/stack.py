@@ -191,10 +191,7 @@ def images(stack: str, chosen: Sequence[str]) -> dict[str, str]:
     """The images to look at, by what to call them: those named, else the stack's, by digest.
 
     A tag may be another stack's by now. `docker` commands then go to the stack's engine, unless the
-    shell says otherwise.
-
-    Raises:
-        Problem: none is named, and the stack is not up.
+    shell says otherwise. There are none while the stack is not up.
     """
     if chosen:
         return {name: name for name in chosen}
@@ -209,11 +206,6 @@ def images(stack: str, chosen: Sequence[str]) -> dict[str, str]:
         for key, digest in outputs.items()
         if key.endswith(suffix)
     }
-    if not found:
-        raise Problem(
-            f"stack {stack} has no images yet: make up{named(stack)} builds them; to look at"
-            " others: IMAGES=NAME"
-        )
     if address := engine_address(stack):
         os.environ.setdefault("DOCKER_HOST", address)
     return found
