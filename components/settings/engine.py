@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -242,6 +243,32 @@ def refuse_taken_port(engine: Engine, prefix: str, address: str, port: int) -> N
 
 def _published(container: dict[str, Any]) -> set[int | None]:
     return {published.get("PublicPort") for published in container["Ports"]}
+
+
+def refuse_taken_pool(engine: Engine, prefix: str, pool: str) -> None:
+    """Refuse a pool of users' networks that another network of a local engine covers.
+
+    Raises:
+        RefusedError: when one does, so that no user would ever get a network.
+    """
+    if not engine.local:
+        return
+    try:
+        with contextlib.closing(docker.APIClient(engine.host, "auto", ANSWER_TIMEOUT)) as client:
+            networks = client.networks()
+    except (docker.errors.DockerException, requests.exceptions.RequestException):
+        # The warning is given where the port is looked at.
+        return
+    for network in networks:
+        if (network["Labels"] or {}).get("zhub.stack") == prefix:
+            continue
+        for config in network["IPAM"]["Config"] or ():
+            subnet = ip_network(config["Subnet"])
+            if isinstance(subnet, IPv4Network) and IPv4Network(pool).subnet_of(subnet):
+                raise RefusedError(
+                    f"all of it belongs to the network {network['Name']} of this engine, {subnet}:"
+                    " no user would get a network"
+                )
 
 
 def _taken(port: int, by: str) -> RefusedError:

@@ -162,6 +162,13 @@ def load() -> Settings:
                 settings.port,
             ),
         )
+    if not config.refused & {engines.HOST, users.NETWORK_POOL}:
+        config.check(
+            users.NETWORK_POOL,
+            lambda: engines.refuse_taken_pool(
+                settings.engine, before.prefix or settings.prefix, settings.users.network_pool
+            ),
+        )
     if config.problems:
         raise pulumi.RunError(
             f"the settings of stack {stack} cannot be used; nothing was changed\n\n"

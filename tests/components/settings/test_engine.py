@@ -46,6 +46,15 @@ def container(name: str, ip: str, port: int, **labels: str) -> dict[str, Any]:
     }
 
 
+def network(name: str, subnet: str, **labels: str) -> dict[str, Any]:
+    """A network as the engine lists it."""
+    return {
+        "Name": name,
+        "Labels": {f"zhub.{key}": value for key, value in labels.items()},
+        "IPAM": {"Config": [{"Subnet": subnet}]},
+    }
+
+
 def listed(container: dict[str, Any], filters: str) -> bool:
     """Whether the engine lists a container with these filters: all labels, and the port."""
     wanted = json.loads(filters)
@@ -59,17 +68,19 @@ def listed(container: dict[str, Any], filters: str) -> bool:
 
 @pytest.fixture
 def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
-    """Engines that answer with these containers; what they answer is Docker's API."""
+    """Engines that have these containers or networks; what they answer is Docker's API."""
     servers: list[UnixServer] = []
 
-    def start(*containers: dict[str, Any]) -> Engine:
+    def start(*things: dict[str, Any]) -> Engine:
         class Api(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 version = {"ApiVersion": "1.41", "MinAPIVersion": "1.12"}
                 answer: object = version
-                if not self.path.endswith("/version"):
+                if self.path.endswith("/networks"):
+                    answer = [one for one in things if "IPAM" in one]
+                elif not self.path.endswith("/version"):
                     query = parse_qs(urlsplit(self.path).query)
-                    answer = [one for one in containers if listed(one, query["filters"][0])]
+                    answer = [one for one in things if listed(one, query["filters"][0])]
                 content = json.dumps(answer).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -163,6 +174,30 @@ def test_a_port_another_container_has_is_refused(
         return
     with pytest.raises(RefusedError, match="taken by container web on this engine"):
         engines.refuse_taken_port(engine, "zhub-test", ours, free)
+
+
+@pytest.mark.parametrize(
+    ("pool", "own", "refused"),
+    [
+        ("172.17.0.0/16", False, True),
+        ("172.17.4.0/24", False, True),
+        ("172.16.0.0/12", False, False),
+        ("10.213.0.0/16", False, False),
+        ("172.17.0.0/16", True, False),
+    ],
+)
+def test_a_pool_that_another_network_covers_is_refused(
+    engine_with: Callable[..., Engine], pool: str, *, own: bool, refused: bool
+) -> None:
+    labels = {"stack": "zhub-test"} if own else {}
+    engine = engine_with(network("bridge", "172.17.0.0/16", **labels), network("six", "fd00::/64"))
+    if not refused:
+        engines.refuse_taken_pool(engine, "zhub-test", pool)
+        return
+    with pytest.raises(
+        RefusedError, match="all of it belongs to the network bridge"
+    ):
+        engines.refuse_taken_pool(engine, "zhub-test", pool)
 
 
 def test_the_port_of_the_stacks_own_hub_is_fine(
