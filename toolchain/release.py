@@ -19,7 +19,7 @@ LIMIT = 100_000
 class _KeepsTls(HTTPRedirectHandler):
     """Follows no redirect from TLS to a site without, where anybody could answer."""
 
-    def redirect_request(  # noqa: PLR0913 - the library's own signature
+    def redirect_request(  # noqa: PLR0913, PLR0917 - the library's own signature
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> Request | None:
         if req.type == "https" and urlsplit(newurl).scheme != "https":

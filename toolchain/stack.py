@@ -64,6 +64,16 @@ def prefix(stack: str) -> str:
     return _setting(stack, f"{PROJECT}:prefix") or f"{PROJECT}-{stack}"
 
 
+def docker_options(stack: str) -> list[str]:
+    """The options with which `docker` talks to the stack's engine."""
+    options = ["--host", address] if (address := engine_address(stack)) else []
+    if certificates := _setting(stack, "docker:certPath"):
+        folder = ROOT / certificates
+        options += ["--tlsverify", f"--tlscacert={folder / 'ca.pem'}"]
+        options += [f"--tlscert={folder / 'cert.pem'}", f"--tlskey={folder / 'key.pem'}"]
+    return options
+
+
 def remote(stack: str) -> bool:
     """Whether the stack's engine is on another machine."""
     return (engine_address(stack) or "").startswith(("ssh://", "tcp://"))
@@ -100,7 +110,7 @@ def up(stack: str) -> None:
     """
     pulumi(stack, "stack", "select", "--create", stack, quiet=True)
     runs.unlock(stack)
-    runs.half_made(stack, prefix(stack), remote=remote(stack))
+    runs.half_made(stack, prefix(stack), docker_options(stack))
     shown = () if stack != DEV else ("--skip-preview",)
     yes = () if asks(stack) else ("--yes",)
     pulumi(stack, "up", *yes, *shown, *POLICIES, "--stack", stack)
@@ -173,7 +183,7 @@ def down(stack: str) -> None:
         return
     _refuse_protected(stack)
     runs.unlock(stack)
-    runs.half_made(stack, prefix(stack), remote=remote(stack))
+    runs.half_made(stack, prefix(stack), docker_options(stack))
     yes = () if asks(stack) else ("--yes",)
     pulumi(stack, "destroy", *yes, "--stack", stack)
 
