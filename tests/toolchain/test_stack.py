@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
+import docker
 import pytest
 
 from tests.toolchain.conftest import Clone, Project
@@ -198,6 +200,7 @@ def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     assert "pulumi config set protect false && pulumi up\n  make down STACK=test" in str(
         caught.value
     )
+    assert "in place of protect: pulumi config set retain true" in str(caught.value)
     assert file.exists()
     assert driven.pulumi("stack", "export") == before
 
@@ -206,6 +209,51 @@ def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     stack.down("test")
     assert not file.exists()
     assert stack.resources("test") == []
+
+
+@pytest.mark.engine
+def test_down_lists_the_volumes_that_are_kept(
+    driven: Project, engine: docker.DockerClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"zhub-test-{uuid.uuid4().hex[:8]}"
+    (driven.folder / "Pulumi.test.yaml").write_text(f"config:\n  zhub:prefix: {name}\n")
+    stack.print_kept_volumes("test", "docker")
+    assert capsys.readouterr().out == ""
+    made, rm = [], "docker volume rm"
+    try:
+        for part, role in (("user-ann-home", "home"), ("state", "state"), ("certs", "certs")):
+            labels = {"zhub.stack": name, "zhub.role": role}
+            made.append(engine.volumes.create(f"{name}-{part}", labels=labels))
+        stack.print_kept_volumes("test", "docker")
+        shown = capsys.readouterr().out
+        assert f"volumes are kept. To remove them for good: {rm} {name}-user-ann-home\n" in shown
+        assert f"database is kept (retain). To remove it for good: {rm} {name}-state\n" in shown
+        assert "certs" not in shown
+        (driven.folder / "Pulumi.test.yaml").write_text(
+            f"config:\n  zhub:prefix: {name}\n  docker:host: unix:///var/run/docker.sock\n"
+        )
+        stack.print_kept_volumes("test", "docker")
+        line = f"docker --host unix:///var/run/docker.sock volume rm {name}-state"
+        assert line in capsys.readouterr().out
+    finally:
+        for volume in made:
+            volume.remove()
+
+
+@pytest.mark.parametrize("retain", [False, True])
+def test_up_says_what_down_keeps(
+    driven: Project, capfd: pytest.CaptureFixture[str], *, retain: bool
+) -> None:
+    driven.write(
+        "import pulumi, pulumi_tls\n"
+        "pulumi_tls.PrivateKey('certificate', algorithm='RSA', rsa_bits=2048,\n"
+        f"    opts=pulumi.ResourceOptions(retain_on_delete={retain}))\n"
+        "pulumi.export('url', 'https://localhost')\n"
+        "pulumi.export('certificateFingerprint', 'AB:CD')\n"
+    )
+    stack.up("test")
+    words = "except the users' volumes and the hub's database." if retain else "volumes.\n"
+    assert words in capfd.readouterr().out
 
 
 def test_up_fails_on_a_policy_violation(driven: Project, capfd: pytest.CaptureFixture[str]) -> None:
