@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from email.message import Message
+from http.client import HTTPMessage
 from typing import IO
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -20,7 +20,7 @@ class _KeepsTls(HTTPRedirectHandler):
     """Follows no redirect from TLS to a site without, where anybody could answer."""
 
     def redirect_request(  # noqa: PLR0913, PLR0917 - the library's own signature
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         if req.type == "https" and urlsplit(newurl).scheme != "https":
             raise OSError(f"redirects to {newurl}, without TLS")
