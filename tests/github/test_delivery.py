@@ -47,11 +47,19 @@ def test_nothing_is_changed_before_a_preview_and_an_approval() -> None:
     assert preview["environment"] == "${{ inputs.stack }}"
     assert up["environment"] == "${{ inputs.stack }}-deploy"
     assert up["needs"] == "preview"
-    assert up["if"] == "needs.preview.outputs.changes == 'true'"
     assert up["concurrency"] == {"group": "up-${{ inputs.stack }}", "cancel-in-progress": False}
     assert "make up" in script("deliver.yml", "up")
     for file, name in (("deliver.yml", "preview"), ("drift.yml", "drift")):
         assert " up" not in script(file, name).replace("set up", "")
+
+
+def test_a_merge_is_brought_up_also_if_no_resource_changes() -> None:
+    """`protect` and `retain` are options of a resource: the preview counts it as the same."""
+    conditions = load("deliver.yml")["jobs"]["up"]["if"].split(" || ")
+    assert conditions == [
+        "github.event_name != 'schedule'",
+        "needs.preview.outputs.changes == 'true'",
+    ]
 
 
 def test_secrets_are_those_of_an_environment() -> None:
@@ -126,7 +134,7 @@ BACKEND = {"PULUMI_BACKEND_URL": "s3://bucket"}
     ("steps_of", "changes"),
     [({"same": 18}, "false"), ({"same": 17, "replace": 1}, "true"), ({"create": 2}, "true")],
 )
-def test_without_changes_nobody_is_asked(
+def test_a_schedule_without_changes_asks_nobody(
     runner: Path, steps_of: dict[str, int], changes: str
 ) -> None:
     preview = json.dumps({"changeSummary": steps_of})
