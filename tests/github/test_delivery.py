@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.github.test_workflow import ON, load, run_as_the_runner_would, steps
+from tests.github.test_workflow import FOLDER, ON, load, run_as_the_runner_would, steps
 
 DELIVERY = ("deploy.yml", "deliver.yml", "drift.yml")
 
@@ -68,6 +68,23 @@ def test_secrets_are_those_of_an_environment() -> None:
             if "secrets." in json.dumps(job):
                 assert "environment" in job
     assert load("deploy.yml")["jobs"]["deliver"]["secrets"] == "inherit"
+
+
+def test_the_engines_key_is_in_no_environment_that_all_branches_may_use() -> None:
+    """It is as good as root on the engine's machine: only main may use it, in one step of a job."""
+    found = []
+    for file in sorted(path.name for path in FOLDER.iterdir()):
+        workflow = load(file)
+        assert "SSH_KEY" not in json.dumps(workflow.get("env"))
+        for job in workflow["jobs"].values():
+            assert "SSH_KEY" not in json.dumps(job.get("env"))
+            for step in job.get("steps", []):
+                if "SSH_KEY" in json.dumps(step.get("env")):
+                    found.append((file, job["environment"], step["id"]))
+    assert found == [
+        ("deliver.yml", "${{ inputs.stack }}-deploy", "up"),
+        ("drift.yml", "${{ matrix.stack }}-drift", "drift"),
+    ]
 
 
 @pytest.mark.parametrize("file", ["deploy.yml", "drift.yml"])
