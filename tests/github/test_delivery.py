@@ -78,9 +78,11 @@ def test_the_engines_key_is_in_no_environment_that_all_branches_may_use() -> Non
         assert "SSH_KEY" not in json.dumps(workflow.get("env"))
         for job in workflow["jobs"].values():
             assert "SSH_KEY" not in json.dumps(job.get("env"))
-            for step in job.get("steps", []):
-                if "SSH_KEY" in json.dumps(step.get("env")):
-                    found.append((file, job["environment"], step["id"]))
+            found += [
+                (file, job["environment"], step["id"])
+                for step in job.get("steps", [])
+                if "SSH_KEY" in json.dumps(step.get("env"))
+            ]
     assert found == [
         ("deliver.yml", "${{ inputs.stack }}-deploy", "up"),
         ("drift.yml", "${{ matrix.stack }}-drift", "drift"),
@@ -94,6 +96,8 @@ def test_only_stacks_on_a_remote_engine_are_deployed(file: str, tmp_path: Path) 
         "Pulumi.dev.yaml": "config:\n  zhub:demoDirectory: true\n",
         "Pulumi.local.yaml": "config:\n  # docker:host: ssh://ops@z.example.com\n",
         "Pulumi.site-2.yaml": REMOTE,
+        "Pulumi.Site_1.yaml": REMOTE,
+        "Pulumi.site.eu.yaml": REMOTE,
         "Pulumi.tls.yaml": REMOTE.replace("ssh://ops@z", "'tcp://z"),
         "Pulumi.production.example.yaml": REMOTE,
         "Pulumi.$(id).yaml": REMOTE,
@@ -101,7 +105,7 @@ def test_only_stacks_on_a_remote_engine_are_deployed(file: str, tmp_path: Path) 
         (tmp_path / name).write_text(text)
     output = tmp_path / "output"
     run_as_the_runner_would(script(file, "stacks"), tmp_path, GITHUB_OUTPUT=str(output))
-    assert output.read_text() == 'names=["site-2", "tls"]\n'
+    assert output.read_text() == 'names=["Site_1", "site-2", "site.eu", "tls"]\n'
 
 
 @pytest.fixture
