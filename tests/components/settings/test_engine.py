@@ -12,17 +12,22 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pulumi
 import pytest
 
 from components.settings import engine as engines
+from components.settings import local_engine, prefix
 from components.settings.engine import Engine
 from components.settings.parsing import RefusedError
 from tests.components.recorder import Recording, run
+from tests.components.stacks import DEMO
 
 LOOPBACK = "127.0.0.1"
+
+
+ID = "HSQL:OBMU"
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -46,30 +51,21 @@ def container(name: str, ip: str, port: int, **labels: str) -> dict[str, Any]:
     }
 
 
-def listed(container: dict[str, Any], filters: str) -> bool:
-    """Whether the engine lists a container with these filters: all labels, and the port."""
-    wanted = json.loads(filters)
-    labels = {f"{key}={value}" for key, value in container["Labels"].items()}
-    ports = {f"{port['PublicPort']}/tcp" for port in container["Ports"] if "PublicPort" in port}
-    assert wanted.keys() <= {"label", "publish"}
-    return labels.issuperset(wanted.get("label", ())) and ports.issuperset(
-        wanted.get("publish", ())
-    )
-
-
 @pytest.fixture
 def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
     """Engines that answer with these containers; what they answer is Docker's API."""
     servers: list[UnixServer] = []
 
-    def start(*containers: dict[str, Any]) -> Engine:
+    def start(*containers: dict[str, Any], id: str = ID) -> Engine:
+        answers: dict[str, object] = {
+            "/version": {"ApiVersion": "1.41", "MinAPIVersion": "1.12"},
+            "/v1.41/info": {"ID": id},
+            "/v1.41/containers/json": containers,
+        }
+
         class Api(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                version = {"ApiVersion": "1.41", "MinAPIVersion": "1.12"}
-                answer: object = version
-                if not self.path.endswith("/version"):
-                    query = parse_qs(urlsplit(self.path).query)
-                    answer = [one for one in containers if listed(one, query["filters"][0])]
+                answer = answers[urlsplit(self.path).path]
                 content = json.dumps(answer).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -96,6 +92,12 @@ def at(host: str) -> Engine:
     return Engine(host=host, cert_path=None, socket="/var/run/docker.sock")
 
 
+def refuse_taken_port(engine: Engine, prefix: str, address: str, port: int) -> None:
+    local = local_engine.ask(engine)
+    assert local
+    local_engine.refuse_taken_port(local, prefix, address, port)
+
+
 @pytest.fixture
 def taken() -> Iterator[int]:
     """A port somebody listens on, on loopback."""
@@ -113,14 +115,14 @@ def free(taken: int) -> int:
 
 
 def test_a_free_port_is_fine(engine_with: Callable[..., Engine], free: int) -> None:
-    engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, free)
+    refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, free)
 
 
 def test_a_port_another_program_has_is_refused(
     engine_with: Callable[..., Engine], taken: int
 ) -> None:
     with pytest.raises(RefusedError, match="taken by another program") as raised:
-        engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, taken)
+        refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, taken)
     assert raised.value.fix == f"pulumi config set port {taken + 1}"
 
 
@@ -135,12 +137,12 @@ def test_only_the_engine_need_be_allowed_to_open_a_port_below_1024(
     def bind(*_: object) -> None:
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(engines, "_bind", bind)
+    monkeypatch.setattr(local_engine, "_bind", bind)
     if not refused:
-        engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, 443)
+        refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, 443)
         return
     with pytest.raises(RefusedError, match="taken by another program") as raised:
-        engines.refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, 443)
+        refuse_taken_port(engine_with(), "zhub-test", LOOPBACK, 443)
     assert raised.value.fix == "pulumi config set port 8443"
 
 
@@ -159,10 +161,10 @@ def test_a_port_another_container_has_is_refused(
 ) -> None:
     engine = engine_with(container("web", theirs, free, stack="zhub-other", role="hub"))
     if not clash:
-        engines.refuse_taken_port(engine, "zhub-test", ours, free)
+        refuse_taken_port(engine, "zhub-test", ours, free)
         return
     with pytest.raises(RefusedError, match="taken by container web on this engine"):
-        engines.refuse_taken_port(engine, "zhub-test", ours, free)
+        refuse_taken_port(engine, "zhub-test", ours, free)
 
 
 def test_the_port_of_the_stacks_own_hub_is_fine(
@@ -170,7 +172,7 @@ def test_the_port_of_the_stacks_own_hub_is_fine(
 ) -> None:
     """Docker's proxy listens on it, too."""
     engine = engine_with(container("zhub-test-hub", LOOPBACK, taken, stack="zhub-test", role="hub"))
-    engines.refuse_taken_port(engine, "zhub-test", LOOPBACK, taken)
+    refuse_taken_port(engine, "zhub-test", LOOPBACK, taken)
 
 
 def test_a_hub_that_is_being_restarted_keeps_its_port(
@@ -179,19 +181,20 @@ def test_a_hub_that_is_being_restarted_keeps_its_port(
     """By the time it is looked at, it may listen again."""
     hub = container("zhub-test-hub", LOOPBACK, taken, stack="zhub-test", role="hub")
     restarting = hub | {"State": "restarting", "Ports": []}
-    engines.refuse_taken_port(engine_with(restarting), "zhub-test", LOOPBACK, taken)
+    refuse_taken_port(engine_with(restarting), "zhub-test", LOOPBACK, taken)
     with pytest.raises(RefusedError, match="taken by another program"):
-        engines.refuse_taken_port(engine_with(restarting), "zhub-other", LOOPBACK, taken)
+        refuse_taken_port(engine_with(restarting), "zhub-other", LOOPBACK, taken)
 
 
-def test_ports_of_another_machine_are_not_looked_at(taken: int) -> None:
-    engines.refuse_taken_port(at("ssh://z.example.com"), "zhub-test", LOOPBACK, taken)
-    engines.refuse_foreign_address(at("ssh://z.example.com"), "192.0.2.1")
+def test_another_machine_is_not_looked_at(taken: int) -> None:
+    assert local_engine.ask(at("ssh://z.example.com")) is None
+    there = {"zhub:port": str(taken), "zhub:bindAddress": "192.0.2.1"}
+    assert run(DEMO | there, preview=True).declared
 
 
 def test_an_address_this_machine_does_not_have_is_refused() -> None:
     with pytest.raises(RefusedError, match="no address of this machine"):
-        engines.refuse_foreign_address(at("unix:///var/run/docker.sock"), "192.0.2.1")
+        local_engine.refuse_foreign_address("192.0.2.1")
 
 
 def local(tmp_path: Path, port: int, **more: str) -> dict[str, str]:
@@ -210,7 +213,7 @@ def test_an_engine_that_does_not_answer_is_said_and_no_reason_to_stop(
     recording: Recording = run(local(tmp_path, free), preview=True)
     [warning] = recording.warnings
     assert "does not answer" in warning
-    assert f"port {free} was not checked" in warning
+    assert "not checked whether" in warning
 
 
 def test_the_program_refuses_a_taken_port_before_it_declares_anything(
@@ -295,7 +298,8 @@ def test_another_engine_is_refused_with_both_addresses_and_the_ways(
         moved(tmp_path, state, userMemory="lots")
     said = str(raised.value)
     assert (
-        f"docker:host: the stack is on the engine at {OLD}, and this run would go to {NEW}" in said
+        f"docker:host: the last `pulumi up` went to the engine at {OLD},"
+        f" and this run would go to {NEW}. `pulumi up` moves nothing" in said
     )
     assert "docs/operations.md, Move to another machine" in said
     assert f"\n    pulumi config set docker:host {OLD}\n" in said
@@ -324,7 +328,7 @@ def test_another_address_of_the_same_engine_is_a_way_through_and_only_for_that_o
     tmp_path: Path,
 ) -> None:
     assert moved(tmp_path, stack_on(OLD, provider=OLD), sameEngineAs=OLD).declared
-    with pytest.raises(pulumi.RunError, match="the stack is on the engine at tcp://third:2376"):
+    with pytest.raises(pulumi.RunError, match="`pulumi up` went to the engine at tcp://third:2376"):
         moved(tmp_path, stack_on("tcp://third:2376", provider=OLD), sameEngineAs=OLD)
 
 
@@ -345,3 +349,89 @@ def test_a_link_to_the_socket_is_the_same_engine(
     config = local(tmp_path, free) | {"docker:host": f"unix://{there}"}
     linked = f"unix://{tmp_path}/link.sock"
     assert run(config, deployed=stack_on(linked, provider=linked)).declared
+
+
+def on_this_machine(engine: Engine, free: int, **config: str) -> dict[str, str]:
+    """Config of a demo stack on that engine."""
+    return {
+        "docker:host": engine.host,
+        "zhub:demoDirectory": "true",
+        "zhub:bindAddress": LOOPBACK,
+        "zhub:port": str(free),
+    } | {f"zhub:{key}": value for key, value in config.items()}
+
+
+def test_the_same_socket_on_another_machine_is_another_engine(
+    engine_with: Callable[..., Engine], free: int
+) -> None:
+    """With a shared state, a colleague's `up` would make the hub anew, with an empty database."""
+    engine = engine_with()
+    config = on_this_machine(engine, free)
+    first = run(config)
+    assert first.outputs["engineId"]["value"] == ID
+    state = stack_on(engine.host, provider=engine.host)
+    state["urn:stack"]["outputs"]["engineId"] = ID
+    assert run(config, deployed=state).declared
+
+    state["urn:stack"]["outputs"]["engineId"] = "RTNM:V36G"
+    with pytest.raises(pulumi.RunError) as raised:
+        run(config, deployed=state)
+    said = str(raised.value)
+    assert f"the engine at {engine.host} is not the one that the last `pulumi up` went to" in said
+    assert f"its ID is {ID}, and was RTNM:V36G" in said
+    assert "\n    pulumi config set docker:host ssh://" in said
+    assert f"\n    pulumi config set sameEngineAs {engine.host}" in said
+    # Docker was installed anew.
+    again = run(config | {"zhub:sameEngineAs": engine.host}, deployed=state)
+    assert again.outputs["engineId"]["value"] == ID
+
+
+def test_a_stack_of_a_release_without_the_engines_id_goes_on(
+    engine_with: Callable[..., Engine], free: int
+) -> None:
+    engine = engine_with()
+    state = stack_on(engine.host, provider=engine.host)
+    assert run(on_this_machine(engine, free), deployed=state).outputs["engineId"]["value"] == ID
+
+
+def test_an_engine_that_is_not_asked_has_no_id(tmp_path: Path, free: int) -> None:
+    assert "engineId" not in run(DEMO).outputs
+    assert "engineId" not in run(local(tmp_path, free)).outputs
+
+
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_a_prefix_of_another_stack_is_refused(
+    engine_with: Callable[..., Engine], free: int, state: str
+) -> None:
+    """As when a stack's file with `prefix` in it is copied for a second stack."""
+    hub = container("zhub-site-hub", LOOPBACK, free, stack="zhub-site", role="hub")
+    engine = engine_with(hub | {"State": state, "Ports": []})
+    config = on_this_machine(engine, free, prefix="zhub-site")
+    with pytest.raises(pulumi.RunError) as raised:
+        run(config, stack="second")
+    assert "prefix: the engine has a hub with zhub-site already, and this stack has none" in str(
+        raised.value
+    )
+    assert "\n    pulumi config set prefix zhub-site-2" in str(raised.value)
+    assert run(on_this_machine(engine, free, prefix="zhub-site-2"), stack="second").declared
+
+
+def test_a_stack_has_its_own_prefix_also_after_a_destroy(
+    engine_with: Callable[..., Engine], free: int
+) -> None:
+    hub = container("zhub-test-hub", LOOPBACK, free, stack="zhub-test", role="hub")
+    engine = engine_with(hub)
+    up = stack_on(engine.host, provider=engine.host)
+    assert run(on_this_machine(engine, free), deployed=up).declared
+    # Somebody's server, which a destroy that was cut short has left, is no other stack's hub.
+    server = container("zhub-test-user-a", LOOPBACK, 9, stack="zhub-test", role="notebook")
+    assert run(on_this_machine(engine_with(server), free), deployed={}).declared
+
+
+def test_the_prefix_that_is_offered_is_one(engine_with: Callable[..., Engine], free: int) -> None:
+    long = "a" * 34 + "-bc"
+    hub = container("a-hub", LOOPBACK, 9, stack=long, role="hub")
+    with pytest.raises(pulumi.RunError) as raised:
+        run(on_this_machine(engine_with(hub), free, prefix=long))
+    offered = str(raised.value).rpartition(" ")[2].strip()
+    assert prefix.parse(offered) == "a" * 34 + "-2"
