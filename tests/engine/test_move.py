@@ -54,7 +54,7 @@ def new(engine: docker.DockerClient, tmp_path: Path) -> Iterator[SecondEngine]:
         yield found
 
 
-def typed(stack: Stack, *blocks: str) -> None:
+def typed(stack: Stack, *blocks: str, copied: bool = True) -> str:
     """Run these commands of the page in one shell, which goes on in the next call."""
     variables = stack.folder / "variables"
     script = as_typed(list(blocks), stack.name, stack.config_file)
@@ -77,7 +77,8 @@ def typed(stack: Stack, *blocks: str) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "NOT COPIED" not in ended.stdout
+    assert ("NOT COPIED" in ended.stdout) != copied, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 def refused(stack: Stack, host: str) -> str:
@@ -127,7 +128,17 @@ def test_a_stack_moves_with_its_users(
         assert left == {f"{stack.prefix}-{name}" for name in ("state", "home-alice", "home-bob")}
 
         stack.on_stack("config set", "zhub:engineSocket", str(new.socket))
-        typed(stack, UP.replace("ssh://admin@new.example.com", new.address), COPY, START)
+        typed(stack, UP.replace("ssh://admin@new.example.com", new.address))
+        # A home from a time when the stack was there, with a file that was deleted since.
+        labels = {"zhub.stack": stack.prefix, "zhub.role": "home", "zhub.user": "alice"}
+        new.client.volumes.create(f"{stack.prefix}-home-alice", labels=labels)
+        in_home(stack, new, "alice", "touch", "deleted.txt")
+        said = typed(stack, f"old_=$old; old={new.address}", COPY, "old=$old_", copied=False)
+        assert f"NOT COPIED: the stack is at {new.address}" in said
+        assert in_home(stack, new, "alice", "ls") == "deleted.txt\n"
+        typed(stack, COPY)
+        assert in_home(stack, new, "alice", "ls") == "kept.txt\n"
+        typed(stack, START)
         check_all_is_there(stack, new, port, [alice, bob])
 
         typed(stack, LEFT)
@@ -139,6 +150,21 @@ def test_a_stack_moves_with_its_users(
     stack.up()
     stack.on_stack("destroy", "--yes")
     remove_leftovers(new.client, stack.prefix)
+
+
+def in_home(stack: Stack, new: SecondEngine, user: str, *command: str) -> str:
+    """Run a command that sees the user's home on the new engine; returns what it prints."""
+    program, *arguments = command
+    printed: bytes = new.client.containers.run(
+        stack.outputs()["hubDigest"],
+        arguments,
+        entrypoint=program,
+        user="0",
+        working_dir="/home",
+        volumes={f"{stack.prefix}-home-{user}": {"bind": "/home", "mode": "rw"}},
+        remove=True,
+    )
+    return printed.decode()
 
 
 def check_all_is_there(stack: Stack, new: SecondEngine, port: int, users: list[User]) -> None:
