@@ -129,17 +129,7 @@ def test_a_stack_moves_with_its_users(
 
         stack.on_stack("config set", "zhub:engineSocket", str(new.socket))
         typed(stack, UP.replace("ssh://admin@new.example.com", new.address))
-        # A home from a time when the stack was there, with a file that was deleted since.
-        labels = {"zhub.stack": stack.prefix, "zhub.role": "home", "zhub.user": "alice"}
-        new.client.volumes.create(f"{stack.prefix}-home-alice", labels=labels)
-        in_home(stack, new, "alice", "touch", "deleted.txt")
-        said = typed(stack, f"old_=$old; old={new.address}", COPY, "old=$old_", copied=False)
-        assert f"NOT COPIED: the stack is at {new.address}" in said
-        assert in_home(stack, new, "alice", "ls") == "deleted.txt\n"
-        typed(stack, COPY)
-        files = in_home(stack, new, "alice", "ls").split()
-        assert "kept.txt" in files
-        assert "deleted.txt" not in files
+        copy_over_an_older_home(stack, new)
         typed(stack, START)
         check_all_is_there(stack, new, port, [alice, bob])
 
@@ -152,6 +142,20 @@ def test_a_stack_moves_with_its_users(
     stack.up()
     stack.on_stack("destroy", "--yes")
     remove_leftovers(new.client, stack.prefix)
+
+
+def copy_over_an_older_home(stack: Stack, new: SecondEngine) -> None:
+    """Copy where a home is from an earlier time, with a file that was deleted since."""
+    labels = {"zhub.stack": stack.prefix, "zhub.role": "home", "zhub.user": "alice"}
+    new.client.volumes.create(f"{stack.prefix}-home-alice", labels=labels)
+    in_home(stack, new, "alice", "touch", "deleted.txt")
+    said = typed(stack, f"old_=$old; old={new.address}", COPY, "old=$old_", copied=False)
+    assert f"NOT COPIED: the stack is at {new.address}" in said
+    assert in_home(stack, new, "alice", "ls") == "deleted.txt\n"
+    typed(stack, COPY)
+    files = in_home(stack, new, "alice", "ls").split()
+    assert "kept.txt" in files
+    assert "deleted.txt" not in files
 
 
 def in_home(stack: Stack, new: SecondEngine, user: str, *command: str) -> str:
