@@ -72,3 +72,6 @@ pulumi.export("hubDigest", images.hub)
 pulumi.export("filterDigest", images.filter)
 pulumi.export("container", hub.container)
 pulumi.export("engine", settings.engine.host)
+if settings.engine.id:
+    # An address such as unix:///var/run/docker.sock is that of another engine on every machine.
+    pulumi.export("engineId", settings.engine.id)

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import sys
+import tempfile
 from pathlib import Path
 
 from toolchain.console import Problem, say
@@ -62,16 +63,28 @@ def of_the_shell(stack: str) -> bool:
     return bool(file) and Path(file or "").parent != STATE
 
 
+def _keep(file: Path, text: str) -> bool:
+    """Write a file that only this user can read; returns False if there is one already.
+
+    It has its content from the first moment: a command that is killed leaves no empty one.
+    """
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=STATE, prefix="new-") as new:
+        new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
+        try:
+            os.link(new.name, file)
+        except FileExistsError:
+            return False
+    return True
+
+
 def make(stack: str) -> None:
     """Make a passphrase for a stack that has none, and print where it is."""
-    STATE.mkdir(mode=0o700, exist_ok=True)
     file = place(stack)
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:  # another command was faster
+    if not _keep(file, secrets.token_urlsafe(32)):  # another command was faster
         return
-    with os.fdopen(descriptor, "w") as new:
-        new.write(secrets.token_urlsafe(32))
     say(STEP, f"the secrets of stack {stack} are encrypted with a new passphrase in {file}")
     say(STEP, "keep a copy of that file elsewhere: without it nobody can decrypt them")
 
@@ -94,14 +107,20 @@ def opens(salt: str, text: str) -> bool:
 
 
 def _opens(stack: str, salt: str, file: Path) -> bool:
-    """Like `opens`, for a file; remembers a success, since the check takes half a second."""
-    text = file.read_text().strip()
+    """Like `opens`, for a file; remembers a success, since the check takes half a second.
+
+    Only which file it was is remembered: a fast hash of the passphrase would let anybody try words.
+    """
+    found = file.stat()
     known = STATE / f"opens-{stack}"
-    seen = hashlib.sha256(f"{salt}\n{text}".encode()).hexdigest()
+    seen = f"{salt} {file.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
     if known.exists() and known.read_text() == seen:
         return True
-    if not opens(salt, text):
+    text = file.read_text().strip()
+    if not text or not opens(salt, text):
         return False
+    known.touch(0o600)
+    known.chmod(0o600)
     known.write_text(seen)
     return True
 
@@ -125,12 +144,35 @@ def _unknown(stack: str) -> Variables:
     )
 
 
-def _public(stack: str) -> Problem:
+def _empty_in_shell() -> str:
+    """The variable in which the shell gives Pulumi an empty passphrase; empty if it does not."""
+    text, file = os.environ.get(TEXT), os.environ.get(FILE)
+    if text is not None:
+        return "" if text else TEXT
+    return FILE if file and Path(file).is_file() and not Path(file).read_text().strip() else ""
+
+
+def _empty(stack: str, variable: str) -> Problem:
+    name = stack_file(stack).name
+    return Problem(
+        f"{variable} has an empty passphrase: anybody who has {name} could read the secrets of "
+        f"stack {stack}. In a pipeline, the secret of that name is missing, or this job may not "
+        f"use it. In a shell: unset {variable}"
+    )
+
+
+def _weak(salt: str) -> str | None:
+    """The passphrase that a stack was made with, if anybody can guess it; else None."""
+    return next((text for text in (PUBLIC, "") if opens(salt, text)), None)
+
+
+def _public(stack: str, text: str) -> Problem:
     if not place(stack).exists():
         make(stack)
     name = stack_file(stack).name
+    which = "the demo's passphrase, which is public" if text else "an empty passphrase"
     return Problem(
-        f"the secrets of stack {stack} are encrypted with the demo's passphrase, which is public: "
+        f"the secrets of stack {stack} are encrypted with {which}: "
         f"anybody who has {name} can read them. Give the stack its own:\n"
         f"  pulumi stack change-secrets-provider passphrase --stack {stack} < {place(stack)}\n"
         f"If others have seen {name}, change the passwords and keys in it as well. If the stack "
@@ -148,8 +190,7 @@ def _borrowed(stack: str, file: Path) -> Path:
     """The passphrase of a stack that has another one's: it was renamed, or encrypted wrongly."""
     other, own = file.name.removeprefix("passphrase-"), place(stack)
     if not own.exists() and not stack_file(other).exists():
-        own.touch(0o600)
-        own.write_text(file.read_text())
+        _keep(own, file.read_text())
         say(STEP, f"stack {other} is now {stack}: copied its passphrase to {own}")
         return own
     if not own.exists():
@@ -164,13 +205,13 @@ def _matching(stack: str, salt: str) -> Variables:
     """The variables for a stack that has a salt, with the passphrase that it was made with.
 
     Raises:
-        Problem: it is the public passphrase, or this clone does not have it.
+        Problem: it is the public passphrase or empty, or this clone does not have it.
     """
     own = place(stack)
     if own.exists() and _opens(stack, salt, own):
         return {TEXT: None, FILE: str(own)}
-    if opens(salt, PUBLIC):
-        raise _public(stack)
+    if (text := _weak(salt)) is not None:
+        raise _public(stack, text)
     if other := _of_another(stack, salt):
         return {TEXT: None, FILE: str(_borrowed(stack, other))}
     return _unknown(stack)
@@ -185,29 +226,43 @@ def variables(stack: str, file: Path | None = None, *, new: bool = False) -> Var
         new: make a passphrase if the stack has none, instead of leaving that to Pulumi.
 
     Raises:
-        Problem: this clone does not have the stack's passphrase, or it is the public one.
+        Problem: this clone does not have the stack's passphrase, or it is public or empty.
     """
-    if of_the_shell(stack):
+    empty = _empty_in_shell() if stack != DEV else ""
+    if of_the_shell(stack) and not empty:
         return {}
     if stack == DEV:
         return {TEXT: PUBLIC, FILE: None}
     file = file or stack_file(stack)
     if entry(file, "secretsprovider") not in ("", "passphrase", "default"):
         return {TEXT: None, FILE: None}
-    if salt := entry(file, "encryptionsalt"):
+    salt = entry(file, "encryptionsalt")
+    if empty and salt and opens(salt, ""):
+        raise _public(stack, "")
+    if empty and (salt or new):
+        raise _empty(stack, empty)
+    if empty:  # a key service may encrypt the stack
+        return {TEXT: None, FILE: None}
+    own = place(stack)
+    if own.exists() and not own.read_text().strip():
+        raise Problem(
+            f"{own} is empty, maybe because a disk was full. If stack {stack} has a passphrase "
+            f"already, put it there; if not, type: rm {own}"
+        )
+    if salt:
         return _matching(stack, salt)
-    if new and not place(stack).exists():
+    if new and not own.exists():
         make(stack)
     return unchecked(stack)
 
 
 def to_change(stack: str) -> Variables:
     """The variables for a command that changes a stack's passphrase."""
-    if of_the_shell(stack):
-        return {}
+    if stack == DEV or (of_the_shell(stack) and not _empty_in_shell()):
+        return variables(stack)
     salt = entry(stack_file(stack), "encryptionsalt")
-    if stack != DEV and salt and opens(salt, PUBLIC):
-        return {TEXT: PUBLIC, FILE: None}
+    if salt and (text := _weak(salt)) is not None:
+        return {TEXT: text, FILE: None}
     return variables(stack)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from http.client import HTTPMessage
+from typing import IO
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from toolchain import pins
 
@@ -12,6 +14,17 @@ TIMEOUT = 5
 
 #: The most bytes to read of a list of sums, which has some ten lines.
 LIMIT = 100_000
+
+
+class _KeepsTls(HTTPRedirectHandler):
+    """Follows no redirect from TLS to a site without, where anybody could answer."""
+
+    def redirect_request(  # noqa: PLR0913, PLR0917 - the library's own signature
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            raise OSError(f"redirects to {newurl}, without TLS")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def archive(version: str, machine: str) -> str:
@@ -41,20 +54,18 @@ def published(version: str) -> str:
     # Named by Pulumi's .github/workflows/sign.yml.
     file = f"pulumi-{version}-checksums.txt"
     failures = []
+    opener = build_opener(_KeepsTls)
     for site in pins.CLI_RELEASES:
         url = site.format(version=version, file=file)
         try:
-            with urlopen(url, timeout=TIMEOUT) as reply:
-                answerer, text = reply.url, reply.read(LIMIT).decode(errors="replace")
+            with opener.open(url, timeout=TIMEOUT) as reply:
+                text = reply.read(LIMIT).decode(errors="replace")
         except OSError as error:
             failures.append(f"{url}: {error}")
             continue
         found = pins.sums_in(text)
         wanted = [archive(version, machine) for machine in pins.CLI_MACHINES]
-        # A redirect to http: without TLS, anybody could have answered.
-        if urlsplit(answerer).scheme != urlsplit(url).scheme:
-            failures.append(f"{url}: redirects to {answerer}, without TLS")
-        elif missing := [name for name in wanted if name not in found]:
+        if missing := [name for name in wanted if name not in found]:
             failures.append(f"{url}: has no sum for {', '.join(missing)}")
         else:
             return "".join(f"{found[name]}  {name}\n" for name in wanted)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from toolchain.console import output, say
+from toolchain.console import Problem, output, run, say
 from toolchain.engine import client
 from toolchain.places import STATE
 from toolchain.shell import complaint, pulumi, settings
@@ -30,6 +32,10 @@ PROJECT = "zhub"
 
 #: How many runs of a stack are recorded.
 REMEMBERED = 50
+
+#: Seconds between the beginning of a run and its lock, at the most. Pulumi takes the lock before
+#: the preview, so a run that waits for an answer has it already.
+BEFORE_LOCK = 600
 
 #: How Pulumi describes a lock (pkg/backend/diy/lock.go).
 LOCK = re.compile(
@@ -74,17 +80,26 @@ def _ours(stack: str, lock: Lock) -> bool:
     if not _file(stack).exists():
         return False
     runs = [line.split() for line in _file(stack).read_text().splitlines()]
-    # A lock's time has whole seconds, and is after the beginning of its run.
+    # A lock's time has whole seconds. An older run's process number may be a colleague's by now.
     return any(
-        (int(pid), host) == (lock.pid, lock.host) and float(begin) <= lock.time + 1
+        (int(pid), host) == (lock.pid, lock.host) and -1 <= lock.time - float(begin) < BEFORE_LOCK
         for pid, host, begin in runs
     )
 
 
 def _gone(lock: Lock) -> bool:
     """Whether the process that took the lock on this machine has ended."""
-    name = output(["ps", "-p", str(lock.pid), "-o", "comm="]) or ""
-    return lock.host == socket.gethostname() and Path(name).name != "pulumi"
+    if lock.host != socket.gethostname():
+        return False
+    try:
+        os.kill(lock.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it runs, as another user
+        pass
+    # Another program may have its number now. No answer, as where ps lacks an option, says nothing.
+    name = output(["ps", "-p", str(lock.pid), "-o", "comm="])
+    return bool(name) and Path(name or "").name != "pulumi"
 
 
 def _locks_in_clone(stack: str) -> list[Lock]:
@@ -115,7 +130,13 @@ def _locks_elsewhere(stack: str) -> list[Lock]:
 def unlock(stack: str) -> None:
     """Remove the lock of a `pulumi` of this clone that was killed on this machine."""
     if settings(stack).get("PULUMI_BACKEND_URL") == STATE.as_uri():
-        locks = [lock for lock in _locks_in_clone(stack) if _gone(lock)]
+        # Releases before recorded no runs: then the folder alone says whose lock it is.
+        known = _file(stack).exists()
+        locks = [
+            lock
+            for lock in _locks_in_clone(stack)
+            if (_ours(stack, lock) or not known) and _gone(lock)
+        ]
     elif _file(stack).exists():
         locks = _locks_elsewhere(stack)
         if len(locks) != 1 or not _ours(stack, locks[0]) or not _gone(locks[0]):
@@ -131,40 +152,61 @@ def unlock(stack: str) -> None:
             pulumi(stack, "cancel", "--yes", "--stack", stack, quiet=True)
 
 
-def half_made(stack: str, prefix: str, *, remote: bool) -> None:
+def _state(stack: str) -> dict[str, Any]:
+    state = json.loads(pulumi(stack, "stack", "export", "--stack", stack, quiet=True))
+    return state["deployment"] or {}
+
+
+def half_made(stack: str, prefix: str, options: Sequence[str]) -> None:
     """Remove containers and networks that a killed run made but did not record in the state.
 
     Args:
         stack: its name.
         prefix: of its names on the engine.
-        remote: the engine is on another machine, where nothing is removed.
+        options: of `docker`, for the stack's engine.
+
+    Raises:
+        Problem: somebody else's run has the lock; nothing was removed.
     """
-    state = json.loads(pulumi(stack, "stack", "export", "--stack", stack, quiet=True))
-    pending = (state["deployment"] or {}).get("pending_operations") or []
+    pending = _state(stack).get("pending_operations") or []
     if not pending:
         return
-    names = ", ".join(operation["resource"]["urn"].rsplit("::", 1)[-1] for operation in pending)
-    say(STEP, f"cleaning up: an earlier run was interrupted while it changed {names}")
-    for operation in pending:
-        resource = operation["resource"]
-        kind = HALF_MADE.get(resource["type"])
-        name = resource.get("inputs", {}).get("name")
-        if operation["type"] == "creating" and kind and name and not remote:
-            _remove_own(prefix, kind, name)
+    made = [found for operation in pending for found in _made(operation, prefix, options)]
+    # A run that is still going has pending operations, too. This fails because of its lock.
     pulumi(
         stack,
         *("refresh", "--yes", "--stack", stack, "--clear-pending-creates"),
         *("--skip-preview", "--non-interactive"),
         quiet=True,
     )
+    names = ", ".join(operation["resource"]["urn"].rsplit("::", 1)[-1] for operation in pending)
+    say(STEP, f"cleaning up: an earlier run was interrupted while it changed {names}")
+    # A run that ended only just now has recorded what it made.
+    recorded = {resource.get("id") for resource in _state(stack).get("resources") or []}
+    for kind, found in made:
+        if found not in recorded:
+            force = ["--force"] if kind == "container" else []
+            run(STEP, [client(), *options, kind, "rm", *force, found])
 
 
-def _remove_own(prefix: str, kind: str, name: str) -> None:
-    """Remove a container or network, if it exists and has the stack's label."""
-    docker = client()
-    label = '{{index .Labels "zhub.stack"}}'
-    if kind == "container":
-        label = '{{index .Config.Labels "zhub.stack"}}'
-    if output([docker, kind, "inspect", "--format", label, name]) == prefix:
-        force = ["--force"] if kind == "container" else []
-        output([docker, kind, "rm", *force, name])
+def _made(operation: dict[str, Any], prefix: str, options: Sequence[str]) -> list[tuple[str, str]]:
+    """The kind and id of what a pending operation made on the engine, if it has the stack's label.
+
+    Raises:
+        Problem: the engine does not answer.
+    """
+    resource = operation["resource"]
+    kind = HALF_MADE.get(resource["type"])
+    name = resource.get("inputs", {}).get("name")
+    if operation["type"] != "creating" or not kind or not name:
+        return []
+    every = ["--all"] if kind == "container" else []
+    label = ("--filter", f"label=zhub.stack={prefix}", "--filter", f"name=^/?{re.escape(name)}$")
+    command = [client(), *options, kind, "ls", *every, "--quiet", "--no-trunc", *label]
+    ids = output(command)
+    if ids is None:
+        raise Problem(
+            f"an earlier run may have left a {kind} {name}, but the stack's engine does not "
+            f"answer. Try: {shlex.join(command)}"
+        )
+    return [(kind, found) for found in ids.split()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -64,6 +65,16 @@ def prefix(stack: str) -> str:
     return _setting(stack, f"{PROJECT}:prefix") or f"{PROJECT}-{stack}"
 
 
+def docker_options(stack: str) -> list[str]:
+    """The options with which `docker` talks to the stack's engine."""
+    options = ["--host", address] if (address := engine_address(stack)) else []
+    if certificates := _setting(stack, "docker:certPath"):
+        folder = ROOT / certificates
+        options += ["--tlsverify", f"--tlscacert={folder / 'ca.pem'}"]
+        options += [f"--tlscert={folder / 'cert.pem'}", f"--tlskey={folder / 'key.pem'}"]
+    return options
+
+
 def remote(stack: str) -> bool:
     """Whether the stack's engine is on another machine."""
     return (engine_address(stack) or "").startswith(("ssh://", "tcp://"))
@@ -100,7 +111,7 @@ def up(stack: str) -> None:
     """
     pulumi(stack, "stack", "select", "--create", stack, quiet=True)
     runs.unlock(stack)
-    runs.half_made(stack, prefix(stack), remote=remote(stack))
+    runs.half_made(stack, prefix(stack), docker_options(stack))
     shown = () if stack != DEV else ("--skip-preview",)
     yes = () if asks(stack) else ("--yes",)
     pulumi(stack, "up", *yes, *shown, *POLICIES, "--stack", stack)
@@ -113,10 +124,13 @@ def up(stack: str) -> None:
             print(f"  {name:8} {outputs['demoUsers'][name]}  {role}")
     print(f"Its certificate has the SHA-256 fingerprint {outputs['certificateFingerprint']}")
     own = named(stack)
+    kept = "the users' volumes"
+    if any(found.get("retainOnDelete") for found in resources(stack)):
+        kept += " and the hub's database"
     print(
         f'\nNext: eval "$(make -s env{own})" for plain pulumi commands in this shell, such as\n'
         "      pulumi config set idleTimeout 1800 && pulumi preview\n"
-        f"      make down{own} removes everything again, except the users' volumes."
+        f"      make down{own} removes everything again, except {kept}."
     )
 
 
@@ -158,7 +172,8 @@ def _refuse_protected(stack: str) -> None:
         "the users' volumes would stay. To do it, make a backup first, then:\n"
         f'  eval "$(make -s env{own})"\n'
         "  pulumi config set protect false && pulumi up\n"
-        f"  make down{own}"
+        f"  make down{own}\n"
+        "To keep the hub's database as well, in place of protect: pulumi config set retain true"
     )
 
 
@@ -173,18 +188,25 @@ def down(stack: str) -> None:
         return
     _refuse_protected(stack)
     runs.unlock(stack)
-    runs.half_made(stack, prefix(stack), remote=remote(stack))
+    runs.half_made(stack, prefix(stack), docker_options(stack))
     yes = () if asks(stack) else ("--yes",)
     pulumi(stack, "destroy", *yes, "--stack", stack)
 
 
 def print_kept_volumes(stack: str, docker: str) -> None:
-    """Print which users' volumes are left on the engine, and how to remove them."""
-    label = ["--filter", f"label=zhub.stack={prefix(stack)}", "--filter", "label=zhub.role=home"]
-    volumes = output([docker, "volume", "ls", "--quiet", *label])
-    if volumes:
-        names = " ".join(volumes.split())
-        print(f"\nThe users' volumes are kept. To remove them for good: docker volume rm {names}")
+    """Print which volumes are left on the stack's engine, and how to remove them."""
+    options = docker_options(stack)
+    rm = shlex.join(["docker", *options, "volume", "rm"])
+    own = ["--filter", f"label=zhub.stack={prefix(stack)}", "--filter"]
+    for role, what in (
+        ("home", "The users' volumes are kept. To remove them for good"),
+        ("state", "The hub's database is kept (retain). To remove it for good"),
+    ):
+        found = output(
+            [docker, *options, "volume", "ls", "--quiet", *own, f"label=zhub.role={role}"]
+        )
+        if found:
+            print(f"\n{what}: {rm} {' '.join(found.split())}")
 
 
 def images(stack: str, chosen: Sequence[str]) -> dict[str, str]:

@@ -48,7 +48,7 @@ class Deployed:
 
     @property
     def engine(self) -> str | None:
-        """Address of the engine that the stack's things are on; None if it has none anywhere.
+        """Address of the engine that the last good `up` went to; None if nothing is on any.
 
         The provider's own setting counts only until there is an output: releases before this check
         left an address there that an `up` had failed to reach.
@@ -61,6 +61,11 @@ class Deployed:
         )
         found = self.outputs.get("engine") or next(hosts, None)
         return str(found) if found else None
+
+    @property
+    def engine_id(self) -> str | None:
+        """ID of the engine that the last good `up` went to; None if it was on another machine."""
+        return self.outputs.get("engineId")
 
 
 def _state_first(item: tuple[str, object]) -> tuple[bool, str]:

@@ -1,26 +1,17 @@
-"""The Docker engine a stack lives on: which one, and what is on it already."""
+"""The Docker engine that a stack goes to, and whether it is the one that the stack is on."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_network
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import docker
-import pulumi
-import requests.exceptions
-
-from components.settings import address as at
 from components.settings import parsing
 from components.settings.config import Config
+from components.settings.deployed import Deployed
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 
@@ -31,16 +22,10 @@ LOCAL_SOCKETS = (
     Path.home() / ".docker/desktop/docker.sock",
 )
 
-#: Seconds the local engine has to answer before anything is declared.
-ANSWER_TIMEOUT = 5
-
 SSH_PORT = 22
 
 #: Ports below are opened by root alone, unless the machine says otherwise.
 UNPRIVILEGED = 1024
-
-#: Addresses that stand for all of a machine's.
-EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
 def host(text: str) -> str:
@@ -119,6 +104,8 @@ class Engine:
     """Path of the engine's socket on its own machine, where the hub finds it."""
     former: str | None = None
     """Another address of the same engine, which the stack had before."""
+    id: str | None = None
+    """Which engine it is by its own word, if it is local and answers."""
 
     @property
     def local(self) -> bool:
@@ -150,31 +137,46 @@ def read(config: Config) -> Engine:
     )
 
 
-def refuse_move(config: Config, engine: Engine, deployed: str | None) -> None:
-    """Note that the stack is on another engine than its config says.
+def refuse_move(config: Config, engine: Engine, before: Deployed) -> None:
+    """Note that the stack is on another engine than this run would go to.
 
     A changed address of a provider replaces nothing. So an `up` would succeed, make nothing on the
-    new engine, and leave everything on the old one.
+    new engine, and leave everything on the old one. The address of a socket is the same on every
+    machine. There the engine's ID tells machines apart.
 
     Args:
         config: of the stack.
-        engine: where the config says that the stack is.
-        deployed: address of the engine that the stack is on; None if it is on none.
+        engine: where this run would go.
+        before: the stack's state.
     """
-    if deployed is None or _same(deployed, engine.host):
+    last = before.engine
+    if last is None or (engine.former and _same(last, engine.former)):
         return
-    if engine.former and _same(deployed, engine.former):
+    to_move = "To move the stack: docs/operations.md, Move to another machine."
+    if not _same(last, engine.host):
+        by = "" if config.is_set(HOST) else ", from DOCKER_HOST or by default"
+        config.clash(
+            HOST,
+            f"the last `pulumi up` went to the engine at {last}, and this run would go to"
+            f" {engine.host}{by}. `pulumi up` moves nothing: containers, homes and the hub's"
+            f" database would stay behind. {to_move} To stay, run the first line; if both are"
+            " addresses of the same engine, the second",
+            HOST.set_command(last),
+            SAME_ENGINE_AS.set_command(last),
+        )
+    elif engine.id and before.engine_id not in {None, engine.id}:
+        config.clash(
+            HOST,
+            f"the engine at {engine.host} is not the one that the last `pulumi up` went to, but"
+            f" another machine's: its ID is {engine.id}, and was {before.engine_id}. The hub would"
+            f" be made anew here, with an empty database. {to_move} To stay, name the machine that"
+            " the stack is on, by both lines; if it is this one, with Docker installed anew, run"
+            " only the second",
+            HOST.set_command(HOST.example),
+            SAME_ENGINE_AS.set_command(last),
+        )
+    else:
         return
-    by = "" if config.is_set(HOST) else ", from DOCKER_HOST or by default"
-    config.clash(
-        HOST,
-        f"the stack is on the engine at {deployed}, and this run would go to {engine.host}{by}."
-        " `pulumi up` moves nothing: containers, homes and the hub's database would stay behind."
-        " To move it: docs/operations.md, Move to another machine. To stay, run the first line; if"
-        " both are addresses of the same engine, the second",
-        HOST.set_command(deployed),
-        SAME_ENGINE_AS.set_command(deployed),
-    )
     config.refused.add(HOST)
 
 
@@ -210,101 +212,3 @@ def refuse_context(environment: Mapping[str, str]) -> None:
             " engine, images to another",
             fix="unset DOCKER_CONTEXT",
         )
-
-
-def refuse_taken_port(engine: Engine, prefix: str, address: str, port: int) -> None:
-    """Refuse a port that something other than the stack's own hub has, on a local engine.
-
-    Raises:
-        RefusedError: when another container or program has it.
-    """
-    if not engine.local:
-        return
-    try:
-        with contextlib.closing(docker.APIClient(engine.host, "auto", ANSWER_TIMEOUT)) as client:
-            own = client.containers(filters={"label": [f"zhub.stack={prefix}", "zhub.role=hub"]})
-            others = client.containers(filters={"publish": f"{port}/tcp"})
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        pulumi.log.warn(
-            f"the engine at {engine.host} does not answer, so whether another container has port"
-            f" {port} was not checked: {error}"
-        )
-        own = others = []
-    # The engine lists no ports of a container that it is just restarting.
-    if any(hub["State"] == "restarting" or port in _published(hub) for hub in own):
-        return
-    for container in others:
-        addresses = {p.get("IP") for p in container["Ports"] if p.get("PublicPort") == port}
-        if address in addresses or EVERY_ADDRESS & {address, *addresses}:
-            name = container["Names"][0].removeprefix("/")
-            raise _taken(port, f"container {name} on this engine")
-    _refuse_bound_port(address, port)
-
-
-def _published(container: dict[str, Any]) -> set[int | None]:
-    return {published.get("PublicPort") for published in container["Ports"]}
-
-
-def refuse_taken_pool(engine: Engine, prefix: str, pool: str) -> None:
-    """Refuse a pool of users' networks that another network of a local engine covers.
-
-    Raises:
-        RefusedError: when one does, so that no user would ever get a network.
-    """
-    if not engine.local:
-        return
-    try:
-        with contextlib.closing(docker.APIClient(engine.host, "auto", ANSWER_TIMEOUT)) as client:
-            networks = client.networks()
-    except (docker.errors.DockerException, requests.exceptions.RequestException):
-        # The warning is given where the port is looked at.
-        return
-    for network in networks:
-        if (network["Labels"] or {}).get("zhub.stack") == prefix:
-            continue
-        for config in network["IPAM"]["Config"] or ():
-            subnet = ip_network(config["Subnet"])
-            if isinstance(subnet, IPv4Network) and IPv4Network(pool).subnet_of(subnet):
-                raise RefusedError(
-                    f"all of it belongs to the network {network['Name']} of this engine, {subnet}:"
-                    " no user would get a network"
-                )
-
-
-def _taken(port: int, by: str) -> RefusedError:
-    # 443 becomes 8443, as administrators write it.
-    other = port + 8000 if port < UNPRIVILEGED else max(UNPRIVILEGED, (port + 1) % 65536)
-    return RefusedError(f"taken by {by}", fix=at.PORT.set_command(str(other)))
-
-
-def _bind(address: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((address, port))
-
-
-def refuse_foreign_address(engine: Engine, address: str) -> None:
-    """Refuse an address that a local engine cannot open ports on, since it is another machine's.
-
-    Raises:
-        RefusedError: when this machine does not have the address.
-    """
-    if not engine.local:
-        return
-    try:
-        _bind(address, 0)
-    except OSError as error:
-        raise RefusedError(f"no address of this machine: {error.strerror}") from None
-
-
-def _refuse_bound_port(address: str, port: int) -> None:
-    try:
-        _bind(address, port)
-    except OSError as error:
-        if error.errno == errno.EACCES and port < UNPRIVILEGED:
-            # This user may not open it; the engine may.
-            return
-        if error.errno == errno.EADDRINUSE:
-            raise _taken(port, "another program on this machine") from None
-        raise RefusedError(f"cannot be opened: {error.strerror}") from None

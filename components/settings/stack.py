@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -18,6 +18,7 @@ from components.settings import (
     hub,
     keypair,
     ldap,
+    local_engine,
     login,
     parsing,
     prefix,
@@ -26,10 +27,12 @@ from components.settings import (
 from components.settings import engine as engines
 from components.settings.build import Build
 from components.settings.config import Config
+from components.settings.deployed import Deployed
 from components.settings.engine import Engine
 from components.settings.entries import SETTINGS
 from components.settings.keypair import KeyPair
 from components.settings.ldap import Ldap
+from components.settings.local_engine import LocalEngine
 from components.settings.parsing import RefusedError
 from components.settings.users import UserServers
 
@@ -145,36 +148,46 @@ def load() -> Settings:
     prefix.refuse_another(config, settings.prefix, before)
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
     if engines.HOST not in config.refused:
-        engines.refuse_move(config, settings.engine, before.engine)
-    if not config.refused & {engines.HOST, address.BIND_ADDRESS}:
-        config.check(
-            address.BIND_ADDRESS,
-            lambda: engines.refuse_foreign_address(settings.engine, settings.bind_address),
-        )
-    if not config.refused & {engines.HOST, address.BIND_ADDRESS, address.PORT}:
-        config.check(
-            address.PORT,
-            lambda: engines.refuse_taken_port(
-                settings.engine,
-                # That its own hub has the port is no second mistake.
-                before.prefix or settings.prefix,
-                settings.bind_address,
-                settings.port,
-            ),
-        )
-    if not config.refused & {engines.HOST, users.NETWORK_POOL}:
-        config.check(
-            users.NETWORK_POOL,
-            lambda: engines.refuse_taken_pool(
-                settings.engine, before.prefix or settings.prefix, settings.users.network_pool
-            ),
-        )
+        local = local_engine.ask(settings.engine)
+        if local:
+            settings = replace(settings, engine=replace(settings.engine, id=local.id))
+        engines.refuse_move(config, settings.engine, before)
+        if local and engines.HOST not in config.refused:
+            _refuse_taken(config, local, settings, before)
     if config.problems:
         raise pulumi.RunError(
             f"the settings of stack {stack} cannot be used; nothing was changed\n\n"
             + "\n".join(map(str, config.problems))
         )
     return settings
+
+
+def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before: Deployed) -> None:
+    """Note what the stack's settings ask for and the engine on this machine cannot give."""
+    local_engine.refuse_taken_prefix(config, local, settings.prefix, before)
+    if address.BIND_ADDRESS not in config.refused:
+        config.check(
+            address.BIND_ADDRESS,
+            lambda: local_engine.refuse_foreign_address(settings.bind_address),
+        )
+    if not config.refused & {address.BIND_ADDRESS, address.PORT}:
+        config.check(
+            address.PORT,
+            lambda: local_engine.refuse_taken_port(
+                local,
+                # That its own hub has the port is no second mistake.
+                before.prefix or settings.prefix,
+                settings.bind_address,
+                settings.port,
+            ),
+        )
+    if users.NETWORK_POOL not in config.refused:
+        config.check(
+            users.NETWORK_POOL,
+            lambda: local_engine.refuse_taken_pool(
+                local, before.prefix or settings.prefix, settings.users.network_pool
+            ),
+        )
 
 
 def declared(values: Mapping[str, str], secret: Collection[str]) -> Config:

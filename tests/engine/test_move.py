@@ -54,7 +54,7 @@ def new(engine: docker.DockerClient, tmp_path: Path) -> Iterator[SecondEngine]:
         yield found
 
 
-def typed(stack: Stack, *blocks: str) -> None:
+def typed(stack: Stack, *blocks: str, copied: bool = True) -> str:
     """Run these commands of the page in one shell, which goes on in the next call."""
     variables = stack.folder / "variables"
     script = as_typed(list(blocks), stack.name, stack.config_file)
@@ -77,7 +77,8 @@ def typed(stack: Stack, *blocks: str) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "NOT COPIED" not in ended.stdout
+    assert ("NOT COPIED" in ended.stdout) != copied, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 def refused(stack: Stack, host: str) -> str:
@@ -127,7 +128,9 @@ def test_a_stack_moves_with_its_users(
         assert left == {f"{stack.prefix}-{name}" for name in ("state", "home-alice", "home-bob")}
 
         stack.on_stack("config set", "zhub:engineSocket", str(new.socket))
-        typed(stack, UP.replace("ssh://admin@new.example.com", new.address), COPY, START)
+        typed(stack, UP.replace("ssh://admin@new.example.com", new.address))
+        copy_over_an_older_home(stack, new)
+        typed(stack, START)
         check_all_is_there(stack, new, port, [alice, bob])
 
         typed(stack, LEFT)
@@ -139,6 +142,35 @@ def test_a_stack_moves_with_its_users(
     stack.up()
     stack.on_stack("destroy", "--yes")
     remove_leftovers(new.client, stack.prefix)
+
+
+def copy_over_an_older_home(stack: Stack, new: SecondEngine) -> None:
+    """Copy where a home is from an earlier time, with a file that was deleted since."""
+    labels = {"zhub.stack": stack.prefix, "zhub.role": "home", "zhub.user": "alice"}
+    new.client.volumes.create(f"{stack.prefix}-home-alice", labels=labels)
+    in_home(stack, new, "alice", "touch", "deleted.txt")
+    said = typed(stack, f"old_=$old; old={new.address}", COPY, "old=$old_", copied=False)
+    assert f"NOT COPIED: the stack is at {new.address}" in said
+    assert in_home(stack, new, "alice", "ls") == "deleted.txt\n"
+    typed(stack, COPY)
+    files = in_home(stack, new, "alice", "ls").split()
+    assert "kept.txt" in files
+    assert "deleted.txt" not in files
+
+
+def in_home(stack: Stack, new: SecondEngine, user: str, *command: str) -> str:
+    """Run a command that sees the user's home on the new engine; returns what it prints."""
+    program, *arguments = command
+    printed: bytes = new.client.containers.run(
+        stack.outputs()["hubDigest"],
+        arguments,
+        entrypoint=program,
+        user="0",
+        working_dir="/there",
+        volumes={f"{stack.prefix}-home-{user}": {"bind": "/there", "mode": "rw"}},
+        remove=True,
+    )
+    return printed.decode()
 
 
 def check_all_is_there(stack: Stack, new: SecondEngine, port: int, users: list[User]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.github.test_workflow import ON, load, run_as_the_runner_would, steps
+from tests.github.test_workflow import FOLDER, ON, load, run_as_the_runner_would, steps
 
 DELIVERY = ("deploy.yml", "deliver.yml", "drift.yml")
 
@@ -47,11 +47,19 @@ def test_nothing_is_changed_before_a_preview_and_an_approval() -> None:
     assert preview["environment"] == "${{ inputs.stack }}"
     assert up["environment"] == "${{ inputs.stack }}-deploy"
     assert up["needs"] == "preview"
-    assert up["if"] == "needs.preview.outputs.changes == 'true'"
     assert up["concurrency"] == {"group": "up-${{ inputs.stack }}", "cancel-in-progress": False}
     assert "make up" in script("deliver.yml", "up")
     for file, name in (("deliver.yml", "preview"), ("drift.yml", "drift")):
         assert " up" not in script(file, name).replace("set up", "")
+
+
+def test_a_merge_is_brought_up_also_if_no_resource_changes() -> None:
+    """`protect` and `retain` are options of a resource: the preview counts it as the same."""
+    conditions = load("deliver.yml")["jobs"]["up"]["if"].split(" || ")
+    assert conditions == [
+        "github.event_name != 'schedule'",
+        "needs.preview.outputs.changes == 'true'",
+    ]
 
 
 def test_secrets_are_those_of_an_environment() -> None:
@@ -62,6 +70,25 @@ def test_secrets_are_those_of_an_environment() -> None:
     assert load("deploy.yml")["jobs"]["deliver"]["secrets"] == "inherit"
 
 
+def test_the_engines_key_is_in_no_environment_that_all_branches_may_use() -> None:
+    """It is as good as root on the engine's machine: only main may use it, in one step of a job."""
+    found = []
+    for file in sorted(path.name for path in FOLDER.iterdir()):
+        workflow = load(file)
+        assert "SSH_KEY" not in json.dumps(workflow.get("env"))
+        for job in workflow["jobs"].values():
+            assert "SSH_KEY" not in json.dumps(job.get("env"))
+            found += [
+                (file, job["environment"], step["id"])
+                for step in job.get("steps", [])
+                if "SSH_KEY" in json.dumps(step.get("env"))
+            ]
+    assert found == [
+        ("deliver.yml", "${{ inputs.stack }}-deploy", "up"),
+        ("drift.yml", "${{ matrix.stack }}-drift", "drift"),
+    ]
+
+
 @pytest.mark.parametrize("file", ["deploy.yml", "drift.yml"])
 def test_only_stacks_on_a_remote_engine_are_deployed(file: str, tmp_path: Path) -> None:
     for name, text in {
@@ -69,6 +96,8 @@ def test_only_stacks_on_a_remote_engine_are_deployed(file: str, tmp_path: Path) 
         "Pulumi.dev.yaml": "config:\n  zhub:demoDirectory: true\n",
         "Pulumi.local.yaml": "config:\n  # docker:host: ssh://ops@z.example.com\n",
         "Pulumi.site-2.yaml": REMOTE,
+        "Pulumi.Site_1.yaml": REMOTE,
+        "Pulumi.site.eu.yaml": REMOTE,
         "Pulumi.tls.yaml": REMOTE.replace("ssh://ops@z", "'tcp://z"),
         "Pulumi.production.example.yaml": REMOTE,
         "Pulumi.$(id).yaml": REMOTE,
@@ -76,7 +105,7 @@ def test_only_stacks_on_a_remote_engine_are_deployed(file: str, tmp_path: Path) 
         (tmp_path / name).write_text(text)
     output = tmp_path / "output"
     run_as_the_runner_would(script(file, "stacks"), tmp_path, GITHUB_OUTPUT=str(output))
-    assert output.read_text() == 'names=["site-2", "tls"]\n'
+    assert output.read_text() == 'names=["Site_1", "site-2", "site.eu", "tls"]\n'
 
 
 @pytest.fixture
@@ -126,7 +155,7 @@ BACKEND = {"PULUMI_BACKEND_URL": "s3://bucket"}
     ("steps_of", "changes"),
     [({"same": 18}, "false"), ({"same": 17, "replace": 1}, "true"), ({"create": 2}, "true")],
 )
-def test_without_changes_nobody_is_asked(
+def test_a_schedule_without_changes_asks_nobody(
     runner: Path, steps_of: dict[str, int], changes: str
 ) -> None:
     preview = json.dumps({"changeSummary": steps_of})

@@ -20,6 +20,7 @@ import yaml
 
 from toolchain.pins import PLUGINS
 from toolchain.places import ROOT
+from toolchain.stack import NAME
 
 FOLDER = ROOT / ".github" / "workflows"
 
@@ -154,6 +155,8 @@ def test_stacks_are_found_by_their_files(workflow: dict[Any, Any], tmp_path: Pat
         "Pulumi.yaml",
         "Pulumi.dev.yaml",
         "Pulumi.site-2.yaml",
+        "Pulumi.Site_1.yaml",
+        "Pulumi.site.eu.yaml",
         "Pulumi.production.example.yaml",
         "Pulumi.$(id).yaml",
         "README.md",
@@ -161,7 +164,13 @@ def test_stacks_are_found_by_their_files(workflow: dict[Any, Any], tmp_path: Pat
         (tmp_path / name).touch()
     output = tmp_path / "output"
     run_as_the_runner_would(script, tmp_path, GITHUB_OUTPUT=str(output))
-    assert output.read_text() == 'names=["dev", "site-2"]\n'
+    assert output.read_text() == 'names=["Site_1", "dev", "site-2", "site.eu"]\n'
+
+
+@pytest.mark.parametrize("file", ["pull-request.yml", "deploy.yml", "drift.yml"])
+def test_all_names_that_make_accepts_are_found(file: str) -> None:
+    [script] = [step["run"] for step in steps(load(file)) if step.get("id") == "stacks"]
+    assert f"({NAME.pattern})" in script
 
 
 def test_a_changed_version_or_plugin_is_tested_against_pulumis_own() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from toolchain import passphrase, snapshot
+from toolchain import passphrase, runs, shell, snapshot, stack
 from toolchain.places import BIN, CACHE, CLI, ROOT, VENV
 
 PASSPHRASE = "of tests"
@@ -63,6 +63,10 @@ class Project:
         assert bool(process.returncode) == fails, output
         return output
 
+    def locks(self) -> list[Path]:
+        """The files of the stack's locks."""
+        return list((self.state / ".pulumi" / "locks").rglob("*.json"))
+
 
 def require_toolchain() -> None:
     """Skip if `make toolchain` has not been run."""
@@ -91,6 +95,18 @@ def project(empty_project: Project, tmp_path: Path) -> Project:
     project = Project(tmp_path / "project", tmp_path / "state")
     shutil.copytree(empty_project.folder, project.folder)
     shutil.copytree(empty_project.state, project.state)
+    return project
+
+
+@pytest.fixture
+def driven(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project that the toolchain's modules use as this clone."""
+    monkeypatch.setattr(stack, "ROOT", project.folder)
+    monkeypatch.setattr(shell, "ROOT", project.folder)
+    for module in (runs, shell, stack):
+        monkeypatch.setattr(module, "STATE", project.state)
+    monkeypatch.setenv("PULUMI_BACKEND_URL", project.state.as_uri())
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
     return project
 
 

@@ -60,6 +60,19 @@ def test_what_changes_a_stack_runs_alone_in_the_environment_for_it(pipeline: Pip
     assert pipeline["deploy"]["rules"][0]["when"] == "manual"
 
 
+def test_the_engines_key_is_in_no_environment_that_merge_requests_use(pipeline: Pipeline) -> None:
+    environments = {}
+    for name, job in jobs(pipeline):
+        found = job.get("environment")
+        environments[name] = found["name"] if isinstance(found, dict) else found
+    with_key = {name for name, job in jobs(pipeline) if any("SSH_KEY" in x for x in lines(job))}
+    assert with_key == {"deploy", "renew", "drift"}
+    assert environments["drift"] == "$STACK-drift"
+    for name, job in jobs(pipeline):
+        if any("merge_request" in rule["if"] for rule in job["rules"]):
+            assert environments[name] not in {environments[other] for other in with_key}
+
+
 def test_its_lines_are_valid_shell_and_call_existing_commands(pipeline: Pipeline) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     called = set()

@@ -187,7 +187,7 @@ def test_sums_received_without_tls_are_not_used(
         safe.onward, safe.lists = "", site.lists
         assert pins.sums_in(release.published(pins.PULUMI)) == pins.sums_in(site.lists)
         safe.shutdown()
-    assert site.asked == [f"/right/pulumi-{pins.PULUMI}-checksums.txt"]
+    assert site.asked == []  # it could redirect back to a site with TLS, unseen
 
 
 def test_a_pinned_sum_has_priority(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,69 @@ def test_a_stack_with_the_public_passphrase_is_refused_with_the_fix(site: Site) 
     assert site.shell("pulumi config get ldapBindPassword -s site") == "kept\n"
 
 
+def test_no_stack_is_encrypted_with_an_empty_passphrase(site: Site) -> None:
+    """As where a pipeline's secret is missing: the variable is set, and empty."""
+    empty = site.root.parent / "empty"
+    empty.write_text("\n")
+    (site.root / "Pulumi.site.yaml").write_text(SETTINGS)
+    for variables in (
+        {"PULUMI_CONFIG_PASSPHRASE": ""},
+        {"PULUMI_CONFIG_PASSPHRASE": "", "PULUMI_CONFIG_PASSPHRASE_FILE": str(empty)},
+        {"PULUMI_CONFIG_PASSPHRASE_FILE": str(empty)},
+    ):
+        for line in ("make preview STACK=site", "pulumi stack init site"):
+            shown = site.shell(line, variables, fails=True)
+            assert f"{next(iter(variables))} has an empty passphrase" in shown
+    assert site.salt("site") == ""
+    site.shell("pulumi stack init site")
+    for line in ("pulumi config --stack site", "make up STACK=site"):
+        shown = site.shell(line, {"PULUMI_CONFIG_PASSPHRASE": ""}, fails=True)
+        assert "PULUMI_CONFIG_PASSPHRASE has an empty passphrase" in shown
+
+
+def test_a_key_service_needs_no_passphrase_in_the_shell(site: Site) -> None:
+    (site.root / "Pulumi.site.yaml").write_text("secretsprovider: hashivault://zhub\n")
+    shown = site.shell("pulumi stack init site || true", {"PULUMI_CONFIG_PASSPHRASE": ""})
+    assert "empty passphrase" not in shown
+
+
+def test_a_stack_with_an_empty_passphrase_is_refused_with_the_fix(site: Site) -> None:
+    encrypt_wrongly(site, "")
+    for variables in ({}, {"PULUMI_CONFIG_PASSPHRASE": ""}):
+        shown = site.shell("make preview STACK=site", variables, fails=True)
+        assert "are encrypted with an empty passphrase" in shown
+        [way] = [line for line in shown.splitlines() if "change-secrets-provider" in line]
+    site.shell(way, {"PULUMI_CONFIG_PASSPHRASE": ""})
+    assert site.opens("site", site.own("site"))
+    assert site.shell("pulumi config get ldapBindPassword -s site") == "kept\n"
+
+
+def test_an_empty_file_is_no_passphrase(site: Site) -> None:
+    """A command that was killed left one."""
+    file = site.root / ".state/passphrase-site"
+    file.touch(0o600)
+    shown = site.shell("pulumi stack init site", fails=True)
+    assert "passphrase-site is empty" in shown
+    assert site.salt("site") == ""
+    file.unlink()
+    assert KEEP in site.shell("pulumi stack init site")
+    assert_own(site, "site")
+
+
+def test_what_is_remembered_of_a_passphrase_does_not_help_to_guess_it(site: Site) -> None:
+    known = site.root / ".state/opens-site"
+    known.touch(0o644)
+    site.shell(f"pulumi stack init site; {secret('site')}")
+    assert stat.S_IMODE(known.stat().st_mode) == 0o600
+    file = site.root / ".state/passphrase-site"
+    found = file.stat()
+    assert known.read_text() == (
+        f"{site.salt('site')} {file.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+    )
+    file.write_text("of another stack")
+    assert "does not decrypt" in site.shell("pulumi config -s site", fails=True)
+
+
 def test_a_stack_with_the_public_passphrase_can_be_removed(site: Site) -> None:
     encrypt_wrongly(site, PUBLIC)
     site.shell("pulumi stack rm --yes site")

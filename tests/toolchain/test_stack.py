@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
 import time
+import uuid
 from pathlib import Path
 
+import docker
 import pytest
 
-from tests.toolchain.conftest import PASSPHRASE, Clone, Project
+from tests.toolchain.conftest import Clone, Project
 from toolchain import runs, sbom, shell, stack
 from toolchain.console import Problem
 
@@ -56,22 +60,6 @@ def test_make_down_without_a_state_installs_no_toolchain(clone: Clone) -> None:
     assert not clone.cache.exists()
 
 
-@pytest.fixture
-def driven(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project that the module under test uses as this clone."""
-    monkeypatch.setattr(stack, "ROOT", project.folder)
-    monkeypatch.setattr(shell, "ROOT", project.folder)
-    for module in (runs, shell, stack):
-        monkeypatch.setattr(module, "STATE", project.state)
-    monkeypatch.setenv("PULUMI_BACKEND_URL", project.state.as_uri())
-    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
-    return project
-
-
-def locks(project: Project) -> list[Path]:
-    return list((project.state / ".pulumi" / "locks").rglob("*.json"))
-
-
 def test_after_a_kill_the_lock_and_half_made_resources_are_removed(
     driven: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,18 +74,18 @@ def test_after_a_kill_the_lock_and_half_made_resources_are_removed(
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert len(locks(driven)) == 1
+    assert len(driven.locks()) == 1
 
     runs.unlock("test")
-    runs.half_made("test", "zhub-test", remote=False)
+    runs.half_made("test", "zhub-test", [])
 
     shown = capfd.readouterr().err
     assert f"removing the lock of an earlier run: its process {process.pid} has ended" in shown
     assert "cleaning up: an earlier run was interrupted while it changed slow" in shown
-    assert locks(driven) == []
+    assert driven.locks() == []
     driven.write(program.format(create="true"))
     driven.pulumi("up", "--yes", "--skip-preview")
-    runs.half_made("test", "zhub-test", remote=False)
+    runs.half_made("test", "zhub-test", [])
     assert "cut off" not in capfd.readouterr().err
 
 
@@ -110,7 +98,7 @@ def test_the_lock_of_a_running_pulumi_is_kept(driven: Project) -> None:
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.1)
         runs.unlock("test")
-        assert len(locks(driven)) == 1
+        assert len(driven.locks()) == 1
         with pytest.raises(Problem, match="currently locked by 1 lock"):
             shell.pulumi("test", "destroy", "--yes", "--stack", "test", quiet=True)
     finally:
@@ -124,7 +112,51 @@ def test_a_lock_of_another_machine_is_kept(driven: Project) -> None:
     lock = {"pid": 999999999, "username": "ops", "hostname": "elsewhere", "timestamp": ""}
     (folder / "one.json").write_text(json.dumps(lock))
     runs.unlock("test")
-    assert len(locks(driven)) == 1
+    assert len(driven.locks()) == 1
+
+
+def test_only_locks_of_recorded_runs_are_removed(driven: Project) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    lock = {"pid": ended.pid, "username": "ops", "hostname": socket.gethostname()}
+    file = driven.state / ".pulumi/locks/organization/zhub/test/one.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(lock))
+    taken = file.stat().st_mtime
+    record = driven.state / "runs-test"
+    host = socket.gethostname()
+    for line in (
+        f"{ended.pid + 1} {host} {taken:.0f}",
+        f"{ended.pid} elsewhere {taken:.0f}",
+        f"{ended.pid} {host} {taken - runs.BEFORE_LOCK - 1:.0f}",  # its number is another's by now
+        f"{ended.pid} {host} {taken + 60:.0f}",
+    ):
+        record.write_text(f"{line}\n")
+        runs.unlock("test")
+        assert len(driven.locks()) == 1, line
+    record.write_text(f"{ended.pid} {host} {taken - 2:.0f}\n")
+    runs.unlock("test")
+    assert driven.locks() == []
+
+
+@pytest.mark.parametrize("ps", ["exit 1", "exit 0", "echo pulumi"])
+def test_a_lock_is_kept_while_ps_does_not_say_that_its_process_has_ended(
+    driven: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ps: str
+) -> None:
+    """As with BusyBox, whose `ps` has no such options, or where /proc hides others' processes."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ps").write_text(f"#!/bin/sh\n{ps}\n")
+    (tmp_path / "bin/ps").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    lock = {"pid": os.getpid(), "username": "ops", "hostname": socket.gethostname()}
+    file = driven.state / ".pulumi/locks/organization/zhub/test/one.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(lock))
+    runs.unlock("test")
+    assert len(driven.locks()) == 1
+    (tmp_path / "bin/ps").write_text("#!/bin/sh\necho bash\n")
+    runs.unlock("test")
+    assert driven.locks() == []
 
 
 def test_up_prints_the_address_and_the_demo_users(
@@ -168,6 +200,7 @@ def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     assert "pulumi config set protect false && pulumi up\n  make down STACK=test" in str(
         caught.value
     )
+    assert "in place of protect: pulumi config set retain true" in str(caught.value)
     assert file.exists()
     assert driven.pulumi("stack", "export") == before
 
@@ -176,6 +209,51 @@ def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     stack.down("test")
     assert not file.exists()
     assert stack.resources("test") == []
+
+
+@pytest.mark.engine
+def test_down_lists_the_volumes_that_are_kept(
+    driven: Project, engine: docker.DockerClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"zhub-test-{uuid.uuid4().hex[:8]}"
+    (driven.folder / "Pulumi.test.yaml").write_text(f"config:\n  zhub:prefix: {name}\n")
+    stack.print_kept_volumes("test", "docker")
+    assert capsys.readouterr().out == ""
+    made, rm = [], "docker volume rm"
+    try:
+        for part, role in (("user-ann-home", "home"), ("state", "state"), ("certs", "certs")):
+            labels = {"zhub.stack": name, "zhub.role": role}
+            made.append(engine.volumes.create(f"{name}-{part}", labels=labels))
+        stack.print_kept_volumes("test", "docker")
+        shown = capsys.readouterr().out
+        assert f"volumes are kept. To remove them for good: {rm} {name}-user-ann-home\n" in shown
+        assert f"database is kept (retain). To remove it for good: {rm} {name}-state\n" in shown
+        assert "certs" not in shown
+        (driven.folder / "Pulumi.test.yaml").write_text(
+            f"config:\n  zhub:prefix: {name}\n  docker:host: unix:///var/run/docker.sock\n"
+        )
+        stack.print_kept_volumes("test", "docker")
+        line = f"docker --host unix:///var/run/docker.sock volume rm {name}-state"
+        assert line in capsys.readouterr().out
+    finally:
+        for volume in made:
+            volume.remove()
+
+
+@pytest.mark.parametrize("retain", [False, True])
+def test_up_says_what_down_keeps(
+    driven: Project, capfd: pytest.CaptureFixture[str], *, retain: bool
+) -> None:
+    driven.write(
+        "import pulumi, pulumi_tls\n"
+        "pulumi_tls.PrivateKey('certificate', algorithm='RSA', rsa_bits=2048,\n"
+        f"    opts=pulumi.ResourceOptions(retain_on_delete={retain}))\n"
+        "pulumi.export('url', 'https://localhost')\n"
+        "pulumi.export('certificateFingerprint', 'AB:CD')\n"
+    )
+    stack.up("test")
+    words = "except the users' volumes and the hub's database." if retain else "volumes.\n"
+    assert words in capfd.readouterr().out
 
 
 def test_up_fails_on_a_policy_violation(driven: Project, capfd: pytest.CaptureFixture[str]) -> None:

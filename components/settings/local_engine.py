@@ -1,0 +1,166 @@
+"""What is on an engine of this machine already: asked once, before anything is declared."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_network
+from typing import Any
+
+import docker
+import pulumi
+import requests.exceptions
+
+from components.settings import address as at
+from components.settings.config import Config
+from components.settings.deployed import Deployed
+from components.settings.engine import UNPRIVILEGED, Engine
+from components.settings.parsing import RefusedError
+from components.settings.prefix import PREFIX
+
+#: Seconds the engine has to answer a question.
+ANSWER_TIMEOUT = 5
+
+#: Addresses that stand for all of a machine's.
+EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalEngine:
+    """An engine on this machine; as one without anything if it does not answer."""
+
+    id: str | None = None
+    """Differs between machines; two engines of one machine may have the same one."""
+    containers: Sequence[Mapping[str, Any]] = ()
+    """All there are, as Docker's API lists them, those that do not run too."""
+
+    networks: Sequence[Mapping[str, Any]] = ()
+    """All there are, as Docker's API lists them."""
+
+    def hubs(self, prefix: str) -> list[Mapping[str, Any]]:
+        """The hubs' containers of the stack with that prefix."""
+        wanted = {"zhub.stack": prefix, "zhub.role": "hub"}
+        return [one for one in self.containers if wanted.items() <= (one["Labels"] or {}).items()]
+
+
+def ask(engine: Engine) -> LocalEngine | None:
+    """Ask an engine what it is and has; None for one on another machine, which is not asked."""
+    if not engine.local:
+        return None
+    try:
+        with contextlib.closing(docker.APIClient(engine.host, "auto", ANSWER_TIMEOUT)) as client:
+            return LocalEngine(
+                id=client.info()["ID"],
+                containers=client.containers(all=True),
+                networks=client.networks(),
+            )
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        pulumi.log.warn(
+            f"the engine at {engine.host} does not answer, so it was not checked whether it is the"
+            f" one that the stack is on, and whether prefix and port are free there: {error}"
+        )
+    return LocalEngine()
+
+
+def refuse_taken_prefix(config: Config, local: LocalEngine, prefix: str, before: Deployed) -> None:
+    """Note that another stack has the prefix on the engine: its volumes would become this one's.
+
+    Args:
+        config: of the stack.
+        local: the engine.
+        prefix: of the names of all that the stack makes.
+        before: the stack's state. What a stack has left on the engine after a destroy is volumes.
+    """
+    if before.prefix is None and local.hubs(prefix) and PREFIX not in config.refused:
+        config.clash(
+            PREFIX,
+            f"the engine has a hub with {prefix} already, and this stack has none. Two stacks must"
+            " not have one prefix: each would use the other's database and homes. If the hub is"
+            " this stack's, its state is elsewhere or lost: docs/more-than-one.md. Otherwise",
+            PREFIX.set_command(f"{prefix[:35].rstrip('-')}-2"),
+        )
+
+
+def refuse_taken_port(local: LocalEngine, prefix: str, address: str, port: int) -> None:
+    """Refuse a port that something other than the stack's own hub has.
+
+    Raises:
+        RefusedError: when another container or program has it.
+    """
+    # The engine lists no ports of a container that it is just restarting.
+    for hub in local.hubs(prefix):
+        if hub["State"] == "restarting" or _published(hub, port):
+            return
+    for container in local.containers:
+        addresses = _published(container, port)
+        if address in addresses or (addresses and EVERY_ADDRESS & {address, *addresses}):
+            name = container["Names"][0].removeprefix("/")
+            raise _taken(port, f"container {name} on this engine")
+    _refuse_bound_port(address, port)
+
+
+def _published(container: Mapping[str, Any], port: int) -> set[str | None]:
+    """On which addresses the container has that TCP port."""
+    return {
+        published.get("IP")
+        for published in container["Ports"]
+        if (published["Type"], published.get("PublicPort")) == ("tcp", port)
+    }
+
+
+def refuse_taken_pool(local: LocalEngine, prefix: str, pool: str) -> None:
+    """Refuse a pool of users' networks that a network of something else covers.
+
+    Raises:
+        RefusedError: when one does, so that no user would ever get a network.
+    """
+    for network in local.networks:
+        if (network["Labels"] or {}).get("zhub.stack") == prefix:
+            continue
+        for config in network["IPAM"]["Config"] or ():
+            subnet = ip_network(config["Subnet"])
+            if isinstance(subnet, IPv4Network) and IPv4Network(pool).subnet_of(subnet):
+                raise RefusedError(
+                    f"all of it belongs to the network {network['Name']} of this engine, {subnet}:"
+                    " no user would get a network"
+                )
+
+
+def _taken(port: int, by: str) -> RefusedError:
+    # 443 becomes 8443, as administrators write it.
+    other = port + 8000 if port < UNPRIVILEGED else max(UNPRIVILEGED, (port + 1) % 65536)
+    return RefusedError(f"taken by {by}", fix=at.PORT.set_command(str(other)))
+
+
+def _bind(address: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address, port))
+
+
+def refuse_foreign_address(address: str) -> None:
+    """Refuse an address that an engine here cannot open ports on, since it is another machine's.
+
+    Raises:
+        RefusedError: when this machine does not have the address.
+    """
+    try:
+        _bind(address, 0)
+    except OSError as error:
+        raise RefusedError(f"no address of this machine: {error.strerror}") from None
+
+
+def _refuse_bound_port(address: str, port: int) -> None:
+    try:
+        _bind(address, port)
+    except OSError as error:
+        if error.errno == errno.EACCES and port < UNPRIVILEGED:
+            # This user may not open it; the engine may.
+            return
+        if error.errno == errno.EADDRINUSE:
+            raise _taken(port, "another program on this machine") from None
+        raise RefusedError(f"cannot be opened: {error.strerror}") from None

@@ -1,0 +1,80 @@
+"""Engines that answer on this machine, and ports."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from components.settings.engine import Engine
+from tests.components.settings.engines import ID, LOOPBACK, at
+
+
+class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """HTTP on a socket file."""
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, _ = super().get_request()
+        return connection, ("local", 0)
+
+
+@pytest.fixture
+def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
+    """Engines that answer with these containers; what they answer is Docker's API."""
+    servers: list[UnixServer] = []
+
+    def start(*containers: dict[str, Any], id: str = ID) -> Engine:
+        answers: dict[str, object] = {
+            "/version": {"ApiVersion": "1.41", "MinAPIVersion": "1.12"},
+            "/v1.41/info": {"ID": id},
+            "/v1.41/containers/json": containers,
+            "/v1.41/networks": [],
+        }
+
+        class Api(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                answer = answers[urlsplit(self.path).path]
+                content = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        path = tmp_path / f"{len(servers)}.sock"
+        server = UnixServer(str(path), Api)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return at(f"unix://{path}")
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port somebody listens on, on loopback."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def free(taken: int) -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+    return port
