@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 import docker
@@ -36,6 +37,9 @@ class LocalEngine:
     containers: Sequence[Mapping[str, Any]] = ()
     """All there are, as Docker's API lists them, those that do not run too."""
 
+    networks: Sequence[Mapping[str, Any]] = ()
+    """All there are, as Docker's API lists them."""
+
     def hubs(self, prefix: str) -> list[Mapping[str, Any]]:
         """The hubs' containers of the stack with that prefix."""
         wanted = {"zhub.stack": prefix, "zhub.role": "hub"}
@@ -48,7 +52,11 @@ def ask(engine: Engine) -> LocalEngine | None:
         return None
     try:
         with contextlib.closing(docker.APIClient(engine.host, "auto", ANSWER_TIMEOUT)) as client:
-            return LocalEngine(id=client.info()["ID"], containers=client.containers(all=True))
+            return LocalEngine(
+                id=client.info()["ID"],
+                containers=client.containers(all=True),
+                networks=client.networks(),
+            )
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         pulumi.log.warn(
             f"the engine at {engine.host} does not answer, so it was not checked whether it is the"
@@ -101,6 +109,24 @@ def _published(container: Mapping[str, Any], port: int) -> set[str | None]:
         for published in container["Ports"]
         if (published["Type"], published.get("PublicPort")) == ("tcp", port)
     }
+
+
+def refuse_taken_pool(local: LocalEngine, prefix: str, pool: str) -> None:
+    """Refuse a pool of users' networks that a network of something else covers.
+
+    Raises:
+        RefusedError: when one does, so that no user would ever get a network.
+    """
+    for network in local.networks:
+        if (network["Labels"] or {}).get("zhub.stack") == prefix:
+            continue
+        for config in network["IPAM"]["Config"] or ():
+            subnet = ip_network(config["Subnet"])
+            if isinstance(subnet, IPv4Network) and IPv4Network(pool).subnet_of(subnet):
+                raise RefusedError(
+                    f"all of it belongs to the network {network['Name']} of this engine, {subnet}:"
+                    " no user would get a network"
+                )
 
 
 def _taken(port: int, by: str) -> RefusedError:

@@ -181,6 +181,13 @@ def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before
                 settings.port,
             ),
         )
+    if users.NETWORK_POOL not in config.refused:
+        config.check(
+            users.NETWORK_POOL,
+            lambda: local_engine.refuse_taken_pool(
+                local, before.prefix or settings.prefix, settings.users.network_pool
+            ),
+        )
 
 
 def declared(values: Mapping[str, str], secret: Collection[str]) -> Config:

@@ -23,6 +23,17 @@ Acquire::Retries "3";
 Acquire::Retries::Delay "false";
 EOF
 
+# Bytecode is made for the Python of Debian 13, and wheels are chosen for its libc.
+version=$(sed -n '/^Package: base-files$/,/^$/s/^Version: //p' /base/var/lib/dpkg/status)
+case $version in
+    13.*) ;;
+    *)
+        echo "baseImage: must be Debian 13 (trixie), but its package base-files is ${version:-missing}" >&2
+        echo "Fix it: pulumi config set baseImage debian:trixie-slim" >&2
+        exit 1
+        ;;
+esac
+
 # A base image made from another archive would give other versions.
 grep -v '^#' /build/debian-archives.txt | while read -r archive; do
     for apt in /base/etc/apt /etc/apt; do

@@ -3,6 +3,14 @@
 # trust, the public ones and those in $EXTRA_CA. Runs on the building machine.
 set -eu
 
+# shellcheck source=/dev/null # the image's
+. /etc/os-release
+if [ "$ID $VERSION_CODENAME" != "debian trixie" ]; then
+    echo "baseImage, buildImage: must be Debian 13 (trixie), but one is $PRETTY_NAME" >&2
+    echo "Fix it: pulumi config set baseImage debian:trixie-slim; pulumi config rm buildImage" >&2
+    exit 1
+fi
+
 # update-ca-certificates needs one certificate per file; it runs when its package is installed.
 mkdir -p /usr/local/share/ca-certificates
 echo "$EXTRA_CA" |

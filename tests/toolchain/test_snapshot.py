@@ -300,7 +300,7 @@ def test_builds_on_a_base_image_use_the_same_archives(
     shutil.copy(archive.key, apt / "trusted.gpg.d/key.asc")
     (apt / "sources.list").write_text("\n".join([*source.lines, ""]))
     (folder / "base/var/lib/dpkg").mkdir(parents=True)
-    (folder / "base/var/lib/dpkg/status").touch()
+    (folder / "base/var/lib/dpkg/status").write_text("Package: base-files\nVersion: 13.8\n\n")
     clone = name_archives(folder / "clone", *(archive.dated if named == "dated" else []))
     shutil.copy(ROOT / "images/build/debs.sh", clone / "images/build")
     result = subprocess.run(

@@ -142,6 +142,30 @@ def test_what_a_user_installs_stays_and_stays_out_of_the_server(
         run(engine, images.notebook, PYTHON, "-I", "-c", "import greeting", volumes=volumes)
 
 
+@pytest.mark.parametrize("setting", ["baseImage", "buildImage"])
+def test_another_release_of_debian_is_refused(
+    engine: docker.DockerClient, images: Images, tmp_path: Path, setting: str
+) -> None:
+    old = f"zhub-test-bookworm-{setting.lower()}:latest"
+    (tmp_path / "status").write_text("Package: base-files\nVersion: 12.4+deb12u12\n\n")
+    (tmp_path / "os-release").write_text(
+        'ID=debian\nVERSION_CODENAME=bookworm\nPRETTY_NAME="Debian GNU/Linux 12"\n'
+    )
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {base.TARGET if setting == 'baseImage' else base.BUILD}\n"
+        "COPY status /var/lib/dpkg/status\nCOPY os-release /etc/os-release\n"
+    )
+    platform = "linux/s390x" if setting == "baseImage" else None
+    engine.images.build(path=str(tmp_path), tag=old, platform=platform)
+    args = {"BASE_IMAGE": base.TARGET, **site_args()}
+    args["BASE_IMAGE" if setting == "baseImage" else "BUILD_IMAGE"] = old
+    with pytest.raises(AssertionError) as failure:
+        build("notebook", "zhub-test-notebook-old:latest", args)
+    assert "must be Debian 13 (trixie), but" in str(failure.value)
+    assert "pulumi config set baseImage debian:trixie-slim" in str(failure.value)
+    engine.images.remove(old)
+
+
 def test_an_unknown_package_is_named(images: Images) -> None:
     wrong = {"NOTEBOOK_PACKAGES": "python3-numpy python3-nmpy", "BASE_IMAGE": base.TARGET}
     with pytest.raises(AssertionError) as failure:
