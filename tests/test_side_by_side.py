@@ -1,0 +1,48 @@
+"""Tests that must not run at the same time do not: pytest-xdist keeps to conftest.py's groups."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import group
+
+pytestmark = pytest.mark.slow
+
+TESTS = """
+import os, time
+import pytest
+
+@pytest.mark.xdist_group("engine")
+@pytest.mark.parametrize("number", range(6))
+def test_of_one_group(number):
+    print("ran in", os.environ["PYTEST_XDIST_WORKER"])
+    time.sleep(0.1)
+"""
+
+
+def test_tests_of_one_group_run_in_one_process(tmp_path: Path) -> None:
+    (tmp_path / "test_group.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").touch()
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "-rP", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    ran_in = [line for line in result.stdout.splitlines() if line.startswith("ran in ")]
+    assert len(ran_in) == 6, result.stdout
+    assert len(set(ran_in)) == 1, ran_in
+
+
+def test_whole_stacks_and_images_are_one_group() -> None:
+    assert group("engine/test_stack.py", {"engine"}, ["stack"]) == "engine"
+    assert group("images/test_contents.py", {"engine"}, ["images"]) == "engine"
+    assert group("toolchain/test_sbom.py", {"engine"}, ["images"]) == "engine"
+    assert group("plugins/test_command.py", {"engine"}, []) == "plugins"
+    assert group("components/test_names.py", set(), []) == "components/test_names.py"
