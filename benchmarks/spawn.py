@@ -219,21 +219,21 @@ def main() -> None:
     add("--notebook-image", default="jupyter_notebook_s390x:latest")
     add("--hub-image", default="jupyter_hub_s390x:latest")
     add("--filter-image", default="zhub_filter_s390x:zhub-dev")
-    told = parser.parse_args()
+    options = parser.parse_args()
     engine = docker.APIClient(version="auto", timeout=300)
     notebook, hub, packet_filter = (
         str(engine.inspect_image(name)["Id"])  # type: ignore[no-untyped-call]
-        for name in (told.notebook_image, told.hub_image, told.filter_image)
+        for name in (options.notebook_image, options.hub_image, options.filter_image)
     )
     idle = spawned.idle_image(engine, notebook)
     bench = Bench(engine, f"zhub-bench-{uuid.uuid4().hex[:8]}", idle, hub, packet_filter)
     print(f"subnets in a pool of /16: {2 ** (SUBNET_PREFIX - 16)}")
     try:
         idle_container(bench, "hub")
-        if told.repeat:
-            measure_starts(bench, told.repeat)
-        if told.number:
-            measure_number(bench, told.number)
+        if options.repeat:
+            measure_starts(bench, options.repeat)
+        if options.number:
+            measure_number(bench, options.number)
     finally:
         bench.clean()
         engine.remove_image(idle)

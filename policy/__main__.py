@@ -10,7 +10,7 @@ configure_stack = Analyzer.ConfigureStack
 
 
 def configure(self: Analyzer, request: Any, context: Any) -> Any:
-    """Take the one setting that policies go by; the SDK ignores the config that it is told."""
+    """Take the one setting that policies go by; the SDK ignores the config that the CLI sends."""
     CONFIG.update({key: request.config[key] for key in (PREFIX,) if key in request.config})
     return configure_stack(self, request, context)
 

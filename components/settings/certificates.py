@@ -136,20 +136,20 @@ def check_trusted(trusted: Sequence[x509.Certificate], now: datetime) -> None:
 def warnings(trusted: Sequence[x509.Certificate], now: datetime) -> list[str]:
     """What is amiss with the certificates in ldapCaFile, which can be used all the same."""
     usable = [certificate for certificate in trusted if not _useless(certificate, now)]
-    told = []
+    found = []
     if usable and not any(map(is_ca, usable)):
         names = ", ".join(map(_name, usable))
-        told.append(
+        found.append(
             f"ldapCaFile holds no CA certificate, only that of {names}: a server is trusted only"
             " while it shows this very one, and nobody can log in once it is renewed"
         )
     end = max((certificate.not_valid_after_utc for certificate in usable), default=None)
     if end and now > end - EXPIRES_SOON:
-        told.append(
+        found.append(
             f"the last certificate in ldapCaFile expires in {(end - now).days} days, at"
             f" {when(end)}: nobody can log in from then on"
         )
-    return told
+    return found
 
 
 def _name(certificate: x509.Certificate) -> str:

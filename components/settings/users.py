@@ -52,7 +52,7 @@ NETWORK_POOL = Setting(
 MAX_SERVERS = Setting(
     "maxServers",
     500,
-    "Users' servers that run at the same time; who comes then is told that the hub is full",
+    "How many users' servers may run at the same time; then the hub says that it is full",
     parsing.whole_number(1, MOST_SERVERS),
 )
 IDLE_TIMEOUT = Setting(

@@ -45,8 +45,8 @@ def test_users_own_names_are_in_the_certificate_and_known_to_the_hub() -> None:
     recording = run(SITE | {"zhub:subdomainHost": "hub.example.com"})
     certificate = recording.one("SelfSignedCert", "certificate").inputs
     assert certificate["dnsNames"] == ["hub.example.com", "*.hub.example.com"]
-    told = environment(recording.one("Container", "hub"))
-    assert told["ZHUB_SUBDOMAIN_HOST"] == "hub.example.com"
+    env = environment(recording.one("Container", "hub"))
+    assert env["ZHUB_SUBDOMAIN_HOST"] == "hub.example.com"
 
 
 def test_a_long_host_name_does_not_make_an_invalid_subject() -> None:

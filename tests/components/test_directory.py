@@ -44,37 +44,35 @@ def test_the_directory_is_reached_by_the_hub_alone_and_with_tls(demo: Recording)
     assert demo.one("SelfSignedCert", "directory").inputs["dnsNames"] == ["directory"]
     files = uploads(container)
     assert files["/certs/directory.crt"]["content"] == certificate_pem("directory")
-    told = json.loads(files["/certs/users.json"]["content"])
-    users = {name: user["password"] for name, user in told.items() if user["unit"] == "people"}
-    assert users == demo.outputs["demoUsers"]["value"]
+    users = json.loads(files["/certs/users.json"]["content"])
+    passwords = {name: user["password"] for name, user in users.items() if user["unit"] == "people"}
+    assert passwords == demo.outputs["demoUsers"]["value"]
 
 
 def test_the_demo_shows_members_an_administrator_and_somebody_who_is_not_allowed(
     demo: Recording,
 ) -> None:
-    told = json.loads(uploads(demo.one("Container", "directory"))["/certs/users.json"]["content"])
-    told_hub = environment(demo.one("Container", "hub"))
-    assert json.loads(told_hub["ZHUB_LDAP_ALLOWED_GROUPS"]) == [
-        "cn=jupyter,ou=groups,dc=example,dc=org"
-    ]
-    assert json.loads(told_hub["ZHUB_LDAP_ADMIN_GROUPS"]) == [
+    users = json.loads(uploads(demo.one("Container", "directory"))["/certs/users.json"]["content"])
+    env = environment(demo.one("Container", "hub"))
+    assert json.loads(env["ZHUB_LDAP_ALLOWED_GROUPS"]) == ["cn=jupyter,ou=groups,dc=example,dc=org"]
+    assert json.loads(env["ZHUB_LDAP_ADMIN_GROUPS"]) == [
         "cn=jupyter-admins,ou=groups,dc=example,dc=org"
     ]
     roles = demo.outputs["demoRoles"]["value"]
     assert roles.keys() == demo.outputs["demoUsers"]["value"].keys()
     for name, role in roles.items():
-        assert ("jupyter" in told[name]["groups"]) == ("may not" not in role)
-        assert ("jupyter-admins" in told[name]["groups"]) == ("administers" in role)
+        assert ("jupyter" in users[name]["groups"]) == ("may not" not in role)
+        assert ("jupyter-admins" in users[name]["groups"]) == ("administers" in role)
     assert len(set(roles.values())) == 3
 
 
 def test_the_demo_has_a_service_account_whose_password_both_ends_know(demo: Recording) -> None:
-    told = json.loads(uploads(demo.one("Container", "directory"))["/certs/users.json"]["content"])
-    told_hub = environment(demo.one("Container", "hub"))
-    assert told_hub["ZHUB_LDAP_BIND_DN"] == "uid=hub,ou=services,dc=example,dc=org"
-    assert (told["hub"]["unit"], told["hub"]["groups"]) == ("services", [])
+    users = json.loads(uploads(demo.one("Container", "directory"))["/certs/users.json"]["content"])
+    env = environment(demo.one("Container", "hub"))
+    assert env["ZHUB_LDAP_BIND_DN"] == "uid=hub,ou=services,dc=example,dc=org"
+    assert (users["hub"]["unit"], users["hub"]["groups"]) == ("services", [])
     upload = uploads(demo.one("Container", "files"))["/certs/ldap-password"]
-    assert upload["content"] == told["hub"]["password"]
+    assert upload["content"] == users["hub"]["password"]
     assert "hub" not in demo.outputs["demoUsers"]["value"]
 
 

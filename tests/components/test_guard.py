@@ -21,7 +21,7 @@ def test_the_guard_gets_its_rules_from_the_stack_and_the_hub_gets_the_same(
 ) -> None:
     from zhub import settings as hub_settings
 
-    told = environment(site.one("Container", "guard"))
+    env = environment(site.one("Container", "guard"))
     of_hub = environment(site.one("Container", "hub"))
     own = {
         "ZHUB_USER_BLOCKED_NETWORKS",
@@ -31,10 +31,10 @@ def test_the_guard_gets_its_rules_from_the_stack_and_the_hub_gets_the_same(
         "ZHUB_PORT",
         "ZHUB_LDAP_SERVERS",
     }
-    assert {name: of_hub[name] for name in told.keys() - own} == {
-        name: value for name, value in told.items() if name not in own
+    assert {name: of_hub[name] for name in env.keys() - own} == {
+        name: value for name, value in env.items() if name not in own
     }
-    read = hub_settings.read_guard(told)
+    read = hub_settings.read_guard(env)
     assert read.user_memory == "4096M"
     assert read.notebook_image == site.outputs["notebookDigest"]["value"]
     assert read.hub_port == 11119

@@ -82,14 +82,14 @@ def test_the_hubs_own_code_accepts_these_variables(config: dict[str, str], tmp_p
 
     recording = run(config)
     hub = recording.one("Container", "hub")
-    told = environment(hub)
-    hub_settings.add_arguments(told, hub.inputs["command"])
+    env = environment(hub)
+    hub_settings.add_arguments(env, hub.inputs["command"])
     files = uploads(recording.one("Container", "files"))
     for name in ("ZHUB_LDAP_CA_FILE", "ZHUB_LDAP_BIND_PASSWORD_FILE"):
-        if told[name]:
-            (tmp_path / name).write_text(files[told[name]]["content"])
-            told[name] = str(tmp_path / name)
-    settings = hub_settings.read(told)
+        if env[name]:
+            (tmp_path / name).write_text(files[env[name]]["content"])
+            env[name] = str(tmp_path / name)
+    settings = hub_settings.read(env)
     assert settings.prefix == "zhub-test"
     assert settings.port == 11119
     assert settings.user_pids == 512
