@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolchain.engine import client
 from toolchain.places import ROOT
 
 PULUMI = ROOT / ".toolchain" / "bin" / "pulumi"
@@ -78,12 +79,6 @@ class Stack:
         Raises:
             PulumiError: with both streams, when the command fails.
         """
-        environment = {
-            **os.environ,
-            "PULUMI_BACKEND_URL": self.folder.as_uri(),
-            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-            **self.environment,
-        }
         own = self.project / PULUMI.relative_to(ROOT)
         result = subprocess.run(
             [
@@ -93,7 +88,7 @@ class Stack:
                 *arguments,
             ],
             cwd=self.project,
-            env=environment,
+            env=self._environment(),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -102,6 +97,29 @@ class Stack:
         if result.returncode:
             raise PulumiError(result.stdout + result.stderr)
         return result.stdout
+
+    def shell(self, script: str, folder: Path = ROOT) -> str:
+        """Run lines of bash in a folder, with `pulumi` and `docker`; returns what they print."""
+        tools = [str(PULUMI.parent), str(Path(client()).parent), os.environ["PATH"]]
+        ended = subprocess.run(
+            ["bash", "-c", script],
+            cwd=folder,
+            env=self._environment() | {"PATH": os.pathsep.join(tools)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout
+        return ended.stdout
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PULUMI_BACKEND_URL": self.folder.as_uri(),
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            **self.environment,
+        }
 
     def on_stack(self, command: str, *arguments: str) -> str:
         """Run a `pulumi` command that takes this stack and its stack file."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -12,8 +10,7 @@ import pytest
 
 from tests.docs.commands import as_typed, blocks, section
 from tests.engine.people import logged_in
-from tests.engine.stack import PULUMI, Stack
-from toolchain.engine import client
+from tests.engine.stack import Stack
 
 pytestmark = pytest.mark.engine
 
@@ -23,19 +20,7 @@ PAGE = "docs/operations.md"
 def run(stack: Stack, folder: Path, script: str) -> str:
     """Run commands of the page for the stack, for Alice; returns what they print."""
     script = as_typed([script.replace("anna.maier", "alice")], stack.name, stack.config_file)
-    path = [str(PULUMI.parent), str(Path(client()).parent), os.environ["PATH"]]
-    result = subprocess.run(
-        ["bash", "-c", script],
-        cwd=folder,
-        env={**os.environ, "PATH": os.pathsep.join(path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout
-    return result.stdout
+    return stack.shell(script, folder)
 
 
 @pytest.fixture(scope="module", autouse=True)

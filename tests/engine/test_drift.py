@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,9 +15,8 @@ import requests
 from tests.docs.commands import as_typed, blocks, section
 from tests.engine.conftest import CONFIG, running_stack
 from tests.engine.people import Entrance, logged_in
-from tests.engine.stack import PASSPHRASE, PULUMI, Stack
+from tests.engine.stack import Stack
 from tests.ports import free_port
-from toolchain.places import ROOT
 
 pytestmark = pytest.mark.engine
 
@@ -39,20 +37,7 @@ def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
 
 def typed(stack: Stack, commands: str) -> None:
     """Run commands of the docs as an operator does."""
-    ended = subprocess.run(
-        ["bash", "-c", as_typed([commands], stack.name, stack.config_file)],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PATH": f"{PULUMI.parent}:{os.environ['PATH']}",
-            "PULUMI_BACKEND_URL": stack.folder.as_uri(),
-            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    stack.shell(as_typed([commands], stack.name, stack.config_file))
 
 
 def healthy(container: Any) -> bool:

@@ -16,10 +16,9 @@ from tests.docs.commands import as_typed, blocks, section
 from tests.engine.conftest import CONFIG, remove_leftovers, running_stack
 from tests.engine.people import logged_in, port_of
 from tests.engine.second_engine import SecondEngine, able, second_engine
-from tests.engine.stack import PASSPHRASE, PULUMI, PulumiError, Stack
+from tests.engine.stack import PulumiError, Stack
 from tests.hubclient import User
 from tests.ports import free_port
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -63,22 +62,9 @@ def typed(stack: Stack, *blocks: str, copied: bool = True) -> str:
     script += (
         f"for name in {names}; do declare -p $name 2>/dev/null || true; done > '{variables}'\n"
     )
-    ended = subprocess.run(
-        ["bash", "-c", script],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "PATH": f"{PULUMI.parent}:{os.environ['PATH']}",
-            "PULUMI_BACKEND_URL": stack.folder.as_uri(),
-            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ("NOT COPIED" in ended.stdout) != copied, ended.stdout + ended.stderr
-    return ended.stdout
+    shown = stack.shell(script)
+    assert ("NOT COPIED" in shown) != copied, shown
+    return shown
 
 
 def refused(stack: Stack, host: str) -> str:

@@ -336,6 +336,8 @@ class TestBuild:
         wait_until(lambda: mark not in processes())
         assert not engine.images(name)
 
+    # Not beside builds of whole images: the engine then begins this one a minute later.
+    @pytest.mark.xdist_group("engine")
     def test_a_plugin_killed_while_it_builds_leaves_no_file(
         self, engine: Any, name: str, context: Path, tmp_path: Path
     ) -> None:

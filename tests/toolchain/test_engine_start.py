@@ -15,7 +15,8 @@ import pytest
 from toolchain import engine
 from toolchain.console import Problem
 
-pytestmark = pytest.mark.engine
+# Not beside tests of whole stacks: on two processors, an engine then takes a minute to start.
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine")]
 
 #: Debian's client, whatever else is on PATH.
 CLIENT = next(filter(engine.builds, engine.clients()), None)

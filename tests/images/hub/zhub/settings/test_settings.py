@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from jupyterhub import roles
 from jupyterhub.utils import subdomain_hook_idna
 from traitlets.config.loader import PyFileConfigLoader
 from zhub import settings
@@ -219,6 +220,8 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Any:
             monkeypatch.delenv(name)
         for name, value in (LDAP | {"ZHUB_PRIVATE": "/run/zhub"} | variables).items():
             monkeypatch.setenv(name, value)
+        # The config keeps administrators out in the whole process: here, until the test ends.
+        monkeypatch.setattr(roles, "get_default_roles", roles.get_default_roles)
         return PyFileConfigLoader(str(CONFIG)).load_config()
 
     return load
