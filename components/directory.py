@@ -14,8 +14,8 @@ import pulumi_docker as docker
 
 from components.certificate import Certificate, CertificateArgs
 from components.images import built_image
-from components.names import Names
-from components.service import ServiceArgs, named, service
+from components.names import Names, named
+from components.service import ServiceArgs, service
 from components.settings.build import Build
 from components.settings.ldap import Ldap
 from components.settings.ldap_entries import LdapTls

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.names import Names
-from components.service import ServiceArgs, named, service
+from components.names import Names, named
+from components.service import ServiceArgs, service
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pulumi
 import pulumi_docker as docker
 
-from components.names import Names
+from components.names import Names, named
 
 #: MiB; enough for `cat` under emulation.
 MEMORY = 32
 
 
 def holder(
-    role: str, names: Names, image: pulumi.Input[str], opts: pulumi.ResourceOptions
+    role: str, names: Names, image: pulumi.Input[str], parent: pulumi.Resource
 ) -> docker.Container:
     """Declare a container that keeps an image from being pruned while nothing else runs from it.
 
@@ -23,7 +23,7 @@ def holder(
         role: names it, within its stack.
         names: of the stack.
         image: digest. The image must have `cat`.
-        opts: with the parent.
+        parent: the component that it belongs to.
     """
     return docker.Container(
         role,
@@ -43,9 +43,5 @@ def holder(
         log_driver="none",
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges:true"],
-        opts=pulumi.ResourceOptions.merge(
-            # The new container needs the name of the old one.
-            opts,
-            pulumi.ResourceOptions(delete_before_replace=True),
-        ),
+        opts=named(parent),
     )

@@ -15,8 +15,8 @@ import pulumi_docker as docker
 
 from components import guard
 from components.guard import Guard, GuardArgs
-from components.names import Names
-from components.service import ServiceArgs, named, service
+from components.names import Names, named
+from components.service import ServiceArgs, service
 from components.settings.engine import UNPRIVILEGED
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers

@@ -173,8 +173,8 @@ class Images(pulumi.ComponentResource):
             child,
         )
         # Nothing else runs from these while no user has a server.
-        holder("notebookimage", names, notebook.repo_digest, child)
-        holder("filterimage", names, packet_filter.repo_digest, child)
+        holder("notebookimage", names, notebook.repo_digest, self)
+        holder("filterimage", names, packet_filter.repo_digest, self)
         if build.registry is None:
             documented_image("notebook", build, notebook, child)
             documented_image("hub", build, hub, child)

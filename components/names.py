@@ -41,3 +41,13 @@ class Names:
             {"label": "zhub.stack", "value": self.prefix},
             {"label": "zhub.role", "value": role},
         ]
+
+
+def named(parent: pulumi.Resource) -> pulumi.ResourceOptions:
+    """Return options of a resource whose name on the engine is free only without the old one.
+
+    The provider asks for that order only when it wants a replacement itself, and not when the
+    operator does (`--target-replace`). Containers and networks could then not be created. Of a
+    volume, the new one would be the old one, and be removed.
+    """
+    return pulumi.ResourceOptions(parent=parent, delete_before_replace=True)

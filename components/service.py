@@ -59,16 +59,6 @@ class ServiceArgs:
     """Whether nothing but volumes and tmpfs can be written to."""
 
 
-def named(parent: pulumi.Resource) -> pulumi.ResourceOptions:
-    """Return options of a resource whose name on the engine is free only without the old one.
-
-    The provider asks for that order only when it wants a replacement itself, and not when the
-    operator does (`--target-replace`). Containers and networks could then not be created. Of a
-    volume, the new one would be the old one, and be removed.
-    """
-    return pulumi.ResourceOptions(parent=parent, delete_before_replace=True)
-
-
 def service(role: str, args: ServiceArgs, opts: pulumi.ResourceOptions) -> docker.Container:
     """Declare a container that is restarted when it ends and has a health check.
 
