@@ -21,8 +21,8 @@ EMULATION = "emulation"
 #: The template for an image's platform, which `docker` needs if it is not the engine's own.
 PLATFORM = "{{.Os}}/{{.Architecture}}"
 
-#: Seconds that dockerd gets to answer after its start.
-START_TIMEOUT = 60
+#: Seconds that dockerd gets to answer after its start. On a busy machine it takes more than 60.
+START_TIMEOUT = 180
 
 #: From this version on, the client needs the buildx plugin to build with BuildKit.
 BUILDX_NEEDED = 23

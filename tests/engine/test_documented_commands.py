@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker
@@ -24,8 +25,11 @@ def run(stack: Stack, folder: Path, script: str) -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _alice(stack: Stack) -> None:
-    logged_in(stack, "alice").start_server()
+def _alice(stack: Stack) -> Iterator[None]:
+    alice = logged_in(stack, "alice")
+    alice.start_server()
+    yield
+    alice.stop_server()
 
 
 def test_a_look_at_the_stack_and_at_a_users_things(stack: Stack, tmp_path: Path) -> None:

@@ -354,7 +354,7 @@ class TestBuild:
 
             worker = threading.Thread(target=build)
             worker.start()
-            wait_until(lambda: f"begun {name}" in "\n".join(plugin.messages()), 60)
+            wait_until(lambda: f"begun {name}" in "\n".join(plugin.messages()), 300)
             assert list(temporary.rglob("*")) == []
             plugin.process.kill()
             worker.join(30)

@@ -32,9 +32,9 @@ def refusal(engine: docker.DockerClient, image: str, *arguments: str, **options:
 
 
 def test_all_problems_are_reported_at_once(engine: docker.DockerClient, images: Images) -> None:
-    assert refusal(engine, images.hub, "--port=80", "--prot=1") == [
+    assert refusal(engine, images.hub, "--port=99999", "--prot=1") == [
         "'--prot=1' is not an option; use --port=NUMBER and --ldap=HOST[,HOST...]",
-        "--port is '80', but must be a port number from 1024 to 65535",
+        "--port is '99999', but must be a port number from 1 to 65535",
         "no directory to check passwords with: set it with --ldap=HOST[,HOST...]",
         "/certs is not there: mount the folder with key and certificate",
         f"no engine: mount its socket with -v {SOCKET}, or set DOCKER_HOST",
