@@ -22,6 +22,13 @@ LINK = "zhub-test"
 CLONE_NEWNET = 0x40000000
 
 
+def unmount_below(folder: Path) -> None:
+    """Unmount what an engine that has ended left mounted, such as its data's folder on itself."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        if (mounted := line.split()[1]).startswith(f"{folder}/"):
+            subprocess.run(["umount", mounted], check=True)
+
+
 @dataclass(frozen=True)
 class SecondEngine:
     """An engine without images, containers and volumes."""
@@ -99,10 +106,7 @@ def second_engine(folder: Path) -> Iterator[SecondEngine]:
         if process:
             process.terminate()
             process.wait(timeout=60)
-        for line in Path("/proc/mounts").read_text().splitlines():
-            # Such as the engine's own network.
-            if (mounted := line.split()[1]).startswith(f"{folder}/"):
-                _run(f"umount {mounted}")
+        unmount_below(folder)
         for table, rule in _FILTERS:
             _run(f"iptables -t {table} -D {rule}", check=False)
         _run(f"ip netns delete {NAMESPACE}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.second_engine import unmount_below
 from toolchain import engine
 from toolchain.console import Problem
 
@@ -56,6 +57,7 @@ def second_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         deadline = time.monotonic() + 30
         while (folder / "pid").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
+    unmount_below(folder)
 
 
 def test_an_engine_that_is_not_running_is_started_and_outlives_make(second_engine: Path) -> None:
