@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import allowed
@@ -55,6 +56,7 @@ def prefix(urn: str) -> str:
     return CONFIG.get(PREFIX) or default
 
 
+@cache  # a preview asks for each resource and each policy
 def tables(own: str) -> dict[str, dict[str, Table]]:
     """Return the tables by policy and by resource type, for a stack with that prefix."""
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import group
+from tests.conftest import group, marks_of_all
 
 pytestmark = pytest.mark.slow
 
@@ -46,3 +46,10 @@ def test_whole_stacks_and_images_are_one_group() -> None:
     assert group("toolchain/test_sbom.py", {"engine"}, ["images"]) == "engine"
     assert group("plugins/test_command.py", {"engine"}, []) == "plugins"
     assert group("components/test_names.py", set(), []) == "components/test_names.py"
+
+
+def test_files_without_unit_tests_are_known_by_a_line() -> None:
+    assert marks_of_all("import pytest\n\npytestmark = pytest.mark.slow\n") == {"slow"}
+    several = 'pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engine")]'
+    assert marks_of_all(several) == {"slow", "xdist_group"}
+    assert marks_of_all("@pytest.mark.slow\ndef test_one() -> None: ...") == set()

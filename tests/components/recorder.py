@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import hashlib
 import json
@@ -9,6 +10,8 @@ import logging
 import runpy
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -194,12 +197,19 @@ def _isolated(
     # The SDK keeps the root resource, with the stack's outputs, in a context variable.
     context = contextvars.copy_context()
     mocks = EngineMocks(preview=preview, deployed=deployed or {})
-    return context.run(_run, declare, config, mocks, stack)
+    # In a thread, the stack is short. The SDK reads all of it for each resource.
+    with closing(asyncio.new_event_loop()) as loop, ThreadPoolExecutor(1) as thread:
+        return thread.submit(context.run, _run, declare, config, mocks, stack, loop).result()
 
 
 def _run(
-    declare: Callable[[], object], config: Mapping[str, str], mocks: EngineMocks, stack: str
+    declare: Callable[[], object],
+    config: Mapping[str, str],
+    mocks: EngineMocks,
+    stack: str,
+    loop: asyncio.AbstractEventLoop,
 ) -> Recording:
+    asyncio.set_event_loop(loop)  # the SDK takes that of its thread
     preview = mocks.preview
     recorder = Recorder(mocks)
     warnings = _Warnings()

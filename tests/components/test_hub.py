@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pulumi
@@ -230,9 +231,11 @@ def test_clean_up_uses_the_engines_client_certificates() -> None:
     }
 
 
-def alone(ldap: Ldap) -> Recording:
+def alone(ldap: Ldap, password: str | None = None) -> Recording:
     def program() -> None:
         settings = read(SITE)[0]
+        # An output belongs to the program that makes it.
+        bind_password = pulumi.Output.secret(password) if password else None
         hub = Hub(
             "hub",
             HubArgs(
@@ -250,7 +253,7 @@ def alone(ldap: Ldap) -> Recording:
                 subdomain_host=None,
                 hsts_seconds=0,
                 trusted_proxies=(),
-                ldap=ldap,
+                ldap=replace(ldap, bind_password=bind_password),
                 admin_users=(),
                 admin_access=False,
                 token_max_age=86400,
@@ -300,9 +303,8 @@ def test_alone_it_keeps_the_directorys_password_out_of_its_own_container() -> No
         servers=("ldap.example.com",),
         tls=LdapTls.LDAPS,
         bind_dn="cn=hub,dc=example,dc=com",
-        bind_password=pulumi.Output.secret(LDAP_PASSWORD),
     )
-    recording = alone(ldap)
+    recording = alone(ldap, LDAP_PASSWORD)
     hub, files = recording.one("Container", "hub"), recording.one("Container", "files")
     assert uploads(files)["/certs/ldap-password"]["content"] == LDAP_PASSWORD
     assert LDAP_PASSWORD not in texts(files.raw, secret=False)

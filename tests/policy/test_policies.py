@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rules import shown
 
 from components.hub import REMOVE_NOTEBOOKS
 from tests.components.recorder import Declared, Recording, run
-from tests.pki import Identity
+from tests.pki import Identity, key_of
 from tests.policy.worse_containers import CONTAINERS, Case
 from tests.policy.worse_resources import (
     BUILDS,
@@ -127,8 +128,8 @@ def stack_violations(recording: Recording, **images: str) -> list[str]:
 
 
 def brought(folder: Path) -> dict[str, str]:
-    Identity.create("hub.example.com").write(folder, "hub")
-    Identity.create("ldap.example.com").write(folder, "ldap-ca")
+    Identity.create("hub.example.com", key=key_of("hub.example.com")).write(folder, "hub")
+    Identity.create("ldap.example.com", key=key_of("ldap.example.com")).write(folder, "ldap-ca")
     return {
         "zhub:tlsCertFile": str(folder / "hub.crt"),
         "zhub:tlsKeyFile": str(folder / "hub.key"),
@@ -168,9 +169,14 @@ def test_the_programs_own_resources_pass(
     assert stack_violations(recording) == []
 
 
+@cache
+def recorded(*, preview: bool) -> Recording:
+    return run(DEMO, preview=preview)
+
+
 @pytest.fixture(scope="module")
 def demo() -> Recording:
-    return run(DEMO)
+    return recorded(preview=False)
 
 
 ALL = {
@@ -323,7 +329,7 @@ def test_a_changed_script_is_read_before_it_is_allowed() -> None:
 @pytest.mark.parametrize("name", policies.IMAGE_OF)
 def test_a_container_with_another_image_is_found(name: str, *, preview: bool) -> None:
     foreign = f"example.com/x@sha256:{'0' * 64}"
-    found = stack_violations(run(DEMO, preview=preview), **{name: foreign})
+    found = stack_violations(recorded(preview=preview), **{name: foreign})
     its = policies.IMAGE_OF[name]
     assert found == [f'{name}: image is "{foreign}"; allowed: that of the Image {its}']
 

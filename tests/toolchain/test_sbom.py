@@ -9,7 +9,6 @@ from typing import Any
 import docker
 import pytest
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from tests.built import Images
@@ -41,6 +40,9 @@ def run(engine: docker.DockerClient, image: str, *command: str) -> str:
 
 
 def test_it_is_valid_and_the_same_for_the_same_image(text: str, images: Images) -> None:
+    # To import it takes a second, and every run of tests reads this file.
+    from cyclonedx.validation.json import JsonStrictValidator
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     assert sbom.text(images.hub) == text
 

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from components.settings import stack
 from tests.built import Images
 from tests.components.stack_config import SITE
 from tests.images.hub import verdicts
-from tests.pki import DAY, Identity, Key
+from tests.pki import DAY, Identity, key_of
 from toolchain.places import ROOT
 
 YEAR = 365 * DAY
@@ -47,12 +46,6 @@ class Case:
     """Part of what the preview refuses it with."""
     warning: str = ""
     """Part of what the preview warns of."""
-
-
-@cache
-def key_of(name: str) -> Key:
-    """An RSA key; to make one takes longer than all else here."""
-    return Identity.create(name).key
 
 
 def identity(name: str, options: dict[str, Any]) -> Identity:

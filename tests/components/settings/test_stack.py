@@ -20,7 +20,7 @@ from components.settings.config import Config
 from components.settings.entries import SETTINGS
 from tests.components.recorder import identity, run
 from tests.components.stack_config import DEMO, NOW, SITE, fixed, read, refused, schema
-from tests.pki import Identity, passphrase
+from tests.pki import DAY, Identity, key_of, passphrase
 from toolchain.places import ROOT
 
 
@@ -39,7 +39,8 @@ def test_the_stack_files_are_fine(
     config = {key: v if isinstance(v, str) else json.dumps(v) for key, v in given.items()}
     for name in ("hub.example.com", "site-ca"):
         names = ("hub.example.com", "*.hub.example.com")
-        Identity.create(*names, end=timedelta(days=365)).write(tmp_path, name)
+        year = timedelta(days=365)
+        Identity.create(*names, key=key_of(name), end=year).write(tmp_path, name)
     (tmp_path / "site-ca.crt").rename(tmp_path / "site-ca.pem")
     # As its comments say.
     typed = {
@@ -387,6 +388,10 @@ def test_users_own_names_end_in_the_hubs() -> None:
     assert settings.certificate_names[:2] == ("hub.example.com", "*.hub.example.com")
 
 
+def own_identity(*names: str, begin: timedelta = -DAY, end: timedelta) -> Identity:
+    return Identity.create(*names, key=key_of("hub"), begin=begin, end=end)
+
+
 class TestBroughtCertificate:
     """The operator's own key and certificate are checked as far as that can be done."""
 
@@ -406,7 +411,7 @@ class TestBroughtCertificate:
 
     def test_a_good_one(self, tmp_path: Path) -> None:
         year = timedelta(days=365)
-        Identity.create("hub.example.com", end=year).write(tmp_path, "hub")
+        own_identity("hub.example.com", end=year).write(tmp_path, "hub")
         assert self.warnings(self.config(tmp_path)) == []
 
     def test_only_one_of_the_files(self, tmp_path: Path) -> None:
@@ -430,21 +435,21 @@ class TestBroughtCertificate:
         ]
 
     def test_expired(self, tmp_path: Path) -> None:
-        expired = Identity.create("hub.example.com", begin=-timedelta(9), end=-timedelta(1))
+        expired = own_identity("hub.example.com", begin=-timedelta(9), end=-timedelta(1))
         assert "the certificate expired at" in self.refused(tmp_path, expired)
 
     def test_not_valid_yet(self, tmp_path: Path) -> None:
-        early = Identity.create("hub.example.com", begin=timedelta(1), end=timedelta(9))
+        early = own_identity("hub.example.com", begin=timedelta(1), end=timedelta(9))
         assert "is not valid before" in self.refused(tmp_path, early)
 
     def test_expires_soon(self, tmp_path: Path) -> None:
-        Identity.create("hub.example.com", end=timedelta(days=29)).write(tmp_path, "hub")
+        own_identity("hub.example.com", end=timedelta(days=29)).write(tmp_path, "hub")
         [warning] = self.warnings(self.config(tmp_path))
         assert "expires in 28 days" in warning or "expires in 29 days" in warning
 
     def test_for_another_name(self, tmp_path: Path) -> None:
         names = ("*.example.com", "hub.example.org", "192.0.2.1")
-        Identity.create(*names, end=timedelta(days=365)).write(tmp_path, "hub")
+        own_identity(*names, end=timedelta(days=365)).write(tmp_path, "hub")
         config = self.config(tmp_path)
         more = '["hub.example.org", "a.b.example.com", "example.com", "192.0.2.1", "192.0.2.2"]'
         [warning] = self.warnings(config | {"zhub:extraNames": more})
@@ -453,9 +458,9 @@ class TestBroughtCertificate:
     def test_for_users_own_names(self, tmp_path: Path) -> None:
         year = timedelta(days=365)
         config = self.config(tmp_path) | {"zhub:subdomainHost": "hub.example.com"}
-        Identity.create("hub.example.com", "*.hub.example.com", end=year).write(tmp_path, "hub")
+        own_identity("hub.example.com", "*.hub.example.com", end=year).write(tmp_path, "hub")
         assert self.warnings(config) == []
-        Identity.create("hub.example.com", "*.example.com", end=year).write(tmp_path, "hub")
+        own_identity("hub.example.com", "*.example.com", end=year).write(tmp_path, "hub")
         said = refused(config)
         assert "needs a certificate for *.hub.example.com" in said
         assert "pulumi config set tlsCertFile hub.example.com.crt" in said
@@ -463,7 +468,7 @@ class TestBroughtCertificate:
 
     def test_without_any_name(self, tmp_path: Path) -> None:
         year = timedelta(days=365)
-        Identity.create("hub.example.org", end=year).write(tmp_path, "hub")
+        own_identity("hub.example.org", end=year).write(tmp_path, "hub")
         [warning] = self.warnings(self.config(tmp_path))
         assert "not valid for hub.example.com" in warning
 
