@@ -13,7 +13,7 @@ from pathlib import Path
 from toolchain import base, cli, engine, environment, stack
 from toolchain.console import Problem, output
 from toolchain.pins import PULUMI
-from toolchain.places import BIN, CACHE, ROOT
+from toolchain.places import BIN, CACHE
 from toolchain.stack import named
 
 #: Bytes of disk needed for images, CLI and caches, and to build them.
@@ -51,13 +51,6 @@ def _cli() -> Iterator[Finding]:
     if not good and cli.release_name() is None and cli.go_installed() is None:
         needed = ".".join(map(str, cli.go_needed()))
         yield Finding(good=True, text=f"no Go {needed} to build it with: make up installs one")
-
-
-def _modes() -> Finding:
-    """Image digests hash file modes, so a checkout with another umask would rebuild all images."""
-    odd = [p for p in (ROOT / "images").rglob("*") if p.is_file() and p.stat().st_mode & 0o022]
-    text = f"{odd[0]} is writable by others" if odd else "file modes under images/: as in git"
-    return Finding(not odd, text, "chmod -R go-w images; umask 022")
 
 
 def _disk() -> Finding:
@@ -101,7 +94,7 @@ def check(name: str, *, with_engine: bool) -> None:
     Raises:
         Problem: something is missing.
     """
-    findings = [_python(), *_cli(), _modes(), _disk(), *(_engine() if with_engine else [])]
+    findings = [_python(), *_cli(), _disk(), *(_engine() if with_engine else [])]
     for finding in findings:
         if finding.good:
             print(f"     ok  {finding.text}", flush=True)
