@@ -16,7 +16,8 @@ from toolchain.places import CLI, ROOT
 
 pytestmark = pytest.mark.slow
 
-GET = "go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+#: Where `.ci/run` has it from.
+GET = f"go install {(ROOT / '.ci/programs').read_text().strip()}"
 
 #: Top-level keywords of a GitLab pipeline that are not jobs.
 NO_JOBS = ("stages", "default", "variables")
