@@ -11,6 +11,7 @@ from components.directory import USERS, Directory, DirectoryArgs
 from components.hub import Hub, HubArgs
 from components.images import Images, ImagesArgs
 from components.names import Names
+from components.settings.deployed import LOST_IMAGES
 from components.settings.stack import load
 
 settings = load()
@@ -71,6 +72,8 @@ pulumi.export("notebookDigest", images.notebook)
 pulumi.export("hubDigest", images.hub)
 pulumi.export("filterDigest", images.filter)
 pulumi.export("container", hub.container)
+if settings.build.lost:
+    pulumi.export(LOST_IMAGES, dict(settings.build.lost))
 pulumi.export("engine", settings.engine.host)
 if settings.engine.id:
     # An address such as unix:///var/run/docker.sock is that of another engine on every machine.

@@ -12,7 +12,11 @@ MEMORY = 32
 
 
 def holder(
-    role: str, names: Names, image: pulumi.Input[str], parent: pulumi.Resource
+    role: str,
+    names: Names,
+    image: pulumi.Input[str],
+    lost: int,
+    parent: pulumi.Resource,
 ) -> docker.Container:
     """Declare a container that keeps an image from being pruned while nothing else runs from it.
 
@@ -23,6 +27,8 @@ def holder(
         role: names it, within its stack.
         names: of the stack.
         image: digest. The image must have `cat`.
+        lost: how often the engine has lost the image. It cannot lose one that a container runs
+            from, so this one was lost before it, and is made again as well.
         parent: the component that it belongs to.
     """
     return docker.Container(
@@ -43,5 +49,7 @@ def holder(
         log_driver="none",
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges:true"],
-        opts=named(parent),
+        opts=pulumi.ResourceOptions.merge(
+            named(parent), pulumi.ResourceOptions(replacement_trigger=lost)
+        ),
     )

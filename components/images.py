@@ -28,6 +28,7 @@ def built_image(
 ) -> docker.Image:
     """Declare the image of `images/<folder>`, and its push where the stack has a registry."""
     registry = build.registry
+    lost = pulumi.ResourceOptions(replacement_trigger=build.lost.get(folder, 0))
     return docker.Image(
         folder,
         image_name=image_name(folder, names, build),
@@ -48,7 +49,7 @@ def built_image(
             password=registry.password,
         ),
         skip_push=registry is None,
-        opts=opts,
+        opts=pulumi.ResourceOptions.merge(opts, lost),
     )
 
 
@@ -73,6 +74,7 @@ def documented_image(
 
     It is for use by hand and means what was built last, by whichever stack. Nothing here reads it.
     """
+    lost = pulumi.ResourceOptions(replacement_trigger=build.lost.get(folder, 0))
     docker.Image(
         f"{folder}-latest",
         image_name=f"{_repository(folder, build)}:latest",
@@ -85,7 +87,7 @@ def documented_image(
             args={"IMAGE": image.image_name, "DIGEST": image.repo_digest},
         ),
         skip_push=True,
-        opts=opts,
+        opts=pulumi.ResourceOptions.merge(opts, lost),
     )
 
 
@@ -173,8 +175,9 @@ class Images(pulumi.ComponentResource):
             child,
         )
         # Nothing else runs from these while no user has a server.
-        holder("notebookimage", names, notebook.repo_digest, self)
-        holder("filterimage", names, packet_filter.repo_digest, self)
+        lost = build.lost
+        holder("notebookimage", names, notebook.repo_digest, lost.get("notebook", 0), self)
+        holder("filterimage", names, packet_filter.repo_digest, lost.get("filter", 0), self)
         if build.registry is None:
             documented_image("notebook", build, notebook, child)
             documented_image("hub", build, hub, child)

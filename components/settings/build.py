@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import pulumi
@@ -148,6 +148,8 @@ class Build:
     """Empty for the public one."""
     npm_registry: str
     """Empty for the public one."""
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """How often the engine had lost an image that was on it, by its folder; no setting."""
 
 
 def read(config: Config) -> Build:

@@ -13,8 +13,12 @@ import pulumi.runtime
 READ_RESOURCES = "pulumi:pulumi:readStackResourceOutputs"
 
 STACK = "pulumi:pulumi:Stack"
+IMAGE = "docker:index/image:Image"
 VOLUME = "docker:index/volume:Volume"
 PROVIDER = "pulumi:providers:docker"
+
+#: The output that counts them, so that Pulumi's state and the next run agree on what was built.
+LOST_IMAGES = "lostImages"
 
 #: What has a name that begins with the stack's prefix, what holds data first: where resources
 #: disagree, after an `up` that failed halfway, the volume with the database decides.
@@ -45,6 +49,23 @@ class Deployed:
                 if kind == wanted and (name := outputs.get("name")):
                     return str(name).rpartition("-")[0]
         return None
+
+    @property
+    def images(self) -> dict[str, tuple[str, str]]:
+        """Name and digest of each image that the stack has built, by the folder it is built from.
+
+        Without the documented names, which nothing runs from.
+        """
+        return {
+            urn.rpartition("::")[2]: (outputs["imageName"], outputs["repoDigest"])
+            for urn, (kind, outputs) in self.resources.items()
+            if kind == IMAGE and not urn.endswith("-latest") and outputs.get("repoDigest")
+        }
+
+    @property
+    def lost_images(self) -> dict[str, int]:
+        """How often an image was built again since the engine had lost it, by its folder."""
+        return {name: int(times) for name, times in self.outputs.get(LOST_IMAGES, {}).items()}
 
     @property
     def engine(self) -> str | None:

@@ -39,6 +39,8 @@ class LocalEngine:
 
     networks: Sequence[Mapping[str, Any]] = ()
     """All there are, as Docker's API lists them."""
+    images: frozenset[str] | None = None
+    """IDs and digests of all there are; None if the engine does not answer."""
 
     def hubs(self, prefix: str) -> list[Mapping[str, Any]]:
         """The hubs' containers of the stack with that prefix."""
@@ -56,6 +58,11 @@ def ask(engine: Engine) -> LocalEngine | None:
                 id=client.info()["ID"],
                 containers=client.containers(all=True),
                 networks=client.networks(),
+                images=frozenset(
+                    known
+                    for image in client.images(all=True)
+                    for known in (image["Id"], *(image["RepoDigests"] or ()))
+                ),
             )
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         pulumi.log.warn(
@@ -63,6 +70,23 @@ def ask(engine: Engine) -> LocalEngine | None:
             f" one that the stack is on, and whether prefix and port are free there: {error}"
         )
     return LocalEngine()
+
+
+def lost_images(local: LocalEngine, before: Deployed) -> dict[str, int]:
+    """How often the engine has lost an image of the stack, this time included, by its folder.
+
+    Pulumi does not ask the engine about images. Warns of those that it has lost since the last
+    `up`, which then builds them again.
+    """
+    times = before.lost_images
+    for folder, (name, digest) in before.images.items():
+        if local.images is not None and digest not in local.images:
+            times[folder] = times.get(folder, 0) + 1
+            pulumi.log.warn(
+                f"the image {name} ({digest}) is missing on the engine, so it is built again;"
+                " without it, what needs it cannot start"
+            )
+    return times
 
 
 def refuse_taken_prefix(config: Config, local: LocalEngine, prefix: str, before: Deployed) -> None:

@@ -154,6 +154,8 @@ def load() -> Settings:
         engines.refuse_move(config, settings.engine, before)
         if local and engines.HOST not in config.refused:
             _refuse_taken(config, local, settings, before)
+            lost = local_engine.lost_images(local, before)
+            settings = replace(settings, build=replace(settings.build, lost=lost))
     if config.problems:
         raise pulumi.RunError(
             f"the settings of stack {stack} cannot be used; nothing was changed\n\n"

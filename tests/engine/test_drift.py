@@ -83,6 +83,27 @@ def test_who_starts_a_server_without_a_guard_is_told(
     bob.stop_server()
 
 
+def test_a_plain_up_builds_a_lost_image_again(stack: Stack, engine: docker.DockerClient) -> None:
+    digest = stack.outputs()["notebookDigest"]
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    engine.containers.get(f"{stack.prefix}-notebookimage").remove(force=True)
+    engine.images.remove(digest, force=True)
+    bob = logged_in(stack, "bob")
+    page = bob.request("POST", "hub/api/users/bob/server")
+    assert "an image is missing on the engine" in page.json()["message"]
+
+    named = f":{stack.prefix} ({digest}) is missing on the engine, so it is built again"
+    assert named in stack.on_stack("preview")
+    shown = stack.up()
+    assert named in shown
+    assert "3 replaced" in shown
+    hub.reload()  # the same one
+    bob.start_server()
+    bob.stop_server()
+    assert engine.containers.get(f"{stack.prefix}-notebookimage").status == "running"
+    assert "missing" not in stack.on_stack("preview", "--expect-no-changes")
+
+
 def test_one_command_makes_all_of_it_whole_again(stack: Stack, engine: docker.DockerClient) -> None:
     [command] = blocks(section("docs/operations.md", "Something was changed outside Pulumi"))
     alice = logged_in(stack, "alice")

@@ -6,7 +6,7 @@ import json
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,18 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 @pytest.fixture
 def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
-    """Engines that answer with these containers; what they answer is Docker's API."""
+    """Engines that answer with these containers and images; what they answer is Docker's API."""
     servers: list[UnixServer] = []
 
-    def start(*containers: dict[str, Any], id: str = ID) -> Engine:
+    def start(
+        *containers: dict[str, Any], id: str = ID, images: Sequence[dict[str, Any]] = ()
+    ) -> Engine:
         answers: dict[str, object] = {
             "/version": {"ApiVersion": "1.41", "MinAPIVersion": "1.12"},
             "/v1.41/info": {"ID": id},
             "/v1.41/containers/json": containers,
             "/v1.41/networks": [],
+            "/v1.41/images/json": images,
         }
 
         class Api(BaseHTTPRequestHandler):

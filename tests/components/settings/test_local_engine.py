@@ -206,3 +206,61 @@ def test_the_prefix_that_is_offered_is_one(engine_with: Callable[..., Engine], f
         run(on_this_machine(engine_with(hub), free, prefix=long))
     offered = str(raised.value).rpartition(" ")[2].strip()
     assert prefix.parse(offered) == "a" * 34 + "-2"
+
+
+def image(name: str, digest: str) -> dict[str, Any]:
+    """An image in a stack's state."""
+    outputs = {"imageName": name, "repoDigest": digest}
+    return {"type": "docker:index/image:Image", "outputs": outputs}
+
+
+@pytest.mark.parametrize(
+    ("there", "before", "after"),
+    [
+        ([{"Id": "sha256:1", "RepoDigests": ["site/filter@sha256:3"]}], {}, {}),
+        (
+            [{"Id": "sha256:1", "RepoDigests": ["site/filter@sha256:3"]}],
+            {"filter": 2},
+            {"filter": 2},
+        ),
+        ([{"Id": "sha256:1", "RepoDigests": None}], {}, {"filter": 1}),
+        (
+            [{"Id": "sha256:1", "RepoDigests": None}],
+            {"filter": 2, "hub": 1},
+            {"filter": 3, "hub": 1},
+        ),
+        ([], {"notebook": 1}, {"notebook": 2, "filter": 1}),
+    ],
+)
+def test_an_image_that_the_engine_has_lost_is_named_and_made_again_with_what_holds_it(
+    engine_with: Callable[..., Engine],
+    free: int,
+    there: list[dict[str, Any]],
+    before: dict[str, int],
+    after: dict[str, int],
+) -> None:
+    engine = engine_with(images=there)
+    state = stack_on(engine.host, provider=engine.host)
+    state["urn:stack"]["outputs"]["lostImages"] = before
+    state["urn::notebook"] = image("notebook:zhub-test", "sha256:1")
+    state["urn::filter"] = image("site/filter", "site/filter@sha256:3")
+    # What is only for use by hand does not count.
+    state["urn::notebook-latest"] = image("notebook:latest", "sha256:9")
+    recording = run(on_this_machine(engine, free), deployed=state)
+
+    for folder, holder in (("notebook", "notebookimage"), ("filter", "filterimage")):
+        for kind, name in (("Image", folder), ("Container", holder)):
+            trigger = recording.one(kind, name).request.replacement_trigger
+            assert trigger.number_value == after.get(folder, 0)
+    trigger = recording.one("Image", "notebook-latest").request.replacement_trigger
+    assert trigger.number_value == after.get("notebook", 0)
+    assert recording.outputs.get("lostImages", {"value": {}})["value"] == after
+    missing = [text for text in recording.warnings if "is missing on the engine" in text]
+    assert len(missing) == sum(after.values()) - sum(before.values())
+
+
+def test_an_engine_that_does_not_answer_has_lost_no_image(tmp_path: Path, free: int) -> None:
+    state = {"urn::notebook": image("notebook:zhub-test", "sha256:1")}
+    recording = run(local(tmp_path, free), preview=True, deployed=state)
+    assert not any("is missing" in text for text in recording.warnings)
+    assert "lostImages" not in recording.outputs
