@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 
 import { ConfigurableProxy } from "configurable-http-proxy";
 
+import { Connecting } from "./connecting.mjs";
 import { callers, speakFor } from "./forwarded.mjs";
 
 // Mozilla's "intermediate" list. Without a TLS 1.3 cipher in it, Node would turn TLS 1.3 off.
@@ -85,10 +86,24 @@ proxy.targetForReq = async function (request) {
   return request.route;
 };
 
-// Return whether the answer comes from a user's server: from anything but the hub.
-function isUsers(request) {
-  return new URL(request.route.target).origin !== new URL(options.hub).origin;
+// Return whether a target is a user's server: anything but the hub.
+function isServer(target) {
+  return new URL(target).origin !== new URL(options.hub).origin;
 }
+
+// Return whether the answer comes from a user's server.
+function isUsers(request) {
+  return isServer(request.route.target);
+}
+
+// Milliseconds that a user's server has to accept a connection. It is on the same machine, so it
+// takes less than one, unless its network or its container is broken.
+const servers = new Connecting(8000);
+const onward = proxy.proxyOptsForTarget;
+proxy.proxyOptsForTarget = function (target) {
+  const found = onward.call(this, target);
+  return isServer(target) ? { ...found, agent: servers } : found;
+};
 
 // Return the segments of a path, or null if browsers and proxy could read it differently.
 function segments(path) {

@@ -83,6 +83,32 @@ def test_who_starts_a_server_without_a_guard_is_told(
     bob.stop_server()
 
 
+@pytest.mark.parametrize("who", ["server", "hub"])
+def test_a_server_whose_network_was_torn_out_is_given_up_within_seconds(
+    stack: Stack, engine: docker.DockerClient, who: str
+) -> None:
+    """Also for a browser that was just there, whose connection could be used again."""
+    bob = logged_in(stack, "bob")
+    bob.start_server()
+    kernel = bob.start_kernel()
+    assert kernel.run("import time; time.sleep(12); print('late')") == "late\n"
+    server = f"{stack.prefix}-user-bob"
+    network = engine.networks.get(server)
+    assert bob.request("GET", f"{bob.home}api/contents").ok
+    network.disconnect({"server": server, "hub": f"{stack.prefix}-hub"}[who], force=True)
+    begin = time.monotonic()
+    answer = bob.request("GET", f"{bob.home}api/contents")
+    assert answer.status_code == requests.codes.unavailable
+    assert "Try restarting it" in answer.text
+    assert f"{stack.prefix}/hub/home" in answer.text
+    assert time.monotonic() - begin < 15
+    # As the page says.
+    bob.stop_server()
+    bob.start_server()
+    assert bob.run("print(6 * 7)") == "42\n"
+    bob.stop_server()
+
+
 def test_a_plain_up_builds_a_lost_image_again(stack: Stack, engine: docker.DockerClient) -> None:
     digest = stack.outputs()["notebookDigest"]
     hub = engine.containers.get(f"{stack.prefix}-hub")
