@@ -68,6 +68,13 @@ class Project:
         return list((self.state / ".pulumi" / "locks").rglob("*.json"))
 
 
+def go_install(program: str) -> str:
+    """The command that gets a program of `.ci/programs`, as `.ci/run` does."""
+    lines = (ROOT / ".ci/programs").read_text().split()
+    [found] = [line for line in lines if line.partition("@")[0].endswith(f"/{program}")]
+    return f"go install {found}"
+
+
 def require_toolchain() -> None:
     """Skip if `make toolchain` has not been run."""
     if not (CLI / "pulumi").exists():

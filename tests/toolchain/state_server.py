@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.toolchain.conftest import go_install
+
 SERVER = "versitygw"
-GET = "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 
 KEY, SECRET, BUCKET = "of-tests", "of-tests-secret", "zhub-state"
 
@@ -46,7 +47,7 @@ def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
 def s3(root: Path) -> Iterator[dict[str, str]]:
     """Run an S3 server on loopback; yields the variables for state in a bucket of it."""
     if not (server := shutil.which(SERVER)):
-        pytest.skip(f"no S3 server here: {GET}")
+        pytest.skip(f"no S3 server here: {go_install(SERVER)}")
     (root / "s3" / BUCKET).mkdir(parents=True)
     port = _free_port()
     keys = {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET}

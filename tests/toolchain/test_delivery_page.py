@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.toolchain.conftest import require_toolchain
+from tests.toolchain.conftest import go_install, require_toolchain
 from toolchain.places import CLI, ROOT
 
 pytestmark = pytest.mark.slow
-
-#: Where `.ci/run` has it from.
-GET = f"go install {(ROOT / '.ci/programs').read_text().strip()}"
 
 #: Top-level keywords of a GitLab pipeline that are not jobs.
 NO_JOBS = ("stages", "default", "variables")
@@ -101,7 +98,7 @@ def test_pulumi_knows_its_options(pipeline: Pipeline) -> None:
 
 def test_actionlint_accepts_the_workflows() -> None:
     if not (actionlint := shutil.which("actionlint")):
-        pytest.skip(f"no actionlint here: {GET}")
+        pytest.skip(f"no actionlint here: {go_install('actionlint')}")
     files = sorted((ROOT / ".github/workflows").iterdir())
     result = subprocess.run([actionlint, *files], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
