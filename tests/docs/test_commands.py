@@ -1,6 +1,6 @@
 """Every command on README and in docs is one that the tools know: subcommands, options, settings.
 
-Many of them are run as printed, by tests in tests/engine and tests/toolchain.
+And each is run as printed by some test, or excused here, with the reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 
 from components.settings.entries import SETTINGS
-from tests.docs.commands import Shown, shown
+from tests.docs.commands import Claim, Shown, claims, runs, shown
 from tests.toolchain.conftest import require_toolchain
 from toolchain.engine import client
 from toolchain.places import CLI, ROOT
@@ -21,6 +21,27 @@ from toolchain.places import CLI, ROOT
 pytestmark = pytest.mark.slow
 
 SHOWN = shown()
+
+#: Commands that no test runs as printed, and why.
+EXCUSED = {
+    Claim("README.md", "Tests", ()): "it is what runs this test",
+    Claim("docs/benchmarks.md", "", ()): (
+        "takes from half an hour to hours, and writes docs/benchmarks.json;"
+        " tests/benchmarks has its options"
+    ),
+    Claim("docs/how-it-works.md", "Why these images build as they do", ()): (
+        "needs a registry with Debian's image, and an image name that belongs to whoever works on"
+        " the machine; tests/built.py builds the same Dockerfiles for every test of images"
+    ),
+    Claim(
+        "docs/operations.md",
+        "What is in the images, and is it still good?",
+        ("make audit", "export PIP_AUDIT_", "npm config set registry"),
+    ): (
+        "needs services with advisories; tests/toolchain/test_audit.py runs the audit with these"
+        " variables and settings against services of its own"
+    ),
+}
 KEYS = {setting.key for setting in SETTINGS}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -106,6 +127,24 @@ def test_a_mistake_is_found(line: str, unknown: list[str]) -> None:
     program, *words = line.split()
     executable = str(CLI / "pulumi") if program == "pulumi" else client()
     assert set(unknown) <= set(wrong(program, executable, words))
+
+
+def test_each_is_run_by_a_test_or_excused() -> None:
+    by_tests = claims()
+    for claim in (*by_tests, *EXCUSED):
+        assert any(claim.of(command) for command in SHOWN), f"nothing on the page is {claim}"
+    run = {command for command in SHOWN if any(claim.of(command) for claim in by_tests)}
+    excused = {command for command in SHOWN if any(claim.of(command) for claim in EXCUSED)}
+    assert not run & excused, "excused, but run"
+    missing = [str(command) for command in SHOWN if command not in run | excused]
+    assert missing == [], "run it in a test, see tests/docs/commands.py, or excuse it above"
+
+
+def test_a_command_that_is_not_on_the_page_cannot_be_run() -> None:
+    assert len(runs("docs/operations.md", "Look")) == 2
+    assert len(runs("docs/operations.md", "Look", "docker logs")) == 2
+    with pytest.raises(ValueError, match="no command begins with docker restart"):
+        runs("docs/operations.md", "Look", "docker restart")
 
 
 @pytest.mark.parametrize("command", SHOWN, ids=str)

@@ -1,58 +1,425 @@
-"""Commands of docs/operations.md that change nothing, and the backup, run as printed on a stack."""
+"""What README and docs print is typed by an operator: a stack's life, from the README to its end.
+
+The clone and the shell are an operator's; the names and addresses of PLACEHOLDERS are this test's.
+The tests are in the order of that life, and each leaves the stack up but the last.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import docker.errors
 import pytest
+import requests
 
-from tests.docs.commands import as_typed, blocks, section, shown
+from tests import terminal
+from tests.built import wait_until
+from tests.docs.commands import runs
+from tests.engine.conftest import native, remove_leftovers
 from tests.engine.people import logged_in
 from tests.engine.stack import Stack
+from tests.hubclient import User
+from tests.pki import Identity
+from tests.ports import free_port
+from tests.toolchain.conftest import make_site
+from toolchain.engine import client
+from toolchain.places import CACHE
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("resolved_localhost")]
 
-PAGE = "docs/operations.md"
+NAME = "e2e-docs"
+BY_HAND = "zhub-e2e-byhand"
+HOST = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+SOCKET = HOST.removeprefix("unix://")
 
+#: What the pages' examples stand for here, as a pattern.
+PLACEHOLDERS = {
+    r"<stack>|<old>|\bsite\b": NAME,
+    "<new>": f"{NAME}-new",
+    r"ssh://ops@z\.example\.com": HOST,
+    r"hub\.example\.com": "hub.localhost",
+    r"anna\.maier|anna-2emaier": "bob",
+    "zhub-dev-": f"zhub-{NAME}-",
+    "/etc/modprobe.d/": "./",
+}
 
-def run(stack: Stack, folder: Path, script: str) -> str:
-    """Run commands of the page for the stack, for Alice; returns what they print."""
-    script = as_typed([script.replace("anna.maier", "alice")], stack.name, stack.config_file)
-    return stack.shell(script, folder)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _alice(stack: Stack) -> Iterator[None]:
-    alice = logged_in(stack, "alice")
-    alice.start_server()
-    yield
-    alice.stop_server()
-
-
-def test_a_look_at_the_stack_and_at_a_users_things(stack: Stack, tmp_path: Path) -> None:
-    look = "\n".join(blocks(section(PAGE, "Look")))
-    # The others need a shell of `make env`.
-    commands = [line for line in look.splitlines() if line.startswith("docker")]
-    assert len(commands) == 5
-    printed = run(stack, tmp_path, "\n".join(commands))
-    for name in ("hub", "guard", "user-alice", "home-alice"):
-        assert f"{stack.prefix}-{name}" in printed
-    assert "User logged in: alice" in printed
+ADDRESSES = ("ldapServer", "ldapTls", "ldapBindDn", "ldapSearchBase", "ldapAllowedGroups")
 
 
-def test_why_alice_may_log_in(stack: Stack, tmp_path: Path) -> None:
-    command = "docker exec zhub-<stack>-hub zhub check-directory alice"
-    [shown_there] = [one.text for one in shown() if one.text.startswith(command)]
-    assert "allowed" in run(stack, tmp_path, shown_there)
+@dataclass(frozen=True)
+class Operator:
+    """Somebody with a clone, who types what a page prints, and says yes to Pulumi."""
+
+    clone: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of the shell."""
+        tools = (str(Path(client()).parent), os.environ["PATH"])
+        return {
+            "HOME": str(self.clone.parent),
+            "PATH": os.pathsep.join(tools),
+            "XDG_CACHE_HOME": str(CACHE.parent),
+            "DOCKER_HOST": HOST,
+            "PULUMI_SKIP_CONFIRMATIONS": "true",
+            "STACK": NAME,
+            "TERM": "xterm",
+        }
+
+    def script(self, *commands: str) -> str:
+        """Return the commands with this stack's names, in a shell that is set to the stack."""
+        text = "\n".join(commands)
+        for pattern, here in PLACEHOLDERS.items():
+            text = re.sub(pattern, here, text)
+        return f'eval "$(make -s env STACK={NAME})"\n{text}'
+
+    def types(self, *commands: str, answer: str = "", seconds: float = 300) -> str:
+        """Run commands in one shell, which ends at the first that fails; returns what they print.
+
+        The answer is read by the commands that ask for something.
+        """
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.script(*commands)],
+            cwd=self.clone,
+            env=self.environment,
+            input=answer,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    @property
+    def stack(self) -> Stack:
+        """The stack, for people who log in to it."""
+        state = self.clone / ".state"
+        text = (state / f"passphrase-{NAME}").read_text().strip()
+        return Stack(NAME, state, {"PULUMI_CONFIG_PASSPHRASE": text}, self.clone)
 
 
-def test_a_backup(stack: Stack, engine: docker.DockerClient, tmp_path: Path) -> None:
-    run(stack, tmp_path, "\n".join(blocks(section(PAGE, "Back up"))))
-    with tarfile.open(tmp_path / "state.tar.gz") as state:
+@pytest.fixture(scope="module")
+def operator(
+    engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """An operator who has brought a stack up as the README prints it.
+
+    Then it gets the demo directory instead of the README's, since nobody could log in.
+    """
+    remove_leftovers(engine, f"zhub-{NAME}")
+    operator = Operator(make_site(tmp_path_factory.mktemp("docs") / "clone").root)
+    shell, own, _ = runs("README.md", "Your own hub")
+    lines = own.splitlines()
+    # From here on, what the machine is like and what cannot be had here.
+    extra = native(engine) | {"port": free_port()}
+    kept = ("baseImage", "buildImage", "platform", "extraCaFile", "pipIndexUrl", "npmRegistry")
+    settings = {key: extra[key] for key in (*kept, "port", "bindAddress") if key in extra}
+    settings["engineSocket"] = SOCKET
+    lines[-2:-2] = [f"pulumi config set {key} {value}" for key, value in settings.items()]
+    try:
+        shown = operator.types(shell, *lines, answer="of the service account")
+        assert "23 created" in shown
+        [password] = runs("docs/identity.md", "Set it up", "pulumi config set --secret")
+        operator.types(password, answer="another one")
+        open_to_all = runs("docs/identity.md", "`ldapServer` alone", "pulumi config")
+        shown = operator.types("pulumi config rm ldapAllowedGroups", *open_to_all, "pulumi preview")
+        assert "ldapAllowEveryone" in shown
+        operator.types(
+            *(f"pulumi config rm {key}" for key in (*ADDRESSES, "ldapBindPassword")),
+            "pulumi config rm ldapAllowEveryone",
+            "pulumi config set demoDirectory true",
+            "pulumi up",
+        )
+        yield operator
+    finally:
+        remove_leftovers(engine, f"zhub-{NAME}")
+
+
+def healthy(engine: docker.DockerClient) -> bool:
+    hub = engine.containers.get(f"zhub-{NAME}-hub")
+    return bool(hub.attrs["State"]["Health"]["Status"] == "healthy")
+
+
+def with_server(operator: Operator, name: str) -> User:
+    """Log somebody in, and start their server."""
+    user = logged_in(operator.stack, name)
+    user.start_server()
+    return user
+
+
+def test_a_look_at_the_stack_and_at_a_users_things(operator: Operator) -> None:
+    with_server(operator, "bob")
+    shown = operator.types(*runs("docs/operations.md", "Look"))
+    for name in ("hub", "guard", "user-bob", "home-bob"):
+        assert f"zhub-{NAME}-{name}" in shown
+    assert "User logged in: bob" in shown
+    assert "ok  Docker engine: answers" in shown
+    assert "certificateFingerprint" in shown
+    [refusals] = runs("docs/security.md", "The guard", "docker logs")
+    assert "refused" not in operator.types(refusals)
+
+
+def test_why_somebody_may_log_in(operator: Operator) -> None:
+    make, plain = runs(
+        "docs/operations.md",
+        "Nobody can log in, or one user cannot",
+        "make doctor LDAP=",
+        "docker exec zhub-<stack>-hub",
+    )
+    assert operator.types(make, plain).count("allowed, with the name alice") == 2
+    [asks] = runs("docs/operations.md", "Nobody can log in, or one user cannot", "docker exec -it")
+    password = str(operator.stack.outputs()["demoUsers"]["alice"])
+    script = operator.script(asks)
+    code, shown = terminal.run(script, operator.clone, operator.environment, "assword", password)
+    assert (code, "allowed, with the name alice" in shown) == (0, True), shown
+
+
+def test_somebody_is_taken_out_of_the_group(
+    operator: Operator, engine: docker.DockerClient
+) -> None:
+    change, log = runs("docs/identity.md", "Try it", "docker")
+    assert "modifying entry" in operator.types(change)
+    checked = "docker exec zhub-<stack>-hub zhub check-directory bob || true"
+    assert "not allowed: a member of none" in operator.types(checked)
+    # It follows the log for ever.
+    assert "JupyterHub" in operator.types(f"timeout 5 {log} || [ $? = 124 ]")
+    engine.containers.get(f"zhub-{NAME}-directory").restart()
+
+
+def test_after_a_run_that_was_killed(operator: Operator) -> None:
+    shown = operator.types(*runs("docs/operations.md", "The hub does not come up"))
+    assert "30 unchanged" in shown
+
+
+def test_a_home_without_labels(operator: Operator, engine: docker.DockerClient) -> None:
+    home = f"zhub-{NAME}-home-carol"
+    engine.volumes.create(home)
+    carol = logged_in(operator.stack, "carol")
+    asked = carol.request("POST", "hub/api/users/carol/server")
+    assert asked.status_code >= requests.codes.server_error
+    log = engine.containers.get(f"zhub-{NAME}-guard").logs().decode()
+    assert f"{home} has no labels, so it could be anybody's" in log
+    engine.containers.run(
+        operator.stack.outputs()["notebookDigest"],
+        ["-c", "touch /home/kept.txt && chown -R jovyan /home"],
+        entrypoint="sh",
+        user="0",
+        volumes={home: {"bind": "/home"}},
+        remove=True,
+    )
+    [copy] = runs("docs/operations.md", "Somebody's server does not start")
+    operator.types(copy.replace("alice", "carol"))
+    assert engine.volumes.get(home).attrs["Labels"]["zhub.user"] == "carol"
+    carol.start_server()
+    assert carol.read("kept.txt") == ""
+    carol.stop_server()
+
+
+def test_what_a_server_reaches(operator: Operator) -> None:
+    [reach] = runs("docs/operations.md", "Somebody's server does not reach something")
+    assert "2 replaced" in operator.types(reach)
+
+
+def test_the_certificate_is_renewed_and_brought(operator: Operator) -> None:
+    before = operator.stack.outputs()["certificateFingerprint"]
+    operator.types(*runs("docs/operations.md", "The certificate"))
+    renewed = operator.stack.outputs()["certificateFingerprint"]
+    assert renewed != before
+    own_one = Identity.create("hub.localhost", "*.hub.localhost")
+    own_one.write(operator.clone, "hub.localhost")
+    _, _, own = runs("README.md", "Your own hub")
+    operator.types(own)
+    assert operator.stack.outputs()["certificateFingerprint"] not in {before, renewed}
+
+
+@pytest.mark.long
+def test_newer_packages(operator: Operator, engine: docker.DockerClient) -> None:
+    sbom, rebuild = runs(
+        "docs/operations.md",
+        "What is in the images, and is it still good?",
+        "pulumi up --target-replace",
+        "make sbom",
+    )
+    assert "Image notebook" in operator.types(rebuild)
+    operator.types(*runs("docs/operations.md", "An image went missing"))
+    operator.types(sbom)
+    assert list((operator.clone / "sbom").glob("*.cdx.json"))
+    assert healthy(engine)
+
+
+@pytest.mark.long
+def test_make_up_after_something_was_changed_outside_pulumi(
+    operator: Operator, engine: docker.DockerClient
+) -> None:
+    """As the page's table says: it builds images again, and nothing else."""
+    prefix, digest = f"zhub-{NAME}", operator.stack.outputs()["notebookDigest"]
+    for container in engine.containers.list(all=True, filters={"ancestor": digest}):
+        container.remove(force=True)
+    engine.images.remove(digest, force=True)
+    removed = [f"{prefix}-{role}" for role in ("files", "hub")]
+    for name in removed:
+        engine.containers.get(name).remove(force=True)
+    guard = engine.containers.get(f"{prefix}-guard")
+    guard.stop(timeout=1)
+    directory = engine.containers.get(f"{prefix}-directory")
+    directory.pause()
+
+    named = f":{prefix} ({digest}) is missing on the engine, so it is built again"
+    assert named in operator.types("make preview")
+    assert named in operator.types("make up")
+    assert engine.images.get(digest)
+    assert engine.containers.get(f"{prefix}-notebookimage").status == "running"
+    for name in removed:
+        with pytest.raises(docker.errors.NotFound):
+            engine.containers.get(name)
+    guard.reload()
+    directory.reload()
+    assert (guard.status, directory.status) == ("exited", "paused")
+
+    operator.types(*runs("docs/operations.md", "Something was changed outside Pulumi"))
+    assert healthy(engine)
+    assert engine.containers.get(removed[0]).status == "created"
+    with_server(operator, "carol").stop_server()
+    assert "unchanged" in operator.types("make preview", "pulumi preview --expect-no-changes")
+
+
+def test_what_people_may_do(operator: Operator) -> None:
+    names = runs("docs/security.md", "In the browser", "pulumi config")
+    access = runs("docs/security.md", "Administrators", "pulumi config")
+    policies = runs("docs/security.md", "Policies")
+    shown = operator.types(*names, *access, *policies)
+    assert "zhub@v" in shown
+    assert "to replace" in shown
+    operator.types("pulumi config rm subdomainHost", "pulumi config rm adminAccess")
+    [modules] = runs("docs/security.md", "System calls", "printf")
+    operator.types(modules)
+    assert "install vsock /bin/false\n" in (operator.clone / "zhub.conf").read_text()
+
+
+def test_a_backup_is_restored(operator: Operator, engine: docker.DockerClient) -> None:
+    alice = with_server(operator, "alice")
+    alice.save("kept.txt", "of alice")
+    tokens = "hub/api/users/alice/tokens"
+    kept = alice.request("POST", tokens, json={"note": "kept"}).json()["id"]
+    operator.types(*runs("docs/operations.md", "Back up"))
+    with tarfile.open(operator.clone / "state.tar.gz") as state:
         assert "./jupyterhub.sqlite" in state.getnames()
-    with tarfile.open(tmp_path / f"{stack.prefix}-home-alice.tar.gz") as home:
-        assert home.getnames()
-    assert engine.containers.get(f"{stack.prefix}-hub").status == "running"
+    wait_until(lambda: healthy(engine), seconds=120)
+    lost = alice.request("POST", tokens, json={"note": "made later"}).json()["id"]
+
+    up, stop, empty, unpack, home = runs("docs/operations.md", "Restore")
+    operator.types(up, stop, empty, unpack)
+    wait_until(lambda: healthy(engine), seconds=120)
+    engine.volumes.get(f"zhub-{NAME}-home-alice").remove()
+    operator.types(stop.splitlines()[0], home)
+    known = {token["id"] for token in alice.request("GET", tokens).json()["api_tokens"]}
+    assert kept in known
+    assert lost not in known
+    alice.start_server()
+    assert alice.read("kept.txt") == "of alice"
+    assert "unchanged" in operator.types("pulumi preview --expect-no-changes")
+
+
+def test_the_state_and_its_passphrase(operator: Operator) -> None:
+    operator.types(*runs("docs/more-than-one.md", "Backups of the state"))
+    assert list(operator.clone.glob(f"{NAME}-20*.json"))
+    kept = operator.clone / ".state" / f"passphrase-{NAME}"
+    new = operator.clone / "new-passphrase"
+    new.write_text("of the team that is left\n")
+    operator.types(*runs("docs/more-than-one.md", "The key to the secrets"))
+    kept.write_text(new.read_text())
+    operator.types("pulumi preview --expect-no-changes")
+
+
+def test_by_hand(operator: Operator, engine: docker.DockerClient) -> None:
+    """With other names than the printed ones, which may be somebody's on this engine."""
+    start, find = runs("docs/by-hand.md", "")
+    [same] = runs("README.md", "By hand, without Pulumi")
+    assert same in start
+    outputs, port = operator.stack.outputs(), free_port()
+    own = f"-e ZHUB_PREFIX={BY_HAND} -e ZHUB_NOTEBOOK_IMAGE={outputs['notebookDigest']}"
+    make = start.removesuffix(same)
+    run = same.replace("jupyter_hub_s390x", f"{own} {outputs['hubDigest']}")
+    run = run.replace("11119", str(port)).replace("/var/run/docker.sock:", f"{SOCKET}:")
+    operator.types(make)
+    certificate = operator.clone.parent / "jupyterhub/certs/hub.crt"
+    with subprocess.Popen(
+        ["bash", "-c", operator.script(run)],
+        cwd=operator.clone,
+        env=operator.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            wait_until(lambda: answers(port, certificate), seconds=60)
+        finally:
+            for container in engine.containers.list(filters={"publish": str(port)}):
+                container.stop()
+            printed = process.communicate(timeout=60)[0]
+    assert "PASSWORDS ARE SENT TO THE DIRECTORY IN CLEAR" in printed
+
+    labels = {"zhub.stack": BY_HAND, "zhub.role": "notebook"}
+    server = engine.containers.create(outputs["notebookDigest"], labels=labels)
+    network = engine.networks.create(f"{BY_HAND}-user-alice", labels=labels)
+    home = engine.volumes.create(f"{BY_HAND}-home-alice", labels=labels)
+    try:
+        printed = operator.types(find.replace("stack=jupyterhub", f"stack={BY_HAND}"))
+        for one in (server, network):
+            with pytest.raises(docker.errors.NotFound):
+                one.reload()
+        assert home.name in printed
+    finally:
+        remove_leftovers(engine, BY_HAND)
+
+
+def answers(port: int, certificate: Path) -> bool:
+    """Whether a hub by hand shows its login page."""
+    try:
+        page = requests.get(f"https://hub.localhost:{port}", verify=str(certificate), timeout=10)
+    except (requests.ConnectionError, OSError):
+        return False
+    return bool(page.status_code == requests.codes.ok)
+
+
+def test_a_rename(operator: Operator) -> None:
+    [rename] = runs("docs/operations.md", "Rename a stack")
+    back = f'pulumi stack rename {NAME}\neval "$(make -s env)"\npulumi config rm prefix'
+    shown = operator.types(rename, back, "pulumi preview --expect-no-changes")
+    assert shown.count("unchanged") == 2
+
+
+def test_a_home_is_removed(operator: Operator, engine: docker.DockerClient) -> None:
+    for container in engine.containers.list(
+        all=True, filters=operator.stack.labelled("notebook", "bob")
+    ):
+        container.remove(force=True)
+    find, remove = runs("docs/identity.md", "Names", "docker volume")
+    assert operator.types(find, remove).count(f"zhub-{NAME}-home-bob") == 2
+    with pytest.raises(docker.errors.NotFound):
+        engine.volumes.get(f"zhub-{NAME}-home-bob")
+
+
+def test_the_end(operator: Operator, engine: docker.DockerClient) -> None:
+    remove, retain, homes, forget = runs("docs/operations.md", "Remove a stack")
+    operator.types(retain)
+    assert engine.volumes.get(f"zhub-{NAME}-state")
+    up, down = runs("README.md", "Try it")[0].splitlines()
+    operator.types("pulumi config rm retain")
+    assert "JupyterHub is up: https://hub.localhost" in operator.types(up)
+    operator.types(remove)
+    assert not engine.containers.list(all=True, filters={"label": f"zhub.stack=zhub-{NAME}"})
+    operator.types(up, down)
+    operator.types(homes)
+    assert not engine.volumes.list(filters={"label": f"zhub.stack=zhub-{NAME}"})
+    operator.types(up, forget)
+    assert operator.types("pulumi stack --show-urns").count("urn:pulumi") == 0

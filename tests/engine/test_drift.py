@@ -12,7 +12,7 @@ import docker.errors
 import pytest
 import requests
 
-from tests.docs.commands import as_typed, blocks, section
+from tests.docs.commands import as_typed, runs
 from tests.engine.conftest import CONFIG, running_stack
 from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import Stack
@@ -131,7 +131,7 @@ def test_a_plain_up_builds_a_lost_image_again(stack: Stack, engine: docker.Docke
 
 
 def test_one_command_makes_all_of_it_whole_again(stack: Stack, engine: docker.DockerClient) -> None:
-    [command] = blocks(section("docs/operations.md", "Something was changed outside Pulumi"))
+    [command] = runs("docs/operations.md", "Something was changed outside Pulumi")
     alice = logged_in(stack, "alice")
     alice.start_server()
     kernel = alice.start_kernel()

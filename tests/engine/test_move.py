@@ -12,7 +12,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.docs.commands import as_typed, blocks, section
+from tests.docs.commands import as_typed, runs
 from tests.engine.conftest import CONFIG, remove_leftovers, running_stack
 from tests.engine.people import logged_in, port_of
 from tests.engine.second_engine import SecondEngine, able, second_engine
@@ -25,9 +25,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.long]
 HOST = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 SOCKET = Path(HOST.removeprefix("unix://"))
 
-SAME, AWAY, DOWN, UP, COPY, START, LEFT = blocks(
-    section("docs/operations.md", "Move to another machine")
-)
+SAME, AWAY, DOWN, UP, COPY, START, LEFT = runs("docs/operations.md", "Move to another machine")
 
 
 @pytest.fixture

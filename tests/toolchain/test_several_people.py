@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.commands import runs
 from tests.toolchain import state_server
 from tests.toolchain.conftest import Site, make_site
-from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +109,21 @@ def test_the_second_clone_sees_no_changes(
     ours.shell(preview, shared)
 
 
+def in_backend(script: str, shared: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The page's commands with the backend of the test, and the variables that they leave out."""
+    variable = "PULUMI_BACKEND_URL"
+    script = re.sub(rf"{variable}='[^']+'", f"{variable}='{shared[variable]}'", script)
+    return script, {name: value for name, value in shared.items() if name != variable}
+
+
+def test_a_stack_is_made_in_shared_state(people: tuple[Site, Site], shared: dict[str, str]) -> None:
+    ours, theirs = people
+    script, _ = runs("docs/more-than-one.md", "The state")
+    ours.shell(*in_backend(script, shared))
+    commit(ours, theirs)
+    assert "site" in theirs.shell("pulumi stack ls", shared)
+
+
 def test_a_stack_moves_from_a_clone_to_shared_state(
     people: tuple[Site, Site], shared: dict[str, str]
 ) -> None:
@@ -117,13 +132,8 @@ def test_a_stack_moves_from_a_clone_to_shared_state(
     ours.shell("make up STACK=site")
     ours.shell("echo x | pulumi config set --secret ldapBindPassword --stack site")
     salt = ours.salt("site")
-    text = (ROOT / "docs/more-than-one.md").read_text()
-    lines = text.partition("To move a stack whose state")[2].partition("```console\n")[2]
-    script = lines.partition("```")[0].replace("$ ", "")
-    address = shared["PULUMI_BACKEND_URL"]
-    script = re.sub(r"PULUMI_BACKEND_URL='[^']+'", f"PULUMI_BACKEND_URL='{address}'", script)
-    more = {name: value for name, value in shared.items() if name != "PULUMI_BACKEND_URL"}
-    ours.shell(script, more)
+    _, script = runs("docs/more-than-one.md", "The state")
+    ours.shell(*in_backend(script, shared))
     ours.shell("pulumi stack rm --yes --force --preserve-config site")
     assert ours.salt("site") == salt
     commit(ours, theirs)

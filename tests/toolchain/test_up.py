@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import re
-import select
-import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests import terminal
 from tests.toolchain.conftest import Site
 
 pytestmark = pytest.mark.slow
@@ -38,35 +33,7 @@ def small(site: Site) -> Iterator[Site]:
 
 def at_a_terminal(site: Site, line: str, answer: str) -> tuple[int, str]:
     """Run a command at a terminal, answer Pulumi's question; returns exit code and output."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        ["bash", "-c", line],
-        cwd=site.root,
-        env=site.environment({"TERM": "xterm"}),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    shown, end, answered = "", time.monotonic() + 120, False
-    try:
-        while time.monotonic() < end:
-            ready, _, _ = select.select([ours], [], [], 1)
-            if not ready and process.poll() is not None:
-                break  # what it has started may keep the terminal open
-            try:
-                shown += os.read(ours, 4096).decode(errors="replace") if ready else ""
-            except OSError:  # the terminal's other end is closed
-                break
-            if QUESTION in shown and not answered:
-                answered = True
-                os.write(ours, f"{answer}\r".encode())
-        return process.wait(timeout=60), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
+    return terminal.run(line, site.root, site.environment({"TERM": "xterm"}), QUESTION, answer)
 
 
 def has_come_up(site: Site) -> bool:
