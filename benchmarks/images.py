@@ -60,8 +60,9 @@ def recipes(subject: str, platform: str) -> tuple[Recipe, Recipe]:
     notebook_arguments = {"BASE_IMAGE": base_image, **site}
     if subject == "project":
         declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-        packages = declared["notebookPackages"]["default"]
-        notebook_arguments["NOTEBOOK_PACKAGES"] = " ".join(sorted(packages))
+        for setting in ("notebookPackages", "notebookRequirements"):
+            argument = setting.replace("notebook", "notebook_").upper()
+            notebook_arguments[argument] = " ".join(sorted(declared[setting]["default"]))
     if subject == "seed":
         del notebook_arguments["BUILD_IMAGE"]
         del site["BUILD_IMAGE"]

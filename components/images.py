@@ -147,6 +147,7 @@ class Images(pulumi.ComponentResource):
             "BASE_IMAGE": build.base_image,
             "BASE_DIGEST": build.base_image.partition("@")[2],
             "NOTEBOOK_PACKAGES": " ".join(sorted(build.notebook_packages)),
+            "NOTEBOOK_REQUIREMENTS": " ".join(sorted(build.notebook_requirements)),
             **label_args("jupyterlab", build),
             **site,
         }

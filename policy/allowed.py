@@ -162,7 +162,11 @@ def images(prefix: str) -> Table:
 
     return {
         "notebook": image(
-            "notebook", (*site, "BASE_IMAGE", "BASE_DIGEST", "NOTEBOOK_PACKAGES", "STAMP")
+            "notebook",
+            (
+                *(*site, "BASE_IMAGE", "BASE_DIGEST", "STAMP"),
+                *("NOTEBOOK_PACKAGES", "NOTEBOOK_REQUIREMENTS"),
+            ),
         ),
         "hub": image(
             "hub", (*site, *(f"NOTEBOOK_{x}" for x in ("IMAGE", "DIGEST", "STAMP")), "NPM_REGISTRY")

@@ -55,12 +55,15 @@ def images(engine: docker.DockerClient) -> Images:
     )
     site = site_args()
     defaults = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    packages = " ".join(sorted(defaults["notebookPackages"]["default"]))
+    chosen = {
+        "NOTEBOOK_PACKAGES": " ".join(sorted(defaults["notebookPackages"]["default"])),
+        "NOTEBOOK_REQUIREMENTS": " ".join(sorted(defaults["notebookRequirements"]["default"])),
+    }
     labels = {"SOURCE": "https://git.example.com/jupyterhub", "VERSION": "1.2"}
     build(
         "notebook",
         built.notebook,
-        {"BASE_IMAGE": base.TARGET, "NOTEBOOK_PACKAGES": packages, **labels, **site},
+        {"BASE_IMAGE": base.TARGET, **chosen, **labels, **site},
     )
     build(
         "hub",
@@ -80,7 +83,7 @@ def images(engine: docker.DockerClient) -> Images:
 
 @pytest.fixture(scope="session")
 def bare_notebook(images: Images) -> str:
-    """Build a notebook image without the scientific stack, and return its name."""
+    """Build a notebook image without chosen packages, and return its name."""
     name = "zhub-test-notebook-bare:latest"
     build("notebook", name, {"BASE_IMAGE": base.TARGET, **site_args()})
     return name

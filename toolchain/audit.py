@@ -17,7 +17,7 @@ from pathlib import Path
 
 from toolchain import engine, snapshot, stack
 from toolchain.console import Problem, exit_code
-from toolchain.lock import HUB, NOTEBOOK
+from toolchain.lock import HUB, NOTEBOOK, SETS
 from toolchain.places import ROOT, VENV
 
 #: Lists what Debian has fixed since the image was built. apt's lists go into a container that is
@@ -66,8 +66,8 @@ def questions(images: Mapping[str, str]) -> Iterator[Question]:
     Raises:
         Problem: the engine does not have one of the images.
     """
-    for folder in (Path(), NOTEBOOK, HUB):
-        lock = folder / "requirements.txt"
+    locks = (folder / "requirements.txt" for folder in (Path(), NOTEBOOK, HUB))
+    for lock in (*locks, *(source.with_suffix(".txt") for source in SETS)):
         yield Question(
             about=f"Python packages of {lock}",
             command=[

@@ -30,6 +30,9 @@ NOTEBOOK = Path("images/notebook")
 HUB = Path("images/hub")
 IN_NOTEBOOK = NOTEBOOK / "requirements.in"
 IN_HUB = HUB / "requirements.in"
+SETS = tuple(
+    file.relative_to(ROOT) for file in sorted((ROOT / NOTEBOOK / "requirements").glob("*.in"))
+)
 DEBIAN = NOTEBOOK / "debian.txt"
 PACKAGE = HUB / "package.json"
 MODULE = pins.MODULE.relative_to(ROOT)
@@ -40,16 +43,24 @@ SUMS = pins.CLI_SUMS.relative_to(ROOT)
 PINS = (
     *(MODULE / "go.mod", MODULE / "go.sum", SUMS, GO_BIN.with_suffix(".txt")),
     *(source.with_suffix(".txt") for source in (PROGRAM, IN_NOTEBOOK, IN_HUB, DEVELOPMENT)),
+    *(source.with_suffix(".txt") for source in SETS),
     *(PACKAGE, PACKAGE.with_name("package-lock.json"), snapshot.FILE),
 )
 
 #: Files that say which versions are allowed.
-SOURCES = (PROGRAM, DEVELOPMENT, IN_NOTEBOOK, IN_HUB, DEBIAN, GO_BIN, MODULE / "tools.go")
+SOURCES = (PROGRAM, DEVELOPMENT, IN_NOTEBOOK, IN_HUB, *SETS, DEBIAN, GO_BIN, MODULE / "tools.go")
 
 #: Provided by Debian (versions in images/notebook/debian.txt), or not needed on Linux (pywin32).
 NOT_FROM_PYPI = (
     *("argon2-cffi", "argon2-cffi-bindings", "cffi", "cryptography", "markupsafe", "psutil"),
     *("pycparser", "pywin32", "pyzmq"),
+)
+
+#: Needed by Debian's packages of images/notebook/debian.txt, with which Debian installs them; and
+#: by tqdm on Windows.
+NEEDED_BY_DEBIANS = (
+    *("colorama", "contourpy", "cycler", "fonttools", "joblib", "kiwisolver", "packaging"),
+    *("patsy", "pyparsing", "python-dateutil", "pytz", "six", "threadpoolctl", "tzdata"),
 )
 
 #: The oldest Python on operators' machines, and the Python in the images' Debian.
@@ -149,6 +160,12 @@ def move_python(root: Path, version: str) -> None:
     # The hub image is built on the notebook image; its lock has only what is missing there.
     there = left_out([*NOT_FROM_PYPI, *pins.locked(root / notebook)])
     compile_lock(root, IN_HUB, IMAGE_PYTHON, *debian, *constrained(notebook), *there)
+    # Several of the sets may be in one image: all take what the first ones have.
+    debians = left_out([*pins.locked(root / DEBIAN), *NEEDED_BY_DEBIANS])
+    held = [*debian, *constrained(notebook)]
+    for each in SETS:
+        compile_lock(root, each, IMAGE_PYTHON, *held, *there, *debians)
+        held += constrained(each.with_suffix(".txt"))
     # Tests run the hub's code with the same versions as in its image.
     compile_lock(root, DEVELOPMENT, OPERATOR_PYTHON, *constrained(program, notebook, hub))
     compile_lock(root, GO_BIN, OPERATOR_PYTHON)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 import pulumi
 
 from components.settings import machine, parsing
 from components.settings.config import Config
+from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 
 #: Value of a setting that stands for what an administrator set up on this machine.
@@ -39,6 +41,20 @@ def _site_url(of_this_machine: Callable[[], str]) -> Callable[[str], str]:
     return parse
 
 
+REQUIREMENTS = Path(__file__).parents[2] / "images/notebook/requirements"
+"""Folder of the sets of packages from PyPI: NAME.in by hand, NAME.txt by `make lock`."""
+
+
+def _requirements(name: str) -> str:
+    known = sorted(file.stem for file in REQUIREMENTS.glob("*.txt"))
+    if name not in known:
+        raise RefusedError(
+            f"images/notebook/requirements has no {name}.txt; there are {', '.join(known)}."
+            f" Write {name}.in and run `make lock`: docs/packages.md"
+        )
+    return name
+
+
 PLATFORM = Setting(
     "platform",
     "linux/s390x",
@@ -60,10 +76,22 @@ BUILD_IMAGE = Setting(
 )
 NOTEBOOK_PACKAGES = Setting(
     "notebookPackages",
-    ("python3-numpy", "python3-pandas", "python3-matplotlib", "python3-scipy", "python3-sklearn"),
-    "Debian packages users find in their notebooks, for what PyPI has no wheels for on s390x",
+    (
+        *("python3-numpy", "python3-pandas", "python3-matplotlib", "python3-scipy"),
+        *("python3-sklearn", "python3-seaborn", "python3-statsmodels", "python3-openpyxl"),
+        *("fonts-wqy-microhei", "git", "openssh-client", "less", "curl", "zip", "unzip", "nano"),
+        *("file", "make"),
+    ),
+    "Debian packages users find in their servers; whatever Debian has for the platform",
     parsing.list_of(parsing.package),
     example="python3-numpy",
+)
+NOTEBOOK_REQUIREMENTS = Setting(
+    "notebookRequirements",
+    ("workplace",),
+    "Sets of packages from PyPI in users' servers: names of files in images/notebook/requirements",
+    parsing.list_of(_requirements),
+    example="workplace",
 )
 IMAGE_SOURCE = Setting(
     "imageSource",
@@ -138,6 +166,8 @@ class Build:
     """Runs on the engine's own platform."""
     notebook_packages: tuple[str, ...]
     """Debian's, for the users' servers."""
+    notebook_requirements: tuple[str, ...]
+    """Names of files in images/notebook/requirements, without the ending."""
     source_url: str
     """Of the repository, for the images' labels; may be empty."""
     registry: Registry | None
@@ -161,6 +191,7 @@ def read(config: Config) -> Build:
         base_image=base_image,
         build_image=build_image or base_image,
         notebook_packages=config.value(NOTEBOOK_PACKAGES),
+        notebook_requirements=config.value(NOTEBOOK_REQUIREMENTS),
         source_url=config.value(IMAGE_SOURCE) or "",
         registry=_registry(config),
         extra_ca_pem=config.value(EXTRA_CA_FILE),

@@ -10,8 +10,11 @@ mkdir /bytecode
 find /unpacked -mindepth 4 -maxdepth 4 -path '*/usr/lib/python3*' -print0 |
     xargs -0 --no-run-if-empty -n 1 -P "$(nproc)" sh -euc '
         package=${0%/usr/lib/*}
-        # Files that do not compile are not for this Python version; test suites are not installed.
-        python3 -m compileall -qq -s "$package" -p / -x "/tests?/" "$0" || true'
+        # Of the slimmed packages, test suites are not installed.
+        not=^$
+        [ ! -e "/slimmed/${package##*/}" ] || not="/tests?/"
+        # Files that do not compile are not for this Python version.
+        python3 -m compileall -qq -s "$package" -p / -x "$not" "$0" || true'
 for package in /unpacked/*; do
     cd "$package"
     find . -name __pycache__ -exec cp -a --parents -t /bytecode {} +

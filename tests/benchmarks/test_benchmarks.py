@@ -169,6 +169,7 @@ def test_subjects_differ_in_nothing_but_how_they_are_built(monkeypatch: pytest.M
         assert (notebook.context / notebook.dockerfile).is_file()
         assert (hub.context / hub.config).is_file(), subject
     assert "python3-numpy" in made["project"][0].arguments["NOTEBOOK_PACKAGES"]
-    assert "NOTEBOOK_PACKAGES" not in made["bare"][0].arguments
+    assert made["project"][0].arguments["NOTEBOOK_REQUIREMENTS"] == "workplace"
+    assert not {"NOTEBOOK_PACKAGES", "NOTEBOOK_REQUIREMENTS"} & made["bare"][0].arguments.keys()
     native = images.recipes("project", "linux/amd64")[0]
     assert native.arguments["BASE_IMAGE"] == base.BUILD

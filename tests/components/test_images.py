@@ -164,6 +164,7 @@ def test_build_arguments_of_a_site(tmp_path: Path) -> None:
         "BASE_DIGEST": f"sha256:{'0' * 64}",
         "BUILD_IMAGE": base,
         "NOTEBOOK_PACKAGES": "python3-numpy python3-scipy",
+        "NOTEBOOK_REQUIREMENTS": "workplace",
         "SOURCE": "https://git.example.com/jupyterhub",
         "EXTRA_CA": ca,
         "PIP_INDEX_URL": "https://packages.example.com/simple",

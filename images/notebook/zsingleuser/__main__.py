@@ -2,11 +2,12 @@
 
 import os
 
-from zsingleuser import first, singleuser, wait_for
+from zsingleuser import first, home, singleuser, wait_for
 
 # Before the many imports, so that the first process stays small and shares its memory with the
 # server.
 port = first.become_server(os.environ["JUPYTERHUB_SERVICE_URL"])
+home.prepare()
 start = singleuser()
 first.listen_on(port)
 wait_for(os.environ["JUPYTERHUB_API_URL"])

@@ -169,6 +169,8 @@ def test_without_a_service_account_no_token_may_outlive_a_day() -> None:
         ("notebookPackages", ["python3-numpy", "numpy; true"], 1, "not the name of a Debian"),
         ("notebookPackages", ["--reinstall"], 0, "not the name of a Debian package"),
         ("notebookPackages", ["python3-PIL"], 0, "not the name of a Debian package"),
+        ("notebookRequirements", ["workplace", "ours"], 1, "requirements has no ours.txt"),
+        ("notebookRequirements", ["../in"], 0, "there are workplace. Write ../in.in"),
     ],
 )
 def test_a_wrong_item_is_named_and_fixed_in_its_place(

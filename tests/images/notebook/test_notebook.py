@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import docker
@@ -101,14 +101,15 @@ def test_lab_asks_for_no_language_servers(engine: docker.DockerClient, images: I
     ]
 
 
-def wheel(folder: Path, name: str, code: str) -> None:
-    """Write a pure Python wheel of one module."""
+def wheel(folder: Path, name: str, code: str, more: Mapping[str, str] | None = None) -> None:
+    """Write a pure Python wheel of one module, and more files by their paths in it."""
     with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as archive:
         info = f"{name}-1.0.dist-info"
         files = {
             f"{name}.py": code,
             f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
             f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            **(more or {}),
         }
         for path, content in files.items():
             archive.writestr(path, content)
