@@ -98,14 +98,16 @@ def site_args() -> dict[str, str | None]:
     }
 
 
-def build(folder: str, tag: str, args: dict[str, str | None]) -> None:
+def build(
+    folder: str, tag: str, args: dict[str, str | None], platform: str = "linux/s390x"
+) -> None:
     """Build an image of `images/`; if that fails, fail the test with the build's last lines."""
     arguments = [
         part for name, value in args.items() for part in ("--build-arg", f"{name}={value}")
     ]
     built = subprocess.run(
         [
-            *(docker_command(), "build", "--platform=linux/s390x", f"--tag={tag}"),
+            *(docker_command(), "build", f"--platform={platform}", f"--tag={tag}"),
             *(f"--file=images/{folder}/Dockerfile", *arguments, "images"),
         ],
         cwd=ROOT,

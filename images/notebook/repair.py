@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 
 REPAIRS = {
-    # plotly.js reads these bytes as little-endian numbers on every machine. On s390x a figure would
-    # show other numbers, without any error. https://github.com/plotly/plotly.py/issues/5045 is the
-    # report of the arrays; the byte order is not reported yet.
+    # Browsers read these bytes as little-endian numbers on every machine. On s390x a figure would
+    # show other numbers, without any error. They came with
+    # https://github.com/plotly/plotly.py/pull/4470; nobody has reported the byte order yet.
     "_plotly_utils/utils.py": (
         "base64.b64encode(v)",
         'base64.b64encode(v.astype(v.dtype.newbyteorder("<")))',
+    ),
+    "plotly/serializers.py": (
+        '"buffer": memoryview(v)',
+        '"buffer": memoryview(v.astype(v.dtype.newbyteorder("<")).tobytes())',
     ),
     # JupyterLab asks for the memory every five seconds. An open tab is not activity: without this,
     # no server with an open tab would ever be idle.
