@@ -45,7 +45,7 @@ EXTENSION = r"""
 
 R = r"""
     mkdir -p /tmp/r/R /tmp/r/src ~/R && cd /tmp/r
-    printf 'Package: own\nVersion: 1\nTitle: T\nDescription: D.\nLicense: GPL\n' >DESCRIPTION
+    printf 'Package: own\nVersion: 1.0\nTitle: T\nDescription: D.\nLicense: GPL\n' >DESCRIPTION
     printf 'useDynLib(own)\nexport(one)\n' >NAMESPACE
     echo 'one <- function() .C("one", 0L)[[1]]' >R/one.R
     printf '#include <R.h>\nvoid one(int *x) { *x = 1; }\n' >src/one.c
