@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ import pytest
 from tests.built import Images
 from tests.images.notebook.serving import Serving, serving
 from tests.images.notebook.test_notebook import home, run, wheel  # noqa: F401 - a fixture
+from toolchain.places import ROOT
 
 pytestmark = pytest.mark.engine
 
@@ -93,6 +95,24 @@ def test_plots_have_numbers_in_the_byte_order_of_browsers(server: Serving) -> No
     )
     numbers = ["1.0 2.5", "1 70000", "1 300", "1.0 2.5 float64"]
     assert printed.splitlines() == [*numbers, "big"]
+
+
+def test_frames_of_a_pc_are_read_as_the_page_says(server: Serving) -> None:
+    page = (ROOT / "docs/packages.md").read_text()
+    [block] = re.findall(r"^  ```python\n(.*?)^  ```$", page, re.MULTILINE | re.DOTALL)
+    made = """
+        import numpy, pandas
+        numbers = {"n": numpy.array([1, 70000], "<i8"), "x": numpy.array([1.5, 2.5], "<f8")}
+        pandas.DataFrame(numbers).to_pickle("frame.pkl")
+        """
+    printed = server.run(
+        textwrap.dedent(made),
+        "pandas.read_pickle('frame.pkl').groupby('n')['x'].sum()",
+        textwrap.dedent(block),
+        "print(frame.groupby('n')['x'].sum().to_dict())",
+    )
+    assert "Little-endian buffer not supported" in printed
+    assert printed.endswith("{1: 1.5, 70000: 2.5}\n")
 
 
 def test_titles_may_be_chinese_japanese_and_korean(server: Serving) -> None:
