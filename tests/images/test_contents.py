@@ -265,9 +265,11 @@ def test_versions_of_debians_python_packages_are_those_of_the_locks(notebook: Co
     """The resolver takes the versions of Debian's packages from images/notebook/debian.txt."""
     pinned = (ROOT / "images/notebook/debian.txt").read_text()
     for name, version in re.findall(r"^(\S+)==(\S+)$", pinned, re.MULTILINE):
-        module = {"argon2-cffi": "argon2_cffi"}.get(name, name)
+        module = name.replace("-", "_")
         folder = r"^usr/lib/python3/dist-packages/"
-        found = notebook.paths(rf"(?i){folder}{module}-{re.escape(version)}\.(dist|egg)-info")
+        found = notebook.paths(
+            rf"(?i){folder}{module}-{re.escape(version)}(\+dfsg\d*)?\.(dist|egg)-info"
+        )
         assert any(found), f"{name} {version} is not in the image"
 
 
