@@ -16,7 +16,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from zhub import engine, heartbeat, privileges, settings
@@ -165,15 +165,17 @@ def run_hub(arguments: Sequence[str]) -> None:
     checkpoints.start()
     atexit.register(checkpoints.stop)
     os.environ.update(environment, ZHUB_PRIVATE=str(private), CONFIGPROXY_AUTH_TOKEN=token)
-    from jupyterhub.app import JupyterHub
     from tornado.log import app_log
 
     from zhub.front.early_proxy import EarlyProxy
+    from zhub.servers.hub import Hub
+    from zhub.servers.spawner import UserSpawner
 
     EarlyProxy.launcher = launcher
     # JupyterHub polls each server, and logs a traceback for each when the engine does not answer.
     app_log.addFilter(heartbeat.OneLine())
-    JupyterHub.launch_instance(["--config", str(CONFIG)])
+    UserSpawner.client = client
+    Hub.launch_instance(["--config", str(CONFIG)])
 
 
 def run_guard(arguments: Sequence[str]) -> None:
@@ -191,7 +193,9 @@ def run_guard(arguments: Sequence[str]) -> None:
 
 def run_recheck(_: Sequence[str]) -> None:
     """Stop, periodically, the servers of users who may not log in any more."""
-    recheck.run()
+    # JupyterHub ends its services as Ctrl-C does.
+    with suppress(KeyboardInterrupt):
+        recheck.run()
 
 
 def run_check_directory(arguments: Sequence[str]) -> None:

@@ -24,6 +24,9 @@ SOCKET = Path("/var/run/docker.sock")
 GUARD_SECONDS = 120
 """How long the guard may take to start; under emulation it takes some seconds."""
 
+SECONDS = 60
+"""How long a call to the engine may take, besides the time a server has to stop."""
+
 RECENT = 5
 """Seconds for which the answer "the directory has moved" stays valid: logins that asked the old
 address fail a little later than the first."""
@@ -62,7 +65,7 @@ def connect() -> docker.APIClient:
             [f"no engine: mount its socket with -v {SOCKET}:{SOCKET}, or set DOCKER_HOST"]
         )
     try:
-        return docker.APIClient(version="auto", timeout=30, **kwargs_from_env())
+        return docker.APIClient(version="auto", timeout=SECONDS, **kwargs_from_env())
     except DockerException as error:
         raise SettingsError([f"the engine at {host} cannot be reached: {error}"]) from None
 

@@ -95,6 +95,10 @@ c.UserSpawner.extra_host_config = {
 c.UserSpawner.disable_user_config = True
 c.UserSpawner.start_timeout = hub.start_timeout
 c.UserSpawner.http_timeout = hub.start_timeout
+# They wait for their turn (servers/turns.py) instead of being refused.
+c.JupyterHub.concurrent_spawn_limit = 0
+# How long nobody is served after a restart of the hub, for a server that hangs; the shortest.
+c.JupyterHub.init_spawners_timeout = 1
 
 c.JupyterHub.services = []
 c.JupyterHub.load_roles = []

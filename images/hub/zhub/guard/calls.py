@@ -86,6 +86,26 @@ class Guard:
             raise Refused("the container is neither the hub's nor a user's")
         return found
 
+    def list_containers(self, request: Request) -> Any:
+        """List the users' servers, with no more than the hub needs to find them."""
+        all_ = request.flag("all")
+        filters = parse_body(request.query.pop("filters", "{}").encode())
+        # What docker's client adds of its own.
+        agree(request.query, {"limit": "-1", "size": "0", "trunc_cmd": "0"}, "")
+        if filters != labelled(self._policy.settings.prefix, Role.SERVER):
+            raise Refused("the filter does not select the users' servers")
+        return [
+            {
+                "Id": found["Id"],
+                "Names": found["Names"],
+                "Labels": found["Labels"],
+                "NetworkSettings": {
+                    "Networks": dict.fromkeys(found["NetworkSettings"]["Networks"])
+                },
+            }
+            for found in self._client.containers(all=all_, filters=filters)
+        ]
+
     def create_container(self, request: Request) -> Any:
         name = request.query.pop("name", "")
         request.done()
@@ -241,6 +261,7 @@ class Guard:
 
 CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
     ("GET", "/images/([A-Za-z0-9][A-Za-z0-9_./:@-]{0,254})/json", Guard.inspect_image),
+    ("GET", "/containers/json", Guard.list_containers),
     ("GET", f"/containers/{_NAME}/json", Guard.inspect_container),
     ("POST", "/containers/create", Guard.create_container),
     ("POST", f"/containers/{_NAME}/start", Guard.start_container),

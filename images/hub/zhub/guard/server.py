@@ -33,7 +33,8 @@ BACKLOG = 1024
 once instead of waiting."""
 
 THREADS = 16
-"""Calls to the engine at the same time."""
+"""Calls to the engine at the same time, and as many more that stop a server: these last until it
+has ended, which its user can delay."""
 
 READS = threading.BoundedSemaphore(4)
 """How many of these calls may be GET: with many networks, each answer is large."""
@@ -41,10 +42,21 @@ READS = threading.BoundedSemaphore(4)
 log = logging.getLogger(__name__)
 
 
+class Threads:
+    """The threads that carry out calls."""
+
+    def __init__(self) -> None:
+        self._stopping, self._others = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
+
+    def of(self, call: Callable[[Guard, Request], Any]) -> ThreadPoolExecutor:
+        """Return those for a call."""
+        return self._stopping if call is Guard.stop_container else self._others
+
+
 class Handler(RequestHandler):
     """Parses a request, has it carried out in a thread, and answers as the engine would."""
 
-    def initialize(self, guard: Guard, threads: ThreadPoolExecutor, rooms: list[Listener]) -> None:
+    def initialize(self, guard: Guard, threads: Threads, rooms: list[Listener]) -> None:
         self._guard = guard
         self._threads = threads
         [self._room] = rooms
@@ -54,7 +66,8 @@ class Handler(RequestHandler):
             with self._room.call():
                 call, request = self._parsed()
                 loop = asyncio.get_running_loop()
-                answer = await loop.run_in_executor(self._threads, self._answer, call, request)
+                threads = self._threads.of(call)
+                answer = await loop.run_in_executor(threads, self._answer, call, request)
         except Refused as refusal:
             # Escaped, so that a captured hub cannot forge lines of this log.
             texts = f"{self.request.method} {self.request.uri}"[:300], str(refusal)[:500]
@@ -128,7 +141,7 @@ class Handler(RequestHandler):
 def listen(path: Path, guard: Guard) -> HTTPServer:
     """Serve the guard at a Unix socket that the group may use; needs a running event loop."""
     rooms: list[Listener] = []
-    needs = {"guard": guard, "threads": ThreadPoolExecutor(THREADS), "rooms": rooms}
+    needs = {"guard": guard, "threads": Threads(), "rooms": rooms}
     # No access log: refusals and errors are logged by the handler, with their reasons.
     application = SmallRequests([(r".*", Handler, needs)], log_function=lambda _: None)
     server = Listener(application)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -19,6 +20,9 @@ from zhub.contract import (
     network_options,
 )
 from zhub.subnets import free_subnets, taken_subnets
+
+_CREATING = threading.Lock()
+"""Two starts at the same time would try the same subnet."""
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +53,10 @@ class UserNetworks:
     def open(self, name: str, labels: dict[str, str]) -> None:
         """Make sure that the network exists with the present settings, and the hub is in it."""
         if network := self._inspect(name):
-            if network["Internal"] == self._internal or self._members(network):
-                self._attach(network)
+            hub = self._client.inspect_container(self._hub)
+            if network["Internal"] == self._internal or _others(network, hub):
+                if name not in hub["NetworkSettings"]["Networks"]:
+                    self._connect(name, _subnet(network))
                 return
             self.close(name)
         # Each call to the engine takes time: a new network need not be inspected.
@@ -74,18 +80,21 @@ class UserNetworks:
     def restore(self) -> None:
         """Attach the hub to the networks of running servers, and remove the others.
 
-        Must be called before JupyterHub starts, which stops servers that it cannot reach.
+        Must be called before JupyterHub starts, which stops servers that it cannot reach. It takes
+        a call for each network, and three for all of them.
         """
-        for summary in self._client.networks(filters=labelled(self._prefix, Role.NETWORK)):
-            network = self._inspect(summary["Name"])
-            if not network:
-                continue
-            if self._members(network):
-                log.info("attaching the hub to network %s", network["Name"])
-                self._attach(network)
+        hub = self._client.inspect_container(self._hub)
+        servers = self._client.containers(filters=labelled(self._prefix, Role.SERVER))
+        used = {name for server in servers for name in server["NetworkSettings"]["Networks"]}
+        for network in self._client.networks(filters=labelled(self._prefix, Role.NETWORK)):
+            name = network["Name"]
+            if name in used or _others(self._inspect(name), hub):
+                if name not in hub["NetworkSettings"]["Networks"]:
+                    log.info("attaching the hub to network %s", name)
+                    self._connect(name, _subnet(network))
             else:
-                log.info("removing network %s, which nothing uses", network["Name"])
-                self.close(network["Name"])
+                log.info("removing network %s, which nothing uses", name)
+                self.close(name)
 
     def _inspect(self, name: str) -> dict[str, Any] | None:
         try:
@@ -94,13 +103,12 @@ class UserNetworks:
             return None
         return network
 
-    def _members(self, network: dict[str, Any]) -> bool:
-        """Return whether a container other than the hub runs in the network."""
-        hub = self._client.inspect_container(self._hub)["Id"]
-        return any(container != hub for container in network["Containers"])
-
     def _create(self, name: str, labels: dict[str, str]) -> IPv4Network:
         """Create a network in the first subnet that is free; return the subnet."""
+        with _CREATING:
+            return self._created(name, labels)
+
+    def _created(self, name: str, labels: dict[str, str]) -> IPv4Network:
         for subnet in free_subnets(self._pool, taken_subnets(self._client)):
             try:
                 self._client.create_network(
@@ -119,14 +127,16 @@ class UserNetworks:
             return subnet
         raise RuntimeError(f"no free subnet is left in {self._pool}: set a larger userNetworkPool")
 
-    def _attach(self, network: dict[str, Any]) -> None:
-        """Make sure that the hub is in a network that may be older than this hub."""
-        hub = self._client.inspect_container(self._hub)
-        if network["Name"] not in hub["NetworkSettings"]["Networks"]:
-            subnet = IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
-            self._connect(network["Name"], subnet)
-
     def _connect(self, name: str, subnet: IPv4Network) -> None:
         self._client.connect_container_to_network(
             self._hub, name, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
         )
+
+
+def _subnet(network: dict[str, Any]) -> IPv4Network:
+    return IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+
+
+def _others(network: dict[str, Any] | None, hub: dict[str, Any]) -> bool:
+    """Return whether a container other than the hub runs in the network."""
+    return any(container != hub["Id"] for container in (network or {}).get("Containers", ()))

@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import wraps
+from contextlib import suppress
+from functools import partial, wraps
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
-from docker.errors import APIError, DockerException, ImageNotFound
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import Spawner
+from jupyterhub.utils import maybe_future
 from requests.exceptions import RequestException
 from tornado import web
-from traitlets import Dict, Unicode, default
+from traitlets import Dict, Instance, Unicode, default
 
 from zhub.contract import FULL, NO_NETWORK, ROLE, STACK, USER, Role
 from zhub.engine import guarded
 from zhub.heartbeat import unanswered
+from zhub.servers import leftovers
+from zhub.servers.calls import STOPPING, Calls, answered, undecided
 from zhub.servers.networks import UserNetworks
+from zhub.servers.turns import Turns
 
-STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
-"""Threads that wait for servers to stop."""
+POLL_SECONDS = 2
+"""How long a poll waits for the engine: the hub's first page waits for it, too."""
+
+TURNS = Turns()
 
 
 def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
@@ -91,9 +98,23 @@ def _silent(who: str) -> str:
 class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     """DockerSpawner whose containers share no network and leave nothing behind but the home."""
 
+    client: ClassVar[docker.APIClient]
+    """Client of the engine for all users; set once, before JupyterHub starts."""
+
     network_options = Dict(config=True, help="Arguments of UserNetworks, except for the client.")
 
     stack = Unicode(config=True, help="Value of the label zhub.stack on all objects created.")
+
+    _calls = Instance(Calls)
+
+    _end_turn: Callable[[], None] = staticmethod(lambda: None)
+    """Ends the turn that a start has taken."""
+
+    _asked: asyncio.Future[Any] | None = None
+    """What the last poll has asked, until there is an answer."""
+
+    _in_doubt = False
+    """Whether the last start had no answer of the engine, which may have made a container."""
 
     def labels(self, role: str) -> dict[str, str]:
         """Return the labels of a user's container, network or volume."""
@@ -107,16 +128,47 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     def _labelled(self) -> dict[str, dict[str, str]]:
         return {"labels": self.labels(Role.SERVER)}
 
+    @default("_calls")
+    def _own_calls(self) -> Calls:
+        return Calls()
+
     @property
     def networks(self) -> UserNetworks:
         """The networks of all users of this hub."""
         return UserNetworks(self.client, **self.network_options)
 
+    async def docker(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Make a call of docker's client, as the parent class does in one thread for all users."""
+        return await self._calls.make(partial(getattr(self.client, method), *arguments, **named))
+
+    async def run_pre_spawn_hook(self) -> None:
+        """Wait for a turn; JupyterHub counts the start's seconds only afterwards."""
+        self._end_turn = await TURNS.take()
+        await maybe_future(super().run_pre_spawn_hook())
+
     @saying_why
     async def start(self) -> tuple[str, int]:
-        """Start the server in its network; return its address and port."""
-        # A container of that name is left over from a hub that lost its database, and the tokens
-        # with it.
+        """Start the server in its network; return its address and port.
+
+        A server of this user that runs already is kept, if nothing but its record is missing.
+        """
+        self._asked = None
+        self._in_doubt = True
+        try:
+            left = await self.get_object()
+            if left and not leftovers.unfit(self, left):
+                address = await self._adopt(left)
+            else:
+                address = await self._start_new()
+        except BaseException as error:
+            self._in_doubt = undecided(error)
+            raise
+        finally:
+            self._end_turn()
+        self._in_doubt = False
+        return address
+
+    async def _start_new(self) -> tuple[str, int]:
         await self.remove_object()
         for volume in self.volume_binds:
             # The engine makes missing volumes itself, but without a label to find them by.
@@ -125,6 +177,14 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         address: tuple[str, int] = await super().start()
         await self._accepts_connections(*address)
         return address
+
+    async def _adopt(self, left: dict[str, Any]) -> tuple[str, int]:
+        """Take over a running server; JupyterHub learns the token that it has."""
+        await self._calls.make(self.networks.open, self.object_name, self.labels(Role.NETWORK))
+        self.network_name = self.object_name
+        self.api_token = leftovers.environment(left)[leftovers.TOKEN]
+        self.log.warning("keeping %s, which runs without a record", self.object_name)
+        return self.get_network_ip(left["NetworkSettings"]), self.port
 
     async def start_object(self) -> None:
         """Start the container without a network, then give it its own, with the hub in it.
@@ -135,12 +195,47 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         await super().start_object()
         labels = self.labels(Role.NETWORK)
         try:
-            await self._in_turn(self.networks.join, self.object_name, labels, self.object_id)
+            await self._calls.make(self.networks.join, self.object_name, labels, self.object_id)
         except BaseException:
             # Removed, not stopped: a server that has hardly begun ignores SIGTERM for ten seconds.
             await self.remove_object()
             raise
         self.network_name = self.object_name
+
+    async def get_object(self) -> dict[str, Any] | None:
+        """Return the container as the engine has it; None when the engine says there is none.
+
+        The parent class takes a failure of the engine for the same.
+        """
+        try:
+            found: dict[str, Any] = await self.docker("inspect_container", self.object_name)
+        except NotFound as error:
+            if "no such container" not in str(error.explanation).lower():
+                raise
+            self.object_id = ""
+            return None
+        self.object_id = found["Id"]
+        return found
+
+    async def poll(self) -> int | str | None:
+        """Return None unless the engine has said that the server has ended.
+
+        JupyterHub forgets the server otherwise, and an engine that is silent, restarts or fails
+        says nothing about it. An answer that comes late is the next poll's.
+        """
+        asked = self._asked = self._asked or asyncio.ensure_future(super().poll())
+        done, _ = await asyncio.wait([asked], timeout=POLL_SECONDS)
+        if not done:
+            return None
+        if self._asked is asked:
+            self._asked = None
+        try:
+            status: int | str | None = asked.result()
+        except (DockerException, OSError) as error:
+            if not undecided(error):
+                self.log.warning("%s is not known to run: %s", self.object_name, error)
+            return None
+        return status
 
     async def _accepts_connections(self, host: str, port: int) -> None:
         """Wait until the server listens, or has ended.
@@ -182,26 +277,41 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
                         raise
                     await asyncio.sleep(0.2)
 
-    async def stop_object(self) -> None:
-        """Stop the container, outside of the thread that makes all other calls to the engine.
+    async def stop(self, now: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as called
+        """Stop the server; returns when the engine says that it is gone.
 
-        The call lasts until the server has ended: ten seconds if it ignores the signal, which a
-        user can arrange. In that thread, all other users would wait meanwhile, for their servers
-        and even for the hub's first page.
+        What a start leaves that had no answer is removed later: who asked for it is not kept
+        waiting for the engine.
         """
-        try:
-            stopping = asyncio.get_running_loop().run_in_executor(
-                STOPPING, self.client.stop, self.object_id
-            )
-            await stopping
-        except APIError as error:
-            if error.status_code != 404:
-                raise
+        if self._in_doubt:
+            return
+        self.log.info("Stopping %s", self.object_name)
+        await self.stop_object()
+        await self._remove()
+        self.object_id = ""
+        self.clear_state()
+
+    async def stop_object(self) -> None:
+        """Stop the container."""
+        stop = partial(self._calls.make, self.client.stop, self.object_name, threads=STOPPING)
+        with suppress(NotFound):
+            await answered(stop, f"stopping {self.object_name}")
 
     async def run_post_stop_hook(self) -> None:
-        """Remove the network, also after a server that ended by itself or never started."""
-        await self._in_turn(self.networks.close, self.object_name)
+        """Remove what is left of the server, also of one that ended by itself or never started.
 
-    async def _in_turn(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Run the call in the thread that makes all of the hub's calls to the engine."""
-        await asyncio.wrap_future(self.executor.submit(call, *arguments))
+        The network of a container that the engine still has stays.
+        """
+        self._end_turn()
+        if self._in_doubt:
+            return
+        await self.leave_nothing()
+
+    async def leave_nothing(self) -> None:
+        """Remove container and network, in this order; returns when the engine says so."""
+        await self._remove()
+        close = partial(self._calls.make, self.networks.close, self.object_name)
+        await answered(close, f"removing network {self.object_name}")
+
+    async def _remove(self) -> None:
+        await answered(self.remove_object, f"removing {self.object_name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +30,19 @@ class Engine:
 
     def networks(self, **_: Any) -> list[Any]:
         return []
+
+    def containers(self, **named: Any) -> list[dict[str, Any]]:
+        self.asked.append(("containers", (), named))
+        more = {"Image": "x", "Command": "y", "Ports": [], "Mounts": []}
+        return [
+            {
+                "Id": "abc",
+                "Names": ["/site-user-alice"],
+                "Labels": LABELS,
+                "NetworkSettings": {"Networks": {"site-user-alice": {"IPAddress": "10.213.0.3"}}},
+                **more,
+            }
+        ]
 
     def __getattr__(self, name: str) -> Any:
         return lambda *values, **named: self.asked.append((name, values, named))
@@ -72,6 +86,43 @@ def test_a_container_is_not_removed_with_other_options(query: dict[str, str]) ->
     made, engine = guard()
     with pytest.raises(Refused):
         made.remove_container(Request("x", query, {}))
+    assert not engine.asked
+
+
+SERVERS = json.dumps({"label": ["zhub.stack=site", "zhub.role=notebook"]})
+
+
+def test_servers_are_listed_with_what_finds_them() -> None:
+    made, engine = guard()
+    query = {"limit": "-1", "all": "1", "size": "0", "trunc_cmd": "0", "filters": SERVERS}
+    assert made.list_containers(Request("", query, {})) == [
+        {
+            "Id": "abc",
+            "Names": ["/site-user-alice"],
+            "Labels": LABELS,
+            "NetworkSettings": {"Networks": {"site-user-alice": None}},
+        }
+    ]
+    [(_, _, named)] = engine.asked
+    assert named == {"all": True, "filters": json.loads(SERVERS)}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"filters": "{}"},
+        {"filters": SERVERS.replace("site", "other")},
+        {"filters": SERVERS.replace("notebook", "hub")},
+        {"filters": SERVERS, "size": "1"},
+        {"filters": SERVERS, "before": "x"},
+    ],
+    ids=repr,
+)
+def test_no_other_containers_are_listed(query: dict[str, str]) -> None:
+    made, engine = guard()
+    with pytest.raises(Refused):
+        made.list_containers(Request("", query, {}))
     assert not engine.asked
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from ipaddress import IPv4Network
 from itertools import islice
 from typing import Any
@@ -71,14 +72,14 @@ def prefix(client: docker.APIClient) -> Iterator[str]:
 
 @pytest.fixture
 def run(client: docker.APIClient, prefix: str) -> Run:
-    """Starts an idle container in a network."""
+    """Starts an idle container in a network, perhaps with the role of a user's server."""
 
-    def start(name: str, network: str = "bridge") -> str:
+    def start(name: str, network: str = "bridge", role: str = "") -> str:
         container = client.create_container(
             IMAGE,
             ["sleep", "600"],
             name=f"{prefix}-{name}",
-            labels={"zhub.stack": prefix},
+            labels={"zhub.stack": prefix, "zhub.role": role},
             host_config=client.create_host_config(network_mode=network),
         )
         client.start(container["Id"])
@@ -183,6 +184,43 @@ def test_a_new_hub_takes_the_place_of_the_old_one(
     assert after[f"{prefix}-new"] == before[f"{prefix}-old"]
     assert after[f"{prefix}-user-alice"] == before[f"{prefix}-user-alice"]
     assert not client.networks(names=[f"{prefix}-user-gone"])
+
+
+class Counting(docker.APIClient):
+    """Counts the calls it makes."""
+
+    count = 0
+
+    def send(self, *arguments: Any, **options: Any) -> Any:
+        self.count += 1
+        return super().send(*arguments, **options)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("servers", [1, 4])
+def test_a_new_hub_takes_one_call_for_each_network(
+    client: docker.APIClient,
+    prefix: str,
+    networks: Callable[..., UserNetworks],
+    run: Run,
+    servers: int,
+) -> None:
+    old = networks("old")
+    users = [f"{prefix}-user-{number}" for number in range(servers)]
+    for number, user in enumerate(users):
+        old.open(user, labels(prefix))
+        run(f"user-{number}", user, "notebook")
+    client.remove_container(f"{prefix}-old", force=True)
+    run("new")
+
+    with closing(Counting(version=client.api_version, **kwargs_from_env())) as counting:
+        new = UserNetworks(counting, prefix=prefix, hub=f"{prefix}-new", pool=POOL, internal=False)
+        new.restore()
+        assert counting.count == 3 + servers
+        new.restore()
+        assert counting.count == 3 + servers + 3, "all are there already"
+    for user in users:
+        assert f"{prefix}-new" in addresses(client, user)
 
 
 @pytest.mark.engine

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from ipaddress import IPv4Network
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import requests
+from docker.errors import APIError, NotFound
 from traitlets import Unicode
-from zhub.servers.spawner import UserSpawner
+from zhub.servers import calls
+from zhub.servers import spawner as spawner_module
+from zhub.servers.spawner import NoServerError, UserSpawner
 
 from tests.ports import free_port
 
@@ -67,7 +73,7 @@ class SlowEngine:
 
 def test_a_server_that_does_not_stop_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = SlowEngine()
-    monkeypatch.setattr(UserSpawner, "client", engine)
+    monkeypatch.setattr(UserSpawner, "client", engine, raising=False)
 
     async def answer() -> str:
         stubborn, other = spawner(), spawner()
@@ -81,3 +87,138 @@ def test_a_server_that_does_not_stop_delays_nobody(monkeypatch: pytest.MonkeyPat
         return said
 
     assert asyncio.run(answer()) == "OK"
+
+
+def answer(status: int, text: str = "said", kind: type[APIError] = APIError) -> APIError:
+    response: Any = SimpleNamespace(status_code=status, reason="x", url="/")
+    return kind("x", response, text)
+
+
+GONE = answer(404, "No such container: site-user-alice", NotFound)
+RUNS = {"Id": "abc", "State": {"Running": True}}
+ENDED = {
+    "Id": "abc",
+    "State": {"Running": False, "ExitCode": 3, "Error": "", "FinishedAt": "now"},
+}
+
+
+class ScriptedEngine:
+    """Answers each call with the next of its answers, and records it."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: Any, **__: Any) -> Any:
+            self.calls.append(name)
+            if name == "inspect_network":
+                raise answer(404, "network not found", NotFound)
+            said = self.answers.pop(0)
+            if isinstance(said, Exception):
+                raise said
+            return said
+
+        return call
+
+
+def real(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[UserSpawner, ScriptedEngine]:
+    """A spawner with a scripted engine."""
+    monkeypatch.setattr(calls, "LONGEST_PAUSE", 0.01)
+    engine = ScriptedEngine(*answers)
+    monkeypatch.setattr(UserSpawner, "client", engine, raising=False)
+    made = UserSpawner(mock=True, remove=True)
+    made.user = SimpleNamespace(name="alice")
+    made.object_name = "site-user-alice"
+    pool = IPv4Network("10.213.0.0/24")
+    made.network_options = {"prefix": "site", "hub": "hub", "pool": pool, "internal": False}
+    return made, engine
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (RUNS, None),
+        (ENDED, "ExitCode=3, Error='', FinishedAt=now"),
+        (GONE, 0),
+        # Only these two mean that it has ended; anything else means that nobody knows.
+        (answer(404, "page not found", NotFound), None),
+        (answer(500), None),
+        (answer(502), None),
+        (answer(403), None),
+        (requests.exceptions.ReadTimeout(), None),
+        (requests.exceptions.ConnectionError(), None),
+    ],
+    ids=repr,
+)
+def test_only_the_engine_says_that_a_server_has_ended(
+    monkeypatch: pytest.MonkeyPatch, said: Any, status: object
+) -> None:
+    made, _ = real(monkeypatch, said)
+    assert asyncio.run(made.poll()) == status
+
+
+def test_a_poll_does_not_wait_for_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer, when it comes, is the next poll's."""
+    monkeypatch.setattr(spawner_module, "POLL_SECONDS", 0.1)
+    free = threading.Event()
+
+    def inspect(_: str) -> dict[str, Any]:
+        free.wait(30)
+        return ENDED
+
+    made, _ = real(monkeypatch)
+    monkeypatch.setattr(UserSpawner, "client", SimpleNamespace(inspect_container=inspect))
+
+    async def polls() -> list[int | str | None]:
+        first = [await made.poll(), await made.poll()]
+        free.set()
+        assert made._asked
+        await made._asked
+        return [*first, await made.poll()]
+
+    assert asyncio.run(polls()) == [None, None, "ExitCode=3, Error='', FinishedAt=now"]
+
+
+def test_a_stop_lasts_until_the_engine_says_that_the_container_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    silence = requests.exceptions.ConnectionError()
+    made, engine = real(
+        monkeypatch,
+        *(silence, answer(500), None),  # stop
+        *(answer(502), RUNS, silence, RUNS, None, GONE),  # inspect and remove
+        *(silence, GONE),  # inspect, before the network is closed
+    )
+
+    async def stop() -> None:
+        await made.stop()
+        assert "inspect_network" not in engine.calls
+        await made.run_post_stop_hook()
+
+    asyncio.run(stop())
+    assert not engine.answers
+    assert engine.calls[-1] == "inspect_network"
+
+
+def test_a_network_stays_while_its_container_may_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, engine = real(monkeypatch, RUNS, answer(403))
+    with pytest.raises(APIError):
+        asyncio.run(made.run_post_stop_hook())
+    assert "inspect_network" not in engine.calls
+
+
+def test_a_start_without_an_answer_leaves_the_rest_to_the_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who waits for the start is told at once."""
+    made, engine = real(monkeypatch, requests.exceptions.ConnectionError())
+
+    async def start() -> None:
+        with pytest.raises(NoServerError, match="does not answer"):
+            await made.start()
+        await made.stop()
+        await made.run_post_stop_hook()
+
+    asyncio.run(start())
+    assert engine.calls == ["inspect_container"]

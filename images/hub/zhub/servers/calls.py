@@ -1,0 +1,81 @@
+"""Calls to the engine: side by side for different users, one after the other for the same one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from docker.errors import APIError, DockerException
+
+from zhub.contract import FULL
+
+T = TypeVar("T")
+
+CALLING = ThreadPoolExecutor(16, thread_name_prefix="engine")
+"""Threads of all calls but one. The guard has as many."""
+
+STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
+"""Threads of the call that stops a server: it lasts until the server has ended, ten seconds if the
+server ignores the signal, which a user can arrange. All other calls would wait meanwhile."""
+
+LONGEST_PAUSE = 10
+"""Seconds between two attempts of a call that must get an answer."""
+
+log = logging.getLogger(__name__)
+
+
+class Calls:
+    """The calls of one user's server.
+
+    Each waits for the one before, even for one that nobody waits for any more: what a cancelled
+    start has asked for may still happen, and must not happen after the clean-up.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def make(
+        self, call: Callable[..., Any], *arguments: Any, threads: ThreadPoolExecutor = CALLING
+    ) -> Any:
+        """Make a call in a thread and return its answer."""
+        return await asyncio.shield(self._made(call, arguments, threads))
+
+    async def _made(
+        self, call: Callable[..., Any], arguments: tuple[Any, ...], threads: ThreadPoolExecutor
+    ) -> Any:
+        async with self._turn:
+            return await asyncio.get_running_loop().run_in_executor(threads, call, *arguments)
+
+
+def undecided(error: BaseException) -> bool:
+    """Return whether an error says nothing about the container, so that one has to ask again.
+
+    That is any silence, and any failure of engine or guard themselves.
+    """
+    if isinstance(error, APIError):
+        return bool(error.is_server_error()) and error.status_code != FULL
+    return isinstance(error, (DockerException, OSError))
+
+
+async def answered(ask: Callable[[], Awaitable[T]], what: str) -> T:
+    """Ask until the engine has decided, however long it takes; `what` is for the log."""
+    pause = 0.5
+    silent = False
+    while True:
+        try:
+            answer = await ask()
+        except Exception as error:
+            if not undecided(error):
+                raise
+            if not silent:
+                log.warning("%s: no answer of the engine, asking again: %s", what, error)
+            silent = True
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        else:
+            if silent:
+                log.info("%s: the engine has answered", what)
+            return answer

@@ -1,0 +1,135 @@
+"""JupyterHub, which also looks after servers that its database does not know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator
+from functools import partial
+from typing import Any
+
+from jupyterhub import orm
+from jupyterhub.app import JupyterHub
+from jupyterhub.user import User
+
+from zhub.contract import USER, Role, labelled
+from zhub.servers import leftovers
+from zhub.servers.calls import CALLING, answered
+from zhub.servers.networks import UserNetworks
+from zhub.servers.spawner import UserSpawner
+
+ROUTES_SECONDS = 1
+"""Seconds between two looks at the routes while servers are checked after a start."""
+
+SWEEP_SECONDS = 60
+"""Seconds between two looks for servers without a record."""
+
+log = logging.getLogger(__name__)
+
+
+class Hub(JupyterHub):  # type: ignore[misc] # untyped
+    """Routes servers as soon as they are found to run, and finds those without a record."""
+
+    async def init_spawners(self) -> int:
+        """Check the servers that the database knows.
+
+        The database may know an earlier one than the one that runs, if it was restored, or none
+        yet, if the hub ended while the server started.
+        """
+        self._tasks: set[asyncio.Task[None]] = set()
+        for container in await self._containers():
+            record = self._record(container["Labels"][USER])
+            if record and (record.state or {}).get("object_id") != container["Id"]:
+                record.server = None
+                self.db.commit()
+        self._go_on(self._route())
+        self._go_on(self._sweep())
+        checked: int = await super().init_spawners()
+        return checked
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside all else."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _record(self, owner: str) -> orm.Spawner | None:
+        user = orm.User.find(self.db, owner)
+        record = user.orm_spawners.get("") if user else None
+        return record if record and record.server else None
+
+    async def _containers(self) -> list[dict[str, Any]]:
+        """Return the containers of all servers of this stack."""
+        stack = self.config.UserSpawner.stack
+        ask = partial(UserSpawner.client.containers, all=True, filters=labelled(stack, Role.SERVER))
+        found: list[dict[str, Any]] = await answered(partial(_in_thread, ask), "listing servers")
+        return found
+
+    def _spawners(self) -> Iterator[UserSpawner]:
+        for user in list(self.users.values()):
+            yield from list(user.spawners.values())
+
+    async def _route(self) -> None:
+        """Route each server as soon as its check is done.
+
+        JupyterHub looks at the routes when it starts and after the last check, which for a server
+        that hangs takes minutes.
+        """
+        await self._start_future
+        while any(spawner.pending == "check" for spawner in self._spawners()):
+            await asyncio.sleep(ROUTES_SECONDS)
+            await self.proxy.check_routes(self.users, self._service_map)
+
+    async def _sweep(self) -> None:
+        """Keep or remove servers without a record; none of them waits for another."""
+        await self._start_future
+        while True:
+            for container in await self._containers():
+                name = container["Names"][0].removeprefix("/")
+                if name not in {each.object_name for each in self._spawners() if each.active}:
+                    self._go_on(self._settle(container["Id"], name, container["Labels"][USER]))
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _settle(self, container: str, name: str, owner: str) -> None:
+        try:
+            if orm.User.find(self.db, owner):
+                await self._settle_for(self.users[owner])
+            else:
+                log.warning("removing %s: the database has no user %s", name, owner)
+                await self._remove(container, name)
+        except Exception:
+            log.exception("%s runs without a record", name)
+
+    async def _settle_for(self, user: User) -> None:
+        spawner = user.get_or_create_spawner("", "", replace_failed=True)
+        if spawner.active:
+            return
+        # From here on the user's own start or stop has to wait.
+        spawner._spawn_pending = True  # noqa: SLF001 - JupyterHub's own mark of a start
+        try:
+            found = await answered(spawner.get_object, f"looking at {spawner.object_name}")
+            if found and (why := leftovers.unfit(spawner, found)):
+                log.warning("removing %s, which has no record: %s", spawner.object_name, why)
+                await spawner.leave_nothing()
+            elif found:
+                await user.spawn()
+                await self.proxy.add_user(user)
+                spawner.add_poll_callback(self._ended, user)
+        finally:
+            spawner._spawn_pending = False  # noqa: SLF001
+
+    async def _remove(self, container: str, name: str) -> None:
+        networks = UserNetworks(UserSpawner.client, **self.config.UserSpawner.network_options)
+        for remove in (
+            partial(UserSpawner.client.remove_container, container, v=True, force=True),
+            partial(networks.close, name),
+        ):
+            await answered(partial(_in_thread, remove), f"removing {name}")
+
+    async def _ended(self, user: User) -> None:
+        await self.proxy.delete_user(user)
+        await user.stop()
+
+
+async def _in_thread(call: partial[Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(CALLING, call)

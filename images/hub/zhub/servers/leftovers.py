@@ -1,0 +1,48 @@
+"""Servers that run without a record, as after a restored database: which of them are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub.spawner import Spawner
+from jupyterhub.utils import url_path_join
+
+from zhub.contract import USER
+
+TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - the name of a variable
+
+WHO_AND_WHERE = (
+    "JUPYTERHUB_USER",
+    "JUPYTERHUB_CLIENT_ID",
+    "JUPYTERHUB_API_URL",
+    "JUPYTERHUB_HOST",
+)
+"""Variables that must have the values that a new server would get."""
+
+
+def environment(found: dict[str, Any]) -> dict[str, str]:
+    """Return the variables with which a container was created."""
+    return dict(line.partition("=")[::2] for line in found["Config"]["Env"])
+
+
+def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
+    """Return why a container cannot be its user's server; empty if only its token is unknown.
+
+    Only the guard makes such containers, and nobody changes their variables: the token is the one
+    that this hub, or the one with the lost database, has given to this user's server.
+    """
+    state, variables = found["State"], environment(found)
+    wanted = {name: spawner.get_env().get(name) for name in WHO_AND_WHERE}
+    # Not in its environment as long as JupyterHub knows no server.
+    wanted["JUPYTERHUB_SERVICE_PREFIX"] = url_path_join(spawner.user.base_url, "/")
+    if not state["Running"] or state["Paused"]:
+        return f"its state is {state['Status']}"
+    if set(found["NetworkSettings"]["Networks"]) != {spawner.object_name}:
+        return "it is not in its network"
+    if found["Config"]["Labels"].get(USER) != spawner.user.name:
+        return "it is another user's"
+    if not variables.get(TOKEN):
+        return "it has no token"
+    if differs := [name for name in wanted if variables.get(name) != wanted[name]]:
+        return f"it was started with another {', '.join(differs)}"
+    return ""

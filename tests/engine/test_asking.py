@@ -1,0 +1,214 @@
+"""What the hub makes of an engine, a guard and servers that do not answer, and of lost records."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import docker
+import pytest
+import requests
+import websocket
+from docker.models.containers import Container
+
+from tests.built import wait_until
+from tests.engine.conftest import native, running_stack
+from tests.engine.people import Entrance
+from tests.engine.stack import Stack
+from tests.hubclient import Kernel, KernelError, User
+from tests.ports import free_port
+
+pytestmark = pytest.mark.engine
+
+#: Makes a copy of the hub's database, or puts it in the place of the present one.
+COPY = """
+import sqlite3
+with sqlite3.connect("jupyterhub.sqlite") as now, sqlite3.connect("copy.sqlite") as copy:
+    now.backup(copy)
+"""
+PUT_BACK = "rm -f jupyterhub.sqlite-wal jupyterhub.sqlite-shm; mv copy.sqlite jupyterhub.sqlite"
+
+
+@pytest.fixture(scope="module")
+def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of which nothing is emulated."""
+    config = native(engine) | {"port": free_port()}
+    yield from running_stack(engine, "e2e-asking", tmp_path_factory.mktemp("asking"), config)
+
+
+@pytest.fixture(scope="module")
+def entrance(stack: Stack) -> Entrance:
+    return Entrance.of(stack)
+
+
+@pytest.fixture
+def hub(stack: Stack, engine: docker.DockerClient) -> Container:
+    return engine.containers.get(f"{stack.prefix}-hub")
+
+
+@pytest.fixture
+def guard(stack: Stack, engine: docker.DockerClient) -> Container:
+    return engine.containers.get(f"{stack.prefix}-guard")
+
+
+def at_work(entrance: Entrance, name: str) -> tuple[User, Kernel]:
+    """Return a user whose kernel has something to lose."""
+    user = entrance.logged_in(name)
+    user.start_server()
+    kernel = user.start_kernel()
+    kernel.run("answer = 6 * 7")
+    return user, kernel
+
+
+def server(engine: docker.DockerClient, stack: Stack, name: str) -> Container:
+    """The container of a user's server."""
+    return engine.containers.get(f"{stack.prefix}-user-{name}")
+
+
+def names(engine: docker.DockerClient, stack: Stack, name: str) -> list[str]:
+    """Names of the containers and networks that a user has."""
+    filters: dict[str, Any] = {
+        "label": [f"zhub.stack={stack.prefix}", f"zhub.user={name}"],
+    }
+    there: list[Any] = [
+        *engine.containers.list(all=True, filters=filters),
+        *engine.networks.list(filters=filters),
+    ]
+    return [str(each.name) for each in there]
+
+
+@contextmanager
+def halted(container: Container) -> Iterator[None]:
+    """Halt all processes of a container, as its user can; the engine takes it for running."""
+    processes = [int(line[1]) for line in container.top()["Processes"]]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def answers(kernel: Kernel) -> bool:
+    """Whether a kernel knows what it knew; False while hub, proxy or route are not there."""
+    try:
+        return kernel.run("print(answer)", timeout=20) == "42\n"
+    except (OSError, KernelError, websocket.WebSocketException):
+        return False
+
+
+def back(user: User) -> bool:
+    """Whether the hub says that a user's server runs; False while it does not answer."""
+    try:
+        return bool(user.server().get("ready"))
+    except requests.RequestException:
+        return False
+
+
+def in_state(hub: Container, stack: Stack, command: list[str]) -> None:
+    """Run a command in the folder of the hub's database."""
+    volumes = {f"{stack.prefix}-state": {"bind": "/state", "mode": "rw"}}
+    assert hub.client
+    hub.client.containers.run(
+        str(hub.attrs["Image"]),
+        command[1:],
+        entrypoint=command[:1],
+        volumes=volumes,
+        working_dir="/state",
+        user="1000:1000",
+        network_mode="none",
+        remove=True,
+    )
+
+
+def test_servers_that_a_restored_database_does_not_know_are_kept(
+    stack: Stack, entrance: Entrance, hub: Container, engine: docker.DockerClient
+) -> None:
+    """But not those of users whom it does not know, whom the hub could not let in."""
+    alice, earlier = at_work(entrance, "alice")
+    entrance.logged_in("bob")
+    hub.stop()
+    in_state(hub, stack, ["/opt/jupyter/bin/python3", "-c", COPY])
+    hub.start()
+    wait_until(lambda: answers(earlier), seconds=120)
+    alice.stop_server()
+    (alice, kept), (bob, also), _ = [at_work(entrance, name) for name in ("alice", "bob", "carol")]
+
+    hub.stop()
+    in_state(hub, stack, ["bash", "-c", PUT_BACK])
+    begin = int(time.time())
+    hub.start()
+
+    # Alice's record is of the server before, Bob has none. Their browsers log in again to servers
+    # as the database does not know that either.
+    for user, kernel in ((alice, kept), (bob, also)):
+        wait_until(partial(back, user), seconds=120)
+        user.open_lab()
+        assert answers(kernel)
+    wait_until(lambda: not names(engine, stack, "carol"), seconds=60)
+    log = hub.logs(since=begin).decode()
+    for name in ("alice", "bob"):
+        assert log.count(f"keeping {stack.prefix}-user-{name}, which runs without a record") == 1
+    assert log.count(f"removing {stack.prefix}-user-carol: the database has no user carol") == 1
+    # Whatever is a user's is the hub's again: it stops, and leaves nothing.
+    for user in (alice, bob):
+        user.stop_server()
+        assert not names(engine, stack, user.name)
+
+
+@pytest.mark.parametrize("moment", ["create", "connect"])
+def test_a_hub_that_is_killed_while_a_server_starts_knows_it_afterwards(
+    stack: Stack, entrance: Entrance, hub: Container, engine: docker.DockerClient, moment: str
+) -> None:
+    """Or nothing is left of it: with a network it works, without one it cannot."""
+    alice = entrance.logged_in("alice")
+    kind = "network" if moment == "connect" else "container"
+    events = engine.events(decode=True, filters={"type": kind, "event": moment})
+    alice.request("POST", f"hub/api/users/{alice.name}/server").raise_for_status()
+    server_name = f"{stack.prefix}-user-alice"
+    # The container, or the second one in its network, after the hub.
+    seen = 0
+    while seen < (2 if moment == "connect" else 1):
+        seen += next(events)["Actor"]["Attributes"]["name"] == server_name
+    hub.kill()
+    events.close()
+    hub.start()
+    wait_until(lambda: back(alice) or not names(engine, stack, "alice"), seconds=120)
+    if names(engine, stack, "alice"):
+        alice.open_lab()
+        alice.stop_server()
+    assert not names(engine, stack, "alice")
+
+
+def test_a_server_that_hangs_delays_nobodys_route(
+    stack: Stack, entrance: Entrance, hub: Container, engine: docker.DockerClient
+) -> None:
+    """Not after a restart of the hub, when JupyterHub checks every server; it is not ended."""
+    (alice, hanging), (bob, working) = (at_work(entrance, name) for name in ("alice", "bob"))
+    with halted(server(engine, stack, "alice")):
+        hub.restart()
+        # A start may take 300 seconds, and so may a check.
+        wait_until(lambda: answers(working), seconds=200)
+        assert alice.server()["pending"] == "check"
+    wait_until(lambda: answers(hanging), seconds=60)
+    for user in (alice, bob):
+        user.stop_server()
+
+
+def test_a_guard_that_hangs_keeps_no_page_waiting(entrance: Entrance, guard: Container) -> None:
+    bob, kernel = at_work(entrance, "bob")
+    with halted(guard):
+        begin = time.monotonic()
+        page = bob.request("GET", "hub/home")
+        # An answer of the guard is waited for two seconds; it was 60.
+        assert time.monotonic() - begin < 20
+        assert "My Server" in page.text
+        assert answers(kernel)
+    assert bob.server()["ready"]
+    bob.stop_server()

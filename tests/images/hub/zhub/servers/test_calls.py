@@ -1,0 +1,122 @@
+"""Calls to the engine: their order, and what is asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import docker
+import pytest
+import requests
+from docker.errors import APIError, DockerException, NotFound
+from zhub.contract import FULL
+from zhub.servers import calls
+from zhub.servers.calls import Calls, answered, undecided
+
+
+def answer(status: int, kind: type[APIError] = APIError) -> APIError:
+    response: Any = SimpleNamespace(status_code=status, reason="x", url="/")
+    return kind("x", response, "said")
+
+
+def test_one_users_calls_wait_for_each_other_and_nobody_elses() -> None:
+    order = []
+    free = threading.Event()
+
+    def slow() -> None:
+        free.wait(30)
+        order.append("slow")
+
+    async def run() -> None:
+        alice, bob = Calls(), Calls()
+        waiting = [
+            asyncio.ensure_future(alice.make(call)) for call in (slow, lambda: order.append("next"))
+        ]
+        await asyncio.wait_for(bob.make(order.append, "bob"), 30)
+        free.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(run())
+    assert order == ["bob", "slow", "next"]
+
+
+def test_a_call_that_nobody_waits_for_comes_before_the_next_one() -> None:
+    """Such as that of a start that took too long, before the clean-up."""
+    order = []
+    free = threading.Event()
+
+    def create() -> None:
+        free.wait(30)
+        order.append("create")
+
+    async def run() -> None:
+        alice = Calls()
+        start = asyncio.ensure_future(alice.make(create))
+        await asyncio.sleep(0.1)
+        start.cancel()
+        removed = asyncio.ensure_future(alice.make(order.append, "remove"))
+        await asyncio.sleep(0.1)
+        assert not order
+        free.set()
+        await removed
+        assert start.cancelled()
+
+    asyncio.run(run())
+    assert order == ["create", "remove"]
+
+
+def nobody() -> docker.APIClient:
+    return docker.APIClient("unix:///nowhere/engine.sock", version="1.41")
+
+
+def test_silence_and_failures_decide_nothing() -> None:
+    with pytest.raises(requests.exceptions.ConnectionError) as refused:
+        nobody().version()
+    silent: list[Exception] = [
+        refused.value,
+        requests.exceptions.ReadTimeout(),
+        requests.exceptions.ChunkedEncodingError(),
+        TimeoutError(),
+        DockerException("Error while fetching server API version"),
+        answer(500),
+        answer(502),
+        answer(503),
+    ]
+    decided = [answer(404, NotFound), answer(403), answer(409), answer(FULL), ValueError()]
+    assert all(map(undecided, silent))
+    assert not any(map(undecided, decided))
+
+
+def test_what_must_be_decided_is_asked_until_it_is_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(calls, "LONGEST_PAUSE", 0.01)
+    said = [answer(500), requests.exceptions.ReadTimeout(), answer(502), None]
+
+    async def ask() -> str:
+        if error := said.pop(0):
+            raise error
+        return "gone"
+
+    caplog.set_level(logging.INFO, "zhub")
+    assert asyncio.run(answered(ask, "stopping alice")) == "gone"
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == 2
+    assert texts[0].startswith("stopping alice: no answer of the engine, asking again: ")
+    assert texts[1] == "stopping alice: the engine has answered"
+
+
+def test_a_decision_is_not_asked_again() -> None:
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        raise answer(403)
+
+    with pytest.raises(APIError):
+        asyncio.run(answered(ask, "x"))
+    assert asked == 1
