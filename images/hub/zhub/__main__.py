@@ -168,14 +168,14 @@ def run_hub(arguments: Sequence[str]) -> None:
     from tornado.log import app_log
 
     from zhub.front.early_proxy import EarlyProxy
-    from zhub.servers.hub import Hub
+    from zhub.servers.hub import JupyterHub
     from zhub.servers.spawner import UserSpawner
 
     EarlyProxy.launcher = launcher
     # JupyterHub polls each server, and logs a traceback for each when the engine does not answer.
     app_log.addFilter(heartbeat.OneLine())
     UserSpawner.client = client
-    Hub.launch_instance(["--config", str(CONFIG)])
+    JupyterHub.launch_instance(["--config", str(CONFIG)])
 
 
 def run_guard(arguments: Sequence[str]) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any
 
-from jupyterhub import orm
-from jupyterhub.app import JupyterHub
+from jupyterhub import app, orm
 from jupyterhub.user import User
 
 from zhub.contract import USER, Role, labelled
@@ -27,8 +26,11 @@ SWEEP_SECONDS = 60
 log = logging.getLogger(__name__)
 
 
-class Hub(JupyterHub):  # type: ignore[misc] # untyped
-    """Routes servers as soon as they are found to run, and finds those without a record."""
+class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
+    """Routes servers as soon as they are found to run, and finds those without a record.
+
+    Lines of the log begin with the name of the class.
+    """
 
     async def init_spawners(self) -> int:
         """Check the servers that the database knows.
