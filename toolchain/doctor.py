@@ -19,6 +19,9 @@ from toolchain.stack import named
 #: Bytes of disk needed for images, CLI and caches, and to build them.
 DISK_NEEDED = 8 * 1000**3
 
+#: How long the stack's engine may take to say what it is.
+ENGINE_SECONDS = 20
+
 INSTALLS_IT = "make up installs it"
 ENGINE_AS_ROOT = "make up as root installs and starts Debian's; else: apt-get install docker.io"
 
@@ -84,6 +87,25 @@ def _engine() -> Iterator[Finding]:
         yield Finding(good=False, text=text)
 
 
+def _live_restore(name: str) -> Iterator[Finding]:
+    """Whether the stack's engine keeps containers while it restarts; neither is a fault."""
+    client = next(engine.clients(), None)
+    if client is None:
+        return
+    command = [client, *stack.docker_options(name), "info"]
+    on = output([*command, "--format", "{{.LiveRestoreEnabled}}"], timeout=ENGINE_SECONDS)
+    if on == "true":
+        text = "live-restore: on; users' servers run on while the engine restarts"
+    elif on == "false":
+        text = (
+            "live-restore: off; a restart of the engine ends all users' servers, files stay"
+            " (docs/operations.md, The engine restarts)"
+        )
+    else:
+        return
+    yield Finding(good=True, text=text)
+
+
 def check(name: str, *, with_engine: bool) -> None:
     """Run all checks and print the results. Changes nothing.
 
@@ -95,6 +117,7 @@ def check(name: str, *, with_engine: bool) -> None:
         Problem: something is missing.
     """
     findings = [_python(), *_cli(), _disk(), *(_engine() if with_engine else [])]
+    findings += _live_restore(name)
     for finding in findings:
         if finding.good:
             print(f"     ok  {finding.text}", flush=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from zhub import engine, heartbeat, privileges, settings
+from zhub import engine, heartbeat, privileges, settings, watchdog
 from zhub.front import certificates
 from zhub.front.proxy import Launcher
 from zhub.login import recheck
@@ -142,6 +142,7 @@ def run_hub(arguments: Sequence[str]) -> None:
     if root:
         privileges.give(private, *private.iterdir())
         privileges.drop(engine.socket_path(environment))
+    lives = watchdog.watched()
 
     client = engine.connect()
     if found.confined:
@@ -175,6 +176,7 @@ def run_hub(arguments: Sequence[str]) -> None:
     # JupyterHub polls each server, and logs a traceback for each when the engine does not answer.
     app_log.addFilter(heartbeat.OneLine())
     UserSpawner.client = client
+    JupyterHub.lives = staticmethod(lives)
     JupyterHub.launch_instance(["--config", str(CONFIG)])
 
 

@@ -72,7 +72,7 @@ def connect() -> docker.APIClient:
 
 def _wait_for(path: Path) -> None:
     end = time.monotonic() + GUARD_SECONDS
-    while not _listens(path):
+    while not listens(path):
         if time.monotonic() > end:
             raise SettingsError(
                 [f"the guard has not answered in {GUARD_SECONDS} s: its log (docker logs) says why"]
@@ -80,7 +80,7 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.1)
 
 
-def _listens(path: Path) -> bool:
+def listens(path: Path) -> bool:
     """Return whether a process accepts connections: a guard that is gone leaves its socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:

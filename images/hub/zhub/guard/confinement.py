@@ -13,6 +13,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException, NotFound
 
+from zhub import engine
 from zhub.contract import NO_NETWORK, ROLE, STACK, Role, hub_address, labelled
 from zhub.guard import filters
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
@@ -33,6 +34,10 @@ MISSING_PAUSE = 1
 
 LOST_SECONDS = 15
 """How long the engine may be unreachable before the guard exits, so that the engine restarts it."""
+
+REFUSED_SECONDS = 2
+"""The same where nobody listens at the socket any more: a new engine listens at a new one, which
+only a restarted guard gets to see."""
 
 NOWHERE = "127.0.0.1"
 """Name server of users' servers that may use none: the server itself. With no name server set, the
@@ -312,7 +317,8 @@ class Confinement:
                         self.again(event["Actor"]["ID"])
             except (DockerException, OSError) as error:
                 lost = lost or time.monotonic()
-                if time.monotonic() - lost > LOST_SECONDS:
+                allowed = LOST_SECONDS if engine.listens(engine.SOCKET) else REFUSED_SECONDS
+                if time.monotonic() - lost > allowed:
                     raise EngineLostError("the engine does not answer any more") from error
                 log.warning("the engine sends no start events now, trying again: %s", error)
             time.sleep(1)

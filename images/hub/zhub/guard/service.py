@@ -14,7 +14,7 @@ from pathlib import Path
 
 from docker.errors import DockerException
 
-from zhub import engine, heartbeat, privileges, settings
+from zhub import engine, heartbeat, privileges, settings, watchdog
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement, EngineLostError
 from zhub.guard.environment import Image
@@ -42,6 +42,7 @@ def run(environment: Mapping[str, str]) -> None:
     found = settings.read_guard(environment)
     if os.geteuid() == 0:
         privileges.drop(engine.SOCKET, privileges.GUARD_USER)
+    lives = watchdog.watched()
     client = engine.connect()
     policy = Policy(found, Image.of_engine(client, found.notebook_image))
     confinement = Confinement(client, Helpers(client, found.filter_image, found.prefix), found)
@@ -49,11 +50,11 @@ def run(environment: Mapping[str, str]) -> None:
         confinement.begin()
     except (RuntimeError, DockerException) as error:
         raise SettingsError([str(error)]) from None
-    if not asyncio.run(_serve(Guard(client, policy, confinement), confinement)):
+    if not asyncio.run(_serve(Guard(client, policy, confinement), confinement, lives)):
         sys.exit(1)
 
 
-async def _serve(guard: Guard, confinement: Confinement) -> bool:
+async def _serve(guard: Guard, confinement: Confinement, lives: Callable[[], None]) -> bool:
     """Serve until SIGTERM and return True, or until a thread fails and return False."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[bool] = loop.create_future()
@@ -80,4 +81,8 @@ async def _serve(guard: Guard, confinement: Confinement) -> bool:
     log.info("the guard listens at %s", SOCKET)
     for name, work in (("watch", confinement.watch), ("keep", partial(confinement.keep, PERIOD))):
         threading.Thread(target=beside, args=[work], name=name, daemon=True).start()
-    return await ended
+    alive = asyncio.ensure_future(watchdog.beat(lives))
+    try:
+        return await ended
+    finally:
+        alive.cancel()

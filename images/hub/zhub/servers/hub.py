@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from jupyterhub import app, orm
 from jupyterhub.user import User
 
+from zhub import watchdog
 from zhub.contract import USER, Role, labelled
 from zhub.servers import leftovers
 from zhub.servers.calls import CALLING, answered
@@ -32,6 +33,9 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
     Lines of the log begin with the name of the class.
     """
 
+    lives: ClassVar[staticmethod[[], None]]
+    """Tells the watchdog that the hub does not hang; set once, before it starts."""
+
     async def init_spawners(self) -> int:
         """Check the servers that the database knows.
 
@@ -39,6 +43,7 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         yet, if the hub ended while the server started.
         """
         self._tasks: set[asyncio.Task[None]] = set()
+        self._go_on(watchdog.beat(self.lives))
         for container in await self._containers():
             record = self._record(container["Labels"][USER])
             if record and (record.state or {}).get("object_id") != container["Id"]:

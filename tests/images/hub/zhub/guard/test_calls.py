@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zhub import settings
+from zhub import engine, settings
 from zhub.contract import NO_HOST, NO_IPV6
 from zhub.guard import confinement
 from zhub.guard.calls import Guard, Request
@@ -151,8 +151,12 @@ def test_the_version_call_fails_when_the_engine_does_not_answer() -> None:
     assert [call for call, _, _ in engine.asked] == ["ping"]
 
 
+@pytest.mark.parametrize(
+    ("listens", "seconds"),
+    [(True, confinement.LOST_SECONDS), (False, confinement.REFUSED_SECONDS)],
+)
 def test_a_guard_that_loses_its_engine_exits_to_be_restarted(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, *, listens: bool, seconds: int
 ) -> None:
     """With live-restore, a restarted engine has a new socket; the guard would keep the old one."""
     now = 0.0
@@ -171,9 +175,10 @@ def test_a_guard_that_loses_its_engine_exits_to_be_restarted(
     monkeypatch.setattr(
         confinement, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 1 + now)
     )
+    monkeypatch.setattr(engine, "listens", lambda _: listens)
     gone: Any = Gone()
     guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"})
     helpers: Any = None
     with pytest.raises(confinement.EngineLostError):
         confinement.Confinement(gone, helpers, guard_settings).watch()
-    assert confinement.LOST_SECONDS <= gone.asked < 2 * confinement.LOST_SECONDS
+    assert seconds <= gone.asked <= seconds + 3
