@@ -63,18 +63,13 @@ class Guard(pulumi.ComponentResource):
     ) -> None:
         super().__init__("zhub:guard:Guard", name, None, opts)
         names = args.names
+        # A folder on the engine's disk, whose owner comes from the image, and not a file system in
+        # memory: with live-restore, a restarted engine would mount another one for a restarted
+        # guard, and the hub would go on looking for its socket in the old one.
         volume = docker.Volume(
-            name,
-            name=names("guard"),
-            labels=names.labels("guard"),
-            # In memory, so that no socket stays behind when the guard is gone. The health check
-            # runs as root without capabilities: it must get to the heartbeat beside the socket.
-            driver="local",
-            driver_opts={
-                "type": "tmpfs",
-                "device": "tmpfs",
-                "o": f"uid={USER},gid={GROUP},mode=0751,size=64k",
-            },
+            f"{name}socket",
+            name=names("guardsocket"),
+            labels=names.labels("guardsocket"),
             opts=named(self),
         )
         service(

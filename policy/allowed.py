@@ -93,26 +93,18 @@ def labels(prefix: str, role: str) -> Rule:
 
 
 def volumes(prefix: str) -> Table:
-    """Volumes by name: only on the engine's disk, or in memory for the guard."""
+    """Volumes by name: only on the engine's disk."""
 
-    def local(name: str, own: Table) -> Rule:
-        common = {
-            "name": only(f"{prefix}-{name}"),
-            "labels": labels(prefix, name),
-            "driver": only(None, "local"),
-        }
-        return fields(common | own)
+    def local(name: str) -> Rule:
+        return fields(
+            {
+                "name": only(f"{prefix}-{name}"),
+                "labels": labels(prefix, name),
+                "driver": only(None, "local"),
+            }
+        )
 
-    options = {
-        "type": only("tmpfs"),
-        "device": only("tmpfs"),
-        "o": only("uid=1001,gid=1000,mode=0751,size=64k"),
-    }
-    return {
-        "certs": local("certs", {}),
-        "state": local("state", {}),
-        "guard": local("guard", {"driverOpts": fields(options)}),
-    }
+    return {name: local(name) for name in ("certs", "state", "guardsocket")}
 
 
 def networks(prefix: str) -> Table:

@@ -140,7 +140,7 @@ def volume(name: str, *, writable: bool) -> Rule:
 def containers(prefix: str) -> Table:
     """Containers by role."""
     limit = matching(r"\d*\.?\d*[1-9]\d*(\.0+)?[KMGT]?", "a limit above 0")
-    certs, state, guard = (f"{prefix}-{name}" for name in ("certs", "state", "guard"))
+    certs, state, guard = (f"{prefix}-{name}" for name in ("certs", "state", "guardsocket"))
     hub = {
         "command": each(matching(r"--port=\d+|--ldap=\S+", "--port=NUMBER, --ldap=SERVERS")),
         "envs": environment(

@@ -51,7 +51,7 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
         ("SelfSignedCert", "directory"),
         ("Stack", "zhub-test"),
         ("Volume", "certs"),
-        ("Volume", "guard"),
+        ("Volume", "guardsocket"),
         ("Volume", "state"),
         ("docker", "engine"),
     ]
@@ -82,7 +82,7 @@ def test_every_docker_object_is_named_and_labelled_after_its_stack(demo: Recordi
         ("zhub-test-hub", "Network"): "network",
         ("zhub-test-directory", "Network"): "network",
         ("zhub-test-certs", "Volume"): "certs",
-        ("zhub-test-guard", "Volume"): "guard",
+        ("zhub-test-guardsocket", "Volume"): "guardsocket",
         ("zhub-test-state", "Volume"): "state",
     }
 

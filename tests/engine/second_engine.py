@@ -19,6 +19,9 @@ NAMESPACE = "zhub-test-engine"
 OUTER, INNER = "10.222.1.1", "10.222.1.2"
 LINK = "zhub-test"
 
+TRIES = 3
+"""How often an engine is started that ends at once."""
+
 CLONE_NEWNET = 0x40000000
 
 
@@ -29,12 +32,52 @@ def unmount_below(folder: Path) -> None:
             subprocess.run(["umount", mounted], check=True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SecondEngine:
     """An engine without images, containers and volumes."""
 
-    socket: Path
-    client: docker.DockerClient
+    folder: Path
+    options: tuple[str, ...]
+    """Of `dockerd`."""
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "docker.sock"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "dockerd.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [
+                    *("nsenter", f"--net=/var/run/netns/{NAMESPACE}", "dockerd"),
+                    *("--data-root", self.folder / "data", "--exec-root", self.folder / "run"),
+                    *("--pidfile", self.folder / "pid", "--host", self.address),
+                    *self.options,
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        self.client = _answering(self.socket, self.process)
+
+    def restart(self, *, kill: bool = False) -> None:
+        """Stop it, or end it with SIGKILL, and start it again."""
+        self.client.close()
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
+        self.process.wait(timeout=120)
+        for left in reversed(range(TRIES)):
+            # An engine that was killed leaves its containerd, which may be ending only now. systemd
+            # also starts an engine again that ends.
+            try:
+                self.start()
+            except docker.errors.DockerException:
+                if not left:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     @property
     def address(self) -> str:
@@ -71,10 +114,10 @@ _FILTERS = (
 
 
 @contextmanager
-def second_engine(folder: Path) -> Iterator[SecondEngine]:
+def second_engine(folder: Path, *options: str) -> Iterator[SecondEngine]:
     """Run an engine whose data is in the folder; needs root."""
     _run(f"ip netns add {NAMESPACE}")
-    process = None
+    engine = SecondEngine(folder, options)
     try:
         _run(f"ip link add {LINK} type veth peer name eth0 netns {NAMESPACE}")
         _run(f"ip addr add {OUTER}/24 dev {LINK}")
@@ -88,22 +131,11 @@ def second_engine(folder: Path) -> Iterator[SecondEngine]:
             _run(f"ip -n {NAMESPACE} {line}")
         for table, rule in _FILTERS:
             _run(f"iptables -t {table} -I {rule}")
-        socket = folder / "docker.sock"
-        with (folder / "dockerd.log").open("w") as log:
-            process = subprocess.Popen(
-                [
-                    *("nsenter", f"--net=/var/run/netns/{NAMESPACE}", "dockerd"),
-                    *("--data-root", folder / "data", "--exec-root", folder / "run"),
-                    *("--pidfile", folder / "pid", "--host", f"unix://{socket}"),
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        client = _answering(socket, process)
-        yield SecondEngine(socket, client)
-        client.close()
+        engine.start()
+        yield engine
+        engine.client.close()
     finally:
-        if process:
+        if process := getattr(engine, "process", None):
             process.terminate()
             process.wait(timeout=60)
         unmount_below(folder)

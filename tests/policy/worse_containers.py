@@ -14,7 +14,7 @@ text stands for the report that the property may not be set."""
 
 CERTS = {"volumeName": "zhub-test-certs", "containerPath": "/certs", "readOnly": True}
 STATE = {"volumeName": "zhub-test-state", "containerPath": "/srv/jupyterhub"}
-GUARD = {"volumeName": "zhub-test-guard", "containerPath": "/run/guard"}
+GUARD = {"volumeName": "zhub-test-guardsocket", "containerPath": "/run/guard"}
 SOCKET = {"hostPath": "/var/run/docker.sock", "containerPath": "/var/run/docker.sock"}
 HUBS = [CERTS, STATE, {**GUARD, "readOnly": True}]
 HUBS_PATHS = "allowed: /certs, /srv/jupyterhub, /run/guard"

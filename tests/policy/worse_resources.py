@@ -13,7 +13,7 @@ OVERLAY = {"type": "overlay", "device": "overlay", "o": "lowerdir=/,upperdir=/x,
 VOLUMES: list[Case] = [
     *(
         (name, {"driverOpts": options}, "")
-        for name in ("certs", "state")
+        for name in ("certs", "state", "guardsocket")
         for options in (
             OVERLAY,
             TMPFS,
@@ -23,24 +23,9 @@ VOLUMES: list[Case] = [
             {"type": "ext4", "device": "/dev/sda1"},
         )
     ),
-    (
-        "guard",
-        {"driverOpts": OVERLAY},
-        (
-            'driverOpts.device is "overlay"; allowed: "tmpfs"\ndriverOpts.o is'
-            ' "lowerdir=/,upperdir=/x,workdir=/y"; allowed: "uid=1001,gid=1000,mode=0751,size=64k"'
-            '\ndriverOpts.type is "overlay"; allowed: "tmpfs"'
-        ),
-    ),
-    (
-        "guard",
-        {"driverOpts": {**TMPFS, "o": "mode=0777"}},
-        'driverOpts.o is "mode=0777"; allowed: "uid=1001,gid=1000,mode=0751,size=64k"',
-    ),
-    ("guard", {"driverOpts": {**TMPFS, "x": "y"}}, 'driverOpts.x is "y"; allowed: not set'),
     *(
         (name, {"driver": "vieux/sshfs"}, 'driver is "vieux/sshfs"; allowed: not set, "local"')
-        for name in ("certs", "state", "guard")
+        for name in ("certs", "state", "guardsocket")
     ),
     (
         "state",

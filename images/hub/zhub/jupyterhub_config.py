@@ -85,6 +85,7 @@ c.UserSpawner.notebook_dir = "/home/jovyan"
 c.UserSpawner.mem_limit = hub.user_memory
 c.UserSpawner.cpu_limit = hub.user_cpus
 c.UserSpawner.extra_host_config = {
+    "auto_remove": False,
     "memswap_limit": hub.user_memory,
     "pids_limit": hub.user_pids,
     "cap_drop": ["ALL"],

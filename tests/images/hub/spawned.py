@@ -41,7 +41,7 @@ def create(
         host_config: options that differ from those of all servers.
     """
     options = {
-        "auto_remove": True,
+        "auto_remove": False,
         "binds": {volume: {"bind": "/home/jovyan", "mode": "rw"}},
         "cpu_period": 100_000,
         "network_mode": "none",

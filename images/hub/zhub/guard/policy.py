@@ -139,7 +139,9 @@ class Policy:
         fixed: dict[str, Any] = {
             "NetworkMode": NO_NETWORK,
             "Binds": [f"{settings.prefix}-home-{suffix}:{HOME}:rw"],
-            "AutoRemove": True,
+            # The hub removes it. Docker 20.10 with live-restore kills containers that remove
+            # themselves, when the engine starts.
+            "AutoRemove": False,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": LOG,

@@ -43,6 +43,8 @@ def run(environment: Mapping[str, str]) -> None:
     if os.geteuid() == 0:
         privileges.drop(engine.SOCKET, privileges.GUARD_USER)
     lives = watchdog.watched()
+    # The folder outlives a restart of the machine, and the time in the file is since its start.
+    heartbeat.GUARD_FILE.unlink(missing_ok=True)
     client = engine.connect()
     policy = Policy(found, Image.of_engine(client, found.notebook_image))
     confinement = Confinement(client, Helpers(client, found.filter_image, found.prefix), found)

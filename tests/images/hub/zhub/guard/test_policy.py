@@ -50,7 +50,7 @@ def asked() -> dict[str, Any]:
         ports={"8888/tcp": None},  # type: ignore[dict-item] # as the spawner
         labels=LABELS,
         host_config=client.create_host_config(
-            auto_remove=True,
+            auto_remove=False,
             binds={"site-home-alice": {"bind": "/home/jovyan", "mode": "rw"}},
             links={},
             mounts=[],
@@ -90,7 +90,7 @@ def test_the_spawners_request_gets_all_limits() -> None:
         "Volumes": {"/home/jovyan": {}},
         "Labels": LABELS,
         "HostConfig": {
-            "AutoRemove": True,
+            "AutoRemove": False,
             "Binds": ["site-home-alice:/home/jovyan:rw"],
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges", f"seccomp={PROFILE}"],
@@ -115,7 +115,7 @@ def test_less_than_the_limits_is_allowed() -> None:
 
 def test_protections_cannot_be_left_out() -> None:
     body = asked()
-    for key in ("CapDrop", "SecurityOpt", "LogConfig", "AutoRemove", "Binds"):
+    for key in ("CapDrop", "SecurityOpt", "LogConfig", "Binds"):
         del body["HostConfig"][key]
     assert POLICY.container(NAME, body) == POLICY.container(NAME, asked())
 
