@@ -50,6 +50,7 @@ hub = Hub(
         fingerprint=certificate.fingerprint,
         bind_address=settings.bind_address,
         port=settings.port,
+        base_path=settings.base_path,
         subdomain_host=settings.subdomain_host,
         hsts_seconds=settings.hsts_seconds,
         trusted_proxies=settings.trusted_proxies,
@@ -66,6 +67,7 @@ hub = Hub(
 )
 
 pulumi.export("url", settings.url)
+pulumi.export("basePath", settings.base_path)
 pulumi.export("certificateFingerprint", certificate.fingerprint)
 pulumi.export("prefix", settings.prefix)
 pulumi.export("notebookDigest", images.notebook)

@@ -43,6 +43,8 @@ class GuardArgs:
     """Digest of the image that sets packet filters."""
     hub_port: int
     """The published port. Answers from it may leave the hub's container."""
+    base_path: str
+    """Before all addresses of hub and servers; with a slash at both ends, or only one."""
     ldap: Ldap
     """The directory, which the hub may connect to."""
     users: UserServers
@@ -109,7 +111,8 @@ class Guard(pulumi.ComponentResource):
 
 def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
     """The guard's rules."""
-    return shared_environment(args.names, args.notebook_image, args.users) | {
+    shared = shared_environment(args.names, args.notebook_image, args.base_path, args.users)
+    return shared | {
         "ZHUB_FILTER_IMAGE": args.filter_image,
         "ZHUB_PORT": str(args.hub_port),
         "ZHUB_LDAP_SERVERS": ",".join(args.ldap.servers),
@@ -121,11 +124,12 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
 
 
 def shared_environment(
-    names: Names, notebook_image: pulumi.Input[str], users: UserServers
+    names: Names, notebook_image: pulumi.Input[str], base_path: str, users: UserServers
 ) -> dict[str, pulumi.Input[str]]:
     """What hub and guard must agree on: the guard refuses requests that differ from it."""
     return {
         "ZHUB_PREFIX": names.prefix,
+        "ZHUB_BASE_PATH": base_path,
         "ZHUB_NOTEBOOK_IMAGE": notebook_image,
         "ZHUB_USER_MEMORY": f"{users.memory}M",
         "ZHUB_USER_CPUS": users.cpus,

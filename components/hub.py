@@ -68,6 +68,8 @@ class HubArgs:
     bind_address: str
     """Address of the engine's machine on which the port is open."""
     port: int
+    base_path: str
+    """Before all addresses; with a slash at both ends, or only one."""
     subdomain_host: str | None
     """What users' own names end in; None for one name for all."""
     hsts_seconds: int
@@ -148,6 +150,7 @@ class Hub(pulumi.ComponentResource):
                 notebook_image=args.notebook_image,
                 filter_image=args.filter_image,
                 hub_port=args.port,
+                base_path=args.base_path,
                 ldap=args.ldap,
                 users=args.users,
             ),
@@ -251,7 +254,7 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
         "ZHUB_CONFINED": "true",
         "ZHUB_TRUSTED_PROXIES": json.dumps(args.trusted_proxies),
         **ldap_environment(args.ldap),
-        **guard.shared_environment(args.names, args.notebook_image, args.users),
+        **guard.shared_environment(args.names, args.notebook_image, args.base_path, args.users),
     }
 
 

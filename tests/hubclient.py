@@ -215,11 +215,12 @@ class Kernel:
 
     def __init__(self, user: User, url: str) -> None:
         self._user = user
-        self._url = url
+        self.path = url
+        """Its address in the server's API."""
 
     def run(self, code: str, *, timeout: float = 120) -> str:
         """Run code, return what it printed; raises as `User.run` does."""
-        connection = self._user.websocket(f"{self._url}/channels", timeout=timeout)
+        connection = self._user.websocket(f"{self.path}/channels", timeout=timeout)
         try:
             return _converse(connection, code, timeout)
         except websocket.WebSocketTimeoutException as error:
@@ -229,7 +230,7 @@ class Kernel:
 
     def end(self) -> None:
         """Stop the kernel."""
-        self._user.request("DELETE", self._url).raise_for_status()
+        self._user.request("DELETE", self.path).raise_for_status()
 
 
 def _converse(connection: websocket.WebSocket, code: str, timeout: float) -> str:

@@ -47,6 +47,8 @@ class Settings:
     hostname: str
     extra_names: tuple[str, ...]
     port: int
+    base_path: str
+    """With a slash at both ends, or only one."""
     bind_address: str
     subdomain_host: str | None
     """What users' own names end in; None for one name for all."""
@@ -70,12 +72,15 @@ class Settings:
     retain: bool
     """Whether a destroy leaves the hub's database on the engine."""
     build: Build
+    changes: tuple[str, ...] = ()
+    """What an `up` changes for those who use the hub, a sentence each."""
 
     @property
     def url(self) -> str:
-        """Where users find the hub."""
+        """Where users find the hub; its API is below `/hub/api`."""
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return f"https://{host}" if self.port == address.HTTPS else f"https://{host}:{self.port}"
+        port = "" if self.port == address.HTTPS else f":{self.port}"
+        return f"https://{host}{port}{self.base_path.rstrip('/')}"
 
     @property
     def certificate_names(self) -> tuple[str, ...]:
@@ -93,7 +98,7 @@ class Settings:
 
     def warnings(self, now: datetime) -> list[str]:
         """What is allowed but not advised, a sentence each."""
-        found = []
+        found = [*self.changes]
         loopback = ip_address(self.bind_address).is_loopback
         if self.key_pair:
             found += keypair.warnings(self.key_pair.chain, self.certificate_names, now)
@@ -146,6 +151,9 @@ def load() -> Settings:
     settings = read(config, stack, datetime.now(UTC))
     before = deployed.last()
     prefix.refuse_another(config, settings.prefix, before)
+    settings = replace(
+        settings, changes=tuple(address.other_base_path(settings.base_path, before.outputs))
+    )
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
     if engines.HOST not in config.refused:
         local = local_engine.ask(settings.engine)
@@ -205,12 +213,14 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     extra_names = config.value(address.EXTRA_NAMES)
     key_pair = keypair.read(config, now)
     directory = ldap.read(config, now)
+    names = prefix.read(config, stack)
     settings = Settings(
-        prefix=prefix.read(config, stack),
+        prefix=names,
         engine=engines.read(config),
         hostname=hostname,
         extra_names=extra_names,
         port=config.value(address.PORT),
+        base_path=address.base_path(config, names),
         bind_address=config.value(address.BIND_ADDRESS),
         subdomain_host=address.subdomain_host(config, hostname, key_pair),
         hsts_seconds=config.value(address.HSTS_SECONDS),

@@ -95,6 +95,7 @@ def alone(max_servers: int = 500) -> Recording:
                 notebook_image="sha256:2",
                 filter_image="sha256:3",
                 hub_port=8443,
+                base_path="/test/",
                 ldap=settings.ldap,
                 users=replace(settings.users, max_servers=max_servers),
             ),

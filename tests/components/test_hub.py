@@ -39,6 +39,7 @@ def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> 
     assert hub.inputs["command"] == ["--port=11119", "--ldap=ldap1.example.com,ldap2.example.com"]
     digest = site.outputs["notebookDigest"]["value"]
     assert environment(hub) == {
+        "ZHUB_BASE_PATH": "/zhub-test/",
         "DOCKER_HOST": "unix:///run/guard/engine.sock",
         "ZHUB_PREFIX": "zhub-test",
         "ZHUB_CONFINED": "true",
@@ -126,7 +127,7 @@ def test_the_port_is_open_on_the_configured_address_only(site: Recording) -> Non
     assert hub["ports"] == [{"internal": 8443, "external": 8443, "ip": "127.0.0.1"}]
     assert hub["command"][0] == "--port=8443"
     assert hub["healthcheck"]["tests"][-1] == "8443"
-    assert other.outputs["url"]["value"] == "https://hub.example.com:8443"
+    assert other.outputs["url"]["value"] == "https://hub.example.com:8443/zhub-test"
     for recording in (site, other):
         others = [one for one in recording.all("Container") if one.name != "hub"]
         assert [one.name for one in others if "ports" in one.inputs] == []
@@ -137,7 +138,7 @@ def test_a_port_below_1024_is_opened_by_the_hub_which_is_not_root() -> None:
     hub = low.one("Container", "hub").inputs
     assert hub["ports"] == [{"internal": 443, "external": 443, "ip": "0.0.0.0"}]  # noqa: S104
     assert hub["sysctls"]["net.ipv4.ip_unprivileged_port_start"] == "0"
-    assert low.outputs["url"]["value"] == "https://hub.example.com"
+    assert low.outputs["url"]["value"] == "https://hub.example.com/zhub-test"
 
 
 def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs(
@@ -250,6 +251,7 @@ def alone(ldap: Ldap, password: str | None = None) -> Recording:
                 fingerprint="AB:CD",
                 bind_address="192.0.2.7",
                 port=8443,
+                base_path="/test/",
                 subdomain_host=None,
                 hsts_seconds=0,
                 trusted_proxies=(),

@@ -143,6 +143,7 @@ def test_names_are_free_before_what_replaces_their_holder_comes(demo: Recording)
 def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
     assert set(demo.outputs) == {
         "url",
+        "basePath",
         "certificateFingerprint",
         "prefix",
         "notebookDigest",
@@ -154,7 +155,8 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
         "demoUsers",
         "demoRoles",
     }
-    assert demo.outputs["url"]["value"] == "https://localhost:11119"
+    assert demo.outputs["url"]["value"] == "https://localhost:11119/zhub-test"
+    assert demo.outputs["basePath"]["value"] == "/zhub-test/"
     assert demo.outputs["container"]["value"] == "zhub-test-hub"
     for image in ("notebook", "hub", "filter", "directory"):
         digest = demo.one("Image", image).outputs["repoDigest"]

@@ -8,7 +8,7 @@ from tornado.httpserver import HTTPServer
 
 from zhub import engine, settings
 from zhub.contract import HUB_URL
-from zhub.front import proxy
+from zhub.front import links, proxy
 from zhub.front.early_proxy import EarlyProxy
 from zhub.front.limits import LimitedServer
 from zhub.login import administrators, tokens
@@ -33,6 +33,8 @@ c.JupyterHub.subdomain_host = hub.subdomain_url
 c.JupyterHub.cookie_host_prefix_enabled = bool(hub.subdomain_host)
 c.JupyterHub.proxy_class = EarlyProxy
 c.EarlyProxy.api_url = proxy.API
+links.install()
+c.JupyterHub.user_redirect_hook = links.to_own_server
 HTTPServer.configure(LimitedServer)
 
 # State: a new hub container takes over what the last one left, running servers included.

@@ -70,6 +70,11 @@ def test_the_stack_files_are_fine(
         ("hostname", "https://hub.example.com", "not a host name or address"),
         ("hostname", f"{'a.' * 127}com", "not a host name or address"),
         ("bindAddress", "localhost", "not an IPv4 or IPv6 address"),
+        ("basePath", "jupyter", "not a path such as /jupyter"),
+        ("basePath", "/jupyter/", "not a path such as /jupyter"),
+        ("basePath", "//x", "not a path such as /jupyter"),
+        ("basePath", "/a b", "not a path such as /jupyter"),
+        ("basePath", "/a/user", "has the part user"),
         ("platform", "linux/amd46", "none of linux/s390x, linux/amd64, linux/arm64"),
         ("platform", "s390x", "none of"),
         ("ldapServer", "ldap://ldap.example.com", "not a host name or address"),
@@ -517,7 +522,9 @@ class TestBroughtCertificate:
 
 
 def test_an_ipv6_address_is_put_in_brackets() -> None:
-    assert read(SITE | {"zhub:hostname": "2001:DB8::1"})[0].url == "https://[2001:db8::1]:11119"
+    assert read(SITE | {"zhub:hostname": "2001:DB8::1"})[0].url == (
+        "https://[2001:db8::1]:11119/zhub-test"
+    )
 
 
 def keys() -> st.SearchStrategy[str]:

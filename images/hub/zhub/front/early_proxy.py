@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from jupyterhub.proxy import ConfigurableHTTPProxy
+from jupyterhub.user import User
 from tornado.ioloop import PeriodicCallback
 
 from zhub.front.proxy import Launcher
@@ -38,6 +39,10 @@ class EarlyProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # untyped
                 self.check_running, 1e3 * self.check_running_interval
             )
             self._check_running_callback.start()
+
+    async def delete_user(self, user: User, server_name: str = "") -> None:
+        """Remove a server's route, also one under another base path than the hub's (links.py)."""
+        await self.delete_route(user.spawners[server_name].proxy_spec)
 
     async def _answers(self) -> bool:
         try:

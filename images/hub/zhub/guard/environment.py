@@ -64,7 +64,7 @@ def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
 
     The names are those of JupyterHub's Spawner.get_env and DockerSpawner's.
     """
-    base = f"/{settings.prefix}/"
+    base = settings.base_url
     # As jupyterhub.utils.url_escape_path.
     escaped = quote(user, safe="@~")
     own = f"{base}user/{escaped}/"

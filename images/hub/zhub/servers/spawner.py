@@ -112,6 +112,14 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         """The networks of all users of this hub."""
         return UserNetworks(self.client, **self.network_options)
 
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Keep a running server at the address it was started with: it answers at no other."""
+        super().load_state(state)
+        if self.server:
+            # With a host name before the path, where users have names of their own.
+            host = self.user.proxy_spec.removesuffix(self.user.base_url)
+            self.proxy_spec: str = f"{host}{self.server.base_url}"
+
     @saying_why
     async def start(self) -> tuple[str, int]:
         """Start the server in its network; return its address and port."""

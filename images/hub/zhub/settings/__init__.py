@@ -57,6 +57,11 @@ class ServerSettings:
 
     prefix: str
     """ZHUB_PREFIX: prefix of the names of the users' containers, networks and volumes."""
+    base_url: str
+    """ZHUB_BASE_PATH: path below which everything is served, with a slash at both ends, or only
+    one; empty for the prefix. Cookies belong to a host and a path, not to a port, so two hubs on
+    one host with the same path would overwrite each other's
+    (https://github.com/jupyterhub/jupyterhub/issues/4512)."""
     notebook_image: str
     """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
     user_memory: str
@@ -132,15 +137,6 @@ class Settings(ServerSettings):
     """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies trusted to name the client."""
 
     @property
-    def base_url(self) -> str:
-        """Path below which everything is served: the prefix, between slashes.
-
-        Cookies belong to a host and a path, not to a port, so two hubs on one host with the same
-        path would overwrite each other's (https://github.com/jupyterhub/jupyterhub/issues/4512).
-        """
-        return f"/{self.prefix}/"
-
-    @property
     def longest_token(self) -> int:
         """Longest life of API tokens in effect, in seconds.
 
@@ -206,13 +202,20 @@ def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None
 def _servers(reader: _Reader) -> dict[str, Any]:
     """Read the fields of ServerSettings."""
     value = reader.value
+    prefix = value(
+        "PREFIX",
+        "jupyterhub",
+        parsing.prefix,
+        "lower-case letters, digits, '.' and '-', without 'user' or 'home' after a '-', since"
+        " names of users' containers, networks and volumes contain these",
+    )
     return {
-        "prefix": value(
-            "PREFIX",
-            "jupyterhub",
-            parsing.prefix,
-            "lower-case letters, digits, '.' and '-', without 'user' or 'home' after a '-', since"
-            " names of users' containers, networks and volumes contain these",
+        "prefix": prefix,
+        "base_url": value(
+            "BASE_PATH",
+            f"/{prefix}/",
+            parsing.base_path,
+            "a path such as /jupyter, or /",
         ),
         "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
         "user_memory": value(

@@ -32,6 +32,7 @@ WRONG = {
     "ZHUB_PORT": "443 and more",
     "ZHUB_LDAP_SERVERS": "not a host",
     "ZHUB_PREFIX": "Upper",
+    "ZHUB_BASE_PATH": "site",
     "ZHUB_LDAP_PORT": "0",
     "ZHUB_LDAP_TLS": "ssl",
     "ZHUB_LDAP_CA_FILE": "/nowhere/ca.pem",
@@ -77,6 +78,21 @@ def test_only_the_directory_has_no_default() -> None:
     assert found.ldap.tls is LdapTls.NONE
     assert found.ldap.allow_everyone
     assert found.base_url == "/jupyterhub/"
+
+
+@pytest.mark.parametrize(
+    ("path", "base"),
+    [("", "/site/"), ("/", "/"), ("/a", "/a/"), ("/a/", "/a/"), ("/a/b-1.c", "/a/b-1.c/")],
+)
+def test_all_addresses_begin_with_the_base_path(path: str, base: str) -> None:
+    variables = LDAP | {"ZHUB_PREFIX": "site", "ZHUB_BASE_PATH": path}
+    assert settings.read(variables).base_url == settings.read_guard(variables).base_url == base
+
+
+@pytest.mark.parametrize("path", ["a", "//a", "/a//", "/a b", "/%41", "/.."])
+def test_what_is_no_base_path_is_refused(path: str) -> None:
+    [problem] = problems(LDAP | {"ZHUB_BASE_PATH": path})
+    assert problem.startswith(f"ZHUB_BASE_PATH is '{path}', but must be a path such as /jupyter")
 
 
 def test_unsafe_settings_give_warnings(tmp_path: Path) -> None:
