@@ -134,6 +134,7 @@ def shared_environment(
         "ZHUB_USER_MEMORY": f"{users.memory}M",
         "ZHUB_USER_CPUS": users.cpus,
         "ZHUB_USER_PIDS": str(users.pids),
+        "ZHUB_KERNEL_IDLE_TIMEOUT": str(users.kernel_idle_timeout),
         "ZHUB_USER_INTERNET": json.dumps(users.internet_access),
         "ZHUB_USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
         "ZHUB_USER_NETWORK_POOL": users.network_pool,

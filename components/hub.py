@@ -248,6 +248,7 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
         "ZHUB_ADMIN_ACCESS": json.dumps(args.admin_access),
         "ZHUB_TOKEN_MAX_AGE": str(args.token_max_age),
         "ZHUB_IDLE_TIMEOUT": str(args.users.idle_timeout),
+        "ZHUB_SERVER_MAX_AGE": str(args.users.server_max_age),
         "ZHUB_START_TIMEOUT": str(args.users.start_timeout),
         "ZHUB_SUBDOMAIN_HOST": args.subdomain_host or "",
         "ZHUB_HSTS_SECONDS": str(args.hsts_seconds),

@@ -13,6 +13,11 @@ from components.settings.setting import Setting
 SUBNET_PREFIX = 28
 MOST_SERVERS = 4096
 
+#: Seconds. Servers report each minute when they were in use. Those of releases before did it every
+#: five, and half a minute later at most.
+LEAST_IDLE = 360
+YEAR = 31536000
+
 MEMORY = Setting(
     "userMemory", "2G", "Memory of a user's server, such as 512M or 4G", parsing.size("128M")
 )
@@ -58,8 +63,26 @@ MAX_SERVERS = Setting(
 IDLE_TIMEOUT = Setting(
     "idleTimeout",
     3600,
-    "Seconds without activity before a user's server is stopped; 0 for never",
-    parsing.whole_number(60, 31536000, also=0),
+    (
+        "Seconds until a user's server is stopped in which nothing is computed and nobody does"
+        " anything; 0 for never"
+    ),
+    parsing.whole_number(LEAST_IDLE, YEAR, also=0),
+)
+KERNEL_IDLE_TIMEOUT = Setting(
+    "kernelIdleTimeout",
+    0,
+    (
+        "Seconds until a kernel is ended that computes nothing and is not asked to, also with an"
+        " open page; its variables are lost; 0 for never"
+    ),
+    parsing.whole_number(300, YEAR, also=0),
+)
+SERVER_MAX_AGE = Setting(
+    "serverMaxAge",
+    0,
+    "Seconds until a user's server is stopped whatever it does; 0 for never",
+    parsing.whole_number(3600, YEAR, also=0),
 )
 START_TIMEOUT = Setting(
     "startTimeout",
@@ -86,7 +109,9 @@ class UserServers:
     max_servers: int
     """At the same time."""
     idle_timeout: int
-    """Seconds; 0 for never."""
+    """Seconds; 0 for never, as with the next two."""
+    kernel_idle_timeout: int
+    server_max_age: int
     start_timeout: int
     """Seconds."""
 
@@ -103,6 +128,8 @@ def read(config: Config) -> UserServers:
         blocked_networks=config.value(BLOCKED_NETWORKS),
         max_servers=config.value(MAX_SERVERS),
         idle_timeout=config.value(IDLE_TIMEOUT),
+        kernel_idle_timeout=config.value(KERNEL_IDLE_TIMEOUT),
+        server_max_age=config.value(SERVER_MAX_AGE),
         start_timeout=config.value(START_TIMEOUT),
     )
     if not config.refused & {ALLOWED_NETWORKS, NETWORK_POOL}:

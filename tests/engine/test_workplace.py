@@ -5,16 +5,23 @@ The tests run in file order; one changes the stack.
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from threading import Event, Thread
 from urllib.parse import urljoin
 
 import docker
 import pytest
+import requests
+import websocket
 
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
-from tests.hubclient import Kernel
+from tests.hubclient import Kernel, User
 from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
@@ -45,6 +52,124 @@ def test_a_link_without_the_base_path_leads_to_a_file_after_login_and_start(
     bob.stop_server()
 
 
+def last_use(user: User) -> datetime:
+    """Return when a user's server was last in use, by its own word, which it also gives the hub."""
+    status = user.request("GET", urljoin(user.home, "api/status")).json()
+    return datetime.fromisoformat(status["last_activity"])
+
+
+def wait_until_used(user: User, *, after: datetime) -> None:
+    end = time.monotonic() + 60
+    while last_use(user) <= after:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+class OpenPage(Thread):
+    """Does what an open page does while nobody looks: answers pings, and asks for its lists."""
+
+    def __init__(self, user: User, kernel: Kernel) -> None:
+        super().__init__(daemon=True)
+        self._user = user
+        self._connection = user.websocket(f"{kernel.path}/channels", timeout=600)
+        self._closed = Event()
+
+    def run(self) -> None:
+        with suppress(websocket.WebSocketException, OSError):
+            while not self._closed.is_set():
+                self._connection.recv_data(control_frame=True)
+
+    def ask(self) -> None:
+        for path in ("contents/?content=1", "kernels", "sessions", "terminals"):
+            self._user.request("GET", urljoin(self._user.home, f"api/{path}")).raise_for_status()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._connection.close()
+
+
+def compute(user: User, kernel: Kernel, seconds: int) -> None:
+    """Begin a cell that prints nothing, and close the page."""
+    with suppress(TimeoutError):
+        kernel.run(f"import time; time.sleep({seconds})", timeout=2)
+    user.request("GET", urljoin(user.home, "api/kernels")).raise_for_status()
+
+
+def type_into_a_terminal(user: User, line: str) -> str:
+    """Open a terminal, enter a line and close the page; return the terminal's address."""
+    terminals = urljoin(user.home, "api/terminals")
+    name = user.request("POST", terminals).json()["name"]
+    page = user.websocket(urljoin(user.home, f"terminals/websocket/{name}"), timeout=60)
+    page.send(json.dumps(["stdin", f"{line}\r"]))
+    shown = ""
+    while line not in shown:
+        shown += str(json.loads(page.recv())[-1])
+    page.close()
+    return f"{terminals}/{name}"
+
+
+def test_work_is_use_of_a_server_and_an_open_page_is_not(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    kernel = bob.start_kernel()
+    kernel.run("pass")
+    page = OpenPage(bob, kernel)
+    page.start()
+    time.sleep(2)  # the messages with which a connection begins
+    before = last_use(bob)
+    for _ in range(3):
+        page.ask()
+        time.sleep(1)
+    assert last_use(bob) == before
+    page.close()
+
+    compute(bob, kernel, 1000)
+    first = last_use(bob)
+    wait_until_used(bob, after=first)
+    wait_until_used(bob, after=last_use(bob))
+    kernel.end()
+
+    terminal = type_into_a_terminal(bob, "sleep 1000")
+    wait_until_used(bob, after=last_use(bob) + timedelta(seconds=1))
+    bob.request("DELETE", terminal).raise_for_status()
+    ended = last_use(bob)
+    time.sleep(2)
+    assert last_use(bob) == ended
+    bob.save("a.txt", "by a person")
+    assert last_use(bob) > ended
+    bob.stop_server()
+
+
+@pytest.mark.long
+def test_the_hub_stops_the_servers_that_nobody_uses(workplace: Stack) -> None:
+    """In full: with the shortest time there may be, and pages that stay open all the time."""
+    workplace.configure({"idleTimeout": 360})
+    workplace.up()
+    entrance = Entrance.of(workplace)
+    users = {name: entrance.logged_in(name) for name in ("alice", "bob", "carol", "grace")}
+    for user in users.values():
+        user.start_server()
+    alice, bob, carol, grace = users.values()
+    kernel = alice.start_kernel()
+    kernel.run("pass")
+    page = OpenPage(alice, kernel)
+    page.start()
+    compute(bob, bob.start_kernel(), 3000)
+    type_into_a_terminal(carol, "sleep 3000")
+    begin = time.monotonic()
+    while alice.server():
+        assert time.monotonic() < begin + 900, "an open page keeps the server"
+        with suppress(requests.RequestException):
+            page.ask()  # fails once the server is gone
+        grace.save("a.txt", "in use")
+        time.sleep(10)
+    assert time.monotonic() > begin + 350
+    for user in (bob, carol, grace):
+        assert user.server()["ready"], user.name
+        user.stop_server()
+    page.close()
+
+
 def test_a_running_server_keeps_its_address_and_kernels_when_the_base_path_changes(
     workplace: Stack,
 ) -> None:
@@ -71,5 +196,6 @@ def test_a_running_server_keeps_its_address_and_kernels_when_the_base_path_chang
     alice.stop_server()
     alice.start_server()
     assert alice.home == f"https://localhost:{after.port}/user/alice/"
-    assert alice.request("GET", urljoin(there, "lab")).url == urljoin(alice.home, "lab")
+    page = alice.request("GET", urljoin(there, "lab")).url.partition("?")[0]
+    assert page == urljoin(alice.home, "lab")
     alice.stop_server()

@@ -17,6 +17,9 @@ from zhub.privileges import CERTIFICATE, KEY
 from zhub.servers.spawner import UserSpawner
 from zhub.state import database, logins
 
+NEVER = 1 << 31
+"""Seconds; longer than anything runs."""
+
 hub = settings.read(os.environ)
 private = os.environ["ZHUB_PRIVATE"]
 c = get_config()  # type: ignore[name-defined] # JupyterHub gives it to this file
@@ -100,13 +103,16 @@ c.UserSpawner.http_timeout = hub.start_timeout
 
 c.JupyterHub.services = []
 c.JupyterHub.load_roles = []
-if hub.idle_timeout:
+c.UserSpawner.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": str(hub.kernel_idle_timeout)}
+if hub.idle_timeout or hub.server_max_age:
     c.JupyterHub.services += [
         {
             "name": "idle-culler",
             "command": [
                 *(sys.executable, "-I", "-m", "jupyterhub_idle_culler"),
-                f"--timeout={hub.idle_timeout}",
+                f"--timeout={hub.idle_timeout or NEVER}",
+                f"--max-age={hub.server_max_age}",
+                f"--cull-every={min((hub.idle_timeout or hub.server_max_age) // 4, 600)}",
             ],
         }
     ]

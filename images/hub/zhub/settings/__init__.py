@@ -23,6 +23,10 @@ CERTIFICATES = Path("/certs")
 DAY = 86400
 """Seconds."""
 
+LEAST_IDLE = 360
+"""Seconds. Servers report each minute when they were in use. Those that a release before has
+started do it every five minutes, and half a minute later at most."""
+
 T = TypeVar("T")
 
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
@@ -70,6 +74,8 @@ class ServerSettings:
     """ZHUB_USER_CPUS: processors, with up to two decimals."""
     user_pids: int
     """ZHUB_USER_PIDS: processes and threads."""
+    kernel_idle_timeout: int
+    """ZHUB_KERNEL_IDLE_TIMEOUT: seconds before an unused kernel is ended; 0 for never."""
     user_internet: bool
     """ZHUB_USER_INTERNET: whether notebooks reach the internet."""
     user_allowed_networks: tuple[IPv4Network, ...]
@@ -122,6 +128,8 @@ class Settings(ServerSettings):
     """ZHUB_ADMIN_ACCESS: whether administrators get into users' servers."""
     idle_timeout: int
     """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
+    server_max_age: int
+    """ZHUB_SERVER_MAX_AGE: seconds before a server is stopped, used or not; 0 for never."""
     start_timeout: int
     """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
     token_max_age: int
@@ -225,6 +233,12 @@ def _servers(reader: _Reader) -> dict[str, Any]:
             "USER_CPUS", "2.0", parsing.processors, "a number of processors such as 0.5"
         ),
         "user_pids": value("USER_PIDS", "512", parsing.number(64, 1 << 22), "a number from 64 up"),
+        "kernel_idle_timeout": value(
+            "KERNEL_IDLE_TIMEOUT",
+            "0",
+            parsing.number_or_0(300),
+            "seconds, 300 or more; 0 for never",
+        ),
         "user_internet": value("USER_INTERNET", "true", parsing.boolean, "true or false"),
         "user_network_pool": value(
             "USER_NETWORK_POOL",
@@ -280,7 +294,13 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         admin_access=value("ADMIN_ACCESS", "false", parsing.boolean, "true or false"),
         idle_timeout=value(
-            "IDLE_TIMEOUT", "3600", parsing.number(0, 1 << 31), "seconds, 0 for never"
+            "IDLE_TIMEOUT",
+            "3600",
+            parsing.number_or_0(LEAST_IDLE),
+            f"seconds, {LEAST_IDLE} or more; 0 for never",
+        ),
+        server_max_age=value(
+            "SERVER_MAX_AGE", "0", parsing.number_or_0(3600), "seconds, 3600 or more; 0 for never"
         ),
         start_timeout=value(
             "START_TIMEOUT", "300", parsing.number(10, 86400), "seconds, 10 or more"

@@ -34,6 +34,12 @@ def prefix(text: str) -> str:
     return text
 
 
+def number_or_0(low: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `low` up, and of 0."""
+    from_low = number(low, 1 << 31)
+    return lambda text: 0 if text == "0" else from_low(text)
+
+
 def base_path(text: str) -> str:
     """Parse the path before all addresses; return it with a slash at both ends, or only one."""
     path = text.removesuffix("/")

@@ -56,6 +56,8 @@ WRONG = {
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
     "ZHUB_MAX_SERVERS": "4097",
     "ZHUB_IDLE_TIMEOUT": "1h",
+    "ZHUB_KERNEL_IDLE_TIMEOUT": "299",
+    "ZHUB_SERVER_MAX_AGE": "60",
     "ZHUB_START_TIMEOUT": "0",
     "ZHUB_TOKEN_MAX_AGE": "0",
     "ZHUB_SUBDOMAIN_HOST": "https://hub.example.com",
@@ -295,9 +297,34 @@ def test_without_a_service_account_everything_ends_within_a_day(config: Any) -> 
 
 
 def test_without_a_timeout_there_is_no_culler(config: Any) -> None:
-    assert config(ZHUB_IDLE_TIMEOUT="60").JupyterHub.services[0]["name"] == "idle-culler"
     services = config(ZHUB_IDLE_TIMEOUT="0").JupyterHub.services
     assert [service["name"] for service in services] == ["recheck"]
+
+
+def test_a_server_is_stopped_after_the_timeouts_that_are_set(config: Any) -> None:
+    def options(**variables: str) -> list[str]:
+        loaded = config(**variables)
+        # To JupyterHub, 0 would mean that it does not look for missing routes either.
+        assert "last_activity_interval" not in loaded.JupyterHub
+        culler = loaded.JupyterHub.services[0]
+        assert culler["name"] == "idle-culler"
+        return list(culler["command"][4:])
+
+    assert options() == ["--timeout=3600", "--max-age=0", "--cull-every=600"]
+    assert options(ZHUB_IDLE_TIMEOUT="360", ZHUB_SERVER_MAX_AGE="86400") == [
+        "--timeout=360",
+        "--max-age=86400",
+        "--cull-every=90",
+    ]
+    never = "--timeout=2147483648"
+    assert options(ZHUB_IDLE_TIMEOUT="0", ZHUB_SERVER_MAX_AGE="3600")[0] == never
+    spawner = config(ZHUB_KERNEL_IDLE_TIMEOUT="600").UserSpawner
+    assert spawner.environment == {"ZHUB_KERNEL_IDLE_TIMEOUT": "600"}
+
+
+def test_a_timeout_that_would_stop_servers_in_use_is_refused() -> None:
+    [problem] = problems(LDAP | {"ZHUB_IDLE_TIMEOUT": "359"})
+    assert problem == "ZHUB_IDLE_TIMEOUT is '359', but must be seconds, 360 or more; 0 for never"
 
 
 def test_limits_reach_the_container(config: Any) -> None:
