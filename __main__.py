@@ -58,6 +58,7 @@ hub = Hub(
         admin_users=settings.admin_users,
         admin_access=settings.admin_access,
         token_max_age=settings.token_max_age,
+        texts=settings.texts,
         users=settings.users,
         memory=settings.hub_memory,
         protect=settings.protect,

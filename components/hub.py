@@ -26,6 +26,7 @@ CERTIFICATES = "/certs"
 STATE = "/srv/jupyterhub"
 
 #: Names of the files beside key and certificate.
+SITE = "site.json"
 LDAP_CA = "ldap-ca.pem"
 LDAP_PASSWORD = "ldap-password"  # noqa: S105 - the name of a file
 
@@ -82,6 +83,8 @@ class HubArgs:
     """Whether administrators get into users' servers."""
     token_max_age: int
     """Seconds."""
+    texts: str
+    """What the site says on the hub's pages, in JSON."""
     users: UserServers
     memory: int
     """MiB."""
@@ -203,7 +206,12 @@ class Hub(pulumi.ComponentResource):
 
         The provider cannot upload into the hub's container itself, whose file system is read-only.
         """
-        contents = {"hub.key": args.key_pem, "hub.crt": args.certificate_pem}
+        contents = {
+            "hub.key": args.key_pem,
+            "hub.crt": args.certificate_pem,
+            # The hub reads it for each page: a change of it needs no other hub.
+            SITE: args.texts,
+        }
         if args.ldap.ca_pem is not None:
             contents[LDAP_CA] = args.ldap.ca_pem
         if args.ldap.bind_password is not None:

@@ -226,7 +226,11 @@ def containers(prefix: str) -> Table:
         "uploads": by(
             "file",
             {"/certs/hub.key": hubs_file, "/certs/hub.crt": hubs_file},
-            {"/certs/ldap-ca.pem": hubs_file, "/certs/ldap-password": hubs_file},
+            {
+                "/certs/ldap-ca.pem": hubs_file,
+                "/certs/ldap-password": hubs_file,
+                "/certs/site.json": hubs_file,
+            },
         ),
         "volumes": by("containerPath", {"/certs": volume(certs, writable=True)}),
     }

@@ -22,6 +22,7 @@ from components.settings import (
     login,
     parsing,
     prefix,
+    site,
     users,
 )
 from components.settings import engine as engines
@@ -65,6 +66,8 @@ class Settings:
     """Whether administrators get into users' servers."""
     token_max_age: int
     """Seconds."""
+    texts: str
+    """What the site says on the hub's pages, as the file that the hub reads."""
     users: UserServers
     hub_memory: int
     """MiB."""
@@ -230,6 +233,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         admin_users=config.value(login.ADMIN_USERS),
         admin_access=config.value(login.ADMIN_ACCESS),
         token_max_age=login.token_max_age(config, directory),
+        texts=site.read(config),
         users=users.read(config),
         hub_memory=config.value(hub.HUB_MEMORY),
         protect=config.value(hub.PROTECT),

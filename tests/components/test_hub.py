@@ -261,6 +261,7 @@ def alone(ldap: Ldap, password: str | None = None) -> Recording:
                 admin_users=(),
                 admin_access=False,
                 token_max_age=86400,
+                texts='{"name": "Institute"}',
                 users=settings.users,
                 memory=512,
                 protect=True,

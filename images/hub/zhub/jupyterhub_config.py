@@ -8,7 +8,7 @@ from tornado.httpserver import HTTPServer
 
 from zhub import engine, settings
 from zhub.contract import HUB_URL
-from zhub.front import links, proxy
+from zhub.front import links, proxy, site
 from zhub.front.early_proxy import EarlyProxy
 from zhub.front.limits import LimitedServer
 from zhub.login import administrators, tokens
@@ -38,6 +38,8 @@ c.JupyterHub.proxy_class = EarlyProxy
 c.EarlyProxy.api_url = proxy.API
 links.install()
 c.JupyterHub.user_redirect_hook = links.to_own_server
+c.JupyterHub.template_paths = [str(site.TEMPLATES)]
+c.JupyterHub.template_vars = {"site": site.read}
 HTTPServer.configure(LimitedServer)
 
 # State: a new hub container takes over what the last one left, running servers included.
