@@ -132,6 +132,7 @@ def shared_environment(
         "ZHUB_BASE_PATH": base_path,
         "ZHUB_NOTEBOOK_IMAGE": notebook_image,
         "ZHUB_USER_MEMORY": f"{users.memory}M",
+        "ZHUB_USER_SHARED_MEMORY": f"{users.shared_memory}M",
         "ZHUB_USER_CPUS": users.cpus,
         "ZHUB_USER_PIDS": str(users.pids),
         "ZHUB_KERNEL_IDLE_TIMEOUT": str(users.kernel_idle_timeout),

@@ -13,6 +13,9 @@ from components.settings.setting import Setting
 SUBNET_PREFIX = 28
 MOST_SERVERS = 4096
 
+#: MiB; what engines give a container where nothing is set.
+LEAST_SHARED = 64
+
 #: Seconds. Servers report each minute when they were in use. Those of releases before did it every
 #: five, and half a minute later at most.
 LEAST_IDLE = 360
@@ -20,6 +23,16 @@ YEAR = 31536000
 
 MEMORY = Setting(
     "userMemory", "2G", "Memory of a user's server, such as 512M or 4G", parsing.size("128M")
+)
+SHARED_MEMORY = Setting(
+    "userSharedMemory",
+    "",
+    (
+        "Part of userMemory that programs of a user's server may share (/dev/shm), such as 1G;"
+        " empty for a quarter"
+    ),
+    parsing.or_none(parsing.size("64M")),
+    example="1G",
 )
 CPUS = Setting("userCpus", "2.0", "Processors of a user's server, such as 0.5", parsing.processors)
 PIDS = Setting(
@@ -98,6 +111,8 @@ class UserServers:
 
     memory: int
     """MiB."""
+    shared_memory: int
+    """MiB; what of it is in use counts as memory."""
     cpus: str
     pids: int
     internet_access: bool
@@ -118,8 +133,10 @@ class UserServers:
 
 def read(config: Config) -> UserServers:
     """Read the settings of users' servers."""
+    memory = config.value(MEMORY)
     users = UserServers(
-        memory=config.value(MEMORY),
+        memory=memory,
+        shared_memory=config.value(SHARED_MEMORY) or max(memory // 4, LEAST_SHARED),
         cpus=config.value(CPUS),
         pids=config.value(PIDS),
         internet_access=config.value(INTERNET_ACCESS),
@@ -132,6 +149,14 @@ def read(config: Config) -> UserServers:
         server_max_age=config.value(SERVER_MAX_AGE),
         start_timeout=config.value(START_TIMEOUT),
     )
+    if not config.refused & {MEMORY, SHARED_MEMORY} and users.shared_memory > memory:
+        config.clash(
+            SHARED_MEMORY,
+            f"is more than {MEMORY} ({memory}M), which it is a part of: a server would be ended"
+            " before its programs share that much",
+            SHARED_MEMORY.remove_command(),
+            f"or {MEMORY.set_command(f'{2 * users.shared_memory}M')}",
+        )
     if not config.refused & {ALLOWED_NETWORKS, NETWORK_POOL}:
         pool = IPv4Network(users.network_pool)
         for text in users.allowed_networks:

@@ -65,6 +65,7 @@ def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> 
         "ZHUB_TOKEN_MAX_AGE": "2592000",
         "ZHUB_USER_MEMORY": "4096M",
         "ZHUB_USER_CPUS": "2.0",
+        "ZHUB_USER_SHARED_MEMORY": "1024M",
         "ZHUB_USER_PIDS": "512",
         "ZHUB_MAX_SERVERS": "500",
         "ZHUB_USER_INTERNET": "true",
@@ -156,6 +157,7 @@ def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs
         "/certs/hub.crt": certificate_pem("certificate"),
         "/certs/ldap-ca.pem": certificate_pem("directory"),
         "/certs/ldap-password": directory.passwords(key_pem("directory"))["hub"],
+        "/certs/site.json": '{"name": "", "contact": "", "announcement": "", "terms": ""}',
     }
     modes = {(u["permissions"], u["owner"], u["group"]) for u in uploads(files).values()}
     assert modes == {("0600", "1000", "1000")}
@@ -280,6 +282,7 @@ def test_alone_it_takes_plain_values() -> None:
     assert {path: file["content"] for path, file in uploads(files).items()} == {
         "/certs/hub.key": "the key",
         "/certs/hub.crt": "the certificate",
+        "/certs/site.json": '{"name": "Institute"}',
     }
     assert "the key" not in texts(files.raw, secret=False)
     own = {name: value for name, value in labels(hub).items() if name not in labels(files)}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import Event, Thread
+from typing import Any
 from urllib.parse import urljoin
 
 import docker
@@ -35,6 +36,7 @@ def workplace(
     engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     config = native(engine) | {"port": free_port(), "basePath": "/science/jupyter"}
+    config["userMemory"] = "512M"
     yield from running_stack(engine, "e2e-work", tmp_path_factory.mktemp("work"), config)
 
 
@@ -137,6 +139,108 @@ def test_work_is_use_of_a_server_and_an_open_page_is_not(workplace: Stack) -> No
     assert last_use(bob) == ended
     bob.save("a.txt", "by a person")
     assert last_use(bob) > ended
+    bob.stop_server()
+
+
+def with_server(user: User) -> None:
+    """Log in to a user's server, which may be running from the test before."""
+    if not user.server():
+        user.ask_for_server()
+    user.open_lab()
+
+
+def ask(kernel: Kernel, user: User, code: str) -> list[dict[str, Any]]:
+    """Ask a kernel to run code that ends it; return what the page is sent until it says so."""
+    page = user.websocket(f"{kernel.path}/channels", timeout=120)
+    header = {"msg_id": "asked", "msg_type": "execute_request", "session": "page"}
+    page.send(
+        json.dumps(
+            {
+                "channel": "shell",
+                "header": header | {"username": "", "version": "5.3"},
+                "parent_header": {},
+                "metadata": {},
+                "content": {"code": code, "silent": False},
+            }
+        )
+    )
+    sent: list[dict[str, Any]] = []
+    while not sent or sent[-1]["content"].get("execution_state") != "restarting":
+        sent.append(json.loads(page.recv()))
+    page.close()
+    return sent
+
+
+def told(sent: list[dict[str, Any]]) -> str:
+    """Return what is shown below the cell."""
+    own = [one for one in sent if one["parent_header"].get("msg_id") == "asked"]
+    return "".join(one["content"]["text"] for one in own if one["msg_type"] == "stream")
+
+
+def test_a_user_learns_that_memory_ran_out_and_may_share_a_part_of_it(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    kernel = bob.start_kernel()
+    size = kernel.run("import os; s = os.statvfs('/dev/shm'); print(s.f_frsize * s.f_blocks)")
+    assert int(size) == 128 << 20, "a quarter of the memory"
+
+    assert told(ask(kernel, bob, "import os; os.kill(os.getpid(), 9)")) == ""
+    said = told(ask(kernel, bob, "x = bytearray(600 << 20)"))
+    assert "Memory ran out: the kernel needed more than" in said
+    assert "(0.5 GiB)" in said
+    bob.stop_server()
+
+
+def test_a_folder_with_files_can_be_deleted(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    bob.run("import os; os.makedirs('full/er'); open('full/er/a', 'w').close()")
+    answer = bob.request("DELETE", urljoin(bob.home, "api/contents/full"))
+    assert answer.status_code == 204, answer.text
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        "mkdir -p .local/share/jupyter; cd .local/share/jupyter; rm -rf runtime; touch runtime",
+        "rm -rf .local .jupyter .ipython; touch .local .jupyter .ipython",
+        "rm -f .local .jupyter .ipython; mkdir .local; chmod 0 .local",
+    ],
+    ids=["a file as runtime folder", "files as folders", "an unreadable folder"],
+)
+def test_a_server_starts_with_a_broken_home(workplace: Stack, breaks: str) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    with_server(bob)
+    bob.run(f"import subprocess; subprocess.run({breaks!r}, shell=True, cwd='/home/jovyan')")
+    bob.stop_server()
+    bob.start_server()
+    assert bob.run("print(6 * 7)") == "42\n"
+
+
+def test_where_no_server_can_start_page_and_log_say_why(
+    workplace: Stack, engine: docker.DockerClient
+) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    with_server(bob)
+    bob.run("import os; os.chmod('/home/jovyan', 0)")
+    bob.stop_server()
+    bob.request("GET", "hub/spawn/bob")
+    end = time.monotonic() + 120
+    while "Spawn failed" not in (page := bob.request("GET", "hub/spawn-pending/bob").text):
+        assert time.monotonic() < end, page
+        time.sleep(0.5)
+    assert "Your server ended while it started. Something in your home belongs to" in page
+    assert "PermissionError: [Errno 13] Permission denied" in page
+    log = engine.containers.get(f"{workplace.prefix}-hub").logs().decode()
+    assert "server of bob: PermissionError: [Errno 13] Permission denied" in log
+
+    # As docs/operations.md says.
+    workplace.shell(
+        f"docker run --rm -u 0 -v {workplace.prefix}-home-bob:/home/jovyan"
+        f" --network none {workplace.outputs()['notebookDigest']}"
+        " sh -c 'chown -R 1000:1000 /home/jovyan && chmod -R u+rwX /home/jovyan'"
+    )
+    bob.start_server()
     bob.stop_server()
 
 

@@ -14,6 +14,7 @@ from zhub.front.limits import LimitedServer
 from zhub.login import administrators, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.privileges import CERTIFICATE, KEY
+from zhub.servers import last_words
 from zhub.servers.spawner import UserSpawner
 from zhub.state import database, logins
 
@@ -73,6 +74,7 @@ c.JupyterHub.token_expires_in_max_seconds = hub.longest_token
 
 # Servers: one container, one network and one volume a user.
 c.JupyterHub.spawner_class = UserSpawner
+c.JupyterHub.extra_handlers = last_words.HANDLERS
 c.UserSpawner.network_options = {
     "prefix": hub.prefix,
     "hub": socket.gethostname(),
@@ -93,6 +95,7 @@ c.UserSpawner.mem_limit = hub.user_memory
 c.UserSpawner.cpu_limit = hub.user_cpus
 c.UserSpawner.extra_host_config = {
     "memswap_limit": hub.user_memory,
+    "shm_size": hub.user_shared_memory,
     "pids_limit": hub.user_pids,
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],

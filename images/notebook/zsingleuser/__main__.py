@@ -3,16 +3,20 @@
 import os
 import sys
 
-from zsingleuser import activity, first, home, singleuser, wait_for
+from zsingleuser import activity, first, home, last_words, memory, singleuser, wait_for
 
 # Before the many imports, so that the first process stays small and shares its memory with the
 # server.
 port = first.become_server(os.environ["JUPYTERHUB_SERVICE_URL"])
-home.prepare()
-start = singleuser()
-activity.install()
-os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
-sys.argv += activity.options(os.environ)
-first.listen_on(port)
-wait_for(os.environ["JUPYTERHUB_API_URL"])
-start()
+with last_words.told(port, os.environ):
+    home.prepare()
+    start = singleuser()
+    activity.install()
+    memory.install()
+    os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
+    # Not in the home, which may be full or broken: a server has to start for its user to repair that.
+    os.environ.setdefault("JUPYTER_RUNTIME_DIR", "/tmp/jupyter-runtime")  # noqa: S108 - a container
+    sys.argv += activity.options(os.environ)
+    first.listen_on(port)
+    wait_for(os.environ["JUPYTERHUB_API_URL"])
+    start()

@@ -89,6 +89,7 @@ def test_the_stack_files_are_fine(
         ("userMemory", "2GB", "not an amount of memory"),
         ("userMemory", "64M", "128M is the least"),
         ("hubMemory", "1g", "not an amount of memory"),
+        ("userSharedMemory", "32M", "64M is the least"),
         ("userCpus", "0", "not a number of processors"),
         ("userCpus", "two", "not a number of processors"),
         ("userPids", "-1", "not a whole number"),
@@ -521,6 +522,22 @@ class TestBroughtCertificate:
         else:
             said = refused(config)
             assert "certificate 1 in the file is not issued by certificate 2" in said
+
+
+@pytest.mark.parametrize(
+    ("memory", "given", "shared"), [("2G", "", 512), ("128M", "", 64), ("4G", "4G", 4096)]
+)
+def test_a_quarter_of_the_memory_may_be_shared_where_nothing_is_set(
+    memory: str, given: str, shared: int
+) -> None:
+    config = DEMO | {"zhub:userMemory": memory, "zhub:userSharedMemory": given}
+    assert read(config)[0].users.shared_memory == shared
+
+
+def test_no_more_memory_can_be_shared_than_there_is() -> None:
+    said = refused(DEMO | {"zhub:userSharedMemory": "3G"})
+    assert said.startswith("userSharedMemory: is more than userMemory (2048M)")
+    assert "pulumi config rm userSharedMemory" in said
 
 
 def test_an_ipv6_address_is_put_in_brackets() -> None:

@@ -88,3 +88,15 @@ def test_who_is_not_allowed_is_told_whom_to_ask(hub: RealHub) -> None:
     assert answer.status_code == 403
     said = "Your account is not allowed to use this hub. If you think that you should be, ask:"
     assert f"{said} &lt;i&gt;help&lt;/i&gt;" in answer.text
+
+
+def test_a_form_that_was_open_too_long_leads_back_to_the_form(hub: RealHub) -> None:
+    """It is JupyterHub's own doing; here because a bare 403 would be a dead end."""
+    session = requests.Session()
+    session.get(f"{hub.url}hub/login", timeout=30)
+    form = {"username": "bob", "password": PASSWORDS["bob"], "_xsrf": "of yesterday"}
+    answer = session.post(f"{hub.url}hub/login?next=%2Fhub%2Fhome", data=form, timeout=30)
+    assert answer.status_code == 403
+    assert "Login form invalid or expired. Try again." in answer.text
+    assert 'name="password"' in answer.text
+    assert "next=%2Fhub%2Fhome" in answer.text

@@ -143,6 +143,7 @@ class Policy:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": LOG,
+            "ShmSize": int(parse_bytes(settings.user_shared_memory)),
             # An engine may give every container an init process. It would then be process 1 instead
             # of the image's first process, and belong to the user, whose programs may write to it.
             "Init": False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from http import HTTPStatus
@@ -15,12 +15,14 @@ from dockerspawner import DockerSpawner
 from jupyterhub.spawner import Spawner
 from requests.exceptions import RequestException
 from tornado import web
-from traitlets import Dict, Unicode, default
+from traitlets import Dict, Instance, List, Unicode, default
 
 from zhub.contract import FULL, NO_NETWORK, ROLE, STACK, USER, Role
 from zhub.engine import guarded
 from zhub.heartbeat import unanswered
+from zhub.servers.last_words import EndedError
 from zhub.servers.networks import UserNetworks
+from zhub.servers.progress import SLOWLY, Progress
 
 STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
 """Threads that wait for servers to stop."""
@@ -95,6 +97,10 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
 
     stack = Unicode(config=True, help="Value of the label zhub.stack on all objects created.")
 
+    steps = Instance(Progress, (), help="How far the start is.")
+
+    last_words = List(Unicode(), help="Last lines of the log of a server that ended in its start.")
+
     def labels(self, role: str) -> dict[str, str]:
         """Return the labels of a user's container, network or volume."""
         return {STACK: self.stack, ROLE: role, USER: self.user.name}
@@ -126,13 +132,21 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         # A container of that name is left over from a hub that lost its database, and the tokens
         # with it.
         await self.remove_object()
+        await self.steps.reached(10, "Looking for your files")
         for volume in self.volume_binds:
             # The engine makes missing volumes itself, but without a label to find them by.
             await self.docker("create_volume", volume, labels=self.labels(Role.HOME))
         self.network_name = NO_NETWORK
+        await self.steps.reached(20, "Making a container for your server")
         address: tuple[str, int] = await super().start()
+        await self.steps.reached(SLOWLY, "Waiting until JupyterLab has loaded")
         await self._accepts_connections(*address)
         return address
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield what the page shows while the server starts."""
+        async for event in self.steps.events():
+            yield event
 
     async def start_object(self) -> None:
         """Start the container without a network, then give it its own, with the hub in it.
@@ -141,6 +155,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         meanwhile, and then waits for the hub.
         """
         await super().start_object()
+        await self.steps.reached(50, "Connecting it to its network")
         labels = self.labels(Role.NETWORK)
         try:
             await self._in_turn(self.networks.join, self.object_name, labels, self.object_id)
@@ -157,7 +172,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         a server that has ended.
 
         Raises:
-            RuntimeError: when the server has ended.
+            EndedError: when the server has ended.
         """
         while (status := await self.poll()) is None:
             for _ in range(40):
@@ -168,7 +183,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
                 else:
                     connection.close()
                     return
-        raise RuntimeError(f"The server of {self.user.name} ended while it started: {status}")
+        raise EndedError(self.user.name, status, self.last_words)
 
     async def remove_object(self) -> None:
         """Remove the container, running or not, and wait until its name is free again.

@@ -70,6 +70,9 @@ class ServerSettings:
     """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
     user_memory: str
     """ZHUB_USER_MEMORY: bytes, with an optional K, M, G or T (powers of 1024)."""
+    user_shared_memory: str
+    """ZHUB_USER_SHARED_MEMORY: size of /dev/shm, in the same form; what is used of it counts as
+    memory."""
     user_cpus: float
     """ZHUB_USER_CPUS: processors, with up to two decimals."""
     user_pids: int
@@ -228,6 +231,12 @@ def _servers(reader: _Reader) -> dict[str, Any]:
         "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
         "user_memory": value(
             "USER_MEMORY", "2G", parsing.matching(_SIZE), "a number of bytes such as 512M or 2G"
+        ),
+        "user_shared_memory": value(
+            "USER_SHARED_MEMORY",
+            "512M",
+            parsing.matching(_SIZE),
+            "a number of bytes such as 512M or 2G",
         ),
         "user_cpus": value(
             "USER_CPUS", "2.0", parsing.processors, "a number of processors such as 0.5"

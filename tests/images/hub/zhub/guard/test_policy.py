@@ -102,6 +102,7 @@ def test_the_spawners_request_gets_all_limits() -> None:
             "CpuPeriod": 100_000,
             "CpuQuota": 150_000,
             "PidsLimit": 100,
+            "ShmSize": 512 << 20,
         },
     }
 

@@ -51,6 +51,7 @@ WRONG = {
     "ZHUB_ADMIN_ACCESS": "perhaps",
     "ZHUB_USER_MEMORY": "2 GB",
     "ZHUB_USER_CPUS": "0",
+    "ZHUB_USER_SHARED_MEMORY": "a quarter",
     "ZHUB_USER_PIDS": "-1",
     "ZHUB_USER_INTERNET": "False",
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
