@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import docker
 import pytest
@@ -36,7 +36,7 @@ def workplace(
     engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     config = native(engine) | {"port": free_port(), "basePath": "/science/jupyter"}
-    config["userMemory"] = "512M"
+    config |= {"userMemory": "512M", "notebookPackages": ["git"]}
     yield from running_stack(engine, "e2e-work", tmp_path_factory.mktemp("work"), config)
 
 
@@ -51,6 +51,31 @@ def test_a_link_without_the_base_path_leads_to_a_file_after_login_and_start(
     page = bob.request("GET", link)
     assert page.url == urljoin(bob.base, f"user/bob/lab/tree/{ODD}")
     assert "jupyter-config-data" in page.text
+    bob.stop_server()
+
+
+REPOSITORY = """
+    git init --quiet --initial-branch main origin && cd origin && echo hello >a.txt && git add a.txt
+    git -c user.name=bob -c user.email=bob@example.com commit --quiet --message first
+"""
+
+
+def test_a_link_opens_a_repository(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    bob.run(f"import subprocess; subprocess.run({REPOSITORY!r}, shell=True, cwd='/home/jovyan')")
+    wanted = (
+        "repo=%2Fhome%2Fjovyan%2Forigin&branch=main&targetpath=course&urlpath=lab%2Ftree%2Fcourse"
+    )
+    hub = urlsplit(bob.base)
+    page = bob.request("GET", f"{hub.scheme}://{hub.netloc}/hub/user-redirect/git-pull?{wanted}")
+    assert page.url == urljoin(bob.home, f"git-pull?{wanted}")
+    assert page.status_code == 200
+    # As the script of that page does it.
+    [token] = [c.value for c in bob.cookies() if c.name == "_xsrf" and "/user/bob/" in c.path]
+    pulled = bob.request("GET", urljoin(bob.home, f"git-pull/api?{wanted}&_xsrf={token}"))
+    assert '"phase": "finished"' in pulled.text
+    assert bob.read("course/a.txt") == "hello\n"
     bob.stop_server()
 
 
