@@ -19,6 +19,7 @@ import pytest
 import requests
 import websocket
 
+from tests.docs.commands import as_typed, runs
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
@@ -52,6 +53,25 @@ def test_a_link_without_the_base_path_leads_to_a_file_after_login_and_start(
     assert page.url == urljoin(bob.base, f"user/bob/lab/tree/{ODD}")
     assert "jupyter-config-data" in page.text
     bob.stop_server()
+
+
+def typed(stack: Stack, blocks: list[str]) -> str:
+    """Return a script of what the docs print."""
+    return as_typed(blocks, stack.name, stack.config_file)
+
+
+def test_an_announcement_comes_and_goes_while_the_hub_runs(
+    workplace: Stack, engine: docker.DockerClient
+) -> None:
+    stranger = Entrance.of(workplace).browser()
+    announce, end = runs("docs/identity.md", "What the login page says")
+    before = engine.containers.get(f"{workplace.prefix}-hub").id
+    workplace.shell(typed(workplace, [announce]))
+    stranger.open_login_form()
+    assert "The hub is down on Sunday from 8 to 10." in stranger.request("GET", "hub/login").text
+    workplace.shell(typed(workplace, [end]))
+    assert "Sunday" not in stranger.request("GET", "hub/login").text
+    assert engine.containers.get(f"{workplace.prefix}-hub").id == before
 
 
 REPOSITORY = """
@@ -259,12 +279,8 @@ def test_where_no_server_can_start_page_and_log_say_why(
     log = engine.containers.get(f"{workplace.prefix}-hub").logs().decode()
     assert "server of bob: PermissionError: [Errno 13] Permission denied" in log
 
-    # As docs/operations.md says.
-    workplace.shell(
-        f"docker run --rm -u 0 -v {workplace.prefix}-home-bob:/home/jovyan"
-        f" --network none {workplace.outputs()['notebookDigest']}"
-        " sh -c 'chown -R 1000:1000 /home/jovyan && chmod -R u+rwX /home/jovyan'"
-    )
+    mended = typed(workplace, runs("docs/operations.md", "Give a home back to its user"))
+    workplace.shell(mended.replace("alice", "bob"))
     bob.start_server()
     bob.stop_server()
 
