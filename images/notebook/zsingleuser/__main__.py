@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib import import_module
 
 from zsingleuser import activity, first, home, last_words, memory, singleuser, wait_for
 
@@ -16,6 +17,8 @@ with last_words.told(port, os.environ):
     os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
     # Not in the home, which may be full or broken: a server has to start for its user to repair that.
     os.environ.setdefault("JUPYTER_RUNTIME_DIR", "/tmp/jupyter-runtime")  # noqa: S108 - a container
+    # It moves files to where they have been since 2015, and ends the server where it cannot.
+    import_module("jupyter_core.application").JupyterApp.migrate_config = lambda _: None
     sys.argv += activity.options(os.environ)
     first.listen_on(port)
     wait_for(os.environ["JUPYTERHUB_API_URL"])
