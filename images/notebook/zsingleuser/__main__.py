@@ -9,13 +9,13 @@ from zsingleuser import activity, first, home, last_words, memory, singleuser, w
 # Before the many imports, so that the first process stays small and shares its memory with the
 # server.
 port = first.become_server(os.environ["JUPYTERHUB_SERVICE_URL"])
-with last_words.told(port, os.environ):
+with last_words.reported(port, os.environ):
     home.prepare()
     start = singleuser()
     activity.install()
     memory.install()
     os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
-    # Not in the home, which may be full or broken: a server has to start for its user to repair that.
+    # Not in the home, which may be full or broken: a user can repair it only in a server.
     os.environ.setdefault("JUPYTER_RUNTIME_DIR", "/tmp/jupyter-runtime")  # noqa: S108 - a container
     # It moves files to where they have been since 2015, and ends the server where it cannot.
     import_module("jupyter_core.application").JupyterApp.migrate_config = lambda _: None

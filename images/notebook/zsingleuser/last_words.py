@@ -14,10 +14,10 @@ from typing import TextIO
 from urllib.request import Request, urlopen
 
 KEPT = 15
-"""Lines that are told."""
+"""Lines that are reported."""
 
 LENGTH = 300
-"""Characters of a line that are told."""
+"""Characters of a line that are reported."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Heard:
 
 
 @contextmanager
-def told(own: socket.socket, environment: Mapping[str, str]) -> Iterator[None]:
+def reported(own: socket.socket, environment: Mapping[str, str]) -> Iterator[None]:
     """Tell the hub the last lines of the log if what runs in here ends before the server listens.
 
     Args:
@@ -73,4 +73,4 @@ def _tell(lines: list[str], environment: Mapping[str, str]) -> None:
         # Whatever proxy a site's image sets, the hub is in the server's own network.
         urlopen(request, timeout=10).close()
     except OSError as error:
-        log.error("the hub could not be told: %s", error)  # noqa: TRY400 - it is no surprise
+        log.error("the reason could not be sent to the hub: %s", error)  # noqa: TRY400 - it is no surprise

@@ -42,7 +42,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def told_of(start: Callable[[], None], own: socket.socket, environment: dict[str, str]) -> None:
-    with last_words.told(own, environment):
+    with last_words.reported(own, environment):
         start()
 
 
