@@ -169,7 +169,7 @@ def _refuse_protected(stack: str) -> None:
     raise Problem(
         f"stack {stack} is protected ({', '.join(kept)}): nothing was removed. Taking it down "
         f"would remove {what}: the hub with its database, and all running servers of users. Only "
-        "the users' volumes would stay. To do it, make a backup first, then:\n"
+        f"the users' volumes would stay. To do it, first: make backup{own}; then:\n"
         f'  eval "$(make -s env{own})"\n'
         "  pulumi config set protect false && pulumi up\n"
         f"  make down{own}\n"
