@@ -17,6 +17,7 @@ from typing import Any
 import docker
 import pytest
 
+from tests.built import wait_until
 from tests.engine.conftest import native, stack_in_checkout
 from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import PASSPHRASE, Stack
@@ -231,7 +232,16 @@ def test_a_stack_with_users_is_refused(
     assert "stack e2e-backup has users in it (logged in: alice, bob; servers:" in said
 
 
-def test_what_an_interrupted_backup_leaves_is_none(stack: Stack, tmp_path: Path) -> None:
+def test_what_an_interrupted_backup_leaves_is_none(
+    stack: Stack, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    large = stack.labelled("home")["label"] + ["zhub.user=large"]
+    labels = dict(label.split("=") for label in large)
+    volume = engine.volumes.create(f"{stack.prefix}-home-large", labels=labels)
+    fill = ["-c", "head -c 200000000 /dev/urandom > /d/random"]
+    image = str(engine.containers.get(f"{stack.prefix}-hub").attrs["Image"])
+    mounted = {str(volume.name): {"bind": "/d", "mode": "rw"}}
+    engine.containers.run(image, fill, entrypoint="sh", user="0", volumes=mounted, remove=True)
     for number, left in ((signal.SIGTERM, 0), (signal.SIGKILL, 1)):
         backing_up = subprocess.Popen(
             stack.operator("backup", str(tmp_path), "", ""),
@@ -239,13 +249,15 @@ def test_what_an_interrupted_backup_leaves_is_none(stack: Stack, tmp_path: Path)
             env=stack.variables(),
         )
         end = time.monotonic() + 60
-        while not list(tmp_path.glob(".*/homes/*")):
+        while not list(tmp_path.glob(".*/homes/large*")):
             assert backing_up.poll() is None
             assert time.monotonic() < end
             time.sleep(0.01)
         backing_up.send_signal(number)
         backing_up.wait(timeout=60)
         assert len(list(tmp_path.iterdir())) == left
+        wait_until(lambda: not engine.containers.list(filters=stack.labelled("backup")), seconds=60)
+    volume.remove()
     [partial] = tmp_path.iterdir()
     done = stack.make("restore", str(partial), "", "")
     assert f"{partial} is no whole backup: it was interrupted" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -151,13 +152,14 @@ class Helpers:
     engine: Engine
     image: str
 
-    def command(self, job: Job) -> list[str]:
+    def command(self, job: Job, name: str) -> list[str]:
         """The `docker run` of a job, with the least rights that it can do with."""
         limits = ("--memory", MEMORY, "--memory-swap", MEMORY, "--pids-limit", "32")
         rights = ("--cap-drop=ALL", *(f"--cap-add={name}" for name in job.capabilities))
         mount = f"type=volume,source={job.volume},target={VOLUME},volume-nocopy"
         return [
-            *(*self.engine.docker, "run", "--rm", "--interactive", "--network=none"),
+            *(*self.engine.docker, "run", "--rm", "--interactive", f"--name={name}"),
+            "--network=none",
             *("--read-only", "--tmpfs=/tmp", *limits, *rights, f"--user={job.user}"),
             # A log would be a copy of all that is streamed.
             *("--security-opt=no-new-privileges", "--log-driver=none", "--env=LC_ALL=C"),
@@ -177,7 +179,7 @@ class Helpers:
         Raises:
             Problem: it failed.
         """
-        with self._running(job, stdin=subprocess.DEVNULL) as (process, result):
+        with self._running(job) as (process, result):
             stream = pipe(process.stdout)
             while block := stream.read(BLOCK):
                 take(block)
@@ -189,7 +191,7 @@ class Helpers:
         Raises:
             Problem: it failed.
         """
-        with self._running(job, stdin=subprocess.PIPE) as (process, result):
+        with self._running(job) as (process, result):
             stream = pipe(process.stdin)
             with suppress(BrokenPipeError):  # the helper says why
                 for block in blocks:
@@ -198,27 +200,30 @@ class Helpers:
             return result()
 
     @contextmanager
-    def _running(
-        self, job: Job, stdin: int
-    ) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], Report]]]:
+    def _running(self, job: Job) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], Report]]]:
         """A helper's process, and what waits for its end and returns the report."""
         if job.volume:
             # `docker run` would make a volume that is missing.
             self.engine.ask("volume", "inspect", "--format", "{{.Name}}", job.volume)
+        name = f"{self.engine.prefix}-backup-{secrets.token_hex(4)}"
         with tempfile.TemporaryFile() as said:
+            # Standard input stays open meanwhile: the helper ends with it.
             process = subprocess.Popen(
-                self.command(job), stdin=stdin, stdout=subprocess.PIPE, stderr=said
+                self.command(job, name),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
             )
             try:
                 yield process, lambda: _report(job, process, said)
             finally:
                 if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-                for stream in (process.stdin, process.stdout):
-                    if stream:
-                        with suppress(BrokenPipeError):
-                            stream.close()
+                    process.kill()
+                    self.engine.find("rm", "--force", name)
+                process.wait()
+                for stream in (pipe(process.stdin), pipe(process.stdout)):
+                    with suppress(BrokenPipeError):
+                        stream.close()
 
 
 def _report(job: Job, process: subprocess.Popen[bytes], said: IO[bytes]) -> Report:

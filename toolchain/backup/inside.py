@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -278,6 +279,20 @@ def forget_servers(database: Path) -> None:
             db.execute("UPDATE spawners SET server_id = NULL, started = NULL, state = '{}'")
 
 
+def end_with_reader() -> None:
+    """End when standard input ends: who reads is gone, and nobody would take what is packed.
+
+    The engine closes it when the `docker` command ends, however that ends.
+    """
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main(arguments: Sequence[str], volume: Path = VOLUME) -> int:
     """Do one of the jobs; returns the exit code."""
     job, *more = arguments
@@ -300,4 +315,6 @@ def main(arguments: Sequence[str], volume: Path = VOLUME) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1].startswith("save-"):
+        end_with_reader()
     sys.exit(main(sys.argv[1:]))

@@ -73,10 +73,11 @@ def options(*words: str) -> set[str]:
 def test_a_helper_has_the_least_rights() -> None:
     helpers = Helpers(Engine(("docker", "--host", "ssh://ops@z"), "zhub-site"), "sha256:abc")
     mount = "type=volume,source=zhub-site-home-a,target=/data,volume-nocopy"
-    read = helpers.command(save_home("zhub-site-home-a"))
+    read = helpers.command(save_home("zhub-site-home-a"), "helper")
+    state = helpers.command(save_state("v"), "helper")
     assert read[:4] == ["docker", "--host", "ssh://ops@z", "run"]
     assert f"{mount},readonly" in read
-    for command in (read, helpers.command(save_state("v")), helpers.command(put_home("v", "0"))):
+    for command in (read, state, helpers.command(put_home("v", "0"), "helper")):
         assert {
             "--network=none",
             "--read-only",
@@ -86,6 +87,5 @@ def test_a_helper_has_the_least_rights() -> None:
         } <= options(*command)
         assert not options(*command) & {"--privileged", "--volume", "--env-file"}
     assert [word for word in read if word.startswith("--cap-add")] == ["--cap-add=DAC_OVERRIDE"]
-    state = helpers.command(save_state("v"))
     assert "--user=1000:1000" in state
     assert not [word for word in state if word.startswith("--cap-add")]
