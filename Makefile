@@ -25,7 +25,7 @@ PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor backup restore test test-long lint settings bench lock audit sbom toolchain \
+.PHONY: help up preview down env doctor backup restore homes test test-long lint settings bench lock audit sbom toolchain \
 	base cli clean
 
 help: ## list these commands
@@ -51,6 +51,9 @@ backup: ## back the stack up, while people work (TO=FOLDER, RECIPIENT=KEYFILE: e
 
 restore: ## restore into an empty stack (FROM=FOLDER; USER=NAME: one home into a folder beside, ONLY=database)
 	@$(TOOLCHAIN) restore $(call quoted,STACK) $(call quoted,FROM) $(call quoted,HOME_OF) $(call quoted,ONLY)
+
+homes: ## make homes of earlier releases such that pruning the engine leaves them
+	@$(TOOLCHAIN) homes $(call quoted,STACK)
 
 test: ## run the tests, after installing what they need (TESTS=unit: quick ones, which need no engine)
 ifneq ($(filter unit,$(TESTS)),)

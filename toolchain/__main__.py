@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from toolchain import base, cli, doctor, engine, environment, plugins, shell, stack
+from toolchain.backup import homes
 from toolchain.backup import restore as restoring
 from toolchain.backup import save as saving
 from toolchain.console import (
@@ -167,6 +168,11 @@ def restore(name: str, source: str, user: str, only: str) -> None:
     restoring.restore(name, engine.client(), source, user, only)
 
 
+def take_homes_over(name: str) -> None:
+    ensure(with_engine=False)
+    homes.take_over(name, engine.client())
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "preview": preview,
@@ -182,6 +188,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "directory": doctor.check_directory,
     "backup": back_up,
     "restore": restore,
+    "homes": take_homes_over,
 }
 
 #: Commands that take further arguments after the stack, and their names.

@@ -16,6 +16,7 @@ from typing import Any
 
 import docker
 import pytest
+from zhub.guard import homes
 
 from tests.built import wait_until
 from tests.engine.conftest import native, stack_in_checkout
@@ -146,6 +147,19 @@ def printed(engine: docker.DockerClient, stack: Stack, user: str) -> str:
     return found.decode()
 
 
+def in_home(engine: docker.DockerClient, stack: Stack, user: str, command: str) -> None:
+    """Run a shell command that sees the user's home at /d."""
+    engine.containers.run(
+        str(engine.containers.get(f"{stack.prefix}-hub").attrs["Image"]),
+        ["-c", command],
+        entrypoint="sh",
+        user="0",
+        volumes={f"{stack.prefix}-home-{user}": {"bind": "/d", "mode": "rw"}},
+        network_mode="none",
+        remove=True,
+    )
+
+
 def people(engine: docker.DockerClient, stack: Stack) -> Any:
     hub = engine.containers.get(f"{stack.prefix}-hub")
     code, found = hub.exec_run(["/opt/jupyter/bin/python3", "-c", PEOPLE])
@@ -238,10 +252,7 @@ def test_what_an_interrupted_backup_leaves_is_none(
     large = stack.labelled("home")["label"] + ["zhub.user=large"]
     labels = dict(label.split("=") for label in large)
     volume = engine.volumes.create(f"{stack.prefix}-home-large", labels=labels)
-    fill = ["-c", "head -c 200000000 /dev/urandom > /d/random"]
-    image = str(engine.containers.get(f"{stack.prefix}-hub").attrs["Image"])
-    mounted = {str(volume.name): {"bind": "/d", "mode": "rw"}}
-    engine.containers.run(image, fill, entrypoint="sh", user="0", volumes=mounted, remove=True)
+    in_home(engine, stack, "large", "head -c 200000000 /dev/urandom > /d/random")
     for number, left in ((signal.SIGTERM, 0), (signal.SIGKILL, 1)):
         backing_up = subprocess.Popen(
             stack.operator("backup", str(tmp_path), "", ""),
@@ -293,16 +304,36 @@ def test_one_home_into_a_folder_of_its_owner_who_works(
     assert alice.run(f"print(open('{name}/odd/hard').read())").startswith("a name that")
 
 
+def test_homes_of_releases_before_are_made_anew(stack: Stack, engine: docker.DockerClient) -> None:
+    """They have no options, so that pruning would delete them; who works is left alone."""
+    labels = dict(label.split("=") for label in stack.labelled("home")["label"])
+    for name in ("carol", "dora"):
+        engine.volumes.create(f"{stack.prefix}-home-{name}", labels=labels | {"zhub.user": name})
+    in_home(engine, stack, "carol", "cd /d && chown 1000:1000 . && chmod 700 . && echo x > file")
+    before = printed(engine, stack, "carol")
+    done = stack.make("homes")
+    assert done.returncode == 0, done.stdout
+    assert "home 2 of 2: dora" in done.stdout
+    assert printed(engine, stack, "carol") == before
+    for name in ("alice", "bob", "carol", "dora"):
+        found = engine.volumes.get(f"{stack.prefix}-home-{name}")
+        assert homes.plain(found.attrs)
+        assert found.attrs["Options"]
+    again = stack.make("homes")
+    assert "nothing to do" in again.stdout
+    for name in ("carol", "dora"):
+        engine.volumes.get(f"{stack.prefix}-home-{name}").remove()
+
+
 def test_restored_under_another_name_all_is_the_same(
     stack: Stack, other: Stack, engine: docker.DockerClient, backup: Path, token: str
 ) -> None:
-    shutil.rmtree(backup)
     # Nobody works, so that both sides can be compared.
     for server in engine.containers.list(filters=stack.labelled("notebook")):
         server.stop()
     made = stack.make("backup", str(backup.parent), "", "")
     assert made.returncode == 0, made.stdout
-    [folder] = backup.parent.iterdir()
+    folder = max(backup.parent.iterdir())
     done = other.make("restore", str(folder), "", "")
     assert done.returncode == 0, done.stdout
     assert people(engine, other) == people(engine, stack)

@@ -70,7 +70,7 @@ def typed(stack: Stack, *blocks: str) -> str:
     variables = stack.folder / "variables"
     script = as_typed(list(blocks), stack.name, stack.config_file)
     script = f"[ ! -e '{variables}' ] || . '{variables}'\n{MAKE}\n{script}\n"
-    script += f"declare -p old > '{variables}'\n"
+    script += f"[ -z \"${{old-}}\" ] || declare -p old > '{variables}'\n"
     words = shlex.join(stack.operator("")[:-2])
     return stack.shell(f"python=({words})\n{script}", stack.project)
 

@@ -132,6 +132,26 @@ class Engine:
         )
         return dict(line.split("\t") for line in sorted(listed.splitlines()))
 
+    def make_home(self, volume: str, user: str, *, mounted: bool) -> None:
+        """Make a home as the guard does, which refuses others.
+
+        Args:
+            volume: its name.
+            user: whose it is.
+            mounted: mount it on itself, so that pruning leaves it (images/hub/zhub/guard/homes.py).
+        """
+        labels = {"zhub.stack": self.prefix, "zhub.role": "home", "zhub.user": user}
+        options: dict[str, str] = {}
+        if mounted:
+            root = self.ask("info", "--format", "{{.DockerRootDir}}")
+            options = {"type": "none", "o": "bind", "device": f"{root}/volumes/{volume}/_data"}
+        self.ask(
+            *("volume", "create", "--driver=local"),
+            *(f"--opt={key}={text}" for key, text in options.items()),
+            *(f"--label={key}={text}" for key, text in labels.items()),
+            volume,
+        )
+
     def servers(self) -> list[str]:
         """The users' servers that run."""
         return self.ask(

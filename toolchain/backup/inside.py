@@ -179,6 +179,8 @@ def save_state(volume: Path, out: BinaryIO) -> dict[str, Any]:
             closing(sqlite3.connect(volume / DATABASE, timeout=60)) as live,
             closing(sqlite3.connect(copy)) as connection,
         ):
+            # `backup` would wait forever for a database that is locked.
+            live.execute("SELECT name FROM sqlite_master").fetchall()
             # In one step: a reader sees one state of the database, whatever is written meanwhile.
             live.backup(connection)
             # One file, without a log beside it.
@@ -221,7 +223,7 @@ def look(database: Path) -> dict[str, Any]:
 
 
 def release() -> dict[str, Any]:
-    """The image's JupyterHub, and the revisions of databases that it can read."""
+    """The image's JupyterHub, the databases it can read, and the homes its guard accepts."""
     package = importlib.util.find_spec("jupyterhub")
     if package is None or package.origin is None:
         raise Failed("the image has no JupyterHub")
@@ -230,7 +232,15 @@ def release() -> dict[str, Any]:
         for file in Path(package.origin).parent.glob("alembic/versions/*.py")
         if (found := re.search(r"^revision = ['\"](\w+)", file.read_text(), re.MULTILINE))
     ]
-    return {"jupyterhub": importlib.metadata.version("jupyterhub"), "revisions": sorted(known)}
+    hub = importlib.util.find_spec("zhub")
+    return {
+        "jupyterhub": importlib.metadata.version("jupyterhub"),
+        "revisions": sorted(known),
+        # Guards of releases before accept only volumes without options.
+        "mounted": bool(
+            hub and hub.origin and Path(hub.origin).with_name("guard").joinpath("homes.py").exists()
+        ),
+    }
 
 
 def put_state(volume: Path, source: BinaryIO, sha256: str) -> dict[str, Any]:
@@ -307,7 +317,7 @@ def main(arguments: Sequence[str], volume: Path = VOLUME) -> int:
     os.umask(0o077)
     try:
         report = jobs[job]()
-    except Failed as failed:
+    except (Failed, sqlite3.Error) as failed:
         print(failed, file=sys.stderr)
         return 1
     print(f"{MARK}{json.dumps(report)}", file=sys.stderr)

@@ -59,43 +59,41 @@ def _folder(source: str) -> Path:
     raise Problem(f"say which backup: make restore STACK=NAME FROM=FOLDER{shown}")
 
 
-def _content(folder: Path, manifest: Manifest, part: Part) -> Iterator[bytes]:
+def content(folder: Path, manifest: Manifest, part: Part) -> Iterator[bytes]:
     file = folder / part.file
     return encryption.decrypted(file) if manifest.encrypted else blocks(file)
 
 
 def _check_key(folder: Path, manifest: Manifest) -> None:
     """Read a small part, before anything is changed: this user may have no key for it."""
-    for _ in _content(folder, manifest, manifest.part(CONFIG)):
+    for _ in content(folder, manifest, manifest.part(CONFIG)):
         pass
 
 
 def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes: bool) -> None:
     engine = helpers.engine
     wanted = manifest.homes() if homes else {}
-    _check_release(name, manifest, helpers)
+    mounted = _check_release(name, manifest, helpers)
     _check_unused(name, helpers, wanted if homes else None)
     with timed(STEP, f"checking the backup of {manifest.stack} of {manifest.made}"):
         for part in (manifest.part(STATE), *wanted.values()):
             check(folder, part)
         _check_key(folder, manifest)
-    with _stopped(engine):
+    with stopped(engine):
         made: list[str] = []
         try:
             for number, (suffix, part) in enumerate(wanted.items(), start=1):
                 volume = f"{engine.prefix}-home-{suffix}"
-                _make_home(engine, volume, part.user)
+                engine.make_home(volume, part.user, mounted=mounted)
                 made.append(volume)
-                helpers.send(
-                    helper.put_home(volume, part.content), _content(folder, manifest, part)
-                )
+                helpers.send(helper.put_home(volume, part.content), content(folder, manifest, part))
                 size = part.bytes / MB
                 say(STEP, f"home {number} of {len(wanted)}: {part.user}, {size:.1f} MB")
             # Last: a stack without it is still an unused one.
             part = manifest.part(STATE)
             helpers.send(
                 helper.put_state(f"{engine.prefix}-state", part.content),
-                _content(folder, manifest, part),
+                content(folder, manifest, part),
             )
         except BaseException:
             for volume in made:
@@ -105,8 +103,8 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes
     say(STEP, f"{len(manifest.users)} users and {len(wanted)} homes are in stack {name}")
 
 
-def _check_release(name: str, manifest: Manifest, helpers: Helpers) -> None:
-    """Check that the stack's hub can read the database.
+def _check_release(name: str, manifest: Manifest, helpers: Helpers) -> bool:
+    """Check that the stack's hub can read the database; returns whether homes can be mounted.
 
     Raises:
         Problem: it is of a newer JupyterHub.
@@ -118,6 +116,7 @@ def _check_release(name: str, manifest: Manifest, helpers: Helpers) -> None:
             f"runs {release['jupyterhub']}, which does not know it ({manifest.revision}): nothing "
             f"was changed. Bring the stack up with the backup's release ({manifest.program}) first"
         )
+    return bool(release["mounted"])
 
 
 def _check_unused(name: str, helpers: Helpers, homes: Container[str] | None) -> None:
@@ -167,16 +166,8 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _make_home(engine: Engine, volume: str, user: str) -> None:
-    """Make a home as the hub does: without these labels, the guard refuses it."""
-    labels = {"zhub.stack": engine.prefix, "zhub.role": "home", "zhub.user": user}
-    engine.ask(
-        "volume", "create", *(f"--label={key}={text}" for key, text in labels.items()), volume
-    )
-
-
 @contextmanager
-def _stopped(engine: Engine) -> Iterator[None]:
+def stopped(engine: Engine) -> Iterator[None]:
     """Stop the hub meanwhile; afterwards wait until it is healthy."""
     hub = f"{engine.prefix}-hub"
     say(STEP, f"stopping {hub}")
@@ -208,11 +199,11 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
     new = volume not in engine.homes()
     if new:
         into = ""
-        _make_home(engine, volume, user)
+        engine.make_home(volume, user, mounted=helpers.ask(helper.release())["mounted"])
     try:
         with timed(STEP, f"the home of {user}, {part.bytes / MB:.1f} MB"):
             helpers.send(
-                helper.put_home(volume, part.content, into), _content(folder, manifest, part)
+                helper.put_home(volume, part.content, into), content(folder, manifest, part)
             )
     except BaseException:
         if new:

@@ -24,6 +24,7 @@ from zhub.contract import (
     gateway_address,
     network_options,
 )
+from zhub.guard import homes
 from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check
 from zhub.guard.seccomp import PROFILE
 from zhub.settings import ServerSettings
@@ -175,8 +176,7 @@ class Policy:
             Refused: when it is not a plain local volume of this stack and user.
         """
         name = found["Name"]
-        # A local volume with options can be a folder of the engine's machine.
-        if found["Driver"] != "local" or found.get("Options"):
+        if not homes.plain(found):
             raise Refused(f"volume {name} is not a plain local volume")
         wanted = {STACK: self.settings.prefix, ROLE: Role.HOME, USER: user}
         labels = found.get("Labels") or {}
