@@ -25,7 +25,7 @@ from zhub.front.proxy import Launcher
 from zhub.login import recheck
 from zhub.servers.networks import UserNetworks
 from zhub.settings import Settings, SettingsError, collecting
-from zhub.state import database
+from zhub.state import copies, database
 
 CONFIG = Path(__file__).with_name("jupyterhub_config.py")
 
@@ -107,8 +107,13 @@ def take_files(environment: dict[str, str], folder: Path) -> None:
             environment[name] = str(copy)
 
 
-def prepare_database(file: Path, found: Settings) -> None:
+def prepare_database(file: Path, found: Settings, image: str) -> None:
     """Bring the hub's database in line with this release and its settings.
+
+    Args:
+        file: the database.
+        found: the settings.
+        image: the id of this hub's image.
 
     Raises:
         SettingsError: when it cannot be used.
@@ -116,10 +121,11 @@ def prepare_database(file: Path, found: Settings) -> None:
     from zhub.login import administrators
 
     try:
+        copies.before_another_image(file, image)
         database.prepare(file, token_max_age=found.longest_token)
         if not found.admin_access:
             administrators.forget_shares(file)
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         what_to_do = "free disk space, stop other programs that use it, or restore a backup"
         raise SettingsError([f"{file} cannot be used: {error}; {what_to_do}"]) from None
 
@@ -160,7 +166,8 @@ def run_hub(arguments: Sequence[str]) -> None:
         pool=found.user_network_pool,
         internal=found.internal,
     ).restore()
-    prepare_database(database.FILE, found)
+    image = client.inspect_container(engine.own_container())["Image"]
+    prepare_database(database.FILE, found, image)
     checkpoints = database.Checkpoints(database.FILE)
     checkpoints.start()
     atexit.register(checkpoints.stop)
