@@ -13,7 +13,7 @@ from typing import Any
 import docker
 import pytest
 
-from tests.docs.commands import as_typed, blocks, section
+from tests.docs.commands import as_typed, runs
 from tests.engine.conftest import CONFIG, remove_leftovers, stack_in_checkout
 from tests.engine.people import logged_in, port_of
 from tests.engine.second_engine import SecondEngine, able, second_engine
@@ -26,10 +26,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.long]
 HOST = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 SOCKET = Path(HOST.removeprefix("unix://"))
 
-SAME, RETAIN, BACK_UP, DOWN, UP, RESTORE, LEFT = blocks(
-    section("docs/operations.md", "Move to another machine")
+SAME, RETAIN, BACK_UP, DOWN, UP, RESTORE, LEFT = runs(
+    "docs/operations.md", "Move to another machine"
 )
-
 
 #: What `make` does here, where all is installed already.
 MAKE = """
