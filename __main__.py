@@ -22,7 +22,11 @@ checkout.settle_modes()
 names = Names(settings.prefix)
 engine = docker.Provider("engine", host=settings.engine.host, cert_path=settings.engine.cert_path)
 docker_opts = pulumi.ResourceOptions(providers=[engine])
-images = Images("images", ImagesArgs(names=names, build=settings.build), docker_opts)
+images = Images(
+    "images",
+    ImagesArgs(names=names, build=settings.build, separate_proxy=settings.separate_proxy),
+    docker_opts,
+)
 certificate = Certificate(
     "certificate",
     CertificateArgs(names=settings.certificate_names, brought=settings.key_pair),
@@ -45,9 +49,10 @@ hub = Hub(
         image=images.hub,
         notebook_image=images.notebook,
         filter_image=images.filter,
+        proxy_image=images.proxy,
         key_pem=certificate.key_pem,
         certificate_pem=certificate.certificate_pem,
-        fingerprint=certificate.fingerprint,
+        mark_key=certificate.made_key_pem,
         bind_address=settings.bind_address,
         port=settings.port,
         base_path=settings.base_path,
@@ -70,10 +75,13 @@ hub = Hub(
 pulumi.export("url", settings.url)
 pulumi.export("basePath", settings.base_path)
 pulumi.export("certificateFingerprint", certificate.fingerprint)
+pulumi.export("certificateExpires", certificate.expires)
 pulumi.export("prefix", settings.prefix)
 pulumi.export("notebookDigest", images.notebook)
 pulumi.export("hubDigest", images.hub)
 pulumi.export("filterDigest", images.filter)
+if images.proxy is not None:
+    pulumi.export("proxyDigest", images.proxy.repo_digest)
 pulumi.export("container", hub.container)
 if settings.build.lost:
     pulumi.export(LOST_IMAGES, dict(settings.build.lost))

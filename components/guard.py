@@ -45,6 +45,8 @@ class GuardArgs:
     """The published port. Answers from it may leave the hub's container."""
     base_path: str
     """Before all addresses of hub and servers; with a slash at both ends, or only one."""
+    separate_proxy: bool
+    """Whether hub and proxy run in the network namespace of a third container."""
     ldap: Ldap
     """The directory, which the hub may connect to."""
     users: UserServers
@@ -111,7 +113,13 @@ class Guard(pulumi.ComponentResource):
 
 def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
     """The guard's rules."""
-    shared = shared_environment(args.names, args.notebook_image, args.base_path, args.users)
+    shared = shared_environment(
+        args.names,
+        args.notebook_image,
+        args.base_path,
+        args.users,
+        separate_proxy=args.separate_proxy,
+    )
     return shared | {
         "ZHUB_FILTER_IMAGE": args.filter_image,
         "ZHUB_PORT": str(args.hub_port),
@@ -124,7 +132,12 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
 
 
 def shared_environment(
-    names: Names, notebook_image: pulumi.Input[str], base_path: str, users: UserServers
+    names: Names,
+    notebook_image: pulumi.Input[str],
+    base_path: str,
+    users: UserServers,
+    *,
+    separate_proxy: bool,
 ) -> dict[str, pulumi.Input[str]]:
     """What hub and guard must agree on: the guard refuses requests that differ from it."""
     return {
@@ -140,4 +153,5 @@ def shared_environment(
         "ZHUB_USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
         "ZHUB_USER_NETWORK_POOL": users.network_pool,
         "ZHUB_MAX_SERVERS": str(users.max_servers),
+        "ZHUB_SEPARATE_PROXY": json.dumps(separate_proxy),
     }

@@ -37,6 +37,7 @@ COMPONENTS = {
     "zhub:guard:Guard": r"guard",
     "zhub:hub:Hub": r"hub",
     "zhub:images:Images": r"images",
+    "zhub:proxy:Proxy": r"proxy",
 }
 
 #: SHA-256 of the scripts that the only Command runs: when it is created, when it is deleted. Read a
@@ -93,7 +94,7 @@ def labels(prefix: str, role: str) -> Rule:
 
 
 def volumes(prefix: str) -> Table:
-    """Volumes by name: only on the engine's disk, or in memory for the guard."""
+    """Volumes by name: only on the engine's disk, or in memory for the guard and the proxy."""
 
     def local(name: str, own: Table) -> Rule:
         common = {
@@ -103,15 +104,15 @@ def volumes(prefix: str) -> Table:
         }
         return fields(common | own)
 
-    options = {
-        "type": only("tmpfs"),
-        "device": only("tmpfs"),
-        "o": only("uid=1001,gid=1000,mode=0751,size=64k"),
-    }
+    def memory(options: str) -> Table:
+        tmpfs = {"type": only("tmpfs"), "device": only("tmpfs"), "o": only(options)}
+        return {"driverOpts": fields(tmpfs)}
+
     return {
         "certs": local("certs", {}),
         "state": local("state", {}),
-        "guard": local("guard", {"driverOpts": fields(options)}),
+        "guard": local("guard", memory("uid=1001,gid=1000,mode=0751,size=64k")),
+        "proxy": local("proxy", memory("uid=1000,gid=1000,mode=0750,size=64k")),
     }
 
 
@@ -172,6 +173,9 @@ def images(prefix: str) -> Table:
             "hub", (*site, *(f"NOTEBOOK_{x}" for x in ("IMAGE", "DIGEST", "STAMP")), "NPM_REGISTRY")
         ),
         "filter": image("filter", ("BUILD_IMAGE", "SOURCE")),
+        "proxy": image(
+            "proxy", ("BASE_IMAGE", "BUILD_IMAGE", "EXTRA_CA", "NPM_REGISTRY", "SOURCE")
+        ),
         "directory": image("directory", ("BASE_IMAGE", "BUILD_IMAGE")),
         "(notebook|hub)-latest": image("latest", ("IMAGE", "DIGEST"), "latest"),
     }

@@ -71,6 +71,8 @@ class Settings:
     users: UserServers
     hub_memory: int
     """MiB."""
+    separate_proxy: bool
+    """Whether the proxy has a container of its own."""
     protect: bool
     retain: bool
     """Whether a destroy leaves the hub's database on the engine."""
@@ -119,6 +121,12 @@ class Settings:
                 "subdomainHost is not set, so all users' servers and the hub are one origin to a"
                 " browser: a page of one user's acts as whoever opens it; apart:"
                 f" {self._apart()}"
+            )
+        if not self.separate_proxy and not loopback:
+            found.append(
+                "separateProxy is not set, so an update of the hub ends all connections to users'"
+                " servers, and nobody reaches a server until the hub is back, in half a minute or"
+                f" so; without that: {hub.SEPARATE_PROXY.set_command()}"
             )
         if not self.subdomain_host and self.admin_access:
             found.append(
@@ -236,6 +244,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         texts=site.read(config),
         users=users.read(config),
         hub_memory=config.value(hub.HUB_MEMORY),
+        separate_proxy=config.value(hub.SEPARATE_PROXY),
         protect=config.value(hub.PROTECT),
         retain=config.value(hub.RETAIN),
         build=build.read(config),

@@ -68,6 +68,7 @@ def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> 
         "ZHUB_USER_SHARED_MEMORY": "1024M",
         "ZHUB_USER_PIDS": "512",
         "ZHUB_MAX_SERVERS": "500",
+        "ZHUB_SEPARATE_PROXY": "false",
         "ZHUB_USER_INTERNET": "true",
         "ZHUB_USER_NETWORK_POOL": "10.213.0.0/16",
         "ZHUB_IDLE_TIMEOUT": "3600",
@@ -166,31 +167,43 @@ def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs
     assert mounted["/certs"] == files.inputs["volumes"][0]["volumeName"] == "zhub-test-certs"
 
 
-def test_another_certificate_or_directory_ca_or_password_restarts_the_hub(
-    brought: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("separate", "name"), [("false", "hub"), ("true", "hub-beside-proxy")], ids=["one", "two"]
+)
+def test_another_directory_ca_or_password_restarts_the_hub_and_another_certificate_does_not(
+    brought: dict[str, str], tmp_path: Path, separate: str, name: str
 ) -> None:
-    first = run(brought).one("Container", "hub")
+    brought["zhub:separateProxy"] = separate
+    kept = ("hub", "hub-beside-proxy", "proxy", "front", "guard")
+    before = run(brought)
+    first = before.one("Container", name)
     Identity.create("hub.example.com").write(tmp_path, "hub")
-    second = run(brought).one("Container", "hub")
+    after = run(brought)
+    second = after.one("Container", name)
+    inputs = [
+        {one.name: one.inputs for one in recording.all("Container") if one.name in kept}
+        for recording in (before, after)
+    ]
+    assert inputs[0] == inputs[1]
+    assert before.one("Container", "files").inputs != after.one("Container", "files").inputs
     Identity.create("ldap.example.com").write(tmp_path, "ldap-ca")
-    third = run(brought).one("Container", "hub")
-    changed = [name for name in labels(first) if labels(first)[name] != labels(second)[name]]
-    assert changed == ["zhub.certificate", "zhub.ldap-password"], "the latter has the key in it"
+    third = run(brought).one("Container", name)
+    assert labels(first) == labels(second)
     changed = [name for name in labels(second) if labels(second)[name] != labels(third)[name]]
     assert changed == ["zhub.ldap-ca"]
     brought["zhub:ldapBindPassword"] = "another"
-    fourth = run(brought).one("Container", "hub")
+    fourth = run(brought).one("Container", name)
     changed = [name for name in labels(third) if labels(third)[name] != labels(fourth)[name]]
     assert changed == ["zhub.ldap-password"]
 
 
 def test_the_mark_of_the_service_accounts_password_does_not_let_it_be_guessed(
-    brought: dict[str, str], tmp_path: Path
+    brought: dict[str, str],
 ) -> None:
-    """Labels are for everybody who may inspect containers; the key is not."""
+    """Labels are for everybody who may inspect containers; the key that Pulumi made is not."""
     hub = run(brought).one("Container", "hub")
     mark = labels(hub)["zhub.ldap-password"]
-    key = (tmp_path / "hub.key").read_bytes()
+    key = key_pem("certificate").encode()
     assert mark == hmac.new(key, LDAP_PASSWORD.encode(), "sha256").hexdigest()
     assert mark in texts(hub.raw["labels"], secret=False), "previews would hide all labels"
 
@@ -250,9 +263,10 @@ def alone(ldap: Ldap, password: str | None = None) -> Recording:
                 image="sha256:1",
                 notebook_image="sha256:2",
                 filter_image="sha256:3",
+                proxy_image=None,
                 key_pem=pulumi.Output.secret("the key"),
                 certificate_pem="the certificate",
-                fingerprint="AB:CD",
+                mark_key=pulumi.Output.secret("a secret"),
                 bind_address="192.0.2.7",
                 port=8443,
                 base_path="/test/",
@@ -286,7 +300,7 @@ def test_alone_it_takes_plain_values() -> None:
     }
     assert "the key" not in texts(files.raw, secret=False)
     own = {name: value for name, value in labels(hub).items() if name not in labels(files)}
-    assert own == {"zhub.certificate": "AB:CD", "zhub.ldap-ca": "", "zhub.ldap-password": ""}
+    assert own == {"zhub.ldap-ca": "", "zhub.ldap-password": ""}
     assert hub.inputs["image"] == files.inputs["image"] == "sha256:1"
     assert hub.inputs["ports"] == [{"internal": 8443, "external": 8443, "ip": "192.0.2.7"}]
     assert [one["name"] for one in hub.inputs["networksAdvanced"]] == ["zhub-test-hub"]
@@ -318,5 +332,5 @@ def test_alone_it_keeps_the_directorys_password_out_of_its_own_container() -> No
     assert LDAP_PASSWORD not in texts(files.raw, secret=False)
     assert LDAP_PASSWORD not in json.dumps(hub.inputs, ensure_ascii=False)
     assert environment(hub)["ZHUB_LDAP_BIND_PASSWORD_FILE"] == "/certs/ldap-password"
-    mark = hmac.new(b"the key", LDAP_PASSWORD.encode(), "sha256").hexdigest()
+    mark = hmac.new(b"a secret", LDAP_PASSWORD.encode(), "sha256").hexdigest()
     assert labels(hub)["zhub.ldap-password"] == mark

@@ -145,6 +145,7 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
         "url",
         "basePath",
         "certificateFingerprint",
+        "certificateExpires",
         "prefix",
         "notebookDigest",
         "hubDigest",
@@ -220,19 +221,24 @@ def test_a_preview_knows_all_but_what_is_made_later(variant: str) -> None:
     unknown = {name for name, output in preview.outputs.items() if not output["known"]}
     demo = {"demoUsers", "directoryDigest"} if variant == "demo" else set()
     digests = {"notebookDigest", "hubDigest", "filterDigest"}
-    assert unknown == {"certificateFingerprint"} | digests | demo
+    assert unknown == {"certificateFingerprint", "certificateExpires"} | digests | demo
     hub = preview.one("Container", "hub").inputs
     assert hub["ports"] == real.one("Container", "hub").inputs["ports"]
 
 
 def test_settings_that_are_not_advised_are_warned_about(demo: Recording, site: Recording) -> None:
-    [warning] = site.warnings
-    assert warning.startswith("subdomainHost is not set")
-    first, one_origin, last = demo.warnings
+    one_origin, update = site.warnings
+    assert one_origin.startswith("subdomainHost is not set")
+    assert update.startswith(
+        "separateProxy is not set, so an update of the hub ends all connections"
+    )
+    assert update.endswith("pulumi config set separateProxy true")
+    first, one_origin, update, last = demo.warnings
     assert first.startswith("hostname is localhost")
     assert one_origin.startswith("subdomainHost is not set")
+    assert update.startswith("separateProxy is not set")
     assert "pulumi config set bindAddress 127.0.0.1" in last
-    apart = SITE | {"zhub:subdomainHost": "hub.example.com"}
+    apart = SITE | {"zhub:subdomainHost": "hub.example.com", "zhub:separateProxy": "true"}
     assert run(apart).warnings == []
     [warning] = run(apart | {"zhub:ldapTls": "none"}).warnings
     assert "ARE SENT TO THE DIRECTORY IN CLEAR" in warning

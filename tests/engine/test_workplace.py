@@ -118,7 +118,7 @@ class OpenPage(Thread):
     def __init__(self, user: User, kernel: Kernel) -> None:
         super().__init__(daemon=True)
         self._user = user
-        self._connection = user.websocket(f"{kernel.path}/channels", timeout=600)
+        self._connection = user.websocket(f"{kernel.url}/channels", timeout=600)
         self._closed = Event()
 
     def run(self) -> None:
@@ -196,7 +196,7 @@ def with_server(user: User) -> None:
 
 def ask(kernel: Kernel, user: User, code: str) -> list[dict[str, Any]]:
     """Ask a kernel to run code that ends it; return what the page is sent until it says so."""
-    page = user.websocket(f"{kernel.path}/channels", timeout=120)
+    page = user.websocket(f"{kernel.url}/channels", timeout=120)
     header = {"msg_id": "asked", "msg_type": "execute_request", "session": "page"}
     page.send(
         json.dumps(
@@ -313,7 +313,7 @@ def test_a_running_server_keeps_its_address_and_kernels_when_the_base_path_chang
     alice.start_server()
     kernel = alice.start_kernel()
     kernel.run("answer = 6 * 7")
-    there, path = alice.home, kernel.path
+    there, path = alice.home, kernel.url
 
     workplace.configure({"basePath": "/"})
     assert "basePath changes from /science/jupyter to /" in workplace.up()

@@ -69,8 +69,11 @@ def check_state(folder: Path) -> None:
 
 def checked(
     arguments: Sequence[str], environment: dict[str, str]
-) -> tuple[Settings, certificates.Pair]:
+) -> tuple[Settings, certificates.Pair | None]:
     """Check all that the hub needs before it starts; put the arguments into the environment.
+
+    Returns:
+        The settings, and key and certificate of the port; None when the port is the proxy's.
 
     Raises:
         SettingsError: with everything that is wrong, not only the first thing.
@@ -81,15 +84,18 @@ def checked(
         settings.add_arguments(environment, arguments)
     with collecting(problems):
         found = settings.read(environment)
-        check_port(found.port)
-    with collecting(problems):
-        pair = certificates.find(settings.CERTIFICATES)
+    if not (found and found.separate_proxy):
+        with collecting(problems):
+            if found:
+                check_port(found.port)
+        with collecting(problems):
+            pair = certificates.find(settings.CERTIFICATES)
     with collecting(problems):
         check_state(settings.STATE)
     with collecting(problems), closing(engine.connect()) as client:
         if found:
             engine.check(client, found)
-    if problems or not found or not pair:
+    if problems or not found:
         raise SettingsError(problems)
     return found, pair
 
@@ -131,7 +137,7 @@ def prepare_database(file: Path, found: Settings, image: str) -> None:
 
 
 def run_hub(arguments: Sequence[str]) -> None:
-    """Check, become the hub's user, start the proxy and run JupyterHub until it ends.
+    """Check, become the hub's user, start or wait for the proxy, and run JupyterHub until it ends.
 
     Raises:
         SettingsError: when the hub could not work with its settings.
@@ -143,7 +149,10 @@ def run_hub(arguments: Sequence[str]) -> None:
 
     root = os.geteuid() == 0
     private = Path("/run/zhub") if root else Path(tempfile.mkdtemp(prefix="zhub-"))
-    pair = privileges.private_copy(pair, private)
+    private.mkdir(mode=0o700, exist_ok=True)
+    if pair and root:
+        # Nobody but root may be able to read the files themselves.
+        pair = privileges.private_copy(pair, private)
     take_files(environment, private)
     if root:
         privileges.give(private, *private.iterdir())
@@ -153,10 +162,11 @@ def run_hub(arguments: Sequence[str]) -> None:
     if found.confined:
         # Before anyone can connect: whoever takes the hub over finds it closed.
         engine.confine(client)
-    # Before JupyterHub is even imported: starting both takes long under emulation.
-    token = secrets.token_hex(32)
-    launcher = Launcher(found, pair, token)
-    launcher.running()
+    if pair:
+        # Before JupyterHub is even imported: starting both takes long under emulation.
+        environment["CONFIGPROXY_AUTH_TOKEN"] = secrets.token_hex(32)
+        launcher = Launcher(found, pair, environment["CONFIGPROXY_AUTH_TOKEN"])
+        launcher.running()
     guarded = engine.socket_path(environment) not in {None, engine.SOCKET}
     heartbeat.of_hub(found.prefix, guarded=guarded).start()
     UserNetworks(
@@ -171,13 +181,17 @@ def run_hub(arguments: Sequence[str]) -> None:
     checkpoints = database.Checkpoints(database.FILE)
     checkpoints.start()
     atexit.register(checkpoints.stop)
-    os.environ.update(environment, ZHUB_PRIVATE=str(private), CONFIGPROXY_AUTH_TOKEN=token)
+    os.environ.update(environment)
     from jupyterhub.app import JupyterHub
     from tornado.log import app_log
 
     from zhub.front.early_proxy import EarlyProxy
+    from zhub.front.separate_proxy import wait_until_it_listens
 
-    EarlyProxy.launcher = launcher
+    if pair:
+        EarlyProxy.launcher = launcher
+    else:
+        wait_until_it_listens()
     # JupyterHub polls each server, and logs a traceback for each when the engine does not answer.
     app_log.addFilter(heartbeat.OneLine())
     JupyterHub.launch_instance(["--config", str(CONFIG)])

@@ -412,7 +412,7 @@ class TestBroughtCertificate:
     def warnings(self, config: dict[str, str]) -> list[str]:
         found, declared = read(config)
         assert [str(problem) for problem in declared.problems] == []
-        others = ("ldap", "subdomainHost")
+        others = ("ldap", "subdomainHost", "separateProxy")
         return [warning for warning in found.warnings(NOW) if not warning.startswith(others)]
 
     def refused(self, folder: Path, certificate: Identity) -> str:

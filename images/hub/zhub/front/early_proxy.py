@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from jupyterhub.proxy import ConfigurableHTTPProxy
-from jupyterhub.user import User
 from tornado.ioloop import PeriodicCallback
 
+from zhub.front.handle import ProxyHandle
 from zhub.front.proxy import Launcher
 
 
-class EarlyProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # untyped
+class EarlyProxy(ProxyHandle):
     """Takes over a proxy that runs already, and waits for it as long as it takes.
 
     The parent class would start the proxy itself, late, and give up after ten seconds; Node takes
@@ -39,22 +38,6 @@ class EarlyProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # untyped
                 self.check_running, 1e3 * self.check_running_interval
             )
             self._check_running_callback.start()
-
-    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
-        """Return the routes without the times of their last use.
-
-        To the proxy, a page that is open is in use: it answers a ping every half minute. Servers
-        say themselves when they were in use. JupyterHub's `last_activity_interval` must stay set
-        all the same: as often, it checks that no route is missing.
-        """
-        routes: dict[str, dict[str, Any]] = await super().get_all_routes()
-        for route in routes.values():
-            route["data"].pop("last_activity", None)
-        return routes
-
-    async def delete_user(self, user: User, server_name: str = "") -> None:
-        """Remove a server's route, also one under another base path than the hub's (links.py)."""
-        await self.delete_route(user.spawners[server_name].proxy_spec)
 
     async def _answers(self) -> bool:
         try:

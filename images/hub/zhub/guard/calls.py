@@ -231,7 +231,8 @@ class Guard:
 
     def _is_hub(self, found: dict[str, Any]) -> bool:
         labels = found["Config"]["Labels"]
-        return self._policy.owns(labels, Role.HUB) and found["Name"] == f"/{self._policy.hub}"
+        role, name = self._policy.hub_role, self._policy.hub
+        return self._policy.owns(labels, role) and found["Name"] == f"/{name}"
 
     def _is_notebook(self, found: dict[str, Any]) -> bool:
         return self._policy.owns(found["Config"]["Labels"], Role.SERVER)

@@ -22,6 +22,7 @@ from zhub.contract import (
     USER,
     Role,
     gateway_address,
+    in_users_networks,
     network_options,
 )
 from zhub.guard import homes
@@ -69,8 +70,16 @@ class Policy:
 
     @property
     def hub(self) -> str:
-        """Name of the only container that may be attached to users' networks."""
-        return f"{self.settings.prefix}-hub"
+        """Name of the only container that may be attached to users' networks.
+
+        The hub's own, or the one in whose network namespace the hub runs.
+        """
+        return f"{self.settings.prefix}-{self.hub_role}"
+
+    @property
+    def hub_role(self) -> Role:
+        """The role of that container."""
+        return in_users_networks(separate_proxy=self.settings.separate_proxy)
 
     def suffix(self, name: object) -> str:
         """Return the part of a container's or network's name that stands for the user.

@@ -88,6 +88,10 @@ class ServerSettings:
     """ZHUB_USER_NETWORK_POOL: contains the subnets of all users' networks."""
     max_servers: int
     """ZHUB_MAX_SERVERS: users' servers at the same time."""
+    separate_proxy: bool
+    """ZHUB_SEPARATE_PROXY: whether the proxy is a container of its own, which has the key. It and
+    the hub then run in the network namespace of a third container, with the port and the users'
+    networks."""
 
     @property
     def most_servers(self) -> int:
@@ -143,7 +147,6 @@ class Settings(ServerSettings):
     """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
     confined: bool
     """ZHUB_CONFINED: whether the hub asks the guard for its packet filter before it serves."""
-
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies trusted to name the client."""
 
@@ -259,6 +262,7 @@ def _servers(reader: _Reader) -> dict[str, Any]:
         "max_servers": value(
             "MAX_SERVERS", "500", parsing.number(1, 4096), "a number from 1 to 4096"
         ),
+        "separate_proxy": value("SEPARATE_PROXY", "false", parsing.boolean, "true or false"),
     }
 
 

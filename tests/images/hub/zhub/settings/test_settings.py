@@ -237,7 +237,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Any:
     def load(**variables: str) -> Any:
         for name in [name for name in os.environ if name.startswith("ZHUB_")]:
             monkeypatch.delenv(name)
-        for name, value in (LDAP | {"ZHUB_PRIVATE": "/run/zhub"} | variables).items():
+        for name, value in (LDAP | variables).items():
             monkeypatch.setenv(name, value)
         # The config keeps administrators out in the whole process: here, until the test ends.
         monkeypatch.setattr(roles, "get_default_roles", roles.get_default_roles)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from jupyterhub.proxy import ConfigurableHTTPProxy
-from zhub.front.early_proxy import EarlyProxy
+from zhub.front.handle import ProxyHandle
 
 
 def test_the_proxy_does_not_say_when_a_server_was_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_the_proxy_does_not_say_when_a_server_was_in_use(monkeypatch: pytest.Mon
         }
 
     monkeypatch.setattr(ConfigurableHTTPProxy, "get_all_routes", routes)
-    proxy = EarlyProxy(parent=None)
+    proxy = ProxyHandle(parent=None)
     assert asyncio.run(proxy.get_all_routes()) == {
         "/site/": {"target": "http://hub", "data": {"hub": True}},
         "/site/user/alice/": {
@@ -39,8 +39,8 @@ def test_a_route_is_removed_from_where_its_server_runs(monkeypatch: pytest.Monke
     async def delete(_: ConfigurableHTTPProxy, routespec: str) -> None:
         removed.append(routespec)
 
-    monkeypatch.setattr(EarlyProxy, "delete_route", delete)
+    monkeypatch.setattr(ProxyHandle, "delete_route", delete)
     spawner = SimpleNamespace(proxy_spec="/before/user/alice/")
     user = SimpleNamespace(proxy_spec="/now/user/alice/", spawners={"": spawner})
-    asyncio.run(EarlyProxy(parent=None).delete_user(user))
+    asyncio.run(ProxyHandle(parent=None).delete_user(user))
     assert removed == ["/before/user/alice/"]
