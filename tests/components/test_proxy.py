@@ -106,6 +106,7 @@ def test_each_reads_only_what_it_needs(site: Recording) -> None:
         "/certs/hub.key": "1002",
         "/certs/hub.crt": "1002",
         "/certs/ldap-password": "1000",
+        "/certs/site.json": "1000",
     }
     assert site.one("Volume", "proxy").inputs["driverOpts"]["type"] == "tmpfs"
     assert "envs" not in own.inputs

@@ -254,7 +254,9 @@ def put_state(volume: Path, source: BinaryIO, sha256: str) -> dict[str, Any]:
     try:
         checked = _Checked(source)
         with tarfile.open(fileobj=cast("BinaryIO", checked), mode="r|gz") as archive:
-            archive.extractall(folder, filter="data")
+            # Pythons before 3.11.4 have no filters; the image's has.
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(folder)
         checked.compare(sha256)
         found = look(folder / DATABASE)
         forget_servers(folder / DATABASE)
