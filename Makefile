@@ -13,12 +13,20 @@ BESIDE = -n 2 --dist loadgroup
 # Not from the environment, where LDAP and YES may mean something else.
 LDAP =
 YES =
+TO =
+FROM =
+RECIPIENT =
+KEEP =
+ONLY =
+# Every shell has a USER: only the command line says whose home to restore.
+HOME_OF := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
 IMAGES ?=
 PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor test test-long lint settings bench lock audit sbom toolchain base cli clean
+.PHONY: help up preview down env doctor backup restore homes test test-long lint settings bench lock audit sbom toolchain \
+	base cli clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +45,15 @@ env: ## print shell lines that set up plain pulumi commands: eval "$(make -s env
 
 doctor: ## check this machine and say what to do (LDAP=USER: say whether a user can log in)
 	@$(TOOLCHAIN) $(if $(value LDAP),directory $(call quoted,STACK) $(call quoted,LDAP),doctor $(call quoted,STACK))
+
+backup: ## back the stack up, while people work (TO=FOLDER, RECIPIENT=KEYFILE: encrypt, KEEP=14: only the last)
+	@$(TOOLCHAIN) backup $(call quoted,STACK) $(call quoted,TO) $(call quoted,RECIPIENT) $(call quoted,KEEP)
+
+restore: ## restore into an empty stack (FROM=FOLDER; USER=NAME: one home into a folder beside, ONLY=database)
+	@$(TOOLCHAIN) restore $(call quoted,STACK) $(call quoted,FROM) $(call quoted,HOME_OF) $(call quoted,ONLY)
+
+homes: ## make homes of earlier releases such that pruning the engine leaves them
+	@$(TOOLCHAIN) homes $(call quoted,STACK)
 
 test: ## run the tests, after installing what they need (TESTS=unit: quick ones, which need no engine)
 ifneq ($(filter unit,$(TESTS)),)

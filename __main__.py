@@ -22,7 +22,11 @@ checkout.settle_modes()
 names = Names(settings.prefix)
 engine = docker.Provider("engine", host=settings.engine.host, cert_path=settings.engine.cert_path)
 docker_opts = pulumi.ResourceOptions(providers=[engine])
-images = Images("images", ImagesArgs(names=names, build=settings.build), docker_opts)
+images = Images(
+    "images",
+    ImagesArgs(names=names, build=settings.build, separate_proxy=settings.separate_proxy),
+    docker_opts,
+)
 certificate = Certificate(
     "certificate",
     CertificateArgs(names=settings.certificate_names, brought=settings.key_pair),
@@ -45,11 +49,13 @@ hub = Hub(
         image=images.hub,
         notebook_image=images.notebook,
         filter_image=images.filter,
+        proxy_image=images.proxy,
         key_pem=certificate.key_pem,
         certificate_pem=certificate.certificate_pem,
-        fingerprint=certificate.fingerprint,
+        mark_key=certificate.made_key_pem,
         bind_address=settings.bind_address,
         port=settings.port,
+        base_path=settings.base_path,
         subdomain_host=settings.subdomain_host,
         hsts_seconds=settings.hsts_seconds,
         trusted_proxies=settings.trusted_proxies,
@@ -57,6 +63,7 @@ hub = Hub(
         admin_users=settings.admin_users,
         admin_access=settings.admin_access,
         token_max_age=settings.token_max_age,
+        texts=settings.texts,
         users=settings.users,
         memory=settings.hub_memory,
         protect=settings.protect,
@@ -66,11 +73,15 @@ hub = Hub(
 )
 
 pulumi.export("url", settings.url)
+pulumi.export("basePath", settings.base_path)
 pulumi.export("certificateFingerprint", certificate.fingerprint)
+pulumi.export("certificateExpires", certificate.expires)
 pulumi.export("prefix", settings.prefix)
 pulumi.export("notebookDigest", images.notebook)
 pulumi.export("hubDigest", images.hub)
 pulumi.export("filterDigest", images.filter)
+if images.proxy is not None:
+    pulumi.export("proxyDigest", images.proxy.repo_digest)
 pulumi.export("container", hub.container)
 if settings.build.lost:
     pulumi.export(LOST_IMAGES, dict(settings.build.lost))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_tls as tls
+from cryptography import x509
 
 from components.settings.keypair import KeyPair
 from components.settings.parsing import is_address
@@ -41,8 +42,12 @@ class Certificate(pulumi.ComponentResource):
 
     key_pem: pulumi.Output[str]
     certificate_pem: pulumi.Output[str]
+    made_key_pem: pulumi.Output[str]
+    """The key that Pulumi made, in use or not: a secret that stays when a brought one changes."""
     fingerprint: pulumi.Output[str]
     """SHA-256 of the certificate, as browsers show it."""
+    expires: pulumi.Output[str]
+    """When the certificate expires (RFC 3339)."""
 
     def __init__(
         self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None
@@ -55,6 +60,7 @@ class Certificate(pulumi.ComponentResource):
         key = tls.PrivateKey(
             name, algorithm="RSA", rsa_bits=RSA_BITS, opts=pulumi.ResourceOptions(parent=self)
         )
+        self.made_key_pem = key.private_key_pem
         if args.brought:
             self.key_pem = args.brought.key_pem
             self.certificate_pem = pulumi.Output.from_input(args.brought.certificate_pem)
@@ -74,6 +80,7 @@ class Certificate(pulumi.ComponentResource):
             self.key_pem = key.private_key_pem
             self.certificate_pem = certificate.cert_pem
         self.fingerprint = self.certificate_pem.apply(_fingerprint)
+        self.expires = self.certificate_pem.apply(_expires)
         # Without the key: nobody reads it there, and it would be in the state a second time.
         self.register_outputs(
             {"certificatePem": self.certificate_pem, "fingerprint": self.fingerprint}
@@ -83,3 +90,8 @@ class Certificate(pulumi.ComponentResource):
 def _fingerprint(chain_pem: str) -> str:
     own = chain_pem[: chain_pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)]
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(own)).digest().hex(":").upper()
+
+
+def _expires(chain_pem: str) -> str:
+    end = x509.load_pem_x509_certificate(chain_pem.encode()).not_valid_after_utc
+    return end.isoformat().replace("+00:00", "Z")

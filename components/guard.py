@@ -43,6 +43,10 @@ class GuardArgs:
     """Digest of the image that sets packet filters."""
     hub_port: int
     """The published port. Answers from it may leave the hub's container."""
+    base_path: str
+    """Before all addresses of hub and servers; with a slash at both ends, or only one."""
+    separate_proxy: bool
+    """Whether hub and proxy run in the network namespace of a third container."""
     ldap: Ldap
     """The directory, which the hub may connect to."""
     users: UserServers
@@ -104,7 +108,14 @@ class Guard(pulumi.ComponentResource):
 
 def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
     """The guard's rules."""
-    return shared_environment(args.names, args.notebook_image, args.users) | {
+    shared = shared_environment(
+        args.names,
+        args.notebook_image,
+        args.base_path,
+        args.users,
+        separate_proxy=args.separate_proxy,
+    )
+    return shared | {
         "ZHUB_FILTER_IMAGE": args.filter_image,
         "ZHUB_PORT": str(args.hub_port),
         "ZHUB_LDAP_SERVERS": ",".join(args.ldap.servers),
@@ -116,17 +127,26 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
 
 
 def shared_environment(
-    names: Names, notebook_image: pulumi.Input[str], users: UserServers
+    names: Names,
+    notebook_image: pulumi.Input[str],
+    base_path: str,
+    users: UserServers,
+    *,
+    separate_proxy: bool,
 ) -> dict[str, pulumi.Input[str]]:
     """What hub and guard must agree on: the guard refuses requests that differ from it."""
     return {
         "ZHUB_PREFIX": names.prefix,
+        "ZHUB_BASE_PATH": base_path,
         "ZHUB_NOTEBOOK_IMAGE": notebook_image,
         "ZHUB_USER_MEMORY": f"{users.memory}M",
+        "ZHUB_USER_SHARED_MEMORY": f"{users.shared_memory}M",
         "ZHUB_USER_CPUS": users.cpus,
         "ZHUB_USER_PIDS": str(users.pids),
+        "ZHUB_KERNEL_IDLE_TIMEOUT": str(users.kernel_idle_timeout),
         "ZHUB_USER_INTERNET": json.dumps(users.internet_access),
         "ZHUB_USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
         "ZHUB_USER_NETWORK_POOL": users.network_pool,
         "ZHUB_MAX_SERVERS": str(users.max_servers),
+        "ZHUB_SEPARATE_PROXY": json.dumps(separate_proxy),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pulumi
 import pulumi_docker as docker
 
@@ -11,12 +13,24 @@ from components.names import Names, named
 MEMORY = 32
 
 
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What a holder may hold besides an image: a network namespace, for others to join."""
+
+    names: list[pulumi.Input[str]]
+    """Of the networks that it is in."""
+    alias: str
+    """Its host name there."""
+    ports: list[docker.ContainerPortArgs]
+    sysctls: dict[str, str]
+
+
 def holder(
     role: str,
     names: Names,
     image: pulumi.Input[str],
-    lost: int,
-    parent: pulumi.Resource,
+    opts: pulumi.ResourceOptions,
+    network: Network | None = None,
 ) -> docker.Container:
     """Declare a container that keeps an image from being pruned while nothing else runs from it.
 
@@ -27,10 +41,10 @@ def holder(
         role: names it, within its stack.
         names: of the stack.
         image: digest. The image must have `cat`.
-        lost: how often the engine has lost the image. It cannot lose one that a container runs
-            from, so this one was lost before it, and is made again as well.
-        parent: the component that it belongs to.
+        opts: with the component that it belongs to as parent.
+        network: what it has of networks; None for nothing.
     """
+    assert opts.parent  # noqa: S101 - for mypy
     return docker.Container(
         role,
         name=names(role),
@@ -43,13 +57,20 @@ def holder(
         stop_signal="SIGKILL",
         user="65534:65534",
         read_only=True,
-        network_mode="none",
+        # What is left out, the engine fills in, and the provider reports as a change.
+        network_mode="bridge" if network else "none",
+        networks_advanced=[
+            docker.ContainerNetworksAdvancedArgs(name=name, aliases=[network.alias])
+            for name in network.names
+        ]
+        if network
+        else None,
+        ports=network.ports if network else None,
+        sysctls=network.sysctls if network else None,
         memory=MEMORY,
         memory_swap=MEMORY,
         log_driver="none",
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
         security_opts=["no-new-privileges:true"],
-        opts=pulumi.ResourceOptions.merge(
-            named(parent), pulumi.ResourceOptions(replacement_trigger=lost)
-        ),
+        opts=pulumi.ResourceOptions.merge(named(opts.parent), opts),
     )

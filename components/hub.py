@@ -6,26 +6,32 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pulumi
 import pulumi_command as command
 import pulumi_docker as docker
 
-from components import guard
+from components import guard, proxy
+from components.files import FOLDER as CERTIFICATES
+from components.files import File, carrier
 from components.guard import Guard, GuardArgs
 from components.names import Names, named
+from components.proxy import Proxy, ProxyArgs
 from components.service import ServiceArgs, service
 from components.settings.engine import UNPRIVILEGED
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
-#: Where the hub expects its files inside the container.
-CERTIFICATES = "/certs"
+#: Where the hub keeps its database, inside the container.
 STATE = "/srv/jupyterhub"
 
+KEY = "hub.key"
+CERTIFICATE = "hub.crt"
+
 #: Names of the files beside key and certificate.
+SITE = "site.json"
 LDAP_CA = "ldap-ca.pem"
 LDAP_PASSWORD = "ldap-password"  # noqa: S105 - the name of a file
 
@@ -34,9 +40,6 @@ USER = "1000"
 
 #: Seconds within which the hub must answer; under emulation it takes most of a minute.
 START_SECONDS = 300
-
-#: MiB, for a container that never runs.
-FILES_MEMORY = 16
 
 #: A change of these replaces a volume by an empty one. A volume that was there before the stack,
 #: such as one restored by hand, has other labels and options than the program declares.
@@ -59,15 +62,19 @@ class HubArgs:
     """Digest of the image users' servers run from."""
     filter_image: pulumi.Input[str]
     """Digest of the image that sets packet filters."""
+    proxy_image: docker.Image | None
+    """The proxy's own image; None to have the proxy in the hub's container."""
     key_pem: pulumi.Input[str]
     """A secret to Pulumi."""
     certificate_pem: pulumi.Input[str]
     """The hub's own, then those of its issuers."""
-    fingerprint: pulumi.Input[str]
-    """The certificate's; another one restarts the hub."""
+    mark_key: pulumi.Input[str]
+    """A secret that stays the same when the certificate is exchanged, even with its key."""
     bind_address: str
     """Address of the engine's machine on which the port is open."""
     port: int
+    base_path: str
+    """Before all addresses; with a slash at both ends, or only one."""
     subdomain_host: str | None
     """What users' own names end in; None for one name for all."""
     hsts_seconds: int
@@ -80,6 +87,8 @@ class HubArgs:
     """Whether administrators get into users' servers."""
     token_max_age: int
     """Seconds."""
+    texts: str
+    """What the site says on the hub's pages, in JSON."""
     users: UserServers
     memory: int
     """MiB."""
@@ -126,7 +135,7 @@ class Hub(pulumi.ComponentResource):
                 ),
             ),
         )
-        files = self._files(args, certs)
+        files = carrier(names, args.image, certs, _contents(args), self)
         # `pulumi destroy` goes through the dependencies in the opposite order: first the hub, then
         # the guard, which starts servers for it, then the servers, then the networks.
         remove_notebooks = command.local.Command(
@@ -148,110 +157,173 @@ class Hub(pulumi.ComponentResource):
                 notebook_image=args.notebook_image,
                 filter_image=args.filter_image,
                 hub_port=args.port,
+                base_path=args.base_path,
+                separate_proxy=args.proxy_image is not None,
                 ldap=args.ldap,
                 users=args.users,
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[remove_notebooks]),
         )
-        hub = service(
+        networks = [network.name, *([args.ldap.network] if args.ldap.network else [])]
+        before = [files, remove_notebooks, guard_]
+        opts = pulumi.ResourceOptions(parent=self, depends_on=before)
+        if args.proxy_image is None:
+            hub = self._with_proxy(args, networks, (certs, state), guard_.volume, opts)
+        else:
+            apart = Proxy(
+                "proxy",
+                ProxyArgs(
+                    names=names,
+                    image=args.proxy_image,
+                    front_image=args.filter_image,
+                    networks=networks,
+                    base_path=args.base_path,
+                    certs=certs.name,
+                    key_file=KEY,
+                    certificate_file=CERTIFICATE,
+                    bind_address=args.bind_address,
+                    port=args.port,
+                    sysctls=_sysctls(args.port),
+                    subdomain_host=args.subdomain_host,
+                    hsts_seconds=args.hsts_seconds,
+                    trusted_proxies=args.trusted_proxies,
+                ),
+                before,
+                pulumi.ResourceOptions(parent=self),
+            )
+            hub = self._beside(apart, args, (certs, state), guard_.volume, opts)
+        self.container = hub.name
+        self.register_outputs({"container": self.container})
+
+    def _with_proxy(
+        self,
+        args: HubArgs,
+        networks: list[pulumi.Input[str]],
+        volumes: tuple[docker.Volume, docker.Volume],
+        guard_volume: pulumi.Input[str],
+        opts: pulumi.ResourceOptions,
+    ) -> docker.Container:
+        """The hub with the proxy in its own container, which has port and networks."""
+        front = pulumi.create_urn("proxy", "zhub:proxy:Proxy", parent=self.urn)
+        return service(
             "hub",
-            ServiceArgs(
-                names=names,
-                image=args.image,
-                networks=[network.name, *([args.ldap.network] if args.ldap.network else [])],
-                memory=args.memory,
-                health=["/usr/local/bin/zhub-health", str(args.port)],
-                start_seconds=START_SECONDS,
-                # The files in the volume are not part of this container. By these labels it is
-                # replaced when a file changes.
-                labels={
-                    "zhub.certificate": args.fingerprint,
-                    "zhub.ldap-ca": _digest(args.ldap.ca_pem),
-                    "zhub.ldap-password": _password_mark(args.key_pem, args.ldap.bind_password),
-                },
-                command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
-                env=environment(args),
+            replace(
+                _common(args, volumes, guard_volume),
+                networks=networks,
                 ports=[
                     docker.ContainerPortArgs(
                         internal=args.port, external=args.port, ip=args.bind_address
                     )
                 ],
-                volumes=[
-                    docker.ContainerVolumeArgs(
-                        volume_name=certs.name, container_path=CERTIFICATES, read_only=True
-                    ),
-                    docker.ContainerVolumeArgs(volume_name=state.name, container_path=STATE),
-                    docker.ContainerVolumeArgs(
-                        volume_name=guard_.volume, container_path=guard.FOLDER, read_only=True
-                    ),
-                ],
-                user=f"{USER}:{USER}",
                 sysctls=_sysctls(args.port),
-                tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - inside the container
-                read_only=True,
             ),
-            pulumi.ResourceOptions(parent=self, depends_on=[files, remove_notebooks, guard_]),
+            # The way back from a separate proxy: this container is created once the one with the
+            # port, and those in its network, are gone.
+            pulumi.ResourceOptions.merge(
+                opts, pulumi.ResourceOptions(aliases=[pulumi.Alias(name="front", parent=front)])
+            ),
         )
-        self.container = hub.name
-        self.register_outputs({"container": self.container})
 
-    def _files(self, args: HubArgs, certs: docker.Volume) -> docker.Container:
-        """A container that never runs and only puts files into the volume.
-
-        The provider cannot upload into the hub's container itself, whose file system is read-only.
-        """
-        contents = {"hub.key": args.key_pem, "hub.crt": args.certificate_pem}
-        if args.ldap.ca_pem is not None:
-            contents[LDAP_CA] = args.ldap.ca_pem
-        if args.ldap.bind_password is not None:
-            contents[LDAP_PASSWORD] = args.ldap.bind_password
-        return docker.Container(
-            "files",
-            name=args.names("files"),
-            image=args.image,
-            labels=args.names.labels("files"),
-            start=False,
-            must_run=False,
-            # Should somebody start it by hand, it ends at once, and could do nothing until then.
-            entrypoints=["/bin/false"],
-            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
-            security_opts=["no-new-privileges:true"],
-            memory=FILES_MEMORY,
-            memory_swap=FILES_MEMORY,
-            network_mode="none",
-            log_driver="none",
-            volumes=[
-                docker.ContainerVolumeArgs(volume_name=certs.name, container_path=CERTIFICATES)
-            ],
-            uploads=[
-                docker.ContainerUploadArgs(
-                    file=f"{CERTIFICATES}/{file}",
-                    content=content,
-                    permissions="0600",
-                    owner=USER,
-                    group=USER,
-                )
-                for file, content in contents.items()
-            ],
-            opts=named(self),
+    def _beside(
+        self,
+        apart: Proxy,
+        args: HubArgs,
+        volumes: tuple[docker.Volume, docker.Volume],
+        guard_volume: pulumi.Input[str],
+        opts: pulumi.ResourceOptions,
+    ) -> docker.Container:
+        """The hub in the network namespace that it shares with a proxy of its own container."""
+        common = _common(args, volumes, guard_volume)
+        token = docker.ContainerVolumeArgs(volume_name=apart.volume, container_path=proxy.FOLDER)
+        return service(
+            "hub",
+            replace(common, network_of=apart.front, volumes=[*(common.volumes or ()), token]),
+            opts,
+            # Under the name "hub", Pulumi knows the container with the port, as of a stack without.
+            name="hub-beside-proxy",
         )
+
+
+def _contents(args: HubArgs) -> dict[str, File]:
+    """The files in the volume that hub and proxy read."""
+    # Each is its reader's only: neither of the two needs the other's.
+    reader = USER if args.proxy_image is None else proxy.USER
+    contents = {
+        KEY: File(args.key_pem, reader),
+        CERTIFICATE: File(args.certificate_pem, reader),
+        # The hub reads it for each page: a change of it needs no other hub.
+        SITE: File(args.texts, USER),
+    }
+    if args.ldap.ca_pem is not None:
+        contents[LDAP_CA] = File(args.ldap.ca_pem, USER)
+    if args.ldap.bind_password is not None:
+        contents[LDAP_PASSWORD] = File(args.ldap.bind_password, USER)
+    return contents
+
+
+def _common(
+    args: HubArgs,
+    volumes: tuple[docker.Volume, docker.Volume],
+    guard_volume: pulumi.Input[str],
+) -> ServiceArgs:
+    """What the hub's container has, wherever the proxy is."""
+    certs, state = volumes
+    return ServiceArgs(
+        names=args.names,
+        image=args.image,
+        memory=args.memory,
+        # A request through the proxy, wherever that is.
+        health=["/usr/local/bin/zhub-health", str(args.port)],
+        start_seconds=START_SECONDS,
+        # The files in the volume are not part of this container. By these labels it is replaced
+        # when one of the directory's files changes; the proxy notices by itself when its own do.
+        labels={
+            "zhub.ldap-ca": _digest(args.ldap.ca_pem),
+            "zhub.ldap-password": _password_mark(args.mark_key, args.ldap.bind_password),
+        },
+        command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
+        env=environment(args),
+        volumes=[
+            docker.ContainerVolumeArgs(
+                volume_name=certs.name, container_path=CERTIFICATES, read_only=True
+            ),
+            docker.ContainerVolumeArgs(volume_name=state.name, container_path=STATE),
+            docker.ContainerVolumeArgs(
+                volume_name=guard_volume, container_path=guard.FOLDER, read_only=True
+            ),
+        ],
+        user=f"{USER}:{USER}",
+        tmpfs={"/run": "", "/tmp": ""},  # noqa: S108 - inside the container
+        read_only=True,
+    )
 
 
 def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
     """The hub's settings; nothing secret, for everybody who may inspect containers can read it."""
+    # Settings of the proxy alone. One of its own gets them by itself, and the hub goes on.
+    proxys = {
+        "ZHUB_HSTS_SECONDS": str(args.hsts_seconds),
+        "ZHUB_TRUSTED_PROXIES": json.dumps(args.trusted_proxies),
+    }
     return {
         "DOCKER_HOST": f"unix://{guard.SOCKET}",
         "ZHUB_ADMIN_USERS": json.dumps(args.admin_users),
         "ZHUB_ADMIN_ACCESS": json.dumps(args.admin_access),
         "ZHUB_TOKEN_MAX_AGE": str(args.token_max_age),
         "ZHUB_IDLE_TIMEOUT": str(args.users.idle_timeout),
+        "ZHUB_SERVER_MAX_AGE": str(args.users.server_max_age),
         "ZHUB_START_TIMEOUT": str(args.users.start_timeout),
         "ZHUB_SUBDOMAIN_HOST": args.subdomain_host or "",
-        "ZHUB_HSTS_SECONDS": str(args.hsts_seconds),
         "ZHUB_CONFINED": "true",
-        "ZHUB_TRUSTED_PROXIES": json.dumps(args.trusted_proxies),
+        **(proxys if args.proxy_image is None else {}),
         **ldap_environment(args.ldap),
-        **guard.shared_environment(args.names, args.notebook_image, args.users),
+        **guard.shared_environment(
+            args.names,
+            args.notebook_image,
+            args.base_path,
+            args.users,
+            separate_proxy=args.proxy_image is not None,
+        ),
     }
 
 
@@ -294,17 +366,17 @@ def _digest(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:
 
 
 def _password_mark(
-    key_pem: pulumi.Input[str], password: pulumi.Input[str] | None
+    mark_key: pulumi.Input[str], password: pulumi.Input[str] | None
 ) -> pulumi.Input[str]:
     """A value that changes with the directory's password and does not help to guess it.
 
     Everybody who may inspect containers can read labels, and could try passwords against a plain
-    digest. This one takes the hub's key as well, which only those have who can read the password,
-    too: they are in the same folder.
+    digest. This one takes a secret of the stack's state as well, which only those have who can read
+    the password there, too.
     """
     if password is None:
         return ""
-    mark = pulumi.Output.all(key_pem, password).apply(lambda both: _hmac(*both))
+    mark = pulumi.Output.all(mark_key, password).apply(lambda both: _hmac(*both))
     # Otherwise previews would hide all labels.
     return pulumi.Output.unsecret(mark)
 

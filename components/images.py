@@ -116,6 +116,8 @@ def _repository(folder: str, build: Build) -> str:
 class ImagesArgs:
     names: Names
     build: Build
+    separate_proxy: bool
+    """Whether the proxy has an image of its own. The hub's image has it in any case."""
 
 
 class Images(pulumi.ComponentResource):
@@ -131,6 +133,8 @@ class Images(pulumi.ComponentResource):
     """The same of the hub's image."""
     filter: pulumi.Output[str]
     """The same of the image that sets packet filters."""
+    proxy: docker.Image | None
+    """The proxy's image; None without one."""
 
     def __init__(
         self, name: str, args: ImagesArgs, opts: pulumi.ResourceOptions | None = None
@@ -176,13 +180,44 @@ class Images(pulumi.ComponentResource):
             child,
         )
         # Nothing else runs from these while no user has a server.
-        lost = build.lost
-        holder("notebookimage", names, notebook.repo_digest, lost.get("notebook", 0), self)
-        holder("filterimage", names, packet_filter.repo_digest, lost.get("filter", 0), self)
+        # An engine cannot lose an image that a container runs from. So where it has lost one, the
+        # holder was gone before it, and is made again as well.
+        for role, folder, image in (
+            ("notebookimage", "notebook", notebook),
+            ("filterimage", "filter", packet_filter),
+        ):
+            again = pulumi.ResourceOptions(
+                parent=self, replacement_trigger=build.lost.get(folder, 0)
+            )
+            holder(role, names, image.repo_digest, again)
         if build.registry is None:
             documented_image("notebook", build, notebook, child)
             documented_image("hub", build, hub, child)
         self.notebook = notebook.repo_digest
         self.hub = hub.repo_digest
         self.filter = packet_filter.repo_digest
-        self.register_outputs({"notebook": self.notebook, "hub": self.hub, "filter": self.filter})
+        self.proxy = None
+        if args.separate_proxy:
+            # Of the base image and not of the notebook's or the hub's: a new digest ends all
+            # connections.
+            self.proxy = built_image(
+                "proxy",
+                names,
+                build,
+                {
+                    "BASE_IMAGE": build.base_image,
+                    "BUILD_IMAGE": build.build_image,
+                    "EXTRA_CA": build.extra_ca_pem,
+                    "NPM_REGISTRY": build.npm_registry,
+                    "SOURCE": build.source_url,
+                },
+                child,
+            )
+        self.register_outputs(
+            {
+                "notebook": self.notebook,
+                "hub": self.hub,
+                "filter": self.filter,
+                "proxy": self.proxy and self.proxy.repo_digest,
+            }
+        )

@@ -30,6 +30,8 @@ class ServiceArgs:
     container in every `up`."""
     networks: Sequence[pulumi.Input[str]] = ()
     """Names of those that it is in from its start on. Its host name there is its role."""
+    network_of: docker.Container | None = None
+    """The container whose network namespace it joins, in place of networks of its own."""
     memory: int
     """MiB; none of it is swapped."""
     health: Sequence[str]
@@ -59,7 +61,9 @@ class ServiceArgs:
     """Whether nothing but volumes and tmpfs can be written to."""
 
 
-def service(role: str, args: ServiceArgs, opts: pulumi.ResourceOptions) -> docker.Container:
+def service(
+    role: str, args: ServiceArgs, opts: pulumi.ResourceOptions, *, name: str | None = None
+) -> docker.Container:
     """Declare a container that is restarted when it ends and has a health check.
 
     It has a limit of memory, and no network and no capability but those in its arguments.
@@ -68,9 +72,10 @@ def service(role: str, args: ServiceArgs, opts: pulumi.ResourceOptions) -> docke
         role: names it, within its stack.
         args: how it differs from the others.
         opts: with the parent.
+        name: Pulumi's; None for the role.
     """
     return docker.Container(
-        role,
+        name or role,
         name=args.names(role),
         image=args.image,
         labels=[
@@ -83,7 +88,7 @@ def service(role: str, args: ServiceArgs, opts: pulumi.ResourceOptions) -> docke
         restart="unless-stopped",
         destroy_grace_seconds=GRACE_SECONDS,
         # What is left out, the engine fills in, and the provider reports as a change.
-        network_mode="bridge" if args.networks else "none",
+        network_mode=_network_mode(args),
         networks_advanced=[
             docker.ContainerNetworksAdvancedArgs(name=network, aliases=[role])
             for network in args.networks
@@ -125,6 +130,13 @@ def service(role: str, args: ServiceArgs, opts: pulumi.ResourceOptions) -> docke
             ),
         ),
     )
+
+
+def _network_mode(args: ServiceArgs) -> pulumi.Input[str]:
+    if args.network_of is not None:
+        # By its id: a new container has a new network, so those that joined are replaced as well.
+        return pulumi.Output.concat("container:", args.network_of.id)
+    return "bridge" if args.networks else "none"
 
 
 def _lines(env: Mapping[str, pulumi.Input[str]] | None) -> list[pulumi.Output[str]] | None:

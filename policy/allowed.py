@@ -37,6 +37,7 @@ COMPONENTS = {
     "zhub:guard:Guard": r"guard",
     "zhub:hub:Hub": r"hub",
     "zhub:images:Images": r"images",
+    "zhub:proxy:Proxy": r"proxy",
 }
 
 #: SHA-256 of the scripts that the only Command runs: when it is created, when it is deleted. Read a
@@ -104,7 +105,7 @@ def volumes(prefix: str) -> Table:
             }
         )
 
-    return {name: local(name) for name in ("certs", "state", "guardsocket")}
+    return {name: local(name) for name in ("certs", "state", "guardsocket", "proxy")}
 
 
 def networks(prefix: str) -> Table:
@@ -164,6 +165,9 @@ def images(prefix: str) -> Table:
             "hub", (*site, *(f"NOTEBOOK_{x}" for x in ("IMAGE", "DIGEST", "STAMP")), "NPM_REGISTRY")
         ),
         "filter": image("filter", ("BUILD_IMAGE", "SOURCE")),
+        "proxy": image(
+            "proxy", ("BASE_IMAGE", "BUILD_IMAGE", "EXTRA_CA", "NPM_REGISTRY", "SOURCE")
+        ),
         "directory": image("directory", ("BASE_IMAGE", "BUILD_IMAGE")),
         "(notebook|hub)-latest": image("latest", ("IMAGE", "DIGEST"), "latest"),
     }

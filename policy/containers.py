@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +31,15 @@ GUARD_SOCKET = "/run/guard/engine.sock"
 HEALTH = "/usr/local/bin/zhub-health"
 IMAGE = later(DIGEST)
 """Any digest; own_images in policies.py checks that it is the right Image's."""
+
+PROXY_OPTIONS = {
+    "apiPort": 8001,
+    "tokenFile": "/run/proxy/token",
+    "hub": "http://127.0.0.1:8081",
+    "key": "/certs/hub.key",
+    "certificate": "/certs/hub.crt",
+}
+"""Options of the proxy that must have these values; the others are settings of the stack."""
 
 CONTAINER_FILE = {"content": ANYTHING, "permissions": only("0600")}
 """A file for a container: given by its content, never by a path on the operator's machine."""
@@ -74,6 +84,29 @@ def _own_port(hub: Any) -> Iterator[str]:
     for number, port in enumerate(hub.get("ports") or ()):
         if f"--port={port.get('internal')}" not in (hub.get("command") or ()):
             yield f".ports[{number}].internal is {shown(port.get('internal'))}, not the hub's own"
+
+
+def _same_port(front: Any) -> Iterator[str]:
+    """Report anything but one published port, which is the same inside."""
+    ports = front.get("ports") or ()
+    if len(ports) != 1:
+        yield f".ports is {shown(front.get('ports'))}; allowed: one"
+    for number, port in enumerate(ports):
+        if port.get("internal") != port.get("external"):
+            yield f".ports[{number}].internal is {shown(port.get('internal'))}, not the external"
+
+
+def _proxy_options(command: Any) -> Iterator[str]:
+    """Report options of the proxy that would open its API, or end at another hub."""
+    try:
+        [text] = command
+        options = json.loads(text)
+        given = {name: options[name] for name in PROXY_OPTIONS}
+    except (TypeError, ValueError, KeyError):
+        yield f" is {shown(command)}; allowed: the proxy's options, in JSON"
+        return
+    if given != PROXY_OPTIONS:
+        yield f" has {shown(given)}; allowed: {shown(PROXY_OPTIONS)}"
 
 
 def container(prefix: str, role: str, own: Table) -> Rule:
@@ -141,18 +174,7 @@ def containers(prefix: str) -> Table:
     """Containers by role."""
     limit = matching(r"\d*\.?\d*[1-9]\d*(\.0+)?[KMGT]?", "a limit above 0")
     certs, state, guard = (f"{prefix}-{name}" for name in ("certs", "state", "guardsocket"))
-    hub = {
-        "command": each(matching(r"--port=\d+|--ldap=\S+", "--port=NUMBER, --ldap=SERVERS")),
-        "envs": environment(
-            {
-                "ZHUB_PREFIX": only(prefix),
-                "DOCKER_HOST": only(f"unix://{GUARD_SOCKET}"),
-                # Otherwise the hub would serve without a packet filter.
-                "ZHUB_CONFINED": only("true"),
-                "ZHUB_NOTEBOOK_IMAGE": IMAGE,
-            }
-        ),
-        "healthcheck": health(HEALTH, r"\d+"),
+    front_network = {
         "networkMode": only("bridge"),
         "networksAdvanced": by(
             "name",
@@ -170,7 +192,6 @@ def containers(prefix: str) -> Table:
                 }
             )
         ),
-        "readOnly": only(True),
         "sysctls": fields(
             {
                 "net.ipv4.ip_forward": only("0"),
@@ -178,14 +199,42 @@ def containers(prefix: str) -> Table:
                 "net.ipv4.ip_unprivileged_port_start": maybe(only("0")),
             }
         ),
+    }
+    joined = {"networkMode": later(matching(r"container:[0-9a-f]{64}", "that of front"))}
+    token = volume(f"{prefix}-proxy", writable=True)
+    mounts = {
+        "/certs": volume(certs, writable=False),
+        "/srv/jupyterhub": volume(state, writable=True),
+        "/run/guard": volume(guard, writable=False),
+    }
+    hub = {
+        "command": each(matching(r"--port=\d+|--ldap=\S+", "--port=NUMBER, --ldap=SERVERS")),
+        "envs": environment(
+            {
+                "ZHUB_PREFIX": only(prefix),
+                "DOCKER_HOST": only(f"unix://{GUARD_SOCKET}"),
+                # Otherwise the hub would serve without a packet filter.
+                "ZHUB_CONFINED": only("true"),
+                "ZHUB_NOTEBOOK_IMAGE": IMAGE,
+            }
+        ),
+        "healthcheck": health(HEALTH, r"\d+"),
+        "readOnly": only(True),
         "tmpfs": fields({"/run": only("", None), "/tmp": only("", None)}),  # noqa: S108
         "user": only("1000:1000"),
+    }
+    proxy = {
+        "command": Rule(_proxy_options),
+        "healthcheck": health("/usr/local/bin/proxy-health"),
+        **joined,
+        "readOnly": only(True),
+        "tmpfs": fields({"/tmp": only("", None)}),  # noqa: S108
+        "user": only("1002:1000"),
         "volumes": by(
             "containerPath",
             {
                 "/certs": volume(certs, writable=False),
-                "/srv/jupyterhub": volume(state, writable=True),
-                "/run/guard": volume(guard, writable=False),
+                "/run/proxy": volume(f"{prefix}-proxy", writable=False),
             },
         ),
     }
@@ -215,6 +264,8 @@ def containers(prefix: str) -> Table:
         ),
     }
     hubs_file = fields({**CONTAINER_FILE, "owner": only("1000"), "group": only("1000")})
+    # The hub's or, where the proxy has a container of its own, the proxy's.
+    ports_file = fields({**CONTAINER_FILE, "owner": only("1000", "1002"), "group": only("1000")})
     files = {
         # Only carries files into a volume. Started by hand, it does nothing.
         "start": only(False),
@@ -225,8 +276,12 @@ def containers(prefix: str) -> Table:
         "logOpts": UNSET,
         "uploads": by(
             "file",
-            {"/certs/hub.key": hubs_file, "/certs/hub.crt": hubs_file},
-            {"/certs/ldap-ca.pem": hubs_file, "/certs/ldap-password": hubs_file},
+            {"/certs/hub.key": ports_file, "/certs/hub.crt": ports_file},
+            {
+                "/certs/ldap-ca.pem": hubs_file,
+                "/certs/ldap-password": hubs_file,
+                "/certs/site.json": hubs_file,
+            },
         ),
         "volumes": by("containerPath", {"/certs": volume(certs, writable=True)}),
     }
@@ -255,8 +310,13 @@ def containers(prefix: str) -> Table:
         "logDriver": only("none"),
         "logOpts": UNSET,
     }
+    with_proxy = {**hub, **front_network, "volumes": by("containerPath", mounts)}
+    beside = {**hub, **joined, "volumes": by("containerPath", {**mounts, "/run/proxy": token})}
     return {
-        "hub": both(container(prefix, "hub", hub), Rule(_own_port)),
+        "hub": both(container(prefix, "hub", with_proxy), Rule(_own_port)),
+        "hub-beside-proxy": container(prefix, "hub", beside),
+        "proxy": container(prefix, "proxy", proxy),
+        "front": both(container(prefix, "front", holder | front_network), Rule(_same_port)),
         "guard": container(prefix, "guard", guard_),
         "files": container(prefix, "files", files),
         "directory": container(prefix, "directory", directory),

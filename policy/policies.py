@@ -36,6 +36,9 @@ CONFIG: dict[str, str] = {}
 #: The image that a container runs, by the container's name.
 IMAGE_OF = {
     "hub": "hub",
+    "hub-beside-proxy": "hub",
+    "proxy": "proxy",
+    "front": "filter",
     "guard": "hub",
     "files": "hub",
     "directory": "directory",
@@ -130,6 +133,17 @@ def own_images(args: StackValidationArgs, report: ReportViolation) -> None:
                 )
 
 
+def own_network(args: StackValidationArgs, report: ReportViolation) -> None:
+    """Report containers that join the network of any other container than the stack's front."""
+    for one in args.resources:
+        mode = _property(one, "networkMode")
+        if one.resource_type != CONTAINER or mode in {None, "bridge", "none"}:
+            continue
+        joined = one.property_dependencies.get("networkMode", [])
+        if [(each.resource_type, each.name) for each in joined] != [(CONTAINER, "front")]:
+            report(f"{one.name}: networkMode is {shown(mode)}; allowed: that of front", one.urn)
+
+
 def _runs_own(container: PolicyResource, digests: Mapping[str, Any]) -> bool:
     name = IMAGE_OF.get(container.name)
     made = container.property_dependencies.get("image", [])
@@ -147,4 +161,7 @@ POLICIES = [
     *(policy(name) for name in SUMMARIES),
     ResourceValidationPolicy("known-types", "Only resource types with a policy.", known_types),
     StackValidationPolicy("own-images", "Containers run only their stack's images.", own_images),
+    StackValidationPolicy(
+        "own-network", "Only hub and proxy share a network, that of front.", own_network
+    ),
 ]

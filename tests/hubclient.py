@@ -1,8 +1,4 @@
-"""A user of a hub: logs in with the form, starts a server, runs code, keeps files.
-
-Every request has its own connection: configurable-http-proxy sometimes drops one that is reused.
-Browsers retry then, but `requests` does not.
-"""
+"""A user of a hub: logs in with the form, starts a server, runs code, keeps files."""
 
 from __future__ import annotations
 
@@ -40,7 +36,6 @@ class User:
         self._timeout = timeout
         self._session = requests.Session()
         self._session.verify = str(authority)
-        self._session.headers["Connection"] = "close"
         self._session.trust_env = False
         self.name = ""
         self.base = ""
@@ -215,11 +210,12 @@ class Kernel:
 
     def __init__(self, user: User, url: str) -> None:
         self._user = user
-        self._url = url
+        self.url = url
+        """Its address in the server's API."""
 
     def run(self, code: str, *, timeout: float = 120) -> str:
         """Run code, return what it printed; raises as `User.run` does."""
-        connection = self._user.websocket(f"{self._url}/channels", timeout=timeout)
+        connection = self._user.websocket(f"{self.url}/channels", timeout=timeout)
         try:
             return _converse(connection, code, timeout)
         except websocket.WebSocketTimeoutException as error:
@@ -229,7 +225,7 @@ class Kernel:
 
     def end(self) -> None:
         """Stop the kernel."""
-        self._user.request("DELETE", self._url).raise_for_status()
+        self._user.request("DELETE", self.url).raise_for_status()
 
 
 def _converse(connection: websocket.WebSocket, code: str, timeout: float) -> str:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from types import FrameType
 
 from toolchain import base, cli, doctor, engine, environment, plugins, shell, stack
+from toolchain.backup import homes
+from toolchain.backup import restore as restoring
+from toolchain.backup import save as saving
 from toolchain.console import (
     Problem,
     apt_install,
@@ -155,6 +158,21 @@ def check(name: str) -> None:
     doctor.check(name, with_engine=not stack.remote(name))
 
 
+def back_up(name: str, to: str, recipient: str, keep: str) -> None:
+    ensure(with_engine=False)
+    saving.save(name, engine.client(), to, recipient, keep)
+
+
+def restore(name: str, source: str, user: str, only: str) -> None:
+    ensure(with_engine=False)
+    restoring.restore(name, engine.client(), source, user, only)
+
+
+def take_homes_over(name: str) -> None:
+    ensure(with_engine=False)
+    homes.take_over(name, engine.client())
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "preview": preview,
@@ -168,10 +186,17 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "env": print_environment,
     "doctor": check,
     "directory": doctor.check_directory,
+    "backup": back_up,
+    "restore": restore,
+    "homes": take_homes_over,
 }
 
-#: Commands that take another argument after the stack, and its name.
-MORE = {"directory": "USER"}
+#: Commands that take further arguments after the stack, and their names.
+MORE = {
+    "directory": ("USER",),
+    "backup": ("TO", "RECIPIENT", "KEEP"),
+    "restore": ("FROM", "USER", "ONLY"),
+}
 
 
 def interrupt(_: int, __: FrameType | None) -> None:
@@ -186,8 +211,9 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     begin = time.monotonic()
     command, name, *more = [*arguments, DEV] if len(arguments) == 1 else arguments
-    if len(more) != (command in MORE):
-        return fail(Problem(f"usage: python3 -m toolchain {command} STACK {MORE.get(command, '')}"))
+    wanted = MORE.get(command, ())
+    if len(more) != len(wanted):
+        return fail(Problem(f"usage: python3 -m toolchain {command} STACK {' '.join(wanted)}"))
     if code := exit_code(lambda: COMMANDS[command](stack.checked(name), *more)):
         return code
     if (seconds := time.monotonic() - begin) > LONG:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from toolchain import engine, snapshot, stack
 from toolchain.console import Problem, exit_code
-from toolchain.lock import HUB, NOTEBOOK, SETS
+from toolchain.lock import HUB, NOTEBOOK, PROXY, SETS
 from toolchain.places import ROOT, VENV
 
 #: Lists what Debian has fixed since the image was built. apt's lists go into a container that is
@@ -76,13 +76,13 @@ def questions(images: Mapping[str, str]) -> Iterator[Question]:
             ],
         )
     yield Question(
-        about=f"npm packages of {HUB / 'package-lock.json'}",
+        about=f"npm packages of {PROXY / 'package-lock.json'}",
         # The user's own npm settings could silence it, or let it succeed despite a finding.
         command=[
             *("npm", "audit", "--omit=dev", "--package-lock-only"),
             *("--no-offline", "--audit-level=low"),
         ],
-        folder=ROOT / HUB,
+        folder=ROOT / PROXY,
     )
     for name, image in images.items():
         platform = engine.image(image, engine.PLATFORM)

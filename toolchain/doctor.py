@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from toolchain import base, cli, engine, environment, stack
@@ -22,6 +23,9 @@ DISK_NEEDED = 8 * 1000**3
 #: How long the stack's engine may take to say what it is.
 ENGINE_SECONDS = 20
 
+#: Days before its end in which `pulumi up` renews a certificate that Pulumi has made.
+RENEWAL_DAYS = 30
+
 INSTALLS_IT = "make up installs it"
 ENGINE_AS_ROOT = "make up as root installs and starts Debian's; else: apt-get install docker.io"
 
@@ -34,11 +38,13 @@ class Finding:
         good: whether all is well.
         text: what was checked, and what was found.
         fix: what to type if it is not good.
+        word: for it, if it is not good; of seven letters.
     """
 
     good: bool
     text: str
     fix: str = INSTALLS_IT
+    word: str = "MISSING"
 
 
 def _python() -> Finding:
@@ -106,6 +112,20 @@ def _live_restore(name: str) -> Iterator[Finding]:
     yield Finding(good=True, text=text)
 
 
+def certificate(outputs: Mapping[str, object], now: datetime) -> Iterator[Finding]:
+    """Whether the certificate of a stack that is up is to be renewed."""
+    found = outputs.get("certificateExpires")
+    if not isinstance(found, str):
+        return
+    days = (datetime.fromisoformat(found) - now).days
+    yield Finding(
+        days >= RENEWAL_DAYS,
+        f"certificate: expires at {found}, {f'in {days} days' if days >= 0 else 'in the past'}",
+        "make up renews it, if Pulumi has made it; your own: docs/operations.md, The certificate",
+        "EXPIRES",
+    )
+
+
 def check(name: str, *, with_engine: bool) -> None:
     """Run all checks and print the results. Changes nothing.
 
@@ -116,16 +136,19 @@ def check(name: str, *, with_engine: bool) -> None:
     Raises:
         Problem: something is missing.
     """
-    findings = [_python(), *_cli(), _disk(), *(_engine() if with_engine else [])]
-    findings += _live_restore(name)
+    findings = [
+        *(_python(), *_cli(), _disk(), *(_engine() if with_engine else [])),
+        *_live_restore(name),
+        *certificate(stack.outputs(name), datetime.now(UTC)),
+    ]
     for finding in findings:
         if finding.good:
             print(f"     ok  {finding.text}", flush=True)
         else:
             fix = finding.fix.replace("make up", f"make up{named(name)}")
-            print(f"MISSING  {finding.text}\n         → {fix}", flush=True)
+            print(f"{finding.word}  {finding.text}\n         → {fix}", flush=True)
     if not all(finding.good for finding in findings):
-        raise Problem("something is missing, see above")
+        raise Problem("something is missing, or expires; see above")
 
 
 def check_directory(name: str, user: str) -> None:

@@ -34,7 +34,8 @@ SETS = tuple(
     file.relative_to(ROOT) for file in sorted((ROOT / NOTEBOOK / "requirements").glob("*.in"))
 )
 DEBIAN = NOTEBOOK / "debian.txt"
-PACKAGE = HUB / "package.json"
+PROXY = Path("images/proxy")
+PACKAGE = PROXY / "package.json"
 MODULE = pins.MODULE.relative_to(ROOT)
 GO_BIN = cli.GO_LOCK.relative_to(ROOT).with_suffix(".in")
 SUMS = pins.CLI_SUMS.relative_to(ROOT)

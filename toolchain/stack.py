@@ -169,7 +169,7 @@ def _refuse_protected(stack: str) -> None:
     raise Problem(
         f"stack {stack} is protected ({', '.join(kept)}): nothing was removed. Taking it down "
         f"would remove {what}: the hub with its database, and all running servers of users. Only "
-        "the users' volumes would stay. To do it, make a backup first, then:\n"
+        f"the users' volumes would stay. To do it, first: make backup{own}; then:\n"
         f'  eval "$(make -s env{own})"\n'
         "  pulumi config set protect false && pulumi up\n"
         f"  make down{own}\n"
@@ -209,6 +209,16 @@ def print_kept_volumes(stack: str, docker: str) -> None:
             print(f"\n{what}: {rm} {' '.join(found.split())}")
 
 
+def outputs(stack: str) -> dict[str, object]:
+    """The stack's outputs, without secrets; none while it is not up."""
+    if keeps_no_state() or not (BIN / "pulumi").exists() or not exists(stack):
+        return {}
+    found: dict[str, object] = json.loads(
+        pulumi(stack, "stack", "output", "--stack", stack, "--json", quiet=True)
+    )
+    return found
+
+
 def images(stack: str, chosen: Sequence[str]) -> dict[str, str]:
     """The images to look at, by what to call them: those named, else the stack's, by digest.
 
@@ -217,15 +227,10 @@ def images(stack: str, chosen: Sequence[str]) -> dict[str, str]:
     """
     if chosen:
         return {name: name for name in chosen}
-    outputs = {}
-    if not keeps_no_state() and (BIN / "pulumi").exists() and exists(stack):
-        outputs = json.loads(
-            pulumi(stack, "stack", "output", "--stack", stack, "--json", quiet=True)
-        )
     suffix = "Digest"
     found = {
         f"{prefix(stack)}_{key.removesuffix(suffix)}": str(digest)
-        for key, digest in outputs.items()
+        for key, digest in outputs(stack).items()
         if key.endswith(suffix)
     }
     if address := engine_address(stack):

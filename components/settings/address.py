@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
 from components.settings import keypair, parsing
 from components.settings.config import Config
 from components.settings.keypair import KeyPair
@@ -15,11 +20,33 @@ HTTPS = 443
 HUB_PORTS = {8001, 8081}
 
 
+#: What JupyterHub's addresses go on with, behind the base path. By them, the hub finds where in an
+#: address a base path ends.
+HUB_PARTS = {"hub", "services", "user"}
+
+_PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
+
+
 def _port(text: str) -> int:
     port = parsing.whole_number(1, 65535)(text)
     if port in HUB_PORTS:
         raise RefusedError("JupyterHub uses it itself, inside its container")
     return port
+
+
+def _base_path(text: str) -> str:
+    if text in {"", "/"}:
+        return text
+    if not _PATH.fullmatch(text):
+        raise RefusedError(
+            "not / and not a path such as /jupyter: a slash before each part, none at the end, and"
+            " parts of letters, digits and . _ - that begin with a letter or digit"
+        )
+    if taken := HUB_PARTS & set(text.split("/")):
+        raise RefusedError(
+            f"has the part {min(taken)}, with which the hub's own addresses begin behind it"
+        )
+    return text
 
 
 HOSTNAME = Setting(
@@ -38,6 +65,16 @@ EXTRA_NAMES = Setting(
 )
 PORT = Setting(
     "port", 11119, "HTTPS port, of the engine's machine and inside the container alike", _port
+)
+BASE_PATH = Setting(
+    "basePath",
+    "",
+    (
+        "Path that all addresses of the hub begin with, such as /jupyter; empty for /<prefix>;"
+        " / for none, where no other hub has the same host name"
+    ),
+    _base_path,
+    example="/jupyter",
 )
 BIND_ADDRESS = Setting(
     "bindAddress",
@@ -99,3 +136,36 @@ def subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> s
             f"or {SUBDOMAIN_HOST.remove_command()}",
         )
     return name
+
+
+def base_path(config: Config, prefix: str) -> str:
+    """Read the path before all of the hub's addresses; it has a slash at both ends.
+
+    Cookies belong to a host and a path, not to a port. So by default each stack has its own.
+    """
+    path = config.value(BASE_PATH) or f"/{prefix}"
+    return path if path == "/" else f"{path}/"
+
+
+def other_base_path(path: str, outputs: Mapping[str, Any]) -> list[str]:
+    """What to know before an `up` that changes the base path; nothing where it stays.
+
+    Args:
+        path: from now on.
+        outputs: of the stack, as of its last `up`.
+    """
+    if "url" not in outputs:
+        return []
+    # In releases before this setting, the output had no path, and the path was the prefix.
+    old = urlsplit(outputs["url"]).path
+    if not old and "basePath" not in outputs:
+        old = f"/{outputs['prefix']}" if "prefix" in outputs else path
+    if old.strip("/") == path.strip("/"):
+        return []
+    return [
+        (
+            f"basePath changes from {old or '/'} to {path.rstrip('/') or '/'}: servers that run"
+            " stay at the old address until their next start, and links to it lead to the new one;"
+            " everybody has to log in again"
+        )
+    ]

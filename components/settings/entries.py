@@ -11,6 +11,7 @@ from components.settings import (
     ldap_entries,
     login,
     prefix,
+    site,
     users,
 )
 from components.settings.setting import Setting
@@ -21,6 +22,7 @@ MODULES = {
     "Where the hub is reached": (address,),
     "Key and certificate: both, or neither, and Pulumi makes them": (keypair,),
     "Who may log in: the site's directory, or a demo one": (ldap_entries, login),
+    "What users read on the hub's pages": (site,),
     "What a user's server gets": (users,),
     "What the hub gets": (hub,),
     "Which engine it all runs on, and by which names": (engine, prefix),

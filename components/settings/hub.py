@@ -8,6 +8,14 @@ from components.settings.setting import Setting
 HUB_MEMORY = Setting(
     "hubMemory", "1G", "Memory of the hub, such as 512M or 2G", parsing.size("256M")
 )
+SEPARATE_PROXY = Setting(
+    "separateProxy",
+    False,
+    "Run the proxy in a container of its own, so that connections to servers outlive a hub that is"
+    " updated or restarted",
+    parsing.boolean,
+    example="true",
+)
 PROTECT = Setting(
     "protect",
     True,

@@ -43,9 +43,13 @@ class LocalEngine:
     """IDs and digests of all there are; None if the engine does not answer."""
 
     def hubs(self, prefix: str) -> list[Mapping[str, Any]]:
-        """The hubs' containers of the stack with that prefix."""
-        wanted = {"zhub.stack": prefix, "zhub.role": "hub"}
-        return [one for one in self.containers if wanted.items() <= (one["Labels"] or {}).items()]
+        """The containers of the stack with that prefix that may have its port: front or hub."""
+        return [
+            one
+            for one in self.containers
+            if (one["Labels"] or {}).get("zhub.stack") == prefix
+            and (one["Labels"] or {}).get("zhub.role") in {"front", "hub"}
+        ]
 
 
 def ask(engine: Engine) -> LocalEngine | None:

@@ -22,6 +22,7 @@ from components.settings import (
     login,
     parsing,
     prefix,
+    site,
     users,
 )
 from components.settings import engine as engines
@@ -47,6 +48,8 @@ class Settings:
     hostname: str
     extra_names: tuple[str, ...]
     port: int
+    base_path: str
+    """With a slash at both ends, or only one."""
     bind_address: str
     subdomain_host: str | None
     """What users' own names end in; None for one name for all."""
@@ -63,19 +66,26 @@ class Settings:
     """Whether administrators get into users' servers."""
     token_max_age: int
     """Seconds."""
+    texts: str
+    """What the site says on the hub's pages, as the file that the hub reads."""
     users: UserServers
     hub_memory: int
     """MiB."""
+    separate_proxy: bool
+    """Whether the proxy has a container of its own."""
     protect: bool
     retain: bool
     """Whether a destroy leaves the hub's database on the engine."""
     build: Build
+    changes: tuple[str, ...] = ()
+    """What an `up` changes for those who use the hub, a sentence each."""
 
     @property
     def url(self) -> str:
-        """Where users find the hub."""
+        """Where users find the hub; its API is below `/hub/api`."""
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return f"https://{host}" if self.port == address.HTTPS else f"https://{host}:{self.port}"
+        port = "" if self.port == address.HTTPS else f":{self.port}"
+        return f"https://{host}{port}{self.base_path.rstrip('/')}"
 
     @property
     def certificate_names(self) -> tuple[str, ...]:
@@ -93,7 +103,7 @@ class Settings:
 
     def warnings(self, now: datetime) -> list[str]:
         """What is allowed but not advised, a sentence each."""
-        found = []
+        found = [*self.changes]
         loopback = ip_address(self.bind_address).is_loopback
         if self.key_pair:
             found += keypair.warnings(self.key_pair.chain, self.certificate_names, now)
@@ -111,6 +121,12 @@ class Settings:
                 "subdomainHost is not set, so all users' servers and the hub are one origin to a"
                 " browser: a page of one user's acts as whoever opens it; apart:"
                 f" {self._apart()}"
+            )
+        if not self.separate_proxy and not loopback:
+            found.append(
+                "separateProxy is not set, so an update of the hub ends all connections to users'"
+                " servers, and nobody reaches a server until the hub is back, in half a minute or"
+                f" so; without that: {hub.SEPARATE_PROXY.set_command()}"
             )
         if not self.subdomain_host and self.admin_access:
             found.append(
@@ -146,6 +162,9 @@ def load() -> Settings:
     settings = read(config, stack, datetime.now(UTC))
     before = deployed.last()
     prefix.refuse_another(config, settings.prefix, before)
+    settings = replace(
+        settings, changes=tuple(address.other_base_path(settings.base_path, before.outputs))
+    )
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
     if engines.HOST not in config.refused:
         local = local_engine.ask(settings.engine)
@@ -205,12 +224,14 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     extra_names = config.value(address.EXTRA_NAMES)
     key_pair = keypair.read(config, now)
     directory = ldap.read(config, now)
+    names = prefix.read(config, stack)
     settings = Settings(
-        prefix=prefix.read(config, stack),
+        prefix=names,
         engine=engines.read(config),
         hostname=hostname,
         extra_names=extra_names,
         port=config.value(address.PORT),
+        base_path=address.base_path(config, names),
         bind_address=config.value(address.BIND_ADDRESS),
         subdomain_host=address.subdomain_host(config, hostname, key_pair),
         hsts_seconds=config.value(address.HSTS_SECONDS),
@@ -220,8 +241,10 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         admin_users=config.value(login.ADMIN_USERS),
         admin_access=config.value(login.ADMIN_ACCESS),
         token_max_age=login.token_max_age(config, directory),
+        texts=site.read(config),
         users=users.read(config),
         hub_memory=config.value(hub.HUB_MEMORY),
+        separate_proxy=config.value(hub.SEPARATE_PROXY),
         protect=config.value(hub.PROTECT),
         retain=config.value(hub.RETAIN),
         build=build.read(config),

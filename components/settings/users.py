@@ -13,8 +13,26 @@ from components.settings.setting import Setting
 SUBNET_PREFIX = 28
 MOST_SERVERS = 4096
 
+#: MiB; what engines give a container where nothing is set.
+LEAST_SHARED = 64
+
+#: Seconds. Servers report each minute when they were in use. Those of releases before did it every
+#: five, and half a minute later at most.
+LEAST_IDLE = 360
+YEAR = 31536000
+
 MEMORY = Setting(
     "userMemory", "2G", "Memory of a user's server, such as 512M or 4G", parsing.size("128M")
+)
+SHARED_MEMORY = Setting(
+    "userSharedMemory",
+    "",
+    (
+        "Part of userMemory that programs of a user's server may share (/dev/shm), such as 1G;"
+        " empty for a quarter"
+    ),
+    parsing.or_none(parsing.size("64M")),
+    example="1G",
 )
 CPUS = Setting("userCpus", "2.0", "Processors of a user's server, such as 0.5", parsing.processors)
 PIDS = Setting(
@@ -58,8 +76,26 @@ MAX_SERVERS = Setting(
 IDLE_TIMEOUT = Setting(
     "idleTimeout",
     3600,
-    "Seconds without activity before a user's server is stopped; 0 for never",
-    parsing.whole_number(60, 31536000, also=0),
+    (
+        "Seconds until a user's server is stopped in which nothing is computed and nobody does"
+        " anything; 0 for never"
+    ),
+    parsing.whole_number(LEAST_IDLE, YEAR, also=0),
+)
+KERNEL_IDLE_TIMEOUT = Setting(
+    "kernelIdleTimeout",
+    0,
+    (
+        "Seconds until a kernel is ended that computes nothing and is not asked to, also with an"
+        " open page; its variables are lost; 0 for never"
+    ),
+    parsing.whole_number(300, YEAR, also=0),
+)
+SERVER_MAX_AGE = Setting(
+    "serverMaxAge",
+    0,
+    "Seconds until a user's server is stopped whatever it does; 0 for never",
+    parsing.whole_number(3600, YEAR, also=0),
 )
 START_TIMEOUT = Setting(
     "startTimeout",
@@ -75,6 +111,8 @@ class UserServers:
 
     memory: int
     """MiB."""
+    shared_memory: int
+    """MiB; what of it is in use counts as memory."""
     cpus: str
     pids: int
     internet_access: bool
@@ -86,15 +124,19 @@ class UserServers:
     max_servers: int
     """At the same time."""
     idle_timeout: int
-    """Seconds; 0 for never."""
+    """Seconds; 0 for never, as with the next two."""
+    kernel_idle_timeout: int
+    server_max_age: int
     start_timeout: int
     """Seconds."""
 
 
 def read(config: Config) -> UserServers:
     """Read the settings of users' servers."""
+    memory = config.value(MEMORY)
     users = UserServers(
-        memory=config.value(MEMORY),
+        memory=memory,
+        shared_memory=config.value(SHARED_MEMORY) or max(memory // 4, LEAST_SHARED),
         cpus=config.value(CPUS),
         pids=config.value(PIDS),
         internet_access=config.value(INTERNET_ACCESS),
@@ -103,8 +145,18 @@ def read(config: Config) -> UserServers:
         blocked_networks=config.value(BLOCKED_NETWORKS),
         max_servers=config.value(MAX_SERVERS),
         idle_timeout=config.value(IDLE_TIMEOUT),
+        kernel_idle_timeout=config.value(KERNEL_IDLE_TIMEOUT),
+        server_max_age=config.value(SERVER_MAX_AGE),
         start_timeout=config.value(START_TIMEOUT),
     )
+    if not config.refused & {MEMORY, SHARED_MEMORY} and users.shared_memory > memory:
+        config.clash(
+            SHARED_MEMORY,
+            f"is more than {MEMORY} ({memory}M), which it is a part of: a server would be ended"
+            " before its programs share that much",
+            SHARED_MEMORY.remove_command(),
+            f"or {MEMORY.set_command(f'{2 * users.shared_memory}M')}",
+        )
     if not config.refused & {ALLOWED_NETWORKS, NETWORK_POOL}:
         pool = IPv4Network(users.network_pool)
         for text in users.allowed_networks:

@@ -88,7 +88,10 @@ class EngineMocks(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str, dict[str, Any]]:
         if self.preview:
             return "", args.inputs
-        return f"{args.name}-id", {**args.inputs, **self.computed(args)}
+        # Of a container, as the engine's are: another one gets its network by it.
+        own = hashlib.sha256(args.name.encode()).hexdigest()
+        made = own if args.typ.endswith(":Container") else f"{args.name}-id"
+        return made, {**args.inputs, **self.computed(args)}
 
     def computed(self, args: MockResourceArgs) -> dict[str, Any]:
         match args.typ:

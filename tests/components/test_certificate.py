@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pulumi
@@ -25,6 +26,13 @@ from tests.components.stacks import SITE
 def test_the_fingerprint_is_what_browsers_show(demo: Recording) -> None:
     digest = identity("certificate").certificate.fingerprint(hashes.SHA256())
     assert demo.outputs["certificateFingerprint"]["value"] == digest.hex(":").upper()
+
+
+def test_its_end_is_an_output_that_monitoring_can_read(demo: Recording) -> None:
+    end = identity("certificate").certificate.not_valid_after_utc
+    text = demo.outputs["certificateExpires"]["value"]
+    assert text.endswith("Z")
+    assert datetime.fromisoformat(text) == end
 
 
 def test_a_made_certificate_is_for_all_names_and_renewed_in_time() -> None:

@@ -94,6 +94,8 @@ def alone(max_servers: int = 500) -> Recording:
                 notebook_image="sha256:2",
                 filter_image="sha256:3",
                 hub_port=8443,
+                base_path="/test/",
+                separate_proxy=False,
                 ldap=settings.ldap,
                 users=replace(settings.users, max_servers=max_servers),
             ),

@@ -39,6 +39,7 @@ def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> 
     assert hub.inputs["command"] == ["--port=11119", "--ldap=ldap1.example.com,ldap2.example.com"]
     digest = site.outputs["notebookDigest"]["value"]
     assert environment(hub) == {
+        "ZHUB_BASE_PATH": "/zhub-test/",
         "DOCKER_HOST": "unix:///run/guard/engine.sock",
         "ZHUB_PREFIX": "zhub-test",
         "ZHUB_CONFINED": "true",
@@ -64,11 +65,15 @@ def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> 
         "ZHUB_TOKEN_MAX_AGE": "2592000",
         "ZHUB_USER_MEMORY": "4096M",
         "ZHUB_USER_CPUS": "2.0",
+        "ZHUB_USER_SHARED_MEMORY": "1024M",
         "ZHUB_USER_PIDS": "512",
         "ZHUB_MAX_SERVERS": "500",
+        "ZHUB_SEPARATE_PROXY": "false",
         "ZHUB_USER_INTERNET": "true",
         "ZHUB_USER_NETWORK_POOL": "10.213.0.0/16",
         "ZHUB_IDLE_TIMEOUT": "3600",
+        "ZHUB_KERNEL_IDLE_TIMEOUT": "0",
+        "ZHUB_SERVER_MAX_AGE": "0",
         "ZHUB_START_TIMEOUT": "300",
         "ZHUB_SUBDOMAIN_HOST": "",
         "ZHUB_HSTS_SECONDS": "0",
@@ -126,7 +131,7 @@ def test_the_port_is_open_on_the_configured_address_only(site: Recording) -> Non
     assert hub["ports"] == [{"internal": 8443, "external": 8443, "ip": "127.0.0.1"}]
     assert hub["command"][0] == "--port=8443"
     assert hub["healthcheck"]["tests"][-1] == "8443"
-    assert other.outputs["url"]["value"] == "https://hub.example.com:8443"
+    assert other.outputs["url"]["value"] == "https://hub.example.com:8443/zhub-test"
     for recording in (site, other):
         others = [one for one in recording.all("Container") if one.name != "hub"]
         assert [one.name for one in others if "ports" in one.inputs] == []
@@ -137,7 +142,7 @@ def test_a_port_below_1024_is_opened_by_the_hub_which_is_not_root() -> None:
     hub = low.one("Container", "hub").inputs
     assert hub["ports"] == [{"internal": 443, "external": 443, "ip": "0.0.0.0"}]  # noqa: S104
     assert hub["sysctls"]["net.ipv4.ip_unprivileged_port_start"] == "0"
-    assert low.outputs["url"]["value"] == "https://hub.example.com"
+    assert low.outputs["url"]["value"] == "https://hub.example.com/zhub-test"
 
 
 def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs(
@@ -153,6 +158,7 @@ def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs
         "/certs/hub.crt": certificate_pem("certificate"),
         "/certs/ldap-ca.pem": certificate_pem("directory"),
         "/certs/ldap-password": directory.passwords(key_pem("directory"))["hub"],
+        "/certs/site.json": '{"name": "", "contact": "", "announcement": "", "terms": ""}',
     }
     modes = {(u["permissions"], u["owner"], u["group"]) for u in uploads(files).values()}
     assert modes == {("0600", "1000", "1000")}
@@ -161,31 +167,43 @@ def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs
     assert mounted["/certs"] == files.inputs["volumes"][0]["volumeName"] == "zhub-test-certs"
 
 
-def test_another_certificate_or_directory_ca_or_password_restarts_the_hub(
-    brought: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("separate", "name"), [("false", "hub"), ("true", "hub-beside-proxy")], ids=["one", "two"]
+)
+def test_another_directory_ca_or_password_restarts_the_hub_and_another_certificate_does_not(
+    brought: dict[str, str], tmp_path: Path, separate: str, name: str
 ) -> None:
-    first = run(brought).one("Container", "hub")
+    brought["zhub:separateProxy"] = separate
+    kept = ("hub", "hub-beside-proxy", "proxy", "front", "guard")
+    before = run(brought)
+    first = before.one("Container", name)
     Identity.create("hub.example.com").write(tmp_path, "hub")
-    second = run(brought).one("Container", "hub")
+    after = run(brought)
+    second = after.one("Container", name)
+    inputs = [
+        {one.name: one.inputs for one in recording.all("Container") if one.name in kept}
+        for recording in (before, after)
+    ]
+    assert inputs[0] == inputs[1]
+    assert before.one("Container", "files").inputs != after.one("Container", "files").inputs
     Identity.create("ldap.example.com").write(tmp_path, "ldap-ca")
-    third = run(brought).one("Container", "hub")
-    changed = [name for name in labels(first) if labels(first)[name] != labels(second)[name]]
-    assert changed == ["zhub.certificate", "zhub.ldap-password"], "the latter has the key in it"
+    third = run(brought).one("Container", name)
+    assert labels(first) == labels(second)
     changed = [name for name in labels(second) if labels(second)[name] != labels(third)[name]]
     assert changed == ["zhub.ldap-ca"]
     brought["zhub:ldapBindPassword"] = "another"
-    fourth = run(brought).one("Container", "hub")
+    fourth = run(brought).one("Container", name)
     changed = [name for name in labels(third) if labels(third)[name] != labels(fourth)[name]]
     assert changed == ["zhub.ldap-password"]
 
 
 def test_the_mark_of_the_service_accounts_password_does_not_let_it_be_guessed(
-    brought: dict[str, str], tmp_path: Path
+    brought: dict[str, str],
 ) -> None:
-    """Labels are for everybody who may inspect containers; the key is not."""
+    """Labels are for everybody who may inspect containers; the key that Pulumi made is not."""
     hub = run(brought).one("Container", "hub")
     mark = labels(hub)["zhub.ldap-password"]
-    key = (tmp_path / "hub.key").read_bytes()
+    key = key_pem("certificate").encode()
     assert mark == hmac.new(key, LDAP_PASSWORD.encode(), "sha256").hexdigest()
     assert mark in texts(hub.raw["labels"], secret=False), "previews would hide all labels"
 
@@ -245,11 +263,13 @@ def alone(ldap: Ldap, password: str | None = None) -> Recording:
                 image="sha256:1",
                 notebook_image="sha256:2",
                 filter_image="sha256:3",
+                proxy_image=None,
                 key_pem=pulumi.Output.secret("the key"),
                 certificate_pem="the certificate",
-                fingerprint="AB:CD",
+                mark_key=pulumi.Output.secret("a secret"),
                 bind_address="192.0.2.7",
                 port=8443,
+                base_path="/test/",
                 subdomain_host=None,
                 hsts_seconds=0,
                 trusted_proxies=(),
@@ -257,6 +277,7 @@ def alone(ldap: Ldap, password: str | None = None) -> Recording:
                 admin_users=(),
                 admin_access=False,
                 token_max_age=86400,
+                texts='{"name": "Institute"}',
                 users=settings.users,
                 memory=512,
                 protect=True,
@@ -275,10 +296,11 @@ def test_alone_it_takes_plain_values() -> None:
     assert {path: file["content"] for path, file in uploads(files).items()} == {
         "/certs/hub.key": "the key",
         "/certs/hub.crt": "the certificate",
+        "/certs/site.json": '{"name": "Institute"}',
     }
     assert "the key" not in texts(files.raw, secret=False)
     own = {name: value for name, value in labels(hub).items() if name not in labels(files)}
-    assert own == {"zhub.certificate": "AB:CD", "zhub.ldap-ca": "", "zhub.ldap-password": ""}
+    assert own == {"zhub.ldap-ca": "", "zhub.ldap-password": ""}
     assert hub.inputs["image"] == files.inputs["image"] == "sha256:1"
     assert hub.inputs["ports"] == [{"internal": 8443, "external": 8443, "ip": "192.0.2.7"}]
     assert [one["name"] for one in hub.inputs["networksAdvanced"]] == ["zhub-test-hub"]
@@ -310,5 +332,5 @@ def test_alone_it_keeps_the_directorys_password_out_of_its_own_container() -> No
     assert LDAP_PASSWORD not in texts(files.raw, secret=False)
     assert LDAP_PASSWORD not in json.dumps(hub.inputs, ensure_ascii=False)
     assert environment(hub)["ZHUB_LDAP_BIND_PASSWORD_FILE"] == "/certs/ldap-password"
-    mark = hmac.new(b"the key", LDAP_PASSWORD.encode(), "sha256").hexdigest()
+    mark = hmac.new(b"a secret", LDAP_PASSWORD.encode(), "sha256").hexdigest()
     assert labels(hub)["zhub.ldap-password"] == mark

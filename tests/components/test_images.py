@@ -191,9 +191,12 @@ def test_same_certificates_in_another_file_do_not_rebuild(tmp_path: Path) -> Non
 
 def test_alone_they_have_the_digests_of_the_images_as_outputs() -> None:
     def program() -> None:
-        images = Images("images", ImagesArgs(names=NAMES, build=read(SITE)[0].build))
-        for name in ("notebook", "hub", "filter"):
-            pulumi.export(name, getattr(images, name))
+        images = Images(
+            "images", ImagesArgs(names=NAMES, build=read(SITE)[0].build, separate_proxy=True)
+        )
+        for name in ("notebook", "hub", "filter", "proxy"):
+            found = getattr(images, name)
+            pulumi.export(name, found.repo_digest if name == "proxy" else found)
 
     recording = run_alone(program)
     images = {
@@ -202,7 +205,7 @@ def test_alone_they_have_the_digests_of_the_images_as_outputs() -> None:
         if not image.name.endswith("-latest")
     }
     assert {name: output["value"] for name, output in recording.outputs.items()} == images
-    assert len(set(images.values())) == 3
+    assert len(set(images.values())) == 4
     [component] = recording.all("Images")
     assert {image.request.parent for image in recording.all("Image")} == {component.urn}
     assert recording.registered[component.urn] == images
@@ -217,7 +220,7 @@ def test_alone_they_go_to_a_registry_with_or_without_a_password(username: str | 
             password=pulumi.Output.secret(REGISTRY_PASSWORD) if username else None,
         )
         build = replace(read(SITE)[0].build, registry=registry)
-        Images("images", ImagesArgs(names=NAMES, build=build))
+        Images("images", ImagesArgs(names=NAMES, build=build, separate_proxy=True))
 
     recording = run_alone(program)
     known = {"username": username, "password": REGISTRY_PASSWORD} if username else {}

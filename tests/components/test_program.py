@@ -143,7 +143,9 @@ def test_names_are_free_before_what_replaces_their_holder_comes(demo: Recording)
 def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
     assert set(demo.outputs) == {
         "url",
+        "basePath",
         "certificateFingerprint",
+        "certificateExpires",
         "prefix",
         "notebookDigest",
         "hubDigest",
@@ -154,7 +156,8 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
         "demoUsers",
         "demoRoles",
     }
-    assert demo.outputs["url"]["value"] == "https://localhost:11119"
+    assert demo.outputs["url"]["value"] == "https://localhost:11119/zhub-test"
+    assert demo.outputs["basePath"]["value"] == "/zhub-test/"
     assert demo.outputs["container"]["value"] == "zhub-test-hub"
     for image in ("notebook", "hub", "filter", "directory"):
         digest = demo.one("Image", image).outputs["repoDigest"]
@@ -218,19 +221,24 @@ def test_a_preview_knows_all_but_what_is_made_later(variant: str) -> None:
     unknown = {name for name, output in preview.outputs.items() if not output["known"]}
     demo = {"demoUsers", "directoryDigest"} if variant == "demo" else set()
     digests = {"notebookDigest", "hubDigest", "filterDigest"}
-    assert unknown == {"certificateFingerprint"} | digests | demo
+    assert unknown == {"certificateFingerprint", "certificateExpires"} | digests | demo
     hub = preview.one("Container", "hub").inputs
     assert hub["ports"] == real.one("Container", "hub").inputs["ports"]
 
 
 def test_settings_that_are_not_advised_are_warned_about(demo: Recording, site: Recording) -> None:
-    [warning] = site.warnings
-    assert warning.startswith("subdomainHost is not set")
-    first, one_origin, last = demo.warnings
+    one_origin, update = site.warnings
+    assert one_origin.startswith("subdomainHost is not set")
+    assert update.startswith(
+        "separateProxy is not set, so an update of the hub ends all connections"
+    )
+    assert update.endswith("pulumi config set separateProxy true")
+    first, one_origin, update, last = demo.warnings
     assert first.startswith("hostname is localhost")
     assert one_origin.startswith("subdomainHost is not set")
+    assert update.startswith("separateProxy is not set")
     assert "pulumi config set bindAddress 127.0.0.1" in last
-    apart = SITE | {"zhub:subdomainHost": "hub.example.com"}
+    apart = SITE | {"zhub:subdomainHost": "hub.example.com", "zhub:separateProxy": "true"}
     assert run(apart).warnings == []
     [warning] = run(apart | {"zhub:ldapTls": "none"}).warnings
     assert "ARE SENT TO THE DIRECTORY IN CLEAR" in warning

@@ -37,6 +37,16 @@ zhub:images:Images$docker:index/image:Image::notebook
 zhub:images:Images$docker:index/image:Image::notebook-latest
 zhub:images:Images::images
 """
+#: What a separate proxy adds, and what it takes the place of.
+OF_A_SEPARATE_PROXY = """
+zhub:hub:Hub$docker:index/container:Container::hub-beside-proxy
+zhub:hub:Hub$zhub:proxy:Proxy$docker:index/container:Container::front
+zhub:hub:Hub$zhub:proxy:Proxy$docker:index/container:Container::proxy
+zhub:hub:Hub$zhub:proxy:Proxy$docker:index/volume:Volume::proxy
+zhub:hub:Hub$zhub:proxy:Proxy::proxy
+zhub:images:Images$docker:index/image:Image::proxy
+"""
+WITHOUT_IT = "zhub:hub:Hub$docker:index/container:Container::hub"
 OF_THE_DEMO = """
 zhub:directory:Directory$docker:index/container:Container::directory
 zhub:directory:Directory$docker:index/image:Image::directory
@@ -66,8 +76,15 @@ def urns(recording: Recording) -> set[str]:
 
 @pytest.mark.parametrize(
     ("config", "frozen"),
-    [(SITE, OF_EVERY_STACK), (DEMO, OF_EVERY_STACK + OF_THE_DEMO)],
-    ids=["site", "demo"],
+    [
+        (SITE, OF_EVERY_STACK),
+        (DEMO, OF_EVERY_STACK + OF_THE_DEMO),
+        (
+            SITE | {"zhub:separateProxy": "true"},
+            OF_EVERY_STACK.replace(f"{WITHOUT_IT}\n", "") + OF_A_SEPARATE_PROXY,
+        ),
+    ],
+    ids=["site", "demo", "separate-proxy"],
 )
 def test_resources_keep_their_urns(config: dict[str, str], frozen: str) -> None:
     found, known = urns(run(config)), set(frozen.split())
@@ -80,3 +97,16 @@ def test_resources_keep_their_urns(config: dict[str, str], frozen: str) -> None:
         " in CHANGELOG.md what an `up` removes."
     )
     assert not new, f"write these down here, so that they are kept from now on: {new}"
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_the_container_with_the_port_is_the_successor_of_the_one_before(*, separate: bool) -> None:
+    """So it is created after the other is gone: only one can have the port."""
+    recording = run(SITE | {"zhub:separateProxy": str(separate).lower()})
+    apart = "zhub:hub:Hub$zhub:proxy:Proxy$docker:index/container:Container::front"
+    successor = recording.one("Container", "front" if separate else "hub")
+    [alias] = successor.request.aliases
+    if separate:
+        assert (alias.spec.name, alias.spec.parentUrn) == ("hub", recording.one("Hub", "hub").urn)
+    else:
+        assert alias.urn.endswith(apart) or alias.spec.parentUrn.endswith("Proxy::proxy"), alias

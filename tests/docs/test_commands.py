@@ -25,6 +25,25 @@ SHOWN = shown()
 #: Commands that no test runs as printed, and why.
 EXCUSED = {
     Claim("README.md", "Tests", ()): "it is what runs this test",
+    Claim("docs/backup.md", "Back up", ()): "test_backup.py runs the code behind it, on stacks",
+    Claim("docs/backup.md", "Restore", ()): (
+        "test_backup.py runs the code behind it, on stacks; pulumi stack import is Pulumi's own"
+    ),
+    Claim("docs/backup.md", "Encrypt it", ()): (
+        "makes a key in the keyring of whoever works here; test_encryption.py has one of its own"
+    ),
+    Claim("docs/backup.md", "On a schedule", ()): (
+        "needs systemd; tests/toolchain/backup/test_systemd.py has it check the units"
+    ),
+    Claim(
+        "docs/backup.md", "Why plain archives", ()
+    ): "needs restic, and a place for its repository",
+    Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
+        "would clean up an engine that others use; test_prune.py does it on one of its own"
+    ),
+    Claim("docs/operations.md", "Upgrade", ()): (
+        "undoes an upgrade to a newer JupyterHub, of which there is no release yet"
+    ),
     Claim("docs/benchmarks.md", "", ()): (
         "takes from half an hour to hours, and writes docs/benchmarks.json;"
         " tests/benchmarks has its options"

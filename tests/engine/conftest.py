@@ -14,7 +14,7 @@ import docker.errors
 import pytest
 from docker.types import IPAMConfig, IPAMPool
 
-from tests.engine.stack import PULUMI, Stack
+from tests.engine.stack import PULUMI, Stack, checkout
 from tests.ports import free_port, free_privileged_port
 from toolchain.places import ROOT
 
@@ -88,6 +88,15 @@ def running_stack(
     finally:
         remove_leftovers(engine, stack.prefix)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def stack_in_checkout(
+    engine: docker.DockerClient, name: str, folder: Path, config: dict[str, Any]
+) -> Iterator[Stack]:
+    """A stack in a checkout of its own, where its stack file and its state are."""
+    project = checkout(folder / "project")
+    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    yield from running_stack(engine, name, project, config, project)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ class Stack:
                 *arguments,
             ],
             cwd=self.project,
-            env=self._environment(),
+            env=self.variables(),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -104,7 +105,7 @@ class Stack:
         ended = subprocess.run(
             ["bash", "-c", script],
             cwd=folder,
-            env=self._environment() | {"PATH": os.pathsep.join(tools)},
+            env=self.variables() | {"PATH": os.pathsep.join(tools)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -113,7 +114,31 @@ class Stack:
         assert ended.returncode == 0, ended.stdout
         return ended.stdout
 
-    def _environment(self) -> dict[str, str]:
+    def operator(self, command: str, *arguments: str) -> list[str]:
+        """The command behind one of `make`, for a stack whose checkout has its stack file.
+
+        Nothing is installed first: the checkout's `.venv` is this clone's.
+        """
+        program = (
+            "import sys; from toolchain import __main__ as it; it.ensure = lambda **_: None;"
+            " sys.exit(it.main(sys.argv[1:]))"
+        )
+        return [sys.executable, "-c", program, command, self.name, *arguments]
+
+    def make(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of `make` on this stack, with what it prints on both streams."""
+        return subprocess.run(
+            self.operator(command, *arguments),
+            cwd=self.project,
+            env=self.variables(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def variables(self) -> dict[str, str]:
+        """The environment of the stack's commands."""
         return {
             **os.environ,
             "PULUMI_BACKEND_URL": self.folder.as_uri(),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.github.test_workflow import FOLDER, ON, load, run_as_the_runner_would, steps
 
-DELIVERY = ("deploy.yml", "deliver.yml", "drift.yml")
+DELIVERY = ("backup.yml", "deploy.yml", "deliver.yml", "drift.yml")
 
 #: A manual run could choose another branch; scheduled ones use the default branch.
 MAIN = "github.ref == 'refs/heads/main'"
@@ -29,8 +29,9 @@ def test_it_runs_for_the_main_branch_only() -> None:
     assert load("deploy.yml")[ON]["push"] == {"branches": ["main"]}
     assert set(load("deploy.yml")[ON]) == {"push", "schedule", "workflow_dispatch"}
     assert set(load("drift.yml")[ON]) == {"schedule", "workflow_dispatch"}
+    assert set(load("backup.yml")[ON]) == {"schedule", "workflow_dispatch"}
     assert set(load("deliver.yml")[ON]) == {"workflow_call"}
-    for file in ("deploy.yml", "drift.yml"):
+    for file in ("backup.yml", "deploy.yml", "drift.yml"):
         first, *others = load(file)["jobs"].values()
         assert first["if"] == MAIN
         assert all(job["needs"] == "stacks" for job in others)
@@ -49,8 +50,12 @@ def test_nothing_is_changed_before_a_preview_and_an_approval() -> None:
     assert up["needs"] == "preview"
     assert up["concurrency"] == {"group": "up-${{ inputs.stack }}", "cancel-in-progress": False}
     assert "make up" in script("deliver.yml", "up")
-    for file, name in (("deliver.yml", "preview"), ("drift.yml", "drift")):
-        assert " up" not in script(file, name).replace("set up", "")
+    for file, name in (
+        ("deliver.yml", "preview"),
+        ("drift.yml", "drift"),
+        ("backup.yml", "backup"),
+    ):
+        assert " up" not in script(file, name).replace("set up", "").replace("back up", "")
 
 
 def test_a_merge_is_brought_up_also_if_no_resource_changes() -> None:
@@ -84,12 +89,13 @@ def test_the_engines_key_is_in_no_environment_that_all_branches_may_use() -> Non
                 if "SSH_KEY" in json.dumps(step.get("env"))
             ]
     assert found == [
+        ("backup.yml", "${{ matrix.stack }}-backup", "backup"),
         ("deliver.yml", "${{ inputs.stack }}-deploy", "up"),
         ("drift.yml", "${{ matrix.stack }}-drift", "drift"),
     ]
 
 
-@pytest.mark.parametrize("file", ["deploy.yml", "drift.yml"])
+@pytest.mark.parametrize("file", ["backup.yml", "deploy.yml", "drift.yml"])
 def test_only_stacks_on_a_remote_engine_are_deployed(file: str, tmp_path: Path) -> None:
     for name, text in {
         "Pulumi.yaml": REMOTE,
@@ -122,6 +128,8 @@ def runner(tmp_path: Path) -> Path:
             'exit "${CODE:-0}"\n'
         )
         file.chmod(0o755)
+    (tmp_path / "bin/rsync").write_text('#!/bin/sh\necho "rsync $*" >> asked\n')
+    (tmp_path / "bin/rsync").chmod(0o755)
     (tmp_path / "bin/ssh-add").write_text("#!/bin/sh\ncat > added\n")
     (tmp_path / "bin/ssh-agent").write_text("#!/bin/sh\necho 'SSH_AGENT_PID=1; echo started;'\n")
     for name in ("ssh-add", "ssh-agent"):
@@ -202,3 +210,32 @@ def test_drift_is_shown_and_fails_the_job(runner: Path) -> None:
     assert result.returncode == 255
     assert "what is shown" in result.stdout
     assert "what is shown" in (runner / "summary").read_text()
+
+
+BACKUP = {"BACKUP_RECIPIENT": "a public key", "BACKUP_TARGET": "backup@store.example.com:zhub"}
+
+
+def test_a_backup_is_encrypted_and_copied_with_its_manifest_last(runner: Path) -> None:
+    result = run(runner, "backup.yml", "backup", SSH_KEY="key of tests", **BACKEND, **BACKUP)
+    assert result.returncode == 0, result.stderr
+    assert (runner / "recipient.asc").read_text() == "a public key\n"
+    assert (runner / "added").read_text() == "key of tests\n"
+    assert (runner / "asked").read_text().splitlines() == [
+        "make backup STACK=site TO=backups RECIPIENT=recipient.asc",
+        "rsync --archive --exclude=manifest.json backups/ backup@store.example.com:zhub/",
+        "rsync --archive backups/ backup@store.example.com:zhub/",
+    ]
+
+
+@pytest.mark.parametrize("missing", [*BACKEND, *BACKUP])
+def test_without_a_key_or_a_place_there_is_no_backup(runner: Path, missing: str) -> None:
+    result = run(runner, "backup.yml", "backup", **{**BACKEND, **BACKUP, missing: ""})
+    assert result.returncode
+    assert f"{missing}: is not set in the environment site-backup" in result.stderr
+    assert not (runner / "asked").exists()
+
+
+def test_a_failed_backup_is_not_copied(runner: Path) -> None:
+    result = run(runner, "backup.yml", "backup", CODE="1", **BACKEND, **BACKUP)
+    assert result.returncode
+    assert "rsync" not in (runner / "asked").read_text()

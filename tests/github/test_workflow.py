@@ -34,6 +34,7 @@ PULL_REQUESTS = {
 }
 
 RIGHTS: dict[str, dict[str, dict[str, str]]] = PULL_REQUESTS | {
+    "backup.yml": {"stacks": {"contents": "read"}, "backup": {"contents": "read"}},
     "deliver.yml": {"preview": {"contents": "read"}, "up": {"contents": "read"}},
     "deploy.yml": {"stacks": {"contents": "read"}, "deliver": {"contents": "read"}},
     "drift.yml": {"stacks": {"contents": "read"}, "drift": {"contents": "read"}},

@@ -27,6 +27,7 @@ from components.hub import REMOVE_NOTEBOOKS
 from tests.components.recorder import Declared, Recording, run
 from tests.pki import Identity, key_of
 from tests.policy.worse_containers import CONTAINERS, Case
+from tests.policy.worse_proxy import PROXY
 from tests.policy.worse_resources import (
     BUILDS,
     CERTIFICATES,
@@ -40,6 +41,8 @@ from tests.policy.worse_resources import (
 
 REMOTE = {"docker:host": "ssh://ops@z.example.com"}
 DEMO = REMOTE | {"zhub:demoDirectory": "true"}
+
+SEPARATE = {"zhub:separateProxy": "true"}
 
 #: Serves on all addresses, with every setting of a site.
 SITE = REMOTE | {
@@ -140,7 +143,7 @@ def brought(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize(
-    "variant", ["demo", "native", "site", "brought", "local", "tls", "renamed"]
+    "variant", ["demo", "native", "site", "brought", "local", "tls", "renamed", "separate"]
 )
 def test_the_programs_own_resources_pass(
     variant: str, *, preview: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -149,6 +152,7 @@ def test_the_programs_own_resources_pass(
         "demo": DEMO,
         "native": DEMO | {"zhub:platform": "linux/amd64", "zhub:bindAddress": "127.0.0.1"},
         "site": SITE,
+        "separate": SITE | SEPARATE,
         "renamed": SITE | {"zhub:prefix": "zhub-old"},
         "brought": {key: v for key, v in SITE.items() if "subdomain" not in key},
         "local": DEMO | {"docker:host": "unix:///run/user/1000/docker.sock", "zhub:port": "12161"},
@@ -170,8 +174,8 @@ def test_the_programs_own_resources_pass(
 
 
 @cache
-def recorded(*, preview: bool) -> Recording:
-    return run(DEMO, preview=preview)
+def recorded(*, preview: bool, separate: bool = False) -> Recording:
+    return run(DEMO | SEPARATE if separate else DEMO, preview=preview)
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +183,17 @@ def demo() -> Recording:
     return recorded(preview=False)
 
 
+@pytest.fixture(scope="module")
+def separate() -> Recording:
+    return recorded(preview=False, separate=True)
+
+
+#: Containers of stacks with a separate proxy only.
+OF_SEPARATE = {"hub-beside-proxy", "proxy", "front"}
+
+
 ALL = {
-    "Container": ("containers", CONTAINERS),
+    "Container": ("containers", [*CONTAINERS, *PROXY]),
     "Volume": ("volumes", VOLUMES),
     "Network": ("networks", NETWORKS),
     "Image": ("images", IMAGES),
@@ -208,10 +221,10 @@ def changed(inputs: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     ids=[f"{kind}-{name}-{'-'.join(change)}" for kind, _, (name, change, _) in CASES],
 )
 def test_a_change_for_the_worse_is_found(
-    demo: Recording, kind: str, policy: str, case: Case
+    demo: Recording, separate: Recording, kind: str, policy: str, case: Case
 ) -> None:
     name, change, message = case
-    resource = demo.one(kind, name)
+    resource = (separate if name in OF_SEPARATE else demo).one(kind, name)
     found = violations(resource, changed(resource.raw, change))
     assert found == {policy: expected(name, change, message)}
 
@@ -329,7 +342,8 @@ def test_a_changed_script_is_read_before_it_is_allowed() -> None:
 @pytest.mark.parametrize("name", policies.IMAGE_OF)
 def test_a_container_with_another_image_is_found(name: str, *, preview: bool) -> None:
     foreign = f"example.com/x@sha256:{'0' * 64}"
-    found = stack_violations(recorded(preview=preview), **{name: foreign})
+    recording = recorded(preview=preview, separate=name in OF_SEPARATE)
+    found = stack_violations(recording, **{name: foreign})
     its = policies.IMAGE_OF[name]
     assert found == [f'{name}: image is "{foreign}"; allowed: that of the Image {its}']
 
@@ -361,8 +375,24 @@ def test_the_guards_images_are_the_stacks_own(demo: Recording, its: str, other: 
         envs[number] = before
 
 
+def test_a_container_in_the_network_of_another_is_found(separate: Recording) -> None:
+    """Even by the id of a container of this stack, such as the guard's or a user's."""
+    hub = separate.one("Container", "hub-beside-proxy")
+    depends = hub.request.propertyDependencies["networkMode"]
+    before = list(depends.urns)
+    assert stack_violations(separate) == []
+    for others in ([], [separate.one("Container", "guard").urn]):
+        depends.urns[:] = others
+        try:
+            [found] = stack_violations(separate)
+        finally:
+            depends.urns[:] = before
+        assert found.startswith("hub-beside-proxy: networkMode is ")
+        assert found.endswith("; allowed: that of front")
+
+
 def test_every_policy_is_shown_to_find_something() -> None:
     """A new policy needs a test of its own."""
-    elsewhere = {"known-types", "own-images", "components"}
+    elsewhere = {"known-types", "own-images", "own-network", "components"}
     shown = {policy for _, policy, *_ in CASES} | elsewhere
     assert {policy.name for policy in policies.POLICIES} == shown

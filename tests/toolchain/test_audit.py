@@ -28,6 +28,7 @@ from tests.built import Images
 from toolchain import audit, snapshot
 from toolchain.engine import client as docker_command
 from toolchain.lock import HUB, NOTEBOOK
+from toolchain.lock import PROXY as PROXY_FOLDER
 from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ LOCKS = {question.about for question in audit.questions({})}
 #: The proxy's packages, by name.
 PROXY: dict[str, Any] = {
     folder.rpartition("node_modules/")[2]: package
-    for folder, package in json.loads((ROOT / HUB / "package-lock.json").read_text())[
+    for folder, package in json.loads((ROOT / PROXY_FOLDER / "package-lock.json").read_text())[
         "packages"
     ].items()
     if folder
@@ -223,7 +224,11 @@ def test_an_advisory_on_an_npm_package_is_shown_whatever_npm_is_set_to(
     }
     result = run(npm_config_audit_level="critical", npm_config_offline="true")
     assert result.code == 1
-    assert result.named == LOCKS - result.all_clear == {f"npm packages of {HUB}/package-lock.json"}
+    assert (
+        result.named
+        == LOCKS - result.all_clear
+        == {f"npm packages of {PROXY_FOLDER}/package-lock.json"}
+    )
     [answer] = (result.answers[about] for about in result.named)
     assert f"follow-redirects  {version}\n" in answer
     assert "Follows too far - https://example.com/advisories/GHSA-2099\nfix available" in answer
@@ -258,7 +263,11 @@ def test_a_check_without_an_answer_fails(
 def test_without_npm_the_other_checks_run(run: Callable[..., Result]) -> None:
     result = run(PATH="")
     assert result.code == 1
-    assert result.named == LOCKS - result.all_clear == {f"npm packages of {HUB}/package-lock.json"}
+    assert (
+        result.named
+        == LOCKS - result.all_clear
+        == {f"npm packages of {PROXY_FOLDER}/package-lock.json"}
+    )
     assert "npm cannot be run: No such file" in result.output
 
 

@@ -1,12 +1,35 @@
-"""`make doctor` says what a restart of the stack's engine does to users' servers."""
+"""What `make doctor` says of a stack's certificate, and of a restart of its engine."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from toolchain import doctor, engine
+
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("end", "good", "text"),
+    [
+        ("2027-11-29T00:00:00Z", True, "in 365 days"),
+        ("2026-12-29T00:00:00Z", True, "in 30 days"),
+        ("2026-12-28T23:59:59Z", False, "in 29 days"),
+        ("2026-11-28T23:59:59Z", False, "in the past"),
+    ],
+)
+def test_a_certificate_that_expires_soon_is_named(end: str, *, good: bool, text: str) -> None:
+    [finding] = doctor.certificate({"certificateExpires": end}, NOW)
+    assert finding.good is good
+    assert finding.text == f"certificate: expires at {end}, {text}"
+    assert "make up renews it" in finding.fix
+
+
+def test_a_stack_that_is_not_up_has_none() -> None:
+    assert list(doctor.certificate({}, NOW)) == []
 
 
 @pytest.mark.parametrize(

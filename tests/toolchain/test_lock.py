@@ -35,10 +35,10 @@ FILES = {
     "images/hub/requirements.in": "inner\nhubby\n",
     "images/notebook/requirements/workplace.in": "inner\nwidget\nnumpy\n",
     "images/notebook/debian.txt": "numpy==1.0\n",
-    "images/hub/package.json": json.dumps(
+    "images/proxy/package.json": json.dumps(
         {"name": "p", "packageManager": "npm@11.0.0+sha512.00", "dependencies": {"chp": "^5.0.0"}}
     ),
-    "images/hub/package-lock.json": '{"lockfileVersion": 3, "packages": {"": {"name": "p"}}}',
+    "images/proxy/package-lock.json": '{"lockfileVersion": 3, "packages": {"": {"name": "p"}}}',
     "toolchain/pulumi-cli/go.mod": "module zhub.invalid/pulumi-cli\n\ngo 1.20\n\n"
     f"require github.com/pulumi/pulumi/pkg/v3 v{CURRENT}\n\n"
     "require example.com/old v1.0.0 // indirect\n",
@@ -75,9 +75,9 @@ requirements-dev.txt
   pulumi                                    -       3.9.0
 images/notebook/requirements/workplace.txt
   widget                                    -       0.2
-images/hub/package.json
+images/proxy/package.json
   npm                                       11.0.0  11.3.0
-images/hub/package-lock.json
+images/proxy/package-lock.json
   chp                                       -       5.4.0
 """
 
@@ -222,7 +222,7 @@ def test_all_pins_move_to_the_newest_and_a_second_run_moves_nothing(
     assert f"{pins.CLI_MODULE} v3.10.0 h1:" in (root / "toolchain/pulumi-cli/go.sum").read_text()
     assert "--hash=sha256:" in (root / "requirements.txt").read_text()
     digest = hashlib.sha512(b"npm").hexdigest()
-    package = json.loads((root / "images/hub/package.json").read_text())
+    package = json.loads((root / "images/proxy/package.json").read_text())
     assert package["packageManager"] == f"npm@11.3.0+sha512.{digest}"
     assert "127.0.0.1" not in "".join((root / file).read_text() for file in lock.PINS)
 

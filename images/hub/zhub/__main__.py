@@ -25,7 +25,7 @@ from zhub.front.proxy import Launcher
 from zhub.login import recheck
 from zhub.servers.networks import UserNetworks
 from zhub.settings import Settings, SettingsError, collecting
-from zhub.state import database
+from zhub.state import copies, database
 
 CONFIG = Path(__file__).with_name("jupyterhub_config.py")
 
@@ -69,8 +69,11 @@ def check_state(folder: Path) -> None:
 
 def checked(
     arguments: Sequence[str], environment: dict[str, str]
-) -> tuple[Settings, certificates.Pair]:
+) -> tuple[Settings, certificates.Pair | None]:
     """Check all that the hub needs before it starts; put the arguments into the environment.
+
+    Returns:
+        The settings, and key and certificate of the port; None when the port is the proxy's.
 
     Raises:
         SettingsError: with everything that is wrong, not only the first thing.
@@ -81,15 +84,18 @@ def checked(
         settings.add_arguments(environment, arguments)
     with collecting(problems):
         found = settings.read(environment)
-        check_port(found.port)
-    with collecting(problems):
-        pair = certificates.find(settings.CERTIFICATES)
+    if not (found and found.separate_proxy):
+        with collecting(problems):
+            if found:
+                check_port(found.port)
+        with collecting(problems):
+            pair = certificates.find(settings.CERTIFICATES)
     with collecting(problems):
         check_state(settings.STATE)
     with collecting(problems), closing(engine.connect()) as client:
         if found:
             engine.check(client, found)
-    if problems or not found or not pair:
+    if problems or not found:
         raise SettingsError(problems)
     return found, pair
 
@@ -107,8 +113,13 @@ def take_files(environment: dict[str, str], folder: Path) -> None:
             environment[name] = str(copy)
 
 
-def prepare_database(file: Path, found: Settings) -> None:
+def prepare_database(file: Path, found: Settings, image: str) -> None:
     """Bring the hub's database in line with this release and its settings.
+
+    Args:
+        file: the database.
+        found: the settings.
+        image: the id of this hub's image.
 
     Raises:
         SettingsError: when it cannot be used.
@@ -116,16 +127,17 @@ def prepare_database(file: Path, found: Settings) -> None:
     from zhub.login import administrators
 
     try:
+        copies.before_another_image(file, image)
         database.prepare(file, token_max_age=found.longest_token)
         if not found.admin_access:
             administrators.forget_shares(file)
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         what_to_do = "free disk space, stop other programs that use it, or restore a backup"
         raise SettingsError([f"{file} cannot be used: {error}; {what_to_do}"]) from None
 
 
 def run_hub(arguments: Sequence[str]) -> None:
-    """Check, become the hub's user, start the proxy and run JupyterHub until it ends.
+    """Check, become the hub's user, start or wait for the proxy, and run JupyterHub until it ends.
 
     Raises:
         SettingsError: when the hub could not work with its settings.
@@ -137,7 +149,10 @@ def run_hub(arguments: Sequence[str]) -> None:
 
     root = os.geteuid() == 0
     private = Path("/run/zhub") if root else Path(tempfile.mkdtemp(prefix="zhub-"))
-    pair = privileges.private_copy(pair, private)
+    private.mkdir(mode=0o700, exist_ok=True)
+    if pair and root:
+        # Nobody but root may be able to read the files themselves.
+        pair = privileges.private_copy(pair, private)
     take_files(environment, private)
     if root:
         privileges.give(private, *private.iterdir())
@@ -148,10 +163,11 @@ def run_hub(arguments: Sequence[str]) -> None:
     if found.confined:
         # Before anyone can connect: whoever takes the hub over finds it closed.
         engine.confine(client)
-    # Before JupyterHub is even imported: starting both takes long under emulation.
-    token = secrets.token_hex(32)
-    launcher = Launcher(found, pair, token)
-    launcher.running()
+    if pair:
+        # Before JupyterHub is even imported: starting both takes long under emulation.
+        environment["CONFIGPROXY_AUTH_TOKEN"] = secrets.token_hex(32)
+        launcher = Launcher(found, pair, environment["CONFIGPROXY_AUTH_TOKEN"])
+        launcher.running()
     guarded = engine.socket_path(environment) not in {None, engine.SOCKET}
     heartbeat.of_hub(found.prefix, guarded=guarded).start()
     UserNetworks(
@@ -161,18 +177,23 @@ def run_hub(arguments: Sequence[str]) -> None:
         pool=found.user_network_pool,
         internal=found.internal,
     ).restore()
-    prepare_database(database.FILE, found)
+    image = client.inspect_container(engine.own_container())["Image"]
+    prepare_database(database.FILE, found, image)
     checkpoints = database.Checkpoints(database.FILE)
     checkpoints.start()
     atexit.register(checkpoints.stop)
-    os.environ.update(environment, ZHUB_PRIVATE=str(private), CONFIGPROXY_AUTH_TOKEN=token)
+    os.environ.update(environment)
     from tornado.log import app_log
 
     from zhub.front.early_proxy import EarlyProxy
+    from zhub.front.separate_proxy import wait_until_it_listens
     from zhub.servers.hub import JupyterHub
     from zhub.servers.spawner import UserSpawner
 
-    EarlyProxy.launcher = launcher
+    if pair:
+        EarlyProxy.launcher = launcher
+    else:
+        wait_until_it_listens()
     # JupyterHub polls each server, and logs a traceback for each when the engine does not answer.
     app_log.addFilter(heartbeat.OneLine())
     UserSpawner.client = client

@@ -22,7 +22,7 @@ FULL = HTTPStatus.INSUFFICIENT_STORAGE
 """The guard's status when the limit of servers is reached; the engine never answers with it."""
 
 HUB_ALIAS = "hub"
-"""Host name by which notebooks reach the hub, whichever container it runs in."""
+"""Host name by which notebooks reach the hub, whichever container has its network."""
 
 HUB_PORT = 8081
 HUB_URL = f"http://{HUB_ALIAS}:{HUB_PORT}"
@@ -49,12 +49,22 @@ class Role(StrEnum):
 
     HUB = "hub"
     """The hub's container."""
+    PROXY = "proxy"
+    """The proxy's container, if it has one of its own."""
+    FRONT = "front"
+    """With such a proxy: the container in whose network namespace hub and proxy run. It only waits,
+    so that neither of them takes the other's network along when it ends."""
     SERVER = "notebook"
     """The container of a user's server."""
     NETWORK = "user-network"
     """The network of a user's server."""
     HOME = "home"
     """The volume with a user's files."""
+
+
+def in_users_networks(*, separate_proxy: bool) -> Role:
+    """Return the role of the container that is attached to the users' networks."""
+    return Role.FRONT if separate_proxy else Role.HUB
 
 
 def labelled(stack: str, role: str) -> dict[str, list[str]]:

@@ -8,23 +8,26 @@ from tornado.httpserver import HTTPServer
 
 from zhub import engine, settings
 from zhub.contract import HUB_URL
-from zhub.front import proxy
+from zhub.front import links, proxy, site, token
 from zhub.front.early_proxy import EarlyProxy
 from zhub.front.limits import LimitedServer
+from zhub.front.separate_proxy import SeparateProxy
 from zhub.login import administrators, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
-from zhub.privileges import CERTIFICATE, KEY
+from zhub.servers import last_words
 from zhub.servers.spawner import UserSpawner
 from zhub.state import database, logins
 
+NEVER = 1 << 31
+"""Seconds; longer than anything runs."""
+
 hub = settings.read(os.environ)
-private = os.environ["ZHUB_PRIVATE"]
 c = get_config()  # type: ignore[name-defined] # JupyterHub gives it to this file
 
 # Web: HTTPS on the one published port; hub and proxy API stay inside.
 c.JupyterHub.bind_url = f"https://:{hub.port}{hub.base_url}"
-c.JupyterHub.ssl_key = f"{private}/{KEY}"
-c.JupyterHub.ssl_cert = f"{private}/{CERTIFICATE}"
+# Without a name here, JupyterHub would make this an http URL. Only the proxy reads the file.
+c.JupyterHub.ssl_cert = c.JupyterHub.ssl_key = "the proxy's"
 c.JupyterHub.hub_bind_url = "http://0.0.0.0:8081"
 c.JupyterHub.hub_connect_ip = "127.0.0.1"
 # With a host name for each user, pages of one server cannot touch the hub's cookies and pages. The
@@ -32,7 +35,15 @@ c.JupyterHub.hub_connect_ip = "127.0.0.1"
 c.JupyterHub.subdomain_host = hub.subdomain_url
 c.JupyterHub.cookie_host_prefix_enabled = bool(hub.subdomain_host)
 c.JupyterHub.proxy_class = EarlyProxy
-c.EarlyProxy.api_url = proxy.API
+c.ConfigurableHTTPProxy.api_url = proxy.API
+if hub.separate_proxy:
+    c.JupyterHub.proxy_class = SeparateProxy
+    c.SeparateProxy.should_start = False
+    c.SeparateProxy.auth_token = token.shared()
+links.install()
+c.JupyterHub.user_redirect_hook = links.to_own_server
+c.JupyterHub.template_paths = [str(site.TEMPLATES)]
+c.JupyterHub.template_vars = {"site": site.read}
 HTTPServer.configure(LimitedServer)
 
 # State: a new hub container takes over what the last one left, running servers included.
@@ -66,6 +77,7 @@ c.JupyterHub.token_expires_in_max_seconds = hub.longest_token
 
 # Servers: one container, one network and one volume a user.
 c.JupyterHub.spawner_class = UserSpawner
+c.JupyterHub.extra_handlers = last_words.HANDLERS
 c.UserSpawner.network_options = {
     "prefix": hub.prefix,
     "hub": socket.gethostname(),
@@ -87,6 +99,7 @@ c.UserSpawner.cpu_limit = hub.user_cpus
 c.UserSpawner.extra_host_config = {
     "auto_remove": False,
     "memswap_limit": hub.user_memory,
+    "shm_size": hub.user_shared_memory,
     "pids_limit": hub.user_pids,
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
@@ -103,13 +116,16 @@ c.JupyterHub.init_spawners_timeout = 1
 
 c.JupyterHub.services = []
 c.JupyterHub.load_roles = []
-if hub.idle_timeout:
+c.UserSpawner.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": str(hub.kernel_idle_timeout)}
+if hub.idle_timeout or hub.server_max_age:
     c.JupyterHub.services += [
         {
             "name": "idle-culler",
             "command": [
                 *(sys.executable, "-I", "-m", "jupyterhub_idle_culler"),
-                f"--timeout={hub.idle_timeout}",
+                f"--timeout={hub.idle_timeout or NEVER}",
+                f"--max-age={hub.server_max_age}",
+                f"--cull-every={min((hub.idle_timeout or hub.server_max_age) // 4, 600)}",
             ],
         }
     ]

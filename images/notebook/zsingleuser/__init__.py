@@ -120,7 +120,11 @@ def singleuser() -> Callable[[], None]:
     with without_collecting(), standing_in(STAND_INS):
         import_module("jupyterlab.labapp")
         handlers: Any = import_module("jupyter_server.nbconvert.handlers")
+        auth: Any = import_module("jupyterhub.services.auth")
         from jupyterhub.singleuser import main
+    # Not before: it imports Tornado, which the first process does without.
+    patience: Any = import_module("zsingleuser.patience")
+    patience.be_patient(auth.HubAuth)
     handlers.get_exporter = partial(_get_exporter, handlers.get_exporter)
     readonly: Any = import_module("jupyterlab.extensions.readonly")
     manager: Any = import_module("jupyterlab.extensions.manager")

@@ -1,14 +1,25 @@
 """The command of the notebook image: `python3 -I -m zsingleuser`, the container's first process."""
 
 import os
+import sys
+from importlib import import_module
 
-from zsingleuser import first, home, singleuser, wait_for
+from zsingleuser import activity, first, home, last_words, memory, singleuser, wait_for
 
 # Before the many imports, so that the first process stays small and shares its memory with the
 # server.
 port = first.become_server(os.environ["JUPYTERHUB_SERVICE_URL"])
-home.prepare()
-start = singleuser()
-first.listen_on(port)
-wait_for(os.environ["JUPYTERHUB_API_URL"])
-start()
+with last_words.reported(port, os.environ):
+    home.prepare()
+    start = singleuser()
+    activity.install()
+    memory.install()
+    os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
+    # Not in the home, which may be full or broken: a user can repair it only in a server.
+    os.environ.setdefault("JUPYTER_RUNTIME_DIR", "/tmp/jupyter-runtime")  # noqa: S108 - a container
+    # It moves files to where they have been since 2015, and ends the server where it cannot.
+    import_module("jupyter_core.application").JupyterApp.migrate_config = lambda _: None
+    sys.argv += activity.options(os.environ)
+    first.listen_on(port)
+    wait_for(os.environ["JUPYTERHUB_API_URL"])
+    start()

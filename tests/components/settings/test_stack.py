@@ -70,6 +70,11 @@ def test_the_stack_files_are_fine(
         ("hostname", "https://hub.example.com", "not a host name or address"),
         ("hostname", f"{'a.' * 127}com", "not a host name or address"),
         ("bindAddress", "localhost", "not an IPv4 or IPv6 address"),
+        ("basePath", "jupyter", "not a path such as /jupyter"),
+        ("basePath", "/jupyter/", "not a path such as /jupyter"),
+        ("basePath", "//x", "not a path such as /jupyter"),
+        ("basePath", "/a b", "not a path such as /jupyter"),
+        ("basePath", "/a/user", "has the part user"),
         ("platform", "linux/amd46", "none of linux/s390x, linux/amd64, linux/arm64"),
         ("platform", "s390x", "none of"),
         ("ldapServer", "ldap://ldap.example.com", "not a host name or address"),
@@ -84,6 +89,7 @@ def test_the_stack_files_are_fine(
         ("userMemory", "2GB", "not an amount of memory"),
         ("userMemory", "64M", "128M is the least"),
         ("hubMemory", "1g", "not an amount of memory"),
+        ("userSharedMemory", "32M", "64M is the least"),
         ("userCpus", "0", "not a number of processors"),
         ("userCpus", "two", "not a number of processors"),
         ("userPids", "-1", "not a whole number"),
@@ -91,7 +97,9 @@ def test_the_stack_files_are_fine(
         ("userNetworkPool", "10.213.0.0/28", "/24 or larger"),
         ("userNetworkPool", "10.213.0.1/16", "not an IPv4 network"),
         ("userNetworkPool", "8.8.0.0/16", "not a private network"),
-        ("idleTimeout", "30", "not a whole number from 60"),
+        ("idleTimeout", "359", "not a whole number from 360 to 31536000, or 0"),
+        ("kernelIdleTimeout", "299", "not a whole number from 300"),
+        ("serverMaxAge", "60", "not a whole number from 3600"),
         ("startTimeout", "0", "not a whole number from 10"),
         ("tokenMaxAge", "0", "not a whole number from 300"),
         ("tokenMaxAge", "never", "not a whole number from 300"),
@@ -404,7 +412,7 @@ class TestBroughtCertificate:
     def warnings(self, config: dict[str, str]) -> list[str]:
         found, declared = read(config)
         assert [str(problem) for problem in declared.problems] == []
-        others = ("ldap", "subdomainHost")
+        others = ("ldap", "subdomainHost", "separateProxy")
         return [warning for warning in found.warnings(NOW) if not warning.startswith(others)]
 
     def refused(self, folder: Path, certificate: Identity) -> str:
@@ -516,8 +524,26 @@ class TestBroughtCertificate:
             assert "certificate 1 in the file is not issued by certificate 2" in said
 
 
+@pytest.mark.parametrize(
+    ("memory", "given", "shared"), [("2G", "", 512), ("128M", "", 64), ("4G", "4G", 4096)]
+)
+def test_a_quarter_of_the_memory_may_be_shared_where_nothing_is_set(
+    memory: str, given: str, shared: int
+) -> None:
+    config = DEMO | {"zhub:userMemory": memory, "zhub:userSharedMemory": given}
+    assert read(config)[0].users.shared_memory == shared
+
+
+def test_no_more_memory_can_be_shared_than_there_is() -> None:
+    said = refused(DEMO | {"zhub:userSharedMemory": "3G"})
+    assert said.startswith("userSharedMemory: is more than userMemory (2048M)")
+    assert "pulumi config rm userSharedMemory" in said
+
+
 def test_an_ipv6_address_is_put_in_brackets() -> None:
-    assert read(SITE | {"zhub:hostname": "2001:DB8::1"})[0].url == "https://[2001:db8::1]:11119"
+    assert read(SITE | {"zhub:hostname": "2001:DB8::1"})[0].url == (
+        "https://[2001:db8::1]:11119/zhub-test"
+    )
 
 
 def keys() -> st.SearchStrategy[str]:

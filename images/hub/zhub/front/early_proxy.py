@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from jupyterhub.proxy import ConfigurableHTTPProxy
 from tornado.ioloop import PeriodicCallback
 
+from zhub.front.handle import ProxyHandle
 from zhub.front.proxy import Launcher
 
 
-class EarlyProxy(ConfigurableHTTPProxy):  # type: ignore[misc] # untyped
+class EarlyProxy(ProxyHandle):
     """Takes over a proxy that runs already, and waits for it as long as it takes.
 
     The parent class would start the proxy itself, late, and give up after ten seconds; Node takes

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -22,6 +23,7 @@ from zhub.contract import (
     labelled,
     network_options,
 )
+from zhub.guard import homes
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
 from zhub.guard.policy import Policy, Refused, agree, parse_body
@@ -147,7 +149,16 @@ class Guard:
         request.done()
         name, labels = self._policy.volume(request.body)
         with self._counts.homes.one_more(name):
-            return self._client.create_volume(name, driver="local", labels=labels)
+            options = homes.options(homes.folder(self._root, name))
+            # Of a home that is there already, the engine changes nothing.
+            return self._client.create_volume(
+                name, driver="local", driver_opts=options, labels=labels
+            )
+
+    @cached_property
+    def _root(self) -> str:
+        """The engine's own folder on its machine."""
+        return str(self._client.info()["DockerRootDir"])
 
     def list_networks(self, request: Request) -> Any:
         """List the users' networks in full; of all other networks, only the subnets they take."""
@@ -240,7 +251,8 @@ class Guard:
 
     def _is_hub(self, found: dict[str, Any]) -> bool:
         labels = found["Config"]["Labels"]
-        return self._policy.owns(labels, Role.HUB) and found["Name"] == f"/{self._policy.hub}"
+        role, name = self._policy.hub_role, self._policy.hub
+        return self._policy.owns(labels, role) and found["Name"] == f"/{name}"
 
     def _is_notebook(self, found: dict[str, Any]) -> bool:
         return self._policy.owns(found["Config"]["Labels"], Role.SERVER)

@@ -14,7 +14,15 @@ import docker
 from docker.errors import APIError, DockerException, NotFound
 
 from zhub import engine
-from zhub.contract import NO_NETWORK, ROLE, STACK, Role, hub_address, labelled
+from zhub.contract import (
+    NO_NETWORK,
+    ROLE,
+    STACK,
+    Role,
+    hub_address,
+    in_users_networks,
+    labelled,
+)
 from zhub.guard import filters
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
 from zhub.guard.machine import Directory, Machine
@@ -68,6 +76,8 @@ class Confinement:
         self._client = client
         self._helpers = helpers
         self._settings = settings
+        #: Of the container whose network the hub has.
+        self._hub = in_users_networks(separate_proxy=settings.separate_proxy)
         self._directory = Directory(helpers, settings.directory_servers, settings.directory_network)
         self._looking = threading.Lock()
         self._asking = threading.Lock()
@@ -194,7 +204,7 @@ class Confinement:
                 return
 
     def _rules(self, found: dict[str, Any], networks: set[str]) -> str:
-        if found["Config"]["Labels"].get(ROLE) == Role.HUB:
+        if found["Config"]["Labels"].get(ROLE) == self._hub:
             return self._rules_of_hub()
         name = found["Name"].removeprefix("/")
         if networks != {name}:
@@ -270,7 +280,7 @@ class Confinement:
             if not state["Running"] or state["StartedAt"] != started:
                 # It has ended meanwhile; if it is started again, the engine sends an event.
                 return
-            if found["Config"]["Labels"].get(ROLE) == Role.HUB:
+            if found["Config"]["Labels"].get(ROLE) == self._hub:
                 log.error("restarting %s: its packet filter could not be set: %s", name, reason)
                 self._client.restart(container, timeout=1)
             else:
@@ -284,7 +294,7 @@ class Confinement:
     def _running(self) -> list[str]:
         return [
             container["Id"]
-            for role in (Role.HUB, Role.SERVER)
+            for role in (self._hub, Role.SERVER)
             for container in self._client.containers(filters=labelled(self._settings.prefix, role))
         ]
 
@@ -313,7 +323,7 @@ class Confinement:
                 self.all()
                 lost = None
                 for event in started:
-                    if event["Actor"]["Attributes"].get(ROLE) in {Role.HUB, Role.SERVER}:
+                    if event["Actor"]["Attributes"].get(ROLE) in {self._hub, Role.SERVER}:
                         self.again(event["Actor"]["ID"])
             except (DockerException, OSError) as error:
                 lost = lost or time.monotonic()

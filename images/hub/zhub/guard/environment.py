@@ -64,7 +64,7 @@ def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
 
     The names are those of JupyterHub's Spawner.get_env and DockerSpawner's.
     """
-    base = f"/{settings.prefix}/"
+    base = settings.base_url
     # As jupyterhub.utils.url_escape_path.
     escaped = quote(user, safe="@~")
     own = f"{base}user/{escaped}/"
@@ -84,6 +84,7 @@ def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
         "JUPYTERHUB_SERVICE_URL": f"http://0.0.0.0:{PORT}{own}",
         "JUPYTERHUB_ROOT_DIR": HOME,
         "JUPYTERHUB_DISABLE_USER_CONFIG": "1",
+        "ZHUB_KERNEL_IDLE_TIMEOUT": str(settings.kernel_idle_timeout),
         "JUPYTER_IMAGE_SPEC": settings.notebook_image,
     }
     return {name: re.escape(value) for name, value in exact.items()} | {

@@ -22,8 +22,10 @@ from zhub.contract import (
     USER,
     Role,
     gateway_address,
+    in_users_networks,
     network_options,
 )
+from zhub.guard import homes
 from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check
 from zhub.guard.seccomp import PROFILE
 from zhub.settings import ServerSettings
@@ -68,8 +70,16 @@ class Policy:
 
     @property
     def hub(self) -> str:
-        """Name of the only container that may be attached to users' networks."""
-        return f"{self.settings.prefix}-hub"
+        """Name of the only container that may be attached to users' networks.
+
+        The hub's own, or the one in whose network namespace the hub runs.
+        """
+        return f"{self.settings.prefix}-{self.hub_role}"
+
+    @property
+    def hub_role(self) -> Role:
+        """The role of that container."""
+        return in_users_networks(separate_proxy=self.settings.separate_proxy)
 
     def suffix(self, name: object) -> str:
         """Return the part of a container's or network's name that stands for the user.
@@ -145,6 +155,7 @@ class Policy:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": LOG,
+            "ShmSize": int(parse_bytes(settings.user_shared_memory)),
             # An engine may give every container an init process. It would then be process 1 instead
             # of the image's first process, and belong to the user, whose programs may write to it.
             "Init": False,
@@ -176,8 +187,7 @@ class Policy:
             Refused: when it is not a plain local volume of this stack and user.
         """
         name = found["Name"]
-        # A local volume with options can be a folder of the engine's machine.
-        if found["Driver"] != "local" or found.get("Options"):
+        if not homes.plain(found):
             raise Refused(f"volume {name} is not a plain local volume")
         wanted = {STACK: self.settings.prefix, ROLE: Role.HOME, USER: user}
         labels = found.get("Labels") or {}

@@ -19,6 +19,7 @@ from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement, EngineLostError
 from zhub.guard.environment import Image
 from zhub.guard.helpers import Helpers
+from zhub.guard.namespace import Namespace
 from zhub.guard.policy import Policy
 from zhub.guard.server import listen
 from zhub.settings import SettingsError
@@ -52,11 +53,18 @@ def run(environment: Mapping[str, str]) -> None:
         confinement.begin()
     except (RuntimeError, DockerException) as error:
         raise SettingsError([str(error)]) from None
-    if not asyncio.run(_serve(Guard(client, policy, confinement), confinement, lives)):
+    namespace = Namespace(client, found.prefix) if found.separate_proxy else None
+    guard = Guard(client, policy, confinement)
+    if not asyncio.run(_serve(guard, confinement, namespace, lives)):
         sys.exit(1)
 
 
-async def _serve(guard: Guard, confinement: Confinement, lives: Callable[[], None]) -> bool:
+async def _serve(
+    guard: Guard,
+    confinement: Confinement,
+    namespace: Namespace | None,
+    lives: Callable[[], None],
+) -> bool:
     """Serve until SIGTERM and return True, or until a thread fails and return False."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[bool] = loop.create_future()
@@ -72,16 +80,17 @@ async def _serve(guard: Guard, confinement: Confinement, lives: Callable[[], Non
             log.error("the guard exits, to be restarted: %s", error)  # noqa: TRY400
             loop.call_soon_threadsafe(lambda: end(signalled=False))
         except BaseException:
-            log.exception(
-                "the guard exits: its thread to %s filters failed", threading.current_thread().name
-            )
+            log.exception("the guard exits: its thread %s failed", threading.current_thread().name)
             loop.call_soon_threadsafe(lambda: end(signalled=False))
 
     loop.add_signal_handler(signal.SIGTERM, lambda: end(signalled=True))
     listen(SOCKET, guard)
     heartbeat.of_guard(SOCKET).start()
     log.info("the guard listens at %s", SOCKET)
-    for name, work in (("watch", confinement.watch), ("keep", partial(confinement.keep, PERIOD))):
+    threads = {"watch": confinement.watch, "keep": partial(confinement.keep, PERIOD)}
+    if namespace:
+        threads["rejoin"] = namespace.keep
+    for name, work in threads.items():
         threading.Thread(target=beside, args=[work], name=name, daemon=True).start()
     alive = asyncio.ensure_future(watchdog.beat(lives))
     try:

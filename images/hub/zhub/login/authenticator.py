@@ -16,7 +16,7 @@ from traitlets import Callable as Callable_
 from traitlets import Instance, default
 from traitlets.config import Application
 
-from zhub.front import origin
+from zhub.front import origin, site
 from zhub.login.attempts import Attempts, BusyError, TooManyFailuresError, Turn
 from zhub.login.directory import Directory, too_long
 from zhub.login.directory.people import NAME, Person, administers, allowed
@@ -123,7 +123,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             self.log.warning(
                 "Login of %s from %s: %s is in no allowed group", name, address, person.dn
             )
-            raise web.HTTPError(403, "Your account is not allowed to use this hub.")
+            raise web.HTTPError(403, site.not_allowed())
         if handler:
             logins.record(handler.db, person.name)
         return self.model(person)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial, wraps
 from http import HTTPStatus
@@ -17,14 +17,16 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
 from requests.exceptions import RequestException
 from tornado import web
-from traitlets import Dict, Instance, Unicode, default
+from traitlets import Dict, Instance, List, Unicode, default
 
 from zhub.contract import FULL, NO_NETWORK, ROLE, STACK, USER, Role
 from zhub.engine import guarded
 from zhub.heartbeat import unanswered
 from zhub.servers import leftovers
 from zhub.servers.calls import STOPPING, Calls, answered, undecided
+from zhub.servers.last_words import EndedError
 from zhub.servers.networks import UserNetworks
+from zhub.servers.progress import SLOWLY, Progress
 from zhub.servers.turns import Turns
 
 POLL_SECONDS = 2
@@ -105,6 +107,10 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
 
     stack = Unicode(config=True, help="Value of the label zhub.stack on all objects created.")
 
+    steps = Instance(Progress, (), help="How far the start is.")
+
+    last_words = List(Unicode(), help="Last lines of the log of a server that ended in its start.")
+
     _calls = Instance(Calls)
 
     _end_turn: Callable[[], None] = staticmethod(lambda: None)
@@ -136,6 +142,14 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     def networks(self) -> UserNetworks:
         """The networks of all users of this hub."""
         return UserNetworks(self.client, **self.network_options)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Keep a running server at the address it was started with: it answers at no other."""
+        super().load_state(state)
+        if self.server:
+            # With a host name before the path, where users have names of their own.
+            host = self.user.proxy_spec.removesuffix(self.user.base_url)
+            self.proxy_spec: str = f"{host}{self.server.base_url}"
 
     async def docker(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Make a call of docker's client, as the parent class does in one thread for all users."""
@@ -170,11 +184,14 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
 
     async def _start_new(self) -> tuple[str, int]:
         await self.remove_object()
+        await self.steps.reached(10, "Looking for your files")
         for volume in self.volume_binds:
             # The engine makes missing volumes itself, but without a label to find them by.
             await self.docker("create_volume", volume, labels=self.labels(Role.HOME))
         self.network_name = NO_NETWORK
+        await self.steps.reached(20, "Making a container for your server")
         address: tuple[str, int] = await super().start()
+        await self.steps.reached(SLOWLY, "Waiting until JupyterLab has loaded")
         await self._accepts_connections(*address)
         return address
 
@@ -186,6 +203,11 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         self.log.warning("keeping %s, which runs without a record", self.object_name)
         return self.get_network_ip(left["NetworkSettings"]), self.port
 
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield what the page shows while the server starts."""
+        async for event in self.steps.events():
+            yield event
+
     async def start_object(self) -> None:
         """Start the container without a network, then give it its own, with the hub in it.
 
@@ -193,6 +215,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         meanwhile, and then waits for the hub.
         """
         await super().start_object()
+        await self.steps.reached(50, "Connecting it to its network")
         labels = self.labels(Role.NETWORK)
         try:
             await self._calls.make(self.networks.join, self.object_name, labels, self.object_id)
@@ -244,7 +267,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         a server that has ended.
 
         Raises:
-            RuntimeError: when the server has ended.
+            EndedError: when the server has ended.
         """
         while (status := await self.poll()) is None:
             for _ in range(40):
@@ -255,7 +278,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
                 else:
                     connection.close()
                     return
-        raise RuntimeError(f"The server of {self.user.name} ended while it started: {status}")
+        raise EndedError(self.user.name, status, self.last_words)
 
     async def remove_object(self) -> None:
         """Remove the container, running or not, and wait until its name is free again.

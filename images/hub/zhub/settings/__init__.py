@@ -23,6 +23,10 @@ CERTIFICATES = Path("/certs")
 DAY = 86400
 """Seconds."""
 
+LEAST_IDLE = 360
+"""Seconds. Servers report each minute when they were in use. Those that a release before has
+started do it every five minutes, and half a minute later at most."""
+
 T = TypeVar("T")
 
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
@@ -57,14 +61,24 @@ class ServerSettings:
 
     prefix: str
     """ZHUB_PREFIX: prefix of the names of the users' containers, networks and volumes."""
+    base_url: str
+    """ZHUB_BASE_PATH: path below which everything is served, with a slash at both ends, or only
+    one; empty for the prefix. Cookies belong to a host and a path, not to a port, so two hubs on
+    one host with the same path would overwrite each other's
+    (https://github.com/jupyterhub/jupyterhub/issues/4512)."""
     notebook_image: str
     """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
     user_memory: str
     """ZHUB_USER_MEMORY: bytes, with an optional K, M, G or T (powers of 1024)."""
+    user_shared_memory: str
+    """ZHUB_USER_SHARED_MEMORY: size of /dev/shm, in the same form; what is used of it counts as
+    memory."""
     user_cpus: float
     """ZHUB_USER_CPUS: processors, with up to two decimals."""
     user_pids: int
     """ZHUB_USER_PIDS: processes and threads."""
+    kernel_idle_timeout: int
+    """ZHUB_KERNEL_IDLE_TIMEOUT: seconds before an unused kernel is ended; 0 for never."""
     user_internet: bool
     """ZHUB_USER_INTERNET: whether notebooks reach the internet."""
     user_allowed_networks: tuple[IPv4Network, ...]
@@ -74,6 +88,10 @@ class ServerSettings:
     """ZHUB_USER_NETWORK_POOL: contains the subnets of all users' networks."""
     max_servers: int
     """ZHUB_MAX_SERVERS: users' servers at the same time."""
+    separate_proxy: bool
+    """ZHUB_SEPARATE_PROXY: whether the proxy is a container of its own, which has the key. It and
+    the hub then run in the network namespace of a third container, with the port and the users'
+    networks."""
 
     @property
     def most_servers(self) -> int:
@@ -117,6 +135,8 @@ class Settings(ServerSettings):
     """ZHUB_ADMIN_ACCESS: whether administrators get into users' servers."""
     idle_timeout: int
     """ZHUB_IDLE_TIMEOUT: seconds without activity before a server is stopped; 0 for never."""
+    server_max_age: int
+    """ZHUB_SERVER_MAX_AGE: seconds before a server is stopped, used or not; 0 for never."""
     start_timeout: int
     """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
     token_max_age: int
@@ -127,18 +147,8 @@ class Settings(ServerSettings):
     """ZHUB_HSTS_SECONDS: how long browsers insist on HTTPS for the host name; 0 for not at all."""
     confined: bool
     """ZHUB_CONFINED: whether the hub asks the guard for its packet filter before it serves."""
-
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies trusted to name the client."""
-
-    @property
-    def base_url(self) -> str:
-        """Path below which everything is served: the prefix, between slashes.
-
-        Cookies belong to a host and a path, not to a port, so two hubs on one host with the same
-        path would overwrite each other's (https://github.com/jupyterhub/jupyterhub/issues/4512).
-        """
-        return f"/{self.prefix}/"
 
     @property
     def longest_token(self) -> int:
@@ -206,22 +216,41 @@ def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None
 def _servers(reader: _Reader) -> dict[str, Any]:
     """Read the fields of ServerSettings."""
     value = reader.value
+    prefix = value(
+        "PREFIX",
+        "jupyterhub",
+        parsing.prefix,
+        "lower-case letters, digits, '.' and '-', without 'user' or 'home' after a '-', since"
+        " names of users' containers, networks and volumes contain these",
+    )
     return {
-        "prefix": value(
-            "PREFIX",
-            "jupyterhub",
-            parsing.prefix,
-            "lower-case letters, digits, '.' and '-', without 'user' or 'home' after a '-', since"
-            " names of users' containers, networks and volumes contain these",
+        "prefix": prefix,
+        "base_url": value(
+            "BASE_PATH",
+            f"/{prefix}/",
+            parsing.base_path,
+            "a path such as /jupyter, or /",
         ),
         "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
         "user_memory": value(
             "USER_MEMORY", "2G", parsing.matching(_SIZE), "a number of bytes such as 512M or 2G"
         ),
+        "user_shared_memory": value(
+            "USER_SHARED_MEMORY",
+            "512M",
+            parsing.matching(_SIZE),
+            "a number of bytes such as 512M or 2G",
+        ),
         "user_cpus": value(
             "USER_CPUS", "2.0", parsing.processors, "a number of processors such as 0.5"
         ),
         "user_pids": value("USER_PIDS", "512", parsing.number(64, 1 << 22), "a number from 64 up"),
+        "kernel_idle_timeout": value(
+            "KERNEL_IDLE_TIMEOUT",
+            "0",
+            parsing.number_or_0(300),
+            "seconds, 300 or more; 0 for never",
+        ),
         "user_internet": value("USER_INTERNET", "true", parsing.boolean, "true or false"),
         "user_network_pool": value(
             "USER_NETWORK_POOL",
@@ -233,6 +262,7 @@ def _servers(reader: _Reader) -> dict[str, Any]:
         "max_servers": value(
             "MAX_SERVERS", "500", parsing.number(1, 4096), "a number from 1 to 4096"
         ),
+        "separate_proxy": value("SEPARATE_PROXY", "false", parsing.boolean, "true or false"),
     }
 
 
@@ -277,7 +307,13 @@ def read(environment: Mapping[str, str]) -> Settings:
         ),
         admin_access=value("ADMIN_ACCESS", "false", parsing.boolean, "true or false"),
         idle_timeout=value(
-            "IDLE_TIMEOUT", "3600", parsing.number(0, 1 << 31), "seconds, 0 for never"
+            "IDLE_TIMEOUT",
+            "3600",
+            parsing.number_or_0(LEAST_IDLE),
+            f"seconds, {LEAST_IDLE} or more; 0 for never",
+        ),
+        server_max_age=value(
+            "SERVER_MAX_AGE", "0", parsing.number_or_0(3600), "seconds, 3600 or more; 0 for never"
         ),
         start_timeout=value(
             "START_TIMEOUT", "300", parsing.number(10, 86400), "seconds, 10 or more"

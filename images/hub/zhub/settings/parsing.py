@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -31,6 +32,20 @@ def prefix(text: str) -> str:
     if not _PREFIX.fullmatch(text) or {"user", "home"} & set(text.split("-")[1:]):
         raise ValueError(text)
     return text
+
+
+def number_or_0(low: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from `low` up, and of 0."""
+    from_low = number(low, 1 << 31)
+    return lambda text: 0 if text == "0" else from_low(text)
+
+
+def base_path(text: str) -> str:
+    """Parse the path before all addresses; return it with a slash at both ends, or only one."""
+    path = text.removesuffix("/")
+    if path and not _PATH.fullmatch(path):
+        raise ValueError(text)
+    return f"{path}/"
 
 
 def number(low: int, high: int) -> Callable[[str], int]:

@@ -44,6 +44,12 @@ class Engine:
             }
         ]
 
+    def volumes(self, **_: Any) -> dict[str, Any]:
+        return {"Volumes": []}
+
+    def info(self) -> dict[str, str]:
+        return {"DockerRootDir": "/var/lib/docker"}
+
     def __getattr__(self, name: str) -> Any:
         return lambda *values, **named: self.asked.append((name, values, named))
 
@@ -182,3 +188,14 @@ def test_a_guard_that_loses_its_engine_exits_to_be_restarted(
     with pytest.raises(confinement.EngineLostError):
         confinement.Confinement(gone, helpers, guard_settings).watch()
     assert seconds <= gone.asked <= seconds + 3
+
+
+def test_a_home_is_mounted_on_itself_so_that_pruning_leaves_it() -> None:
+    made, engine = guard()
+    labels = LABELS | {"zhub.role": "home"}
+    made.create_volume(Request("", {}, {"Name": "site-home-alice", "Labels": labels}))
+    [(call, values, named)] = engine.asked
+    assert (call, values) == ("create_volume", ("site-home-alice",))
+    folder = "/var/lib/docker/volumes/site-home-alice/_data"
+    assert named["driver_opts"] == {"type": "none", "o": "bind", "device": folder}
+    assert named["labels"] == labels

@@ -46,6 +46,7 @@ def environment(user: str, host: str = "") -> dict[str, str]:
     spawner.mem_limit, spawner.cpu_limit = "2G", 2.0
     spawner.notebook_dir = "/home/jovyan"
     spawner.disable_user_config = True
+    spawner.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": "0"}
     found: dict[str, str] = spawner.get_env()
     return found
 

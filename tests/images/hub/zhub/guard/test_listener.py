@@ -51,6 +51,9 @@ class Engine:
     def ping(self) -> bool:
         return True
 
+    def info(self) -> dict[str, str]:
+        return {"DockerRootDir": "/var/lib/docker"}
+
     def volumes(self, **_: Any) -> dict[str, Any]:
         return {"Volumes": []}
 

@@ -102,6 +102,7 @@ def test_the_spawners_request_gets_all_limits() -> None:
             "CpuPeriod": 100_000,
             "CpuQuota": 150_000,
             "PidsLimit": 100,
+            "ShmSize": 512 << 20,
         },
     }
 
@@ -264,13 +265,17 @@ def test_names_are_escaped_as_by_the_spawner_and_stay_distinct(one: str, other: 
     assert (escaped(one) == escaped(other)) == (one == other)
 
 
-HOME = {"Name": "site-home-alice", "Driver": "local", "Options": None}
+FOLDER = "/var/lib/docker/volumes/site-home-alice/_data"
+HOME = {"Name": "site-home-alice", "Driver": "local", "Options": None, "Mountpoint": FOLDER}
 HOME_LABELS = LABELS | {"zhub.role": "home"}
 
 
 def test_a_home_is_a_plain_volume_of_this_stack_and_user() -> None:
     POLICY.home(HOME | {"Labels": HOME_LABELS}, "alice")
     POLICY.home(HOME | {"Labels": HOME_LABELS, "Options": {}}, "alice")
+    # Mounted on itself, so that pruning leaves it.
+    own = {"type": "none", "o": "bind", "device": FOLDER}
+    POLICY.home(HOME | {"Labels": HOME_LABELS, "Options": own}, "alice")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +286,12 @@ def test_a_home_is_a_plain_volume_of_this_stack_and_user() -> None:
         {"Labels": HOME_LABELS | {"zhub.role": "state"}},
         {"Labels": HOME_LABELS | {"other": "x"}},
         {"Driver": "nfs"},
-        {"Options": {"type": "none", "o": "bind", "device": "/"}},
+        *(
+            {"Options": {"type": "none", "o": "bind", "device": device}}
+            for device in ("/", f"{FOLDER}/..", FOLDER.replace("alice", "bob"))
+        ),
+        {"Options": {"type": "none", "o": "bind,x", "device": FOLDER}},
+        {"Options": {"type": "none", "o": "bind", "device": FOLDER, "size": "1"}},
     ],
 )
 def test_no_other_volume_becomes_a_home(more: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ WRONG = {
     "ZHUB_PORT": "443 and more",
     "ZHUB_LDAP_SERVERS": "not a host",
     "ZHUB_PREFIX": "Upper",
+    "ZHUB_BASE_PATH": "site",
     "ZHUB_LDAP_PORT": "0",
     "ZHUB_LDAP_TLS": "ssl",
     "ZHUB_LDAP_CA_FILE": "/nowhere/ca.pem",
@@ -50,11 +51,14 @@ WRONG = {
     "ZHUB_ADMIN_ACCESS": "perhaps",
     "ZHUB_USER_MEMORY": "2 GB",
     "ZHUB_USER_CPUS": "0",
+    "ZHUB_USER_SHARED_MEMORY": "a quarter",
     "ZHUB_USER_PIDS": "-1",
     "ZHUB_USER_INTERNET": "False",
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
     "ZHUB_MAX_SERVERS": "4097",
     "ZHUB_IDLE_TIMEOUT": "1h",
+    "ZHUB_KERNEL_IDLE_TIMEOUT": "299",
+    "ZHUB_SERVER_MAX_AGE": "60",
     "ZHUB_START_TIMEOUT": "0",
     "ZHUB_TOKEN_MAX_AGE": "0",
     "ZHUB_SUBDOMAIN_HOST": "https://hub.example.com",
@@ -77,6 +81,21 @@ def test_only_the_directory_has_no_default() -> None:
     assert found.ldap.tls is LdapTls.NONE
     assert found.ldap.allow_everyone
     assert found.base_url == "/jupyterhub/"
+
+
+@pytest.mark.parametrize(
+    ("path", "base"),
+    [("", "/site/"), ("/", "/"), ("/a", "/a/"), ("/a/", "/a/"), ("/a/b-1.c", "/a/b-1.c/")],
+)
+def test_all_addresses_begin_with_the_base_path(path: str, base: str) -> None:
+    variables = LDAP | {"ZHUB_PREFIX": "site", "ZHUB_BASE_PATH": path}
+    assert settings.read(variables).base_url == settings.read_guard(variables).base_url == base
+
+
+@pytest.mark.parametrize("path", ["a", "//a", "/a//", "/a b", "/%41", "/.."])
+def test_what_is_no_base_path_is_refused(path: str) -> None:
+    [problem] = problems(LDAP | {"ZHUB_BASE_PATH": path})
+    assert problem.startswith(f"ZHUB_BASE_PATH is '{path}', but must be a path such as /jupyter")
 
 
 def test_unsafe_settings_give_warnings(tmp_path: Path) -> None:
@@ -218,7 +237,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Any:
     def load(**variables: str) -> Any:
         for name in [name for name in os.environ if name.startswith("ZHUB_")]:
             monkeypatch.delenv(name)
-        for name, value in (LDAP | {"ZHUB_PRIVATE": "/run/zhub"} | variables).items():
+        for name, value in (LDAP | variables).items():
             monkeypatch.setenv(name, value)
         # The config keeps administrators out in the whole process: here, until the test ends.
         monkeypatch.setattr(roles, "get_default_roles", roles.get_default_roles)
@@ -279,9 +298,34 @@ def test_without_a_service_account_everything_ends_within_a_day(config: Any) -> 
 
 
 def test_without_a_timeout_there_is_no_culler(config: Any) -> None:
-    assert config(ZHUB_IDLE_TIMEOUT="60").JupyterHub.services[0]["name"] == "idle-culler"
     services = config(ZHUB_IDLE_TIMEOUT="0").JupyterHub.services
     assert [service["name"] for service in services] == ["recheck"]
+
+
+def test_a_server_is_stopped_after_the_timeouts_that_are_set(config: Any) -> None:
+    def options(**variables: str) -> list[str]:
+        loaded = config(**variables)
+        # To JupyterHub, 0 would mean that it does not look for missing routes either.
+        assert "last_activity_interval" not in loaded.JupyterHub
+        culler = loaded.JupyterHub.services[0]
+        assert culler["name"] == "idle-culler"
+        return list(culler["command"][4:])
+
+    assert options() == ["--timeout=3600", "--max-age=0", "--cull-every=600"]
+    assert options(ZHUB_IDLE_TIMEOUT="360", ZHUB_SERVER_MAX_AGE="86400") == [
+        "--timeout=360",
+        "--max-age=86400",
+        "--cull-every=90",
+    ]
+    never = "--timeout=2147483648"
+    assert options(ZHUB_IDLE_TIMEOUT="0", ZHUB_SERVER_MAX_AGE="3600")[0] == never
+    spawner = config(ZHUB_KERNEL_IDLE_TIMEOUT="600").UserSpawner
+    assert spawner.environment == {"ZHUB_KERNEL_IDLE_TIMEOUT": "600"}
+
+
+def test_a_timeout_that_would_stop_servers_in_use_is_refused() -> None:
+    [problem] = problems(LDAP | {"ZHUB_IDLE_TIMEOUT": "359"})
+    assert problem == "ZHUB_IDLE_TIMEOUT is '359', but must be seconds, 360 or more; 0 for never"
 
 
 def test_limits_reach_the_container(config: Any) -> None:

@@ -260,9 +260,9 @@ def test_an_unusable_database_is_reported_in_one_line(
     monkeypatch.setattr(sqlite3, "connect", lambda file: connect(file, timeout=0.1))
     for file, why in ((broken, "not a database"), (old, "locked"), (tmp_path, "unable to open")):
         with pytest.raises(SettingsError) as raised:
-            command.prepare_database(file, found)
+            command.prepare_database(file, found, "sha256:one")
         [problem] = raised.value.problems
         assert problem.startswith(f"{file} cannot be used: ")
         assert why in problem
     locked.close()
-    command.prepare_database(old, found)
+    command.prepare_database(old, found, "sha256:one")

@@ -17,7 +17,7 @@ from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
 
-MODULE = ROOT / "images" / "hub" / "connecting.mjs"
+MODULE = ROOT / "images" / "proxy" / "connecting.mjs"
 
 #: Milliseconds.
 LIMIT = 500

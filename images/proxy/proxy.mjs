@@ -1,12 +1,36 @@
 // The process that owns the published port: configurable-http-proxy, with settings that its command
-// line has no options for. Takes its options as one argument in JSON, as zhub/front/proxy.py writes
-// them, and the token of its API from the environment.
-import { readFileSync } from "node:fs";
+// line has no options for. Takes its options as one argument in JSON: in a container of its own from
+// components/proxy.py, and in the hub's from zhub/front/proxy.py. The token of its API comes from the
+// file that the options name, or else from the environment.
+import { randomBytes } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
 
 import { ConfigurableProxy } from "configurable-http-proxy";
 
+import { follow } from "./certificate.mjs";
 import { Connecting } from "./connecting.mjs";
 import { callers, speakFor } from "./forwarded.mjs";
+import { unavailable } from "./unavailable.mjs";
+
+// Milliseconds that a client may go without sending, or taking, a byte of its request's body. A
+// request as a whole may take as long as it takes.
+const BODY_IDLE = 300_000;
+
+// Milliseconds that a connection stays open after an answer: longer than browsers keep theirs (300
+// seconds in Chrome), so that it is the browser that closes it. A server that closes first may do so
+// while the next request is on its way, which is then lost.
+const KEEP_ALIVE = 360_000;
+
+// Milliseconds that requests under way have to finish after SIGTERM; components/service.py has the
+// engine wait for a little longer.
+const GRACE = 25_000;
+
+// Milliseconds between two requests of the proxy to itself, and the file with the time of the last
+// answer, which /usr/local/bin/proxy-health reads.
+const HEARTBEAT = 5000;
+const HEARTBEAT_FILE = "/tmp/proxy-heartbeat";
 
 // Mozilla's "intermediate" list. Without a TLS 1.3 cipher in it, Node would turn TLS 1.3 off.
 const CIPHERS = [
@@ -63,25 +87,61 @@ const DEFAULT = {
   "content-security-policy": "frame-ancestors 'self'",
 };
 
+const TLS = { minVersion: "TLSv1.2", ciphers: CIPHERS.join(":"), honorCipherOrder: true };
+
 const proxy = new ConfigurableProxy({
-  authToken: process.env.CONFIGPROXY_AUTH_TOKEN,
   defaultTarget: options.hub,
   errorTarget: options.errors,
   hostRouting: options.hostRouting,
   // speakFor sets these headers.
   xfwd: false,
-  ssl: {
-    key: readFileSync(options.key),
-    cert: readFileSync(options.certificate),
-    minVersion: "TLSv1.2",
-    ciphers: CIPHERS.join(":"),
-    honorCipherOrder: true,
+  ssl: TLS,
+  keepAliveTimeout: KEEP_ALIVE,
+});
+follow(
+  proxy.proxyServer,
+  { key: options.key, certificate: options.certificate },
+  TLS,
+  proxy.log,
+);
+
+// Read for each request, of which there are few: the hub may write the file after this has started.
+// Until then, nobody knows the token.
+Object.defineProperty(proxy, "authToken", {
+  get() {
+    if (!options.tokenFile) {
+      return process.env.CONFIGPROXY_AUTH_TOKEN;
+    }
+    try {
+      return readFileSync(options.tokenFile, "utf8");
+    } catch {
+      return randomBytes(32).toString("hex");
+    }
   },
 });
+
+// A connection to the hub is used for one request, as those to servers are. The hub may close it at
+// any time, and the next request, just sent on it, would be lost: the browser would see a 503.
+proxy.httpAgent = new http.Agent({ keepAlive: false });
+
+// Whether the hub has set its routes. A proxy that was restarted alone has none for a moment. All
+// requests would then go to the hub, which has no answer for those of users' servers.
+let routed = !options.awaitRoutes;
+const add = proxy.addRoute;
+proxy.addRoute = async function (path, data) {
+  const added = await add.call(this, path, data);
+  routed ||= data.hub === true;
+  return added;
+};
+
+const NO_ROUTES = new Error("the hub has not set its routes yet");
 
 // Keep a request's route with it: the rules for an answer depend on who gives it.
 const find = proxy.targetForReq;
 proxy.targetForReq = async function (request) {
+  if (!routed) {
+    throw NO_ROUTES;
+  }
   request.route = await find.call(this, request);
   return request.route;
 };
@@ -103,6 +163,29 @@ const onward = proxy.proxyOptsForTarget;
 proxy.proxyOptsForTarget = function (target) {
   const found = onward.call(this, target);
   return isServer(target) ? { ...found, agent: servers } : found;
+};
+
+// The hub has the page for a server that does not answer, but it cannot have the page for itself.
+const fail = proxy.handleProxyError;
+proxy.handleProxyError = function (code, kind, request, response, error) {
+  const hubs = error === NO_ROUTES || (request.route && !isUsers(request));
+  if (!hubs) {
+    return fail.call(this, code, kind, request, response, error);
+  }
+  if (kind === "web") {
+    this.log.error("503 %s %s %s", request.method, request.url.split("?", 1)[0], error?.message ?? "");
+    return unavailable(request, response);
+  }
+  return fail.call(this, 503, kind, request, response, { code: "ECONNREFUSED", ...error });
+};
+proxy._handleProxyErrorDefault = (code, kind, request, response) => unavailable(request, response);
+
+// The hub asks every second whether its routes are there.
+const logResponse = proxy.logResponse;
+proxy.logResponse = function (request, response) {
+  if (request.method !== "GET" || response.statusCode >= 400) {
+    logResponse.call(this, request, response);
+  }
 };
 
 // Return the segments of a path, or null if browsers and proxy could read it differently.
@@ -159,6 +242,14 @@ function harden(cookie) {
 
 // Apply the rules above to the headers of an answer.
 function correct(answer, request) {
+  if (answer.statusCode !== 101) {
+    // What these say is about the connection to hub or server, not the client's (RFC 9110, 7.6.1).
+    delete answer.headers.connection;
+    delete answer.headers["keep-alive"];
+    if (ending) {
+      answer.headers.connection = "close";
+    }
+  }
   if (isUsers(request)) {
     confine(request.route.prefix, answer.headers);
   }
@@ -201,8 +292,40 @@ proxy.proxyServer.on("tlsClientError", (error, socket) => {
   }
 });
 
+// Requests under way, without websockets, which have no end to wait for.
+let underWay = 0;
+let ending = false;
+
+proxy.proxyServer.prependListener("request", (request, response) => {
+  underWay += 1;
+  if (ending) {
+    response.setHeader("Connection", "close");
+  }
+  // While a body arrives; an answer may keep its client waiting.
+  request.socket.setTimeout(BODY_IDLE);
+  request.once("end", () => response.writableFinished || request.socket.setTimeout(0));
+  response.once("close", () => {
+    underWay -= 1;
+    if (ending && !underWay) {
+      process.exit();
+    }
+  });
+});
+
+// Take no more connections, let requests end, and then exit, which ends all websockets.
+function end() {
+  if (ending) {
+    return;
+  }
+  ending = true;
+  proxy.proxyServer.close();
+  proxy.proxyServer.closeIdleConnections();
+  proxy.log.info("ending, after %d requests under way", underWay);
+  setTimeout(() => process.exit(), underWay ? GRACE : 0);
+}
+
 for (const signal of ["SIGINT", "SIGTERM"]) {
-  process.on(signal, () => process.exit());
+  process.on(signal, end);
 }
 // An error in one connection must not end all others; as in configurable-http-proxy's own command.
 process.on("uncaughtException", (error) => proxy.log.error(error.stack));
@@ -213,7 +336,36 @@ for (const server of [proxy.apiServer, proxy.proxyServer]) {
   });
 }
 
+// Ask this proxy through its own port, and write down when it has answered.
+function beat() {
+  const where = { host: "127.0.0.1", port: options.port, path: "/_chp_healthz", agent: false };
+  https
+    // It is asked whether the port answers, and not whose certificate it has.
+    .get({ ...where, rejectUnauthorized: false, timeout: HEARTBEAT }, (answer) => {
+      answer.resume();
+      if (answer.statusCode === 200) {
+        writeFileSync(HEARTBEAT_FILE, `${readFileSync("/proc/uptime", "utf8").split(".", 1)[0]}\n`);
+      }
+    })
+    .on("error", (error) => proxy.log.error("the proxy does not answer itself: %s", error.message));
+}
+
+if (options.heartbeat) {
+  proxy.proxyServer.once("listening", beat);
+  setInterval(beat, HEARTBEAT);
+}
+
 proxy.apiServer.listen(options.apiPort, "127.0.0.1");
-// Each connection takes memory, even if it sends nothing: without a limit, all of the hub's.
+// Each connection takes memory, even if it sends nothing: without a limit, all there is. Those that
+// wait for a next request make room for new ones.
 proxy.proxyServer.maxConnections = options.mostConnections;
+proxy.proxyServer.on("connection", () => {
+  proxy.proxyServer.getConnections((_, open) => {
+    if (open > 0.75 * options.mostConnections) {
+      proxy.proxyServer.closeIdleConnections();
+    }
+  });
+});
+// Node would end a request whose body takes longer than five minutes.
+proxy.proxyServer.requestTimeout = 0;
 proxy.proxyServer.listen(options.port);

@@ -13,7 +13,7 @@ from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
 
-MODULE = ROOT / "images" / "hub" / "forwarded.mjs"
+MODULE = ROOT / "images" / "proxy" / "forwarded.mjs"
 
 SCRIPT = """
 import {{ address, callers, speakFor }} from {module};

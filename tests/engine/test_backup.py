@@ -1,0 +1,353 @@
+"""A stack with users in it is backed up, and restored into another one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from zhub.guard import homes
+
+from tests.built import wait_until
+from tests.engine.conftest import native, stack_in_checkout
+from tests.engine.people import Entrance, logged_in
+from tests.engine.stack import PASSPHRASE, Stack
+from tests.ports import free_port
+
+pytestmark = pytest.mark.engine
+
+#: What a user may have in a home, made by a kernel.
+ODD = """
+import os
+os.makedirs("odd/shut")
+open(b"odd/latin-\\xe9\\xff", "w").write("not UTF-8")
+long = "odd/" + "long" * 50 + "\\u00fc"
+open(long, "w").write("a name that does not fit into tar's own header")
+os.link(long, "odd/hard")
+os.symlink("../nowhere", "odd/soft")
+os.setxattr("odd/hard", "user.note", bytes(range(256)))
+with open("odd/sparse", "wb") as file:
+    file.truncate(1 << 30)
+    file.seek(1 << 29)
+    file.write(b"in the middle of nothing")
+os.chmod("odd/sparse", 0o2640)
+os.mkfifo("odd/fifo", 0o600)
+open("odd/shut/in", "w").write("behind a closed door")
+os.utime("odd/shut/in", ns=(1, 123456789))
+os.chmod("odd/shut", 0)
+"""
+
+#: Prints all that a copy of a folder must have, as JSON.
+LIST = """
+import hashlib, json, os, stat, sys
+found = {}
+for place, folders, files in os.walk(b"/d"):
+    for path in [place] + [os.path.join(place, name) for name in folders + files]:
+        s = os.lstat(path)
+        regular, link = stat.S_ISREG(s.st_mode), stat.S_ISLNK(s.st_mode)
+        found[path.hex()] = [
+            s.st_mode, s.st_uid, s.st_gid, s.st_mtime_ns,
+            s.st_nlink, s.st_size if regular else 0, s.st_blocks if regular else 0,
+            os.readlink(path).hex() if link else "",
+            {} if link else {
+                name: os.getxattr(path, name).hex()
+                for name in os.listxattr(path) if name.startswith("user.")
+            },
+            hashlib.file_digest(open(path, "rb"), "sha256").hexdigest() if regular else "",
+        ]
+print(json.dumps(found, sort_keys=True))
+"""
+
+#: Prints what a hub knows of people, as JSON.
+PEOPLE = """
+import json, sqlite3
+db = sqlite3.connect("/srv/jupyterhub/jupyterhub.sqlite")
+print(json.dumps({
+    query: db.execute(query).fetchall()
+    for query in (
+        "select name, admin, created, cookie_id from users order by name",
+        "select name, properties from groups order by name",
+        "select * from user_group_map order by user_id, group_id",
+        "select name, at from zhub_logins order by name",
+        "select user_id, hashed, prefix, created, expires_at, note, scopes from api_tokens"
+        " where user_id is not null and note = 'of tests' order by id",
+    )
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack that is backed up, with people at work in it."""
+    folder = tmp_path_factory.mktemp("backup")
+    config = native(engine) | {"port": free_port()}
+    for stack in stack_in_checkout(engine, "e2e-backup", folder, config):
+        for name in ("alice", "bob"):
+            user = logged_in(stack, name)
+            user.start_server()
+            user.run(ODD)
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def token(stack: Stack) -> str:
+    """An API token of Alice."""
+    answer = logged_in(stack, "alice").request(
+        "POST", "hub/api/users/alice/tokens", json={"note": "of tests"}
+    )
+    answer.raise_for_status()
+    return str(answer.json()["token"])
+
+
+@pytest.fixture(scope="module")
+def backup(stack: Stack, token: str, engine: docker.DockerClient) -> Path:
+    """The backup, made while they work."""
+    [alice] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    done = stack.make("backup", "", "", "")
+    assert done.returncode == 0, done.stdout
+    assert "home 2 of 2: bob" in done.stdout
+    for before in (alice, hub):
+        after = engine.containers.get(str(before.id))
+        assert after.attrs["State"]["StartedAt"] == before.attrs["State"]["StartedAt"]
+    [folder] = (stack.project / "backups").iterdir()
+    assert str(folder) in done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack under another name, which nobody has used."""
+    folder = tmp_path_factory.mktemp("restored")
+    config = native(engine) | {"port": free_port()}
+    yield from stack_in_checkout(engine, "e2e-restored", folder, config)
+
+
+def printed(engine: docker.DockerClient, stack: Stack, user: str) -> str:
+    """All that is in a user's home, in words that can be compared."""
+    found: bytes = engine.containers.run(
+        str(engine.containers.get(f"{stack.prefix}-hub").attrs["Image"]),
+        ["-c", LIST],
+        entrypoint="/opt/jupyter/bin/python3",
+        user="0",
+        volumes={f"{stack.prefix}-home-{user}": {"bind": "/d", "mode": "ro"}},
+        network_mode="none",
+        remove=True,
+    )
+    return found.decode()
+
+
+def in_home(engine: docker.DockerClient, stack: Stack, user: str, command: str) -> None:
+    """Run a shell command that sees the user's home at /d."""
+    engine.containers.run(
+        str(engine.containers.get(f"{stack.prefix}-hub").attrs["Image"]),
+        ["-c", command],
+        entrypoint="sh",
+        user="0",
+        volumes={f"{stack.prefix}-home-{user}": {"bind": "/d", "mode": "rw"}},
+        network_mode="none",
+        remove=True,
+    )
+
+
+def people(engine: docker.DockerClient, stack: Stack) -> Any:
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    code, found = hub.exec_run(["/opt/jupyter/bin/python3", "-c", PEOPLE])
+    assert code == 0, found
+    assert isinstance(found, bytes)
+    return json.loads(found)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a refused restore must leave as it is."""
+
+    started: str
+    volumes: list[str]
+
+    @classmethod
+    def of(cls, engine: docker.DockerClient, stack: Stack) -> Seen:
+        hub = engine.containers.get(f"{stack.prefix}-hub")
+        own = {"label": f"zhub.stack={stack.prefix}"}
+        volumes = sorted(str(volume.name) for volume in engine.volumes.list(filters=own))
+        return cls(hub.attrs["State"]["StartedAt"], volumes)
+
+
+def refused(engine: docker.DockerClient, stack: Stack, folder: Path) -> str:
+    """What a restore says that is refused and changes nothing."""
+    before = Seen.of(engine, stack)
+    done = stack.make("restore", str(folder), "", "")
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stdout
+    assert Seen.of(engine, stack) == before
+    return done.stdout
+
+
+def changed(folder: Path, **values: str) -> None:
+    """Change a backup's manifest."""
+    file = folder / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_only_its_owner_can_read_it(backup: Path) -> None:
+    for path in (backup, *backup.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_it_has_no_private_key_and_no_passphrase(stack: Stack, backup: Path) -> None:
+    assert not list(backup.glob("passphrase*"))
+    state = gzip.decompress((backup / "state.tar.gz").read_bytes())
+    whole = b"".join(path.read_bytes() for path in backup.glob("*.*")) + state
+    assert b'"type": "tls:index/privateKey:PrivateKey"' in whole
+    assert b"PRIVATE KEY" not in whole
+    assert PASSPHRASE.encode() not in whole
+    for password in stack.outputs()["demoUsers"].values():
+        assert password.encode() not in whole
+    with tarfile.open(backup / "state.tar.gz") as archive:
+        assert {"jupyterhub.sqlite", "cookie_secret"} <= set(archive.getnames())
+        assert not [name for name in archive.getnames() if name.endswith(("-wal", "-shm"))]
+
+
+def test_a_changed_file_is_refused(
+    other: Stack, engine: docker.DockerClient, backup: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(backup, tmp_path / "copy"))
+    home = copy / "homes" / "bob.tar.gz"
+    content = bytearray(home.read_bytes())
+    content[len(content) // 2] ^= 1
+    home.write_bytes(content)
+    assert "bob.tar.gz is not what was backed up" in refused(engine, other, copy)
+
+
+def test_a_newer_database_is_refused(
+    other: Stack, engine: docker.DockerClient, backup: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(backup, tmp_path / "copy"))
+    changed(copy, revision="fedcba987654", jupyterhub="99.1")
+    said = refused(engine, other, copy)
+    assert "is of JupyterHub 99.1" in said
+    assert "Bring the stack up with the backup's release" in said
+
+
+def test_a_stack_with_users_is_refused(
+    stack: Stack, engine: docker.DockerClient, backup: Path
+) -> None:
+    said = refused(engine, stack, backup)
+    assert "stack e2e-backup has users in it (logged in: alice, bob; servers:" in said
+
+
+def test_what_an_interrupted_backup_leaves_is_none(
+    stack: Stack, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    large = stack.labelled("home")["label"] + ["zhub.user=large"]
+    labels = dict(label.split("=") for label in large)
+    volume = engine.volumes.create(f"{stack.prefix}-home-large", labels=labels)
+    in_home(engine, stack, "large", "head -c 200000000 /dev/urandom > /d/random")
+    for number, left in ((signal.SIGTERM, 0), (signal.SIGKILL, 1)):
+        backing_up = subprocess.Popen(
+            stack.operator("backup", str(tmp_path), "", ""),
+            cwd=stack.project,
+            env=stack.variables(),
+        )
+        end = time.monotonic() + 60
+        while not list(tmp_path.glob(".*/homes/large*")):
+            assert backing_up.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        backing_up.send_signal(number)
+        backing_up.wait(timeout=60)
+        assert len(list(tmp_path.iterdir())) == left
+        wait_until(lambda: not engine.containers.list(filters=stack.labelled("backup")), seconds=60)
+    volume.remove()
+    [partial] = tmp_path.iterdir()
+    done = stack.make("restore", str(partial), "", "")
+    assert f"{partial} is no whole backup: it was interrupted" in done.stdout
+    done = stack.make("backup", str(tmp_path), "", "")
+    assert done.returncode == 0, done.stdout
+    assert f"removing what an interrupted backup has left: {partial}" in done.stdout
+    [whole] = tmp_path.iterdir()
+    assert whole.name.startswith("e2e-backup-")
+
+
+def test_one_home_into_a_folder_of_its_owner_who_works(
+    stack: Stack, backup: Path, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    alice = logged_in(stack, "alice")
+    alice.open_lab()
+    alice.save("later.txt", "not in the backup")
+    before = json.loads(printed(engine, stack, "alice"))
+    done = stack.make("restore", str(backup), "alice", "")
+    assert done.returncode == 0, done.stdout
+    after = json.loads(printed(engine, stack, "alice"))
+    top = b"/d".hex()
+    new = {path: what for path, what in after.items() if path not in before}
+    assert {path: what for path, what in after.items() if path in before and path != top} == {
+        path: what for path, what in before.items() if path != top
+    }
+    [folder] = [path for path in new if bytes.fromhex(path).count(b"/") == 2]
+    assert bytes.fromhex(folder).startswith(b"/d/restored-")
+    for path, what in new.items():
+        if path != folder and what != before[top + path.removeprefix(folder)]:
+            # What the running server has written since.
+            assert b"/.ipython/" in bytes.fromhex(path) or b"/.local/" in bytes.fromhex(path)
+    name = bytes.fromhex(folder).decode().removeprefix("/d/")
+    assert alice.run(f"print(open('{name}/odd/hard').read())").startswith("a name that")
+
+
+def test_homes_of_releases_before_are_made_anew(stack: Stack, engine: docker.DockerClient) -> None:
+    """They have no options, so that pruning would delete them; who works is left alone."""
+    labels = dict(label.split("=") for label in stack.labelled("home")["label"])
+    for name in ("carol", "dora"):
+        engine.volumes.create(f"{stack.prefix}-home-{name}", labels=labels | {"zhub.user": name})
+    in_home(engine, stack, "carol", "cd /d && chown 1000:1000 . && chmod 700 . && echo x > file")
+    before = printed(engine, stack, "carol")
+    done = stack.make("homes")
+    assert done.returncode == 0, done.stdout
+    assert "home 2 of 2: dora" in done.stdout
+    assert printed(engine, stack, "carol") == before
+    for name in ("alice", "bob", "carol", "dora"):
+        found = engine.volumes.get(f"{stack.prefix}-home-{name}")
+        assert homes.plain(found.attrs)
+        assert found.attrs["Options"]
+    again = stack.make("homes")
+    assert "nothing to do" in again.stdout
+    for name in ("carol", "dora"):
+        engine.volumes.get(f"{stack.prefix}-home-{name}").remove()
+
+
+def test_restored_under_another_name_all_is_the_same(
+    stack: Stack, other: Stack, engine: docker.DockerClient, backup: Path, token: str
+) -> None:
+    # Nobody works, so that both sides can be compared.
+    for server in engine.containers.list(filters=stack.labelled("notebook")):
+        server.stop()
+    made = stack.make("backup", str(backup.parent), "", "")
+    assert made.returncode == 0, made.stdout
+    folder = max(backup.parent.iterdir())
+    done = other.make("restore", str(folder), "", "")
+    assert done.returncode == 0, done.stdout
+    assert people(engine, other) == people(engine, stack)
+    for user in ("alice", "bob"):
+        assert printed(engine, other, user) == printed(engine, stack, user)
+
+    entrance = Entrance.of(other)
+    stranger = entrance.browser()
+    stranger.open_login_form()
+    asked = stranger.request("GET", "hub/api/user", headers={"Authorization": f"token {token}"})
+    assert asked.json()["name"] == "alice"
+    # Their servers start, though the database was that of a stack with other names.
+    alice = entrance.logged_in("alice")
+    alice.start_server()
+    assert alice.read("odd/hard").startswith("a name that")
+    alice.stop_server()
+    other.up("--expect-no-changes")

@@ -1,0 +1,270 @@
+"""With a proxy of its own, nobody at work notices that the hub is replaced, crashes or is away.
+
+One stack, natively, in the order of the tests: it begins without a separate proxy and ends so.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+import requests
+from docker.models.containers import Container
+
+from tests.built import bridge_address, wait_until
+from tests.engine.conftest import native, running_stack
+from tests.engine.counting import Count, Work
+from tests.engine.people import served_certificate
+from tests.engine.stack import Stack, checkout
+from tests.hubclient import Kernel, User
+from tests.pki import Identity
+from tests.ports import free_port
+
+pytestmark = pytest.mark.engine
+
+APART = ("front", "proxy", "hub")
+
+
+class Site:
+    """The stack, its user at work, and who has what on the engine."""
+
+    def __init__(self, stack: Stack, engine: docker.DockerClient, authority: Identity) -> None:
+        self.stack = stack
+        self.engine = engine
+        self._authority = authority
+        outputs = stack.outputs()
+        self.port = int(outputs["url"].rpartition(":")[2])
+        self.user = User(outputs["url"], stack.folder / "authority.crt")
+        self.user.log_in("alice", outputs["demoUsers"]["alice"])
+        self.user.start_server()
+        self.kernel: Kernel = self.user.start_kernel()
+        self.kernel.run("answer = 6 * 7")
+
+    def renew(self) -> None:
+        """Put another key and certificate where the stack's settings say."""
+        Identity.create("localhost", issuer=self._authority).write(self.stack.folder, "hub")
+
+    def container(self, role: str) -> Container:
+        """The container with a role."""
+        return self.engine.containers.get(f"{self.stack.prefix}-{role}")
+
+    def ids(self) -> dict[str, str]:
+        """Which containers there are, by role."""
+        return {role: str(self.container(role).id) for role in APART}
+
+    def answers(self) -> bool:
+        """Whether the user reaches the server."""
+        try:
+            found = self.user.request("GET", f"{self.user.home}api/kernels", allow_redirects=False)
+        except requests.RequestException:
+            return False
+        return found.status_code == HTTPStatus.OK
+
+    def healthy(self) -> bool:
+        """Whether hub and proxy work, by their own health checks."""
+        states = [self.container(role).attrs["State"] for role in ("hub", "proxy")]
+        return all(state["Running"] and state["Health"]["Status"] == "healthy" for state in states)
+
+    def kernel_lives(self) -> bool:
+        """Whether the kernel that was started first still has its variable."""
+        return self.kernel.run("print(answer)") == "42\n"
+
+
+@pytest.fixture(scope="module")
+def site(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("apart")
+    authority = Identity.create("Test authority", authority=True)
+    authority.write(folder, "authority")
+    Identity.create("localhost", issuer=authority).write(folder, "hub")
+    config = native(engine) | {
+        "port": free_port(),
+        "tlsCertFile": str(folder / "hub.crt"),
+        "tlsKeyFile": str(folder / "hub.key"),
+        "notebookPackages": ["python3-six"],
+        "userNetworkPool": "10.231.0.0/20",
+    }
+    for stack in running_stack(engine, "e2e-apart", folder, config):
+        yield Site(stack, engine, authority)
+
+
+def printed(container: Container, *command: str) -> str:
+    """What a command prints in a container."""
+    output = container.exec_run(list(command)).output
+    assert isinstance(output, bytes)
+    return output.decode(errors="replace")
+
+
+def unharmed(count: Count) -> None:
+    """Check that a user who was at work has lost nothing."""
+    assert count.failed == []
+    assert count.closed == []
+    assert count.complete
+    assert count.requests > 10
+    assert len(count.lines) > 3
+
+
+def test_it_can_be_switched_on_with_users_at_work(site: Site) -> None:
+    server = site.container("user-alice").id
+    site.stack.configure({"separateProxy": True})
+    site.stack.up()
+    wait_until(site.answers, seconds=30)
+    assert site.kernel_lives()
+    assert site.container("user-alice").id == server
+    ports = {role: bool(site.container(role).attrs["HostConfig"]["PortBindings"]) for role in APART}
+    assert ports == {"front": True, "proxy": False, "hub": False}
+
+
+def test_an_up_that_replaces_the_hub_ends_nothing(site: Site, tmp_path: Path) -> None:
+    """Its code, its settings, the limits that it shares with the guard, and the certificate."""
+    changed = replace(site.stack, project=checkout(tmp_path / "project"))
+    with (changed.project / "images/hub/zhub/__init__.py").open("a") as code:
+        code.write("# A change of the hub's code.\n")
+    changed.configure({"idleTimeout": 7200, "userMemory": "1G"})
+    before, guard = site.ids(), site.container("guard").id
+    certificate = served_certificate(site.port)
+    site.renew()
+    with Work(site.user).counted() as count:
+        changed.up()
+        wait_until(lambda: served_certificate(site.port) != certificate, seconds=10)
+    unharmed(count)
+    after = site.ids()
+    assert [role for role in APART if before[role] != after[role]] == ["hub"]
+    assert guard != site.container("guard").id
+    assert site.kernel_lives()
+    assert _steps(changed) == []
+
+
+def _steps(stack: Stack) -> list[dict[str, Any]]:
+    """What another `up` would change."""
+    preview = json.loads(stack.on_stack("preview", "--json"))
+    return [step for step in preview["steps"] if step["op"] != "same"]
+
+
+def test_while_the_hub_is_away_servers_go_on_and_pages_say_so(site: Site) -> None:
+    """For longer than servers remember whom the hub has let in."""
+    hub = site.container("hub")
+    login = f"https://localhost:{site.port}/{site.stack.prefix}/hub/login"
+    with Work(site.user).counted() as count:
+        hub.stop(timeout=5)
+        page = requests.get(
+            login,
+            headers={"Accept": "text/html"},
+            verify=str(site.user.authority),
+            timeout=30,
+        )
+        time.sleep(35)
+        hub.start()
+        wait_until(
+            lambda: requests.get(login, verify=str(site.user.authority), timeout=30).ok, seconds=60
+        )
+    unharmed(count)
+    assert page.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert page.headers["Retry-After"] == "3"
+    assert 'http-equiv="refresh"' in page.text
+    assert "JupyterHub is restarting" in page.text
+
+
+def test_a_proxy_that_crashed_has_its_routes_again_within_seconds(site: Site) -> None:
+    wait_until(site.answers, seconds=10)
+    hub = site.container("hub").attrs["State"]["StartedAt"]
+    # Not `docker kill`, after which the engine does not start it again.
+    pid = site.container("proxy").attrs["State"]["Pid"]
+    subprocess.run(["kill", "-KILL", str(pid)], check=True)
+    begin = time.monotonic()
+    wait_until(lambda: site.container("proxy").attrs["State"]["Pid"] not in {0, pid}, seconds=10)
+    wait_until(site.answers, seconds=15)
+    assert time.monotonic() - begin < 15
+    assert site.container("hub").attrs["State"]["StartedAt"] == hub
+    assert site.kernel_lives()
+
+
+def test_the_token_of_the_proxys_api_is_in_a_file_alone(site: Site) -> None:
+    hub, proxy = site.container("hub"), site.container("proxy")
+    token = printed(hub, "cat", "/run/proxy/token")
+    assert len(token) == 64
+    assert printed(proxy, "cat", "/run/proxy/token") == token
+    for one in (hub, proxy, site.container("front"), site.container("guard")):
+        assert token not in json.dumps(one.attrs)
+    for one in (hub, proxy):
+        seen = printed(one, "sh", "-c", "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline")
+        assert "zhub" in seen
+        assert token not in seen
+    # Neither reads what is only the other's.
+    assert hub.exec_run(["cat", "/certs/hub.key"]).exit_code
+    assert proxy.exec_run(["sh", "-c", "cat /certs/hub.key > /dev/null"]).exit_code == 0
+    assert proxy.exec_run(["ls", "/srv/jupyterhub"]).exit_code
+
+
+def test_a_network_that_was_made_anew_is_joined_again(site: Site) -> None:
+    """As after a restart of the engine."""
+    site.container("front").restart(timeout=1)
+    wait_until(lambda: site.answers() and site.healthy(), seconds=90)
+    assert site.kernel_lives()
+    log = site.container("guard").logs().decode()
+    for role in ("proxy", "hub"):
+        assert f"restarting {site.stack.prefix}-{role}, which is in a network that is gone" in log
+
+
+def test_the_engine_may_start_them_in_any_order(site: Site) -> None:
+    for role in ("hub", "proxy", "front"):
+        site.container(role).stop(timeout=5)
+    for role in ("hub", "proxy"):
+        with pytest.raises(docker.errors.APIError, match="cannot join network of a non running"):
+            site.container(role).start()
+    site.container("front").start()
+    wait_until(lambda: site.answers() and site.healthy(), seconds=90)
+    assert site.kernel_lives()
+
+
+def test_hub_and_proxy_are_behind_the_filter_of_their_network(site: Site) -> None:
+    """Also now that the network has been made anew, twice."""
+    address = bridge_address(site.engine.api)
+    with socket.create_server((address, 0)) as listener:
+        port = listener.getsockname()[1]
+        here = f"{address} {port}"
+        with socket.create_connection((address, port), timeout=5):
+            pass
+        tried = {
+            "hub": f"import socket; socket.create_connection('{here}'.split(), timeout=5)",
+            "proxy": (
+                f"require('net').connect({port}, '{address}', () => process.exit(0))"
+                ".on('error', (error) => { console.log(error.code); process.exit(1); })"
+            ),
+        }
+        hub = site.container("hub").exec_run(["/opt/jupyter/bin/python3", "-c", tried["hub"]])
+        proxy = site.container("proxy").exec_run(["node", "-e", tried["proxy"]])
+    for refused in (hub, proxy):
+        assert refused.exit_code == 1, refused.output
+        assert any(word in str(refused.output) for word in ("No route to host", "EHOSTUNREACH"))
+
+
+def test_it_can_be_switched_off_again(site: Site) -> None:
+    server = site.container("user-alice").id
+    site.stack.configure({"separateProxy": False})
+    site.stack.up()
+    wait_until(site.answers, seconds=30)
+    assert site.kernel_lives()
+    assert site.container("user-alice").id == server
+    for role in ("front", "proxy"):
+        with pytest.raises(docker.errors.NotFound):
+            site.container(role)
+    assert _steps(site.stack) == []
+
+
+def test_without_it_a_certificate_is_exchanged_while_running_too(site: Site) -> None:
+    hub, certificate = site.container("hub").id, served_certificate(site.port)
+    site.renew()
+    with Work(site.user).counted() as count:
+        site.stack.up()
+        wait_until(lambda: served_certificate(site.port) != certificate, seconds=10)
+    unharmed(count)
+    assert site.container("hub").id == hub

@@ -1,0 +1,336 @@
+"""What people who work in the hub all day meet, on a stack of its own on which nothing is emulated.
+
+The tests run in file order; one changes the stack.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import docker
+import pytest
+import requests
+import websocket
+
+from tests.docs.commands import as_typed, runs
+from tests.engine.conftest import native, running_stack
+from tests.engine.people import Entrance
+from tests.engine.stack import Stack
+from tests.hubclient import Kernel, User
+from tests.ports import free_port
+
+pytestmark = pytest.mark.engine
+
+ODD = "%C3%9Cbung%20%231%20100%25%20%F0%9F%9A%80.ipynb"
+"""The name of a file, as it is in a link: `Übung #1 100% 🚀.ipynb`."""
+
+
+@pytest.fixture(scope="module")
+def workplace(
+    engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    config = native(engine) | {"port": free_port(), "basePath": "/science/jupyter"}
+    config |= {"userMemory": "512M", "notebookPackages": ["git"]}
+    yield from running_stack(engine, "e2e-work", tmp_path_factory.mktemp("work"), config)
+
+
+def test_a_link_without_the_base_path_leads_to_a_file_after_login_and_start(
+    workplace: Stack,
+) -> None:
+    entrance = Entrance.of(workplace)
+    assert str(entrance.outputs["url"]).endswith(f":{entrance.port}/science/jupyter")
+    bob = entrance.logged_in("bob")
+    bob.start_server()
+    link = f"https://localhost:{entrance.port}/hub/user-redirect/lab/tree/{ODD}"
+    page = bob.request("GET", link)
+    assert page.url == urljoin(bob.base, f"user/bob/lab/tree/{ODD}")
+    assert "jupyter-config-data" in page.text
+    bob.stop_server()
+
+
+def typed(stack: Stack, blocks: list[str]) -> str:
+    """Return a script of what the docs print."""
+    return as_typed(blocks, stack.name, stack.config_file)
+
+
+def test_an_announcement_comes_and_goes_while_the_hub_runs(
+    workplace: Stack, engine: docker.DockerClient
+) -> None:
+    stranger = Entrance.of(workplace).browser()
+    announce, end = runs("docs/identity.md", "What the login page says")
+    before = engine.containers.get(f"{workplace.prefix}-hub").id
+    workplace.shell(typed(workplace, [announce]))
+    stranger.open_login_form()
+    assert "The hub is down on Sunday from 8 to 10." in stranger.request("GET", "hub/login").text
+    workplace.shell(typed(workplace, [end]))
+    assert "Sunday" not in stranger.request("GET", "hub/login").text
+    assert engine.containers.get(f"{workplace.prefix}-hub").id == before
+
+
+REPOSITORY = """
+    git init --quiet --initial-branch main origin && cd origin && echo hello >a.txt && git add a.txt
+    git -c user.name=bob -c user.email=bob@example.com commit --quiet --message first
+"""
+
+
+def test_a_link_opens_a_repository(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    bob.run(f"import subprocess; subprocess.run({REPOSITORY!r}, shell=True, cwd='/home/jovyan')")
+    wanted = (
+        "repo=%2Fhome%2Fjovyan%2Forigin&branch=main&targetpath=course&urlpath=lab%2Ftree%2Fcourse"
+    )
+    hub = urlsplit(bob.base)
+    page = bob.request("GET", f"{hub.scheme}://{hub.netloc}/hub/user-redirect/git-pull?{wanted}")
+    assert page.url == urljoin(bob.home, f"git-pull?{wanted}")
+    assert page.status_code == 200
+    # As the script of that page does it.
+    [token] = [c.value for c in bob.cookies() if c.name == "_xsrf" and "/user/bob/" in c.path]
+    pulled = bob.request("GET", urljoin(bob.home, f"git-pull/api?{wanted}&_xsrf={token}"))
+    assert '"phase": "finished"' in pulled.text
+    assert bob.read("course/a.txt") == "hello\n"
+    bob.stop_server()
+
+
+def last_use(user: User) -> datetime:
+    """Return when a user's server was last in use, by its own word, which it also gives the hub."""
+    status = user.request("GET", urljoin(user.home, "api/status")).json()
+    return datetime.fromisoformat(status["last_activity"])
+
+
+def wait_until_used(user: User, *, after: datetime) -> None:
+    end = time.monotonic() + 60
+    while last_use(user) <= after:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+class OpenPage(Thread):
+    """Does what an open page does while nobody looks: answers pings, and asks for its lists."""
+
+    def __init__(self, user: User, kernel: Kernel) -> None:
+        super().__init__(daemon=True)
+        self._user = user
+        self._connection = user.websocket(f"{kernel.url}/channels", timeout=600)
+        self._closed = Event()
+
+    def run(self) -> None:
+        with suppress(websocket.WebSocketException, OSError):
+            while not self._closed.is_set():
+                self._connection.recv_data(control_frame=True)
+
+    def ask(self) -> None:
+        for path in ("contents/?content=1", "kernels", "sessions", "terminals"):
+            self._user.request("GET", urljoin(self._user.home, f"api/{path}")).raise_for_status()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._connection.close()
+
+
+def compute(user: User, kernel: Kernel, seconds: int) -> None:
+    """Begin a cell that prints nothing, and close the page."""
+    with suppress(TimeoutError):
+        kernel.run(f"import time; time.sleep({seconds})", timeout=2)
+    user.request("GET", urljoin(user.home, "api/kernels")).raise_for_status()
+
+
+def type_into_a_terminal(user: User, line: str) -> str:
+    """Open a terminal, enter a line and close the page; return the terminal's address."""
+    terminals = urljoin(user.home, "api/terminals")
+    name = user.request("POST", terminals).json()["name"]
+    page = user.websocket(urljoin(user.home, f"terminals/websocket/{name}"), timeout=60)
+    page.send(json.dumps(["stdin", f"{line}\r"]))
+    shown = ""
+    while line not in shown:
+        shown += str(json.loads(page.recv())[-1])
+    page.close()
+    return f"{terminals}/{name}"
+
+
+def test_work_is_use_of_a_server_and_an_open_page_is_not(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    kernel = bob.start_kernel()
+    kernel.run("pass")
+    page = OpenPage(bob, kernel)
+    page.start()
+    time.sleep(2)  # the messages with which a connection begins
+    before = last_use(bob)
+    for _ in range(3):
+        page.ask()
+        time.sleep(1)
+    assert last_use(bob) == before
+    page.close()
+
+    compute(bob, kernel, 1000)
+    first = last_use(bob)
+    wait_until_used(bob, after=first)
+    wait_until_used(bob, after=last_use(bob))
+    kernel.end()
+
+    terminal = type_into_a_terminal(bob, "sleep 1000")
+    wait_until_used(bob, after=last_use(bob) + timedelta(seconds=1))
+    bob.request("DELETE", terminal).raise_for_status()
+    ended = last_use(bob)
+    time.sleep(2)
+    assert last_use(bob) == ended
+    bob.save("a.txt", "by a person")
+    assert last_use(bob) > ended
+    bob.stop_server()
+
+
+def with_server(user: User) -> None:
+    """Log in to a user's server, which may be running from the test before."""
+    if not user.server():
+        user.ask_for_server()
+    user.open_lab()
+
+
+def ask(kernel: Kernel, user: User, code: str) -> list[dict[str, Any]]:
+    """Ask a kernel to run code that ends it; return what the page is sent until it says so."""
+    page = user.websocket(f"{kernel.url}/channels", timeout=120)
+    header = {"msg_id": "asked", "msg_type": "execute_request", "session": "page"}
+    page.send(
+        json.dumps(
+            {
+                "channel": "shell",
+                "header": header | {"username": "", "version": "5.3"},
+                "parent_header": {},
+                "metadata": {},
+                "content": {"code": code, "silent": False},
+            }
+        )
+    )
+    sent: list[dict[str, Any]] = []
+    while not sent or sent[-1]["content"].get("execution_state") != "restarting":
+        sent.append(json.loads(page.recv()))
+    page.close()
+    return sent
+
+
+def told(sent: list[dict[str, Any]]) -> str:
+    """Return what is shown below the cell."""
+    own = [one for one in sent if one["parent_header"].get("msg_id") == "asked"]
+    return "".join(one["content"]["text"] for one in own if one["msg_type"] == "stream")
+
+
+def test_a_user_learns_that_memory_ran_out_and_may_share_a_part_of_it(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    kernel = bob.start_kernel()
+    size = kernel.run("import os; s = os.statvfs('/dev/shm'); print(s.f_frsize * s.f_blocks)")
+    assert int(size) == 128 << 20, "a quarter of the memory"
+
+    assert told(ask(kernel, bob, "import os; os.kill(os.getpid(), 9)")) == ""
+    said = told(ask(kernel, bob, "x = bytearray(600 << 20)"))
+    assert "Memory ran out: the kernel needed more than" in said
+    assert "(0.5 GiB)" in said
+    bob.stop_server()
+
+
+def test_a_folder_with_files_can_be_deleted(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    bob.run("import os; os.makedirs('full/er'); open('full/er/a', 'w').close()")
+    answer = bob.request("DELETE", urljoin(bob.home, "api/contents/full"))
+    assert answer.status_code == 204, answer.text
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        "mkdir -p .local/share/jupyter; cd .local/share/jupyter; rm -rf runtime; touch runtime",
+        "rm -rf .local .jupyter .ipython; touch .local .jupyter .ipython",
+        "rm -f .local .jupyter .ipython; mkdir .local; chmod 0 .local",
+    ],
+    ids=["a file as runtime folder", "files as folders", "an unreadable folder"],
+)
+def test_a_server_starts_with_a_broken_home(workplace: Stack, breaks: str) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    with_server(bob)
+    bob.run(f"import subprocess; subprocess.run({breaks!r}, shell=True, cwd='/home/jovyan')")
+    bob.stop_server()
+    bob.start_server()
+    assert bob.run("print(6 * 7)") == "42\n"
+
+
+def test_a_home_that_is_closed_to_its_user_is_given_back(workplace: Stack) -> None:
+    bob = Entrance.of(workplace).logged_in("bob")
+    with_server(bob)
+    bob.run("import os; os.chmod('/home/jovyan', 0)")
+    bob.stop_server()
+    mended = typed(workplace, runs("docs/operations.md", "Give a home back to its user"))
+    workplace.shell(mended.replace("alice", "bob"))
+    bob.start_server()
+    bob.save("again.txt", "open")
+    assert bob.read("again.txt") == "open"
+    bob.stop_server()
+
+
+@pytest.mark.long
+def test_the_hub_stops_the_servers_that_nobody_uses(workplace: Stack) -> None:
+    """In full: with the shortest time there may be, and pages that stay open all the time."""
+    workplace.configure({"idleTimeout": 360})
+    workplace.up()
+    entrance = Entrance.of(workplace)
+    users = {name: entrance.logged_in(name) for name in ("alice", "bob", "carol", "grace")}
+    for user in users.values():
+        user.start_server()
+    alice, bob, carol, grace = users.values()
+    kernel = alice.start_kernel()
+    kernel.run("pass")
+    page = OpenPage(alice, kernel)
+    page.start()
+    compute(bob, bob.start_kernel(), 3000)
+    type_into_a_terminal(carol, "sleep 3000")
+    begin = time.monotonic()
+    while alice.server():
+        assert time.monotonic() < begin + 900, "an open page keeps the server"
+        with suppress(requests.RequestException):
+            page.ask()  # fails once the server is gone
+        grace.save("a.txt", "in use")
+        time.sleep(10)
+    assert time.monotonic() > begin + 350
+    for user in (bob, carol, grace):
+        assert user.server()["ready"], user.name
+        user.stop_server()
+    page.close()
+
+
+def test_a_running_server_keeps_its_address_and_kernels_when_the_base_path_changes(
+    workplace: Stack,
+) -> None:
+    before = Entrance.of(workplace)
+    alice = before.logged_in("alice")
+    alice.start_server()
+    kernel = alice.start_kernel()
+    kernel.run("answer = 6 * 7")
+    there, path = alice.home, kernel.url
+
+    workplace.configure({"basePath": "/"})
+    assert "basePath changes from /science/jupyter to /" in workplace.up()
+
+    after = Entrance.of(workplace)
+    assert after.outputs["url"] == f"https://localhost:{after.port}"
+    alice = after.logged_in("alice")
+    # Its own cookie has to be got anew: through the hub, whose address the server has wrong.
+    alice.open_lab()
+    assert alice.home == there
+    assert Kernel(alice, path).run("print(answer)") == "42\n"
+    old_link = urljoin(there, f"../../hub/user-redirect/lab/tree/{ODD}")
+    assert alice.request("GET", old_link).url == urljoin(there, f"lab/tree/{ODD}")
+
+    alice.stop_server()
+    alice.start_server()
+    assert alice.home == f"https://localhost:{after.port}/user/alice/"
+    page = alice.request("GET", urljoin(there, "lab")).url.partition("?")[0]
+    assert page == urljoin(alice.home, "lab")
+    alice.stop_server()

@@ -1,0 +1,78 @@
+"""What a real JupyterHub shows of a server that ended while it started."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from zhub.settings.ldap import LdapTls
+
+from tests.images.hub import real_hub, slapd
+from tests.images.hub.slapd import PASSWORDS, SUFFIX
+
+pytestmark = pytest.mark.slow
+
+#: A spawner whose server says its last words to the hub, and ends.
+MORE = """
+    import json, os
+    from tornado.httpclient import AsyncHTTPClient
+    from zhub.servers import last_words
+    c.JupyterHub.extra_handlers = last_words.HANDLERS
+
+
+    class Ends(StandIn):
+        last_words = []
+
+        async def start(self):
+            env = self.get_env()
+            (FOLDER / "server-token").write_text(self.api_token)
+            await AsyncHTTPClient().fetch(
+                env["JUPYTERHUB_ACTIVITY_URL"].removesuffix("activity") + "last-words",
+                method="POST",
+                headers={"Authorization": f"token {self.api_token}"},
+                body=json.dumps({"lines": ["Traceback", "OSError: <No space left on device>"]}),
+            )
+            raise last_words.EndedError(self.user.name, 0, self.last_words)
+
+
+    c.JupyterHub.spawner_class = Ends
+"""
+
+
+def test_the_page_and_the_log_have_the_last_lines_of_the_servers_log(tmp_path: Path) -> None:
+    with slapd.running(tmp_path / "slapd") as server:
+        ldap = {
+            "servers": ("127.0.0.1",),
+            "port": server.port,
+            "tls": LdapTls.NONE,
+            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
+            "allow_everyone": True,
+        }
+        with real_hub.running(tmp_path / "hub", ldap, more=MORE) as hub:
+            alice = hub.browser("alice", PASSWORDS["alice"])
+            alice.get(f"{hub.url}hub/spawn/alice", timeout=30)
+            end = time.monotonic() + 60
+            while "No space left" not in (page := _pending(alice, hub.url)):
+                assert time.monotonic() < end, hub.log
+                time.sleep(0.2)
+            assert "Your server ended while it started. The disk with your home is full." in page
+            assert "OSError: &lt;No space left on device&gt;</pre>" in page
+            assert "server of alice: OSError: <No space left on device>" in hub.log
+
+            token = (hub.folder / "server-token").read_text()
+            for name in ("alice", "bob"):
+                late = hub.api(
+                    "POST",
+                    f"users/{name}/last-words",
+                    token,
+                    data=json.dumps({"lines": ["too late"]}),
+                )
+                assert late.status_code in {403, 404}, "only while it starts, and of its own"
+            assert "too late" not in hub.log
+
+
+def _pending(session: requests.Session, url: str) -> str:
+    return session.get(f"{url}hub/spawn-pending/alice", timeout=30).text

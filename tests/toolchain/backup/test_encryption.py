@@ -1,0 +1,83 @@
+"""Encryption for a public key in a file, with the real GnuPG."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolchain.backup import encryption
+from toolchain.console import Problem
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def keyring() -> Iterator[Path]:
+    """The keyring of whoever restores, and the public key in a file beside it."""
+    if not shutil.which("gpg"):
+        pytest.skip("no gpg here: apt-get install gpg gpg-agent")
+    # The path of its agent's socket must be short.
+    with tempfile.TemporaryDirectory(prefix="zhub-gpg-") as folder:
+        gpg = ["gpg", f"--homedir={folder}", "--batch", "--quiet"]
+        generate = ["--passphrase", "", "--quick-generate-key", "of tests", "default", "default"]
+        subprocess.run([*gpg, *generate, "never"], check=True, capture_output=True)
+        exported = subprocess.run(
+            [*gpg, "--export", "--armor"], check=True, capture_output=True
+        ).stdout
+        (Path(folder) / "public.asc").write_bytes(exported)
+        yield Path(folder)
+        subprocess.run(["gpgconf", f"--homedir={folder}", "--kill", "all"], check=True)
+
+
+@pytest.fixture
+def encrypted(keyring: Path, tmp_path: Path) -> Path:
+    """A file, encrypted by somebody without a keyring."""
+    key = encryption.checked(str(keyring / "public.asc"))
+    file = tmp_path / "file.gpg"
+    with encryption.writing(file, key) as out:
+        out.write(b"secret " * 1000)
+    return file
+
+
+def test_only_who_has_the_key_reads_it(
+    encrypted: Path, keyring: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert b"secret" not in encrypted.read_bytes()
+    (tmp_path / "empty").mkdir(mode=0o700)
+    monkeypatch.setenv("GNUPGHOME", str(tmp_path / "empty"))
+    with pytest.raises(Problem, match=r"could not decrypt .*\n(?s:.*)No secret key"):
+        list(encryption.decrypted(encrypted))
+    monkeypatch.setenv("GNUPGHOME", str(keyring))
+    assert b"".join(encryption.decrypted(encrypted)) == b"secret " * 1000
+
+
+def test_a_damaged_file_is_noticed(
+    encrypted: Path, keyring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GNUPGHOME", str(keyring))
+    content = encrypted.read_bytes()
+    encrypted.write_bytes(content[:-20])
+    with pytest.raises(Problem, match="could not decrypt"):
+        list(encryption.decrypted(encrypted))
+
+
+def test_what_is_no_public_key_is_refused(tmp_path: Path) -> None:
+    assert encryption.checked("") is None
+    with pytest.raises(Problem, match="does not exist"):
+        encryption.checked(str(tmp_path / "missing"))
+    (tmp_path / "text").write_text("no key")
+    with pytest.raises(Problem, match=r"RECIPIENT=.*text: (?s:.*)must be a file with a public key"):
+        encryption.checked(str(tmp_path / "text"))
+
+
+def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
+    with encryption.writing(tmp_path / "file", None) as out:
+        out.write(b"first")
+    with pytest.raises(FileExistsError), encryption.writing(tmp_path / "file", None):
+        pass
+    assert (tmp_path / "file").read_bytes() == b"first"

@@ -1,0 +1,252 @@
+"""What the helper containers run, on folders of this machine."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import sqlite3
+import sys
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from toolchain.backup import inside
+from toolchain.backup.inside import DATABASE, Failed
+
+
+def packed(folder: Path) -> bytes:
+    out = io.BytesIO()
+    report = inside.save_home(folder, out)
+    assert report["bytes"] == len(out.getvalue())
+    assert report["sha256"] == digest(out.getvalue())
+    return out.getvalue()
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def put_home(folder: Path, content: bytes, into: str = "") -> None:
+    inside.put_home(folder, io.BytesIO(content), digest(content), into)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    (folder / "file").write_text("content")
+    (folder / "hard").hardlink_to(folder / "file")
+    (folder / "soft").symlink_to("nowhere")
+    Path(os.fsdecode(os.fsencode(folder) + b"/latin-\xe9")).write_text("e")
+    with (folder / "sparse").open("wb") as file:
+        file.truncate(1 << 24)
+    (folder / "file").chmod(0o640)
+    os.setxattr(folder / "file", "user.note", b"\0")
+    os.utime(folder / "file", ns=(0, 123))
+    return folder
+
+
+def test_a_home_comes_back_as_it_was(home: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    put_home(copy, packed(home))
+    assert sorted(path.name for path in copy.iterdir()) == sorted(
+        path.name for path in home.iterdir()
+    )
+    file = copy / "file"
+    assert file.read_text() == "content"
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert file.stat().st_mtime_ns == 123
+    assert file.stat().st_ino == (copy / "hard").stat().st_ino
+    assert os.getxattr(file, "user.note") == b"\0"
+    assert (copy / "soft").readlink() == Path("nowhere")
+    sparse = (copy / "sparse").stat()
+    assert (sparse.st_size, sparse.st_blocks) == (1 << 24, 0)
+    assert copy.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_same_file_is_packed_to_the_same_bytes(tmp_path: Path) -> None:
+    """So that a tool that looks for what two backups have in common finds it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    content = b"".join(os.urandom(32).hex().encode() for _ in range(1 << 15))
+    (home / "b").write_bytes(content)
+    first = packed(home)
+    (home / "a").write_text("new, and before the other in the archive")
+    second = packed(home)
+    middle = first[len(first) // 2 : len(first) // 2 + (1 << 16)]
+    assert middle in second
+
+
+def test_a_home_into_a_new_folder_of_one_that_is_in_use(home: Path) -> None:
+    content = packed(home)
+    (home / "file").write_text("newer")
+    put_home(home, content, "restored")
+    assert (home / "file").read_text() == "newer"
+    assert (home / "restored" / "file").read_text() == "content"
+    assert not list(home.glob(f"{inside.UNPACKING}*"))
+    with pytest.raises(Failed, match="already has a folder restored"):
+        put_home(home, content, "restored")
+
+
+def test_nothing_is_put_over_files(home: Path) -> None:
+    with pytest.raises(Failed, match="not empty"):
+        put_home(home, b"")
+
+
+@pytest.mark.parametrize("cut", [0.5, 1.0])
+def test_a_home_that_does_not_arrive_is_no_folder(home: Path, cut: float) -> None:
+    content = packed(home)
+    part = content[: int(len(content) * cut)]
+    with pytest.raises(Failed, match=r"tar failed|checksum"):
+        inside.put_home(home, io.BytesIO(part), digest(b"another"), "restored")
+    assert not (home / "restored").exists()
+    assert not list(home.glob(f"{inside.UNPACKING}*"))
+
+
+def test_a_home_that_cannot_be_read_fails(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="tar or gzip failed"):
+        inside.save_home(tmp_path / "missing", io.BytesIO())
+
+
+SCHEMA = """
+CREATE TABLE users (id INTEGER, name TEXT);
+CREATE TABLE zhub_logins (name TEXT, at REAL);
+CREATE TABLE alembic_version (version_num TEXT);
+CREATE TABLE servers (id INTEGER, base_url TEXT);
+CREATE TABLE spawners (user_id INTEGER, server_id INTEGER, state TEXT, started TEXT);
+CREATE TABLE api_tokens (id INTEGER, user_id INTEGER, expires_at TEXT, note TEXT);
+INSERT INTO users VALUES (1, 'alice'), (2, 'bob');
+INSERT INTO zhub_logins VALUES ('alice', 1);
+INSERT INTO alembic_version VALUES ('f460b0348206');
+INSERT INTO servers VALUES (1, '/zhub-one/user/alice/'), (2, '/of-a-service/');
+INSERT INTO spawners VALUES (1, 1, '{"object_name": "zhub-one-user-alice"}', 'now');
+INSERT INTO api_tokens VALUES
+    (1, 1, NULL, 'Server at /zhub-one/user/alice/'),
+    (2, 1, 'later', 'Server at /zhub-one/user/alice/'),
+    (3, 2, NULL, 'Server at /zhub-one/user/alice/'),
+    (4, 1, NULL, 'of a script');
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "cookie_secret").touch(0o600)
+    (folder / "cookie_secret").write_text("secret")
+    (folder / "copies").mkdir()
+    return folder
+
+
+def test_a_database_in_use_is_packed_whole(state: Path) -> None:
+    with closing(sqlite3.connect(state / DATABASE)) as live:
+        live.execute("PRAGMA journal_mode=WAL")
+        live.executescript(SCHEMA)
+        live.execute("BEGIN IMMEDIATE")
+        live.execute("INSERT INTO users VALUES (3, 'not committed')")
+        assert (state / f"{DATABASE}-wal").stat().st_size > (state / DATABASE).stat().st_size
+        out = io.BytesIO()
+        report = inside.save_state(state, out)
+    assert report["users"] == ["alice", "bob"]
+    assert report["logins"] == ["alice"]
+    assert report["revision"] == "f460b0348206"
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
+        assert archive.getnames() == [DATABASE, "cookie_secret"]
+        content = archive.extractfile(DATABASE)
+        assert content
+        with closing(sqlite3.connect(":memory:")) as copy:
+            copy.deserialize(content.read())
+            assert copy.execute("SELECT count(*) FROM users").fetchone() == (2,)
+
+
+@pytest.fixture
+def saved(state: Path) -> bytes:
+    with closing(sqlite3.connect(state / DATABASE)) as live:
+        live.executescript(SCHEMA)
+    out = io.BytesIO()
+    inside.save_state(state, out)
+    return out.getvalue()
+
+
+def test_a_database_replaces_another_one(saved: bytes, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    for name in (DATABASE, f"{DATABASE}-wal", "cookie_secret"):
+        (new / name).write_text("of an unused hub")
+    inside.put_state(new, io.BytesIO(saved), digest(saved))
+    assert sorted(path.name for path in new.iterdir()) == ["cookie_secret", DATABASE]
+    assert (new / "cookie_secret").read_text() == "secret"
+    assert (new / "cookie_secret").stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(new / DATABASE)) as db:
+        servers = db.execute("SELECT base_url FROM servers").fetchall()
+        assert servers == [("/of-a-service/",)]
+        spawners = db.execute("SELECT server_id, state, started FROM spawners").fetchall()
+        assert spawners == [(None, "{}", None)]
+        # Only the token that JupyterHub gave to the server that ran.
+        assert db.execute("SELECT id FROM api_tokens").fetchall() == [(2,), (3,), (4,)]
+
+
+@pytest.mark.parametrize("wrong", ["cut", "checksum", "database"])
+def test_a_database_that_is_not_sound_replaces_nothing(
+    saved: bytes, tmp_path: Path, wrong: str
+) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / DATABASE).write_text("there")
+    content, sha256 = saved, digest(saved)
+    if wrong == "cut":
+        content = saved[: len(saved) // 2]
+    elif wrong == "checksum":
+        sha256 = digest(b"another")
+    else:
+        member = tarfile.TarInfo(DATABASE)
+        member.size = 4096
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as archive:
+            archive.addfile(member, io.BytesIO(bytes(range(256)) * 16))
+        content = gzip.compress(out.getvalue())
+        sha256 = digest(content)
+    with pytest.raises(Failed):
+        inside.put_state(new, io.BytesIO(content), sha256)
+    assert [path.name for path in new.iterdir()] == [DATABASE]
+    assert (new / DATABASE).read_text() == "there"
+
+
+def test_a_volume_without_a_database(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="was the hub ever up"):
+        inside.save_state(tmp_path, io.BytesIO())
+
+
+def test_the_release_knows_its_own_databases() -> None:
+    found = inside.release()
+    assert "f460b0348206" in found["revisions"]
+    assert found["jupyterhub"].split(".")[0].isdecimal()
+
+
+def test_the_last_line_is_the_report(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        assert inside.main(["release"]) == 0
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert json.loads(line.removeprefix(inside.MARK))["revisions"]
+        assert inside.main(["save-state"], tmp_path) == 1
+        assert capsys.readouterr().err == f"there is no {DATABASE}: was the hub ever up?\n"
+    finally:
+        os.umask(umask)
+
+
+def test_it_needs_nothing_but_the_standard_library() -> None:
+    """It is given as text to the Python of images of any release."""
+    source = Path(inside.__file__).read_text()
+    imported = {
+        line.split()[1].partition(".")[0]
+        for line in source.splitlines()
+        if line.startswith(("import ", "from "))
+    }
+    assert imported <= sys.stdlib_module_names | {"__future__"}

@@ -1,0 +1,264 @@
+"""Short-lived containers on the stack's engine, which read or write one volume each."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from toolchain.backup.inside import BLOCK, MARK, VOLUME, pipe
+from toolchain.console import Problem, output
+
+#: What the container runs.
+PROGRAM = Path(__file__).with_name("inside.py")
+PYTHON = "/opt/jupyter/bin/python3"
+
+#: Of the engine's limits for a helper: a copy of the database is in its memory.
+MEMORY = "512m"
+
+#: User and group of the hub, which its volume belongs to.
+HUB_USER = "1000:1000"
+
+#: Rights to pack and unpack files of all owners and modes. The volume is mounted read-only where
+#: nothing is written, and the container has nothing else.
+READ = ("DAC_OVERRIDE",)
+WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID")
+
+#: Lines of a helper's messages that a failure shows.
+TAIL = 12
+
+#: What a job says at its end.
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a helper does."""
+
+    name: str
+    """Of a job of inside.py."""
+    volume: str = ""
+    """Name of the volume it gets; none if empty."""
+    arguments: tuple[str, ...] = ()
+    user: str = "0:0"
+    capabilities: tuple[str, ...] = ()
+    writes: bool = False
+    """Whether it may write to the volume."""
+
+
+def save_home(volume: str) -> Job:
+    return Job("save-home", volume, capabilities=READ)
+
+
+def put_home(volume: str, sha256: str, into: str = "") -> Job:
+    """Unpack a home with this checksum; into a new folder of it, if one is named."""
+    return Job("put-home", volume, (sha256, into), capabilities=WRITE, writes=True)
+
+
+def save_state(volume: str) -> Job:
+    # SQLite writes beside a database, also to read it.
+    return Job("save-state", volume, user=HUB_USER, writes=True)
+
+
+def put_state(volume: str, sha256: str) -> Job:
+    return Job("put-state", volume, (sha256,), user=HUB_USER, writes=True)
+
+
+def look(volume: str) -> Job:
+    return Job("look", volume, user=HUB_USER, writes=True)
+
+
+def release() -> Job:
+    return Job("release", user=HUB_USER)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A stack's engine, as the `docker` command reaches it."""
+
+    docker: tuple[str, ...]
+    """The command, with the options for this engine."""
+    prefix: str
+    """Of the stack's names."""
+
+    def ask(self, *arguments: str) -> str:
+        """What a `docker` command prints.
+
+        Raises:
+            Problem: it fails.
+        """
+        done = subprocess.run(
+            [*self.docker, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Problem(f"`docker {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def find(self, *arguments: str) -> str | None:
+        """Like `ask`, for something that may not be there; None then."""
+        return output([*self.docker, *arguments])
+
+    def image(self) -> str:
+        """The image of the stack's hub.
+
+        Raises:
+            Problem: the stack is not up.
+        """
+        self.ask("version", "--format", "{{.Server.Version}}")
+        hub = f"{self.prefix}-hub"
+        found = self.find("container", "inspect", "--format", "{{.Image}}", hub)
+        if found is None:
+            raise Problem(
+                f"the engine has no container {hub}, so the stack is not up there. Bring it up "
+                "first: make up STACK=NAME"
+            )
+        return found
+
+    def homes(self) -> dict[str, str]:
+        """The users' volumes, and whose each is."""
+        listed = self.ask(
+            *("volume", "ls", "--format", '{{.Name}}\t{{.Label "zhub.user"}}'),
+            *("--filter", f"label=zhub.stack={self.prefix}", "--filter", "label=zhub.role=home"),
+        )
+        return dict(line.split("\t") for line in sorted(listed.splitlines()))
+
+    def make_home(self, volume: str, user: str, *, mounted: bool) -> None:
+        """Make a home as the guard does, which refuses others.
+
+        Args:
+            volume: its name.
+            user: whose it is.
+            mounted: mount it on itself, so that pruning leaves it (images/hub/zhub/guard/homes.py).
+        """
+        labels = {"zhub.stack": self.prefix, "zhub.role": "home", "zhub.user": user}
+        options: dict[str, str] = {}
+        if mounted:
+            root = self.ask("info", "--format", "{{.DockerRootDir}}")
+            options = {"type": "none", "o": "bind", "device": f"{root}/volumes/{volume}/_data"}
+        self.ask(
+            *("volume", "create", "--driver=local"),
+            *(f"--opt={key}={text}" for key, text in options.items()),
+            *(f"--label={key}={text}" for key, text in labels.items()),
+            volume,
+        )
+
+    def servers(self) -> list[str]:
+        """The users' servers that run."""
+        return self.ask(
+            *("ps", "--all", "--format", "{{.Names}}"),
+            *(
+                "--filter",
+                f"label=zhub.stack={self.prefix}",
+                "--filter",
+                "label=zhub.role=notebook",
+            ),
+        ).split()
+
+
+@dataclass(frozen=True)
+class Helpers:
+    """Runs jobs on an engine."""
+
+    engine: Engine
+    image: str
+
+    def command(self, job: Job, name: str) -> list[str]:
+        """The `docker run` of a job, with the least rights that it can do with."""
+        limits = ("--memory", MEMORY, "--memory-swap", MEMORY, "--pids-limit", "32")
+        rights = ("--cap-drop=ALL", *(f"--cap-add={name}" for name in job.capabilities))
+        mount = f"type=volume,source={job.volume},target={VOLUME},volume-nocopy"
+        return [
+            *(*self.engine.docker, "run", "--rm", "--interactive", f"--name={name}"),
+            "--network=none",
+            *("--read-only", "--tmpfs=/tmp", *limits, *rights, f"--user={job.user}"),
+            # A log would be a copy of all that is streamed.
+            *("--security-opt=no-new-privileges", "--log-driver=none", "--env=LC_ALL=C"),
+            *("--label", f"zhub.stack={self.engine.prefix}", "--label", "zhub.role=backup"),
+            *(("--mount", mount + ("" if job.writes else ",readonly")) if job.volume else ()),
+            *(f"--entrypoint={PYTHON}", self.image, "-I", "-c", PROGRAM.read_text()),
+            *(job.name, *job.arguments),
+        ]
+
+    def ask(self, job: Job) -> Report:
+        """Do a job that streams nothing; returns its report."""
+        return self.receive(job, lambda _: None)
+
+    def receive(self, job: Job, take: Callable[[bytes], object]) -> Report:
+        """Do a job that streams something from the engine; returns its report.
+
+        Raises:
+            Problem: it failed.
+        """
+        with self._running(job) as (process, result):
+            stream = pipe(process.stdout)
+            while block := stream.read(BLOCK):
+                take(block)
+            return result()
+
+    def send(self, job: Job, blocks: Iterable[bytes]) -> Report:
+        """Do a job that streams something to the engine; returns its report.
+
+        Raises:
+            Problem: it failed.
+        """
+        with self._running(job) as (process, result):
+            stream = pipe(process.stdin)
+            with suppress(BrokenPipeError):  # the helper says why
+                for block in blocks:
+                    stream.write(block)
+                stream.close()
+            return result()
+
+    @contextmanager
+    def _running(self, job: Job) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], Report]]]:
+        """A helper's process, and what waits for its end and returns the report."""
+        if job.volume:
+            # `docker run` would make a volume that is missing.
+            self.engine.ask("volume", "inspect", "--format", "{{.Name}}", job.volume)
+        name = f"{self.engine.prefix}-backup-{secrets.token_hex(4)}"
+        with tempfile.TemporaryFile() as said:
+            # Standard input stays open meanwhile: the helper ends with it.
+            process = subprocess.Popen(
+                self.command(job, name),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+            )
+            try:
+                yield process, lambda: _report(job, process, said)
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    self.engine.find("rm", "--force", name)
+                process.wait()
+                for stream in (pipe(process.stdin), pipe(process.stdout)):
+                    with suppress(BrokenPipeError):
+                        stream.close()
+
+
+def _report(job: Job, process: subprocess.Popen[bytes], said: IO[bytes]) -> Report:
+    """Wait for the end; returns the report.
+
+    Raises:
+        Problem: it failed, with what it said.
+    """
+    code = process.wait()
+    said.seek(0)
+    lines = said.read().decode(errors="replace").splitlines()
+    last = lines[-1] if lines else ""
+    if code or not last.startswith(MARK):
+        where = f" of volume {job.volume}" if job.volume else ""
+        shown = "\n".join(f"    {line}" for line in lines[-TAIL:])
+        raise Problem(f"{job.name}{where} ended with code {code}:\n{shown}")
+    report: Report = json.loads(last.removeprefix(MARK))
+    return report

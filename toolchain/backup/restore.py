@@ -1,0 +1,213 @@
+"""`make restore`: a backup into an empty stack, or one user's home beside the present one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from toolchain import stack
+from toolchain.backup import encryption, helper
+from toolchain.backup.helper import Engine, Helpers
+from toolchain.backup.manifest import CONFIG, STATE, Manifest, Part, blocks, check, read
+from toolchain.backup.save import MB, PLACE
+from toolchain.console import Problem, say, timed
+
+STEP = "restore"
+
+#: Value of ONLY: the database and no homes.
+DATABASE = "database"
+
+#: Seconds that the hub gets to become healthy; under emulation it takes most of a minute.
+START_SECONDS = 300
+
+#: Users and volumes that a message names.
+NAMED = 5
+
+
+def restore(name: str, docker: str, source: str, user: str, only: str) -> None:
+    """Restore a backup into a stack that is up, and that nobody has used.
+
+    Args:
+        name: of the stack; another one than was backed up will do.
+        docker: the client.
+        source: the backup's folder.
+        user: restore nothing but this user's home, into a new folder in it; empty for all.
+        only: `database` for no homes; empty for all.
+
+    Raises:
+        Problem: it was refused, and then nothing has changed; or it failed.
+    """
+    if only not in ("", DATABASE) or (only and user):
+        raise Problem(f"ONLY={only}: can only be {DATABASE}, and not together with USER")
+    folder = _folder(source)
+    manifest = read(folder)
+    engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
+    helpers = Helpers(engine, engine.image())
+    if user:
+        _one_home(folder, manifest, helpers, user)
+    else:
+        _all(name, folder, manifest, helpers, homes=not only)
+
+
+def _folder(source: str) -> Path:
+    if source:
+        return Path(source).resolve()
+    found = sorted(path for path in PLACE.glob("*") if path.is_dir())
+    shown = f". In {PLACE}: {', '.join(path.name for path in found[-NAMED:])}" if found else ""
+    raise Problem(f"say which backup: make restore STACK=NAME FROM=FOLDER{shown}")
+
+
+def content(folder: Path, manifest: Manifest, part: Part) -> Iterator[bytes]:
+    file = folder / part.file
+    return encryption.decrypted(file) if manifest.encrypted else blocks(file)
+
+
+def _check_key(folder: Path, manifest: Manifest) -> None:
+    """Read a small part, before anything is changed: this user may have no key for it."""
+    for _ in content(folder, manifest, manifest.part(CONFIG)):
+        pass
+
+
+def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes: bool) -> None:
+    engine = helpers.engine
+    wanted = manifest.homes() if homes else {}
+    mounted = _check_release(name, manifest, helpers)
+    _check_unused(name, helpers, wanted if homes else None)
+    with timed(STEP, f"checking the backup of {manifest.stack} of {manifest.made}"):
+        for part in (manifest.part(STATE), *wanted.values()):
+            check(folder, part)
+        _check_key(folder, manifest)
+    with stopped(engine):
+        made: list[str] = []
+        try:
+            for number, (suffix, part) in enumerate(wanted.items(), start=1):
+                volume = f"{engine.prefix}-home-{suffix}"
+                engine.make_home(volume, part.user, mounted=mounted)
+                made.append(volume)
+                helpers.send(helper.put_home(volume, part.content), content(folder, manifest, part))
+                size = part.bytes / MB
+                say(STEP, f"home {number} of {len(wanted)}: {part.user}, {size:.1f} MB")
+            # Last: a stack without it is still an unused one.
+            part = manifest.part(STATE)
+            helpers.send(
+                helper.put_state(f"{engine.prefix}-state", part.content),
+                content(folder, manifest, part),
+            )
+        except BaseException:
+            for volume in made:
+                engine.find("volume", "rm", volume)
+            say(STEP, "failed: the stack is as it was")
+            raise
+    say(STEP, f"{len(manifest.users)} users and {len(wanted)} homes are in stack {name}")
+
+
+def _check_release(name: str, manifest: Manifest, helpers: Helpers) -> bool:
+    """Check that the stack's hub can read the database; returns whether homes can be mounted.
+
+    Raises:
+        Problem: it is of a newer JupyterHub.
+    """
+    release = helpers.ask(helper.release())
+    if manifest.revision and manifest.revision not in release["revisions"]:
+        raise Problem(
+            f"the database in this backup is of JupyterHub {manifest.jupyterhub}, and stack {name} "
+            f"runs {release['jupyterhub']}, which does not know it ({manifest.revision}): nothing "
+            f"was changed. Bring the stack up with the backup's release ({manifest.program}) first"
+        )
+    return bool(release["mounted"])
+
+
+def _check_unused(name: str, helpers: Helpers, homes: Container[str] | None) -> None:
+    """Check that nobody has used the stack.
+
+    Args:
+        name: of the stack.
+        helpers: on its engine.
+        homes: those that will be made; None where homes may be there already.
+
+    Raises:
+        Problem: somebody has.
+    """
+    engine = helpers.engine
+    found = {
+        "logged in": helpers.ask(helper.look(f"{engine.prefix}-state")).get("logins", []),
+        "servers": engine.servers(),
+        "homes": [] if homes is None else _in_the_way(engine, homes),
+    }
+    used = [f"{what}: {_some(names)}" for what, names in found.items() if names]
+    if not used:
+        return
+    fix = (
+        "Restore into another stack, or, if these are to go for good, remove this one with its "
+        "homes first (docs/backup.md, Restore)."
+    )
+    if not (found["logged in"] or found["servers"]):
+        own = stack.named(name)
+        fix += f" To keep these homes and restore the database: make restore{own} FROM=… "
+        fix += f"ONLY={DATABASE}"
+    raise Problem(f"stack {name} has users in it ({'; '.join(used)}): nothing was changed. {fix}")
+
+
+def _in_the_way(engine: Engine, homes: Container[str]) -> list[str]:
+    """The stack's homes, and volumes without labels that have the name of one to make."""
+    own, labelled = f"{engine.prefix}-home-", engine.homes()
+    every = engine.ask("volume", "ls", "--quiet").split()
+    return [
+        volume
+        for volume in every
+        if volume in labelled or (volume.startswith(own) and volume.removeprefix(own) in homes)
+    ]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def stopped(engine: Engine) -> Iterator[None]:
+    """Stop the hub meanwhile; afterwards wait until it is healthy."""
+    hub = f"{engine.prefix}-hub"
+    say(STEP, f"stopping {hub}")
+    engine.ask("stop", hub)
+    try:
+        yield
+    finally:
+        engine.ask("start", hub)
+    with timed(STEP, f"waiting for {hub}"):
+        end = time.monotonic() + START_SECONDS
+        health = "inspect", "--format", "{{.State.Health.Status}}", hub
+        while engine.ask(*health) != "healthy":
+            if time.monotonic() > end:
+                raise Problem(f"{hub} is not healthy after {START_SECONDS} s: docker logs {hub}")
+            time.sleep(1)
+
+
+def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> None:
+    """Restore one user's home, also while the user works: into a new folder in the present one."""
+    engine = helpers.engine
+    found = {part.user: (suffix, part) for suffix, part in manifest.homes().items()}
+    if user not in found:
+        raise Problem(f"the backup has no home of {user}. It has: {', '.join(sorted(found))}")
+    suffix, part = found[user]
+    check(folder, part)
+    _check_key(folder, manifest)
+    volume = f"{engine.prefix}-home-{suffix}"
+    into = f"restored-{manifest.made.replace(':', '').replace('-', '')}"
+    new = volume not in engine.homes()
+    if new:
+        into = ""
+        engine.make_home(volume, user, mounted=helpers.ask(helper.release())["mounted"])
+    try:
+        with timed(STEP, f"the home of {user}, {part.bytes / MB:.1f} MB"):
+            helpers.send(
+                helper.put_home(volume, part.content, into), content(folder, manifest, part)
+            )
+    except BaseException:
+        if new:
+            engine.find("volume", "rm", volume)
+        raise
+    place = f"the folder {into} of the home" if into else "a new home"
+    say(STEP, f"{user} finds the files of {manifest.made} in {place}")
