@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -15,14 +14,14 @@ from pathlib import Path
 import docker
 import docker.errors
 
+from tests.engine.namespaces import entered
+
 NAMESPACE = "zhub-test-engine"
 OUTER, INNER = "10.222.1.1", "10.222.1.2"
 LINK = "zhub-test"
 
 TRIES = 3
 """How often an engine is started that ends at once."""
-
-CLONE_NEWNET = 0x40000000
 
 
 def unmount_below(folder: Path) -> None:
@@ -87,18 +86,8 @@ class SecondEngine:
     @contextmanager
     def machine(self) -> Iterator[None]:
         """Be on the engine's machine for connections of this thread, such as to its loopback."""
-        setns = ctypes.CDLL(None, use_errno=True).setns
-        with (
-            Path("/proc/thread-self/ns/net").open() as here,
-            Path(f"/var/run/netns/{NAMESPACE}").open() as there,
-        ):
-            if setns(there.fileno(), CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
-            try:
-                yield
-            finally:
-                if setns(here.fileno(), CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), "setns")
+        with entered(NAMESPACE):
+            yield
 
 
 def _run(command: str, *, check: bool = True) -> None:
