@@ -17,7 +17,7 @@ from tests.engine.browser.lab import Lab
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 
-#: Visitors whose pages are kept as pictures if a test fails.
+#: All visitors so far: their problems count, and their pages are kept as pictures if a test fails.
 here: list[Visitor] = []
 
 
@@ -85,7 +85,6 @@ def stranger(visit: Callable[..., Visitor]) -> Iterator[Visitor]:
     visitor = visit()
     yield visitor
     visitor.context.close()
-    here.remove(visitor)
 
 
 @pytest.fixture(scope="package")

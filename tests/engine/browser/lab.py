@@ -29,9 +29,13 @@ class Lab:
         return self.visitor.page
 
     def wait(self) -> None:
-        """Wait until the server has started and JupyterLab shows its launcher."""
+        """Wait until the server has started and JupyterLab can be used."""
         self.page.wait_for_url("**/lab*", timeout=3 * PATIENCE)
-        expect(self.page.locator(".jp-Launcher")).to_be_visible()
+        expect(self._new_launcher).to_be_visible()
+
+    @property
+    def _new_launcher(self) -> Locator:
+        return self.page.locator(".jp-FileBrowser").get_by_role("button", name="New Launcher")
 
     def refuse_news(self) -> None:
         """Close JupyterLab's question about news, if it is asked: it hides a part of the page."""
@@ -42,7 +46,7 @@ class Lab:
 
     def launch(self, what: str) -> None:
         """Click a card of a new launcher."""
-        self.page.locator(".jp-FileBrowser").get_by_role("button", name="New Launcher").click()
+        self._new_launcher.click()
         self.page.locator(".jp-LauncherCard:visible", has_text=what).first.click()
 
     def new_notebook(self) -> Notebook:
