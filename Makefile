@@ -25,8 +25,8 @@ PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor backup restore homes test test-long lint settings bench lock audit sbom toolchain \
-	base cli clean
+.PHONY: help up preview down env doctor backup restore homes test test-long lint settings pictures bench lock audit sbom \
+	toolchain base cli clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -79,6 +79,10 @@ lint: ## run ruff, mypy, import-linter, shellcheck
 settings: ## write Pulumi.yaml and the table of docs/configuration.md from the settings' entries
 	@$(TOOLCHAIN) development-environment
 	@$(RUN) components.settings
+
+pictures: ## use the dev stack with a real browser and write docs/pictures
+	@$(TOOLCHAIN) test-environment
+	$(RUN) pytest tests/engine/browser -m "not long" --pictures=docs/pictures
 
 bench: ## measure the images and write docs/benchmarks.md (PARTS=size,start: only these)
 	@$(TOOLCHAIN) test-environment

@@ -125,6 +125,11 @@ class Visitor:
         self.page.get_by_label("Password:").fill(password or self.entrance.password(name))
         self.page.get_by_role("button", name="Sign in").click()
 
+    def picture(self, file: Path, height: int = LAPTOP[1]) -> None:
+        """Write a picture of the upper part of the page, as PNG; the height is in pixels."""
+        width = LAPTOP[0]
+        self.page.screenshot(path=file, clip={"x": 0, "y": 0, "width": width, "height": height})
+
     def _requested(self, request: Request) -> None:
         if request.url.startswith(("https:", "http:", "wss:", "ws:")) and (
             urlsplit(request.url).netloc != urlsplit(self.base).netloc

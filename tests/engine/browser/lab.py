@@ -32,6 +32,8 @@ class Lab:
         """Wait until the server has started and JupyterLab can be used."""
         self.page.wait_for_url("**/lab*", timeout=3 * PATIENCE)
         expect(self._new_launcher).to_be_visible()
+        # Who leaves before it has loaded, gets errors of requests that were broken off.
+        self.page.wait_for_load_state("networkidle")
 
     @property
     def _new_launcher(self) -> Locator:
@@ -42,7 +44,7 @@ class Lab:
         answer = self.page.get_by_role("alert").get_by_role("button", name="No", exact=True)
         if answer.is_visible():
             answer.click()
-            expect(answer).to_be_hidden()
+            expect(self.page.locator(".Toastify__toast")).to_have_count(0)
 
     def launch(self, what: str) -> None:
         """Click a card of a new launcher."""

@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 
 from tests.engine.browser.chromium import LAPTOP, TELEPHONE, Visitor, size
+from tests.engine.browser.lab import Lab
 from tests.engine.people import Entrance
 
 pytestmark = pytest.mark.engine
@@ -54,7 +55,7 @@ def grace(visit: Callable[..., Visitor]) -> Visitor:
 
 def test_the_login_page(stranger: Visitor, pictures: Path) -> None:
     stranger.open()
-    stranger.page.screenshot(path=pictures / "login.png")
+    stranger.picture(pictures / "login.png", height=420)
     check(stranger.page, "login")
     stranger.expect(403, "hub/login", "the password is wrong")
     stranger.log_in("grace", "wrong")
@@ -95,11 +96,11 @@ def test_the_progress_page_and_an_administrator_who_stops_a_server(
     for route in held:
         route.continue_()
     grace.page.unroute(reports)
-    grace.page.wait_for_url("**/lab*")
+    Lab(grace).wait()
     grace.open("hub/admin")
     row = grace.page.get_by_role("row").filter(has_text="grace")
     expect(row.get_by_role("button", name="Stop Server")).to_be_visible()
-    grace.page.screenshot(path=pictures / "admin.png")
+    grace.picture(pictures / "admin.png", height=560)
     row.get_by_role("button", name="Stop Server").click()
     expect(row.get_by_role("button", name="Start Server")).to_be_visible()
     assert not entrance.logged_in("grace").server()
