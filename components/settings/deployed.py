@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,10 @@ import pulumi.runtime
 
 #: Function of Pulumi's own provider, which is part of the CLI.
 READ_RESOURCES = "pulumi:pulumi:readStackResourceOutputs"
+
+#: How often the state is read when the answer is an error, and seconds between two tries.
+TRIES = 5
+PAUSE = 0.5
 
 STACK = "pulumi:pulumi:Stack"
 IMAGE = "docker:index/image:Image"
@@ -96,14 +101,31 @@ def _state_first(item: tuple[str, object]) -> tuple[bool, str]:
 
 def last() -> Deployed:
     """Ask Pulumi for the state of the stack that is being previewed or deployed."""
-    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    answer = pulumi.runtime.invoke(READ_RESOURCES, {"stackName": stack}).value or {}
     return Deployed(
         {
             urn: (resource["type"], resource["outputs"])
-            for urn, resource in answer.get("outputs", {}).items()
+            for urn, resource in _read().get("outputs", {}).items()
         }
     )
+
+
+def _read() -> Mapping[str, Any]:
+    """Read the state, also while the CLI writes it.
+
+    State in a folder has a second file with its attributes. The CLI empties that file before it
+    writes it, and fails with "EOF" when it reads it in between (`setAttrs` in gocloud.dev's
+    fileblob).
+    """
+    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    tries = 0
+    while True:
+        try:
+            return pulumi.runtime.invoke(READ_RESOURCES, {"stackName": stack}).value or {}
+        except Exception as error:
+            tries += 1
+            if tries == TRIES or "EOF" not in str(error):
+                raise
+            time.sleep(PAUSE)
 
 
 def last_outputs() -> Mapping[str, Any]:

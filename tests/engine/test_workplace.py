@@ -267,8 +267,8 @@ def test_a_home_that_is_closed_to_its_user_is_given_back(workplace: Stack) -> No
     with_server(bob)
     bob.run("import os; os.chmod('/home/jovyan', 0)")
     bob.stop_server()
-    mended = typed(workplace, runs("docs/operations.md", "Give a home back to its user"))
-    workplace.shell(mended.replace("alice", "bob"))
+    repaired = typed(workplace, runs("docs/operations.md", "Give a home back to its user"))
+    workplace.shell(repaired.replace("alice", "bob"))
     bob.start_server()
     bob.save("again.txt", "open")
     assert bob.read("again.txt") == "open"
