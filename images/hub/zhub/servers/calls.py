@@ -21,8 +21,9 @@ STOPPING = ThreadPoolExecutor(16, thread_name_prefix="stop")
 """Threads of the call that stops a server: it lasts until the server has ended, ten seconds if the
 server ignores the signal, which a user can arrange. All other calls would wait meanwhile."""
 
+FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10
-"""Seconds between two attempts of a call that must get an answer."""
+"""Seconds between two attempts of a call that must get an answer; each pause is twice the last."""
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def undecided(error: BaseException) -> bool:
 
 async def answered(ask: Callable[[], Awaitable[T]], what: str) -> T:
     """Ask until the engine has decided, however long it takes; `what` is for the log."""
-    pause = 0.5
+    pause = FIRST_PAUSE
     silent = False
     while True:
         try:

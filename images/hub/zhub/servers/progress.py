@@ -12,6 +12,9 @@ SLOWLY = 70
 ALMOST = 95
 """Percent at which it stops until the server answers."""
 
+PERCENT_SECONDS = 1.0
+"""Seconds for each percent in between."""
+
 
 class Progress:
     """The steps of one start. A page that is opened late gets them all."""
@@ -36,7 +39,7 @@ class Progress:
                 yield event
             shown = len(self._events)
             try:
-                async with asyncio.timeout(1), self._changed:
+                async with asyncio.timeout(PERCENT_SECONDS), self._changed:
                     await self._changed.wait_for(lambda: len(self._events) > shown)  # noqa: B023
             except TimeoutError:
                 if SLOWLY <= percent < ALMOST:

@@ -93,7 +93,7 @@ def test_silence_and_failures_decide_nothing() -> None:
 def test_what_must_be_decided_is_asked_until_it_is_and_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(calls, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(calls, "FIRST_PAUSE", 0.01)
     said = [answer(500), requests.exceptions.ReadTimeout(), answer(502), None]
 
     async def ask() -> str:

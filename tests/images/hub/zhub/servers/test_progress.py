@@ -6,34 +6,40 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+import pytest
+from zhub.servers import progress
 from zhub.servers.progress import ALMOST, SLOWLY, Progress
 
 
 def test_steps_come_as_they_begin_and_a_late_page_gets_them_all() -> None:
     async def watched() -> list[list[dict[str, Any]]]:
-        progress = Progress()
-        await progress.reached(10, "one")
-        early = progress.events()
+        start = Progress()
+        await start.reached(10, "one")
+        early = start.events()
         first = [await anext(early)]
         waiting = asyncio.ensure_future(anext(early))
         await asyncio.sleep(0)
-        await progress.reached(20, "two")
+        await start.reached(20, "two")
         first.append(await asyncio.wait_for(waiting, 0.9))
-        late = progress.events()
+        late = start.events()
         return [first, [await anext(late), await anext(late)]]
 
     steps = [{"progress": 10, "message": "one"}, {"progress": 20, "message": "two"}]
     assert asyncio.run(watched()) == [steps, steps]
 
 
-def test_the_bar_moves_while_jupyterlab_loads_and_never_ends_by_itself() -> None:
+def test_the_bar_moves_while_jupyterlab_loads_and_never_ends_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "PERCENT_SECONDS", 0.1)
+
     async def percents(begin: int) -> list[int]:
-        progress = Progress()
-        await progress.reached(begin, "loads")
-        events = progress.events()
+        start = Progress()
+        await start.reached(begin, "loads")
+        events = start.events()
         found = [(await anext(events))["progress"]]
         with suppress(TimeoutError):
-            async with asyncio.timeout(3.5):
+            async with asyncio.timeout(0.5):
                 while True:
                     found.append((await anext(events))["progress"])
         return found

@@ -124,7 +124,7 @@ class ScriptedEngine:
 
 def real(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> tuple[UserSpawner, ScriptedEngine]:
     """A spawner with a scripted engine."""
-    monkeypatch.setattr(calls, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(calls, "FIRST_PAUSE", 0.01)
     engine = ScriptedEngine(*answers)
     monkeypatch.setattr(UserSpawner, "client", engine, raising=False)
     made = UserSpawner(mock=True, remove=True)
