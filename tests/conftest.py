@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -81,6 +82,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             path = item.path.relative_to(Path(__file__).parent).as_posix()
             fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
             item.add_marker(pytest.mark.xdist_group(group(path, marks, fixtures)))
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short path, for sockets: their paths may have 104 characters.
+
+    Those of `tmp_path` have more in the hundredth run of two tests at a time.
+    """
+    with TemporaryDirectory(prefix="zhub-") as folder:
+        yield Path(folder)
 
 
 @pytest.hookimpl(wrapper=True)

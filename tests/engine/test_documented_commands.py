@@ -322,8 +322,12 @@ def test_a_backup_is_restored(operator: Operator) -> None:
 
 
 def test_pruning_and_older_homes(operator: Operator) -> None:
-    """Pruning itself would be of the whole engine; test_prune.py does it on one of its own."""
+    """Pruning itself would be of the whole engine; test_prune.py does it on one of its own.
+
+    Carol's home was made by a command of the docs, as those of older releases are.
+    """
     [anew] = runs("docs/operations.md", "Clean the engine up", "make homes")
+    assert "home 1 of 1: carol" in operator.types(anew)
     assert "nothing to do" in operator.types(anew)
 
 

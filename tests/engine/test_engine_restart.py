@@ -30,10 +30,10 @@ LOOK = f"stat -c %i {ENGINE_SOCKET} > {FOLDER}/seen; exec sleep 600"
 
 
 @pytest.fixture
-def second(engine: docker.DockerClient, tmp_path: Path) -> Iterator[SecondEngine]:
+def second(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEngine]:
     if not able():
         pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
-    with second_engine(tmp_path, "--live-restore") as found:
+    with second_engine(short_folder, "--live-restore") as found:
         found.client.images.load(b"".join(engine.images.get(IMAGE).save(named=True)))
         yield found
         # They would run on without their engine.

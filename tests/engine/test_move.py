@@ -55,11 +55,11 @@ def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def new(engine: docker.DockerClient, tmp_path: Path) -> Iterator[SecondEngine]:
+def new(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEngine]:
     """Another engine, with the base image."""
     if not able():
         pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
-    with second_engine(tmp_path) as found:
+    with second_engine(short_folder) as found:
         found.client.images.load(b"".join(engine.images.get(CONFIG["buildImage"]).save(named=True)))
         yield found
 

@@ -25,11 +25,11 @@ ALL_VOLUMES = (1, 42)
 
 
 @pytest.fixture
-def own(engine: docker.DockerClient, tmp_path: Path) -> Iterator[SecondEngine]:
+def own(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEngine]:
     """An engine whose volumes may go."""
     if not able():
         pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
-    with second_engine(tmp_path) as found:
+    with second_engine(short_folder) as found:
         load(engine, found)
         yield found
 

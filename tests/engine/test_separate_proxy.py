@@ -14,6 +14,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import pytest
@@ -42,7 +43,7 @@ class Site:
         self.engine = engine
         self._authority = authority
         outputs = stack.outputs()
-        self.port = int(outputs["url"].rpartition(":")[2])
+        self.port = urlsplit(outputs["url"]).port or 443
         self.user = User(outputs["url"], stack.folder / "authority.crt")
         self.user.log_in("alice", outputs["demoUsers"]["alice"])
         self.user.start_server()

@@ -19,6 +19,7 @@ import pytest
 import requests
 from cryptography import x509
 
+from tests.built import wait_until
 from tests.doctor import doctor
 from tests.engine.people import browser, certificate_file, logged_in, port_of, served_certificate
 from tests.engine.stack import PulumiError, Stack
@@ -329,10 +330,15 @@ def test_a_port_in_use_is_refused_before_anything_changes(stack: Stack) -> None:
     assert str(port) in str(refusal.value)
 
 
+def served(stack: Stack) -> str:
+    """Return the certificate that the port serves, as PEM."""
+    return certificate_file(stack).read_text()
+
+
 def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
-    """Replaced for a certificate that the operator brings, and for one that is made again.
+    """It is replaced for a setting; the certificate, brought and then made again, needs no new hub.
 
     With `protect` on, which is the default: it must not stand in the way.
     """
@@ -346,23 +352,23 @@ def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     brought = Identity.create("localhost", "127.0.0.1", "hub.example.com")
     brought.write(stack.folder, "brought")
     file = str(stack.folder / "brought")
-    made = certificate_file(stack).read_text()
+    made = served(stack)
     pair = {"tlsCertFile": f"{file}.crt", "tlsKeyFile": f"{file}.key"}
-    stack.configure(pair | {"protect": True})
+    stack.configure(pair | {"protect": True, "tokenMaxAge": 86400})
     stack.up()
 
-    assert certificate_file(stack).read_text() == Path(f"{file}.crt").read_text()
+    wait_until(lambda: served(stack) == Path(f"{file}.crt").read_text(), seconds=60)
     assert before.id != engine.containers.get(stack.outputs()["container"]).id
     [still] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert still.id == notebook.id
     assert kernel.run("print(answer)") == "42\n"
     assert logged_in(stack, "alice").open_lab()
 
-    for key in pair:
+    for key in (*pair, "tokenMaxAge"):
         stack.on_stack("config rm", f"zhub:{key}")
     stack.configure({"protect": False})
     stack.up()
-    assert certificate_file(stack).read_text() not in (made, Path(f"{file}.crt").read_text())
+    wait_until(lambda: served(stack) not in (made, Path(f"{file}.crt").read_text()), seconds=60)
     assert kernel.run("print(answer)") == "42\n"
     alice.open_lab()
 

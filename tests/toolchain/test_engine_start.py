@@ -24,13 +24,12 @@ CLIENT = next(filter(engine.builds, engine.clients()), None)
 
 
 @pytest.fixture
-def second_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def second_engine(short_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A `dockerd` and a `docker` of a second engine, on a machine without systemd."""
     dockerd = shutil.which("dockerd")
     if dockerd is None or CLIENT is None or os.geteuid():
         pytest.skip("starting an engine needs root, dockerd and a client")
-    folder = tmp_path / "e"  # the path of a socket may have 107 characters
-    folder.mkdir()
+    folder = short_folder
     scripts = {
         # In its own network namespace: with `--bridge=none` dockerd removes docker0.
         "dockerd": f"exec unshare --net {dockerd} --data-root {folder}/data"

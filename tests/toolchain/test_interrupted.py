@@ -56,7 +56,7 @@ class Waiting:
     def containers(self) -> list[Container]:
         """The stack's containers on the engine."""
         found: list[Container] = self.engine.containers.list(
-            all=True, filters={"label": f"zhub.stack={self.name}"}
+            all=True, filters={"label": f"zhub.stack={self.name}"}, ignore_removed=True
         )
         return found
 

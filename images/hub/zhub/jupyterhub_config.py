@@ -45,7 +45,6 @@ c.JupyterHub.user_redirect_hook = links.to_own_server
 c.JupyterHub.template_paths = [str(site.TEMPLATES)]
 c.JupyterHub.template_vars = {"site": site.read}
 HTTPServer.configure(LimitedServer)
-c.JupyterHub.template_paths = ["/usr/share/zhub/templates"]
 
 # State: a new hub container takes over what the last one left, running servers included.
 database.install()

@@ -528,7 +528,8 @@ def test_a_server_gets_only_its_own_network_and_no_alias_or_address_of_choice(si
 def test_a_server_stops_and_its_network_goes(site: Site) -> None:
     container = site.start("brief")
     site.hub.stop(container, timeout=0)
-    wait_until(lambda: not site.engine.containers(all=True, filters={"id": container}), seconds=30)
+    site.hub.remove_container(container)
+    assert not site.engine.containers(all=True, filters={"id": container})
     site.networks.close(f"{site.settings.prefix}-user-brief")
     assert not site.engine.networks(names=[f"{site.settings.prefix}-user-brief"])
 
