@@ -65,6 +65,11 @@ def certificate_file(stack: Stack) -> Path:
     return Entrance.of(stack).authority
 
 
+def served_pem(stack: Stack) -> str:
+    """Return the certificate that the port serves, as PEM."""
+    return certificate_file(stack).read_text()
+
+
 def browser(stack: Stack) -> User:
     """A browser that trusts the stack's certificate; nobody is logged in."""
     return Entrance.of(stack).browser()

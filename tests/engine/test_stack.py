@@ -21,7 +21,14 @@ from cryptography import x509
 
 from tests.built import wait_until
 from tests.doctor import doctor
-from tests.engine.people import browser, certificate_file, logged_in, port_of, served_certificate
+from tests.engine.people import (
+    browser,
+    certificate_file,
+    logged_in,
+    port_of,
+    served_certificate,
+    served_pem,
+)
 from tests.engine.stack import PulumiError, Stack
 from tests.hubclient import LoginRefused, User
 from tests.pki import Identity
@@ -330,11 +337,6 @@ def test_a_port_in_use_is_refused_before_anything_changes(stack: Stack) -> None:
     assert str(port) in str(refusal.value)
 
 
-def served(stack: Stack) -> str:
-    """Return the certificate that the port serves, as PEM."""
-    return certificate_file(stack).read_text()
-
-
 def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     stack: Stack, engine: docker.DockerClient
 ) -> None:
@@ -352,12 +354,12 @@ def test_a_kernel_and_a_login_outlive_a_replaced_hub(
     brought = Identity.create("localhost", "127.0.0.1", "hub.example.com")
     brought.write(stack.folder, "brought")
     file = str(stack.folder / "brought")
-    made = served(stack)
+    made = served_pem(stack)
     pair = {"tlsCertFile": f"{file}.crt", "tlsKeyFile": f"{file}.key"}
     stack.configure(pair | {"protect": True, "tokenMaxAge": 86400})
     stack.up()
 
-    wait_until(lambda: served(stack) == Path(f"{file}.crt").read_text(), seconds=60)
+    wait_until(lambda: served_pem(stack) == Path(f"{file}.crt").read_text(), seconds=60)
     assert before.id != engine.containers.get(stack.outputs()["container"]).id
     [still] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     assert still.id == notebook.id
@@ -368,7 +370,7 @@ def test_a_kernel_and_a_login_outlive_a_replaced_hub(
         stack.on_stack("config rm", f"zhub:{key}")
     stack.configure({"protect": False})
     stack.up()
-    wait_until(lambda: served(stack) not in (made, Path(f"{file}.crt").read_text()), seconds=60)
+    wait_until(lambda: served_pem(stack) not in (made, Path(f"{file}.crt").read_text()), seconds=60)
     assert kernel.run("print(answer)") == "42\n"
     alice.open_lab()
 

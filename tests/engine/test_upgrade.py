@@ -10,8 +10,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.built import wait_until
 from tests.engine.conftest import native, running_stack
-from tests.engine.people import certificate_file, logged_in
+from tests.engine.people import logged_in, served_pem
 from tests.engine.stack import Stack
 from tests.pki import Identity
 from tests.ports import free_port
@@ -66,7 +67,7 @@ def test_a_kernel_a_login_and_the_files_come_through_an_update(
     alice.save("kept.txt", "still here")
     kernel = alice.start_kernel()
     kernel.run("answer = 6 * 7")
-    certificate = certificate_file(earlier_stack).read_text()
+    certificate = served_pem(earlier_stack)
     [server] = engine.containers.list(filters=earlier_stack.labelled("notebook", "alice"))
     hub = engine.containers.get(earlier_stack.outputs()["container"])
 
@@ -79,7 +80,7 @@ def test_a_kernel_a_login_and_the_files_come_through_an_update(
     assert still.attrs["State"]["StartedAt"] == server.attrs["State"]["StartedAt"]
     # In the session from before: nobody has to log in again.
     assert kernel.run("print(answer)") == "42\n"
-    assert certificate_file(stack).read_text() == certificate
+    assert served_pem(stack) == certificate
     stack.up("--expect-no-changes")
 
     # In a server of the new image, too.
@@ -102,7 +103,7 @@ def test_a_protected_key_of_earlier_gives_way_to_a_brought_pair_in_one_up(
     alice.start_server()
     kernel = alice.start_kernel()
     kernel.run("answer = 6 * 7")
-    made = certificate_file(earlier_stack).read_text()
+    made = served_pem(earlier_stack)
 
     stack = replace(earlier_stack, project=ROOT)
     Identity.create("localhost").write(stack.folder, "brought")
@@ -110,13 +111,14 @@ def test_a_protected_key_of_earlier_gives_way_to_a_brought_pair_in_one_up(
     pair = {"tlsCertFile": f"{file}.crt", "tlsKeyFile": f"{file}.key"}
     stack.configure(pair)
     stack.up()
-    assert certificate_file(stack).read_text() == file.with_suffix(".crt").read_text()
+    wait_until(lambda: served_pem(stack) == file.with_suffix(".crt").read_text(), seconds=60)
     assert kernel.run("print(answer)") == "42\n"
 
     for key in pair:
         stack.on_stack("config rm", f"zhub:{key}")
     stack.configure({"protect": False})
     stack.up()
-    assert certificate_file(stack).read_text() not in (made, file.with_suffix(".crt").read_text())
+    both = (made, file.with_suffix(".crt").read_text())
+    wait_until(lambda: served_pem(stack) not in both, seconds=60)
     assert kernel.run("print(answer)") == "42\n"
     alice.stop_server()

@@ -97,6 +97,9 @@ def install() -> None:
     application: Any = import_module("jupyter_server.serverapp").ServerWebApplication
     application.last_activity = lambda self: last_activity(self.settings)
     application.log_request = _noting(application.log_request)
+    kernel: Any = import_module("jupyter_server.services.kernels.kernelmanager").ServerKernelManager
+    # While a kernel starts, it has no time yet, and the list of kernels would be an error 500.
+    kernel._last_activity_default = lambda _: datetime.now(UTC)  # noqa: SLF001
 
 
 def _noting(log_request: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:

@@ -40,6 +40,16 @@ def test_programs_of_every_day_are_there(server: Serving) -> None:
     assert "UTF-8" in server.shell("locale charmap")
 
 
+def test_a_kernel_that_starts_does_not_break_the_list_of_kernels(server: Serving) -> None:
+    """Jupyter's own class has no time for it then, and the list is an error 500."""
+    script = (
+        "from zsingleuser import activity, singleuser; singleuser(); activity.install();"
+        "from jupyter_server.services.kernels.kernelmanager import ServerKernelManager;"
+        "print(ServerKernelManager().last_activity.tzinfo)"
+    )
+    assert "UTC" in server.shell(f"/opt/jupyter/bin/python3 -I -c '{script}'")
+
+
 def test_an_environment_is_made_without_a_network(server: Serving) -> None:
     assert "pip " in server.shell("python3 -m venv /tmp/env; /tmp/env/bin/pip --version")
 
