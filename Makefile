@@ -10,6 +10,8 @@ quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
 # Two at a time: tests with an engine one after another, the others beside them (tests/conftest.py).
 BESIDE = -n 2 --dist loadgroup
+# Some unit tests wait for something, so that three at a time keep two processors busy.
+UNIT = -m unit -n 3 --dist loadgroup
 # Not from the environment, where LDAP and YES may mean something else.
 LDAP =
 YES =
@@ -58,7 +60,7 @@ homes: ## make homes of earlier releases such that pruning the engine leaves the
 test: ## run the tests, after installing what they need (TESTS=unit: quick ones, which need no engine)
 ifneq ($(filter unit,$(TESTS)),)
 	@$(TOOLCHAIN) development-environment
-	$(RUN) pytest -m unit $(BESIDE) $(filter-out unit,$(TESTS))
+	$(RUN) pytest $(UNIT) $(filter-out unit,$(TESTS))
 else
 	@$(TOOLCHAIN) test-environment
 	$(RUN) pytest -m "not long" $(or $(TESTS),$(BESIDE))

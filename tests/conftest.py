@@ -28,6 +28,9 @@ NOT_UNIT = {"engine", "long", "slow"}
 #: images: the plugins' have containers of their own, the toolchain's share its logs.
 ROOMS_OF_THEIR_OWN = {"plugins": {"engine"}, "toolchain": {"engine", "slow", "unit"}}
 
+#: The room of the hub's package.
+HUB = "images/hub/zhub/"
+
 #: The line of a file that gives all its tests markers.
 FILE_MARKS = re.compile(r"^pytestmark = (.*)$", re.MULTILINE)
 
@@ -63,7 +66,10 @@ def group(path: str, marks: set[str], fixtures: list[str]) -> str:
     room = path.partition("/")[0]
     if "images" not in fixtures and marks & ROOMS_OF_THEIR_OWN.get(room, set()):
         return room
-    return "engine" if "engine" in marks else path
+    if "engine" in marks:
+        return "engine"
+    # Each process that runs one of these imports JupyterHub, for a second and a half.
+    return HUB if path.startswith(HUB) else path
 
 
 def pytest_collection_finish() -> None:

@@ -22,6 +22,8 @@ from tests.plugins.plugin_driver import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 COMMAND = "command:local:Command"
 SECRET = "correct horse battery"
 

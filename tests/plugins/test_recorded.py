@@ -18,6 +18,8 @@ import pytest
 from plugins.values import Secret, reveal
 from tests.plugins.plugin_driver import Plugin, running
 
+pytestmark = pytest.mark.slow
+
 RECORDED = {
     name: json.loads((Path(__file__).parent / "recorded" / f"{name}.json").read_text())
     for name in ("tls", "command")

@@ -31,6 +31,8 @@ from tests.plugins.plugin_driver import CheckError, Plugin, PluginError, Resourc
 KEY = "tls:index/privateKey:PrivateKey"
 CERT = "tls:index/selfSignedCert:SelfSignedCert"
 
+pytestmark = pytest.mark.slow
+
 KEYS = [
     {"algorithm": "RSA"},
     {"algorithm": "RSA", "rsaBits": 1024},
