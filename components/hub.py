@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ from components import guard, proxy
 from components.files import FOLDER as CERTIFICATES
 from components.files import File, carrier
 from components.guard import Guard, GuardArgs
+from components.marks import digest, password_mark
 from components.names import Names, named
 from components.proxy import Proxy, ProxyArgs
 from components.service import ServiceArgs, service
@@ -278,8 +277,8 @@ def _common(
         # The files in the volume are not part of this container. By these labels it is replaced
         # when one of the directory's files changes; the proxy notices by itself when its own do.
         labels={
-            "zhub.ldap-ca": _digest(args.ldap.ca_pem),
-            "zhub.ldap-password": _password_mark(args.mark_key, args.ldap.bind_password),
+            "zhub.ldap-ca": digest(args.ldap.ca_pem),
+            "zhub.ldap-password": password_mark(args.mark_key, args.ldap.bind_password),
         },
         command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
         env=environment(args),
@@ -357,29 +356,3 @@ def _sysctls(port: int) -> dict[str, str]:
         # container has a network namespace of its own, so this opens no port of the machine.
         sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
     return sysctls
-
-
-def _digest(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:
-    if pem is None:
-        return ""
-    return pulumi.Output.from_input(pem).apply(lambda pem: hashlib.sha256(pem.encode()).hexdigest())
-
-
-def _password_mark(
-    mark_key: pulumi.Input[str], password: pulumi.Input[str] | None
-) -> pulumi.Input[str]:
-    """A value that changes with the directory's password and does not help to guess it.
-
-    Everybody who may inspect containers can read labels, and could try passwords against a plain
-    digest. This one takes a secret of the stack's state as well, which only those have who can read
-    the password there, too.
-    """
-    if password is None:
-        return ""
-    mark = pulumi.Output.all(mark_key, password).apply(lambda both: _hmac(*both))
-    # Otherwise previews would hide all labels.
-    return pulumi.Output.unsecret(mark)
-
-
-def _hmac(key: str, message: str) -> str:
-    return hmac.digest(key.encode(), message.encode(), hashlib.sha256).hex()

@@ -10,6 +10,7 @@ import https from "node:https";
 import { ConfigurableProxy } from "configurable-http-proxy";
 
 import { follow } from "./certificate.mjs";
+import { confine, harden } from "./confine.mjs";
 import { Connecting } from "./connecting.mjs";
 import { callers, speakFor } from "./forwarded.mjs";
 import { unavailable } from "./unavailable.mjs";
@@ -43,30 +44,6 @@ const CIPHERS = [
   "ECDHE-RSA-AES256-GCM-SHA384",
   "ECDHE-ECDSA-CHACHA20-POLY1305",
   "ECDHE-RSA-CHACHA20-POLY1305",
-];
-
-// Headers that affect a whole origin or host, and not only their own page: forbidden for users'
-// servers, which share origin or domain with the hub. With the authentication headers, browsers
-// would ask for passwords in the hub's name.
-const WHOLE_ORIGIN = [
-  "accept-ch",
-  "alt-svc",
-  "clear-site-data",
-  "critical-ch",
-  "expect-ct",
-  "nel",
-  "origin-agent-cluster",
-  "proxy-authenticate",
-  "public-key-pins",
-  "public-key-pins-report-only",
-  "report-to",
-  "reporting-endpoints",
-  "secure-session-registration",
-  "service-worker-allowed",
-  "set-login",
-  "speculation-rules",
-  "use-as-dictionary",
-  "www-authenticate",
 ];
 
 const REFUSAL = "This port speaks HTTPS only: put https:// in front of the address.\n";
@@ -188,59 +165,7 @@ proxy.logResponse = function (request, response) {
   }
 };
 
-// Return the segments of a path, or null if browsers and proxy could read it differently.
-function segments(path) {
-  try {
-    return path.split("/").slice(1).map(decodeURIComponent);
-  } catch {
-    return null;
-  }
-}
-
-// Return whether browsers send a cookie of a user's server only to that server. Parses it as they
-// do: RFC 6265, 5.2.
-function staysBelow(route, cookie) {
-  const attributes = cookie
-    .split(";")
-    .slice(1)
-    .map((one) => one.split("="))
-    .map(([name, ...value]) => [name, value.join("=")].map((text) => text.replace(/^[ \t]+|[ \t]+$/g, "")));
-  const given = (wanted) => attributes.filter(([name]) => name.toLowerCase() === wanted);
-  const paths = given("path").map(([, value]) => value);
-  // Without a Path, it would get the path of the request, up to the last slash.
-  if (given("domain").length || paths.length !== 1 || !paths[0].startsWith("/")) {
-    return false;
-  }
-  if (options.hostRouting) {
-    // The whole host belongs to the user.
-    return true;
-  }
-  const below = segments(paths[0]);
-  return below !== null && segments(route).every((segment, at) => segment === below[at]);
-}
-
-// Remove headers and cookies from a user's server's answer that affect more than that server.
-function confine(route, headers) {
-  for (const name of WHOLE_ORIGIN) {
-    delete headers[name];
-  }
-  const cookies = (headers["set-cookie"] ?? []).filter((cookie) => staysBelow(route, cookie));
-  if (cookies.length) {
-    headers["set-cookie"] = cookies;
-  } else {
-    delete headers["set-cookie"];
-  }
-}
-
-// Add the attributes that hub and JupyterLab leave to the browser, whose defaults differ.
-function harden(cookie) {
-  const attributes = cookie.toLowerCase().split(/\s*;\s*/).slice(1);
-  const secure = attributes.includes("secure") ? "" : "; Secure";
-  const site = attributes.some((one) => one.startsWith("samesite=")) ? "" : "; SameSite=Lax";
-  return cookie + secure + site;
-}
-
-// Apply the rules above to the headers of an answer.
+// Apply the rules for an answer to its headers.
 function correct(answer, request) {
   if (answer.statusCode !== 101) {
     // What these say is about the connection to hub or server, not the client's (RFC 9110, 7.6.1).
@@ -251,7 +176,7 @@ function correct(answer, request) {
     }
   }
   if (isUsers(request)) {
-    confine(request.route.prefix, answer.headers);
+    confine(answer.headers, request.route.prefix, options.hostRouting);
   }
   for (const [name, value] of Object.entries(ALWAYS)) {
     if (value) {
