@@ -143,6 +143,7 @@ def shared_environment(
         "ZHUB_USER_SHARED_MEMORY": f"{users.shared_memory}M",
         "ZHUB_USER_CPUS": users.cpus,
         "ZHUB_USER_PIDS": str(users.pids),
+        "ZHUB_USER_ENVIRONMENT": json.dumps(users.environment),
         "ZHUB_KERNEL_IDLE_TIMEOUT": str(users.kernel_idle_timeout),
         "ZHUB_USER_INTERNET": json.dumps(users.internet_access),
         "ZHUB_USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),

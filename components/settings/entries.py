@@ -12,6 +12,7 @@ from components.settings import (
     login,
     prefix,
     site,
+    surroundings,
     users,
 )
 from components.settings.setting import Setting
@@ -23,7 +24,7 @@ MODULES = {
     "Key and certificate: both, or neither, and Pulumi makes them": (keypair,),
     "Who may log in: the site's directory, or a demo one": (ldap_entries, login),
     "What users read on the hub's pages": (site,),
-    "What a user's server gets": (users,),
+    "What a user's server gets": (users, surroundings),
     "What the hub gets": (hub,),
     "Which engine it all runs on, and by which names": (engine, prefix),
     "How the images are built": (build,),

@@ -266,7 +266,13 @@ def _each(items: list[str], parse: Callable[[str], str]) -> tuple[str, ...]:
         try:
             value = parse(item)
         except RefusedError as error:
-            raise RefusedError(f"{json.dumps(item)}: {error}", item=number) from None
+            shown = f"element {number + 1}" if error.secret else json.dumps(item)
+            raise RefusedError(
+                f"{shown}: {error}",
+                item=number,
+                superfluous=error.superfluous,
+                secret=error.secret,
+            ) from None
         if value in values:
             raise RefusedError(f"{json.dumps(item)}: given twice", item=number, superfluous=True)
         values.append(value)

@@ -23,6 +23,7 @@ from components.settings import (
     parsing,
     prefix,
     site,
+    surroundings,
     users,
 )
 from components.settings import engine as engines
@@ -146,6 +147,11 @@ class Settings:
             )
         if self.ldap:
             found += self.ldap.warnings(now)
+        found += surroundings.unreached(
+            self.users.environment,
+            self.users.allowed_networks,
+            internet=self.users.internet_access,
+        )
         return found
 
 
@@ -225,6 +231,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     key_pair = keypair.read(config, now)
     directory = ldap.read(config, now)
     names = prefix.read(config, stack)
+    images = build.read(config)
     settings = Settings(
         prefix=names,
         engine=engines.read(config),
@@ -242,12 +249,12 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         admin_access=config.value(login.ADMIN_ACCESS),
         token_max_age=login.token_max_age(config, directory),
         texts=site.read(config),
-        users=users.read(config),
+        users=users.read(config, surroundings.read(config, images)),
         hub_memory=config.value(hub.HUB_MEMORY),
         separate_proxy=config.value(hub.SEPARATE_PROXY),
         protect=config.value(hub.PROTECT),
         retain=config.value(hub.RETAIN),
-        build=build.read(config),
+        build=images,
     )
     config.check_unread()
     return settings

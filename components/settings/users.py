@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
@@ -129,10 +130,12 @@ class UserServers:
     server_max_age: int
     start_timeout: int
     """Seconds."""
+    environment: Mapping[str, str]
+    """The site's variables; nothing secret."""
 
 
-def read(config: Config) -> UserServers:
-    """Read the settings of users' servers."""
+def read(config: Config, environment: Mapping[str, str]) -> UserServers:
+    """Read the settings of users' servers; `environment` has been read by surroundings.py."""
     memory = config.value(MEMORY)
     users = UserServers(
         memory=memory,
@@ -148,6 +151,7 @@ def read(config: Config) -> UserServers:
         kernel_idle_timeout=config.value(KERNEL_IDLE_TIMEOUT),
         server_max_age=config.value(SERVER_MAX_AGE),
         start_timeout=config.value(START_TIMEOUT),
+        environment=environment,
     )
     if not config.refused & {MEMORY, SHARED_MEMORY} and users.shared_memory > memory:
         config.clash(

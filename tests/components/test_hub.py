@@ -67,6 +67,7 @@ def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> 
         "ZHUB_USER_CPUS": "2.0",
         "ZHUB_USER_SHARED_MEMORY": "1024M",
         "ZHUB_USER_PIDS": "512",
+        "ZHUB_USER_ENVIRONMENT": "{}",
         "ZHUB_MAX_SERVERS": "500",
         "ZHUB_SEPARATE_PROXY": "false",
         "ZHUB_USER_INTERNET": "true",

@@ -15,6 +15,7 @@ import docker.errors
 import pytest
 from docker.types import IPAMConfig, IPAMPool
 
+from tests.engine import mirror as mirrors
 from tests.engine.stack import PULUMI, Stack, checkout
 from tests.ports import free_port, free_privileged_port
 from toolchain.places import ROOT
@@ -124,8 +125,10 @@ def resolved_localhost() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def mirror(engine: docker.DockerClient) -> Iterator[tuple[str, int]]:
-    """Address and port of a service such as a package mirror, on a separate address.
+def mirror(
+    engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, int]]:
+    """Address and port of the site's mirror, on a separate address.
 
     The address belongs to the engine's machine, which is closed unless a stack opens it.
     """
@@ -133,8 +136,10 @@ def mirror(engine: docker.DockerClient) -> Iterator[tuple[str, int]]:
         "zhub-test-mirror",
         ipam=IPAMConfig(pool_configs=[IPAMPool(subnet="10.222.0.0/28", gateway=MIRROR)]),
     )
-    with socket.create_server(("0.0.0.0", 0)) as listener:  # noqa: S104
-        yield MIRROR, listener.getsockname()[1]
+    folder = tmp_path_factory.mktemp("mirror")
+    mirrors.fill(folder)
+    with mirrors.served(folder) as port:
+        yield MIRROR, port
     network.remove()
 
 
@@ -158,5 +163,8 @@ def second_stack(
         "hstsSeconds": 300,
         "userInternetAccess": False,
         "userAllowedNetworks": [mirror[0]],
+        "userPipIndexUrl": f"http://{mirror[0]}:{mirror[1]}/simple",
+        "userGitMirrors": [f"https://github.com/=http://{mirror[0]}:{mirror[1]}/git/"],
+        "userEnvironment": ["TZ=Asia/Tokyo", "HTTPS_PROXY=http://10.222.0.9:9"],
     }
     yield from running_stack(engine, "e2e-second", tmp_path_factory.mktemp("second"), config)

@@ -16,6 +16,7 @@ from docker.models.containers import Container
 from zhub.guard.confinement import LEAST_PAUSE
 
 from tests.built import bridge_address, wait_until
+from tests.engine.mirror import MODULE, PACKAGE
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 
@@ -188,6 +189,20 @@ ASK = textwrap.dedent(
 )
 
 
+#: What a user does who knows nothing of the site's mirror; the last line says what came of it.
+INSTALL = textwrap.dedent(
+    f"""
+    %pip install {PACKAGE}
+    import os, subprocess, time
+    import {MODULE}
+    subprocess.run(["git", "clone", "--quiet", "https://github.com/team/data.git"], check=True)
+    log = subprocess.check_output(["git", "-C", "data", "log", "--format=%s"], text=True)
+    print({MODULE}.ORIGIN, log.strip(), time.tzname[0], os.environ["https_proxy"],
+          "hub" if "hub" in os.environ["NO_PROXY"].split(",") else "")
+    """
+)
+
+
 def test_without_internet_only_the_hub_and_the_mirror_answer_and_no_dns(
     second_stack: Stack, mirror: tuple[str, int], engine: docker.DockerClient
 ) -> None:
@@ -199,7 +214,11 @@ def test_without_internet_only_the_hub_and_the_mirror_answer_and_no_dns(
         "machine": bridge_address(engine.api),
     }
     given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
-    printed = user.start_kernel().run(given + ASK).splitlines()[-1]
-    user.stop_server()
+    kernel = user.start_kernel()
+    printed = kernel.run(given + ASK).splitlines()[-1]
     # The engine's resolver forwards unknown names only to the server itself.
     assert printed == "['gaierror', [True], 'reached', 'OSError', 'reached']"
+    installed = kernel.run(INSTALL)
+    user.stop_server()
+    assert f"Successfully installed {PACKAGE}-1.0" in installed
+    assert installed.splitlines()[-1] == "the mirror first JST http://10.222.0.9:9 hub"

@@ -116,7 +116,10 @@ c.JupyterHub.init_spawners_timeout = 1
 
 c.JupyterHub.services = []
 c.JupyterHub.load_roles = []
-c.UserSpawner.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": str(hub.kernel_idle_timeout)}
+c.UserSpawner.environment = {
+    **hub.user_environment,
+    "ZHUB_KERNEL_IDLE_TIMEOUT": str(hub.kernel_idle_timeout),
+}
 if hub.idle_timeout or hub.server_max_age:
     c.JupyterHub.services += [
         {

@@ -71,6 +71,8 @@ def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
     api = f"{HUB_URL}{base}hub/api"
     scopes = json.dumps([f"access:servers!server={user}/", f"access:servers!user={user}"])
     exact = {
+        # First, so that none of these replaces one of those by which a server is started.
+        **settings.user_environment,
         "JUPYTERHUB_CLIENT_ID": f"jupyterhub-user-{quote(user)}",
         "JUPYTERHUB_OAUTH_SCOPES": scopes,
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": scopes,

@@ -77,6 +77,8 @@ class ServerSettings:
     """ZHUB_USER_CPUS: processors, with up to two decimals."""
     user_pids: int
     """ZHUB_USER_PIDS: processes and threads."""
+    user_environment: Mapping[str, str]
+    """ZHUB_USER_ENVIRONMENT: JSON object; the site's variables, such as proxies."""
     kernel_idle_timeout: int
     """ZHUB_KERNEL_IDLE_TIMEOUT: seconds before an unused kernel is ended; 0 for never."""
     user_internet: bool
@@ -245,6 +247,13 @@ def _servers(reader: _Reader) -> dict[str, Any]:
             "USER_CPUS", "2.0", parsing.processors, "a number of processors such as 0.5"
         ),
         "user_pids": value("USER_PIDS", "512", parsing.number(64, 1 << 22), "a number from 64 up"),
+        "user_environment": value(
+            "USER_ENVIRONMENT",
+            "{}",
+            parsing.variables,
+            'a JSON object of texts, such as {"TZ": "Europe/Berlin"}, without JUPYTERHUB_, JPY_ and'
+            " ZHUB_ variables",
+        ),
         "kernel_idle_timeout": value(
             "KERNEL_IDLE_TIMEOUT",
             "0",

@@ -9,6 +9,8 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OWN = re.compile(r"JUPYTERHUB_|JPY_|ZHUB_|LD_")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -84,6 +86,17 @@ def texts(text: str) -> tuple[str, ...]:
     if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
         raise ValueError(text)
     return tuple(items)
+
+
+def variables(text: str) -> dict[str, str]:
+    """Parse a JSON object of variables, without those by which the hub starts a server."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(
+        _VARIABLE.fullmatch(name) and not _OWN.match(name) and isinstance(value, str)
+        for name, value in found.items()
+    ):
+        raise ValueError(text)
+    return found
 
 
 def templates(text: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -102,6 +103,19 @@ def test_no_other_variable_is_allowed(name: str) -> None:
     for value in ("x", ""):
         with pytest.raises(WrongVariable, match=f"Env has {name}"):
             check([*variables(environment("alice")), f"{name}={value}"], SETTINGS, IMAGE, "alice")
+
+
+def test_the_sites_variables_are_allowed_with_exactly_their_values() -> None:
+    named = {"TZ": "Europe/Berlin", "MEM_LIMIT": "1", "JUPYTERHUB_USER": "bob"}
+    of_site = replace(SETTINGS, user_environment=named)
+    made = environment("alice")
+    check([*variables(made), "TZ=Europe/Berlin"], of_site, IMAGE, "alice")
+    for value in ("Europe/Berlin ", "Europe/Berlin\nLD_PRELOAD=x", "", "UTC"):
+        with pytest.raises(WrongVariable, match="TZ with a value"):
+            check([*variables(made), f"TZ={value}"], of_site, IMAGE, "alice")
+    # None of the server's own can be changed in this way.
+    with pytest.raises(WrongVariable, match="JUPYTERHUB_USER with a value"):
+        check(variables(made | {"JUPYTERHUB_USER": "bob"}), of_site, IMAGE, "alice")
 
 
 def test_variables_of_the_image_cannot_be_changed() -> None:

@@ -53,6 +53,7 @@ WRONG = {
     "ZHUB_USER_CPUS": "0",
     "ZHUB_USER_SHARED_MEMORY": "a quarter",
     "ZHUB_USER_PIDS": "-1",
+    "ZHUB_USER_ENVIRONMENT": '{"JUPYTERHUB_USER": "bob"}',
     "ZHUB_USER_INTERNET": "False",
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
     "ZHUB_MAX_SERVERS": "4097",
@@ -321,6 +322,22 @@ def test_a_server_is_stopped_after_the_timeouts_that_are_set(config: Any) -> Non
     assert options(ZHUB_IDLE_TIMEOUT="0", ZHUB_SERVER_MAX_AGE="3600")[0] == never
     spawner = config(ZHUB_KERNEL_IDLE_TIMEOUT="600").UserSpawner
     assert spawner.environment == {"ZHUB_KERNEL_IDLE_TIMEOUT": "600"}
+
+
+def test_servers_get_the_sites_variables(config: Any) -> None:
+    given = json.dumps({"TZ": "Europe/Berlin", "GIT_CONFIG_COUNT": "1"})
+    spawner = config(ZHUB_USER_ENVIRONMENT=given).UserSpawner
+    assert spawner.environment == {
+        "TZ": "Europe/Berlin",
+        "GIT_CONFIG_COUNT": "1",
+        "ZHUB_KERNEL_IDLE_TIMEOUT": "0",
+    }
+
+
+@pytest.mark.parametrize("given", ["[]", '{"ZHUB_X": ""}', '{"LD_PRELOAD": "x"}', '{"A": 1}', "{"])
+def test_variables_by_which_servers_are_started_are_refused(given: str) -> None:
+    [problem] = problems(LDAP | {"ZHUB_USER_ENVIRONMENT": given})
+    assert "but must be a JSON object of texts" in problem
 
 
 def test_a_timeout_that_would_stop_servers_in_use_is_refused() -> None:
