@@ -25,6 +25,9 @@ BASE = "dc=example,dc=org"
 #: Groups of those who may log in, and of those who administer the hub.
 MEMBERS, ADMINISTRATORS = "jupyter", "jupyter-admins"
 
+#: Groups that have nothing to do with logging in, and who is in them.
+TEAMS = {"research": ("alice", "carol")}
+
 #: What a user can show, and the groups that are needed for it.
 ROLES = {
     "may log in": (MEMBERS,),
@@ -148,7 +151,10 @@ def passwords(key_pem: str) -> dict[str, str]:
 
 def entries(secrets: Mapping[str, str]) -> str:
     """The accounts, in the JSON from which the directory's image makes its entries."""
-    groups = {name: ROLES[role] for name, role in USERS.items()}
+    groups = {
+        name: (*ROLES[role], *(team for team, members in TEAMS.items() if name in members))
+        for name, role in USERS.items()
+    }
     units = dict.fromkeys(USERS, "people") | {SERVICE: "services"}
     return json.dumps(
         {

@@ -10,6 +10,7 @@ import pulumi_docker as docker
 
 from components.names import Names, named
 from components.service import ServiceArgs, service
+from components.settings.folders import SharedFolders
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
@@ -123,7 +124,20 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
         "ZHUB_LDAP_TLS": args.ldap.tls,
         "ZHUB_DIRECTORY_NETWORK": args.ldap.network or "",
         "ZHUB_USER_BLOCKED_NETWORKS": json.dumps(args.users.blocked_networks),
+        **_folders(args.users.folders),
     }
+
+
+def _folders(folders: SharedFolders) -> dict[str, pulumi.Input[str]]:
+    """Which folders may be mounted, without who gets which: that is the hub's to decide."""
+    if not folders.folders:
+        return {}
+    listed = [
+        {"name": one.name, "mode": one.mode.short} | ({"path": one.path} if one.path else {})
+        for one in folders.folders
+    ]
+    root = {"ZHUB_SHARED_ROOT": folders.root} if folders.root else {}
+    return {"ZHUB_SHARED_FOLDERS": json.dumps(listed), **root}
 
 
 def shared_environment(

@@ -20,6 +20,7 @@ from components.names import Names, named
 from components.proxy import Proxy, ProxyArgs
 from components.service import ServiceArgs, service
 from components.settings.engine import UNPRIVILEGED
+from components.settings.folders import SharedFolders
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
@@ -323,7 +324,18 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
             args.users,
             separate_proxy=args.proxy_image is not None,
         ),
+        **_folders(args.users.folders),
     }
+
+
+def _folders(folders: SharedFolders) -> dict[str, str]:
+    """Who gets which folder; where they are, only the guard knows."""
+    if not folders.folders:
+        return {}
+    listed = [
+        {"name": one.name, "mode": one.mode.short, "groups": one.groups} for one in folders.folders
+    ]
+    return {"ZHUB_SHARED_FOLDERS": json.dumps(listed)}
 
 
 def ldap_environment(ldap: Ldap) -> dict[str, str]:

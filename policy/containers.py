@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from allowed import DIGEST, FLAG, TEXT, Table, labels
+from folders import SHARED
 from rules import (
     ANYTHING,
     POSITIVE,
@@ -45,15 +46,21 @@ CONTAINER_FILE = {"content": ANYTHING, "permissions": only("0600")}
 """A file for a container: given by its content, never by a path on the operator's machine."""
 
 
-def environment(required: Table) -> Rule:
-    """Variables of a container: these, and other ZHUB_ variables."""
+def environment(required: Table, also: Table | None = None) -> Rule:
+    """Variables of a container: these, and other ZHUB_ variables.
+
+    Args:
+        required: must be there.
+        also: need not be there.
+    """
+    known = required | (also or {})
 
     def check(lines: Any) -> Iterator[str]:
         pairs = [line.partition("=") for line in lines or () if line is not UNKNOWN]
         values = {name: value for name, _, value in pairs}
         for name, value in values.items():
-            if name in required:
-                yield from (f" has {name}, which{problem}" for problem in required[name](value))
+            if name in known:
+                yield from (f" has {name}, which{problem}" for problem in known[name](value))
             elif not re.fullmatch(r"ZHUB_[A-Z0-9_]+", name):
                 yield f" has {name}; allowed: {', '.join(required)} and other ZHUB_ variables"
         if len(values) < len(pairs):
@@ -251,7 +258,8 @@ def containers(prefix: str) -> Table:
                 "ZHUB_USER_PIDS": limit,
                 "ZHUB_NOTEBOOK_IMAGE": IMAGE,
                 "ZHUB_FILTER_IMAGE": IMAGE,
-            }
+            },
+            SHARED,
         ),
         "healthcheck": health(HEALTH, "guard"),
         "readOnly": only(True),

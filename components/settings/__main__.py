@@ -42,7 +42,7 @@ def _entry(setting: Setting[object]) -> Iterator[str]:
         )
     yield f"    type: {setting.type}"
     if isinstance(setting.default, tuple):
-        yield "    items: {type: string}"
+        yield f"    items: {{type: {'object' if setting.member else 'string'}}}"
         yield f"    default: [{', '.join(_scalar(item, '[{}]') for item in setting.default)}]"
     else:
         yield f"    default: {_scalar(setting.default)}"

@@ -30,6 +30,8 @@ class Setting(Generic[T_co]):
     example: str = ""
     """Value in commands that fix it, where the default would not do; of a list, one element; of a
     secret, the file that the command reads it from, or nothing to be asked."""
+    member: str = ""
+    """Of a list of objects: the member that `example` is a value of."""
     secret: bool = False
     """Whether the value must be encrypted, and no message may show it."""
 
@@ -62,7 +64,8 @@ class Setting(Generic[T_co]):
             source = f" < {self.example}" if self.example else ""
             return f"pulumi config set --secret {self.key}{source}"
         value = value or self.example or self.default_text
-        key = ["--path", f"{self.key}[{item}]"] if self.is_list else [self.key]
+        member = f".{self.member}" if self.member else ""
+        key = ["--path", f"{self.key}[{item}]{member}"] if self.is_list else [self.key]
         # What begins with a dash would be taken for an option.
         return shlex.join(["pulumi", "config", "set", *key, *["--"] * value.startswith("-"), value])
 

@@ -15,6 +15,7 @@ from components.settings import (
     address,
     build,
     deployed,
+    folders,
     hub,
     keypair,
     ldap,
@@ -249,7 +250,12 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         admin_access=config.value(login.ADMIN_ACCESS),
         token_max_age=login.token_max_age(config, directory),
         texts=site.read(config),
-        users=users.read(config, surroundings.read(config, images)),
+        users=users.read(
+            config,
+            surroundings.read(config, images),
+            # The demo directory has a service account.
+            folders.read(config, recheck=directory is None or bool(directory.bind_dn)),
+        ),
         hub_memory=config.value(hub.HUB_MEMORY),
         separate_proxy=config.value(hub.SEPARATE_PROXY),
         protect=config.value(hub.PROTECT),

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 
 from components.settings import parsing
 from components.settings.config import Config
+from components.settings.folders import SharedFolders
 from components.settings.setting import Setting
 
 #: Of a user's network, and how many of them the largest pool that is of use has.
@@ -132,10 +133,11 @@ class UserServers:
     """Seconds."""
     environment: Mapping[str, str]
     """The site's variables; nothing secret."""
+    folders: SharedFolders
 
 
-def read(config: Config, environment: Mapping[str, str]) -> UserServers:
-    """Read the settings of users' servers; `environment` has been read by surroundings.py."""
+def read(config: Config, environment: Mapping[str, str], folders: SharedFolders) -> UserServers:
+    """Read the settings of users' servers; surroundings.py and folders.py have read the others."""
     memory = config.value(MEMORY)
     users = UserServers(
         memory=memory,
@@ -152,6 +154,7 @@ def read(config: Config, environment: Mapping[str, str]) -> UserServers:
         server_max_age=config.value(SERVER_MAX_AGE),
         start_timeout=config.value(START_TIMEOUT),
         environment=environment,
+        folders=folders,
     )
     if not config.refused & {MEMORY, SHARED_MEMORY} and users.shared_memory > memory:
         config.clash(

@@ -9,7 +9,7 @@ from toolchain.places import ROOT
 READ = re.compile(r"""value\(\s*"([A-Z_]+)",""")
 
 #: Settings of the guard, which a hub by hand has not.
-GUARDS = {"FILTER_IMAGE", "DIRECTORY_NETWORK", "USER_BLOCKED_NETWORKS"}
+GUARDS = {"FILTER_IMAGE", "DIRECTORY_NETWORK", "USER_BLOCKED_NETWORKS", "SHARED_ROOT"}
 
 #: Passed as arguments.
 ARGUMENTS = {"PORT", "LDAP_SERVERS"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from tests.ports import free_port, free_privileged_port
 from toolchain.places import ROOT
 
 MIRROR = "10.222.0.9"
+
+RESEARCH = "cn=research,ou=groups,dc=example,dc=org"
+"""Group of the demo directory: alice and carol."""
 
 #: PyPI has no Playwright for s390x, and without it these files cannot even be imported.
 collect_ignore = [] if find_spec("playwright") else ["browser"]
@@ -104,11 +108,26 @@ def stack_in_checkout(
     yield from running_stack(engine, name, project, config, project)
 
 
+def shared_folders(root: Path) -> dict[str, Any]:
+    """Config of a team's folder, one for everybody, and data on the engine's machine."""
+    team = {"name": "team", "groups": [RESEARCH], "mode": "read-write"}
+    folders = [team, {"name": "everybody", "mode": "read-write"}]
+    if os.environ.get("DOCKER_HOST", "unix://")[:5] != "unix:":
+        return {"sharedFolders": folders}
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "figures").write_text("read by everybody")
+    (root / "data" / "figures").chmod(0o666)
+    (root / "data").chmod(0o777)
+    data = {"name": "data", "path": "data", "mode": "read-only"}
+    return {"sharedFolders": [*folders, data], "sharedRoot": str(root)}
+
+
 @pytest.fixture(scope="session")
 def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack that most tests use."""
-    config = CONFIG | {"port": free_port()}
-    yield from running_stack(engine, "e2e", tmp_path_factory.mktemp("e2e"), config)
+    folder = tmp_path_factory.mktemp("e2e")
+    config = CONFIG | {"port": free_port(), **shared_folders(folder / "shared")}
+    yield from running_stack(engine, "e2e", folder, config)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,18 @@ def checkout(folder: Path, umask: int = 0o022) -> Path:
             path.chmod(0o777 & ~umask)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     return folder
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the texts in lists and objects, with their paths as `pulumi config set` has them."""
+    if isinstance(value, list):
+        for number, element in enumerate(value):
+            yield from _leaves(f"{path}[{number}]", element)
+    elif isinstance(value, dict):
+        for name, element in value.items():
+            yield from _leaves(f"{path}.{name}", element)
+    else:
+        yield path, str(value)
 
 
 class PulumiError(Exception):
@@ -161,8 +174,7 @@ class Stack:
     def configure(self, config: dict[str, Any]) -> None:
         """Set config values of the program; each element of a list separately."""
         for key, value in config.items():
-            elements = enumerate(value) if isinstance(value, list) else ()
-            for path, element in [(f"zhub:{key}[{i}]", e) for i, e in elements]:
+            for path, element in _leaves(f"zhub:{key}", value) if isinstance(value, list) else ():
                 self.on_stack("config set", "--path", "--", path, element)
             if not isinstance(value, list):
                 text = value if isinstance(value, str) else json.dumps(value)

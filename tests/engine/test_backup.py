@@ -47,6 +47,9 @@ os.utime("odd/shut/in", ns=(1, 123456789))
 os.chmod("odd/shut", 0)
 """
 
+#: A folder that all users share.
+TEAM = {"name": "team", "mode": "read-write"}
+
 #: Prints all that a copy of a folder must have, as JSON.
 LIST = """
 import hashlib, json, os, stat, sys
@@ -90,12 +93,13 @@ print(json.dumps({
 def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack that is backed up, with people at work in it."""
     folder = tmp_path_factory.mktemp("backup")
-    config = native(engine) | {"port": free_port()}
+    config = native(engine) | {"port": free_port(), "sharedFolders": [TEAM]}
     for stack in stack_in_checkout(engine, "e2e-backup", folder, config):
         for name in ("alice", "bob"):
             user = logged_in(stack, name)
             user.start_server()
             user.run(ODD)
+        user.run(f"import os\nos.chdir('/shared/team')\n{ODD}")
         yield stack
 
 
@@ -117,6 +121,7 @@ def backup(stack: Stack, token: str, engine: docker.DockerClient) -> Path:
     done = stack.make("backup", "", "", "")
     assert done.returncode == 0, done.stdout
     assert "home 2 of 2: bob" in done.stdout
+    assert "the shared folder team, " in done.stdout
     for before in (alice, hub):
         after = engine.containers.get(str(before.id))
         assert after.attrs["State"]["StartedAt"] == before.attrs["State"]["StartedAt"]
@@ -129,18 +134,18 @@ def backup(stack: Stack, token: str, engine: docker.DockerClient) -> Path:
 def other(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack under another name, which nobody has used."""
     folder = tmp_path_factory.mktemp("restored")
-    config = native(engine) | {"port": free_port()}
+    config = native(engine) | {"port": free_port(), "sharedFolders": [TEAM]}
     yield from stack_in_checkout(engine, "e2e-restored", folder, config)
 
 
-def printed(engine: docker.DockerClient, stack: Stack, user: str) -> str:
-    """All that is in a user's home, in words that can be compared."""
+def printed(engine: docker.DockerClient, stack: Stack, name: str, kind: str = "home-") -> str:
+    """All that is in a user's home, or in a shared folder, in words that can be compared."""
     found: bytes = engine.containers.run(
         str(engine.containers.get(f"{stack.prefix}-hub").attrs["Image"]),
         ["-c", LIST],
         entrypoint="/opt/jupyter/bin/python3",
         user="0",
-        volumes={f"{stack.prefix}-home-{user}": {"bind": "/d", "mode": "ro"}},
+        volumes={f"{stack.prefix}-{kind}{name}": {"bind": "/d", "mode": "ro"}},
         network_mode="none",
         remove=True,
     )
@@ -339,6 +344,9 @@ def test_restored_under_another_name_all_is_the_same(
     assert people(engine, other) == people(engine, stack)
     for user in ("alice", "bob"):
         assert printed(engine, other, user) == printed(engine, stack, user)
+    team = printed(engine, stack, "team", "shared_")
+    assert len(json.loads(team)) > 8
+    assert printed(engine, other, "team", "shared_") == team
 
     entrance = Entrance.of(other)
     stranger = entrance.browser()
@@ -349,5 +357,6 @@ def test_restored_under_another_name_all_is_the_same(
     alice = entrance.logged_in("alice")
     alice.start_server()
     assert alice.read("odd/hard").startswith("a name that")
+    assert alice.read("shared/team/odd/hard").startswith("a name that")
     alice.stop_server()
     other.up("--expect-no-changes")

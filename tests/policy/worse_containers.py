@@ -239,6 +239,38 @@ CONTAINERS: list[Case] = [
     ),
     (
         "guard",
+        {
+            "envs": [
+                *GUARDS,
+                "ZHUB_USER_PIDS=512",
+                'ZHUB_SHARED_FOLDERS=[{"name": "a", "path": "/etc/x"}]',
+            ]
+        },
+        (
+            'envs has ZHUB_SHARED_FOLDERS, which has the path "/etc/x"; allowed: a folder that is'
+            " not the machine's own"
+        ),
+    ),
+    (
+        "guard",
+        {"envs": [*GUARDS, "ZHUB_USER_PIDS=512", 'ZHUB_SHARED_FOLDERS=[{"name": "../a"}]']},
+        'envs has ZHUB_SHARED_FOLDERS, which has the name "../a"; allowed: a-z, 0-9 and -',
+    ),
+    (
+        "guard",
+        {"envs": [*GUARDS, "ZHUB_USER_PIDS=512", "ZHUB_SHARED_ROOT=/var/lib/docker/volumes"]},
+        (
+            'envs has ZHUB_SHARED_ROOT, which is "/var/lib/docker/volumes"; allowed: a folder that'
+            " is not the machine's own"
+        ),
+    ),
+    (
+        "guard",
+        {"envs": [*GUARDS, "ZHUB_USER_PIDS=512", "ZHUB_SHARED_FOLDERS=x"]},
+        'envs has ZHUB_SHARED_FOLDERS, which is "x"; allowed: folders, in JSON',
+    ),
+    (
+        "guard",
         {"volumes": [GUARD, {**SOCKET, "hostPath": "/"}]},
         'volumes[/var/run/docker.sock].hostPath is "/"; allowed: the engine\'s socket',
     ),

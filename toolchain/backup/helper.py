@@ -56,6 +56,11 @@ def save_home(volume: str) -> Job:
     return Job("save-home", volume, capabilities=READ)
 
 
+def empty(volume: str) -> Job:
+    """Look whether there is anything in a volume."""
+    return Job("empty", volume, capabilities=READ)
+
+
 def put_home(volume: str, sha256: str, into: str = "") -> Job:
     """Unpack a home with this checksum; into a new folder of it, if one is named."""
     return Job("put-home", volume, (sha256, into), capabilities=WRITE, writes=True)
@@ -132,6 +137,26 @@ class Engine:
         )
         return dict(line.split("\t") for line in sorted(listed.splitlines()))
 
+    def shared(self) -> dict[str, str]:
+        """The volumes that several users share, by the folder's name."""
+        listed = self.ask(
+            *("volume", "ls", "--format", '{{.Label "zhub.folder"}}\t{{.Name}}'),
+            *("--filter", f"label=zhub.stack={self.prefix}", "--filter", "label=zhub.role=shared"),
+        )
+        return dict(line.split("\t") for line in sorted(listed.splitlines()))
+
+    def shared_paths(self) -> list[str]:
+        """The shared folders at paths of the engine's machine, as the stack's guard has them."""
+        variables = self.ask(
+            *("container", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}"),
+            f"{self.prefix}-guard",
+        )
+        for line in variables.splitlines():
+            name, _, text = line.partition("=")
+            if name == "ZHUB_SHARED_FOLDERS":
+                return [folder["path"] for folder in json.loads(text) if folder.get("path")]
+        return []
+
     def make_home(self, volume: str, user: str, *, mounted: bool) -> None:
         """Make a home as the guard does, which refuses others.
 
@@ -140,7 +165,16 @@ class Engine:
             user: whose it is.
             mounted: mount it on itself, so that pruning leaves it (images/hub/zhub/guard/homes.py).
         """
-        labels = {"zhub.stack": self.prefix, "zhub.role": "home", "zhub.user": user}
+        self._make(volume, {"zhub.role": "home", "zhub.user": user}, mounted=mounted)
+
+    def make_shared(self, folder: str) -> str:
+        """Make the volume of a shared folder as the guard does; returns its name."""
+        volume = f"{self.prefix}-shared_{folder}"
+        self._make(volume, {"zhub.role": "shared", "zhub.folder": folder}, mounted=True)
+        return volume
+
+    def _make(self, volume: str, own: dict[str, str], *, mounted: bool) -> None:
+        labels = {"zhub.stack": self.prefix, **own}
         options: dict[str, str] = {}
         if mounted:
             root = self.ask("info", "--format", "{{.DockerRootDir}}")

@@ -313,6 +313,7 @@ def main(arguments: Sequence[str], volume: Path = VOLUME) -> int:
         "save-state": lambda: save_state(volume, sys.stdout.buffer),
         "put-home": lambda: put_home(volume, sys.stdin.buffer, *more),
         "put-state": lambda: put_state(volume, sys.stdin.buffer, *more),
+        "empty": lambda: {"empty": not any(volume.iterdir())},
         "look": lambda: look(volume / DATABASE) if (volume / DATABASE).exists() else {},
         "release": release,
     }

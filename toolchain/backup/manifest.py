@@ -17,13 +17,14 @@ from toolchain.console import Problem
 FILE = "manifest.json"
 
 #: Of the layout that this program writes, and the newest that it reads.
-FORMAT = 1
+FORMAT = 2
 
 #: Ends the name of a folder that is being written or removed.
 PARTIAL = ".partial"
 
 STATE = "state.tar.gz"
 HOMES = "homes"
+SHARED = "shared"
 PULUMI = "pulumi-state.json"
 CONFIG = "stack.yaml"
 PASSPHRASE = "passphrase"  # noqa: S105 - the name of a file
@@ -33,7 +34,7 @@ ENCRYPTED = ".gpg"
 
 #: The only files that a manifest may name: a changed one must not lead out of its folder.
 NAME = re.compile(
-    rf"(?:{re.escape(STATE)}|{HOMES}/[A-Za-z0-9_.-]+\.tar\.gz"
+    rf"(?:{re.escape(STATE)}|(?:{HOMES}|{SHARED})/[A-Za-z0-9_.-]+\.tar\.gz"
     rf"|{re.escape(PULUMI)}|{re.escape(CONFIG)}|{PASSPHRASE})(?:{re.escape(ENCRYPTED)})?"
 )
 
@@ -89,12 +90,19 @@ class Manifest:
 
     def homes(self) -> dict[str, Part]:
         """The homes, by the ends of their volumes' names."""
+        return self._below(HOMES)
+
+    def shared(self) -> dict[str, Part]:
+        """The folders that several users share, by name."""
+        return self._below(SHARED)
+
+    def _below(self, folder: str) -> dict[str, Part]:
         return {
-            part.file.removesuffix(ENCRYPTED).removeprefix(f"{HOMES}/").removesuffix(".tar.gz"): (
+            part.file.removesuffix(ENCRYPTED).removeprefix(f"{folder}/").removesuffix(".tar.gz"): (
                 part
             )
             for part in self.parts
-            if part.file.startswith(f"{HOMES}/")
+            if part.file.startswith(f"{folder}/")
         }
 
     def write(self, folder: Path) -> None:

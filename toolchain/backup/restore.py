@@ -73,10 +73,11 @@ def _check_key(folder: Path, manifest: Manifest) -> None:
 def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes: bool) -> None:
     engine = helpers.engine
     wanted = manifest.homes() if homes else {}
+    shared = manifest.shared() if homes else {}
     mounted = _check_release(name, manifest, helpers)
-    _check_unused(name, helpers, wanted if homes else None)
+    _check_unused(name, helpers, wanted if homes else None, shared)
     with timed(STEP, f"checking the backup of {manifest.stack} of {manifest.made}"):
-        for part in (manifest.part(STATE), *wanted.values()):
+        for part in (manifest.part(STATE), *wanted.values(), *shared.values()):
             check(folder, part)
         _check_key(folder, manifest)
     with stopped(engine):
@@ -89,6 +90,12 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes
                 helpers.send(helper.put_home(volume, part.content), content(folder, manifest, part))
                 size = part.bytes / MB
                 say(STEP, f"home {number} of {len(wanted)}: {part.user}, {size:.1f} MB")
+            for folder_, part in shared.items():
+                made.append(_shared(engine, folder_))
+                helpers.send(
+                    helper.put_home(made[-1], part.content), content(folder, manifest, part)
+                )
+                say(STEP, f"shared folder {folder_}, {part.bytes / MB:.1f} MB")
             # Last: a stack without it is still an unused one.
             part = manifest.part(STATE)
             helpers.send(
@@ -100,6 +107,8 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes
                 engine.find("volume", "rm", volume)
             say(STEP, "failed: the stack is as it was")
             raise
+    if shared:
+        say(STEP, f"shared folders: {', '.join(shared)}. Who gets them, the stack's settings say")
     say(STEP, f"{len(manifest.users)} users and {len(wanted)} homes are in stack {name}")
 
 
@@ -119,13 +128,26 @@ def _check_release(name: str, manifest: Manifest, helpers: Helpers) -> bool:
     return bool(release["mounted"])
 
 
-def _check_unused(name: str, helpers: Helpers, homes: Container[str] | None) -> None:
+def _shared(engine: Engine, folder: str) -> str:
+    """Make the volume of a shared folder anew, in place of an empty one; returns its name.
+
+    So that a restore that fails can remove all that it has made, and the guard makes it again.
+    """
+    if volume := engine.shared().get(folder):
+        engine.ask("volume", "rm", volume)
+    return engine.make_shared(folder)
+
+
+def _check_unused(
+    name: str, helpers: Helpers, homes: Container[str] | None, shared: Container[str]
+) -> None:
     """Check that nobody has used the stack.
 
     Args:
         name: of the stack.
         helpers: on its engine.
         homes: those that will be made; None where homes may be there already.
+        shared: the shared folders that will be made.
 
     Raises:
         Problem: somebody has.
@@ -135,6 +157,11 @@ def _check_unused(name: str, helpers: Helpers, homes: Container[str] | None) -> 
         "logged in": helpers.ask(helper.look(f"{engine.prefix}-state")).get("logins", []),
         "servers": engine.servers(),
         "homes": [] if homes is None else _in_the_way(engine, homes),
+        "shared folders": [
+            folder
+            for folder, volume in engine.shared().items()
+            if folder in shared and not helpers.ask(helper.empty(volume))["empty"]
+        ],
     }
     used = [f"{what}: {_some(names)}" for what, names in found.items() if names]
     if not used:

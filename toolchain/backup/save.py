@@ -24,6 +24,7 @@ from toolchain.backup.manifest import (
     PARTIAL,
     PASSPHRASE,
     PULUMI,
+    SHARED,
     STATE,
     Manifest,
     Part,
@@ -84,13 +85,14 @@ class _Folder:
     def add_text(self, name: str, text: str) -> Part:
         return self.add(name, lambda out: {"written": out.write(text.encode())})
 
-    def stream(self, name: str, helpers: Helpers, job: helper.Job, user: str = "") -> _Streamed:
+    def stream(
+        self, name: str, helpers: Helpers, job: helper.Job, what: str, user: str = ""
+    ) -> _Streamed:
         """Write a part that a helper streams.
 
         Raises:
             Problem: it failed, or not all arrived.
         """
-        what = f"the home of {user}" if user else "the hub's database"
         progress = _Progress(what)
         reports: list[Report] = []
 
@@ -145,7 +147,13 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
         manifest = _fill(_Folder(folder, key), name, helpers, now)
         manifest.write(folder)
     total = sum(part.bytes for part in manifest.parts)
-    say(STEP, f"{len(manifest.homes())} homes and the database, {total / MB:.1f} MB: {target}")
+    shared = f", {len(manifest.shared())} shared folders" if manifest.shared() else ""
+    say(
+        STEP,
+        f"{len(manifest.homes())} homes{shared} and the database, {total / MB:.1f} MB: {target}",
+    )
+    for path in engine.shared_paths():
+        say(STEP, f"not in it, since it is not the engine's: the shared folder at {path}")
     if key is None:
         say(STEP, "not encrypted (RECIPIENT=FILE): whoever reads it has the users' files, and can")
         say(STEP, "log in as anybody. To read its secrets, keep the stack's passphrase elsewhere")
@@ -165,22 +173,34 @@ def _fill(folder: _Folder, name: str, helpers: Helpers, now: datetime) -> Manife
     if folder.key and (text := _passphrase(name)):
         parts.append(folder.add_text(PASSPHRASE, text))
     release = helpers.ask(helper.release())
-    state = folder.stream(STATE, helpers, helper.save_state(f"{engine.prefix}-state"))
+    state = folder.stream(
+        STATE, helpers, helper.save_state(f"{engine.prefix}-state"), "the hub's database"
+    )
     parts.append(state.part)
     homes = engine.homes()
     (folder.path / HOMES).mkdir()
     for number, (volume, user) in enumerate(homes.items(), start=1):
         suffix = volume.removeprefix(f"{engine.prefix}-home-")
         streamed = folder.stream(
-            f"{HOMES}/{suffix}.tar.gz", helpers, helper.save_home(volume), user
+            f"{HOMES}/{suffix}.tar.gz",
+            helpers,
+            helper.save_home(volume),
+            f"the home of {user}",
+            user,
         )
-        part = streamed.part
-        parts.append(part)
-        say(STEP, f"home {number} of {len(homes)}: {user}, {part.bytes / MB:.1f} MB")
-        for warning in part.warnings:
-            say(STEP, f"    {warning}")
+        parts.append(streamed.part)
+        _tell(f"home {number} of {len(homes)}: {user}", streamed.part)
+    (folder.path / SHARED).mkdir()
+    for shared_name, volume in engine.shared().items():
+        what = f"the shared folder {shared_name}"
+        streamed = folder.stream(
+            f"{SHARED}/{shared_name}.tar.gz", helpers, helper.save_home(volume), what
+        )
+        parts.append(streamed.part)
+        _tell(what, streamed.part)
     return Manifest(
-        format=FORMAT,
+        # One without shared folders is as earlier programs make and read it.
+        format=FORMAT if engine.shared() else 1,
         made=f"{now:%Y-%m-%dT%H:%M:%SZ}",
         stack=name,
         prefix=engine.prefix,
@@ -193,6 +213,13 @@ def _fill(folder: _Folder, name: str, helpers: Helpers, now: datetime) -> Manife
         users=tuple(state.report["users"]),
         parts=tuple(parts),
     )
+
+
+def _tell(what: str, part: Part) -> None:
+    """Say that a part is written, and what tar said about it."""
+    say(STEP, f"{what}, {part.bytes / MB:.1f} MB")
+    for warning in part.warnings:
+        say(STEP, f"    {warning}")
 
 
 def _passphrase(name: str) -> str | None:

@@ -18,6 +18,12 @@ user."""
 LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 """How the engine keeps the output of a user's server: 30 MB at most."""
 
+FOLDER = "zhub.folder"
+"""Label of the volumes that several users have: the folder's name."""
+
+UNUSABLE = HTTPStatus.FAILED_DEPENDENCY
+"""The guard's status when a shared folder cannot be mounted; the engine never answers with it."""
+
 FULL = HTTPStatus.INSUFFICIENT_STORAGE
 """The guard's status when the limit of servers is reached; the engine never answers with it."""
 
@@ -60,6 +66,8 @@ class Role(StrEnum):
     """The network of a user's server."""
     HOME = "home"
     """The volume with a user's files."""
+    SHARED = "shared"
+    """A volume that several users have."""
 
 
 def in_users_networks(*, separate_proxy: bool) -> Role:

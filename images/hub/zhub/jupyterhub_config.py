@@ -93,6 +93,7 @@ c.UserSpawner.remove = True
 # By address: a host name must be a valid DNS label, and user names need not be.
 c.UserSpawner.use_internal_ip = True
 c.UserSpawner.volumes = {f"{hub.prefix}-home-{{username}}": "/home/jovyan"}
+c.UserSpawner.shared_folders = list(hub.shared_folders)
 c.UserSpawner.notebook_dir = "/home/jovyan"
 c.UserSpawner.mem_limit = hub.user_memory
 c.UserSpawner.cpu_limit = hub.user_cpus
@@ -150,6 +151,6 @@ c.JupyterHub.load_roles.append(
     {
         "name": "recheck",
         "services": ["recheck"],
-        "scopes": ["list:users", "read:servers", "delete:servers"],
+        "scopes": ["list:users", "read:servers", "admin:server_state", "delete:servers"],
     }
 )

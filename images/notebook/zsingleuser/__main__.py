@@ -3,8 +3,9 @@
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
-from zsingleuser import activity, first, home, last_words, memory, singleuser, wait_for
+from zsingleuser import activity, first, home, last_words, memory, pulls, singleuser, wait_for
 
 # Before the many imports, so that the first process stays small and shares its memory with the
 # server.
@@ -14,6 +15,7 @@ with last_words.reported(port, os.environ):
     start = singleuser()
     activity.install()
     memory.install()
+    pulls.install(Path.home())
     os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
     # Not in the home, which may be full or broken: a user can repair it only in a server.
     os.environ.setdefault("JUPYTER_RUNTIME_DIR", "/tmp/jupyter-runtime")  # noqa: S108 - a container

@@ -6,6 +6,13 @@ import site
 from contextlib import suppress
 from pathlib import Path
 
+SHARED = Path("/shared")
+"""Where servers have folders that several users share. Not in the home: a user could change the
+path there, which the engine follows when it mounts them."""
+
+NAME = "shared"
+"""Of the link in the home, by which JupyterLab's file browser finds them."""
+
 
 def prepare() -> None:
     """Make the folder of packages that users install.
@@ -16,3 +23,18 @@ def prepare() -> None:
     """
     with suppress(OSError):
         Path(site.getusersitepackages()).mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        link_shared(Path.home())
+
+
+def link_shared(home: Path, shared: Path = SHARED) -> None:
+    """Make a link to the shared folders, or remove it where there are none.
+
+    What a user has under that name stays.
+    """
+    link = home / NAME
+    ours = link.is_symlink() and link.readlink() == shared
+    if shared.is_dir() and not ours and not link.is_symlink() and not link.exists():
+        link.symlink_to(shared)
+    elif ours and not shared.is_dir():
+        link.unlink()

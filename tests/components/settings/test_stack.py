@@ -233,7 +233,8 @@ def test_every_example_and_default_is_taken() -> None:
         setting.parse(setting.default_text)
         # What a file or a folder holds, no example can say.
         if setting.example and not setting.secret and not setting.key.endswith(("File", "Path")):
-            value = json.dumps([setting.example]) if setting.is_list else setting.example
+            item = {setting.member: setting.example} if setting.member else setting.example
+            value = json.dumps([item]) if setting.is_list else setting.example
             setting.parse(value)
 
 

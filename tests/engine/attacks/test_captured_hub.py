@@ -226,6 +226,24 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
             calls.post(f"/networks/{alice.name}/connect", {"Container": calls.name}),
             calls.post("/networks/none/disconnect", {"Container": hub.id}),
         ],
+        "shared folders that are not the stack's, or elsewhere, or for more": [
+            calls.create({"HostConfig.Binds": [f"{calls.home}:/home/jovyan:rw", bind]})
+            for bind in (
+                f"{prefix}-shared_other:/shared/other:rw",
+                f"{prefix}-shared_team:/shared/team:ro",
+                f"{prefix}-shared_team:/home/jovyan/team:rw",
+                f"{prefix}-shared_team:/usr/local/bin:rw",
+                f"{prefix}-shared_data:/shared/data:rw",
+                f"{prefix}-state:/shared/team:rw",
+                f"{prefix}-home-alice:/shared/team:rw",
+                "zhub-other-shared_team:/shared/team:rw",
+                "/etc:/shared/data:ro",
+            )
+        ],
+        "a volume in the place of a shared folder": [
+            calls.post("/volumes/create", calls.volume | {"Name": f"{prefix}-shared_{name}"})
+            for name in ("team", "new")
+        ],
         "other images": [
             calls.create({"Image": "zhub-base:trixie-build"}),
             calls.create({"Image": str(hub.attrs["Image"])}),

@@ -27,6 +27,7 @@ WHOLE = Manifest(
     parts=(
         Part(file="state.tar.gz", bytes=1, sha256="a", content="a"),
         Part(file="homes/anna-2emaier.tar.gz", bytes=2, sha256="b", user="anna.maier"),
+        Part(file="shared/team.tar.gz", bytes=2, sha256="d"),
         Part(file="stack.yaml.gpg", bytes=3, sha256="c", warnings=("changed",)),
     ),
 )
@@ -37,6 +38,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert manifest.read(tmp_path) == WHOLE
     assert WHOLE.part("stack.yaml").bytes == 3
     assert list(WHOLE.homes()) == ["anna-2emaier"]
+    assert list(WHOLE.shared()) == ["team"]
     with pytest.raises(Problem, match=r"has no pulumi-state\.json"):
         WHOLE.part("pulumi-state.json")
 

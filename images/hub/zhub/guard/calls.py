@@ -23,9 +23,10 @@ from zhub.contract import (
     labelled,
     network_options,
 )
-from zhub.guard import homes
+from zhub.guard import folders, homes
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
+from zhub.guard.folders import Folders
 from zhub.guard.policy import Policy, Refused, agree, parse_body
 from zhub.subnets import taken_subnets
 
@@ -61,10 +62,17 @@ class Request:
 class Guard:
     """Makes the calls that the policy allows, and refuses all others."""
 
-    def __init__(self, client: docker.APIClient, policy: Policy, confinement: Confinement) -> None:
+    def __init__(
+        self,
+        client: docker.APIClient,
+        policy: Policy,
+        confinement: Confinement,
+        shared: Folders,
+    ) -> None:
         self._client = client
         self._policy = policy
         self._confinement = confinement
+        self._folders = shared
         self._counts = Counts(client, policy.settings)
         self._making_networks = threading.Lock()
         self.api_version: str = client.api_version
@@ -111,13 +119,17 @@ class Guard:
     def create_container(self, request: Request) -> Any:
         name = request.query.pop("name", "")
         request.done()
-        body = self._policy.container(name, request.body)
+        settings = self._policy.settings
+        shared, rest = folders.asked(request.body, settings.shared_folders, settings.prefix)
+        body = self._policy.container(name, rest)
         volume = body["HostConfig"]["Binds"][0].partition(":")[0]
         try:
             found = self._client.inspect_volume(volume)
         except NotFound:
             raise Refused(f"there is no volume {volume}") from None
         self._policy.home(found, body["Labels"][USER])
+        if shared:
+            body["HostConfig"]["Mounts"] = self._folders.mounts(one.name for one in shared)
         if servers := self._confinement.name_servers:
             body["HostConfig"]["Dns"] = servers
         with self._counts.servers.one_more(name):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import docker
 import requests.exceptions
 from docker.errors import APIError
-from docker.types import LogConfig
+from docker.types import LogConfig, Mount
 
 from zhub.contract import ROLE, STACK, labelled
 
@@ -33,14 +33,21 @@ class Helpers:
     image: str
     prefix: str
 
-    def run(self, command: Sequence[str], *, network: str, capabilities: Iterable[str] = ()) -> str:
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        network: str,
+        capabilities: Iterable[str] = (),
+        mounts: Iterable[Mount] = (),
+    ) -> str:
         """Run a command in a container of its own and return what it printed.
 
         Raises:
             RuntimeError: when it fails, with its output.
         """
         try:
-            with self._container(command, network, list(capabilities)) as container:
+            with self._container(command, network, list(capabilities), list(mounts)) as container:
                 self.client.start(container)
                 status = self.client.wait(container, timeout=SECONDS)["StatusCode"]
                 output: str = self.client.logs(container, stdout=True, stderr=status != 0).decode()
@@ -58,7 +65,7 @@ class Helpers:
 
     @contextmanager
     def _container(
-        self, command: Sequence[str], network: str, capabilities: list[str]
+        self, command: Sequence[str], network: str, capabilities: list[str], mounts: list[Mount]
     ) -> Iterator[str]:
         made = self.client.create_container(
             self.image,
@@ -68,6 +75,7 @@ class Helpers:
             labels={STACK: self.prefix, ROLE: HELPER},
             host_config=self.client.create_host_config(
                 network_mode=network,
+                mounts=mounts,
                 # An engine that remaps user IDs (userns-remap) gives the machine's network only to
                 # containers without the remapping.
                 userns_mode="host",

@@ -22,9 +22,10 @@ from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_unix_socket
 from tornado.web import HTTPError, RequestHandler
 
-from zhub.contract import FULL
+from zhub.contract import FULL, UNUSABLE
 from zhub.guard.calls import CALLS, Guard, Request
 from zhub.guard.counts import Full
+from zhub.guard.folders import UnusableError
 from zhub.guard.listener import CLIENT_SECONDS, Listener, SmallRequests
 from zhub.guard.policy import Refused, parse_body
 
@@ -125,6 +126,8 @@ class Handler(RequestHandler):
             status_code, message = HTTPStatus.BAD_GATEWAY, "the engine does not answer the guard"
         elif isinstance(error, Full):
             status_code, message = FULL, str(error)
+        elif isinstance(error, UnusableError):
+            status_code, message = UNUSABLE, str(error)
         elif not isinstance(error, HTTPError):
             message = "the guard failed; its log says why"
         self.set_status(status_code)
@@ -132,7 +135,7 @@ class Handler(RequestHandler):
         self.finish(json.dumps({"message": message}))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if isinstance(value, Full):
+        if isinstance(value, (Full, UnusableError)):
             log.warning("%s", value)
         elif not isinstance(value, (APIError, HTTPError)):
             log.error("%s failed", self.request.method, exc_info=(typ, value, tb))

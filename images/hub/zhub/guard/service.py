@@ -18,6 +18,7 @@ from zhub import engine, heartbeat, privileges, settings, watchdog
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement, EngineLostError
 from zhub.guard.environment import Image
+from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
 from zhub.guard.namespace import Namespace
 from zhub.guard.policy import Policy
@@ -48,13 +49,16 @@ def run(environment: Mapping[str, str]) -> None:
     heartbeat.GUARD_FILE.unlink(missing_ok=True)
     client = engine.connect()
     policy = Policy(found, Image.of_engine(client, found.notebook_image))
-    confinement = Confinement(client, Helpers(client, found.filter_image, found.prefix), found)
+    helpers = Helpers(client, found.filter_image, found.prefix)
+    confinement = Confinement(client, helpers, found)
+    shared = Folders(client, helpers, found)
     try:
         confinement.begin()
+        shared.look()
     except (RuntimeError, DockerException) as error:
         raise SettingsError([str(error)]) from None
     namespace = Namespace(client, found.prefix) if found.separate_proxy else None
-    guard = Guard(client, policy, confinement)
+    guard = Guard(client, policy, confinement, shared)
     if not asyncio.run(_serve(guard, confinement, namespace, lives)):
         sys.exit(1)
 

@@ -203,6 +203,15 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             end_sessions(user)
         return self.model(person) if person else False
 
+    def groups_of(self, name: str) -> frozenset[str]:
+        """Return the configured groups of a user, by the directory's last answer.
+
+        A start asks the directory first (`refresh_pre_spawn`). None without an answer since the
+        hub's own start.
+        """
+        person = self._let_in.get(name)
+        return person.groups if person else frozenset()
+
     def _look_up(self, name: str) -> asyncio.Task[None]:
         """Return the look-up of a user that is under way, or start one."""
         if name not in self._under_way:

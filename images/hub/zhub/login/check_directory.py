@@ -198,14 +198,14 @@ def _session(ldap: Ldap, session: Session, report: Report) -> bool:
             )
             return False
         report.ok(f"it finds users below {ldap.search_base}")
-    for group in dict.fromkeys((*ldap.allowed_groups, *ldap.admin_groups)):
+    for group in ldap.configured_groups:
         if session.search(group, "(objectClass=*)", ldap3.BASE, ["1.1"]):
             report.ok(f"it finds the group {group}")
         else:
             report.note(
                 f"it does not find the group {group}, which is right only if users' own entries"
-                " name their groups; see ldapAllowedGroups, ldapAdminGroups, and what the account"
-                " may read"
+                " name their groups; see ldapAllowedGroups, ldapAdminGroups, sharedFolders, and"
+                " what the account may read"
             )
     return True
 

@@ -1,6 +1,7 @@
-"""Stops the servers of users who may not log in any more.
+"""Stops servers of users who may not log in any more, or not have a shared folder any more.
 
-A service of JupyterHub, which gives it a token that can only list users and stop servers. The hub's
+A service of JupyterHub, which gives it a token that can only list users with their servers' state,
+and stop servers. The hub's
 own refresh_user refuses pages and tokens to such users, but runs only when they make a request. The
 directory decides who they are; without a service account to ask it, the time of the last login.
 """
@@ -13,6 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from zhub import settings
 from zhub.login.directory import Directory
 from zhub.login.directory.people import allowed
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
+from zhub.settings.folders import SharedFolder, revoked
 from zhub.state import database, logins
 
 #: Timeout of a request to the hub, in seconds; stopping a server takes long under emulation.
@@ -31,10 +34,22 @@ PATIENCE = 60
 #: Raised by a request when the hub does not answer, or answers with an error.
 UNANSWERED = (OSError, HTTPException)
 
-#: Returns why a user may not log in any more; None if the user may, or when it is unknown.
-Refusal = Callable[[str], str | None]
+#: Returns why a user's server must end, which has some shared folders; None if it may run, or when
+#: that is unknown.
+Refusal = Callable[[str, tuple[str, ...]], str | None]
 
 log = logging.getLogger("zhub.recheck")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs."""
+
+    user: str
+    name: str
+    """Empty for the user's default server."""
+    folders: tuple[str, ...] = ()
+    """The shared folders that it has, as zhub.settings.folders writes them."""
 
 
 class Api:
@@ -57,14 +72,16 @@ class Api:
             content = answer.read()
         return json.loads(content) if content else None
 
-    def servers(self) -> Iterator[tuple[str, str]]:
-        """Yield names of users and of their running servers; the default server's name is empty."""
+    def servers(self) -> Iterator[Server]:
+        """Yield the running servers."""
         offset: int | None = 0
         while offset is not None:
             page = self._ask("GET", f"users?state=active&offset={offset}")
             for user in page["items"]:
-                for server in user["servers"]:
-                    yield user["name"], server
+                for name, server in user["servers"].items():
+                    # None while it starts, and of a server that a release before has started.
+                    state = server.get("state") or {}
+                    yield Server(user["name"], name, tuple(state.get("folders", ())))
             following = page["_pagination"]["next"]
             offset = following and following["offset"]
 
@@ -73,10 +90,15 @@ class Api:
         self._ask("DELETE", f"users/{quote(user, safe='')}/{path}")
 
 
-def by_directory(directory: Directory) -> Refusal:
-    """Return a Refusal that asks the directory, as the service account."""
+def by_directory(directory: Directory, folders: tuple[SharedFolder, ...] = ()) -> Refusal:
+    """Return a Refusal that asks the directory, as the service account.
 
-    def refusal(user: str) -> str | None:
+    Args:
+        directory: to ask.
+        folders: all that the stack has.
+    """
+
+    def refusal(user: str, grants: tuple[str, ...]) -> str | None:
         try:
             person = directory.look_up(user)
         except LoginRefusedError as refused:
@@ -84,7 +106,11 @@ def by_directory(directory: Directory) -> Refusal:
         except DirectoryError as problem:
             log.warning("%s could not be looked up, so nothing changes: %s", user, problem)
             return None
-        return None if allowed(directory.ldap, person) else f"{person.dn!r} is in no allowed group"
+        if not allowed(directory.ldap, person):
+            return f"{person.dn!r} is in no allowed group"
+        if lost := revoked(folders, person.groups, grants):
+            return f"{person.dn!r} may not use the shared folder {', '.join(lost)} any more"
+        return None
 
     return refusal
 
@@ -92,7 +118,7 @@ def by_directory(directory: Directory) -> Refusal:
 def by_login(file: Path) -> Refusal:
     """Return a Refusal that reads the last login from the hub's database."""
 
-    def refusal(user: str) -> str | None:
+    def refusal(user: str, _: tuple[str, ...]) -> str | None:
         try:
             return logins.reason_to_stop(file, user)
         except sqlite3.Error as error:
@@ -103,15 +129,16 @@ def by_login(file: Path) -> Refusal:
 
 
 def check(api: Api, refusal: Refusal) -> None:
-    """Check every user with a server, and stop the servers of those who may not log in any more."""
-    refusals: dict[str, str | None] = {}
-    for user, server in list(api.servers()):
-        if user not in refusals:
-            refusals[user] = refusal(user)
-        if reason := refusals[user]:
-            log.warning("stopping the server of %s, who may not log in any more: %s", user, reason)
+    """Check every server, and stop those that their users may not have any more as they are."""
+    refusals: dict[tuple[str, tuple[str, ...]], str | None] = {}
+    for server in list(api.servers()):
+        user, question = server.user, (server.user, server.folders)
+        if question not in refusals:
+            refusals[question] = refusal(*question)
+        if reason := refusals[question]:
+            log.warning("stopping the server of %s: %s", user, reason)
             try:
-                api.stop(user, server)
+                api.stop(user, server.name)
             except UNANSWERED as error:
                 # An error with one server must not keep the others running.
                 log.warning("the server of %s was not stopped, trying again: %s", user, error)
@@ -129,6 +156,11 @@ def forever(api: Api, refusal: Refusal, seconds: int) -> None:
 
 def run() -> None:
     """Check periodically until the hub, which starts this process, ends it."""
-    ldap = settings.read(os.environ).ldap
-    refusal = by_directory(Directory(ldap)) if ldap.bind_dn else by_login(database.FILE)
+    found = settings.read(os.environ)
+    ldap = found.ldap
+    refusal = (
+        by_directory(Directory(ldap), found.shared_folders)
+        if ldap.bind_dn
+        else by_login(database.FILE)
+    )
     forever(Api(os.environ), refusal, ldap.recheck if ldap.bind_dn else logins.LOOKS)

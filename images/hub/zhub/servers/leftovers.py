@@ -8,6 +8,7 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import url_path_join
 
 from zhub.contract import USER
+from zhub.settings.folders import PLACE
 
 TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -25,6 +26,15 @@ def environment(found: dict[str, Any]) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in found["Config"]["Env"])
 
 
+def mounted(found: dict[str, Any]) -> dict[str, bool]:
+    """Return the shared folders of a container, and whether it may write to them."""
+    return {
+        mount["Destination"]: mount["RW"]
+        for mount in found.get("Mounts", ())
+        if mount["Destination"].startswith(f"{PLACE}/")
+    }
+
+
 def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
     """Return why a container cannot be its user's server; empty if only its token is unknown.
 
@@ -35,14 +45,16 @@ def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
     wanted = {name: spawner.get_env().get(name) for name in WHO_AND_WHERE}
     # Not in its environment as long as JupyterHub knows no server.
     wanted["JUPYTERHUB_SERVICE_PREFIX"] = url_path_join(spawner.user.base_url, "/")
-    if not state["Running"] or state["Paused"]:
-        return f"its state is {state['Status']}"
-    if set(found["NetworkSettings"]["Networks"]) != {spawner.object_name}:
-        return "it is not in its network"
-    if found["Config"]["Labels"].get(USER) != spawner.user.name:
-        return "it is another user's"
-    if not variables.get(TOKEN):
-        return "it has no token"
-    if differs := [name for name in wanted if variables.get(name) != wanted[name]]:
-        return f"it was started with another {', '.join(differs)}"
-    return ""
+    differs = [name for name in wanted if variables.get(name) != wanted[name]]
+    may_have = {folder.target: not folder.read_only for folder in spawner.folders}
+    reasons = {
+        f"its state is {state['Status']}": not state["Running"] or state["Paused"],
+        "it is not in its network": (
+            set(found["NetworkSettings"]["Networks"]) != {spawner.object_name}
+        ),
+        "it is another user's": found["Config"]["Labels"].get(USER) != spawner.user.name,
+        "it has no token": not variables.get(TOKEN),
+        f"it was started with another {', '.join(differs)}": differs,
+        "it has other shared folders than its user may have": mounted(found) != may_have,
+    }
+    return next((reason for reason, true in reasons.items() if true), "")

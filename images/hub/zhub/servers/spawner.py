@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from functools import partial, wraps
-from http import HTTPStatus
+from functools import partial
 from typing import Any, ClassVar
 
 import docker
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
-from requests.exceptions import RequestException
 from tornado import web
 from traitlets import Dict, Instance, List, Unicode, default
 
-from zhub.contract import FULL, NO_NETWORK, ROLE, STACK, USER, Role
-from zhub.engine import guarded
-from zhub.heartbeat import unanswered
+from zhub.contract import NO_NETWORK, ROLE, STACK, USER, Role
 from zhub.servers import leftovers
 from zhub.servers.calls import STOPPING, Calls, answered, undecided
 from zhub.servers.last_words import EndedError
 from zhub.servers.networks import UserNetworks
 from zhub.servers.progress import SLOWLY, Progress
 from zhub.servers.turns import Turns
+from zhub.servers.unavailable import saying_why
+from zhub.settings.folders import SharedFolder, granted
 
 POLL_SECONDS = 2
 """How long a poll waits for the engine: the hub's first page waits for it, too."""
@@ -50,53 +47,6 @@ def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
         raise web.HTTPError(400, "Servers of this hub have no options. Please try again without.")
 
 
-class NoServerError(web.HTTPError):
-    """Shown by JupyterHub's pages and API when a server cannot be started now."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(503, message)
-        self.jupyterhub_message = message
-
-
-def saying_why(
-    start: Callable[[UserSpawner], Awaitable[tuple[str, int]]],
-) -> Callable[[UserSpawner], Awaitable[tuple[str, int]]]:
-    """Show the user why no server can be started, where that is not the server's own fault.
-
-    Without this it would be a traceback in the log and "Error 500" for the user, as other errors of
-    the engine are.
-    """
-
-    @wraps(start)
-    async def wrapped(spawner: UserSpawner) -> tuple[str, int]:
-        try:
-            return await start(spawner)
-        except ImageNotFound as error:
-            raise NoServerError(
-                "Servers cannot be started: an image is missing on the engine. Please tell your"
-                f" administrator: {error.explanation}"
-            ) from None
-        except APIError as error:
-            if error.status_code == FULL:
-                raise NoServerError(str(error.explanation)) from None
-            if error.status_code == HTTPStatus.BAD_GATEWAY:
-                raise NoServerError(_silent("engine")) from None
-            raise
-        except (DockerException, RequestException) as error:
-            if not unanswered(error):
-                raise
-            raise NoServerError(_silent("guard" if guarded(os.environ) else "engine")) from None
-
-    return wrapped
-
-
-def _silent(who: str) -> str:
-    return (
-        f"Servers cannot be started at the moment: the hub's {who} does not answer. Please try"
-        " again in a minute. If it lasts, tell your administrator: the hub's log says more."
-    )
-
-
 class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     """DockerSpawner whose containers share no network and leave nothing behind but the home."""
 
@@ -106,6 +56,12 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     network_options = Dict(config=True, help="Arguments of UserNetworks, except for the client.")
 
     stack = Unicode(config=True, help="Value of the label zhub.stack on all objects created.")
+
+    shared_folders = List(Instance(SharedFolder), config=True, help="Those of all users.")
+
+    folders = List(Instance(SharedFolder), help="Those that the next server gets.")
+
+    grants = List(Unicode(), help="The folders that the server has, as the recheck reads them.")
 
     steps = Instance(Progress, (), help="How far the start is.")
 
@@ -143,9 +99,39 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         """The networks of all users of this hub."""
         return UserNetworks(self.client, **self.network_options)
 
+    @property
+    def volume_binds(self) -> dict[str, dict[str, str]]:
+        """What is mounted in the server: the home, and folders that others have as well."""
+        return self._homes | {
+            folder.volume(self.stack): {"bind": folder.target, "mode": folder.mode}
+            for folder in self.folders
+        }
+
+    @property
+    def _homes(self) -> dict[str, dict[str, str]]:
+        homes: dict[str, dict[str, str]] = super().volume_binds
+        return homes
+
+    def _may_have(self) -> list[SharedFolder]:
+        """Return the folders that the user's groups allow now."""
+        if not self.shared_folders:
+            return []
+        return list(granted(self.shared_folders, self.authenticator.groups_of(self.user.name)))
+
+    def get_state(self) -> dict[str, Any]:
+        """Keep which folders a server has: the recheck compares them with its user's groups."""
+        state: dict[str, Any] = super().get_state()
+        return state | {"folders": list(self.grants)} if self.grants else state
+
+    def clear_state(self) -> None:
+        """Forget the server."""
+        super().clear_state()
+        self.grants = []
+
     def load_state(self, state: dict[str, Any]) -> None:
         """Keep a running server at the address it was started with: it answers at no other."""
         super().load_state(state)
+        self.grants = state.get("folders", [])
         if self.server:
             # With a host name before the path, where users have names of their own.
             host = self.user.proxy_spec.removesuffix(self.user.base_url)
@@ -168,6 +154,8 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         """
         self._asked = None
         self._in_doubt = True
+        self.folders = self._may_have()
+        self.grants = [folder.grant for folder in self.folders]
         try:
             left = await self.get_object()
             if left and not leftovers.unfit(self, left):
@@ -185,7 +173,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     async def _start_new(self) -> tuple[str, int]:
         await self.remove_object()
         await self.steps.reached(10, "Looking for your files")
-        for volume in self.volume_binds:
+        for volume in self._homes:
             # The engine makes missing volumes itself, but without a label to find them by.
             await self.docker("create_volume", volume, labels=self.labels(Role.HOME))
         self.network_name = NO_NETWORK

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, TypeVar
 
 from zhub.contract import SUBNET_PREFIX
-from zhub.settings import ldap, parsing
+from zhub.settings import folders, ldap, parsing
+from zhub.settings.folders import SharedFolder
 from zhub.settings.ldap import Ldap
 
 STATE = Path("/srv/jupyterhub")
@@ -94,6 +95,8 @@ class ServerSettings:
     """ZHUB_SEPARATE_PROXY: whether the proxy is a container of its own, which has the key. It and
     the hub then run in the network namespace of a third container, with the port and the users'
     networks."""
+    shared_folders: tuple[SharedFolder, ...] = ()
+    """ZHUB_SHARED_FOLDERS: JSON list of objects; folders that several users have."""
 
     @property
     def most_servers(self) -> int:
@@ -121,6 +124,8 @@ class GuardSettings(ServerSettings):
     """ZHUB_DIRECTORY_NETWORK: the network in which the directory's names are resolved."""
     user_blocked_networks: tuple[IPv4Network, ...]
     """ZHUB_USER_BLOCKED_NETWORKS: JSON list; public networks that notebooks do not reach."""
+    shared_root: str = ""
+    """ZHUB_SHARED_ROOT: folder of the engine's machine; shared folders at a path are below it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +277,12 @@ def _servers(reader: _Reader) -> dict[str, Any]:
             "MAX_SERVERS", "500", parsing.number(1, 4096), "a number from 1 to 4096"
         ),
         "separate_proxy": value("SEPARATE_PROXY", "false", parsing.boolean, "true or false"),
+        "shared_folders": value(
+            "SHARED_FOLDERS",
+            "[]",
+            folders.parse,
+            'a JSON list of folders, such as [{"name": "data", "mode": "ro"}]',
+        ),
     }
 
 
@@ -292,7 +303,9 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
         user_blocked_networks=reader.value(
             "USER_BLOCKED_NETWORKS", "[]", parsing.networks, _NETWORKS
         ),
+        shared_root=reader.value("SHARED_ROOT", "", folders.root, "a path such as /srv/shared"),
     )
+    reader.problems += folders.outside(settings.shared_folders, settings.shared_root)
     if reader.problems:
         raise SettingsError(reader.problems)
     return settings
@@ -348,6 +361,11 @@ def read(environment: Mapping[str, str]) -> Settings:
     if not environment.get("ZHUB_LDAP_SERVERS"):
         problems.append("no directory to check passwords with: set it with --ldap=HOST[,HOST...]")
     problems += ldap.problems(settings.ldap)
+    if settings.shared_folders and not settings.confined:
+        problems.append(
+            "ZHUB_SHARED_FOLDERS needs the guard, which a hub run by hand does not have"
+        )
     if problems:
         raise SettingsError(problems)
-    return settings
+    groups = dict.fromkeys(group for one in settings.shared_folders for group in one.groups)
+    return replace(settings, ldap=replace(settings.ldap, further_groups=tuple(groups)))

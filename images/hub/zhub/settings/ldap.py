@@ -67,6 +67,8 @@ class Ldap:
     """ZHUB_LDAP_ALLOW_EVERYONE: whoever can bind may log in."""
     admin_groups: tuple[str, ...] = ()
     """ZHUB_LDAP_ADMIN_GROUPS: DNs of the groups whose members administer the hub."""
+    further_groups: tuple[str, ...] = ()
+    """DNs of other groups that the stack's settings name: what members get depends on them."""
     group_base: str = ""
     """ZHUB_LDAP_GROUP_BASE: DN below which a user's groups are searched, to become groups of
     JupyterHub; none when empty."""
@@ -76,6 +78,13 @@ class Ldap:
     recheck: int = 300
     """ZHUB_LDAP_RECHECK: seconds after which the service account checks again whether a user may
     still log in."""
+
+    @property
+    def configured_groups(self) -> tuple[str, ...]:
+        """All groups that the settings name, each once."""
+        return tuple(
+            dict.fromkeys((*self.allowed_groups, *self.admin_groups, *self.further_groups))
+        )
 
     def endpoint(self, address: str) -> tuple[str, int]:
         """Return host and port of a server, whose address may contain its own port."""

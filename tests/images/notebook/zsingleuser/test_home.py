@@ -25,3 +25,32 @@ def test_a_home_that_cannot_be_written_keeps_no_server_from_starting(
     (tmp_path / "lib").write_text("a file where a folder must be")
     monkeypatch.setattr(site, "USER_SITE", str(tmp_path / "lib" / "site-packages"))
     home.prepare()
+
+
+def test_shared_folders_are_found_in_the_home(tmp_path: Path) -> None:
+    shared, link = tmp_path / "elsewhere", tmp_path / "shared"
+    home.link_shared(tmp_path, shared)
+    assert not link.is_symlink()
+    shared.mkdir()
+    for _ in range(2):
+        home.link_shared(tmp_path, shared)
+        assert link.readlink() == shared
+    # The user is in no group any more.
+    shared.rmdir()
+    home.link_shared(tmp_path, shared)
+    assert not link.is_symlink()
+
+
+def test_what_a_user_has_under_that_name_stays(tmp_path: Path) -> None:
+    shared = tmp_path / "elsewhere"
+    shared.mkdir()
+    link = tmp_path / "shared"
+    link.symlink_to("nowhere")
+    home.link_shared(tmp_path, shared)
+    assert link.readlink() == Path("nowhere")
+    link.unlink()
+    link.mkdir()
+    home.link_shared(tmp_path, shared)
+    shared.rmdir()
+    home.link_shared(tmp_path, shared)
+    assert link.is_dir()

@@ -150,13 +150,12 @@ class People:
             ),
             name,
         )
-        groups = dict.fromkeys((*self._ldap.allowed_groups, *self._ldap.admin_groups))
         return Person(
             name=name.lower(),
             dn=entry.dn,
             groups=frozenset(
                 group
-                for group in groups
+                for group in self._ldap.configured_groups
                 if is_member(self._session, self._ldap, entry, spelt, group)
             ),
             all_groups=all_groups(self._session, self._ldap, entry, spelt),

@@ -12,6 +12,8 @@ from zhub.contract import NO_HOST, NO_IPV6
 from zhub.guard import confinement
 from zhub.guard.calls import Guard, Request
 from zhub.guard.environment import Image
+from zhub.guard.folders import Folders
+from zhub.guard.helpers import Helpers
 from zhub.guard.policy import Policy, Refused
 
 LABELS = {"zhub.stack": "site", "zhub.user": "alice"}
@@ -58,7 +60,9 @@ def guard(**variables: str) -> tuple[Guard, Engine]:
     engine: Any = Engine()
     guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
     confinement: Any = SimpleNamespace(name_servers=[])
-    return Guard(engine, Policy(guard_settings, Image((), frozenset())), confinement), engine
+    folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
+    policy = Policy(guard_settings, Image((), frozenset()))
+    return Guard(engine, policy, confinement, folders), engine
 
 
 @pytest.mark.parametrize(

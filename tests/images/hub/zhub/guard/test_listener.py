@@ -19,6 +19,8 @@ from zhub import settings
 from zhub.guard import listener, server
 from zhub.guard.calls import Guard
 from zhub.guard.environment import Image
+from zhub.guard.folders import Folders
+from zhub.guard.helpers import Helpers
 from zhub.guard.listener import MAX_BODY, MAX_FIELDS, MAX_OPEN, Listener
 from zhub.guard.policy import Policy
 from zhub.guard.server import listen
@@ -95,7 +97,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     engine: Any = Engine()
     guard_settings = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
     confinement: Any = SimpleNamespace(name_servers=[])
-    guard = Guard(engine, Policy(guard_settings, Image((), frozenset())), confinement)
+    folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
+    guard = Guard(engine, Policy(guard_settings, Image((), frozenset())), confinement, folders)
     loop = asyncio.new_event_loop()
     made: list[Any] = []
 

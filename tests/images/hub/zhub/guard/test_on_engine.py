@@ -27,11 +27,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub import engine, settings
-from zhub.contract import FULL, NO_NETWORK, network_options
-from zhub.guard import filters
+from zhub.contract import FULL, NO_NETWORK, UNUSABLE, network_options
+from zhub.guard import filters, homes
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement
 from zhub.guard.environment import Image
+from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
 from zhub.guard.listener import CLIENT_SECONDS, MAX_OPEN
 from zhub.guard.machine import Machine
@@ -40,6 +41,7 @@ from zhub.guard.seccomp import PROFILE
 from zhub.guard.server import listen
 from zhub.servers.networks import UserNetworks
 from zhub.settings import GuardSettings
+from zhub.settings.folders import SharedFolder
 
 from tests.built import Images, bridge_address, wait_until
 from tests.images.hub import spawned
@@ -63,6 +65,7 @@ class Site:
     settings: GuardSettings
     policy: Policy
     confinement: Confinement
+    folders: Folders
     notebook: str
     """An image with Python."""
 
@@ -203,13 +206,17 @@ def site(
         labels={"zhub.stack": prefix, "zhub.role": "hub"},
     )
     client.start(hub["Id"])
-    confinement = Confinement(client, Helpers(client, images.filter, prefix), guard_settings)
+    helpers = Helpers(client, images.filter, prefix)
+    confinement = Confinement(client, helpers, guard_settings)
     confinement.begin()
+    folders = Folders(client, helpers, guard_settings)
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
     policy = Policy(guard_settings, Image.of_engine(client, idle))
-    stop = serving(Guard(client, policy, confinement), path)
+    stop = serving(Guard(client, policy, confinement, folders), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
-        yield Site(client, through, path, guard_settings, policy, confinement, images.notebook)
+        yield Site(
+            client, through, path, guard_settings, policy, confinement, folders, images.notebook
+        )
     stop()
 
 
@@ -465,7 +472,7 @@ def test_without_its_filter_a_server_does_not_run(
 ) -> None:
     # This image has no nft.
     broken = Confinement(client, Helpers(client, IMAGE, site.settings.prefix), site.settings)
-    stop = serving(Guard(client, site.policy, broken), tmp_path / "engine.sock")
+    stop = serving(Guard(client, site.policy, broken, site.folders), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).start("broken")
@@ -480,12 +487,71 @@ def test_a_guard_that_cannot_set_filters_does_not_start(
     site: Site, client: docker.APIClient
 ) -> None:
     class Incapable(Helpers):
-        def run(self, command: Any, *, network: str, capabilities: Any = ()) -> str:
+        def run(
+            self, command: Any, *, network: str, capabilities: Any = (), mounts: Any = ()
+        ) -> str:
             return super().run(command, network=network)
 
     incapable = Incapable(client, site.settings.filter_image, site.settings.prefix)
     with pytest.raises(RuntimeError, match=r"cannot filter packets.*modprobe nf_tables"):
         Confinement(client, incapable, site.settings).begin()
+
+
+def test_a_shared_folder_is_the_stacks_own_or_is_not_mounted(
+    site: Site, client: docker.APIClient, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    (root / "there" / "inner").mkdir(parents=True)
+    (root / "link").symlink_to("/etc")
+    (root / "there" / "out").symlink_to("../..")
+    (root / "file").write_text("no folder")
+    folders = [
+        SharedFolder(name="new", read_only=False),
+        SharedFolder(name="stolen", read_only=False),
+        *(
+            SharedFolder(name=f"at{number}", read_only=True, path=f"{root}/{path}")
+            for number, path in enumerate(("there/inner", "link", "there/out", "file", "missing"))
+        ),
+    ]
+    found = replace(site.settings, shared_folders=tuple(folders), shared_root=str(root))
+    # Somebody else's volume of that name, which is the machine's own folder.
+    client.create_volume(
+        f"{found.prefix}-shared_stolen",
+        driver_opts={"type": "none", "o": "bind", "device": "/etc"},
+        labels={"zhub.stack": found.prefix, "zhub.role": "shared", "zhub.folder": "stolen"},
+    )
+    shared = Folders(client, Helpers(client, found.filter_image, found.prefix), found)
+    stop = serving(
+        Guard(client, replace(site.policy, settings=found), site.confinement, shared),
+        tmp_path / "engine.sock",
+    )
+
+    def start(folder: SharedFolder) -> dict[str, Any]:
+        binds = {
+            f"{found.prefix}-home-sharing": {"bind": "/home/jovyan", "mode": "rw"},
+            folder.volume(found.prefix): {"bind": folder.target, "mode": folder.mode},
+        }
+        made = replace(site, hub=hub).create("sharing", binds=binds)
+        mounts: list[dict[str, Any]] = client.inspect_container(made)["Mounts"]
+        client.remove_container(made, force=True)
+        return next(mount for mount in mounts if mount["Destination"] == folder.target)
+
+    with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
+        new, stolen, inner, *wrong = folders
+        assert start(new)["RW"]
+        found_volume = client.inspect_volume(new.volume(found.prefix))
+        assert homes.plain(found_volume)
+        mount = start(inner)
+        assert (mount["Source"], mount["RW"]) == (f"{root}/there/inner", False)
+        for folder, why in zip(
+            [stolen, *wrong],
+            ["is not this stack's", "is a link: link", "a link: out", "folder: file", "missing"],
+            strict=True,
+        ):
+            with pytest.raises(APIError, match=why) as caught:
+                start(folder)
+            assert caught.value.status_code == UNUSABLE
+    stop()
 
 
 def test_helpers_of_a_killed_guard_are_removed(site: Site, client: docker.APIClient) -> None:
@@ -579,7 +645,7 @@ def test_servers_and_networks_beyond_the_limit_are_not_created(
     label = {"label": [f"zhub.stack={site.settings.prefix}", "zhub.role=notebook"]}
     number = len(client.containers(all=True, filters=label))
     full = replace(site.policy, settings=replace(site.settings, max_servers=number))
-    stop = serving(Guard(client, full, site.confinement), tmp_path / "engine.sock")
+    stop = serving(Guard(client, full, site.confinement, site.folders), tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).create("toomany")

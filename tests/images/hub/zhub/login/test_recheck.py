@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from zhub.login import recheck
 from zhub.login.directory import Directory
+from zhub.settings.folders import SharedFolder
 from zhub.settings.ldap import Ldap
 from zhub.state import database, logins
 
@@ -35,6 +36,8 @@ class Hub:
 
     url: str
     servers: dict[str, list[str]] = field(default_factory=dict)
+    folders: dict[str, list[str]] = field(default_factory=dict)
+    """The shared folders that users' servers have."""
     stopped: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     """Paths whose servers cannot be stopped."""
@@ -45,7 +48,14 @@ class Hub:
         more = offset + PAGE < len(self.servers)
         return {
             "items": [
-                {"name": name, "servers": {one: {} for one in self.servers[name]}} for name in names
+                {
+                    "name": name,
+                    "servers": {
+                        one: {"state": {"folders": self.folders.get(name, [])}}
+                        for one in self.servers[name]
+                    },
+                }
+                for name in names
             ],
             "_pagination": {"next": {"offset": offset + PAGE} if more else None},
         }
@@ -130,7 +140,7 @@ def test_refused_users_on_all_pages_lose_all_their_servers(
         "nobody%40x/server",
         "dave/server",
     ]
-    assert "bob, who may not log in any more: " in caplog.text
+    assert "stopping the server of bob: " in caplog.text
     assert "is in no allowed group" in caplog.text
     assert "has no entry" in caplog.text
 
@@ -188,6 +198,35 @@ def test_it_continues_when_the_hub_does_not_answer(
     assert hub.stopped == ["dave/server"]
 
 
+def test_who_may_not_have_a_shared_folder_any_more_loses_the_server(
+    hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    member, other = group_dn("jupyter"), group_dn("admins")
+    folders = (
+        SharedFolder(name="all", read_only=True),
+        SharedFolder(name="team", read_only=False, groups=(member,)),
+        SharedFolder(name="left", read_only=False, groups=(other,)),
+        SharedFolder(name="narrowed", read_only=True, groups=(member,)),
+    )
+    looking = Directory(replace(directory.ldap, further_groups=(member, other)))
+    hub.servers = {"alice": [""], "carol": [""]}
+    granted = {
+        "all:ro": True,
+        "team:rw": True,
+        "team:ro": True,
+        "left:rw": False,
+        "narrowed:rw": False,
+        "removed:ro": False,
+    }
+    for grant, keeps in granted.items():
+        hub.stopped.clear()
+        hub.folders = {"alice": ["all:ro", grant]}
+        refusal = recheck.by_directory(looking, folders)
+        recheck.check(recheck.Api(hub.environment()), refusal)
+        assert hub.stopped == ([] if keeps else ["alice/server"]), grant
+    assert "may not use the shared folder left any more" in caplog.text
+
+
 def test_without_a_service_account_the_last_login_decides(
     hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,7 +248,7 @@ def test_without_a_service_account_the_last_login_decides(
     hub.servers = {"alice": ["", "two"], "bob": [""], "carol": [""], "never": [""]}
     recheck.check(recheck.Api(hub.environment()), recheck.by_login(file))
     assert hub.stopped == ["bob/server", "carol/server", "never/server"]
-    assert "bob, who may not log in any more: the last login was a day ago" in caplog.text
+    assert "stopping the server of bob: the last login was a day ago" in caplog.text
 
 
 def test_a_database_that_cannot_be_read_stops_nothing(hub: Hub, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from zhub.servers import leftovers
+from zhub.settings.folders import SharedFolder
 
 NAME = "site-user-alice"
 
@@ -34,9 +35,11 @@ def found(
     }
 
 
-def unfit(container: dict[str, Any]) -> str:
+def unfit(container: dict[str, Any], *folders: SharedFolder) -> str:
     user = SimpleNamespace(name="alice", base_url="/site/user/alice/")
-    spawner: Any = SimpleNamespace(user=user, object_name=NAME, get_env=lambda: dict(VARIABLES))
+    spawner: Any = SimpleNamespace(
+        user=user, object_name=NAME, get_env=lambda: dict(VARIABLES), folders=folders
+    )
     return leftovers.unfit(spawner, container)
 
 

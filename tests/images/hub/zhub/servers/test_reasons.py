@@ -12,7 +12,8 @@ import pytest
 import requests
 from docker.errors import APIError, ImageNotFound
 from zhub.contract import FULL
-from zhub.servers.spawner import NoServerError, UserSpawner, saying_why
+from zhub.servers.spawner import UserSpawner
+from zhub.servers.unavailable import NoServerError, saying_why
 
 
 def outcome(error: Exception) -> Exception:

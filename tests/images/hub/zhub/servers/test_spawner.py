@@ -14,7 +14,8 @@ from docker.errors import APIError, NotFound
 from traitlets import Unicode
 from zhub.servers import calls
 from zhub.servers import spawner as spawner_module
-from zhub.servers.spawner import NoServerError, UserSpawner
+from zhub.servers.spawner import UserSpawner
+from zhub.servers.unavailable import NoServerError
 
 from tests.ports import free_port
 

@@ -1,0 +1,235 @@
+"""Settings of folders that several users share."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Any
+
+from components.settings import ldap_entries, parsing
+from components.settings.config import Config
+from components.settings.parsing import RefusedError
+from components.settings.setting import Setting
+
+#: Folders of the machine's own: what is shared must not be its programs or its secrets.
+SYSTEM = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run"),
+    *("/sbin", "/sys", "/usr", "/var/run", "/var/lib/docker", "/var/lib/containerd"),
+)
+
+#: Folders with those of several owners, or of the machine, below them.
+TOP = ("/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib")  # noqa: S108 - refused
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_KEYS = ("name", "groups", "mode", "path")
+
+
+class Mode(StrEnum):
+    """What users may do in a folder."""
+
+    READ_ONLY = "read-only"
+    READ_WRITE = "read-write"
+
+    @property
+    def short(self) -> str:
+        """As engines write it."""
+        return {Mode.READ_ONLY: "ro", Mode.READ_WRITE: "rw"}[self]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedFolder:
+    """A folder that several users have in their servers, at /shared/NAME."""
+
+    name: str
+    mode: Mode
+    groups: tuple[str, ...] = ()
+    """DNs of the groups whose members get it; none for everybody."""
+    path: str = ""
+    """Where it is on the engine's machine; empty for a volume of the engine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedFolders:
+    """All shared folders of a stack."""
+
+    folders: tuple[SharedFolder, ...] = ()
+    root: str = ""
+    """Folder of the engine's machine that those with a path are below."""
+
+
+def _root(text: str) -> str:
+    """Folders of the engine's machine that hold nothing but what is to be shared."""
+    path = parsing.absolute_path(text)
+    if ".." in PurePosixPath(path).parts or "." in path.split("/"):
+        raise RefusedError("not a path without . and ..")
+    if path in TOP or any(f"{path}/".startswith(f"{own}/") for own in SYSTEM):
+        raise RefusedError("a folder of the machine itself; name one that is made for sharing")
+    return path
+
+
+def _set(number: int, key: str, value: str) -> str:
+    return shlex.join(
+        ["pulumi", "config", "set", "--path", f"sharedFolders[{number}].{key}", value]
+    )
+
+
+def _remove(number: int, key: str = "") -> str:
+    path = f"sharedFolders[{number}]" + (f".{key}" if key else "")
+    return shlex.join(["pulumi", "config", "rm", "--path", path])
+
+
+def _folder(number: int, item: Any) -> SharedFolder:
+    if not isinstance(item, dict):
+        raise RefusedError(f"element {number} is no folder with a name", fix=_remove(number))
+    name = item.get("name", "")
+    about = f"folder {json.dumps(name)}"
+    if unknown := sorted(item.keys() - set(_KEYS)):
+        raise RefusedError(
+            f"{about} has {unknown[0]}, which is none of {', '.join(_KEYS)}",
+            fix=_remove(number, unknown[0]),
+        )
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RefusedError(
+            f"{about}: the name is not of a-z, 0-9 and -, at most 32 of them",
+            fix=_set(number, "name", "project"),
+        )
+    mode = item.get("mode", Mode.READ_ONLY)
+    if mode not in list(Mode):
+        raise RefusedError(
+            f"{about}: the mode {json.dumps(mode)} is none of {', '.join(Mode)}",
+            fix=_set(number, "mode", Mode.READ_ONLY),
+        )
+    return SharedFolder(
+        name=name,
+        mode=Mode(mode),
+        groups=_groups(number, about, item.get("groups", [])),
+        path=_path(number, about, item.get("path", "")),
+    )
+
+
+def _groups(number: int, about: str, groups: Any) -> tuple[str, ...]:
+    example = "cn=research,ou=groups,dc=example,dc=org"
+    if not isinstance(groups, list):
+        raise RefusedError(
+            f"{about}: the groups are not a list; remove the first line's, then set the second's:"
+            f" {_set(number, 'groups[0]', example)}",
+            fix=_remove(number, "groups"),
+        )
+    for position, group in enumerate(groups):
+        if not isinstance(group, str) or not parsing.is_dn(group):
+            raise RefusedError(
+                f"{about}: the group {json.dumps(group)} is not a DN",
+                fix=_set(number, f"groups[{position}]", example),
+            )
+    return tuple(dict.fromkeys(groups))
+
+
+def _path(number: int, about: str, path: Any) -> str:
+    """A path below the root; a relative one for the operator, so that it cannot be elsewhere."""
+    parts = path.split("/") if isinstance(path, str) and path else []
+    usable = isinstance(path, str) and all(
+        re.fullmatch(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]*", part) for part in parts
+    )
+    if not usable:
+        raise RefusedError(
+            f"{about}: the path {json.dumps(path)} is not one below sharedRoot, such as data/2026",
+            fix=_set(number, "path", "data"),
+        )
+    return str(path)
+
+
+def _folders(text: str) -> tuple[SharedFolder, ...]:
+    """Lists of folders, each of another name, none at a path within another's."""
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        items = None
+    if not isinstance(items, list):
+        raise RefusedError("not a list of folders", fix=SHARED_FOLDERS.remove_command())
+    found: list[SharedFolder] = []
+    for number, item in enumerate(items):
+        folder = _folder(number, item)
+        for other in found:
+            if folder.name == other.name:
+                raise RefusedError(
+                    f'folder "{folder.name}" is there twice', fix=_set(number, "name", "other")
+                )
+            inner, outer = sorted((folder.path, other.path), key=len, reverse=True)
+            if outer and inner.startswith(f"{outer}/"):
+                raise RefusedError(
+                    f"the path {inner} is in another folder's, {outer}: who may write there could"
+                    " put a link in its place",
+                    fix=_set(number, "path", f"{folder.name}-data"),
+                )
+        found.append(folder)
+    return tuple(found)
+
+
+SHARED_FOLDERS = Setting(
+    "sharedFolders",
+    (),
+    (
+        "Folders that several users have in their servers, at /shared/NAME: each a name, groups"
+        " (DNs; none for everybody), a mode (read-only or read-write) and perhaps a path below"
+        " sharedRoot; docs/shared-folders.md"
+    ),
+    _folders,
+    example="project",
+    member="name",
+)
+SHARED_ROOT = Setting(
+    "sharedRoot",
+    "",
+    "Folder of the engine's machine that sharedFolders with a path are below",
+    parsing.or_none(_root),
+    example="/srv/shared",
+)
+
+
+def read(config: Config, *, recheck: bool) -> SharedFolders:
+    """Read the settings of shared folders.
+
+    Args:
+        config: of the stack.
+        recheck: whether the hub can look users' groups up at any time.
+    """
+    folders = config.value(SHARED_FOLDERS)
+    root = config.value(SHARED_ROOT) or ""
+    at_path = [folder for folder in folders if folder.path]
+    if not config.refused & {SHARED_FOLDERS, SHARED_ROOT}:
+        if at_path and not root:
+            config.clash(
+                SHARED_ROOT,
+                f"must be set, since the shared folder {at_path[0].name} has a path",
+                SHARED_ROOT.set_command(),
+            )
+        if root and not at_path:
+            config.clash(
+                SHARED_ROOT,
+                "has no use, since no shared folder has a path",
+                SHARED_ROOT.remove_command(),
+            )
+        if not recheck and (of_groups := [folder for folder in folders if folder.groups]):
+            config.clash(
+                SHARED_FOLDERS,
+                f"has {of_groups[0].name} for members of groups, and without a service account"
+                " nobody would notice that somebody has left a group",
+                ldap_entries.BIND_DN.set_command(),
+                f"or {SHARED_FOLDERS.remove_command()}",
+            )
+    return SharedFolders(
+        folders=tuple(
+            SharedFolder(
+                name=one.name,
+                mode=one.mode,
+                groups=one.groups,
+                path=f"{root}/{one.path}" if one.path else "",
+            )
+            for one in folders
+        ),
+        root=root,
+    )

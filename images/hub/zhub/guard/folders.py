@@ -1,0 +1,194 @@
+"""Folders that several users share: which the guard mounts, and how.
+
+The hub asks for them by their names, and says who gets which. The guard knows from the stack what
+they are, and mounts nothing else. A folder is mounted outside of homes: a mount in a home would
+have the engine follow paths that a user can change (CVE-2021-30465).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import docker
+from docker.errors import DockerException, NotFound
+from docker.types import Mount
+
+from zhub.contract import FOLDER, NO_NETWORK, ROLE, STACK, Role
+from zhub.guard import homes
+from zhub.guard.helpers import Helpers
+from zhub.settings import GuardSettings
+from zhub.settings.folders import SharedFolder
+
+OWNER = "1000:1000"
+"""User and group of all servers."""
+
+SEEN = "/seen"
+"""Where a helper has what it looks at."""
+
+#: Fails, with the reason, unless $1/$2/… below SEEN are folders, and none of them is a link.
+LOOK = f"""
+at={SEEN}
+for part; do
+    at=$at/$part
+    if [ -L "$at" ]; then echo "a part of it is a link: $part"; exit 1; fi
+    if ! [ -d "$at" ]; then echo "no such folder: $part"; exit 1; fi
+done
+"""
+
+log = logging.getLogger(__name__)
+
+
+class UnusableError(Exception):
+    """A shared folder cannot be mounted; the text is for users."""
+
+
+def asked(
+    given: Mapping[str, Any], folders: Iterable[SharedFolder], prefix: str
+) -> tuple[list[SharedFolder], dict[str, Any]]:
+    """Take the shared folders out of a request for a server.
+
+    Args:
+        given: the request.
+        folders: all that the stack has.
+        prefix: of the stack's names.
+
+    Returns:
+        The folders that it asks for, and the rest of the request: whatever it asks for in another
+        form than the hub does stays there, and is refused.
+    """
+    known = {folder.bind(prefix): folder for folder in folders}
+    host = given.get("HostConfig")
+    host = host if isinstance(host, dict) else {}
+    binds = host.get("Binds")
+    binds = binds if isinstance(binds, list) else []
+    wanted = [known[bind] for bind in binds if isinstance(bind, str) and bind in known]
+    if not wanted or len(wanted) != len({folder.name for folder in wanted}):
+        return [], dict(given)
+    own = [folder.bind(prefix) for folder in wanted]
+    rest = {**given, "HostConfig": {**host, "Binds": [b for b in binds if b not in own]}}
+    # The places are declared a second time.
+    if isinstance(places := given.get("Volumes"), dict):
+        targets = {folder.target for folder in wanted}
+        rest["Volumes"] = {
+            place: value
+            for place, value in places.items()
+            if not (place in targets and value == {})
+        }
+    return wanted, rest
+
+
+class Folders:
+    """Makes the volumes of shared folders, and mounts them."""
+
+    def __init__(
+        self,
+        client: docker.APIClient,
+        helpers: Helpers,
+        settings: GuardSettings,
+    ) -> None:
+        self._client = client
+        self._helpers = helpers
+        self._folders = {folder.name: folder for folder in settings.shared_folders}
+        self._root = PurePosixPath(settings.shared_root)
+        self._lock = threading.Lock()
+        self._seen: set[str] = set()
+
+    def look(self) -> None:
+        """Make what is missing, and log what cannot be mounted: servers without it start."""
+        for name in self._folders:
+            try:
+                self._ready(name)
+            except UnusableError as error:
+                log.error("%s", error)  # noqa: TRY400 - the text says it all
+
+    def mounts(self, names: Iterable[str]) -> list[Mount]:
+        """Return the mounts for a server that gets these folders.
+
+        Raises:
+            UnusableError: one of them cannot be mounted.
+        """
+        return [self._ready(name) for name in names]
+
+    def _ready(self, name: str) -> Mount:
+        folder = self._folders[name]
+        try:
+            if folder.path:
+                self._check_path(folder.path)
+                return _path(folder)
+            self._check_volume(folder)
+        except (RuntimeError, DockerException) as error:
+            raise UnusableError(
+                f"Shared folder {name} cannot be mounted now, so servers with it do not start."
+                f" Please tell your administrator: {error}"
+            ) from None
+        return Mount(
+            folder.target,
+            folder.volume(self._helpers.prefix),
+            type="volume",
+            read_only=folder.read_only,
+            no_copy=True,
+        )
+
+    def _check_path(self, path: str) -> None:
+        """Check that a path leads nowhere else.
+
+        Only root of the engine's machine can change it afterwards: what is mounted is the folder at
+        its end, and nobody can replace that from inside.
+
+        Raises:
+            RuntimeError: it does, or is not there.
+        """
+        with self._lock:
+            if path in self._seen:
+                return
+            parts = PurePosixPath(path).relative_to(self._root).parts
+            self._helpers.run(
+                ["sh", "-c", LOOK, "sh", *parts],
+                network=NO_NETWORK,
+                # Of other owners' folders, to see them; the mount is read-only.
+                capabilities=["DAC_READ_SEARCH"],
+                mounts=[Mount(SEEN, str(self._root), type="bind", read_only=True)],
+            )
+            self._seen.add(path)
+
+    def _check_volume(self, folder: SharedFolder) -> None:
+        """Check that a volume is the stack's own; make it where it is missing.
+
+        Raises:
+            RuntimeError: it is somebody else's, or leads elsewhere.
+        """
+        prefix = self._helpers.prefix
+        name = folder.volume(prefix)
+        labels = {STACK: prefix, ROLE: str(Role.SHARED), FOLDER: folder.name}
+        with self._lock:
+            try:
+                found = self._client.inspect_volume(name)
+            except NotFound:
+                root = str(self._client.info()["DockerRootDir"])
+                options = homes.options(homes.folder(root, name))
+                found = self._client.create_volume(
+                    name, driver="local", driver_opts=options, labels=labels
+                )
+            if not homes.plain(found) or (found.get("Labels") or {}) != labels:
+                raise RuntimeError(f"volume {name} is not this stack's")
+            if name in self._seen:
+                return
+            # The folder itself; what is in it belongs to who has made it.
+            self._helpers.run(
+                ["sh", "-c", f"chown {OWNER} {SEEN} && chmod 0770 {SEEN}"],
+                network=NO_NETWORK,
+                capabilities=["CHOWN", "FOWNER"],
+                mounts=[Mount(SEEN, name, type="volume", no_copy=True)],
+            )
+            self._seen.add(name)
+
+
+def _path(folder: SharedFolder) -> Mount:
+    mount = Mount(folder.target, folder.path, type="bind", read_only=folder.read_only)
+    # What else is mounted below it on the machine stays out.
+    mount["BindOptions"] = {"NonRecursive": True, "Propagation": "rprivate"}
+    return mount

@@ -1,0 +1,66 @@
+"""Says why no server can be started, where that is not the server's own fault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import TypeVar
+
+from docker.errors import APIError, DockerException, ImageNotFound
+from requests.exceptions import RequestException
+from tornado import web
+
+from zhub.contract import FULL, UNUSABLE
+from zhub.engine import guarded
+from zhub.heartbeat import unanswered
+
+S = TypeVar("S")
+
+
+class NoServerError(web.HTTPError):
+    """Shown by JupyterHub's pages and API when a server cannot be started now."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(503, message)
+        self.jupyterhub_message = message
+
+
+def saying_why(
+    start: Callable[[S], Awaitable[tuple[str, int]]],
+) -> Callable[[S], Awaitable[tuple[str, int]]]:
+    """Show the user why no server can be started, where that is not the server's own fault.
+
+    Without this it would be a traceback in the log and "Error 500" for the user, as other errors of
+    the engine are.
+    """
+
+    @wraps(start)
+    async def wrapped(spawner: S) -> tuple[str, int]:
+        try:
+            return await start(spawner)
+        except ImageNotFound as error:
+            raise NoServerError(
+                "Servers cannot be started: an image is missing on the engine. Please tell your"
+                f" administrator: {error.explanation}"
+            ) from None
+        except APIError as error:
+            if error.status_code in {FULL, UNUSABLE}:
+                raise NoServerError(str(error.explanation)) from None
+            if error.status_code == HTTPStatus.BAD_GATEWAY:
+                raise NoServerError(_silent("engine")) from None
+            raise
+        except (DockerException, RequestException) as error:
+            if not unanswered(error):
+                raise
+            raise NoServerError(_silent("guard" if guarded(os.environ) else "engine")) from None
+
+    return wrapped
+
+
+def _silent(who: str) -> str:
+    return (
+        f"Servers cannot be started at the moment: the hub's {who} does not answer. Please try"
+        " again in a minute. If it lasts, tell your administrator: the hub's log says more."
+    )

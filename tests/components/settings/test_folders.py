@@ -1,0 +1,130 @@
+"""Folders that users share: what a stack may say, and what hub and guard get of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.components.recorder import environment, run
+from tests.components.stack_config import DEMO, SITE, read, refused
+
+GROUP = "cn=research,ou=groups,dc=example,dc=org"
+ROOT = {"zhub:sharedRoot": "/srv/shared"}
+FOLDERS: list[dict[str, Any]] = [
+    {"name": "research", "groups": [GROUP], "mode": "read-write"},
+    {"name": "data", "path": "data/2026"},
+]
+
+
+def having(*folders: object, root: bool = False) -> dict[str, str]:
+    return DEMO | {"zhub:sharedFolders": json.dumps(folders)} | (ROOT if root else {})
+
+
+def test_the_guard_learns_what_to_mount_and_the_hub_who_gets_it() -> None:
+    from zhub import settings as hub_settings
+
+    found = run(having(*FOLDERS, root=True))
+    of_guard = environment(found.one("Container", "guard"))
+    of_hub = environment(found.one("Container", "hub"))
+    assert GROUP not in of_guard["ZHUB_SHARED_FOLDERS"]
+    assert "/srv/shared" not in json.dumps(of_hub)
+    research, data = hub_settings.read_guard(of_guard).shared_folders
+    assert (research.name, research.path, research.read_only) == ("research", "", False)
+    assert (data.path, data.read_only) == ("/srv/shared/data/2026", True)
+    [research, data] = hub_settings.folders.parse(of_hub["ZHUB_SHARED_FOLDERS"])
+    assert (research.groups, data.groups) == ((GROUP,), ())
+    assert [one.mode for one in (research, data)] == ["rw", "ro"]
+
+
+def test_a_stack_without_them_is_as_it_was() -> None:
+    found = run(DEMO)
+    for name in ("hub", "guard"):
+        variables = environment(found.one("Container", name))
+        assert not [variable for variable in variables if "SHARED_FOLDERS" in variable]
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason", "command"),
+    [
+        ("x", "element 0 is no folder", "config rm --path 'sharedFolders[0]'"),
+        ({}, "the name is not of a-z", "'sharedFolders[0].name' project"),
+        ({"name": "A"}, 'folder "A": the name', "'sharedFolders[0].name' project"),
+        ({"name": "../x"}, "the name is not of a-z", "'sharedFolders[0].name' project"),
+        (
+            {"name": "a", "mode": "rw"},
+            'the mode "rw" is none of read-only, read-write',
+            "'sharedFolders[0].mode' read-only",
+        ),
+        (
+            {"name": "a", "group": GROUP},
+            "has group, which is none of name, groups, mode, path",
+            "rm --path 'sharedFolders[0].group'",
+        ),
+        ({"name": "a", "groups": GROUP}, "the groups are not a list", "'sharedFolders[0].groups'"),
+        (
+            {"name": "a", "groups": ["research"]},
+            'the group "research" is not a DN',
+            "'sharedFolders[0].groups[0]' cn=research",
+        ),
+        *(
+            ({"name": "a", "path": path}, "is not one below sharedRoot", ".path' data")
+            for path in ("/etc", "../x", "a/../../etc", "a//b", ".hidden", "a/", "a\nb", 1)
+        ),
+    ],
+)
+def test_a_wrong_folder_is_refused_with_the_command_that_fixes_it(
+    folder: object, reason: str, command: str
+) -> None:
+    message = refused(having(folder))
+    assert message.startswith("sharedFolders is ")
+    assert reason in message
+    assert command in message
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        ([{"name": "a"}, {"name": "a"}], "is there twice"),
+        (
+            [{"name": "a", "path": "x", "mode": "read-write"}, {"name": "b", "path": "x/y"}],
+            "the path x/y is in another folder's, x",
+        ),
+        (
+            [{"name": "a", "path": "x/y/z"}, {"name": "b", "path": "x/y"}],
+            "the path x/y/z is in another folder's, x/y",
+        ),
+    ],
+)
+def test_folders_are_apart(others: list[object], reason: str) -> None:
+    assert reason in refused(having(*others, root=True))
+
+
+def test_one_path_may_be_there_twice_to_read_and_to_write() -> None:
+    writers = {"name": "data-writers", "path": "data", "groups": [GROUP], "mode": "read-write"}
+    found, config = read(having({"name": "data", "path": "data"}, writers, root=True))
+    assert not config.problems
+    assert {one.path for one in found.users.folders.folders} == {"/srv/shared/data"}
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        *("/etc", "/etc/x", "/var/lib/docker/volumes", "/run/x", "/var/run", "/home", "/srv"),
+        *("/root", "/", "srv", "/srv/../etc", "/srv/./x", "/usr/share/data", "/proc/1/root"),
+    ],
+)
+def test_the_root_is_no_folder_of_the_machine(root: str) -> None:
+    assert "sharedRoot is " in refused(DEMO | {"zhub:sharedRoot": root})
+
+
+def test_settings_that_do_not_go_together_are_refused() -> None:
+    assert "must be set, since the shared folder data has a path" in refused(having(FOLDERS[1]))
+    assert "has no use" in refused(having(FOLDERS[0], root=True))
+    groups = {"zhub:sharedFolders": json.dumps(FOLDERS[:1])}
+    message = refused(SITE | groups)
+    assert "nobody would notice that somebody has left a group" in message
+    assert "pulumi config set ldapBindDn" in message
+    everybody = {"zhub:sharedFolders": json.dumps([{"name": "all"}])}
+    assert not read(SITE | everybody)[1].problems
