@@ -14,12 +14,9 @@ from zhub.front.limits import LimitedServer
 from zhub.front.separate_proxy import SeparateProxy
 from zhub.login import administrators, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
-from zhub.servers import last_words
+from zhub.servers import culling, last_words
 from zhub.servers.spawner import UserSpawner
 from zhub.state import database, logins
-
-NEVER = 1 << 31
-"""Seconds; longer than anything runs."""
 
 hub = settings.read(os.environ)
 c = get_config()  # type: ignore[name-defined] # JupyterHub gives it to this file
@@ -122,24 +119,8 @@ c.UserSpawner.environment = {
     "ZHUB_KERNEL_IDLE_TIMEOUT": str(hub.kernel_idle_timeout),
 }
 if hub.idle_timeout or hub.server_max_age:
-    c.JupyterHub.services += [
-        {
-            "name": "idle-culler",
-            "command": [
-                *(sys.executable, "-I", "-m", "jupyterhub_idle_culler"),
-                f"--timeout={hub.idle_timeout or NEVER}",
-                f"--max-age={hub.server_max_age}",
-                f"--cull-every={min((hub.idle_timeout or hub.server_max_age) // 4, 600)}",
-            ],
-        }
-    ]
-    c.JupyterHub.load_roles += [
-        {
-            "name": "idle-culler",
-            "services": ["idle-culler"],
-            "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
-        }
-    ]
+    c.JupyterHub.services.append(culling.service(hub.idle_timeout, hub.server_max_age))
+    c.JupyterHub.load_roles.append(culling.ROLE)
 c.JupyterHub.services.append(
     {
         "name": "recheck",

@@ -39,13 +39,6 @@ class Lab:
     def _new_launcher(self) -> Locator:
         return self.page.locator(".jp-FileBrowser").get_by_role("button", name="New Launcher")
 
-    def refuse_news(self) -> None:
-        """Close JupyterLab's question about news, if it is asked: it hides a part of the page."""
-        answer = self.page.get_by_role("alert").get_by_role("button", name="No", exact=True)
-        if answer.is_visible():
-            answer.click()
-            expect(self.page.locator(".Toastify__toast")).to_have_count(0)
-
     def launch(self, what: str) -> None:
         """Click a card of a new launcher."""
         self._new_launcher.click()

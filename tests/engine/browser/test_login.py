@@ -47,3 +47,48 @@ def test_the_keyboard_is_enough(stranger: Visitor, entrance: Entrance) -> None:
     tab_to(page, "Logout")
     keyboard.press("Enter")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def log_out_elsewhere(visitor: Visitor) -> None:
+    """Log out in another tab, which is closed again."""
+    tab = visitor.context.new_page()
+    tab.goto(f"{visitor.base}hub/logout")
+    expect(tab.get_by_role("button", name="Sign in")).to_be_visible()
+    tab.close()
+
+
+def test_a_page_of_the_hub_that_outlives_its_login_leads_to_the_login_page(
+    stranger: Visitor,
+) -> None:
+    page = stranger.page
+    stranger.open("hub/token")
+    stranger.log_in("bob")
+    page.wait_for_url("**/hub/token")
+    log_out_elsewhere(stranger)
+    stranger.expect(403, "hub/api/.*", "the login has ended")
+    page.get_by_role("button", name="Request new API token").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    stranger.log_in("bob")
+    page.wait_for_url("**/hub/token")
+
+
+def test_a_notebook_that_outlives_its_login_leads_to_the_login_page(bob: Lab) -> None:
+    """And nothing in it is lost, not even what is not saved."""
+    notebook = bob.new_notebook()
+    notebook.run("kept = 'not saved'")
+    address = bob.page.url
+    bob.visitor.expect(403, "user/bob/.*", "the login has ended")
+    log_out_elsewhere(bob.visitor)
+    with bob.page.expect_popup() as popup:
+        bob.page.get_by_role("alert").get_by_role("button", name="Log in").click()
+    login = popup.value
+    login.get_by_label("Username").fill("bob")
+    login.get_by_label("Password:").fill(bob.visitor.entrance.password("bob"))
+    with login.expect_event("close"):
+        login.get_by_role("button", name="Sign in").click()
+    # JupyterLab had begun to load in that tab, and reports what it did not get.
+    while "console: Event" in bob.visitor.problems:
+        bob.visitor.problems.remove("console: Event")
+    expect(bob.page.get_by_role("alert")).to_have_count(0)
+    assert bob.page.url == address
+    notebook.run("print(kept)").prints("not saved")

@@ -47,8 +47,21 @@ def test_a_computation_and_a_plot(carol: Lab, notebook: Notebook, pictures: Path
     expect(image).to_be_visible()
     assert image.evaluate(COLOURS) > 100
     notebook.wait_until_idle()
-    carol.refuse_news()
     carol.visitor.picture(pictures / "jupyterlab.png")
+
+
+SLIDER = """\
+import ipywidgets
+slider = ipywidgets.IntSlider(value=7, max=9, description="Level")
+slider.observe(lambda change: print("moved to", change.new), "value")
+slider"""
+
+
+def test_a_slider_is_moved(notebook: Notebook) -> None:
+    """In the page it changes a value in the kernel, whose answer is shown in turn."""
+    notebook.run(SLIDER).output.get_by_role("slider").press("ArrowRight")
+    notebook.wait_until_idle()
+    notebook.run("print('level', slider.value)").prints("level 8")
 
 
 def test_a_kernel_is_interrupted_and_restarted(carol: Lab, notebook: Notebook) -> None:

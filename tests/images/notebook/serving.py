@@ -116,6 +116,10 @@ class Serving:
         assert code == 200, body
         return json.loads(body)
 
+    def python(self, script: str, *arguments: str) -> str:
+        """Run a script with the server's own packages; return what it printed."""
+        return self._exec(PYTHON, "-I", "-c", script, *arguments)
+
     def run(self, *cells: str, kernel: str = "python3") -> str:
         """Run cells in a new kernel; return what they printed, tracebacks as well."""
         return self._exec(PYTHON, "-I", "-c", CELLS, kernel, *cells)
@@ -123,7 +127,11 @@ class Serving:
 
 @contextmanager
 def serving(
-    engine: docker.DockerClient, image: str, volumes: Sequence[str], platform: str = PLATFORM
+    engine: docker.DockerClient,
+    image: str,
+    volumes: Sequence[str],
+    platform: str = PLATFORM,
+    **environment: str,
 ) -> Iterator[Serving]:
     """Start a server of an image, without a way out; it ends with the context."""
     name = f"zhub-test-{uuid.uuid4().hex[:8]}"
@@ -150,6 +158,7 @@ def serving(
                 "JUPYTERHUB_SERVICE_URL": "http://0.0.0.0:8888/user/alice/",
                 "JUPYTERHUB_USER": "alice",
                 "MEM_LIMIT": str(2 << 30),
+                **environment,
             },
             **base,
         )

@@ -24,7 +24,37 @@ FRONT_ENDS = {
     "anywidget",
     "jupyter-matplotlib",
     "jupyterlab-plotly",
+    "zhub-login",
 }
+
+#: Opens the pages of two kernels, lets the first compute and print nothing, and says which are left
+#: once there is one less.
+TWO_KERNELS = """
+import asyncio, json
+from tornado import httpclient, websocket
+KERNELS, TOKEN = "127.0.0.1:8888/user/alice/api/kernels", {"Authorization": "token x"}
+ASK = {"headers": TOKEN, "request_timeout": 240}
+async def run():
+    client = httpclient.AsyncHTTPClient()
+    ids, pages = [], []
+    for code in ("while True: pass", "pass"):
+        made = await client.fetch("http://" + KERNELS, method="POST", body="{}", **ASK)
+        ids.append(json.loads(made.body)["id"])
+        channels = httpclient.HTTPRequest(f"ws://{KERNELS}/{ids[-1]}/channels", **ASK)
+        pages.append(await websocket.websocket_connect(channels))
+        header = {"msg_id": "m", "msg_type": "execute_request", "username": "", "session": "s",
+                  "version": "5.3", "date": ""}
+        await pages[-1].write_message(json.dumps(
+            {"header": header, "parent_header": {}, "metadata": {}, "channel": "shell",
+             "content": {"code": code, "silent": False}, "buffers": []}))
+    left = ids
+    while len(left) == 2:
+        await asyncio.sleep(1)
+        listed = await client.fetch("http://" + KERNELS, **ASK)
+        left = [one["id"] for one in json.loads(listed.body)]
+    print([ids.index(one) for one in left])
+asyncio.run(asyncio.wait_for(run(), 240))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +78,14 @@ def test_a_kernel_that_starts_does_not_break_the_list_of_kernels(server: Serving
         "print(ServerKernelManager().last_activity.tzinfo)"
     )
     assert "UTC" in server.shell(f"/opt/jupyter/bin/python3 -I -c '{script}'")
+
+
+def test_a_kernel_that_is_not_used_is_ended_and_a_busy_one_is_not(
+    engine: docker.DockerClient, images: Images
+) -> None:
+    """Minutes of kernelIdleTimeout are seconds here; the pages of both kernels are open."""
+    with serving(engine, images.notebook, [], ZHUB_KERNEL_IDLE_TIMEOUT="8") as server:
+        assert server.python(TWO_KERNELS) == "[0]\n"
 
 
 def test_an_environment_is_made_without_a_network(server: Serving) -> None:
