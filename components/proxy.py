@@ -14,9 +14,10 @@ from components.holder import Network, holder
 from components.names import Names, named
 from components.service import ServiceArgs, service
 
-#: Where the proxy finds the hub's token for its API.
+#: Where the hub leaves files for the proxy: the token of its API, and its routes.
 FOLDER = "/run/proxy"
 TOKEN = f"{FOLDER}/token"
+ROUTES = f"{FOLDER}/routes.json"
 
 #: Number of its user, who is not the hub's, so that neither can signal the other or read its files;
 #: and of the group that they share.
@@ -76,7 +77,7 @@ class Proxy(pulumi.ComponentResource):
     front: docker.Container
     """The container with the network namespace."""
     volume: pulumi.Output[str]
-    """Name of the volume for the API's token, which the hub mounts at FOLDER."""
+    """Name of the volume for what the hub gives the proxy, which the hub mounts at FOLDER."""
 
     def __init__(
         self,
@@ -158,6 +159,7 @@ def options(args: ProxyArgs) -> dict[str, object]:
         "port": args.port,
         "apiPort": API_PORT,
         "tokenFile": TOKEN,
+        "routesFile": ROUTES,
         "key": f"{CERTIFICATES}/{args.key_file}",
         "certificate": f"{CERTIFICATES}/{args.certificate_file}",
         "hub": hub,

@@ -36,6 +36,7 @@ IMAGE = later(DIGEST)
 PROXY_OPTIONS = {
     "apiPort": 8001,
     "tokenFile": "/run/proxy/token",
+    "routesFile": "/run/proxy/routes.json",
     "hub": "http://127.0.0.1:8081",
     "key": "/certs/hub.key",
     "certificate": "/certs/hub.crt",

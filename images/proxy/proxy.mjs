@@ -24,9 +24,10 @@ const BODY_IDLE = 300_000;
 // while the next request is on its way, which is then lost.
 const KEEP_ALIVE = 360_000;
 
-// Milliseconds that requests under way have to finish after SIGTERM; components/service.py has the
-// engine wait for a little longer.
+// Milliseconds that requests under way have to finish after SIGTERM, and then those that came after
+// it; components/service.py has the engine wait for a little longer.
 const GRACE = 25_000;
+const LAST_GRACE = 2000;
 
 // Milliseconds between two requests of the proxy to itself, and the file with the time of the last
 // answer, which /usr/local/bin/proxy-health reads.
@@ -101,8 +102,8 @@ Object.defineProperty(proxy, "authToken", {
 // any time, and the next request, just sent on it, would be lost: the browser would see a 503.
 proxy.httpAgent = new http.Agent({ keepAlive: false });
 
-// Whether the hub has set its routes. A proxy that was restarted alone has none for a moment. All
-// requests would then go to the hub, which has no answer for those of users' servers.
+// Whether there are routes. A proxy that starts without has none until the hub sets them. All requests
+// would then go to the hub, which has no answer for those of users' servers.
 let routed = !options.awaitRoutes;
 const add = proxy.addRoute;
 proxy.addRoute = async function (path, data) {
@@ -110,6 +111,20 @@ proxy.addRoute = async function (path, data) {
   routed ||= data.hub === true;
   return added;
 };
+
+// Take over the routes that the proxy before had, from the file in which the hub keeps them. It may be
+// a while until the hub is there; then it checks them.
+if (options.routesFile) {
+  try {
+    const kept = JSON.parse(readFileSync(options.routesFile, "utf8"));
+    await Promise.all(Object.entries(kept).map(([path, data]) => proxy.addRoute(path, data)));
+  } catch (error) {
+    // The first proxy of a stack finds none.
+    if (error.code !== "ENOENT") {
+      proxy.log.error("the routes in %s are of no use: %s", options.routesFile, error.message);
+    }
+  }
+}
 
 const NO_ROUTES = new Error("the hub has not set its routes yet");
 
@@ -217,12 +232,15 @@ proxy.proxyServer.on("tlsClientError", (error, socket) => {
   }
 });
 
-// Requests under way, without websockets, which have no end to wait for.
-let underWay = 0;
+// Requests under way, without websockets, which have no end to wait for; and of these, those that were
+// under way already when the end began.
+const underWay = new Set();
+let early = new Set();
 let ending = false;
+let closed = false;
 
 proxy.proxyServer.prependListener("request", (request, response) => {
-  underWay += 1;
+  underWay.add(response);
   if (ending) {
     response.setHeader("Connection", "close");
   }
@@ -230,23 +248,36 @@ proxy.proxyServer.prependListener("request", (request, response) => {
   request.socket.setTimeout(BODY_IDLE);
   request.once("end", () => response.writableFinished || request.socket.setTimeout(0));
   response.once("close", () => {
-    underWay -= 1;
-    if (ending && !underWay) {
-      process.exit();
+    underWay.delete(response);
+    early.delete(response);
+    if (ending && !early.size) {
+      close();
     }
   });
 });
 
-// Take no more connections, let requests end, and then exit, which ends all websockets.
+// Let requests end, and then exit, which ends all websockets. Until then others go on: nobody is to be
+// shut out for as long as somebody's download takes.
 function end() {
   if (ending) {
     return;
   }
   ending = true;
-  proxy.proxyServer.close();
-  proxy.proxyServer.closeIdleConnections();
-  proxy.log.info("ending, after %d requests under way", underWay);
-  setTimeout(() => process.exit(), underWay ? GRACE : 0);
+  early = new Set(underWay);
+  proxy.log.info("ending, after %d requests under way", early.size);
+  setTimeout(close, early.size ? GRACE : 0);
+}
+
+// Take no more connections, and exit soon.
+function close() {
+  if (!closed) {
+    closed = true;
+    proxy.proxyServer.close();
+    proxy.proxyServer.closeIdleConnections();
+    setTimeout(() => process.exit(), underWay.size ? LAST_GRACE : 0);
+  } else if (!underWay.size) {
+    process.exit();
+  }
 }
 
 for (const signal of ["SIGINT", "SIGTERM"]) {

@@ -127,6 +127,7 @@ def test_it_has_the_same_options_as_a_proxy_in_the_hubs_container(site: Recordin
         "port": 11119,
         "apiPort": inside.API_PORT,
         "tokenFile": "/run/proxy/token",
+        "routesFile": "/run/proxy/routes.json",
         "key": "/certs/hub.key",
         "certificate": "/certs/hub.crt",
         "hub": inside.HUB,

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -94,6 +94,36 @@ class Work:
             for thread in threads:
                 thread.join()
             self._socket.close()
+
+
+class Away:
+    """Asks again and again, and keeps how long there was no answer at the longest."""
+
+    def __init__(self, answers: Callable[[], bool]) -> None:
+        self.longest: float = 0
+        """Seconds."""
+        self._answers = answers
+        self._end = threading.Event()
+
+    def _ask(self) -> None:
+        answered = time.monotonic()
+        while not self._end.is_set():
+            if self._answers():
+                answered = time.monotonic()
+            else:
+                self.longest = max(self.longest, time.monotonic() - answered)
+            self._end.wait(0.1)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Ask until the block ends."""
+        thread = threading.Thread(target=self._ask)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._end.set()
+            thread.join()
 
 
 def execute(user: User, kernel: Kernel, code: str) -> websocket.WebSocket:

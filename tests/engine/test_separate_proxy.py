@@ -23,7 +23,7 @@ from docker.models.containers import Container
 
 from tests.built import bridge_address, wait_until
 from tests.engine.conftest import native, running_stack
-from tests.engine.counting import Count, Work
+from tests.engine.counting import Away, Count, Work
 from tests.engine.people import served_certificate
 from tests.engine.stack import Stack, checkout
 from tests.hubclient import Kernel, User
@@ -46,6 +46,10 @@ class Site:
         self.port = urlsplit(outputs["url"]).port or 443
         self.user = User(outputs["url"], stack.folder / "authority.crt")
         self.user.log_in("alice", outputs["demoUsers"]["alice"])
+        self.at_work()
+
+    def at_work(self) -> None:
+        """Start the user's server, and a kernel with a variable."""
         self.user.start_server()
         self.kernel: Kernel = self.user.start_kernel()
         self.kernel.run("answer = 6 * 7")
@@ -185,6 +189,35 @@ def test_a_proxy_that_crashed_has_its_routes_again_within_seconds(site: Site) ->
     wait_until(site.answers, seconds=15)
     assert time.monotonic() - begin < 15
     assert site.container("hub").attrs["State"]["StartedAt"] == hub
+    assert site.kernel_lives()
+
+
+def test_a_proxy_that_starts_does_not_wait_for_the_hub(site: Site) -> None:
+    """Its routes are those that it had, and the hub's that were changed while it was away."""
+    site.container("hub").stop(timeout=5)
+    site.container("proxy").restart(timeout=5)
+    wait_until(site.answers, seconds=15)
+    site.container("hub").start()
+    wait_until(site.healthy, seconds=60)
+    kept = json.loads(printed(site.container("hub"), "cat", "/run/proxy/routes.json"))
+    server = f"/{site.stack.prefix}/user/alice"
+    assert set(kept) == {"/", f"/{site.stack.prefix}", server}
+    site.user.stop_server()
+    kept = json.loads(printed(site.container("hub"), "cat", "/run/proxy/routes.json"))
+    assert server not in kept
+    site.at_work()
+
+
+def test_an_up_that_replaces_hub_and_proxy_shuts_nobody_out_for_long(site: Site) -> None:
+    before = site.ids()
+    site.stack.configure({"hstsSeconds": 300, "idleTimeout": 3600})
+    away = Away(site.answers)
+    with away.counted():
+        site.stack.up()
+        wait_until(site.answers, seconds=30)
+    after = site.ids()
+    assert [role for role in APART if before[role] != after[role]] == ["proxy", "hub"]
+    assert 0 < away.longest < 8, "seconds"
     assert site.kernel_lives()
 
 

@@ -12,6 +12,7 @@ from tests.policy.worse_containers import HUBS, PORT, Case
 OPTIONS = {
     "apiPort": 8001,
     "tokenFile": "/run/proxy/token",
+    "routesFile": "/run/proxy/routes.json",
     "hub": "http://127.0.0.1:8081",
     "key": "/certs/hub.key",
     "certificate": "/certs/hub.crt",
@@ -58,6 +59,7 @@ PROXY: list[Case] = [
         "ports[0].internal is 8001, not the external",
     ),
     _options(tokenFile="/tmp/x"),  # noqa: S108 - inside the container
+    _options(routesFile="/tmp/x"),  # noqa: S108 - inside the container
     _options(hub="http://192.0.2.7"),
     _options(apiPort=11119),
     ("proxy", {"command": None}, "command is not set; allowed: the proxy's options, in JSON"),

@@ -83,9 +83,18 @@ class Proxy:
     def __init__(self, container: Container, folder: Path, authority: Path) -> None:
         self.container = container
         self.folder = folder
-        published: dict[str, Any] = dict(container.ports)
-        self.port = int(published["11119/tcp"][0]["HostPort"])
         self._context = ssl.create_default_context(cafile=str(authority))
+
+    @property
+    def port(self) -> int:
+        """The published port; another one after each start."""
+        self.container.reload()
+        published: dict[str, Any] = dict(self.container.ports)
+        return int(published["11119/tcp"][0]["HostPort"])
+
+    def wait(self) -> None:
+        """Wait until it works."""
+        wait_until(lambda: self.container.exec_run(["proxy-health"]).exit_code == 0, seconds=30)
 
     def connect(self, timeout: float = 30) -> http.client.HTTPSConnection:
         """A connection that is kept."""
@@ -180,6 +189,7 @@ def proxy(
         "port": 11119,
         "apiPort": 8001,
         "tokenFile": "/run/proxy/token",
+        "routesFile": "/run/proxy/routes.json",
         "key": "/run/proxy/hub.key",
         "certificate": "/run/proxy/hub.crt",
         "hub": hub.url,
@@ -202,10 +212,9 @@ def proxy(
         read_only=True,
         cap_drop=["ALL"],
     )
-    container.reload()
     made = Proxy(container, tmp_path, authority[1])
     try:
-        wait_until(lambda: container.exec_run(["proxy-health"]).exit_code == 0, seconds=30)
+        made.wait()
         yield made
     finally:
         container.remove(force=True)
@@ -234,6 +243,28 @@ def test_without_routes_everybody_is_told_to_wait(proxy: Proxy, hub: Backend) ->
     assert proxy.api("POST", "/site", target=hub.url, hub=True) == HTTPStatus.CREATED
     assert proxy.get("/site/user/bob/api").status == HTTPStatus.OK
     assert proxy.api("GET", "/site") == HTTPStatus.OK
+
+
+def test_it_begins_with_the_routes_that_the_hub_has_kept(
+    proxy: Proxy, hub: Backend, server: Backend
+) -> None:
+    routes = {
+        "/": {"target": hub.url},
+        "/site": {"target": hub.url, "hub": True, "last_activity": "2030-01-01T00:00:00Z"},
+        "/site/user/a b": {"target": server.url},
+    }
+    hub.close()
+    (proxy.folder / "routes.json").write_text(json.dumps(routes))
+    proxy.container.restart(timeout=10)
+    proxy.wait()
+    assert proxy.get("/site/user/a%20b/api").status == HTTPStatus.OK
+    assert proxy.get("/site/hub/home").status == HTTPStatus.SERVICE_UNAVAILABLE
+    # One that makes no sense is as good as none.
+    (proxy.folder / "routes.json").write_text("{")
+    proxy.container.restart(timeout=10)
+    proxy.wait()
+    assert proxy.get("/site/user/a%20b/api").status == HTTPStatus.SERVICE_UNAVAILABLE
+    assert "the routes in /run/proxy/routes.json are of no use" in proxy.log()
 
 
 def test_only_the_token_in_the_file_opens_the_api(proxy: Proxy) -> None:
@@ -318,13 +349,15 @@ def test_at_its_end_it_lets_requests_finish(routed: Proxy) -> None:
     time.sleep(1)
     begin = time.monotonic()
     threading.Thread(target=routed.container.stop, kwargs={"timeout": 30}, daemon=True).start()
+    wait_until(lambda: "ending, after 1 requests under way" in routed.log(), seconds=3)
+    other = routed.get("/site/user/bob/")
+    assert (other.status, other.read()) == (HTTPStatus.OK, b"ok"), "nobody else waits for it"
     answer = slow.getresponse()
     assert (answer.status, answer.read()) == (HTTPStatus.OK, b"ok")
     assert answer.headers["Connection"] == "close"
     wait_until(lambda: _status(routed.container) == "exited", seconds=10)
     assert time.monotonic() - begin < 10, "it waits for requests, and not for websockets"
     assert routed.container.wait()["StatusCode"] == 0
-    assert "ending, after 1 requests under way" in routed.log()
 
 
 def _status(container: Container) -> str:

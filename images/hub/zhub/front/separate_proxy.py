@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
@@ -9,15 +10,20 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientResponse
 from jupyterhub.httpclient import fetch
 from tornado.ioloop import PeriodicCallback
 
+from zhub.front import shared_folder
 from zhub.front.handle import ProxyHandle
 from zhub.front.proxy import API, API_PORT
 
 LOOK_SECONDS = 1
 """Between two looks at whether the proxy still has its routes."""
+
+ROUTES = shared_folder.FOLDER / "routes.json"
+"""What the proxy answers when it is asked for all routes. One that starts reads it, so that users
+reach their servers while the hub is still starting, too."""
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +44,50 @@ def wait_until_it_listens() -> None:
 
 
 class SeparateProxy(ProxyHandle):
-    """Sets the routes again as soon as the proxy has lost them: when it was restarted.
+    """Keeps the routes in a file for the next proxy, and sets them again if they were lost.
 
-    The parent class would notice at its next look at all routes, up to five minutes later.
+    The parent class would notice that at its next look at all routes, up to five minutes later.
     """
 
     _looking: PeriodicCallback | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._writing = asyncio.Lock()
+        self._changes = 0
+        self._written = 0
+        """How many of the changes are in the file."""
+
+    async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
+        """Add a route, also to the file."""
+        await super().add_route(routespec, target, data)
+        await self._keep()
+
+    async def delete_route(self, routespec: str) -> None:
+        """Remove a route, also from the file."""
+        await super().delete_route(routespec)
+        await self._keep()
+
+    async def _keep(self) -> None:
+        """Bring the file up to date, at once for all routes that change at the same time."""
+        self._changes += 1
+        change = self._changes
+        async with self._writing:
+            if self._written >= change:
+                return
+            so_far = self._changes
+            try:
+                async with await self._ask("") as answer:
+                    shared_folder.write(ROUTES, await answer.text())
+            except (ClientError, TimeoutError, OSError) as error:
+                log.warning(
+                    "%s is not up to date: %r; a proxy that is restarted now may have to wait for"
+                    " the hub",
+                    ROUTES,
+                    error,
+                )
+            else:
+                self._written = so_far
 
     async def check_routes(
         self,
@@ -53,17 +97,16 @@ class SeparateProxy(ProxyHandle):
     ) -> None:
         """Set all routes; JupyterHub calls this when it is ready, and then from time to time."""
         await super().check_routes(user_dict, service_dict, routes)
+        # Also when no route has changed: another release of the hub may have kept none.
+        await self._keep()
         if self._looking is None:
             self._looking = PeriodicCallback(self._look, LOOK_SECONDS * 1000)
             self._looking.start()
 
     async def _look(self) -> None:
         path = self._routespec_to_chp_path(self.app.hub.routespec)
-        headers = {"Authorization": f"token {self.auth_token}"}
         try:
-            async with await fetch(
-                f"{API}/api/routes{path}", headers=headers, raise_for_status=False
-            ) as answer:
+            async with await self._ask(path, raise_for_status=False) as answer:
                 lost = answer.status == HTTPStatus.NOT_FOUND
         except (ClientError, TimeoutError, OSError):
             # It is being restarted.
@@ -71,3 +114,9 @@ class SeparateProxy(ProxyHandle):
         if lost:
             log.warning("the proxy has no routes, as after a restart: setting them again")
             await self.check_routes(self.app.users, self.app._service_map)  # noqa: SLF001
+
+    async def _ask(self, path: str, **options: Any) -> ClientResponse:
+        """Ask the proxy, once, for one route; for all without a path."""
+        headers = {"Authorization": f"token {self.auth_token}"}
+        answer: ClientResponse = await fetch(f"{API}/api/routes{path}", headers=headers, **options)
+        return answer

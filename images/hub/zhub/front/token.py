@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
-FILE = Path("/run/proxy/token")
-"""In a volume that only hub and proxy mount; the proxy reads it by their common group."""
+from zhub.front import shared_folder
+
+FILE = shared_folder.FOLDER / "token"
 
 
 def shared(file: Path = FILE) -> str:
@@ -20,11 +20,5 @@ def shared(file: Path = FILE) -> str:
     except FileNotFoundError:
         pass
     token = secrets.token_hex(32)
-    # Under another name first: the proxy may read it at any moment.
-    part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    with os.fdopen(descriptor, "w") as written:
-        written.write(token)
-    part.rename(file)
+    shared_folder.write(file, token)
     return token
