@@ -1,4 +1,8 @@
-"""A second Docker engine on this machine, in a network of its own: neither sees the other."""
+"""A second Docker engine on this machine, in a network of its own: neither sees the other.
+
+It is the machine's `dockerd`, or the one that the variable ZHUB_SECOND_DOCKERD names: another
+version, with its `docker-proxy` beside it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ import docker
 import docker.errors
 
 from tests.engine.namespaces import entered
+
+DOCKERD = os.environ.get("ZHUB_SECOND_DOCKERD", "dockerd")
 
 NAMESPACE = "zhub-test-engine"
 OUTER, INNER = "10.222.1.1", "10.222.1.2"
@@ -48,9 +54,10 @@ class SecondEngine:
         with (self.folder / "dockerd.log").open("a") as log:
             self.process = subprocess.Popen(
                 [
-                    *("nsenter", f"--net=/var/run/netns/{NAMESPACE}", "dockerd"),
+                    *("nsenter", f"--net=/var/run/netns/{NAMESPACE}", DOCKERD),
                     *("--data-root", self.folder / "data", "--exec-root", self.folder / "run"),
                     *("--pidfile", self.folder / "pid", "--host", self.address),
+                    *_own_proxy(),
                     *self.options,
                 ],
                 stdout=log,
@@ -88,6 +95,12 @@ class SecondEngine:
         """Be on the engine's machine for connections of this thread, such as to its loopback."""
         with entered(NAMESPACE):
             yield
+
+
+def _own_proxy() -> list[str]:
+    """The option with the program that publishes ports, which must be of the engine's version."""
+    beside = Path(DOCKERD).with_name("docker-proxy")
+    return ["--userland-proxy-path", str(beside)] if beside.exists() else []
 
 
 def _run(command: str, *, check: bool = True) -> None:
@@ -149,5 +162,5 @@ def _answering(socket: Path, process: subprocess.Popen[bytes]) -> docker.DockerC
 
 def able() -> bool:
     """Whether this machine and user can run one."""
-    tools = ("ip", "iptables", "nsenter", "dockerd")
+    tools = ("ip", "iptables", "nsenter", DOCKERD)
     return os.geteuid() == 0 and all(map(shutil.which, tools))
