@@ -14,7 +14,7 @@ from pathlib import Path
 
 import docker
 
-from benchmarks import images, logins, machine, measured, plot, program, running, table
+from benchmarks import backup, images, logins, machine, measured, plot, program, running, table
 from benchmarks.measured import METRICS, PARTS, SUBJECTS, Results, Series
 from toolchain import base
 from toolchain.console import Problem, fail, output, say
@@ -195,6 +195,14 @@ class Bench:
         self.keep("up", subject, platform, ups)
         self.keep("preview", subject, platform, previews)
 
+    def backup(self, subject: str, platform: str) -> None:
+        """Back up a stack with large homes while somebody works, and restore it."""
+        made = [backup.measure(self.engine, platform) for _ in range(self.repeats)]
+        self.keep("backup", subject, platform, [one.backup for one in made])
+        self.keep("backup-size", subject, platform, [one.size for one in made])
+        self.keep("backup-slowest", subject, platform, [one.slowest for one in made])
+        self.keep("restore", subject, platform, [one.restore for one in made])
+
     def measure(self, part: str, platform: str) -> bool:
         """Measure one part, subject by subject; returns whether everything worked."""
         steps = {
@@ -205,6 +213,7 @@ class Bench:
             "login": self.login,
             "logins": self.logins,
             "stack": self.stack,
+            "backup": self.backup,
         }
         well = True
         for subject in self.subjects:

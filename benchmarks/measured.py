@@ -60,6 +60,10 @@ METRICS = (
     Metric("health", "slowest `/hub/health`, 50 logins, silent directory", "ms", "logins", RUNNING),
     Metric("up", "`pulumi up` without changes", "s", "stack", PROGRAM),
     Metric("preview", "`pulumi preview` without changes", "s", "stack", PROGRAM),
+    Metric("backup", "`make backup`: 20 homes of 100 MB, one of 2 GB", "s", "backup", PROGRAM),
+    Metric("backup-size", "what it writes", "MB", "backup", PROGRAM),
+    Metric("backup-slowest", "slowest request to a server meanwhile", "s", "backup", PROGRAM),
+    Metric("restore", "`make restore` of it into an empty stack", "s", "backup", PROGRAM),
 )
 
 #: What this project adds: a metric, and the metric without the rest of this project.
