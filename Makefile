@@ -27,7 +27,7 @@ PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor backup restore homes test test-long lint settings pictures bench lock audit sbom \
+.PHONY: help up preview down env doctor backup restore homes sizes test test-long lint settings pictures bench lock audit sbom \
 	toolchain base cli clean
 
 help: ## list these commands
@@ -56,6 +56,9 @@ restore: ## restore into an empty stack (FROM=FOLDER; USER=NAME: one home into a
 
 homes: ## make homes of earlier releases such that pruning the engine leaves them
 	@$(TOOLCHAIN) homes $(call quoted,STACK)
+
+sizes: ## show how large the homes are, while people work (LIMIT=10G: and which have nearly that much)
+	@$(TOOLCHAIN) sizes $(call quoted,STACK) $(call quoted,LIMIT)
 
 test: ## run the tests, after installing what they need (TESTS=unit: quick ones, which need no engine)
 ifneq ($(filter unit,$(TESTS)),)

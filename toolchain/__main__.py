@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from toolchain import base, cli, doctor, engine, environment, plugins, shell, stack
-from toolchain.backup import homes
+from toolchain.backup import homes, sizes
 from toolchain.backup import restore as restoring
 from toolchain.backup import save as saving
 from toolchain.console import (
@@ -173,6 +173,11 @@ def take_homes_over(name: str) -> None:
     homes.take_over(name, engine.client())
 
 
+def show_sizes(name: str, limit: str) -> None:
+    ensure(with_engine=False)
+    sizes.show(name, engine.client(), limit)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "preview": preview,
@@ -189,6 +194,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backup": back_up,
     "restore": restore,
     "homes": take_homes_over,
+    "sizes": show_sizes,
 }
 
 #: Commands that take further arguments after the stack, and their names.
@@ -196,6 +202,7 @@ MORE = {
     "directory": ("USER",),
     "backup": ("TO", "RECIPIENT", "KEEP"),
     "restore": ("FROM", "USER", "ONLY"),
+    "sizes": ("LIMIT",),
 }
 
 

@@ -204,6 +204,25 @@ def changed(folder: Path, **values: str) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
+def test_sizes_are_shown_while_people_work(stack: Stack, engine: docker.DockerClient) -> None:
+    server = engine.containers.list(filters=stack.labelled("notebook", "alice"))[0]
+    in_home(engine, stack, "alice", "head -c 3000000 /dev/urandom >/d/random")
+    shown = stack.make("sizes", "2M")
+    assert shown.returncode == 0, shown.stdout
+    lines = [line.partition("home of ")[2] for line in shown.stdout.splitlines()]
+    # The file with a hole of a gibibyte does not count as one.
+    [alice] = [line for line in lines if line.startswith("alice: 0.00 GiB in ")]
+    assert "% of the limit - OVER IT" in alice
+    assert "shared folder team: 0.00 GiB" in shown.stdout
+    assert "over 2M: alice" in shown.stdout
+    server.reload()
+    assert server.status == "running"
+    in_home(engine, stack, "alice", "rm /d/random")
+    wrong = stack.make("sizes", "much")
+    assert wrong.returncode == 1
+    assert "LIMIT=much: must be a size, as in LIMIT=10G" in wrong.stdout
+
+
 def test_only_its_owner_can_read_it(backup: Path) -> None:
     for path in (backup, *backup.rglob("*")):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path

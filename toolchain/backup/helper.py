@@ -56,6 +56,11 @@ def save_home(volume: str) -> Job:
     return Job("save-home", volume, capabilities=READ)
 
 
+def size(volume: str, seconds: int) -> Job:
+    """Count what a volume takes, for so many seconds at most."""
+    return Job("size", volume, (str(seconds),), capabilities=READ)
+
+
 def empty(volume: str) -> Job:
     """Look whether there is anything in a volume."""
     return Job("empty", volume, capabilities=READ)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import hashlib
 import io
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 import tarfile
 from contextlib import closing
@@ -17,6 +19,7 @@ import pytest
 
 from toolchain.backup import inside
 from toolchain.backup.inside import DATABASE, Failed
+from toolchain.places import ROOT
 
 
 def packed(folder: Path) -> bytes:
@@ -33,6 +36,31 @@ def digest(content: bytes) -> str:
 
 def put_home(folder: Path, content: bytes, into: str = "") -> None:
     inside.put_home(folder, io.BytesIO(content), digest(content), into)
+
+
+def test_a_size_is_what_a_folder_takes_on_the_disk(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "in" / "ner").mkdir(parents=True)
+    (home / "in" / "file").write_bytes(os.urandom(1 << 20))
+    (home / "hard").hardlink_to(home / "in" / "file")
+    (home / "soft").symlink_to("/usr")
+    with (home / "sparse").open("wb") as file:
+        file.truncate(1 << 30)
+    # In a process of its own, as it lowers its priority.
+    code = f"from toolchain.backup import inside; print(inside.size({str(home)!r}, {{}}))"
+
+    def size(seconds: float) -> dict[str, object]:
+        asked = [sys.executable, "-c", code.format(seconds)]
+        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+        found: dict[str, object] = ast.literal_eval(done.stdout)
+        return found
+
+    found = size(60)
+    assert found["whole"] is True
+    # Of the hard links, one: in, ner, file or hard, soft, sparse.
+    assert found["files"] == 5
+    assert 1 << 20 <= int(str(found["bytes"])) < 1 << 21
+    assert size(0)["whole"] is False
 
 
 @pytest.fixture
