@@ -20,14 +20,17 @@ FROM =
 RECIPIENT =
 KEEP =
 ONLY =
-# Every shell has a USER: only the command line says whose home to restore.
+DO =
+AT =
+NOTICE =
+# Every shell has a USER: only the command line says which user is meant.
 HOME_OF := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
 IMAGES ?=
 PARTS ?=
 BENCH ?=
 
 .DEFAULT_GOAL = help
-.PHONY: help up preview down env doctor backup restore homes sizes test test-long lint settings pictures bench lock audit sbom \
+.PHONY: help up preview down env doctor backup restore homes sizes users test test-long lint settings pictures bench lock audit sbom \
 	toolchain base cli clean
 
 help: ## list these commands
@@ -59,6 +62,10 @@ homes: ## make homes of earlier releases such that pruning the engine leaves the
 
 sizes: ## show how large the homes are, while people work (LIMIT=10G: and which have nearly that much)
 	@$(TOOLCHAIN) sizes $(call quoted,STACK) $(call quoted,LIMIT)
+
+users: ## list users (DO=stop, drain, renew, open, export, forget, orphans; USER=NAME; docs/people.md)
+	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) users $(call quoted,STACK) $(call quoted,DO) $(call quoted,HOME_OF) \
+		$(call quoted,AT) $(call quoted,NOTICE) $(call quoted,TO)
 
 test: ## run the tests, after installing what they need (TESTS=unit: quick ones, which need no engine)
 ifneq ($(filter unit,$(TESTS)),)

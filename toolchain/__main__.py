@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from toolchain import base, cli, doctor, engine, environment, plugins, shell, stack
+from toolchain import base, cli, doctor, engine, environment, plugins, shell, stack, users
 from toolchain.backup import homes, sizes
 from toolchain.backup import restore as restoring
 from toolchain.backup import save as saving
@@ -178,6 +178,12 @@ def show_sizes(name: str, limit: str) -> None:
     sizes.show(name, engine.client(), limit)
 
 
+def look_after_users(  # noqa: PLR0913, PLR0917 - as on the command line
+    name: str, do: str, user: str, at: str, notice: str, to: str
+) -> None:
+    users.run(name, engine.client(), do, users.Wish(user, at, notice, to))
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": up,
     "preview": preview,
@@ -195,6 +201,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "restore": restore,
     "homes": take_homes_over,
     "sizes": show_sizes,
+    "users": look_after_users,
 }
 
 #: Commands that take further arguments after the stack, and their names.
@@ -203,6 +210,7 @@ MORE = {
     "backup": ("TO", "RECIPIENT", "KEEP"),
     "restore": ("FROM", "USER", "ONLY"),
     "sizes": ("LIMIT",),
+    "users": ("DO", "USER", "AT", "NOTICE", "TO"),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -400,15 +401,48 @@ def test_a_rename(operator: Operator) -> None:
     assert shown.count("unchanged") == 2
 
 
-def test_a_home_is_removed(operator: Operator, engine: docker.DockerClient) -> None:
-    for container in engine.containers.list(
-        all=True, filters=operator.stack.labelled("notebook", "bob")
-    ):
-        container.remove(force=True)
-    find, remove = runs("docs/identity.md", "Names", "docker volume")
-    assert operator.types(find, remove).count(f"zhub-{NAME}-home-bob") == 2
-    with pytest.raises(docker.errors.NotFound):
-        engine.volumes.get(f"zhub-{NAME}-home-bob")
+def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> None:
+    with_server(operator, "bob")
+    show, stop = (
+        *runs("docs/people.md", "Who is there", "make users"),
+        *runs("docs/people.md", "Stop a server"),
+    )
+    assert re.search(r"^bob +runs +new +[0-9.]+MiB / .* yes ", operator.types(show), re.MULTILINE)
+    operator.types(stop)
+    assert re.search(r"^bob +- ", operator.types(show), re.MULTILINE)
+
+    drain, open_again = runs("docs/people.md", "Maintenance: empty the hub by a time")
+    assert "at 2099-12-01" in operator.types(drain.replace("2026", "2099"))
+    bob = logged_in(operator.stack, "bob")
+    asked = bob.request("POST", "hub/api/users/bob/server")
+    assert asked.status_code == requests.codes.unavailable
+    assert "New disks. Back at 20:00." in asked.text
+    assert "New disks. Back at 20:00." in bob.request("GET", "hub/home").text
+    operator.types(open_again)
+    bob.start_server()
+    [renew] = runs("docs/people.md", "Restart who runs an old image")
+    operator.types(renew)  # nobody does
+    wait_until(lambda: "Planned" not in operator.types(show), seconds=60)
+
+    orphans, export, forget = runs("docs/people.md", "Somebody leaves")
+    assert "knows the owners of all homes" in operator.types(orphans)
+    bob.save("kept.txt", "of bob")
+    operator.types(export)
+    left = operator.clone.parent / "left" / "bob"
+    assert {path.name for path in left.iterdir()} == {"home.tar.gz", "hub.json"}
+    with tarfile.open(left / "home.tar.gz") as archive:
+        assert "./kept.txt" in archive.getnames()
+    refused = operator.types(f"{forget} < /dev/null || true")
+    assert "nothing was removed" in refused
+    script = operator.script(forget)
+    code, shown = terminal.run(script, operator.clone, operator.environment, "Type the", "bob")
+    assert code == 0, shown
+    assert not engine.containers.list(all=True, filters=operator.stack.labelled("notebook", "bob"))
+    assert not engine.volumes.list(filters=operator.stack.labelled("home", "bob"))
+    assert not re.search("^bob ", operator.types(show), re.MULTILINE)
+    # Who lets a machine decide.
+    with_server(operator, "bob")
+    operator.types(f"{forget} YES=1")
 
 
 def test_the_end(operator: Operator, engine: docker.DockerClient) -> None:

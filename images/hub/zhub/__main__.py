@@ -1,7 +1,7 @@
-"""Entry point of the hub image and its roles: the hub, its guard, and two helpers of the hub.
+"""Entry point of the hub image and its roles: the hub, its guard, and helpers of the hub.
 
-`zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub recheck`, or
-`zhub check-directory [USER]`.
+`zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub recheck`, `zhub people`,
+`zhub check-directory [USER]`, or `zhub users [COMMAND]`.
 """
 
 from __future__ import annotations
@@ -228,6 +228,21 @@ def run_check_directory(arguments: Sequence[str]) -> None:
     sys.exit(check_directory.run(arguments))
 
 
+def run_people(_: Sequence[str]) -> None:
+    """Carry out, when it is time, what operators have planned for all servers."""
+    from zhub.people import service
+
+    with suppress(KeyboardInterrupt):
+        service.run()
+
+
+def run_users(arguments: Sequence[str]) -> None:
+    """Do what `make users` asks of the hub."""
+    from zhub.people import command
+
+    command.run(arguments)
+
+
 def main() -> None:
     """Run the role that the first argument names."""
     logging.basicConfig(level=logging.INFO, format="[%(name)s] %(levelname)s: %(message)s")
@@ -238,6 +253,8 @@ def main() -> None:
         "guard": run_guard,
         "recheck": run_recheck,
         "check-directory": run_check_directory,
+        "people": run_people,
+        "users": run_users,
     }
     if arguments and arguments[0] in roles:
         role = roles[arguments.pop(0)]

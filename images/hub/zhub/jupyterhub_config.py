@@ -6,7 +6,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import engine, settings
+from zhub import engine, people, settings
 from zhub.contract import HUB_URL
 from zhub.front import links, proxy, site, token
 from zhub.front.early_proxy import EarlyProxy
@@ -16,7 +16,7 @@ from zhub.login import administrators, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.servers import culling, last_words
 from zhub.servers.spawner import UserSpawner
-from zhub.state import database, logins
+from zhub.state import database, logins, plan
 
 hub = settings.read(os.environ)
 c = get_config()  # type: ignore[name-defined] # JupyterHub gives it to this file
@@ -40,7 +40,7 @@ if hub.separate_proxy:
 links.install()
 c.JupyterHub.user_redirect_hook = links.to_own_server
 c.JupyterHub.template_paths = [str(site.TEMPLATES)]
-c.JupyterHub.template_vars = {"site": site.read}
+c.JupyterHub.template_vars = {"site": site.read, "plan": plan.notice}
 HTTPServer.configure(LimitedServer)
 
 # State: a new hub container takes over what the last one left, running servers included.
@@ -133,5 +133,23 @@ c.JupyterHub.load_roles.append(
         "name": "recheck",
         "services": ["recheck"],
         "scopes": ["list:users", "read:servers", "admin:server_state", "delete:servers"],
+    }
+)
+c.JupyterHub.services.append(
+    {
+        "name": "people",
+        "command": [sys.executable, "-I", "-m", "zhub", "people"],
+        "environment": {
+            name: os.environ[name]
+            for name in os.environ
+            if name[:5] == "ZHUB_" or name == "DOCKER_HOST"
+        },
+    }
+)
+c.JupyterHub.load_roles.append(
+    {
+        "name": "people",
+        "services": ["people"],
+        "scopes": list(people.SCOPES),
     }
 )

@@ -282,7 +282,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     environment = dict(os.environ)
     settings.add_arguments(
-        environment, [f"--ldap={options.ldap}"] if options.ldap else _hubs_arguments()
+        environment, [f"--ldap={options.ldap}"] if options.ldap else hubs_arguments()
     )
     password = None
     if options.password:
@@ -291,7 +291,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if check(settings.read(environment), options.user, password) else 1
 
 
-def _hubs_arguments() -> list[str]:
+def hubs_arguments() -> list[str]:
     """Return the --ldap argument of the hub that runs in this container; empty if none runs."""
     arguments = FIRST_PROCESS.read_text(errors="replace").split("\0")
     return [argument for argument in arguments if argument.startswith("--ldap=")]

@@ -8,86 +8,26 @@ directory decides who they are; without a service account to ask it, the time of
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from http.client import HTTPException
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
-from urllib.request import Request, urlopen
 
 from zhub import settings
+from zhub.api import UNANSWERED, Api
 from zhub.login.directory import Directory
 from zhub.login.directory.people import allowed
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.settings.folders import SharedFolder, revoked
 from zhub.state import database, logins
 
-#: Timeout of a request to the hub, in seconds; stopping a server takes long under emulation.
-PATIENCE = 60
-
-#: Raised by a request when the hub does not answer, or answers with an error.
-UNANSWERED = (OSError, HTTPException)
-
 #: Returns why a user's server must end, which has some shared folders; None if it may run, or when
 #: that is unknown.
 Refusal = Callable[[str, tuple[str, ...]], str | None]
 
 log = logging.getLogger("zhub.recheck")
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that runs."""
-
-    user: str
-    name: str
-    """Empty for the user's default server."""
-    folders: tuple[str, ...] = ()
-    """The shared folders that it has, as zhub.settings.folders writes them."""
-
-
-class Api:
-    """The part of the hub's API that this needs; every method may raise one of UNANSWERED."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._url = environment["JUPYTERHUB_API_URL"]
-        self._token = environment["JUPYTERHUB_API_TOKEN"]
-
-    def _ask(self, method: str, path: str) -> Any:
-        request = Request(
-            f"{self._url}/{path}",
-            method=method,
-            headers={
-                "Authorization": f"token {self._token}",
-                "Accept": "application/jupyterhub-pagination+json",
-            },
-        )
-        with urlopen(request, timeout=PATIENCE) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
-
-    def servers(self) -> Iterator[Server]:
-        """Yield the running servers."""
-        offset: int | None = 0
-        while offset is not None:
-            page = self._ask("GET", f"users?state=active&offset={offset}")
-            for user in page["items"]:
-                for name, server in user["servers"].items():
-                    # None while it starts, and of a server that a release before has started.
-                    state = server.get("state") or {}
-                    yield Server(user["name"], name, tuple(state.get("folders", ())))
-            following = page["_pagination"]["next"]
-            offset = following and following["offset"]
-
-    def stop(self, user: str, server: str) -> None:
-        path = f"servers/{quote(server, safe='')}" if server else "server"
-        self._ask("DELETE", f"users/{quote(user, safe='')}/{path}")
 
 
 def by_directory(directory: Directory, folders: tuple[SharedFolder, ...] = ()) -> Refusal:

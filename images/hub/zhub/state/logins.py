@@ -56,11 +56,20 @@ def reason_to_stop(database: Path, name: str, now: float | None = None) -> str |
     Raises:
         sqlite3.Error: the database cannot be read.
     """
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        found = connection.execute(f"{LAST} WHERE name = ?", [name]).fetchone()
-    if _counts(found and found[0], now):
+    if _counts(last(database, name), now):
         return None
     return "the last login was a day ago, and there is no service account to ask"
+
+
+def last(database: Path, name: str) -> float | None:
+    """Return when a user last logged in, in seconds since 1970; None if never.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        found = connection.execute(f"{LAST} WHERE name = ?", [name]).fetchone()
+    return found and float(found[0])
 
 
 def _counts(at: float | None, now: float | None) -> bool:

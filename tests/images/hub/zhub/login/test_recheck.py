@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from zhub.api import Api
 from zhub.login import recheck
 from zhub.login.directory import Directory
 from zhub.settings.folders import SharedFolder
@@ -133,7 +134,7 @@ def test_refused_users_on_all_pages_lose_all_their_servers(
         "carol": [""],
         "dave": [""],
     }
-    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(directory))
+    recheck.check(Api(hub.environment()), recheck.by_directory(directory))
     assert hub.stopped == [
         "bob/server",
         "bob/servers/a%2Fb%20c",
@@ -150,7 +151,7 @@ def test_a_server_that_does_not_stop_keeps_no_other_running(
 ) -> None:
     hub.servers = {"bob": [""], "dave": [""]}
     hub.broken = {"bob/server"}
-    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(directory))
+    recheck.check(Api(hub.environment()), recheck.by_directory(directory))
     assert hub.stopped == ["bob/server", "dave/server"]
     assert "the server of bob was not stopped, trying again: HTTP Error 500" in caplog.text
 
@@ -162,7 +163,7 @@ def test_a_directory_that_does_not_answer_stops_nothing(
     with slapd.running(tmp_path / "stopped") as server:
         options = {"port": server.port, "ca_file": server.ca_file}
     down = Directory(Ldap(**{**vars(directory.ldap), **options}))
-    recheck.check(recheck.Api(hub.environment()), recheck.by_directory(down))
+    recheck.check(Api(hub.environment()), recheck.by_directory(down))
     assert hub.stopped == []
     assert caplog.text.count("could not be looked up, so nothing changes") == 2
 
@@ -188,7 +189,7 @@ def test_it_continues_when_the_hub_does_not_answer(
             raise StopError
         monkeypatch.setattr(api, "_url", url)
 
-    api = recheck.Api(hub.environment())
+    api = Api(hub.environment())
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(StopError):
@@ -222,7 +223,7 @@ def test_who_may_not_have_a_shared_folder_any_more_loses_the_server(
         hub.stopped.clear()
         hub.folders = {"alice": ["all:ro", grant]}
         refusal = recheck.by_directory(looking, folders)
-        recheck.check(recheck.Api(hub.environment()), refusal)
+        recheck.check(Api(hub.environment()), refusal)
         assert hub.stopped == ([] if keeps else ["alice/server"]), grant
     assert "may not use the shared folder left any more" in caplog.text
 
@@ -246,12 +247,12 @@ def test_without_a_service_account_the_last_login_decides(
         )
     connection.close()
     hub.servers = {"alice": ["", "two"], "bob": [""], "carol": [""], "never": [""]}
-    recheck.check(recheck.Api(hub.environment()), recheck.by_login(file))
+    recheck.check(Api(hub.environment()), recheck.by_login(file))
     assert hub.stopped == ["bob/server", "carol/server", "never/server"]
     assert "stopping the server of bob: the last login was a day ago" in caplog.text
 
 
 def test_a_database_that_cannot_be_read_stops_nothing(hub: Hub, tmp_path: Path) -> None:
     hub.servers = {"bob": [""]}
-    recheck.check(recheck.Api(hub.environment()), recheck.by_login(tmp_path / "none.sqlite"))
+    recheck.check(Api(hub.environment()), recheck.by_login(tmp_path / "none.sqlite"))
     assert hub.stopped == []

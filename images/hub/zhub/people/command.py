@@ -1,0 +1,193 @@
+"""`zhub users`: what `make users` asks of the hub, in the hub's own container.
+
+It prints JSON: toolchain/users.py shows it to people, with what only the engine knows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from http import HTTPStatus
+from typing import Any
+from urllib.error import HTTPError
+
+from zhub import engine, settings
+from zhub.api import UNANSWERED, Api
+from zhub.login.check_directory import hubs_arguments
+from zhub.login.directory import Directory
+from zhub.login.directory.session import DirectoryError, LoginRefusedError
+from zhub.people import service
+from zhub.people.servers import Server, running
+from zhub.settings import Settings, SettingsError
+from zhub.state import database, logins, plan
+from zhub.state.plan import Action, Plan
+
+
+def listed(users: Iterable[dict[str, Any]], servers: dict[str, Server]) -> list[dict[str, Any]]:
+    """Return a row for each user whom the hub knows, and for servers that it does not know.
+
+    Args:
+        users: JupyterHub's models.
+        servers: the users' containers.
+    """
+    left = dict(servers)
+    rows = []
+    for user in users:
+        server = left.pop(user["name"], None)
+        rows.append(_row(user, server))
+    rows += [_row({"name": name}, server) for name, server in left.items()]
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def _row(user: dict[str, Any], server: Server | None) -> dict[str, Any]:
+    return {
+        "name": user["name"],
+        "known": "servers" in user,
+        "admin": user.get("admin", False),
+        "groups": sorted(user.get("groups", [])),
+        "active": user.get("last_activity"),
+        "server": bool(user.get("servers")),
+        "container": server and server.container,
+        "memory": server and server.memory,
+        "old": server and server.old,
+    }
+
+
+def record(api: Api, name: str) -> dict[str, Any]:
+    """Return all that the hub keeps about a user, but no secrets.
+
+    Raises:
+        SettingsError: the hub does not know the user.
+    """
+    try:
+        return {
+            "user": api.user(name),
+            "tokens": api.tokens(name),
+            "last_login": logins.last(database.FILE, name),
+        }
+    except HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        raise SettingsError([f"the hub does not know a user {name}"]) from None
+
+
+def forget(api: Api, name: str) -> bool:
+    """Delete a user with all tokens; return whether the hub knew the user."""
+    try:
+        api.delete(name)
+    except HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+def unknown(directory: Directory, names: Iterable[str]) -> dict[str, str]:
+    """Return those of the names that the directory refuses, and why.
+
+    Raises:
+        SettingsError: the directory does not answer, so that nothing is known.
+    """
+    found = {}
+    for name in names:
+        try:
+            directory.look_up(name)
+        except LoginRefusedError as refused:
+            found[name] = str(refused)
+        except DirectoryError as problem:
+            raise SettingsError([f"the directory does not answer: {problem}"]) from None
+    return found
+
+
+def _directory(found: Settings) -> Directory:
+    if not found.ldap.bind_dn:
+        problem = "without a service account the directory cannot be asked: set ldapBindDn"
+        raise SettingsError([problem])
+    return Directory(found.ldap)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run one command and print its answer as JSON.
+
+    Raises:
+        SettingsError: it cannot be done.
+    """
+    parser = argparse.ArgumentParser(prog="users", description="List users, and what to do.")
+    parser.add_argument("do", choices=sorted(COMMANDS), nargs="?", default="list")
+    parser.add_argument("user", nargs="?", default="", help="for stop, record, forget")
+    parser.add_argument("--at", type=float, default=0, help="seconds since 1970; default: now")
+    parser.add_argument("--notice", default="", help="shown on the hub's pages until then")
+    options = parser.parse_args(arguments)
+    if options.do in ONE_USER and not options.user:
+        parser.error(f"{options.do} whom?")
+    environment = dict(os.environ)
+    settings.add_arguments(environment, hubs_arguments())
+    try:
+        answer = COMMANDS[options.do](settings.read(environment), options)
+    except UNANSWERED as error:
+        raise SettingsError([f"hub or engine does not answer: {error}"]) from None
+    except sqlite3.Error as error:
+        raise SettingsError([f"{database.FILE} cannot be read: {error}"]) from None
+    print(json.dumps(answer))
+
+
+def _list(found: Settings, _: argparse.Namespace) -> Any:
+    with closing(engine.connect()) as client:
+        servers = running(client, found.prefix, found.notebook_image)
+    planned = plan.read()
+    return {
+        "users": listed(service.entrance().users(), servers),
+        "plan": planned and {"action": planned.action, "at": planned.at, "done": planned.done},
+    }
+
+
+def _stop(_: Settings, options: argparse.Namespace) -> Any:
+    try:
+        service.entrance().stop(options.user)
+    except HTTPError as error:
+        if error.code not in {HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST}:
+            raise
+        raise SettingsError([f"no server of {options.user} runs"]) from None
+
+
+def _planned(action: Action) -> Callable[[Settings, argparse.Namespace], Any]:
+    def make(_: Settings, options: argparse.Namespace) -> None:
+        plan.write(Plan(action, options.at or time.time(), options.notice))
+
+    return make
+
+
+def _open(_: Settings, __: argparse.Namespace) -> None:
+    plan.write(None)
+
+
+def _record(_: Settings, options: argparse.Namespace) -> Any:
+    return record(service.entrance(), options.user)
+
+
+def _forget(_: Settings, options: argparse.Namespace) -> Any:
+    return forget(service.entrance(), options.user)
+
+
+def _unknown(found: Settings, _: argparse.Namespace) -> Any:
+    return unknown(_directory(found), json.load(sys.stdin))
+
+
+COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Any]] = {
+    "list": _list,
+    "stop": _stop,
+    "drain": _planned(Action.STOP),
+    "renew": _planned(Action.RENEW),
+    "open": _open,
+    "record": _record,
+    "forget": _forget,
+    "unknown": _unknown,
+}
+
+ONE_USER = {"stop", "record", "forget"}

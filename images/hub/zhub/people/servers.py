@@ -1,0 +1,44 @@
+"""The users' servers as the engine has them, by their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import docker
+from docker.errors import NotFound
+
+from zhub.contract import USER, Role, labelled
+
+
+@dataclass(frozen=True)
+class Server:
+    """A user's container."""
+
+    container: str
+    """Its id."""
+    memory: int
+    """Its limit, in bytes."""
+    old: bool
+    """Whether it runs another image than new servers get."""
+
+
+def running(client: docker.APIClient, prefix: str, image: str) -> dict[str, Server]:
+    """Return the users' containers by the users' names.
+
+    Args:
+        client: of the engine, or of the guard.
+        prefix: of the stack.
+        image: the one that new servers get.
+    """
+    newest = client.inspect_image(image)["Id"]  # type: ignore[no-untyped-call]
+    servers = {}
+    for listed in client.containers(all=True, filters=labelled(prefix, Role.SERVER)):
+        try:
+            found = client.inspect_container(listed["Id"])
+        except NotFound:
+            # It has ended meanwhile.
+            continue
+        servers[listed["Labels"][USER]] = Server(
+            found["Id"], found["HostConfig"]["Memory"], found["Image"] != newest
+        )
+    return servers

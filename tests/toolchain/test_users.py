@@ -1,0 +1,54 @@
+"""`make users`, where it needs no stack; tests/engine/test_documented_commands.py has one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from toolchain import users
+from toolchain.console import Problem
+from toolchain.users import Wish
+
+NOBODY = Wish("", "", "", "")
+
+
+def test_an_unknown_wish_is_refused() -> None:
+    with pytest.raises(Problem, match="DO=fly: must be one of list, stop, drain"):
+        users.run("dev", "docker", "fly", NOBODY)
+
+
+@pytest.mark.parametrize("do", ["stop", "export", "forget"])
+def test_what_is_about_one_user_needs_a_name(do: str) -> None:
+    with pytest.raises(Problem, match=f"make users STACK=site DO={do} USER=NAME"):
+        users.run("site", "docker", do, NOBODY)
+
+
+def test_an_export_needs_a_folder() -> None:
+    with pytest.raises(Problem, match="DO=export USER=bob TO=FOLDER"):
+        users.run("site", "docker", "export", Wish("bob", "", "", ""))
+
+
+def test_a_time_is_of_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert users._seconds("2026-12-01 18:00") == 1796144400
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    with pytest.raises(Problem, match="AT=tomorrow: not a time of this machine"):
+        users._seconds("tomorrow")
+
+
+def test_who_cannot_be_asked_removes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ZHUB_YES", raising=False)
+    with (tmp_path / "empty").open("w+") as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        with pytest.raises(Problem, match="nothing was removed"):
+            users._confirm("?", "bob", "nothing was removed")
+    monkeypatch.setenv("ZHUB_YES", "1")
+    users._confirm("?", "bob", "nothing was removed")

@@ -1,0 +1,325 @@
+"""`make users`: who has what on a stack, and what operators do when people come and go.
+
+The hub answers for itself (`zhub users`, in its container); the engine is asked for what belongs to
+a user by its labels, never by names put together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from toolchain import stack
+from toolchain.backup import helper
+from toolchain.backup.helper import Engine, Helpers
+from toolchain.backup.save import MB
+from toolchain.console import Problem, say, timed
+
+STEP = "users"
+
+#: Seconds that the engine gets to remove a server after the hub has stopped it.
+STOP_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for; texts are empty where it does not say."""
+
+    user: str
+    at: str
+    notice: str
+    to: str
+
+
+@dataclass(frozen=True)
+class People:
+    """The users of a stack."""
+
+    name: str
+    """Of the stack."""
+    engine: Engine
+
+    def hub(self, *arguments: str, names: list[str] | None = None) -> Any:
+        """Ask `zhub users` in the hub's container.
+
+        Args:
+            arguments: its own.
+            names: of users, which it reads.
+
+        Raises:
+            Problem: it says what is wrong.
+        """
+        hub = self._one("container", "ls", "hub")
+        given = ("--interactive",) if names is not None else ()
+        done = subprocess.run(
+            [*self.engine.docker, "exec", *given, hub, "zhub", "users", *arguments],
+            input=json.dumps(names) if names is not None else "",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Problem(done.stderr.strip().removeprefix("[zhub] CRITICAL: "))
+        return json.loads(done.stdout)
+
+    def _one(self, kind: str, verb: str, role: str) -> str:
+        found = self.labelled(kind, verb, role)
+        if not found:
+            raise Problem(
+                f"no hub of stack {self.name} runs on its engine: make up{stack.named(self.name)}"
+            )
+        return found[0]
+
+    def labelled(self, kind: str, verb: str, role: str, user: str = "") -> list[str]:
+        """Return ids of containers, or names of volumes, that have these labels."""
+        labels = {"zhub.stack": self.engine.prefix, "zhub.role": role}
+        if user:
+            labels["zhub.user"] = user
+        filters = (f"--filter=label={key}={text}" for key, text in labels.items())
+        return self.engine.ask(kind, verb, "--quiet", *filters).split()
+
+    def homes(self, user: str) -> list[str]:
+        return self.labelled("volume", "ls", "home", user)
+
+    def owners(self) -> list[str]:
+        """Return whose homes there are."""
+        return sorted(set(self.engine.homes().values()))
+
+    def memory(self, containers: list[str]) -> dict[str, str]:
+        """Return how much memory containers use of how much, by their ids."""
+        if not containers:
+            return {}
+        shown = self.engine.find(
+            *("stats", "--no-stream", "--no-trunc", "--format", "{{.ID}}\t{{.MemUsage}}"),
+            *containers,
+        )
+        return dict(line.split("\t") for line in (shown or "").splitlines())
+
+
+def _when(text: str | None) -> str:
+    """A time of the hub's, as the operator's clock shows it."""
+    if not text:
+        return "never"
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _seconds(text: str) -> float:
+    """The operator's AT, in seconds since 1970; now, if it is empty.
+
+    Raises:
+        Problem: it is no time.
+    """
+    if not text:
+        return time.time()
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError:
+        raise Problem(
+            f"AT={text}: not a time of this machine's clock, such as AT='2026-12-01 18:00'"
+        ) from None
+
+
+def _whom(wish: Wish, do: str, name: str) -> str:
+    if not wish.user:
+        raise Problem(f"say whom: make users{stack.named(name)} DO={do} USER=NAME")
+    return wish.user
+
+
+def _table(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def show(people: People, _: Wish) -> None:
+    """Print all users, also those of whom there is only a home."""
+    found = people.hub("list")
+    users = found["users"]
+    memory = people.memory([user["container"] for user in users if user["container"]])
+    rows = [["USER", "SERVER", "IMAGE", "MEMORY", "LAST ACTIVE", "HOME", "GROUPS"]]
+    owners = people.owners()
+    for user in users:
+        server = "runs" if user["server"] else "not in the hub" if user["container"] else "-"
+        rows.append(
+            [
+                f"{user['name']}{' (admin)' if user['admin'] else ''}",
+                server,
+                {None: "-", True: "old", False: "new"}[user["old"]],
+                memory.get(user["container"] or "", "-"),
+                _when(user["active"]),
+                "yes" if user["name"] in owners else "-",
+                ", ".join(user["groups"]) or "-",
+            ]
+        )
+    known = {user["name"] for user in users}
+    rows += [[name, "-", "-", "-", "-", "yes", "-"] for name in owners if name not in known]
+    print(_table(rows))
+    if plan := found["plan"]:
+        print(f"\n{_described(plan)}")
+
+
+def _described(plan: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(plan["at"]).astimezone().strftime("%Y-%m-%d %H:%M")
+    if plan["action"] == "renew":
+        return f"Planned: servers of an old image are restarted at {at}."
+    done = "all servers were stopped" if plan["done"] else f"all servers are stopped at {at}"
+    return f"Planned: {done}; none can be started until DO=open."
+
+
+def stop(people: People, wish: Wish) -> None:
+    """Stop one user's server."""
+    user = _whom(wish, "stop", people.name)
+    people.hub("stop", user)
+    say(STEP, f"the server of {user} is stopped; its home stays")
+
+
+def plan(people: People, wish: Wish, *, do: str) -> None:
+    """Make the plan that all servers are stopped, or those of an old image restarted."""
+    at = _seconds(wish.at)
+    people.hub(do, f"--at={at}", f"--notice={wish.notice}")
+    print(_described(people.hub("list")["plan"] or {"action": do, "at": at, "done": True}))
+    own = stack.named(people.name)
+    say(STEP, f"the hub's pages say so. To take it back: make users{own} DO=open")
+
+
+def open_(people: People, _: Wish) -> None:
+    """Remove the plan."""
+    people.hub("open")
+    say(STEP, "nothing is planned any more, and servers can be started")
+
+
+def export(people: People, wish: Wish) -> None:
+    """Write a user's files and what the hub keeps about the user into a folder."""
+    user = _whom(wish, "export", people.name)
+    if not wish.to:
+        raise Problem(
+            f"say where to: make users{stack.named(people.name)} DO=export USER={user} TO=FOLDER"
+        )
+    homes = people.homes(user)
+    known = user in {row["name"] for row in people.hub("list")["users"] if row["known"]}
+    if not homes and not known:
+        raise Problem(f"there is no home of {user}, and the hub does not know the name")
+    folder = Path(wish.to)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if present := sorted(path.name for path in folder.iterdir()):
+        raise Problem(f"{folder} is not empty ({present[0]}): name another folder")
+    if known:
+        record = people.hub("record", user)
+        with _private(folder / "hub.json") as file:
+            file.write(json.dumps(record, indent=2).encode())
+    for number, volume in enumerate(homes):
+        name = f"home{number or ''}.tar.gz"
+        helpers = Helpers(people.engine, people.engine.image())
+        with timed(STEP, f"the home of {user}"), _private(folder / name) as file:
+            helpers.receive(helper.save_home(volume), file.write)
+        say(STEP, f"{name}: {(folder / name).stat().st_size / MB:.1f} MB")
+    say(STEP, f"the files of {user}, and what the hub keeps: {folder}")
+
+
+def _private(path: Path) -> Any:
+    """A new file that nobody else may read, open for writing."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def forget(people: People, wish: Wish) -> None:
+    """Remove a user for good, after a question: server, home, tokens and the hub's record."""
+    user = _whom(wish, "forget", people.name)
+    homes = people.homes(user)
+    known = user in {row["name"] for row in people.hub("list")["users"] if row["known"]}
+    servers = people.labelled("container", "ls", "notebook", user)
+    if not homes and not known and not servers:
+        raise Problem(f"there is no home of {user}, and the hub does not know the name")
+    lost = [f"the home: volume {volume}, with all files" for volume in homes]
+    if known:
+        record = people.hub("record", user)
+        lost.append(f"{len(record['tokens'])} tokens, and the hub's record of {user}")
+    if servers:
+        lost.append("the server that runs, with what its kernels hold in memory")
+    print(f"This removes for good, of stack {people.name}:")
+    print("\n".join(f"  - {what}" for what in lost), flush=True)
+    own = stack.named(people.name)
+    _confirm(
+        f"Type the name {user} to go on: ",
+        user,
+        f"nothing was removed. To keep a copy first: make users{own} DO=export USER={user}"
+        f" TO=FOLDER. Without a terminal: make users{own} DO=forget USER={user} YES=1",
+    )
+    people.hub("forget", user)
+    end = time.monotonic() + STOP_SECONDS
+    while found := people.labelled("container", "ls", "notebook", user):
+        if time.monotonic() > end:
+            # The hub does not know it, or cannot stop it.
+            people.engine.ask("rm", "--force", *found)
+        time.sleep(0.5)
+    for volume in homes:
+        people.engine.ask("volume", "rm", volume)
+    say(STEP, f"{user} is forgotten. Who logs in with this name begins with an empty home")
+
+
+def _confirm(question: str, answer: str, otherwise: str) -> None:
+    """Ask, unless YES=1 says that the answer is yes.
+
+    Raises:
+        Problem: the answer is another one, or nobody can be asked.
+    """
+    if os.environ.get(stack.YES):
+        return
+    given = input(question).strip() if sys.stdin.isatty() else ""
+    if given != answer:
+        raise Problem(otherwise)
+
+
+def orphans(people: People, _: Wish) -> None:
+    """Print the homes whose owners the directory does not let in any more."""
+    owners = people.owners()
+    refused: dict[str, str] = people.hub("unknown", names=owners) if owners else {}
+    if not refused:
+        print("The directory knows the owners of all homes.")
+        return
+    rows = [["USER", "HOME", "WHY"]]
+    for user, why in refused.items():
+        rows += [[user, volume, why] for volume in people.homes(user)]
+    print(_table(rows))
+    own = stack.named(people.name)
+    print(f"\nTo keep a copy: make users{own} DO=export USER=NAME TO=FOLDER")
+    print(f"To remove one for good: make users{own} DO=forget USER=NAME")
+
+
+DO: dict[str, Callable[[People, Wish], None]] = {
+    "list": show,
+    "stop": stop,
+    "drain": partial(plan, do="drain"),
+    "renew": partial(plan, do="renew"),
+    "open": open_,
+    "export": export,
+    "forget": forget,
+    "orphans": orphans,
+}
+
+
+def run(name: str, docker: str, do: str, wish: Wish) -> None:
+    """Do one thing about the users of a stack.
+
+    Args:
+        name: of the stack.
+        docker: the client.
+        do: a key of DO; empty for `list`.
+        wish: the rest of the command line.
+
+    Raises:
+        Problem: it cannot be done.
+    """
+    do = do or "list"
+    if do not in DO:
+        raise Problem(f"DO={do}: must be one of {', '.join(DO)}")
+    engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
+    DO[do](People(name, engine), wish)
