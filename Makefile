@@ -63,7 +63,7 @@ homes: ## make homes of earlier releases such that pruning the engine leaves the
 sizes: ## show how large the homes are, while people work (LIMIT=10G: and which have nearly that much)
 	@$(TOOLCHAIN) sizes $(call quoted,STACK) $(call quoted,LIMIT)
 
-users: ## list users (DO=stop, drain, renew, open, export, forget, orphans; USER=NAME; docs/people.md)
+users: ## list users (DO=stop, drain, renew, open, export, forget, accept, orphans; USER=NAME; docs/people.md)
 	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) users $(call quoted,STACK) $(call quoted,DO) $(call quoted,HOME_OF) \
 		$(call quoted,AT) $(call quoted,NOTICE) $(call quoted,TO)
 

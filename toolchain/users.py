@@ -278,6 +278,13 @@ def _confirm(question: str, answer: str, otherwise: str) -> None:
         raise Problem(otherwise)
 
 
+def accept(people: People, wish: Wish) -> None:
+    """Let the next person who logs in with a name have what belongs to it."""
+    user = _whom(wish, "accept", people.name)
+    people.hub("accept", user)
+    say(STEP, f"who logs in next as {user} is taken for its owner, and gets the home")
+
+
 def orphans(people: People, _: Wish) -> None:
     """Print the homes whose owners the directory does not let in any more."""
     owners = people.owners()
@@ -302,6 +309,7 @@ DO: dict[str, Callable[[People, Wish], None]] = {
     "open": open_,
     "export": export,
     "forget": forget,
+    "accept": accept,
     "orphans": orphans,
 }
 

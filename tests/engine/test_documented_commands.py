@@ -424,6 +424,10 @@ def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> 
     operator.types(renew)  # nobody does
     wait_until(lambda: "Planned" not in operator.types(show), seconds=60)
 
+    [accept] = runs("docs/people.md", "A name is given away again")
+    assert "who logs in next as bob" in operator.types(accept)
+    assert "not recorded whose name bob is" in operator.types(f"{accept} 2>&1 || true")
+
     orphans, export, forget = runs("docs/people.md", "Somebody leaves")
     assert "knows the owners of all homes" in operator.types(orphans)
     bob.save("kept.txt", "of bob")

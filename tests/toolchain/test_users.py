@@ -19,7 +19,7 @@ def test_an_unknown_wish_is_refused() -> None:
         users.run("dev", "docker", "fly", NOBODY)
 
 
-@pytest.mark.parametrize("do", ["stop", "export", "forget"])
+@pytest.mark.parametrize("do", ["stop", "export", "forget", "accept"])
 def test_what_is_about_one_user_needs_a_name(do: str) -> None:
     with pytest.raises(Problem, match=f"make users STACK=site DO={do} USER=NAME"):
         users.run("site", "docker", do, NOBODY)

@@ -51,6 +51,18 @@ def read(_: object = None) -> Site:
 
 def not_allowed() -> str:
     """Return what users are told who may not use the hub."""
+    return f"Your account is not allowed to use this hub.{_whom_to_ask('you should be')}"
+
+
+def another_person(name: str) -> str:
+    """Return what users are told whose name was another person's."""
+    return (
+        f"The name {name} belonged to another person before, whose files are kept. Your"
+        " administrator has to decide about them before you can log in."
+        + _whom_to_ask("you are the same person")
+    )
+
+
+def _whom_to_ask(why: str) -> str:
     contact = read().contact
-    who = f" If you think that you should be, ask: {contact}" if contact else ""
-    return f"Your account is not allowed to use this hub.{who}"
+    return f" If you think that {why}, ask: {contact}" if contact else ""

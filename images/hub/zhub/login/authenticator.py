@@ -24,7 +24,7 @@ from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.login.logout import EverywhereLogoutHandler, end_sessions
 from zhub.login.tokens import LimitedTokenHandler
 from zhub.settings.ldap import Ldap
-from zhub.state import logins
+from zhub.state import logins, persons
 
 T = TypeVar("T")
 
@@ -125,8 +125,27 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             )
             raise web.HTTPError(403, site.not_allowed())
         if handler:
+            self._check_owner(handler, person, address)
             logins.record(handler.db, person.name)
         return self.model(person)
+
+    def _check_owner(self, handler: BaseHandler, person: Person, address: str) -> None:
+        """Refuse a new person of an old name, whose home is another person's.
+
+        Raises:
+            tornado.web.HTTPError: 403.
+        """
+        if persons.same(handler.db, person.name, person.identity):
+            return
+        self.log.warning(
+            "Login of %s from %s: %s is not the entry that %s was before (%s)",
+            person.name,
+            address,
+            person.dn,
+            person.name,
+            person.identity,
+        )
+        raise web.HTTPError(403, site.another_person(person.name))
 
     async def _person(self, name: str, password: str, address: str, turn: Turn) -> Person | None:
         """Ask the directory, and record the outcome in `turn`; return None for a refused login."""
@@ -201,6 +220,9 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         if not person and handler is not None and not handler._token_authenticated:  # noqa: SLF001
             # So that even a restarted hub, with the directory down, does not accept them again.
             end_sessions(user)
+        if person and not persons.same(user.db, user.name, person.identity):
+            self.log.warning("%s is another person's name now: %s", user.name, person.dn)
+            return False
         return self.model(person) if person else False
 
     def groups_of(self, name: str) -> frozenset[str]:

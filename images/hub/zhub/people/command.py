@@ -25,7 +25,7 @@ from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.people import service
 from zhub.people.servers import Server, running
 from zhub.settings import Settings, SettingsError
-from zhub.state import database, logins, plan
+from zhub.state import database, logins, persons, plan
 from zhub.state.plan import Action, Plan
 
 
@@ -120,7 +120,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(prog="users", description="List users, and what to do.")
     parser.add_argument("do", choices=sorted(COMMANDS), nargs="?", default="list")
-    parser.add_argument("user", nargs="?", default="", help="for stop, record, forget")
+    parser.add_argument("user", nargs="?", default="", help="for stop, record, forget, accept")
     parser.add_argument("--at", type=float, default=0, help="seconds since 1970; default: now")
     parser.add_argument("--notice", default="", help="shown on the hub's pages until then")
     options = parser.parse_args(arguments)
@@ -172,7 +172,14 @@ def _record(_: Settings, options: argparse.Namespace) -> Any:
 
 
 def _forget(_: Settings, options: argparse.Namespace) -> Any:
-    return forget(service.entrance(), options.user)
+    known = forget(service.entrance(), options.user)
+    persons.forget(database.FILE, options.user)
+    return known
+
+
+def _accept(_: Settings, options: argparse.Namespace) -> Any:
+    if not persons.forget(database.FILE, options.user):
+        raise SettingsError([f"it is not recorded whose name {options.user} is"])
 
 
 def _unknown(found: Settings, _: argparse.Namespace) -> Any:
@@ -187,7 +194,8 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Any]] = {
     "open": _open,
     "record": _record,
     "forget": _forget,
+    "accept": _accept,
     "unknown": _unknown,
 }
 
-ONE_USER = {"stop", "record", "forget"}
+ONE_USER = {"accept", "stop", "record", "forget"}

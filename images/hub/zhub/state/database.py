@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zhub.settings import STATE
-from zhub.state import logins
+from zhub.state import logins, persons
 
 FILE = STATE / "jupyterhub.sqlite"
 
@@ -70,6 +70,7 @@ def prepare(file: Path, *, token_max_age: int, now: float | None = None) -> None
                     connection.execute(
                         "INSERT INTO zhub_logins (name, at) SELECT name, ? FROM users", [now]
                     )
+            connection.execute(persons.SCHEMA)
             if "api_tokens" in tables:
                 _end_tokens(connection, now, token_max_age)
         # So that a copy of this one file is complete: JupyterHub makes one before it upgrades.

@@ -22,6 +22,11 @@ DISABLED = (
 )
 
 
+#: Attributes with an identifier that no other entry ever gets: RFC 4530, 389, Active Directory,
+#: FreeIPA, IBM's directories.
+IDENTITY = ("entryuuid", "nsuniqueid", "objectguid", "ipauniqueid", "ibm-entryuuid")
+
+
 @dataclass(frozen=True)
 class Entry:
     """An entry as the directory returned it; names of attributes in lower case."""
@@ -31,6 +36,14 @@ class Entry:
 
     def values(self, attribute: str) -> Sequence[str]:
         return self.attributes.get(attribute.lower(), ())
+
+
+def identity(entry: Entry) -> str:
+    """Return what tells an entry from every other, as `attribute:value`; empty if it shows none."""
+    for attribute in IDENTITY:
+        for value in entry.values(attribute)[:1]:
+            return f"{attribute}:{value.lower()}"
+    return ""
 
 
 def same_dn(one: str, other: str) -> bool:

@@ -10,7 +10,7 @@ import ldap3
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn
 
-from zhub.login.directory.entries import DISABLED, Entry, disabled, same_dn
+from zhub.login.directory.entries import DISABLED, IDENTITY, Entry, disabled, identity, same_dn
 from zhub.login.directory.groups import GROUPS_OF_USER, all_groups, is_member, listed_groups
 from zhub.login.directory.session import (
     AccountDisabledError,
@@ -39,6 +39,8 @@ class Person:
     """Names of the groups below the configured base that the person is in."""
     listed_groups: tuple[str, ...] = ()
     """Groups that the person's own entry names, configured or not."""
+    identity: str = ""
+    """What tells the person from everyone else who ever had the name; empty if not shown."""
 
 
 def allowed(ldap: Ldap, person: Person) -> bool:
@@ -77,7 +79,7 @@ class People:
         return entry
 
     def _wanted(self) -> list[str]:
-        return [*self._ldap.name_attributes, *GROUPS_OF_USER, *DISABLED]
+        return [*self._ldap.name_attributes, *GROUPS_OF_USER, *DISABLED, *IDENTITY]
 
     def read(self, dn: str) -> Entry | None:
         """Return one entry, with the attributes that the bound account may read."""
@@ -160,6 +162,7 @@ class People:
             ),
             all_groups=all_groups(self._session, self._ldap, entry, spelt),
             listed_groups=listed_groups(entry),
+            identity=identity(entry),
         )
 
 

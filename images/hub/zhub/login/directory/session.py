@@ -262,13 +262,18 @@ def _entries(response: Sequence[Mapping[str, Any]]) -> list[Entry]:
         Entry(
             found["dn"],
             {
-                name.lower(): [value.decode(errors="replace") for value in values]
+                name.lower(): [_text(name, value) for value in values]
                 for name, values in found["raw_attributes"].items()
             },
         )
         for found in response
         if found["type"] == "searchResEntry"
     ]
+
+
+def _text(attribute: str, value: bytes) -> str:
+    # [MS-ADA3] 2.44: 16 bytes, which are no text.
+    return value.hex() if attribute.lower() == "objectguid" else value.decode(errors="replace")
 
 
 def _said(result: Mapping[str, Any]) -> str:

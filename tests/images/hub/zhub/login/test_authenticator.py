@@ -22,7 +22,7 @@ from zhub.login.attempts import PER_ADDRESS, PER_NAME
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.login.directory import session
 from zhub.settings.ldap import Ldap, LdapTls
-from zhub.state import logins
+from zhub.state import logins, persons
 
 from tests.images.hub import slapd
 from tests.images.hub.scripted_ldap import Client, mute, scripted
@@ -75,6 +75,7 @@ def database() -> Session:
     """A hub's database in memory, as far as logins are recorded."""
     db = Session(create_engine("sqlite://", poolclass=StaticPool))
     db.connection().exec_driver_sql(logins.SCHEMA)
+    db.connection().exec_driver_sql(persons.SCHEMA)
     db.commit()
     return db
 
@@ -84,6 +85,12 @@ class Page(web.RequestHandler):
 
     hub = SimpleNamespace(base_url="/hub/")
     db = database()
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database without records: entries that a test makes again are of other people."""
+    monkeypatch.setattr(Page, "db", database())
 
 
 HUB = web.Application(cookie_secret="x" * 32)
@@ -114,6 +121,30 @@ def log_in(authenticator: DirectoryAuthenticator, name: str, password: str | Non
     """Log in; return JupyterHub's model of the user, None when the user is refused."""
     password = PASSWORDS[name] if password is None else password
     return asyncio.run(authenticated(authenticator, name, password))
+
+
+def test_a_new_person_of_an_old_name_does_not_inherit(
+    make: Make, server: Slapd, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither at a login, nor by a session of the person before."""
+    server.change(slapd.person("heir"))
+    options = {"allowed_groups": (), "allow_everyone": True}
+
+    def log_in() -> Any:
+        return asyncio.run(authenticated(make(**options), "heir", "heir"))
+
+    assert log_in()["name"] == "heir"
+    assert log_in()["name"] == "heir"
+    server.change(f"dn: uid=heir,ou=people,{SUFFIX}\nchangetype: delete\n\n")
+    server.change(slapd.person("heir"))
+    with pytest.raises(web.HTTPError) as refused:
+        log_in()
+    assert refused.value.status_code == 403
+    assert "belonged to another person before" in str(refused.value.log_message)
+    assert "is not the entry that heir was before (entryuuid:" in caplog.text
+    user: Any = SimpleNamespace(name="heir", db=Page.db)
+    assert asyncio.run(make(**options).refresh_user(user)) is False
+    server.change(f"dn: uid=heir,ou=people,{SUFFIX}\nchangetype: delete\n\n")
 
 
 def test_a_member_an_administrator_and_one_who_is_not_allowed(make: Make) -> None:
@@ -459,7 +490,7 @@ class TestRefresh:
     """The refresh of a user who logged in some time ago."""
 
     def refreshed(self, authenticator: DirectoryAuthenticator, name: str) -> Any:
-        return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name)))
+        return asyncio.run(authenticator.refresh_user(SimpleNamespace(name=name, db=Page.db)))
 
     def test_a_user_who_is_still_allowed(self, make: Make) -> None:
         model = self.refreshed(make(), "carol")
@@ -490,7 +521,7 @@ class TestRefresh:
 
         async def timed(authenticator: DirectoryAuthenticator) -> tuple[Any, float]:
             begin = time.monotonic()
-            user = SimpleNamespace(name="alice")
+            user = SimpleNamespace(name="alice", db=Page.db)
             answers = await asyncio.gather(*(authenticator.refresh_user(user) for _ in range(20)))
             return answers, time.monotonic() - begin
 
@@ -508,7 +539,7 @@ class TestRefresh:
         slow = threading.Event()
 
         async def twice(authenticator: DirectoryAuthenticator) -> list[Any]:
-            user = SimpleNamespace(name="dave")
+            user = SimpleNamespace(name="dave", db=Page.db)
             look_up = authenticator.directory.look_up
 
             def late(name: str) -> Any:
