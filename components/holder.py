@@ -9,6 +9,10 @@ import pulumi_docker as docker
 
 from components.names import Names, named
 
+#: An engine without live-restore that was killed stops, when it starts again, what has outlived it.
+#: To "unless-stopped", that counts as stopped by somebody.
+RESTART = "always"
+
 #: MiB; enough for `cat` under emulation.
 MEMORY = 32
 
@@ -50,7 +54,7 @@ def holder(
         name=names(role),
         image=image,
         labels=names.labels(role),
-        restart="unless-stopped",
+        restart=RESTART,
         entrypoints=["cat"],
         stdin_open=True,
         # As process 1, `cat` ignores the others, and the engine would wait for it.

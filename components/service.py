@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
+from components.holder import RESTART
 from components.names import Names
 
 #: Seconds between two health checks; how long `pulumi up` waits is a multiple of it.
@@ -85,7 +86,7 @@ def service(
                 for label, value in args.labels.items()
             ),
         ],
-        restart="unless-stopped",
+        restart=RESTART,
         destroy_grace_seconds=GRACE_SECONDS,
         # What is left out, the engine fills in, and the provider reports as a change.
         network_mode=_network_mode(args),

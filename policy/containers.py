@@ -129,7 +129,7 @@ def container(prefix: str, role: str, own: Table) -> Rule:
         "name": only(f"{prefix}-{role}"),
         "image": later(DIGEST),
         "labels": labels(prefix, role),
-        "restart": only("unless-stopped"),
+        "restart": only("always"),
         "start": only(None, True),
         "mustRun": only(None, True),
         "wait": FLAG,

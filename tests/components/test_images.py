@@ -91,7 +91,7 @@ def test_what_nothing_else_runs_from_has_a_container_that_holds_it(demo: Recordi
         container = demo.one("Container", name)
         assert container.inputs["image"] == demo.one("Image", image).outputs["repoDigest"]
         assert container.inputs.get("start", True)
-        assert container.inputs["restart"] == "unless-stopped"
+        assert container.inputs["restart"] == "always"
 
 
 def test_images_are_built_from_folders_that_exist(demo: Recording) -> None:

@@ -30,7 +30,7 @@ def test_services_are_healthy_before_up_ends_and_replaced_when_they_were_not(
     inputs = container.inputs
     assert inputs["wait"] is True
     assert inputs["healthcheck"]["tests"][0] == "CMD"
-    assert inputs["restart"] == "unless-stopped"
+    assert inputs["restart"] == "always"
     assert inputs["destroyGraceSeconds"] == 30
     assert set(container.request.replaceOnChanges) >= {"healthcheck", "tmpfs", "#initerror"}
     # Unset, these show a change in every preview or keep logs for ever.

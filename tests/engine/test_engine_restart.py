@@ -15,6 +15,7 @@ import pytest
 from docker.models.containers import Container
 
 from components.guard import ENGINE_SOCKET, FOLDER
+from components.holder import RESTART
 from tests.built import wait_until
 from tests.components.recorder import run
 from tests.components.stacks import SITE
@@ -61,7 +62,7 @@ def test_a_restarted_guard_sees_the_new_socket_and_the_hub_sees_the_guard(
     common: dict[str, Any] = {
         "detach": True,
         "network_mode": "none",
-        "restart_policy": {"Name": "unless-stopped"},
+        "restart_policy": {"Name": RESTART},
     }
     shared = {"bind": FOLDER, "mode": "ro"}
     hub = second.client.containers.run(
@@ -87,3 +88,30 @@ def test_a_restarted_guard_sees_the_new_socket_and_the_hub_sees_the_guard(
 
     wait_until(lambda: seen(hub) == str(second.socket.stat().st_ino), seconds=30)
     assert hub.attrs["State"]["StartedAt"] == before, "it ran on"
+
+
+def test_what_outlived_an_engine_that_was_killed_is_started_again(
+    engine: docker.DockerClient, short_folder: Path
+) -> None:
+    """Without live-restore; the engine stops it first."""
+    if not able():
+        pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
+    with second_engine(short_folder) as second:
+        second.client.images.load(b"".join(engine.images.get(IMAGE).save(named=True)))
+        policies = (RESTART, "unless-stopped")
+        for policy in policies:
+            restart: Any = {"Name": policy}
+            second.client.containers.run(
+                IMAGE,
+                ["sleep", "600"],
+                name=policy,
+                detach=True,
+                network_mode="none",
+                init=True,
+                restart_policy=restart,
+            )
+        second.restart(kill=True)
+        states = {name: second.client.containers.get(name).status for name in policies}
+        for name in policies:
+            second.client.containers.get(name).remove(force=True)
+    assert states == {RESTART: "running", "unless-stopped": "exited"}

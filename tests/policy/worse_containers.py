@@ -402,7 +402,7 @@ CONTAINERS: list[Case] = [
         )
     ),
     ("files", {"healthcheck": {"tests": ["CMD", "true"]}}, ""),
-    ("hub", {"restart": "always"}, 'restart is "always"; allowed: "unless-stopped"'),
+    ("hub", {"restart": "no"}, 'restart is "no"; allowed: "always"'),
     # Only one container may stay unstarted, and it cannot be made to do anything.
     *(
         (
