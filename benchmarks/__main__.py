@@ -10,12 +10,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import docker
 
-from benchmarks import backup, images, logins, machine, measured, plot, program, running, table
-from benchmarks.measured import METRICS, PARTS, SUBJECTS, Results, Series
+from benchmarks import (
+    backup,
+    crowds,
+    images,
+    logins,
+    machine,
+    measured,
+    plot,
+    program,
+    running,
+    table,
+)
+from benchmarks.measured import (
+    GRIDS,
+    METRICS,
+    PARTS,
+    SUBJECTS,
+    Results,
+    Series,
+)
 from toolchain import base
 from toolchain.console import Problem, fail, output, say
 from toolchain.places import ROOT
@@ -23,6 +42,9 @@ from toolchain.places import ROOT
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = PAGE.with_suffix(".svg")
 KEPT = PAGE.with_suffix(".json")
+
+#: Parts that are measured on the machine's own platform only.
+NATIVE = {grid.part for grid in GRIDS}
 
 
 @dataclass
@@ -36,6 +58,7 @@ class Bench:
         repeats: how often everything is measured, except the usual way's emulated cold build: once.
         limit: seconds that one build may take.
         note: conditions of this run's measurements.
+        kept: keys of the series that this run has measured.
         builds: subjects and platforms whose images this run built, with the error if it failed.
     """
 
@@ -45,6 +68,7 @@ class Bench:
     repeats: int
     limit: int
     note: str
+    kept: set[tuple[str, str, str]] = field(default_factory=set)
     builds: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def keep(
@@ -63,14 +87,16 @@ class Bench:
             not_run=not_run,
         )
         self.results = self.results.with_series(series)
+        self.kept.add(series.key)
         measured.save(KEPT, self.results)
         said = " ".join(map(table.number, rounded)) or f"not run: {not_run}"
         say("bench", f"{platform} {SUBJECTS[subject]}, {metric}: {said}")
 
     def cannot(self, part: str, subject: str, platform: str, why: str) -> None:
-        """Save why a whole part has no values."""
+        """Save why a part has no values, or only some."""
         for metric in METRICS:
-            if metric.part == part and subject in metric.subjects:
+            done = (metric.key, subject, platform) in self.kept
+            if metric.part == part and subject in metric.subjects and not done:
                 self.keep(metric.key, subject, platform, [], why)
 
     def built(self, subject: str, platform: str) -> None:
@@ -101,12 +127,12 @@ class Bench:
         self.builds[subject, platform] = ""
 
     @contextmanager
-    def site(self) -> Iterator[running.Site]:
-        """What hubs need; the directory is not part of the comparison and never emulated."""
+    def site(self, names: Sequence[str] = running.USERS) -> Iterator[running.Site]:
+        """What hubs need, with these users; the directory is not compared and never emulated."""
         images.build(images.directory(self.results.native), cached=True, limit=self.limit)
         with (
             tempfile.TemporaryDirectory() as folder,
-            running.running_site(self.engine, Path(folder), self.results.native) as site,
+            running.running_site(self.engine, Path(folder), self.results.native, names) as site,
         ):
             yield site
 
@@ -205,7 +231,7 @@ class Bench:
 
     def measure(self, part: str, platform: str) -> bool:
         """Measure one part, subject by subject; returns whether everything worked."""
-        steps = {
+        steps: dict[str, Callable[[str, str], None]] = {
             "cold": self.cold,
             "size": self.size,
             "edit": self.edit,
@@ -214,10 +240,15 @@ class Bench:
             "logins": self.logins,
             "stack": self.stack,
             "backup": self.backup,
+            "rush": partial(crowds.come, self),
+            "growth": partial(crowds.grow, self),
         }
         well = True
         for subject in self.subjects:
             if not any(m.part == part and subject in m.subjects for m in METRICS):
+                continue
+            # Emulated servers would measure the emulator.
+            if part in NATIVE and platform != self.results.native:
                 continue
             say("bench", f"{part}: {SUBJECTS[subject]}, {platform} …")
             try:

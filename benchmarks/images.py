@@ -97,6 +97,13 @@ def directory(platform: str) -> Recipe:
     return Recipe(name, ROOT / "images", "directory/Dockerfile", "", bases, platform)
 
 
+def packet_filter(platform: str) -> Recipe:
+    """How to build the image that sets packet filters."""
+    name = tag("filter", "project", platform)
+    bases = {"BUILD_IMAGE": base.BUILD}
+    return Recipe(name, ROOT / "images", "filter/Dockerfile", "", bases, platform)
+
+
 def build(recipe: Recipe, *, cached: bool, limit: float) -> float:
     """Build an image; returns the seconds it took.
 

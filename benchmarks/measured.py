@@ -38,6 +38,91 @@ class Metric:
     subjects: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Grid:
+    """What is measured with several numbers of users: a table with a column for each number.
+
+    Attributes:
+        part: the part of the benchmarks that measures it.
+        heading: of the table.
+        numbers: of users, by column.
+        rows: key, title and unit.
+        subjects: what it is measured of.
+    """
+
+    part: str
+    heading: str
+    numbers: tuple[int, ...]
+    rows: tuple[tuple[str, str, str], ...]
+    subjects: tuple[str, ...]
+
+    def key(self, row: str, number: int) -> str:
+        """Key of the metric in a cell."""
+        return f"{self.part}-{row}-{number}"
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """All cells."""
+        return tuple(
+            Metric(self.key(row, number), title, unit, self.part, self.subjects)
+            for row, title, unit in self.rows
+            for number in self.numbers
+        )
+
+
+#: Parts of a running hub, by the titles of their rows.
+RUNS = {
+    "hub": "hub",
+    "proxy": "proxy",
+    "guard": "guard",
+    "directory": "directory",
+    "engine": "engine (dockerd, containerd)",
+    "shims": "the engine's shims",
+    "filters": "containers that have ended: packet filters",
+    "servers": "users' servers",
+}
+
+RUSH = Grid(
+    "rush",
+    "Users who log in within a second",
+    (25, 50, 100),
+    (
+        ("bare", "bare containers of the same image: ready", "s"),
+        ("bare-seconds", "processor seconds of a bare container, with the engine's", "s"),
+        ("login", "login form to answer", "s"),
+        ("ready", "login form to the API of the user's server", "s"),
+        ("health", "`/hub/health` meanwhile", "s"),
+        ("failed", "users who got no server", ""),
+        *(
+            (f"seconds-{run}", f"processor seconds a user: {title}", "s")
+            for run, title in RUNS.items()
+        ),
+        *((f"memory-{run}", f"memory afterwards: {title}", "MiB") for run, title in RUNS.items()),
+        ("taken", "memory of the machine that is gone, a user", "MiB"),
+    ),
+    RUNNING,
+)
+
+GROWTH = Grid(
+    "growth",
+    "Servers that run (tiny ones; each in its network)",
+    (50, 100, 200, 400),
+    (
+        ("start", "one more start", "s"),
+        *(
+            (f"seconds-{run}", f"processor seconds of one more start: {title}", "s")
+            for run, title in RUNS.items()
+        ),
+        ("users", "list of users and servers: the culler's, the recheck's, the admin page's", "s"),
+        ("restart", "restart of the hub until it answers", "s"),
+        ("routed", "restart of the hub until the last server has its route", "s"),
+        ("restart-seconds", "processor seconds of the hub in a restart", "s"),
+        *((f"memory-{run}", f"memory: {title}", "MiB") for run, title in RUNS.items()),
+    ),
+    PROGRAM,
+)
+
+GRIDS = (RUSH, GROWTH)
+
 #: In the order they are measured: cold builds leave the images that the others need.
 METRICS = (
     Metric("cold-notebook", "cold build of the notebook image", "s", "cold", IMAGES),
@@ -64,6 +149,8 @@ METRICS = (
     Metric("backup-size", "what it writes", "MB", "backup", PROGRAM),
     Metric("backup-slowest", "slowest request to a server meanwhile", "s", "backup", PROGRAM),
     Metric("restore", "`make restore` of it into an empty stack", "s", "backup", PROGRAM),
+    *RUSH.metrics(),
+    *GROWTH.metrics(),
 )
 
 #: What this project adds: a metric, and the metric without the rest of this project.

@@ -7,7 +7,7 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,7 @@ class Site:
         password: the password of each user in it.
         certificates: folder with the hub's key and certificate.
         authority: PEM file with the CA of the certificate.
+        container: ID of the directory's container.
     """
 
     engine: docker.DockerClient
@@ -143,18 +144,21 @@ class Site:
     password: str
     certificates: Path
     authority: Path
+    container: str
 
 
 @contextlib.contextmanager
-def running_site(engine: docker.DockerClient, folder: Path, platform: str) -> Iterator[Site]:
-    """A directory with some users, in a container for a platform, and a certificate for hubs."""
+def running_site(
+    engine: docker.DockerClient, folder: Path, platform: str, names: Sequence[str] = USERS
+) -> Iterator[Site]:
+    """A directory with users, in a container for a platform, and a certificate for hubs."""
     authority = Identity.create("Benchmarks", authority=True)
     authority.write(folder / "authority", "ca")
     Identity.create("localhost", "127.0.0.1", issuer=authority).write(folder / "hub", "hub")
     Identity.create("directory", issuer=authority).write(folder / "directory", "directory")
     password = secrets.token_hex(8)
     user = {"password": password, "unit": "people", "groups": ["jupyter"]}
-    users = dict.fromkeys(USERS, user)
+    users = dict.fromkeys(names, user)
     (folder / "directory" / "users.json").write_text(json.dumps(users))
     container = run(
         engine,
@@ -168,7 +172,8 @@ def running_site(engine: docker.DockerClient, folder: Path, platform: str) -> It
         container.reload()
         address = container.attrs["NetworkSettings"]["IPAddress"]
         _wait_for(lambda: container.exec_run("directory-health").exit_code == 0, "the directory")
-        yield Site(engine, address, password, folder / "hub", folder / "authority" / "ca.crt")
+        authority_file = folder / "authority" / "ca.crt"
+        yield Site(engine, address, password, folder / "hub", authority_file, str(container.id))
     finally:
         container.remove(force=True, v=True)
 

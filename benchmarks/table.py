@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.measured import METRICS, OVERHEADS, SUBJECTS, Metric, Results, Series
+from benchmarks import grids
+from benchmarks.measured import GRIDS, METRICS, OVERHEADS, SUBJECTS, Metric, Results, Series
 
 #: The lines around the table in the page.
 BEGIN = "<!-- written by make bench: begin -->\n"
@@ -91,6 +92,8 @@ def table(results: Results) -> str:
         heading = " | ".join(SUBJECTS.values())
         rows = [f"| | {heading} | usual way : project |", f"|---|{'---|' * (len(SUBJECTS) + 1)}"]
         for metric in METRICS:
+            if metric.part in {grid.part for grid in GRIDS}:
+                continue
             cells = [
                 cell(metric, results.find(metric.key, subject, platform), subject)
                 for subject in SUBJECTS
@@ -98,6 +101,7 @@ def table(results: Results) -> str:
             ratio = times(metric, results, platform)
             rows.append(f"| {metric.title} | {' | '.join([*cells, ratio])} |")
         parts.append(f"### {emulated(results, platform)}\n\n" + "\n".join(rows) + "\n")
+        parts += grids.of(results, platform)
         if said := [*overheads(results, platform), *remarks(results, platform)]:
             parts.append("\n".join(said) + "\n")
     return "\n".join(parts)

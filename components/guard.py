@@ -117,6 +117,7 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
         separate_proxy=args.separate_proxy,
     )
     return shared | {
+        "ZHUB_USERS_MEMORY": f"{args.users.all_memory}M" if args.users.all_memory else "",
         "ZHUB_FILTER_IMAGE": args.filter_image,
         "ZHUB_PORT": str(args.hub_port),
         "ZHUB_LDAP_SERVERS": ",".join(args.ldap.servers),

@@ -75,6 +75,16 @@ MAX_SERVERS = Setting(
     "How many users' servers may run at the same time; then the hub says that it is full",
     parsing.whole_number(1, MOST_SERVERS),
 )
+ALL_MEMORY = Setting(
+    "usersMemory",
+    "",
+    (
+        "How much memory all users' servers may take together, such as 200G: the sum of their"
+        " userMemory; then the hub says that it is full; empty for no limit"
+    ),
+    parsing.or_none(parsing.size("128M")),
+    example="200G",
+)
 IDLE_TIMEOUT = Setting(
     "idleTimeout",
     3600,
@@ -125,6 +135,8 @@ class UserServers:
     """Public ones that servers do not reach."""
     max_servers: int
     """At the same time."""
+    all_memory: int | None
+    """MiB; the most that servers at the same time may take together. None for no limit."""
     idle_timeout: int
     """Seconds; 0 for never, as with the next two."""
     kernel_idle_timeout: int
@@ -149,6 +161,7 @@ def read(config: Config, environment: Mapping[str, str], folders: SharedFolders)
         allowed_networks=config.value(ALLOWED_NETWORKS),
         blocked_networks=config.value(BLOCKED_NETWORKS),
         max_servers=config.value(MAX_SERVERS),
+        all_memory=config.value(ALL_MEMORY),
         idle_timeout=config.value(IDLE_TIMEOUT),
         kernel_idle_timeout=config.value(KERNEL_IDLE_TIMEOUT),
         server_max_age=config.value(SERVER_MAX_AGE),
@@ -163,6 +176,13 @@ def read(config: Config, environment: Mapping[str, str], folders: SharedFolders)
             " before its programs share that much",
             SHARED_MEMORY.remove_command(),
             f"or {MEMORY.set_command(f'{2 * users.shared_memory}M')}",
+        )
+    if users.all_memory and not config.refused & {MEMORY} and users.all_memory < memory:
+        config.clash(
+            ALL_MEMORY,
+            f"is less than {MEMORY} ({memory}M), so that no server could start",
+            ALL_MEMORY.set_command(f"{memory}M"),
+            f"or {ALL_MEMORY.remove_command()}",
         )
     if not config.refused & {ALLOWED_NETWORKS, NETWORK_POOL}:
         pool = IPv4Network(users.network_pool)

@@ -25,6 +25,7 @@ def test_the_guard_gets_its_rules_from_the_stack_and_the_hub_gets_the_same(
     of_hub = environment(site.one("Container", "hub"))
     own = {
         "ZHUB_USER_BLOCKED_NETWORKS",
+        "ZHUB_USERS_MEMORY",
         "ZHUB_FILTER_IMAGE",
         "ZHUB_DIRECTORY_NETWORK",
         # Arguments of the hub, which is run by hand with them as well.
@@ -35,7 +36,7 @@ def test_the_guard_gets_its_rules_from_the_stack_and_the_hub_gets_the_same(
         name: value for name, value in env.items() if name not in own
     }
     read = hub_settings.read_guard(env)
-    assert read.user_memory == "4096M"
+    assert (read.user_memory, read.users_memory) == ("4096M", "")
     assert read.notebook_image == site.outputs["notebookDigest"]["value"]
     assert read.hub_port == 11119
     assert read.directory_servers == (("ldap1.example.com", 636), ("ldap2.example.com", 636))
@@ -44,12 +45,14 @@ def test_the_guard_gets_its_rules_from_the_stack_and_the_hub_gets_the_same(
     assert of_demo.directory_servers == (("directory", 389),)
     assert of_demo.directory_network == "zhub-test-directory"
     networks = {
+        "zhub:usersMemory": "64G",
         "zhub:userAllowedNetworks": '["10.20.30.40"]',
         "zhub:userBlockedNetworks": '["198.51.100.0/24"]',
     }
     read = hub_settings.read_guard(environment(run(SITE | networks).one("Container", "guard")))
     assert read.user_allowed_networks == (IPv4Network("10.20.30.40"),)
     assert read.user_blocked_networks == (IPv4Network("198.51.100.0/24"),)
+    assert read.users_memory == f"{64 << 10}M"
 
 
 def test_the_guard_alone_has_the_engines_socket_and_no_network(site: Recording) -> None:

@@ -9,7 +9,13 @@ from toolchain.places import ROOT
 READ = re.compile(r"""value\(\s*"([A-Z_]+)",""")
 
 #: Settings of the guard, which a hub by hand has not.
-GUARDS = {"FILTER_IMAGE", "DIRECTORY_NETWORK", "USER_BLOCKED_NETWORKS", "SHARED_ROOT"}
+GUARDS = {
+    "FILTER_IMAGE",
+    "DIRECTORY_NETWORK",
+    "USER_BLOCKED_NETWORKS",
+    "SHARED_ROOT",
+    "USERS_MEMORY",
+}
 
 #: Passed as arguments.
 ARGUMENTS = {"PORT", "LDAP_SERVERS"}

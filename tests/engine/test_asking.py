@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -33,11 +34,17 @@ with sqlite3.connect("jupyterhub.sqlite") as now, sqlite3.connect("copy.sqlite")
 """
 PUT_BACK = "rm -f jupyterhub.sqlite-wal jupyterhub.sqlite-shm; mv copy.sqlite jupyterhub.sqlite"
 
+#: Room for the servers of the three users who may log in, each with 2 GiB.
+MEMORY_OF_ALL = "6G"
+
+#: Stand-ins for users' servers that compute, each with two threads of work.
+COMPUTING = 12
+
 
 @pytest.fixture(scope="module")
 def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of which nothing is emulated."""
-    config = native(engine) | {"port": free_port()}
+    config = native(engine) | {"port": free_port(), "usersMemory": MEMORY_OF_ALL}
     yield from running_stack(engine, "e2e-asking", tmp_path_factory.mktemp("asking"), config)
 
 
@@ -212,3 +219,114 @@ def test_a_guard_that_hangs_keeps_no_page_waiting(entrance: Entrance, guard: Con
         assert answers(kernel)
     assert bob.server()["ready"]
     bob.stop_server()
+
+
+def test_a_full_hub_says_so_and_when_to_try_again(
+    stack: Stack, entrance: Entrance, hub: Container, engine: docker.DockerClient
+) -> None:
+    alice = entrance.logged_in("alice")
+    labels = {"zhub.stack": stack.prefix, "zhub.role": "notebook", "zhub.user": "nobody"}
+    # Not only servers with the limit of the present settings count.
+    other = engine.containers.create(str(hub.attrs["Image"]), labels=labels, mem_limit="5G")
+    begin = int(time.time())
+    said = "The hub is full: servers may take 6144 MiB of memory together, and 5120 of them are"
+    answer = alice.request("POST", "hub/api/users/alice/server")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60"), answer.text
+    assert said in answer.text
+    assert "Traceback" not in hub.logs(since=begin).decode()
+    alice.request("GET", "hub/spawn")
+    # The page of a start that takes more than a second, and then fails.
+    wait_until(lambda: said in alice.request("GET", "hub/spawn-pending/alice").text, seconds=60)
+    assert alice.request("GET", "hub/spawn-pending/alice").status_code == 503
+    assert not names(engine, stack, "alice")
+    # Room for one more, at once.
+    other.remove()
+    answer = alice.request("POST", "hub/api/users/alice/server")
+    assert answer.status_code in {201, 202}, answer.text
+    wait_until(partial(back, alice), seconds=120)
+    alice.stop_server()
+
+
+@contextmanager
+def computing(engine: docker.DockerClient, like: Container, stack: Stack) -> Iterator[None]:
+    """Containers with the weight of a user's server, and that server, take all processors."""
+    work = ["sh", "-c", "while :; do :; done & while :; do :; done"]
+    stand_ins = [
+        engine.containers.run(
+            str(like.attrs["Image"]),
+            work,
+            entrypoint=[],
+            detach=True,
+            labels={"zhub.stack": stack.prefix, "zhub.role": "test"},
+            network_mode="none",
+            cpu_shares=like.attrs["HostConfig"]["CpuShares"],
+        )
+        for _ in range(COMPUTING)
+    ]
+    try:
+        yield
+    finally:
+        for one in stand_ins:
+            one.remove(force=True)
+
+
+def p95(page: User) -> float:
+    """Seconds that the login page takes, of 40 requests the third longest."""
+    found = []
+    for _ in range(40):
+        begin = time.monotonic()
+        page.request("GET", "hub/login").raise_for_status()
+        found.append(time.monotonic() - begin)
+        time.sleep(0.02)
+    return sorted(found)[-3]
+
+
+#: Prints the processor seconds that it gets in five.
+COMPUTE = """
+import time
+end = time.monotonic() + 5
+while time.monotonic() < end: pass
+print(time.process_time())
+"""
+
+
+def got(container: Container) -> float:
+    """Processor seconds that a container gets in five, if it could use all of them."""
+    status, output = container.exec_run(["/opt/jupyter/bin/python3", "-I", "-S", "-c", COMPUTE])
+    assert status == 0, output
+    assert isinstance(output, bytes)
+    return float(output.decode())
+
+
+def test_where_processors_are_short_the_hub_goes_first(
+    stack: Stack, entrance: Entrance, hub: Container, engine: docker.DockerClient
+) -> None:
+    alice = entrance.logged_in("alice")
+    alice.start_server()
+    own = server(engine, stack, "alice")
+    with computing(engine, own, stack), ThreadPoolExecutor(2) as threads:
+        hubs, servers = threads.map(got, (hub, own))
+    # Other work on the machine takes from both. With the same weight, both would get the same.
+    assert hubs > 4 * servers
+    alice.stop_server()
+
+
+@pytest.mark.long
+def test_servers_that_take_all_processors_do_not_slow_the_hubs_pages(
+    stack: Stack, entrance: Entrance, engine: docker.DockerClient
+) -> None:
+    alice = entrance.logged_in("alice")
+    alice.start_server()
+    page = entrance.browser()
+    page.open_login_form()
+    ratios = []
+    # Other work on the machine slows one of the two more than the other, now and then.
+    for _ in range(3):
+        idle = p95(page)
+        with computing(engine, server(engine, stack, "alice"), stack):
+            ratios.append(p95(page) / idle)
+        if ratios[-1] <= 3:
+            break
+    print("busy : idle", ratios)
+    assert min(ratios) <= 3
+    alice.stop_server()

@@ -24,8 +24,17 @@ FOLDER = "zhub.folder"
 UNUSABLE = HTTPStatus.FAILED_DEPENDENCY
 """The guard's status when a shared folder cannot be mounted; the engine never answers with it."""
 
+OOM_SCORE = 500
+"""What a user's server adds to its OOM score (oom_score_adj, of 1000). Where the machine itself has
+no memory left, the kernel ends a process of the largest score: one of a server, and not the hub,
+the proxy, the guard or the directory, which add nothing."""
+
+CPU_SHARES = 64
+"""Weight of a user's server where processors are short; other containers have 1024. Sixteen servers
+that compute get as much as the hub alone would take."""
+
 FULL = HTTPStatus.INSUFFICIENT_STORAGE
-"""The guard's status when the limit of servers is reached; the engine never answers with it."""
+"""The guard's status when there is no room for another server; the engine never answers with it."""
 
 HUB_ALIAS = "hub"
 """Host name by which notebooks reach the hub, whichever container has its network."""

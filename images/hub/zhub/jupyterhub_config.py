@@ -7,7 +7,7 @@ import sys
 from tornado.httpserver import HTTPServer
 
 from zhub import engine, people, settings
-from zhub.contract import HUB_URL
+from zhub.contract import CPU_SHARES, HUB_URL, OOM_SCORE
 from zhub.front import links, proxy, site, token
 from zhub.front.early_proxy import EarlyProxy
 from zhub.front.limits import LimitedServer
@@ -99,6 +99,8 @@ c.UserSpawner.extra_host_config = {
     "memswap_limit": hub.user_memory,
     "shm_size": hub.user_shared_memory,
     "pids_limit": hub.user_pids,
+    "oom_score_adj": OOM_SCORE,
+    "cpu_shares": CPU_SHARES,
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
     "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},

@@ -93,6 +93,8 @@ def test_the_stack_files_are_fine(
         ("userCpus", "0", "not a number of processors"),
         ("userCpus", "two", "not a number of processors"),
         ("userPids", "-1", "not a whole number"),
+        ("usersMemory", "100", "not an amount of memory"),
+        ("usersMemory", "64M", "128M is the least"),
         ("maxServers", "0", "not a whole number from 1 to 4096"),
         ("userNetworkPool", "10.213.0.0/28", "/24 or larger"),
         ("userNetworkPool", "10.213.0.1/16", "not an IPv4 network"),
@@ -295,6 +297,18 @@ def test_there_are_no_more_servers_than_networks_for_them(
         assert f"{most + 1} servers, but userNetworkPool, {pool}, has {most}" in str(problem)
         assert f"a {larger}" in str(problem)
         assert problem.commands[0] == f"pulumi config set maxServers {most}"
+
+
+def test_all_servers_together_may_take_what_one_takes_or_more() -> None:
+    config = SITE | {"zhub:userMemory": "4G"}
+    for size, taken in (("4G", 4096), ("1T", 1 << 20)):
+        found, messages = read(config | {"zhub:usersMemory": size})
+        assert not messages.problems
+        assert found.users.all_memory == taken
+    assert read(config)[0].users.all_memory is None
+    [problem] = read(config | {"zhub:usersMemory": "4095M"})[1].problems
+    assert "is less than userMemory (4096M), so that no server could start" in str(problem)
+    assert problem.commands[0] == "pulumi config set usersMemory 4096M"
 
 
 def test_without_the_internet_a_site_still_opens_its_own_networks() -> None:

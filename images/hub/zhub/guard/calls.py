@@ -132,7 +132,7 @@ class Guard:
             body["HostConfig"]["Mounts"] = self._folders.mounts(one.name for one in shared)
         if servers := self._confinement.name_servers:
             body["HostConfig"]["Dns"] = servers
-        with self._counts.servers.one_more(name):
+        with self._counts.server(name, body["HostConfig"]["Memory"]):
             return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
 
     def start_container(self, request: Request) -> None:

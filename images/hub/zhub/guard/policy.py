@@ -14,8 +14,10 @@ from docker.utils import parse_bytes
 from escapism import escape
 
 from zhub.contract import (
+    CPU_SHARES,
     LOG,
     NO_NETWORK,
+    OOM_SCORE,
     ROLE,
     STACK,
     SUBNET_PREFIX,
@@ -28,7 +30,7 @@ from zhub.contract import (
 from zhub.guard import homes
 from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check
 from zhub.guard.seccomp import PROFILE
-from zhub.settings import ServerSettings
+from zhub.settings import GuardSettings
 
 CPU_PERIOD = 100_000
 """Microseconds; the period that DockerSpawner uses for CPU quotas."""
@@ -65,7 +67,7 @@ def escaped(user: str) -> str:
 class Policy:
     """The stack's rules. They come from the stack, never from the hub."""
 
-    settings: ServerSettings
+    settings: GuardSettings
     image: Image
 
     @property
@@ -155,6 +157,8 @@ class Policy:
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": LOG,
+            "OomScoreAdj": OOM_SCORE,
+            "CpuShares": CPU_SHARES,
             "ShmSize": int(parse_bytes(settings.user_shared_memory)),
             # An engine may give every container an init process. It would then be process 1 instead
             # of the image's first process, and belong to the user, whose programs may write to it.

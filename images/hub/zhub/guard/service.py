@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from docker import APIClient
 from docker.errors import DockerException
+from docker.utils import parse_bytes
 
 from zhub import engine, heartbeat, privileges, settings, watchdog
 from zhub.guard.calls import Guard
@@ -23,7 +25,7 @@ from zhub.guard.helpers import Helpers
 from zhub.guard.namespace import Namespace
 from zhub.guard.policy import Policy
 from zhub.guard.server import listen
-from zhub.settings import SettingsError
+from zhub.settings import GuardSettings, SettingsError
 
 SOCKET = Path("/run/guard/engine.sock")
 """The guard's socket; its folder is the only thing that hub and guard share."""
@@ -57,10 +59,25 @@ def run(environment: Mapping[str, str]) -> None:
         shared.look()
     except (RuntimeError, DockerException) as error:
         raise SettingsError([str(error)]) from None
+    if promised := beyond(client, found):
+        log.info("%s", promised)
     namespace = Namespace(client, found.prefix) if found.separate_proxy else None
     guard = Guard(client, policy, confinement, shared)
     if not asyncio.run(_serve(guard, confinement, namespace, lives)):
         sys.exit(1)
+
+
+def beyond(client: APIClient, found: GuardSettings) -> str:
+    """Return what to know where servers may take more memory than there is; empty otherwise."""
+    if found.users_memory:
+        return ""
+    each, machine = int(parse_bytes(found.user_memory)), int(client.info()["MemTotal"])
+    if found.most_servers * each <= machine:
+        return ""
+    return (
+        f"{found.most_servers} servers may take {found.most_servers * each >> 30} GiB of memory"
+        f" together, and the engine's machine has {machine >> 30}: usersMemory limits them"
+    )
 
 
 async def _serve(

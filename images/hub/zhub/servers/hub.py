@@ -91,9 +91,11 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         """Keep or remove servers without a record; none of them waits for another."""
         await self._start_future
         while True:
-            for container in await self._containers():
+            containers = await self._containers()
+            known = {each.object_name for each in self._spawners() if each.active}
+            for container in containers:
                 name = container["Names"][0].removeprefix("/")
-                if name not in {each.object_name for each in self._spawners() if each.active}:
+                if name not in known:
                     self._go_on(self._settle(container["Id"], name, container["Labels"][USER]))
             await asyncio.sleep(SWEEP_SECONDS)
 

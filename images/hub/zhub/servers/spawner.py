@@ -20,6 +20,7 @@ from zhub.contract import NO_NETWORK, ROLE, STACK, USER, Role
 from zhub.servers import leftovers
 from zhub.servers.calls import STOPPING, Calls, answered, undecided
 from zhub.servers.last_words import EndedError
+from zhub.servers.listening import ended
 from zhub.servers.networks import UserNetworks
 from zhub.servers.progress import SLOWLY, Progress
 from zhub.servers.turns import Turns
@@ -161,7 +162,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
             if left and not leftovers.unfit(self, left):
                 address = await self._adopt(left)
             else:
-                address = await self._start_new()
+                address = await self._start_new(left)
         except BaseException as error:
             self._in_doubt = undecided(error)
             raise
@@ -170,8 +171,9 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         self._in_doubt = False
         return address
 
-    async def _start_new(self) -> tuple[str, int]:
-        await self.remove_object()
+    async def _start_new(self, left: dict[str, Any] | None) -> tuple[str, int]:
+        if left:
+            await self.remove_object()
         await self.steps.reached(10, "Looking for your files")
         for volume in self._homes:
             # The engine makes missing volumes itself, but without a label to find them by.
@@ -257,16 +259,8 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         Raises:
             EndedError: when the server has ended.
         """
-        while (status := await self.poll()) is None:
-            for _ in range(40):
-                try:
-                    _, connection = await asyncio.open_connection(host, port)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    connection.close()
-                    return
-        raise EndedError(self.user.name, status, self.last_words)
+        if (status := await ended(host, port, self.poll)) is not None:
+            raise EndedError(self.user.name, status, self.last_words)
 
     async def remove_object(self) -> None:
         """Remove the container, running or not, and wait until its name is free again.

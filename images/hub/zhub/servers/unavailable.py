@@ -19,6 +19,9 @@ from zhub.state import plan
 
 S = TypeVar("S")
 
+RETRY_SECONDS = 60
+"""When a client may ask again for a server that could not be started."""
+
 
 class NoServerError(web.HTTPError):
     """Shown by JupyterHub's pages and API when a server cannot be started now."""
@@ -26,6 +29,8 @@ class NoServerError(web.HTTPError):
     def __init__(self, message: str) -> None:
         super().__init__(503, message)
         self.jupyterhub_message = message
+        # JupyterHub sends them with its page and its API's answer.
+        self.headers = {"Retry-After": str(RETRY_SECONDS)}
 
 
 def saying_why(

@@ -31,6 +31,7 @@ started do it every five minutes, and half a minute later at most."""
 T = TypeVar("T")
 
 _SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
+_SIZE_OR_NONE = re.compile(rf"({_SIZE.pattern})?")
 
 _NETWORKS = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
 _PORT = (parsing.number(1, 65535), "a port number from 1 to 65535")
@@ -113,6 +114,9 @@ class ServerSettings:
 class GuardSettings(ServerSettings):
     """The guard's settings."""
 
+    users_memory: str
+    """ZHUB_USERS_MEMORY: the most memory that all users' servers may take together, in the form of
+    ZHUB_USER_MEMORY; empty for no limit."""
     filter_image: str
     """ZHUB_FILTER_IMAGE: sets packet filters; must be built for the engine's own platform."""
     hub_port: int
@@ -296,6 +300,9 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
     directory = ldap.read(reader.value)
     settings = GuardSettings(
         **_servers(reader),
+        users_memory=reader.value(
+            "USERS_MEMORY", "", parsing.matching(_SIZE_OR_NONE), "a number of bytes such as 200G"
+        ),
         filter_image=reader.value("FILTER_IMAGE", "zhub_filter:latest", str, "an image"),
         hub_port=reader.value("PORT", "11119", *_PORT),
         directory_servers=tuple(map(directory.endpoint, directory.servers)),

@@ -24,9 +24,9 @@ class Engine:
         self.there = set(there)
         self.asked = 0
 
-    def listed(self) -> list[str]:
+    def listed(self) -> dict[str, int]:
         self.asked += 1
-        return sorted(self.there.copy())
+        return dict.fromkeys(self.there.copy(), 1)
 
     def make(self, count: Count, name: str) -> bool:
         """Create an object, as the guard does; return whether it was allowed."""
@@ -130,7 +130,7 @@ def test_objects_of_this_stack_are_counted_by_their_labels() -> None:
         return ask
 
     client: Any = SimpleNamespace(
-        containers=answer("containers", [{"Names": ["/site-user-a"]}]),
+        containers=answer("containers", [{"Names": ["/site-user-a"], "Id": "1"}]),
         networks=answer("networks", [{"Name": "site-user-a"}]),
         volumes=answer("volumes", {"Volumes": [{"Name": f"site-home-{n}"} for n in range(10)]}),
     )
@@ -150,6 +150,57 @@ def test_objects_of_this_stack_are_counted_by_their_labels() -> None:
         ("networks", "zhub.stack=site", "zhub.role=user-network"),
         ("volumes", "zhub.stack=site", "zhub.role=home"),
     }
+
+
+class Servers:
+    """An engine's containers, and how often one of them was inspected."""
+
+    def __init__(self, **memory: int) -> None:
+        self.memory = memory
+        self.inspected = 0
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"Names": [f"/{name}"], "Id": f"id-{name}"} for name in self.memory]
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        self.inspected += 1
+        return {"HostConfig": {"Memory": self.memory[container.removeprefix("id-")] << 20}}
+
+    def make(self, counts: Counts, name: str, mebibytes: int) -> str:
+        """Create a server; return why it was refused."""
+        try:
+            with counts.server(name, mebibytes << 20):
+                self.memory[name] = mebibytes
+        except Full as full:
+            return str(full)
+        return ""
+
+
+def test_servers_of_all_sizes_share_the_memory() -> None:
+    """Those that an earlier guard has made too, whatever their limit was."""
+    engine: Any = Servers(a=300, b=500)
+    counts = Counts(engine, settings.read_guard({"ZHUB_USERS_MEMORY": "1G"}))
+    assert not engine.make(counts, "c", 224)
+    assert engine.make(counts, "d", 1) == (
+        "The hub is full: servers may take 1024 MiB of memory together, and 1024 of them are taken."
+        " Try again later."
+    )
+    assert "1024 of them" in engine.make(counts, "d", 500)
+    assert engine.inspected == 3, "each is asked for once"
+    del engine.memory["b"]
+    assert not engine.make(counts, "d", 500)
+    assert engine.make(counts, "e", 1)
+    # One whose end the guard has not seen comes back, and takes more than it did.
+    del engine.memory["d"]
+    assert engine.make(counts, "d", 501)
+    assert not engine.make(counts, "d", 500)
+
+
+def test_without_a_limit_no_memory_is_counted() -> None:
+    engine: Any = Servers(a=1 << 20)
+    counts = Counts(engine, settings.read_guard({}))
+    assert not engine.make(counts, "b", 1 << 20)
+    assert not engine.inspected
 
 
 @pytest.mark.parametrize(("pool", "most"), [("10.1.0.0/24", 16), ("10.0.0.0/12", 500)])

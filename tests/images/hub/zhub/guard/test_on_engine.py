@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub import engine, settings
-from zhub.contract import FULL, NO_NETWORK, UNUSABLE, network_options
+from zhub.contract import CPU_SHARES, FULL, NO_NETWORK, OOM_SCORE, UNUSABLE, network_options
 from zhub.guard import filters, homes
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement
@@ -248,6 +248,9 @@ def test_a_server_runs_confined(site: Site, alice: str) -> None:
     assert set(found["NetworkSettings"]["Networks"]) == {f"{site.settings.prefix}-user-alice"}
     status, output = site.run(alice, "grep CapEff /proc/self/status")
     assert (status, output.split()[1]) == (0, "0" * 16)
+    # The first to be ended where the machine has no memory, the last to be served where it is busy.
+    assert host["CpuShares"] == CPU_SHARES < 1024
+    assert site.run(alice, "cat /proc/1/oom_score_adj") == (0, f"{OOM_SCORE}\n")
 
 
 #: Closed: the cloud's metadata and services, the site, several addresses of the engine's machine,
@@ -656,6 +659,29 @@ def test_servers_and_networks_beyond_the_limit_are_not_created(
         client.remove_container(leaving, force=True)
         replace(site, hub=hub).create("toomany")
         client.remove_container(f"{site.settings.prefix}-user-toomany", force=True)
+    stop()
+
+
+def test_servers_beyond_the_memory_for_all_are_not_created(
+    site: Site, client: docker.APIClient, tmp_path: Path
+) -> None:
+    """With the limits of the servers that are there, as the engine has them."""
+    leaving = site.create("leaving")
+    label = {"label": [f"zhub.stack={site.settings.prefix}", "zhub.role=notebook"]}
+    taken = sum(
+        client.inspect_container(found["Id"])["HostConfig"]["Memory"]
+        for found in client.containers(all=True, filters=label)
+    )
+    full = replace(site.policy, settings=replace(site.settings, users_memory=str(taken)))
+    stop = serving(Guard(client, full, site.confinement, site.folders), tmp_path / "engine.sock")
+    with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
+        with pytest.raises(APIError) as caught:
+            replace(site, hub=hub).create("toomuch")
+        assert caught.value.status_code == FULL
+        assert f"may take {taken >> 20} MiB of memory together" in str(caught.value)
+        client.remove_container(leaving, force=True)
+        replace(site, hub=hub).create("toomuch")
+        client.remove_container(f"{site.settings.prefix}-user-toomuch", force=True)
     stop()
 
 

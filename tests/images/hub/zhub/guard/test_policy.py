@@ -15,6 +15,7 @@ from dockerspawner import DockerSpawner
 from hypothesis import given
 from hypothesis import strategies as st
 from zhub import settings
+from zhub.contract import CPU_SHARES, OOM_SCORE
 from zhub.guard.environment import Image
 from zhub.guard.policy import Policy, Refused, escaped, parse_body
 from zhub.guard.seccomp import PROFILE
@@ -63,6 +64,8 @@ def asked() -> dict[str, Any]:
             security_opt=["no-new-privileges"],
             log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
             network_mode="none",
+            oom_score_adj=OOM_SCORE,
+            cpu_shares=CPU_SHARES,
         ),
     )
     body: dict[str, Any] = json.loads(json.dumps(config))
@@ -103,6 +106,8 @@ def test_the_spawners_request_gets_all_limits() -> None:
             "CpuQuota": 150_000,
             "PidsLimit": 100,
             "ShmSize": 512 << 20,
+            "OomScoreAdj": 500,
+            "CpuShares": 64,
         },
     }
 
@@ -116,7 +121,7 @@ def test_less_than_the_limits_is_allowed() -> None:
 
 def test_protections_cannot_be_left_out() -> None:
     body = asked()
-    for key in ("CapDrop", "SecurityOpt", "LogConfig", "Binds"):
+    for key in ("CapDrop", "SecurityOpt", "LogConfig", "Binds", "OomScoreAdj", "CpuShares"):
         del body["HostConfig"][key]
     assert POLICY.container(NAME, body) == POLICY.container(NAME, asked())
 
@@ -154,6 +159,7 @@ ATTACKS: dict[str, Any] = {
     "HostConfig.GroupAdd": ["0"],
     "HostConfig.OomKillDisable": True,
     "HostConfig.OomScoreAdj": -1000,
+    "HostConfig.CpuShares": 1024,
     "HostConfig.ShmSize": 1 << 40,
     "HostConfig.StorageOpt": {"size": "1T"},
     "HostConfig.Tmpfs": {"/dev/shm": "size=1T"},  # noqa: S108

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -46,6 +47,15 @@ def test_a_network_around_the_pool_takes_all_of_it() -> None:
 def test_no_free_subnet_overlaps_a_taken_one(taken: list[str]) -> None:
     for subnet in islice(free_subnets(IPv4Network("10.213.0.0/16"), taken), 20):
         assert not any(subnet.overlaps(IPv4Network(network)) for network in taken)
+
+
+def test_the_last_free_subnet_is_found_as_quickly_as_the_first() -> None:
+    """Each start looks for one, and all others wait for it: it took seconds."""
+    pool = IPv4Network("10.213.0.0/16")
+    *taken, last = map(str, pool.subnets(new_prefix=28))
+    begin = time.process_time()
+    assert list(map(str, free_subnets(pool, taken))) == [last]
+    assert time.process_time() - begin < 1
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,7 @@ def message(error: Exception) -> str:
     shown = outcome(error)
     assert isinstance(shown, NoServerError), shown
     assert shown.status_code == 503
+    assert int(shown.headers["Retry-After"]) > 0
     return shown.jupyterhub_message
 
 
