@@ -6,6 +6,7 @@ version, with its `docker-proxy` beside it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import docker
@@ -22,9 +24,8 @@ from tests.engine.namespaces import entered
 
 DOCKERD = os.environ.get("ZHUB_SECOND_DOCKERD", "dockerd")
 
-NAMESPACE = "zhub-test-engine"
-OUTER, INNER = "10.222.1.1", "10.222.1.2"
-LINK = "zhub-test"
+#: Where the networks of these engines are looked for, one that nothing on the machine has.
+POOL = IPv4Network("10.222.128.0/17")
 
 TRIES = 3
 """How often an engine is started that ends at once."""
@@ -37,10 +38,43 @@ def unmount_below(folder: Path) -> None:
             subprocess.run(["umount", mounted], check=True)
 
 
+@dataclass(frozen=True)
+class Apart:
+    """A network namespace with a way out, by a link of its own.
+
+    Nobody else may have its addresses, such as another run of these tests: the answers to what the
+    engine sends would go there, and already names would not be resolved.
+    """
+
+    name: str
+    """Of the namespace and the link."""
+    subnet: IPv4Network
+
+    @property
+    def outer(self) -> str:
+        """The machine's address on the link."""
+        return str(self.subnet[1])
+
+    @property
+    def inner(self) -> str:
+        """The engine's address."""
+        return str(self.subnet[2])
+
+    @property
+    def filters(self) -> list[tuple[str, str]]:
+        """The way out of the network, with which images are built; then the way back."""
+        return [
+            ("filter", f"FORWARD -i {self.name} -j ACCEPT"),
+            ("filter", f"FORWARD -o {self.name} -j ACCEPT"),
+            ("nat", f"POSTROUTING -s {self.inner}/32 ! -d {self.subnet} -j MASQUERADE"),
+        ]
+
+
 @dataclass
 class SecondEngine:
     """An engine without images, containers and volumes."""
 
+    apart: Apart
     folder: Path
     options: tuple[str, ...]
     """Of `dockerd`."""
@@ -54,7 +88,7 @@ class SecondEngine:
         with (self.folder / "dockerd.log").open("a") as log:
             self.process = subprocess.Popen(
                 [
-                    *("nsenter", f"--net=/var/run/netns/{NAMESPACE}", DOCKERD),
+                    *("nsenter", f"--net=/var/run/netns/{self.apart.name}", DOCKERD),
                     *("--data-root", self.folder / "data", "--exec-root", self.folder / "run"),
                     *("--pidfile", self.folder / "pid", "--host", self.address),
                     *_own_proxy(),
@@ -93,7 +127,7 @@ class SecondEngine:
     @contextmanager
     def machine(self) -> Iterator[None]:
         """Be on the engine's machine for connections of this thread, such as to its loopback."""
-        with entered(NAMESPACE):
+        with entered(self.apart.name):
             yield
 
 
@@ -107,44 +141,67 @@ def _run(command: str, *, check: bool = True) -> None:
     subprocess.run(command.split(), check=check, capture_output=not check)
 
 
-#: The way out of the network, with which images are built; then the way back.
-_FILTERS = (
-    ("filter", f"FORWARD -i {LINK} -j ACCEPT"),
-    ("filter", f"FORWARD -o {LINK} -j ACCEPT"),
-    ("nat", f"POSTROUTING -s {INNER}/32 ! -d {OUTER}/24 -j MASQUERADE"),
-)
+@contextmanager
+def apart() -> Iterator[Apart]:
+    """Make a network namespace with a way out, and remove it; needs root."""
+    made = Apart(f"ztest-{os.getpid()}", _free())
+    _run(f"ip netns add {made.name}")
+    try:
+        _run(f"ip link add {made.name} type veth peer name eth0 netns {made.name}")
+        _run(f"ip addr add {made.outer}/{made.subnet.prefixlen} dev {made.name}")
+        _run(f"ip link set {made.name} up")
+        for line in (
+            "link set lo up",
+            f"addr add {made.inner}/{made.subnet.prefixlen} dev eth0",
+            "link set eth0 up",
+            f"route add default via {made.outer}",
+        ):
+            _run(f"ip -n {made.name} {line}")
+        for table, rule in made.filters:
+            _run(f"iptables -t {table} -I {rule}")
+        yield made
+    finally:
+        for table, rule in made.filters:
+            _run(f"iptables -t {table} -D {rule}", check=False)
+        # At once: the namespace itself stays while a process is in it.
+        _run(f"ip link delete {made.name}", check=False)
+        _run(f"ip netns delete {made.name}")
+
+
+def _free() -> IPv4Network:
+    """A subnet that no interface and no route of this machine has.
+
+    Each process begins to look at another place, so that two at once do not find the same.
+    """
+    listed = subprocess.run(
+        ["ip", "-json", "-4", "route", "show", "table", "all"], capture_output=True, check=True
+    )
+    routes = (str(route["dst"]) for route in json.loads(listed.stdout))
+    taken = [IPv4Network(to) for to in routes if to[0].isdigit()]
+    subnets = list(POOL.subnets(new_prefix=29))
+    first = os.getpid() % len(subnets)
+    return next(
+        subnet
+        for subnet in subnets[first:] + subnets[:first]
+        if not any(subnet.overlaps(other) for other in taken if other.prefixlen)
+    )
 
 
 @contextmanager
 def second_engine(folder: Path, *options: str) -> Iterator[SecondEngine]:
     """Run an engine whose data is in the folder; needs root."""
-    _run(f"ip netns add {NAMESPACE}")
-    engine = SecondEngine(folder, options)
-    try:
-        _run(f"ip link add {LINK} type veth peer name eth0 netns {NAMESPACE}")
-        _run(f"ip addr add {OUTER}/24 dev {LINK}")
-        _run(f"ip link set {LINK} up")
-        for line in (
-            "link set lo up",
-            f"addr add {INNER}/24 dev eth0",
-            "link set eth0 up",
-            f"route add default via {OUTER}",
-        ):
-            _run(f"ip -n {NAMESPACE} {line}")
-        for table, rule in _FILTERS:
-            _run(f"iptables -t {table} -I {rule}")
-        engine.start()
-        yield engine
-        engine.client.close()
-    finally:
-        if process := getattr(engine, "process", None):
-            process.terminate()
-            process.wait(timeout=60)
-        unmount_below(folder)
-        for table, rule in _FILTERS:
-            _run(f"iptables -t {table} -D {rule}", check=False)
-        _run(f"ip netns delete {NAMESPACE}")
-        shutil.rmtree(folder / "data", ignore_errors=True)
+    with apart() as network:
+        engine = SecondEngine(network, folder, options)
+        try:
+            engine.start()
+            yield engine
+            engine.client.close()
+        finally:
+            if process := getattr(engine, "process", None):
+                process.terminate()
+                process.wait(timeout=60)
+            unmount_below(folder)
+            shutil.rmtree(folder / "data", ignore_errors=True)
 
 
 def _answering(socket: Path, process: subprocess.Popen[bytes]) -> docker.DockerClient:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +12,9 @@ from typing import Any
 import docker
 import pytest
 
-from tests.docs.commands import as_typed, runs
+from tests.docs.commands import runs
 from tests.engine.conftest import CONFIG, remove_leftovers, stack_in_checkout
+from tests.engine.operator import typed
 from tests.engine.people import logged_in, port_of
 from tests.engine.second_engine import SecondEngine, able, second_engine
 from tests.engine.stack import PulumiError, Stack
@@ -29,16 +29,6 @@ SOCKET = Path(HOST.removeprefix("unix://"))
 SAME, RETAIN, BACK_UP, DOWN, UP, RESTORE, LEFT = runs(
     "docs/operations.md", "Move to another machine"
 )
-
-#: What `make` does here, where all is installed already.
-MAKE = """
-make() {
-    case $1 in
-        backup) "${python[@]}" backup "${2#STACK=}" '' '' '' ;;
-        restore) "${python[@]}" restore "${2#STACK=}" "${3#FROM=}" '' '' ;;
-    esac
-}
-"""
 
 
 @pytest.fixture
@@ -62,16 +52,6 @@ def new(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEngin
     with second_engine(short_folder) as found:
         found.client.images.load(b"".join(engine.images.get(CONFIG["buildImage"]).save(named=True)))
         yield found
-
-
-def typed(stack: Stack, *blocks: str) -> str:
-    """Run these commands of the page in one shell, which goes on in the next call."""
-    variables = stack.folder / "variables"
-    script = as_typed(list(blocks), stack.name, stack.config_file)
-    script = f"[ ! -e '{variables}' ] || . '{variables}'\n{MAKE}\n{script}\n"
-    script += f"[ -z \"${{old-}}\" ] || declare -p old > '{variables}'\n"
-    words = shlex.join(stack.operator("")[:-2])
-    return stack.shell(f"python=({words})\n{script}", stack.project)
 
 
 def refused(stack: Stack, host: str) -> str:
