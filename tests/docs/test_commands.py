@@ -53,9 +53,6 @@ EXCUSED = {
     Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
         "would clean up an engine that others use; test_prune.py does it on one of its own"
     ),
-    Claim("docs/operations.md", "Upgrade", ()): (
-        "undoes an upgrade to a newer JupyterHub, of which there is no release yet"
-    ),
     Claim("docs/benchmarks.md", "", ()): (
         "takes from half an hour to hours, and writes docs/benchmarks.json;"
         " tests/benchmarks has its options"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,9 +12,11 @@ import docker
 import pytest
 
 from tests.built import wait_until
+from tests.docs.commands import runs
 from tests.engine.conftest import native, running_stack
+from tests.engine.operator import typed
 from tests.engine.people import logged_in, served_pem
-from tests.engine.stack import Stack
+from tests.engine.stack import Stack, checkout
 from tests.pki import Identity
 from tests.ports import free_port
 from toolchain.places import ROOT
@@ -23,6 +26,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.long]
 #: The commit whose stacks are updated: the last before packet filters, and so before what changed
 #: most for servers that run.
 BEFORE = "0db4f5d90bf1f4c0b401dbb56e33f37d843e5a1f"
+
+PUT_DATABASE_BACK, MAKE_A_HOME_ANEW = runs("docs/operations.md", "Upgrade")
 
 
 def run(*command: str | Path, folder: Path = ROOT) -> None:
@@ -122,3 +127,86 @@ def test_a_protected_key_of_earlier_gives_way_to_a_brought_pair_in_one_up(
     wait_until(lambda: served_pem(stack) not in both, seconds=60)
     assert kernel.run("print(answer)") == "42\n"
     alice.stop_server()
+
+
+def operators(stack: Stack, folder: Path) -> Stack:
+    """The stack as who works in a clone of today's has it, where `make` finds its stack file."""
+    project = checkout(folder / "today")
+    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    shutil.copy(stack.config_file, project)
+    return replace(stack, project=project)
+
+
+def test_the_way_back_to_the_release_before(
+    earlier_stack: Stack, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    """By the commands of docs/operations.md: by `up` alone, and with the database of then."""
+    alice = logged_in(earlier_stack, "alice")
+    alice.start_server()
+    alice.save("kept.txt", "of alice")
+    kernel = alice.start_kernel()
+    kernel.run("answer = 6 * 7")
+    before = engine.containers.get(earlier_stack.outputs()["container"])
+    stack = operators(earlier_stack, tmp_path)
+    stack.up()
+    bob = logged_in(stack, "bob")
+    bob.start_server()
+    bob.save("kept.txt", "of bob")
+    of_bob = bob.start_kernel()
+    of_bob.run("answer = 54")
+
+    earlier_stack.up()
+    hub = engine.containers.get(earlier_stack.outputs()["container"])
+    assert hub.attrs["Image"] == before.attrs["Image"]
+    earlier_stack.up("--expect-no-changes")
+    assert kernel.run("print(answer)") == "42\n"
+    assert of_bob.run("print(answer)") == "54\n"
+    # Nobody has to log in again, and what the newer release knew is known.
+    assert bob.read("kept.txt") == "of bob"
+
+    # A home of the newer release is refused until it is made anew.
+    bob.stop_server()
+    guard = engine.containers.get(f"{stack.prefix}-guard")
+    bob.request("POST", "hub/api/users/bob/server")
+    refusal = f"volume {stack.prefix}-home-bob is not a plain one"
+    wait_until(lambda: refusal in guard.logs().decode(), seconds=60)
+    typed(stack, MAKE_A_HOME_ANEW)
+    bob.start_server()
+    assert bob.read("kept.txt") == "of bob"
+    bob.stop_server()
+
+    # The database of before the upgrade, from the copy that the newer release's hub made.
+    [copy] = copies(engine, stack)
+    typed(stack, PUT_DATABASE_BACK.replace("20261129T030000Z.sqlite", copy))
+    wait_until(
+        lambda: engine.containers.get(str(hub.id)).attrs["State"]["Health"]["Status"] == "healthy",
+        seconds=120,
+    )
+    assert not engine.containers.list(all=True, filters=stack.labelled("notebook"))
+    for name in ("alice", "bob"):
+        user = logged_in(earlier_stack, name)
+        user.start_server()
+        assert user.read("kept.txt") == f"of {name}"
+        user.stop_server()
+
+    # And once more to today's, whose hub copies the database again.
+    stack.up()
+    assert len(copies(engine, stack)) == 2
+    alice = logged_in(stack, "alice")
+    alice.start_server()
+    assert alice.read("kept.txt") == "of alice"
+    alice.stop_server()
+
+
+def copies(engine: docker.DockerClient, stack: Stack) -> list[str]:
+    """Names of the copies of the database that the hub's volume has."""
+    printed: bytes = engine.containers.run(
+        str(engine.containers.get(f"{stack.prefix}-hub").attrs["Image"]),
+        ["-c", "ls copies/*.sqlite"],
+        entrypoint="sh",
+        working_dir="/srv/jupyterhub",
+        volumes={f"{stack.prefix}-state": {"bind": "/srv/jupyterhub", "mode": "rw"}},
+        network_mode="none",
+        remove=True,
+    )
+    return [Path(line).name for line in printed.decode().split()]
