@@ -24,9 +24,10 @@ ROUTES = f"{FOLDER}/routes.json"
 USER = "1002"
 GROUP = "1000"
 
-#: Ports inside the network namespace: of the hub, and of the proxy's API.
+#: Ports inside the network namespace: of the hub, of the proxy's API and of its metrics.
 HUB_PORT = 8081
 API_PORT = 8001
+METRICS_PORT = 8002
 
 #: Connections from browsers at a time, as in the hub's image.
 MOST_CONNECTIONS = 4096
@@ -158,6 +159,7 @@ def options(args: ProxyArgs) -> dict[str, object]:
     return {
         "port": args.port,
         "apiPort": API_PORT,
+        "metricsPort": METRICS_PORT,
         "tokenFile": TOKEN,
         "routesFile": ROUTES,
         "key": f"{CERTIFICATES}/{args.key_file}",

@@ -35,6 +35,7 @@ IMAGE = later(DIGEST)
 
 PROXY_OPTIONS = {
     "apiPort": 8001,
+    "metricsPort": 8002,
     "tokenFile": "/run/proxy/token",
     "routesFile": "/run/proxy/routes.json",
     "hub": "http://127.0.0.1:8081",

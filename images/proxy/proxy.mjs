@@ -75,6 +75,7 @@ const proxy = new ConfigurableProxy({
   xfwd: false,
   ssl: TLS,
   keepAliveTimeout: KEEP_ALIVE,
+  enableMetrics: Boolean(options.metricsPort),
 });
 follow(
   proxy.proxyServer,
@@ -285,7 +286,7 @@ for (const signal of ["SIGINT", "SIGTERM"]) {
 }
 // An error in one connection must not end all others; as in configurable-http-proxy's own command.
 process.on("uncaughtException", (error) => proxy.log.error(error.stack));
-for (const server of [proxy.apiServer, proxy.proxyServer]) {
+for (const server of [proxy.apiServer, proxy.metricsServer, proxy.proxyServer].filter(Boolean)) {
   server.on("error", (error) => {
     proxy.log.error(error.message);
     process.exit(1);
@@ -312,6 +313,7 @@ if (options.heartbeat) {
 }
 
 proxy.apiServer.listen(options.apiPort, "127.0.0.1");
+proxy.metricsServer?.listen(options.metricsPort, "127.0.0.1");
 // Each connection takes memory, even if it sends nothing: without a limit, all there is. Those that
 // wait for a next request make room for new ones.
 proxy.proxyServer.maxConnections = options.mostConnections;

@@ -126,6 +126,7 @@ def test_it_has_the_same_options_as_a_proxy_in_the_hubs_container(site: Recordin
     assert options(site) == {
         "port": 11119,
         "apiPort": inside.API_PORT,
+        "metricsPort": inside.METRICS_PORT,
         "tokenFile": "/run/proxy/token",
         "routesFile": "/run/proxy/routes.json",
         "key": "/certs/hub.key",

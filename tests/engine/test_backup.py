@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -240,6 +241,13 @@ def test_it_has_no_private_key_and_no_passphrase(stack: Stack, backup: Path) -> 
     with tarfile.open(backup / "state.tar.gz") as archive:
         assert {"jupyterhub.sqlite", "cookie_secret"} <= set(archive.getnames())
         assert not [name for name in archive.getnames() if name.endswith(("-wal", "-shm"))]
+
+
+def test_the_hub_knows_when_it_was(stack: Stack, engine: docker.DockerClient, backup: Path) -> None:
+    """The metrics show it."""
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    code, said = hub.exec_run(["cat", "/srv/jupyterhub/last-backup"])
+    assert (code, bool(re.fullmatch(r"b'[0-9]{10}\\n'", str(said)))) == (0, True), said
 
 
 def test_a_changed_file_is_refused(

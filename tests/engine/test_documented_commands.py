@@ -23,7 +23,7 @@ from tests import terminal
 from tests.built import wait_until
 from tests.docs.commands import runs
 from tests.engine.conftest import native, remove_leftovers
-from tests.engine.people import logged_in
+from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import Stack
 from tests.hubclient import User
 from tests.pki import Identity
@@ -181,6 +181,14 @@ def test_why_somebody_may_log_in(operator: Operator) -> None:
     script = operator.script(asks)
     code, shown = terminal.run(script, operator.clone, operator.environment, "assword", password)
     assert (code, "allowed, with the name alice" in shown) == (0, True), shown
+
+
+def test_metrics_are_scraped(operator: Operator) -> None:
+    token, certificate, exchange = runs("docs/monitoring.md", "Get the token")
+    [curl] = runs("docs/monitoring.md", "Scrape", "curl")
+    curl = curl.replace(":11119", f":{Entrance.of(operator.stack).port}")
+    shown = operator.types(token, certificate, curl, exchange, curl)
+    assert shown.count('zhub_metrics_up{part="guard"} 1.0') == 2
 
 
 def test_somebody_is_taken_out_of_the_group(

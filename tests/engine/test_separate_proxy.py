@@ -24,7 +24,8 @@ from docker.models.containers import Container
 from tests.built import bridge_address, wait_until
 from tests.engine.conftest import native, running_stack
 from tests.engine.counting import Away, Count, Work
-from tests.engine.people import served_certificate
+from tests.engine.people import Entrance, served_certificate
+from tests.engine.scrapes import metrics_token, samples, scrape
 from tests.engine.stack import Stack, checkout
 from tests.hubclient import Kernel, User
 from tests.pki import Identity
@@ -245,6 +246,17 @@ def test_the_token_of_the_proxys_api_is_in_a_file_alone(site: Site) -> None:
     assert hub.exec_run(["cat", "/certs/hub.key"]).exit_code
     assert proxy.exec_run(["sh", "-c", "cat /certs/hub.key > /dev/null"]).exit_code == 0
     assert proxy.exec_run(["ls", "/srv/jupyterhub"]).exit_code
+
+
+def test_its_metrics_are_scraped_with_the_hubs(site: Site) -> None:
+    token = metrics_token(site.engine, site.stack)
+    entrance = Entrance(site.stack.outputs(), site.user.authority)
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for sample in samples(scrape(entrance, token).text)
+    }
+    assert found["zhub_metrics_up", "proxy"] == 1
+    assert found["proxy_requests_web",] > 0
 
 
 def test_a_network_that_was_made_anew_is_joined_again(site: Site) -> None:

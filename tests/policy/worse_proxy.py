@@ -11,6 +11,7 @@ from tests.policy.worse_containers import HUBS, PORT, Case
 
 OPTIONS = {
     "apiPort": 8001,
+    "metricsPort": 8002,
     "tokenFile": "/run/proxy/token",
     "routesFile": "/run/proxy/routes.json",
     "hub": "http://127.0.0.1:8081",
@@ -62,6 +63,7 @@ PROXY: list[Case] = [
     _options(routesFile="/tmp/x"),  # noqa: S108 - inside the container
     _options(hub="http://192.0.2.7"),
     _options(apiPort=11119),
+    _options(metricsPort=11119),
     ("proxy", {"command": None}, "command is not set; allowed: the proxy's options, in JSON"),
     ("proxy", {"entrypoints": ["sh"]}, ""),
     ("proxy", {"envs": ["NODE_OPTIONS=--inspect=0.0.0.0"]}, ""),

@@ -84,6 +84,10 @@ def look(volume: str) -> Job:
     return Job("look", volume, user=HUB_USER, writes=True)
 
 
+def mark(volume: str) -> Job:
+    return Job("mark", volume, user=HUB_USER, writes=True)
+
+
 def release() -> Job:
     return Job("release", user=HUB_USER)
 

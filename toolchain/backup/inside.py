@@ -226,6 +226,14 @@ def save_state(volume: Path, out: BinaryIO) -> dict[str, Any]:
     return counted.report() | found
 
 
+def mark(volume: Path, now: Callable[[], float] = time.time) -> dict[str, Any]:
+    """Write down that a backup is whole; the hub shows the time in its metrics."""
+    part = volume / ".last-backup.part"
+    part.write_text(f"{now():.0f}\n")
+    part.rename(volume / "last-backup")
+    return {}
+
+
 def look(database: Path) -> dict[str, Any]:
     """Who is in a database, and which release can read it.
 
@@ -346,6 +354,7 @@ def main(arguments: Sequence[str], volume: Path = VOLUME) -> int:
         "put-state": lambda: put_state(volume, sys.stdin.buffer, *more),
         "size": lambda: size(volume, *map(int, more)),
         "empty": lambda: {"empty": not any(volume.iterdir())},
+        "mark": lambda: mark(volume),
         "look": lambda: look(volume / DATABASE) if (volume / DATABASE).exists() else {},
         "release": release,
     }

@@ -146,6 +146,7 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
     with _making(target) as folder:
         manifest = _fill(_Folder(folder, key), name, helpers, now)
         manifest.write(folder)
+    helpers.ask(helper.mark(f"{engine.prefix}-state"))
     total = sum(part.bytes for part in manifest.parts)
     shared = f", {len(manifest.shared())} shared folders" if manifest.shared() else ""
     say(

@@ -1,7 +1,8 @@
 """Entry point of the hub image and its roles: the hub, its guard, and helpers of the hub.
 
 `zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub recheck`, `zhub people`,
-`zhub check-directory [USER]`, or `zhub users [COMMAND]`.
+`zhub check-directory [USER]`, `zhub users [COMMAND]`, or
+`zhub metrics-token [--new]`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from zhub import engine, heartbeat, privileges, settings, watchdog
 from zhub.front import certificates
 from zhub.front.proxy import Launcher
 from zhub.login import recheck
+from zhub.metrics import token
 from zhub.servers.networks import UserNetworks
 from zhub.settings import Settings, SettingsError, collecting
 from zhub.state import copies, database
@@ -187,6 +189,7 @@ def run_hub(arguments: Sequence[str]) -> None:
 
     from zhub.front.early_proxy import EarlyProxy
     from zhub.front.separate_proxy import wait_until_it_listens
+    from zhub.metrics import handler
     from zhub.servers.hub import JupyterHub
     from zhub.servers.spawner import UserSpawner
 
@@ -197,6 +200,7 @@ def run_hub(arguments: Sequence[str]) -> None:
     # JupyterHub polls each server, and logs a traceback for each when the engine does not answer.
     app_log.addFilter(heartbeat.OneLine())
     UserSpawner.client = client
+    handler.install(found, client, guarded=guarded)
     JupyterHub.lives = staticmethod(lives)
     JupyterHub.launch_instance(["--config", str(CONFIG)])
 
@@ -255,6 +259,7 @@ def main() -> None:
         "check-directory": run_check_directory,
         "people": run_people,
         "users": run_users,
+        "metrics-token": token.run,
     }
     if arguments and arguments[0] in roles:
         role = roles[arguments.pop(0)]

@@ -14,6 +14,7 @@ from zhub.front.limits import LimitedServer
 from zhub.front.separate_proxy import SeparateProxy
 from zhub.login import administrators, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
+from zhub.metrics.token import SERVICE as METRICS
 from zhub.servers import culling, last_words
 from zhub.servers.spawner import UserSpawner
 from zhub.state import database, logins, plan
@@ -123,6 +124,9 @@ c.UserSpawner.environment = {
 if hub.idle_timeout or hub.server_max_age:
     c.JupyterHub.services.append(culling.service(hub.idle_timeout, hub.server_max_age))
     c.JupyterHub.load_roles.append(culling.ROLE)
+# Who scrapes: a service that does not run here. metrics/token.py gives it its token.
+c.JupyterHub.services.append({"name": METRICS})
+c.JupyterHub.load_roles.append({"name": METRICS, "services": [METRICS], "scopes": ["read:metrics"]})
 c.JupyterHub.services.append(
     {
         "name": "recheck",

@@ -246,6 +246,13 @@ def test_a_database_that_is_not_sound_replaces_nothing(
     assert (new / DATABASE).read_text() == "there"
 
 
+def test_the_time_of_a_backup_is_left_for_the_hub(tmp_path: Path) -> None:
+    for now in (1795938748.4, 1795942348.0):
+        inside.mark(tmp_path, lambda: now)  # noqa: B023 - called at once
+        assert (tmp_path / "last-backup").read_text() == f"{now:.0f}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["last-backup"]
+
+
 def test_a_volume_without_a_database(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="was the hub ever up"):
         inside.save_state(tmp_path, io.BytesIO())

@@ -16,6 +16,9 @@ API_PORT = 8001
 API = f"http://127.0.0.1:{API_PORT}"
 """The proxy's API, where the hub sets routes; not reachable from outside of the container."""
 
+METRICS_PORT = 8002
+"""Where the proxy has its metrics; not reachable from outside of the container either."""
+
 HUB = "http://127.0.0.1:8081"
 """Where the hub listens; the proxy shows its error page for servers that do not answer."""
 
@@ -35,6 +38,7 @@ class Launcher:
         options = {
             "port": settings.port,
             "apiPort": API_PORT,
+            "metricsPort": METRICS_PORT,
             "key": str(pair.key),
             "certificate": str(pair.certificate),
             # Until the hub has set its routes: "unavailable" is true, "not found" is not.

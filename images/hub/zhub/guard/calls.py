@@ -27,6 +27,7 @@ from zhub.guard import folders, homes
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
 from zhub.guard.folders import Folders
+from zhub.guard.measures import Measures, Usage
 from zhub.guard.policy import Policy, Refused, agree, parse_body
 from zhub.subnets import taken_subnets
 
@@ -75,6 +76,7 @@ class Guard:
         self._folders = shared
         self._counts = Counts(client, policy.settings)
         self._making_networks = threading.Lock()
+        self.measures = Measures(Usage(client, policy.settings.prefix))
         self.api_version: str = client.api_version
 
     def version(self, request: Request) -> Any:
@@ -261,6 +263,11 @@ class Guard:
             raise Refused("no hub is running")
         return {"Changed": self._confinement.hub_asks(found)}
 
+    def metrics(self, request: Request) -> Any:
+        """Return the guard's metrics; the hub, which has a port, hands them on."""
+        request.done()
+        return {"Text": self.measures.text()}
+
     def _is_hub(self, found: dict[str, Any]) -> bool:
         labels = found["Config"]["Labels"]
         role, name = self._policy.hub_role, self._policy.hub
@@ -299,5 +306,6 @@ CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
     ("POST", f"/networks/{_NAME}/disconnect", Guard.disconnect),
     ("DELETE", f"/networks/{_NAME}", Guard.remove_network),
     ("POST", "/zhub/confine", Guard.confine_hub),
+    ("GET", "/zhub/metrics", Guard.metrics),
 ]
-"""All calls: method, path after the version, function. The last is the guard's own call."""
+"""All calls: method, path after the version, function. The last two are the guard's own."""

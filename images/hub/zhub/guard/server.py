@@ -7,9 +7,10 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from zhub.guard.calls import CALLS, Guard, Request
 from zhub.guard.counts import Full
 from zhub.guard.folders import UnusableError
 from zhub.guard.listener import CLIENT_SECONDS, Listener, SmallRequests
+from zhub.guard.measures import UNKNOWN
 from zhub.guard.policy import Refused, parse_body
 
 BACKLOG = 1024
@@ -61,12 +63,37 @@ class Handler(RequestHandler):
         self._guard = guard
         self._threads = threads
         [self._room] = rooms
+        self._call = UNKNOWN
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count the call with its outcome, and time it."""
+        began, outcome = time.monotonic(), "failed"
+        try:
+            yield
+            outcome = "done"
+        except Refused:
+            outcome = "refused"
+            raise
+        except Full:
+            outcome = "full"
+            raise
+        except APIError as error:
+            # "There is no such container" is an answer like others.
+            outcome = "engine" if error.is_server_error() else "done"
+            raise
+        except requests.exceptions.RequestException:
+            outcome = "silent"
+            raise
+        finally:
+            self._guard.measures.ended(self._call, outcome, time.monotonic() - began)
 
     async def prepare(self) -> None:
         try:
-            with self._room.call():
+            with self._counted(), self._room.call():
                 call, request = self._parsed()
                 loop = asyncio.get_running_loop()
+                self._call = call.__name__
                 threads = self._threads.of(call)
                 answer = await loop.run_in_executor(threads, self._answer, call, request)
         except Refused as refusal:

@@ -22,6 +22,7 @@ from zhub.login.directory import Directory, too_long
 from zhub.login.directory.people import NAME, Person, administers, allowed
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.login.logout import EverywhereLogoutHandler, end_sessions
+from zhub.login.measures import Outcome, asked, count_from_now, ended
 from zhub.login.tokens import LimitedTokenHandler
 from zhub.settings.ldap import Ldap
 from zhub.state import logins, persons
@@ -64,7 +65,8 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.directory = Directory(self.ldap, self.directory_has_moved)
+        self.directory = Directory(self.ldap, self.directory_has_moved, asked)
+        count_from_now(self.ldap.servers)
         self.attempts = Attempts()
         self._logins = Pool(LOGINS, QUEUE)
         self._look_ups = Pool(LOOK_UPS, QUEUE)
@@ -92,7 +94,8 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         # A form with more fields than these two would stay in memory while the login waits.
         large = handler is not None and len(handler.request.body) > FORM
         if large or not NAME.fullmatch(name) or too_long(password):
-            # The directory is never asked about these, so they need not be counted.
+            # The directory is never asked about these, so they are no attempts.
+            ended(Outcome.INVALID)
             self.log.warning(
                 "Login of %r from %s: not a valid user name, or the password is too long",
                 name[:64],
@@ -105,12 +108,14 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             ) as turn:
                 person = await self._person(name, password, address, turn)
         except TooManyFailuresError as many:
+            ended(Outcome.TOO_MANY_FAILURES)
             self.log.warning("Login of %.64r from %s: too many failed logins", name, address)
             raise web.HTTPError(
                 429,
                 f"Too many failed logins. Please try again in {math.ceil(many.seconds)} seconds.",
             ) from None
         except BusyError:
+            ended(Outcome.BUSY)
             self.log.warning("Login of %.64r from %s: too many logins at once", name, address)
             raise web.HTTPError(
                 503, "Too many logins at the same time. Please try again in a minute."
@@ -120,10 +125,12 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         if handler:
             origin.remember(handler, name)
         if not self._keep(person.name, person):
+            ended(Outcome.NOT_ALLOWED)
             self.log.warning(
                 "Login of %s from %s: %s is in no allowed group", name, address, person.dn
             )
             raise web.HTTPError(403, site.not_allowed())
+        ended(Outcome.SUCCESS)
         if handler:
             self._check_owner(handler, person, address)
             logins.record(handler.db, person.name)
@@ -152,9 +159,11 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         try:
             person = await self._logins.run(lambda: self.directory.log_in(name, password))
         except LoginRefusedError as refused:
+            ended(Outcome.REFUSED)
             self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
             return None
         except DirectoryError as problem:
+            ended(Outcome.NO_ANSWER)
             if not problem.sent:
                 turn.was_not_sent()
             self.log.warning("Login of %.64r from %s: no answer: %s", name, address, problem)

@@ -21,6 +21,7 @@ from zhub.servers import leftovers
 from zhub.servers.calls import STOPPING, Calls, answered, undecided
 from zhub.servers.last_words import EndedError
 from zhub.servers.listening import ended
+from zhub.servers.measures import Measure, Stage
 from zhub.servers.networks import UserNetworks
 from zhub.servers.progress import SLOWLY, Progress
 from zhub.servers.turns import Turns
@@ -65,6 +66,8 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     grants = List(Unicode(), help="The folders that the server has, as the recheck reads them.")
 
     steps = Instance(Progress, (), help="How far the start is.")
+
+    measure = Instance(Measure, (), help="Counts and times the start.")
 
     last_words = List(Unicode(), help="Last lines of the log of a server that ended in its start.")
 
@@ -144,6 +147,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
 
     async def run_pre_spawn_hook(self) -> None:
         """Wait for a turn; JupyterHub counts the start's seconds only afterwards."""
+        self.measure.reached(Stage.TURN)
         self._end_turn = await TURNS.take()
         await maybe_future(super().run_pre_spawn_hook())
 
@@ -157,12 +161,14 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         self._in_doubt = True
         self.folders = self._may_have()
         self.grants = [folder.grant for folder in self.folders]
+        self.measure.reached(Stage.FILES)
         try:
-            left = await self.get_object()
-            if left and not leftovers.unfit(self, left):
-                address = await self._adopt(left)
-            else:
-                address = await self._start_new(left)
+            with self.measure.counted():
+                left = await self.get_object()
+                if left and not leftovers.unfit(self, left):
+                    address = await self._adopt(left)
+                else:
+                    address = await self._start_new(left)
         except BaseException as error:
             self._in_doubt = undecided(error)
             raise
@@ -179,8 +185,10 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
             # The engine makes missing volumes itself, but without a label to find them by.
             await self.docker("create_volume", volume, labels=self.labels(Role.HOME))
         self.network_name = NO_NETWORK
+        self.measure.reached(Stage.CONTAINER)
         await self.steps.reached(20, "Making a container for your server")
         address: tuple[str, int] = await super().start()
+        self.measure.reached(Stage.SERVER)
         await self.steps.reached(SLOWLY, "Waiting until JupyterLab has loaded")
         await self._accepts_connections(*address)
         return address
@@ -205,6 +213,7 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         meanwhile, and then waits for the hub.
         """
         await super().start_object()
+        self.measure.reached(Stage.NETWORK)
         await self.steps.reached(50, "Connecting it to its network")
         labels = self.labels(Role.NETWORK)
         try:

@@ -40,6 +40,10 @@ REFUSED_SECONDS = 60
 """How long no server is asked after the service account was refused: otherwise each login would
 bring the account closer to being locked."""
 
+Asked = Callable[[str, str, float], None]
+"""Takes a server's address, an outcome and seconds: "answered", "failed", or "skipped" because it
+did not answer a moment ago."""
+
 log = logging.getLogger(__name__)
 
 
@@ -54,15 +58,22 @@ def too_long(password: str) -> bool:
 class Directory:
     """The site's directory: asks its servers in order, each in bounded time. Safe for threads."""
 
-    def __init__(self, ldap: Ldap, has_moved: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        ldap: Ldap,
+        has_moved: Callable[[], bool] = lambda: False,
+        asked: Asked = lambda *_: None,
+    ) -> None:
         """Prepare; asks no server yet.
 
         Args:
             ldap: the directory's settings.
             has_moved: called when no server answers; returns whether to ask again at once.
+            asked: called with the outcome of each server.
         """
         self.ldap = ldap
         self._has_moved = has_moved
+        self._asked = asked
         self._context: ssl.SSLContext | None = None
         self._dead: dict[str, float] = {}
         self._probing = threading.Lock()
@@ -114,6 +125,9 @@ class Directory:
         if time.monotonic() < self._service_refused:
             raise DirectoryError("the service account was refused a moment ago")
         alive = [server for server in self.ldap.servers if not self._is_dead(server)]
+        for server in self.ldap.servers:
+            if server not in alive:
+                self._asked(server, "skipped", 0)
         if alive:
             return self._ask_each(alive, question)
         # No server answered a moment ago: one login tries them again, and the others fail at once
@@ -133,10 +147,12 @@ class Directory:
     ) -> T:
         problems = []
         for server in servers:
+            began = time.monotonic()
             try:
                 with self.session(server) as session:
                     answer = question(session)
             except DirectoryError as problem:
+                self._asked(server, "failed", time.monotonic() - began)
                 log.warning("Directory server %s", problem)
                 self._dead[server] = time.monotonic() + DEAD_SECONDS
                 problems.append(str(problem))
@@ -145,9 +161,11 @@ class Directory:
                 if problem.final:
                     raise DirectoryError("; ".join(problems), final=True) from problem
             except LoginRefusedError:
+                self._asked(server, "answered", time.monotonic() - began)
                 self._dead.pop(server, None)
                 raise
             else:
+                self._asked(server, "answered", time.monotonic() - began)
                 self._dead.pop(server, None)
                 return answer
         if not again and self._has_moved():

@@ -304,7 +304,12 @@ def test_without_a_service_account_everything_ends_within_a_day(config: Any) -> 
 
 
 def test_without_a_timeout_there_is_no_culler(config: Any) -> None:
-    assert names(config(ZHUB_IDLE_TIMEOUT="0")) == ["recheck", "people"]
+    assert names(config(ZHUB_IDLE_TIMEOUT="0")) == ["metrics", "recheck", "people"]
+
+
+def test_who_scrapes_may_do_nothing_else(config: Any) -> None:
+    [role] = [role for role in config().JupyterHub.load_roles if role["name"] == "metrics"]
+    assert role == {"name": "metrics", "services": ["metrics"], "scopes": ["read:metrics"]}
 
 
 def test_a_server_is_stopped_after_the_timeouts_that_are_set(config: Any) -> None:

@@ -1,0 +1,197 @@
+"""What the guard counts, and what it asks the engine about users' servers and the machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests.exceptions
+from docker.errors import DockerException
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from zhub.contract import USER, Role, labelled
+
+FOLDER = Path("/run/guard")
+"""A volume on the engine's disk, as homes and images are."""
+
+FRESH = 10
+"""Seconds during which the engine is not asked again, however often the hub asks the guard."""
+
+BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""Upper bounds of a call's time, in seconds."""
+
+READERS = 32
+"""Servers that the engine is asked about at a time. Docker 20.10 answers only once a second, about
+all of them at once."""
+
+UNKNOWN = "unknown"
+"""Stands for all calls that there are not: the hub must not make up labels."""
+
+log = logging.getLogger(__name__)
+
+Failure = (DockerException, requests.exceptions.RequestException)
+
+
+def memory_in_use(stats: Mapping[str, Any]) -> int:
+    """Return the bytes that a server cannot do without, as `docker stats` counts them.
+
+    Files in the page cache that nobody uses do not count: the kernel drops them when it needs room.
+    The key depends on the version of control groups.
+    """
+    memory = stats["memory_stats"]
+    details = memory.get("stats", {})
+    unused = details.get("inactive_file", details.get("total_inactive_file", 0))
+    used = int(memory["usage"])
+    return used - int(unused) if unused < used else used
+
+
+class Usage(Collector):
+    """Memory and processor of users' servers, and the engine's machine.
+
+    A scrape gets what is known and never waits for the engine. If that is old, a thread asks the
+    engine anew, for the next scrape. So the cost is bounded, whoever asks and however often.
+    """
+
+    def __init__(
+        self,
+        client: docker.APIClient,
+        stack: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._stack = stack
+        self._clock = clock
+        self._asking = threading.Lock()
+        self._asked: float | None = None
+        self._known: list[Metric] = []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what is known, and have it renewed when it is old."""
+        yield from self._known
+        disk = os.statvfs(FOLDER)
+        for name, help_, blocks in (
+            ("size", "Size of the engine's disk", disk.f_blocks),
+            ("free", "What is free of it", disk.f_bavail),
+        ):
+            yield GaugeMetricFamily(
+                f"guard_engine_disk_{name}_bytes", help_, value=blocks * disk.f_frsize
+            )
+        old = self._asked is None or self._clock() - self._asked >= FRESH
+        if old and self._asking.acquire(blocking=False):
+            threading.Thread(target=self._renew, name="usage", daemon=True).start()
+
+    def _renew(self) -> None:
+        try:
+            self.renew()
+        finally:
+            self._asked = self._clock()
+            self._asking.release()
+
+    def renew(self) -> None:
+        """Ask the engine; what it does not answer is left out."""
+        began = time.monotonic()
+        up = GaugeMetricFamily("guard_engine_up", "Whether the engine answers the guard")
+        try:
+            machine = self._client.info()
+            servers = self._client.containers(filters=labelled(self._stack, Role.SERVER))
+        except Failure as error:
+            log.warning("no metrics of the engine: %s", error)
+            up.add_metric([], 0)
+            self._known = [up]
+            return
+        up.add_metric([], 1)
+        total = GaugeMetricFamily(
+            "guard_engine_memory_bytes", "Memory of the engine's machine", value=machine["MemTotal"]
+        )
+        count = GaugeMetricFamily(
+            "guard_servers", "Containers of users' servers that run", value=len(servers)
+        )
+        used = list(self._servers(servers))
+        took = GaugeMetricFamily(
+            "guard_usage_seconds",
+            "How long the engine took for the numbers of all servers",
+            value=time.monotonic() - began,
+        )
+        self._known = [up, total, count, *used, took]
+
+    def _servers(self, servers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+        memory = GaugeMetricFamily(
+            "guard_server_memory_bytes",
+            "Memory in use by a user's server, without the page cache",
+            labels=["user"],
+        )
+        processor = CounterMetricFamily(
+            "guard_server_cpu_seconds", "Processor time of a user's server", labels=["user"]
+        )
+        with ThreadPoolExecutor(READERS, thread_name_prefix="usage") as threads:
+            for user, numbers in threads.map(self._of_server, servers):
+                if numbers:
+                    used, spent = numbers
+                    memory.add_metric([user], used)
+                    processor.add_metric([user], spent)
+        yield memory
+        yield processor
+
+    def _of_server(self, server: Mapping[str, Any]) -> tuple[str, tuple[int, float] | None]:
+        """Return whose server it is, its bytes and its seconds; without these when it has ended."""
+        user: str = server["Labels"][USER]
+        try:
+            # Not two measurements, for a percentage, with a second between them.
+            stats = self._client.stats(server["Id"], stream=False, one_shot=True)
+            spent = stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+            return user, (memory_in_use(stats), spent)
+        except (*Failure, KeyError):
+            return user, None
+
+
+class Measures:
+    """All that the guard counts; each guard has its own."""
+
+    def __init__(self, usage: Usage) -> None:
+        # They would be a third of all lines, and Prometheus does not need them in this format.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.calls = Counter(
+            "guard_calls",
+            "Calls of the hub: done, refused, full (no more servers), engine (an error of it),"
+            " silent (no answer of it), or failed (an error of the guard)",
+            ["call", "outcome"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "guard_call_seconds",
+            "How long a call takes that the guard knows",
+            ["call"],
+            buckets=BOUNDS,
+            registry=self.registry,
+        )
+        # So that an alert sees the first refusal as an increase.
+        self.calls.labels("unknown", "refused")
+        ProcessCollector(namespace="guard", registry=self.registry)
+        self.registry.register(usage)
+
+    def ended(self, call: str, outcome: str, seconds: float) -> None:
+        """Count a call."""
+        self.calls.labels(call, outcome).inc()
+        if call != UNKNOWN:
+            self.seconds.labels(call).observe(seconds)
+
+    def text(self) -> str:
+        """Return all in Prometheus' text format."""
+        return generate_latest(self.registry).decode()

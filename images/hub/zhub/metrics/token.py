@@ -1,0 +1,77 @@
+"""The token of whoever scrapes the metrics. It is good for nothing else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zhub import settings
+from zhub.settings import SettingsError
+
+FILE = settings.STATE / "metrics-token"
+"""On the volume with the database, so that a new hub takes the same token."""
+
+SERVICE = "metrics"
+"""Name of JupyterHub's service that the token belongs to, and of the service's role."""
+
+
+def current(file: Path = FILE) -> str:
+    """Return the token, after making one if there is none."""
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return renewed(file)
+
+
+def renewed(file: Path = FILE) -> str:
+    """Replace the token; the hub takes the new one with the next scrape, and only that one."""
+    token = secrets.token_hex(32)
+    # Under another name first: the hub may read it at any moment.
+    part = file.with_name(f".{file.name}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as written:
+        written.write(token)
+    part.rename(file)
+    return token
+
+
+class Follower:
+    """Makes JupyterHub take the token in the file, and no other, without a restart."""
+
+    def __init__(self, file: Path = FILE) -> None:
+        self._file = file
+        self._known = ""
+
+    def follow(self, db: Any) -> None:
+        """Look at the file; change JupyterHub's tokens of the service if it has changed."""
+        # Only here: the command below needs none of JupyterHub.
+        from jupyterhub import orm
+
+        token = current(self._file)
+        if token == self._known:
+            return
+        service = orm.Service.find(db, SERVICE)
+        for old in list(service.api_tokens):
+            db.delete(old)
+        db.commit()
+        service.new_api_token(token, note="scrapes metrics", generated=True)
+        self._known = token
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Print the token; with `--new`, after replacing it.
+
+    Raises:
+        SettingsError: when there is another argument, or no hub has run with this volume.
+    """
+    if arguments not in ([], ["--new"]):
+        given = " ".join(arguments)
+        raise SettingsError([f"`zhub metrics-token` takes only --new, but got {given}"])
+    try:
+        print(renewed() if arguments else current())
+    except OSError as error:
+        raise SettingsError([f"{FILE} cannot be used: {error.strerror}"]) from None

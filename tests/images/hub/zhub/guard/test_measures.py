@@ -1,0 +1,123 @@
+"""What the guard counts, and what it says of users' servers; the engine here has two of them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests.exceptions
+from docker.errors import NotFound
+from zhub.guard import measures
+from zhub.guard.measures import FRESH, UNKNOWN, Measures, Usage, memory_in_use
+
+
+class Engine:
+    """Says what each server uses, or that one has ended."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.servers = {"alice": 1 << 20, "bob": 2 << 20}
+        self.silent = False
+
+    def info(self) -> dict[str, Any]:
+        self.asked += 1
+        if self.silent:
+            raise requests.exceptions.ConnectionError
+        return {"MemTotal": 1 << 30}
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        return [{"Id": user, "Labels": {"zhub.user": user}} for user in ("alice", "bob", "gone")]
+
+    def stats(self, container: str, **how: Any) -> dict[str, Any]:
+        assert how == {"stream": False, "one_shot": True}
+        if container not in self.servers:
+            raise NotFound("gone")
+        return {
+            "memory_stats": {"usage": self.servers[container], "stats": {"inactive_file": 1000}},
+            "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
+        }
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
+    monkeypatch.setattr(measures, "FOLDER", tmp_path)
+    return Engine()
+
+
+def usage(engine: Any, **more: Any) -> Usage:
+    return Usage(engine, "site", **more)
+
+
+def settled() -> None:
+    """Wait for the thread that asks the engine."""
+    for thread in threading.enumerate():
+        if thread.name == "usage":
+            thread.join()
+
+
+def test_servers_are_shown_with_their_users_and_one_that_ended_is_left_out(engine: Engine) -> None:
+    found = usage(engine)
+    found.renew()
+    text = Measures(found).text()
+    assert 'guard_server_memory_bytes{user="alice"} 1.047576e+06\n' in text
+    assert 'guard_server_cpu_seconds_total{user="bob"} 2.5\n' in text
+    assert "gone" not in text
+    assert "guard_engine_up 1.0\n" in text
+    assert "guard_servers 3.0\n" in text
+    assert "guard_engine_memory_bytes 1.073741824e+09\n" in text
+    assert "guard_engine_disk_free_bytes" in text
+    settled()
+
+
+def test_a_scrape_never_waits_and_the_engine_is_asked_once_in_a_while(engine: Engine) -> None:
+    now = 0.0
+    found = Measures(usage(engine, clock=lambda: now))
+    assert "guard_engine_up" not in found.text(), "nothing is known yet"
+    settled()
+    for _ in range(3):
+        assert "guard_engine_up 1.0" in found.text()
+        settled()
+    assert engine.asked == 1
+    now = float(FRESH)
+    found.text()
+    settled()
+    assert engine.asked == 2
+
+
+def test_a_silent_engine_is_shown_as_such(engine: Engine) -> None:
+    found = usage(engine)
+    found.renew()
+    engine.silent = True
+    found.renew()
+    text = Measures(found).text()
+    assert "guard_engine_up 0.0\n" in text
+    assert "alice" not in text, "old numbers would look like new ones"
+    settled()
+
+
+@pytest.mark.parametrize(
+    ("stats", "used"),
+    [
+        ({"usage": 100, "stats": {"inactive_file": 30}}, 70),
+        ({"usage": 100, "stats": {"total_inactive_file": 40}}, 60),
+        ({"usage": 100, "stats": {"inactive_file": 130}}, 100),
+        ({"usage": 100}, 100),
+    ],
+)
+def test_the_page_cache_is_not_in_use(stats: dict[str, Any], used: int) -> None:
+    assert memory_in_use({"memory_stats": stats}) == used
+
+
+def test_calls_are_counted_and_the_hub_makes_no_labels(engine: Engine) -> None:
+    found = Measures(usage(engine))
+    assert 'guard_calls_total{call="unknown",outcome="refused"} 0.0' in found.text()
+    found.ended(UNKNOWN, "refused", 1)
+    found.ended("start_container", "done", 0.3)
+    text = found.text()
+    assert 'guard_calls_total{call="unknown",outcome="refused"} 1.0' in text
+    assert 'guard_call_seconds_bucket{call="start_container",le="0.5"} 1.0' in text
+    assert 'guard_call_seconds_count{call="unknown"}' not in text
+    assert "_created" not in text
+    settled()
