@@ -99,13 +99,11 @@ class User:
         end = time.monotonic() + timeout
         answer = self.request("POST", f"hub/api/users/{self.name}/server")
         answer.raise_for_status()
-        # The hub answers at once if it already knows that the server is ready.
-        ready = answer.status_code == requests.codes.created
-        while not ready:
+        # On a busy machine, the hub has also answered 201 for a server that was not ready.
+        while not self.server()["ready"]:
             if time.monotonic() > end:
                 raise TimeoutError(f"the server of {self.name} is not ready after {timeout} s")
             time.sleep(0.2)
-            ready = self.server()["ready"]
         self.request("GET", urljoin(self.home, "api")).raise_for_status()
 
     def open_lab(self) -> str:

@@ -53,7 +53,7 @@ def start(hub: RealHub) -> tuple[Callable[[], bool], Callable[[], int]]:
     assert hub.api("POST", "users/bob/server", token).status_code in {201, 202}
     servers = (hub.folder / "server-token").read_text()
 
-    def runs() -> bool:
+    def is_up() -> bool:
         return bool(hub.api("GET", "users/bob", token).json()["servers"])
 
     def is_used() -> int:
@@ -61,19 +61,19 @@ def start(hub: RealHub) -> tuple[Callable[[], bool], Callable[[], int]]:
         body = {"servers": {"": now}, **now}
         return hub.api("POST", "users/bob/activity", servers, json=body).status_code
 
-    assert runs()
-    return runs, is_used
+    assert is_up()
+    return is_up, is_used
 
 
 def test_a_server_is_stopped_when_it_is_no_longer_used(directory: Slapd, tmp_path: Path) -> None:
     with running(directory, tmp_path / "hub", idle_timeout=6) as hub:
-        runs, is_used = start(hub)
+        is_up, is_used = start(hub)
         begin = time.monotonic()
         while time.monotonic() < begin + 9:
             assert is_used() == 200
-            assert runs(), "it was in use"
+            assert is_up(), "it was in use"
             time.sleep(0.5)
-        while runs():
+        while is_up():
             assert time.monotonic() < begin + 60, hub.log
             time.sleep(0.2)
         assert "Culling server bob (inactive for" in hub.log
@@ -83,9 +83,9 @@ def test_a_server_that_is_used_is_stopped_at_its_greatest_age(
     directory: Slapd, tmp_path: Path
 ) -> None:
     with running(directory, tmp_path / "hub", max_age=4) as hub:
-        runs, is_used = start(hub)
+        is_up, is_used = start(hub)
         begin = time.monotonic()
-        while runs():
+        while is_up():
             assert time.monotonic() < begin + 60, hub.log
             is_used()
             time.sleep(0.2)
