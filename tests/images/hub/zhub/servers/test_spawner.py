@@ -12,7 +12,7 @@ import pytest
 import requests
 from docker.errors import APIError, NotFound
 from traitlets import Unicode
-from zhub.servers import calls
+from zhub.servers import calls, listening
 from zhub.servers import spawner as spawner_module
 from zhub.servers.spawner import UserSpawner
 from zhub.servers.unavailable import NoServerError
@@ -53,7 +53,8 @@ def test_a_server_that_begins_to_listen_is_noticed_at_once() -> None:
     assert asyncio.run(seconds()) < 2
 
 
-def test_a_server_that_has_ended_is_not_waited_for() -> None:
+def test_a_server_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "POLL_SECONDS", 0.1)
     waiting = spawner("ExitCode=1")._accepts_connections("127.0.0.1", free_port())
     with pytest.raises(RuntimeError, match="alice ended while it started: ExitCode=1"):
         asyncio.run(asyncio.wait_for(waiting, 30))
