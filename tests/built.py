@@ -236,3 +236,9 @@ def wait_until(done: Callable[[], bool], *, seconds: float) -> None:
     while not done():
         assert time.monotonic() < end, f"not after {seconds} s"
         time.sleep(0.5)
+
+
+def healthy(container: Container) -> bool:
+    """Whether the container's own health check says so."""
+    container.reload()
+    return str(container.attrs["State"]["Health"]["Status"]) == "healthy"

@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 import pytest
 import requests
-from docker.models.containers import Container
 
-from tests.built import bridge_address, wait_until
+from tests.built import bridge_address, healthy, wait_until
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
@@ -44,11 +43,6 @@ def chaos_stack(
 ) -> Iterator[Stack]:
     config = native(engine) | {"port": free_port()}
     yield from running_stack(engine, "e2e-chaos", tmp_path_factory.mktemp("chaos"), config)
-
-
-def healthy(container: Container) -> bool:
-    container.reload()
-    return str(container.attrs["State"]["Health"]["Status"]) == "healthy"
 
 
 def log_in_until(over: threading.Event, entrance: Entrance, name: str) -> tuple[int, int]:

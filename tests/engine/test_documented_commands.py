@@ -150,8 +150,10 @@ def healthy(engine: docker.DockerClient) -> bool:
 
 
 def with_server(operator: Operator, name: str) -> User:
-    """Log somebody in, and start their server."""
+    """Log somebody in, and start their server; one that a test before has left is stopped first."""
     user = logged_in(operator.stack, name)
+    if user.server():
+        user.stop_server()
     user.start_server()
     return user
 
@@ -184,10 +186,10 @@ def test_why_somebody_may_log_in(operator: Operator) -> None:
 
 
 def test_metrics_are_scraped(operator: Operator) -> None:
-    token, certificate, exchange = runs("docs/monitoring.md", "Get the token")
+    token_and_certificate, exchange = runs("docs/monitoring.md", "Get the token")
     [curl] = runs("docs/monitoring.md", "Scrape", "curl")
     curl = curl.replace(":11119", f":{Entrance.of(operator.stack).port}")
-    shown = operator.types(token, certificate, curl, exchange, curl)
+    shown = operator.types(token_and_certificate, curl, exchange, curl)
     assert shown.count('zhub_metrics_up{part="guard"} 1.0') == 2
 
 

@@ -234,7 +234,12 @@ def test_a_second_user_shares_nothing_with_the_first(
     assert bob.run(probe) == f"{[False] * (1 + len(addresses))} False True\n"
 
     def homes(container: Any) -> set[str]:
-        return {mount["Name"] for mount in container.attrs["Mounts"] if mount["Type"] == "volume"}
+        # Shared folders are in attacks/test_folders.py.
+        return {
+            mount["Name"]
+            for mount in container.attrs["Mounts"]
+            if mount["Type"] == "volume" and not mount["Destination"].startswith("/shared/")
+        }
 
     assert homes(alices)
     assert homes(bobs)
@@ -384,5 +389,5 @@ def test_destroy_leaves_only_the_users_volumes(stack: Stack, engine: docker.Dock
     roles = {
         volume.attrs["Labels"]["zhub.role"] for volume in engine.volumes.list(filters=everything)
     }
-    assert roles == {"home"}
+    assert roles == {"home", "shared"}
     stack.on_stack("destroy", "--yes")

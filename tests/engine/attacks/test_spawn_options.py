@@ -78,9 +78,9 @@ def test_options_are_refused_and_forgotten(
     carol.user.open_lab()
     server = carol.container
     assert server.attrs["Image"] == entrance.outputs["notebookDigest"]
-    # The second is the demo stack's shared folder, which carol's group has.
-    mounts = sorted(mount["Destination"] for mount in server.attrs["Mounts"])
-    assert mounts == ["/home/jovyan", "/shared/research"]
+    # Besides the stack's shared folders, which attacks/test_folders.py is about.
+    places = [mount["Destination"] for mount in server.attrs["Mounts"]]
+    assert [place for place in places if not place.startswith("/shared/")] == ["/home/jovyan"]
     assert not server.attrs["HostConfig"]["Privileged"]
 
 

@@ -141,8 +141,10 @@ class Visitor:
             self.problems.append(f"{response.status} {response.request.method} {response.url}")
 
     def _printed(self, message: ConsoleMessage) -> None:
-        # The browser itself reports each answer of 400 and more, which is looked at above.
-        if message.type == "error" and not message.text.startswith("Failed to load resource:"):
+        # The browser itself reports each answer of 400 and more, which is looked at above. The
+        # other is JupyterLab's about a widget in a notebook whose kernel has ended.
+        usual = ("Failed to load resource:", "Error: widget model not found")
+        if message.type == "error" and not message.text.startswith(usual):
             self.problems.append(f"console: {message.text}")
 
     def _raised(self, error: WebError) -> None:
