@@ -69,6 +69,8 @@ def test_an_interruption_ends_commands_and_removes_temporary_files(
 ) -> None:
     code = f"""
 import signal, sys, tempfile, os
+# As in a terminal: a shell's background job ignores it, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from toolchain import __main__ as main, console
 from pathlib import Path
 console.LOGS = Path({str(tmp_path)!r})
