@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zhub import settings
+from zhub import files, settings
 from zhub.settings import SettingsError
 
 FILE = settings.STATE / "metrics-token"
@@ -29,13 +28,7 @@ def current(file: Path = FILE) -> str:
 def renewed(file: Path = FILE) -> str:
     """Replace the token; the hub takes the new one with the next scrape, and only that one."""
     token = secrets.token_hex(32)
-    # Under another name first: the hub may read it at any moment.
-    part = file.with_name(f".{file.name}.part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as written:
-        written.write(token)
-    part.rename(file)
+    files.write(file, token, 0o600)
     return token
 
 

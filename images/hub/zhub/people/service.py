@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from zhub import engine, settings
+from zhub import engine, files, settings
 from zhub.api import UNANSWERED, Api
 from zhub.people.servers import Server, running
 from zhub.settings import STATE, SettingsError
@@ -37,11 +37,7 @@ log = logging.getLogger("zhub.people")
 def leave_entrance(environment: Mapping[str, str], file: Path = ENTRANCE) -> None:
     """Write the file that `entrance` reads."""
     kept = {key: environment[key] for key in ("JUPYTERHUB_API_URL", "JUPYTERHUB_API_TOKEN")}
-    part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    part.touch(mode=0o600)
-    part.write_text(json.dumps(kept))
-    part.rename(file)
+    files.write(file, json.dumps(kept), 0o600)
 
 
 def entrance(file: Path = ENTRANCE) -> Api:

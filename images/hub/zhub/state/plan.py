@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from zhub import files
 from zhub.settings import STATE
 
 FILE = STATE / "plan.json"
@@ -64,10 +65,7 @@ def write(plan: Plan | None, file: Path = FILE) -> None:
     if plan is None:
         file.unlink(missing_ok=True)
         return
-    # Under another name first: the hub may read it at any moment.
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(asdict(plan)))
-    part.rename(file)
+    files.write(file, json.dumps(asdict(plan)), 0o644)
 
 
 def closed(file: Path = FILE) -> str:

@@ -74,10 +74,10 @@ def test_many_changes_at_once_are_written_together(proxy: Proxy, tmp_path: Path)
 def test_a_full_disk_does_not_keep_a_server_from_starting(
     proxy: Proxy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "routes.json.part").mkdir()
+    (tmp_path / ".routes.json.part").mkdir()
     asyncio.run(proxy.add_route("/a/", "http://x", {}))
     assert proxy.there == {"/a/": "http://x"}
     assert "is not up to date" in caplog.text
-    (tmp_path / "routes.json.part").rmdir()
+    (tmp_path / ".routes.json.part").rmdir()
     asyncio.run(proxy.add_route("/b/", "http://x", {}))
     assert set(json.loads((tmp_path / "routes.json").read_text())) == {"/a/", "/b/"}
