@@ -206,9 +206,14 @@ def machine(stack: Stack, engine: docker.DockerClient) -> Iterator[Machine]:
         datagrams.bind(listener.getsockname())
         heard: list[str] = []
         threading.Thread(target=hear, args=[datagrams, heard], daemon=True).start()
+        # Not those of other stacks' networks, which come and go meanwhile.
+        networks = [
+            *engine.networks.list(filters={"label": f"zhub.stack={stack.prefix}"}),
+            *engine.networks.list(filters={"type": "builtin"}),
+        ]
         gateways = [
             config["Gateway"]
-            for network in engine.networks.list()
+            for network in networks
             for config in network.attrs["IPAM"]["Config"] or ()
             if "Gateway" in config and "." in config["Gateway"]
         ]
