@@ -146,21 +146,30 @@ def test_plots_have_numbers_in_the_byte_order_of_browsers(server: Serving) -> No
 
 
 def test_frames_of_a_pc_are_read_as_the_page_says(server: Serving) -> None:
+    """And Stata files; the others are in test_byte_order.py."""
     page = (ROOT / "docs/packages.md").read_text()
-    [block] = re.findall(r"^  ```python\n(.*?)^  ```$", page, re.MULTILINE | re.DOTALL)
+    [block] = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     made = """
         import numpy, pandas
         numbers = {"n": numpy.array([1, 70000], "<i8"), "x": numpy.array([1.5, 2.5], "<f8")}
         pandas.DataFrame(numbers).to_pickle("frame.pkl")
+        stata = pandas.DataFrame({"n": [1, 70000], "s": ["Grüße", "b"]})
+        stata.to_stata("a.dta", version=118, byteorder="little", write_index=False)
+        stata.to_stata("long.dta", version=118, write_index=False, convert_strl=["s"])
         """
     printed = server.run(
         textwrap.dedent(made),
         "pandas.read_pickle('frame.pkl').groupby('n')['x'].sum()",
         textwrap.dedent(block),
         "print(frame.groupby('n')['x'].sum().to_dict())",
+        "print(pandas.read_stata('a.dta').values.tolist())",
+        "try: pandas.read_stata('long.dta')\nexcept KeyError: print('no long strings')",
     )
     assert "Little-endian buffer not supported" in printed
-    assert printed.endswith("{1: 1.5, 70000: 2.5}\n")
+    assert "{1: 1.5, 70000: 2.5}\n" in printed
+    assert "[[1, 'Grüße'], [70000, 'b']]\n" in printed
+    assert "https://bugs.debian.org/877419" in printed
+    assert printed.endswith("no long strings\n")
 
 
 def test_titles_may_be_chinese_japanese_and_korean(server: Serving) -> None:
