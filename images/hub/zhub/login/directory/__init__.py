@@ -12,17 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ldap3.core.exceptions import LDAPException
 from ldap3.utils.conv import escape_filter_chars
 
 from zhub.login.directory.entries import Entry
+from zhub.login.directory.passwords import spellings
 from zhub.login.directory.people import People, Person, check_name, filled_in
 from zhub.login.directory.session import (
     DirectoryError,
     LoginRefusedError,
     ServiceAccountError,
     Session,
-    prepared,
 )
 from zhub.login.directory.tls import verifying_context
 from zhub.settings.ldap import DN, Ldap, LdapTls
@@ -80,7 +79,7 @@ class Directory:
         self._service_refused = 0.0
 
     def log_in(self, name: str, password: str) -> Person:
-        """Return who has this name and password, with one bind as that user.
+        """Return who has this name and password, with one bind for each spelling of the password.
 
         Raises:
             LoginRefusedError: name or password is wrong, or the account is disabled.
@@ -90,9 +89,9 @@ class Directory:
         if too_long(password):
             raise LoginRefusedError(f"the password is longer than {PASSWORD_LENGTH} bytes")
         try:
-            sent = prepared(password)
-        except LDAPException as error:
-            raise LoginRefusedError(f"the password is empty or unusable: {error}") from None
+            sent = spellings(password)
+        except ValueError as error:
+            raise LoginRefusedError(str(error)) from None
         sent_to: list[str] = []
         try:
             return self._ask(lambda session: self._log_in(session, name, sent, sent_to))
@@ -172,7 +171,9 @@ class Directory:
             return self._ask_each(servers, question, again=True)
         raise DirectoryError("; ".join(problems))
 
-    def _log_in(self, session: Session, name: str, password: str, sent_to: list[str]) -> Person:
+    def _log_in(
+        self, session: Session, name: str, password: Sequence[bytes], sent_to: list[str]
+    ) -> Person:
         """Return who it is; adds each name that the password is sent with to `sent_to` first."""
         people = People(session, self.ldap)
         if self.ldap.searches:
@@ -193,7 +194,9 @@ class Directory:
         also = f"(userPrincipalName={escape_filter_chars(bound_as)})"
         return people.person(people.find(name, self.ldap.name_attributes, also))
 
-    def _bind(self, session: Session, name: str, password: str, sent_to: list[str]) -> str:
+    def _bind(
+        self, session: Session, name: str, password: Sequence[bytes], sent_to: list[str]
+    ) -> str:
         """Bind as the user; return the name that the server accepted."""
         refusals = []
         for template in self.ldap.dn_templates:

@@ -11,10 +11,9 @@ from typing import Any, Self
 
 import ldap3
 from ldap3.core import results
-from ldap3.core.exceptions import LDAPException
-from ldap3.protocol.sasl.sasl import sasl_prep
 
 from zhub.login.directory.entries import Entry
+from zhub.login.directory.passwords import spellings
 from zhub.login.directory.tls import VerifyingTls
 from zhub.settings.ldap import Ldap, LdapTls
 
@@ -169,24 +168,32 @@ class Session:
             raise TypeError("no TLS")
         return connected
 
-    def bind(self, dn: str, password: str) -> None:
-        """Bind with a DN and password.
+    def bind(self, dn: str, passwords: Sequence[bytes]) -> None:
+        """Bind with a DN and the spellings of a password, until one is accepted.
 
         Raises:
             LoginRefusedError: name or password is wrong, or the account is locked.
             DirectoryError: any other failure; final once the password has been sent.
         """
+        for password in passwords:
+            result = self._bind(dn, password)
+            if result["result"] != results.RESULT_INVALID_CREDENTIALS:
+                break
+        if result["result"] in REFUSED:
+            raise LoginRefusedError(f"{self.address}, bind as {dn!r}: {_said(result)}")
+        if result["result"] != results.RESULT_SUCCESS:
+            raise self._problem(f"bind as {dn!r}", _said(result))
+
+    def _bind(self, dn: str, password: bytes) -> Mapping[str, Any]:
+        """Return the result of one bind."""
         self._check_open("bind")
         connection = self._connection
         connection.user, connection.password = dn, password
         connection.authentication = ldap3.SIMPLE
         self._step("bind", lambda: connection.bind(read_server_info=False), final=True)
         connection.password = None
-        result = connection.result
-        if result["result"] in REFUSED:
-            raise LoginRefusedError(f"{self.address}, bind as {dn!r}: {_said(result)}")
-        if result["result"] != results.RESULT_SUCCESS:
-            raise self._problem(f"bind as {dn!r}", _said(result))
+        result: Mapping[str, Any] = connection.result
+        return result
 
     def bind_service(self) -> None:
         """Bind as the service account.
@@ -196,12 +203,12 @@ class Session:
         """
         try:
             password = (self._ldap.bind_password_file or _missing()).read_text().rstrip("\r\n")
-            self.bind(self._ldap.bind_dn, prepared(password))
+            self.bind(self._ldap.bind_dn, spellings(password))
         except LoginRefusedError as refused:
             raise ServiceAccountError(
                 f"the service account is refused: {refused}", final=True
             ) from None
-        except (OSError, ValueError, LDAPException) as error:
+        except (OSError, ValueError) as error:
             raise self._problem("password of the service account", error, final=True) from error
 
     def search(  # noqa: PLR0913 - what a search consists of
@@ -240,17 +247,6 @@ class Session:
         # ldap3 would open the connection again, without StartTLS.
         if self._connection.closed:
             raise self._problem(step, "the server has closed the connection")
-
-
-def prepared(password: str) -> str:
-    """Return a password as servers compare it (RFC 4513, section 5.1.3).
-
-    Raises:
-        LDAPException: it has forbidden characters, or is empty, which would be an unauthenticated
-            bind: servers accept those.
-    """
-    text: str = sasl_prep(password)  # type: ignore[no-untyped-call]
-    return text
 
 
 def _missing() -> Any:

@@ -295,7 +295,7 @@ def test_a_long_password_is_refused_before_anything_is_computed(
     make: Make, server: Slapd, password: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[str] = []
-    monkeypatch.setattr(directory, "prepared", computed.append)
+    monkeypatch.setattr(directory, "spellings", computed.append)
     authenticator = make()
     before = len(server.binds())
     begin = time.process_time()

@@ -197,7 +197,7 @@ def test_a_connection_that_was_closed_is_not_opened_again_without_tls(
         with directory.session("127.0.0.1") as session:
             session._connection.strategy.close()
             with pytest.raises(DirectoryError, match="has closed the connection"):
-                session.bind(f"uid=alice,ou=people,{SUFFIX}", PASSWORD)
+                session.bind(f"uid=alice,ou=people,{SUFFIX}", [PASSWORD.encode()])
         assert server.binds() == []
 
 

@@ -107,7 +107,7 @@ def test_a_name_is_one_person_however_it_is_typed(by_search: Make, typed: str) -
         ("alice", "wrong"),
         ("alice", ""),
         ("alice", " "),
-        # SASLprep makes these empty: an unauthenticated bind, which slapd would accept.
+        # Prepared, these would be empty: an unauthenticated bind, which slapd would accept.
         ("alice", "\u00ad"),
         ("alice", "\u200b\ufeff"),
         ("alice", "\0"),
@@ -166,6 +166,62 @@ def test_one_login_is_one_bind(by_template: Make, by_search: Make, server: Slapd
             except LoginRefusedError:
                 assert password == "wrong"
             assert server.binds()[before:] == expected
+
+
+#: Passwords that SASLprep changes; the last one cannot be prepared.
+CHANGED = (
+    "Sommer²2024",
+    "10µF-Kondensator",
+    "caf\u00e9\u00b4s",
+    "a\u00a0b",
+    "\u05e9\u05dc\u05dd abc",
+)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    """A server that has these passwords as typed, and the first two prepared as well."""
+    folder = tmp_path_factory.mktemp("passwords") / "slapd"
+    people = [(f"typed{number}", word) for number, word in enumerate(CHANGED)]
+    people += [("prepared0", "Sommer22024"), ("prepared1", "10\u03bcF-Kondensator")]
+    ldif = "".join(
+        slapd.person(name).replace(f"userPassword: {name}", f"userPassword: {word}")
+        for name, word in people
+    )
+    with slapd.running(folder, ldif=ldif) as server:
+        yield server
+
+
+class TestPasswords:
+    """Set by programs that prepare them, and by those that do not."""
+
+    def test_both_log_in(self, stored: Slapd, by_template: Make, by_search: Make) -> None:
+        for make in (by_template, by_search):
+            directory = make(port=stored.port, ca_file=stored.ca_file)
+            for number, word in enumerate(CHANGED):
+                before = len(stored.binds())
+                assert directory.log_in(f"typed{number}", word).name == f"typed{number}"
+                assert len([dn for dn in stored.binds()[before:] if dn != SERVICE]) == 1
+            for number, word in enumerate(CHANGED[:2]):
+                assert directory.log_in(f"prepared{number}", word).name == f"prepared{number}"
+
+    def test_a_wrong_one_is_sent_once_for_each_spelling(
+        self, stored: Slapd, by_template: Make
+    ) -> None:
+        directory = by_template(port=stored.port, ca_file=stored.ca_file)
+        for word, times in (("wrong", 1), ("wrong²", 2)):
+            before = len(stored.binds())
+            with pytest.raises(LoginRefusedError, match="invalidCredentials"):
+                directory.log_in("typed0", word)
+            assert len(stored.binds()) - before == times
+
+    def test_of_the_service_account(self, stored: Slapd, by_search: Make, secret: Path) -> None:
+        """Also with a newline at the end, as editors save it."""
+        secret.write_text(f"{CHANGED[0]}\n")
+        directory = by_search(
+            port=stored.port, ca_file=stored.ca_file, bind_dn=f"uid=typed0,ou=people,{SUFFIX}"
+        )
+        assert directory.look_up("alice").name == "alice"
 
 
 class TestTls:
