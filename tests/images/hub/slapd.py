@@ -97,6 +97,10 @@ class Slapd:
         found = re.findall(r'BIND dn="(.*)" method=128', self.log)
         return [dn for dn in found if dn != ROOT]
 
+    def searches(self) -> list[str]:
+        """Return the bases it has searched below."""
+        return re.findall(r'SRCH base="(.*?)" scope', self.log)
+
     def change(self, ldif: str) -> None:
         """Apply changes in LDIF, with an administrator's tools."""
         secret = self.folder / "root"

@@ -12,6 +12,9 @@ from zhub.settings.ldap import Ldap
 #: Attributes of a user's own entry that name the user's groups: most directories, 389, RACF (SDBM).
 GROUPS_OF_USER = ("memberof", "ismemberof", "racfconnectgroupname")
 
+#: Attribute of a posixAccount (RFC 2307): the number of its primary group, which does not list it.
+PRIMARY_GROUP = "gidnumber"
+
 #: [MS-ADTS] 3.1.1.3.4.4.3: the matching rule for members of nested groups.
 IN_CHAIN = "1.2.840.113556.1.4.1941"
 
@@ -55,12 +58,20 @@ def all_groups(session: Session, ldap: Ldap, entry: Entry, name: str) -> tuple[s
 
 
 def _members(ldap: Ldap, entry: Entry, name: str) -> str:
-    """Return the filter of the groups a user is in: groupOf(Unique)Names, posixGroup."""
+    """Return the filter of the groups a user is in: groupOf(Unique)Names, posixGroup.
+
+    One filter for all kinds, so that no kind costs a search of its own.
+    """
     dn = escape_filter_chars(entry.dn)
     parts = [
         f"(member={dn})",
         f"(uniqueMember={dn})",
         f"(memberUid={escape_filter_chars(name)})",
+    ]
+    parts += [
+        f"(&(objectClass=posixGroup)(gidNumber={number}))"
+        for number in entry.values(PRIMARY_GROUP)[:1]
+        if number.isascii() and number.isdecimal()
     ]
     if ldap.nested_groups:
         parts.append(f"(member:{IN_CHAIN}:={dn})")

@@ -11,7 +11,13 @@ from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn
 
 from zhub.login.directory.entries import DISABLED, IDENTITY, Entry, disabled, identity, same_dn
-from zhub.login.directory.groups import GROUPS_OF_USER, all_groups, is_member, listed_groups
+from zhub.login.directory.groups import (
+    GROUPS_OF_USER,
+    PRIMARY_GROUP,
+    all_groups,
+    is_member,
+    listed_groups,
+)
 from zhub.login.directory.session import (
     AccountDisabledError,
     LoginRefusedError,
@@ -79,7 +85,8 @@ class People:
         return entry
 
     def _wanted(self) -> list[str]:
-        return [*self._ldap.name_attributes, *GROUPS_OF_USER, *DISABLED, *IDENTITY]
+        attributes = (*self._ldap.name_attributes, *GROUPS_OF_USER, PRIMARY_GROUP)
+        return [*attributes, *DISABLED, *IDENTITY]
 
     def read(self, dn: str) -> Entry | None:
         """Return one entry, with the attributes that the bound account may read."""

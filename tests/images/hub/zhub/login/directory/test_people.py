@@ -312,6 +312,43 @@ class TestGroups:
             assert {one.name for one in people if allowed(directory.ldap, one)} == members
             assert {one.name for one in people if administers(directory.ldap, one)} == {"carol"}
 
+    @pytest.mark.parametrize("gid", ["5000", "1000"])
+    def test_the_primary_group_of_a_posix_account(
+        self, tmp_path: Path, by_template: Make, by_search: Make, gid: str
+    ) -> None:
+        """It does not list its members. The group `posix` has 1000, and lists somebody else."""
+        account = ("objectClass: posixAccount", f"gidNumber: {gid}", "uidNumber: 7")
+        people = slapd.person("pat", *account, "homeDirectory: /home/pat")
+        primary = slapd.group("staff", kind="posixGroup").replace("1000", "5000")
+        with slapd.running(tmp_path / "posix", ldif=people + primary) as server:
+            for make in (by_template, by_search):
+                directory = make(
+                    port=server.port,
+                    ca_file=server.ca_file,
+                    allowed_groups=(group_dn("staff"),),
+                    group_base=f"ou=groups,{SUFFIX}",
+                )
+                pat = directory.log_in("pat", "pat")
+                assert allowed(directory.ldap, pat) is (gid == "5000")
+                assert pat.all_groups == ("staff" if gid == "5000" else "posix",)
+                # Who has no number is in no group by it.
+                assert not allowed(directory.ldap, directory.log_in("bob", PASSWORDS["bob"]))
+            assert directory.look_up("pat") == pat
+
+    def test_groups_cost_one_search_each(
+        self, by_template: Make, by_search: Make, server: Slapd
+    ) -> None:
+        """Whatever kinds of groups there are; none for a group that the user's entry names."""
+        groups = {f"cn={name},ou=groups,{SUFFIX}" for name in ("jupyter", "admins")}
+        for directory, own in (
+            (by_template(), f"uid={{}},ou=people,{SUFFIX}"),
+            (by_search(), SUFFIX),
+        ):
+            for name, expected in (("dave", groups), ("alice", groups - {group_dn("jupyter")})):
+                before = len(server.searches())
+                directory.log_in(name, PASSWORDS[name])
+                assert server.searches()[before:] == [own.format(name), *sorted(expected)[::-1]]
+
     def test_the_users_own_entry_is_enough(
         self, tmp_path: Path, by_template: Make, by_search: Make
     ) -> None:
