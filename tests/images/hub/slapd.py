@@ -101,13 +101,13 @@ class Slapd:
         """Return the bases it has searched below."""
         return re.findall(r'SRCH base="(.*?)" scope', self.log)
 
-    def change(self, ldif: str) -> None:
-        """Apply changes in LDIF, with an administrator's tools."""
+    def change(self, ldif: str, *options: str) -> None:
+        """Apply changes in LDIF, with an administrator's tools and more options of theirs."""
         secret = self.folder / "root"
         secret.write_text(ROOT_PASSWORD)
         url = f"ldap://127.0.0.1:{self.port}"
         subprocess.run(
-            ["ldapmodify", "-a", "-x", "-H", url, "-D", ROOT, "-y", str(secret)],
+            ["ldapmodify", "-a", "-x", "-H", url, "-D", ROOT, "-y", str(secret), *options],
             input=ldif.encode(),
             check=True,
             capture_output=True,
@@ -267,3 +267,61 @@ dc: example
     + group("posix", "Erin", kind="posixGroup")
     + group("team", "frank")
 )
+
+
+WITH_POLICIES = (
+    f"{ACCESS}overlay ppolicy\n"
+    f'ppolicy_default "cn=default,ou=policies,{SUFFIX}"\n'
+    "ppolicy_use_lockout\n"
+)
+"""Access rules, and password policies; with the last line, locked accounts say so in a control."""
+
+
+def _policy(name: str, *lines: str) -> str:
+    return "\n".join(
+        [
+            f"dn: cn={name},ou=policies,{SUFFIX}",
+            "objectClass: applicationProcess",
+            "objectClass: pwdPolicy",
+            "pwdAttribute: userPassword",
+            *lines,
+            "\n",
+        ]
+    )
+
+
+def _under(policy: str) -> str:
+    return f"pwdPolicySubentry: cn={policy},ou=policies,{SUFFIX}"
+
+
+@contextmanager
+def with_policies(folder: Path) -> Iterator[Slapd]:
+    """Start a server with policies, and people whose passwords are their names.
+
+    The password of `old` has expired, that of `grace` too, but it still lets in a few times;
+    `reset` has to choose another; `locked` is locked until an administrator ends that. Everybody is
+    locked after three wrong passwords.
+    """
+    ldif = (
+        f"dn: ou=policies,{SUFFIX}\nobjectClass: organizationalUnit\n\n"
+        + _policy("default", "pwdLockout: TRUE", "pwdMaxFailure: 3", "pwdMustChange: TRUE")
+        + _policy("old", "pwdMaxAge: 86400")
+        + _policy("grace", "pwdMaxAge: 86400", "pwdGraceAuthNLimit: 9")
+        + person("old", _under("old"))
+        + person("grace", _under("grace"))
+        + person("reset", "pwdReset: TRUE")
+        + person("locked")
+    )
+    with running(folder, access=WITH_POLICIES, ldif=ldif) as server:
+        for name, attribute, value in (
+            ("old", "pwdChangedTime", "20200101000000Z"),
+            ("grace", "pwdChangedTime", "20200101000000Z"),
+            ("locked", "pwdAccountLockedTime", "000001010000Z"),
+        ):
+            server.change(
+                f"dn: uid={name},ou=people,{SUFFIX}\nchangetype: modify\n"
+                f"replace: {attribute}\n{attribute}: {value}\n\n",
+                # Only the server itself may write these otherwise.
+                *("-e", "!relax"),
+            )
+        yield server

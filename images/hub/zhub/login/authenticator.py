@@ -79,8 +79,9 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         """Check name and password with the directory.
 
         Raises:
-            tornado.web.HTTPError: 403 when the user is not allowed, 429 after too many failed
-                logins, 503 when no server of the directory answers, or too many log in at once.
+            tornado.web.HTTPError: 403 when the password is right, but the user may not log in; 429
+                after too many failed logins; 503 when no server of the directory answers, or too
+                many log in at once.
         """
         if not isinstance(data, dict):
             # From the API, which takes any JSON.
@@ -161,6 +162,9 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         except LoginRefusedError as refused:
             ended(Outcome.REFUSED)
             self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
+            if refused.page:
+                turn.succeeded()
+                raise web.HTTPError(403, refused.page) from None
             return None
         except DirectoryError as problem:
             ended(Outcome.NO_ANSWER)

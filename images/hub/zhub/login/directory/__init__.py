@@ -82,7 +82,7 @@ class Directory:
         """Return who has this name and password, with one bind for each spelling of the password.
 
         Raises:
-            LoginRefusedError: name or password is wrong, or the account is disabled.
+            LoginRefusedError: name or password is wrong, or the account may not log in now.
             DirectoryError: no server gives a usable answer.
         """
         check_name(name)
@@ -178,9 +178,12 @@ class Directory:
         people = People(session, self.ldap)
         if self.ldap.searches:
             session.bind_service()
-            person = people.person(people.find(name, self.ldap.name_attributes))
-            sent_to.append(person.dn)
-            session.bind(person.dn, password)
+            entry = people.find(name, self.ldap.name_attributes)
+            # As the service account: users themselves often may not read groups.
+            person = people.person(entry)
+            sent_to.append(entry.dn)
+            session.bind(entry.dn, password)
+            people.enabled(entry)
             return person
         bound_as = self._bind(session, name, password, sent_to)
         if self.ldap.bind_dn:
@@ -188,11 +191,11 @@ class Directory:
             session.bind_service()
         if DN.fullmatch(bound_as):
             entry = people.read(bound_as) or Entry(bound_as)
-            return people.person(people.alone(entry, name), name)
+            return people.person(people.enabled(people.alone(entry, name)), name)
         # Active Directory accepts user@domain as well. That name may belong to one person and its
         # first part to another: the search for either must find exactly one entry.
         also = f"(userPrincipalName={escape_filter_chars(bound_as)})"
-        return people.person(people.find(name, self.ldap.name_attributes, also))
+        return people.person(people.enabled(people.find(name, self.ldap.name_attributes, also)))
 
     def _bind(
         self, session: Session, name: str, password: Sequence[bytes], sent_to: list[str]
@@ -205,6 +208,9 @@ class Directory:
             try:
                 session.bind(bind_as, password)
             except LoginRefusedError as refused:
+                if refused.page:
+                    # The password is right: it is this template.
+                    raise
                 refusals.append(str(refused))
             else:
                 return bind_as
@@ -214,9 +220,9 @@ class Directory:
         session.bind_service()
         people = People(session, self.ldap)
         if self.ldap.searches:
-            return people.person(people.find(name, attributes))
+            return people.person(people.enabled(people.find(name, attributes)))
         for template in self.ldap.dn_templates:
             entry = people.read(filled_in(template, name))
             if entry:
-                return people.person(people.alone(entry, name), name)
+                return people.person(people.enabled(people.alone(entry, name)), name)
         raise LoginRefusedError(f"{session.address} has no entry for {name!r}")

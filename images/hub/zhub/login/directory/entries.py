@@ -12,12 +12,13 @@ from ldap3.core.exceptions import LDAPException
 from ldap3.utils.dn import parse_dn
 
 #: Attributes that say whether an account is disabled: Active Directory, 389, OpenLDAP's ppolicy,
-#: RACF.
+#: IBM's directories, RACF.
 DISABLED = (
     "useraccountcontrol",
     "accountexpires",
     "nsaccountlock",
     "pwdaccountlockedtime",
+    "ibm-pwdaccountlocked",
     "racfattributes",
 )
 
@@ -86,6 +87,8 @@ def disabled(entry: Entry) -> str | None:
         ("nsAccountLock", "TRUE"),
         # draft-behera-ldap-password-policy-10, section 5.3.3: locked permanently.
         ("pwdAccountLockedTime", "000001010000Z"),
+        # Set by an administrator; wrong passwords set pwdAccountLockedTime.
+        ("ibm-pwdAccountLocked", "TRUE"),
         ("racfAttributes", "REVOKED"),
     ):
         if final in (value.upper() for value in entry.values(attribute)):

@@ -10,6 +10,7 @@ import ldap3
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn
 
+from zhub.login.directory import reasons
 from zhub.login.directory.entries import DISABLED, IDENTITY, Entry, disabled, identity, same_dn
 from zhub.login.directory.groups import (
     GROUPS_OF_USER,
@@ -19,7 +20,6 @@ from zhub.login.directory.groups import (
     listed_groups,
 )
 from zhub.login.directory.session import (
-    AccountDisabledError,
     LoginRefusedError,
     Session,
     UnclearNameError,
@@ -134,6 +134,20 @@ class People:
         check_name(values[0])
         return values[0]
 
+    def enabled(self, entry: Entry) -> Entry:
+        """Return an entry if it does not say that its account is disabled.
+
+        At a login, ask after the bind: only who has the right password is told.
+
+        Raises:
+            LoginRefusedError: it does.
+        """
+        if found := disabled(entry):
+            raise LoginRefusedError(
+                f"{self._session.address}: the account {entry.dn!r}: {found}", reasons.DISABLED
+            )
+        return entry
+
     def person(self, entry: Entry, name: str | None = None) -> Person:
         """Return the person of an entry, with groups.
 
@@ -143,12 +157,8 @@ class People:
                 from the entry.
 
         Raises:
-            LoginRefusedError: the account is disabled, or the entry has no usable name.
+            LoginRefusedError: the entry has no usable name.
         """
-        if reason := disabled(entry):
-            raise AccountDisabledError(
-                f"{self._session.address}: the account {entry.dn!r}: {reason}"
-            )
         name = name or self._identity(entry)
         # posixGroup lists names of users, which are case-sensitive.
         spelt = next(

@@ -14,6 +14,7 @@ from ldap3.core import results
 
 from zhub.login.directory.entries import Entry
 from zhub.login.directory.passwords import spellings
+from zhub.login.directory.reasons import POLICY, Reason, reason
 from zhub.login.directory.tls import VerifyingTls
 from zhub.settings.ldap import Ldap, LdapTls
 
@@ -51,11 +52,11 @@ class LoginRefusedError(Exception):
     advice = ""
     """What the directory's administrator can do about it, where it is known; for `make doctor`."""
 
-
-class AccountDisabledError(LoginRefusedError):
-    """The account is disabled, expired or locked for good."""
-
-    advice = "the account has to be enabled again in the directory"
+    def __init__(self, text: str, reason: Reason | None = None) -> None:
+        super().__init__(text)
+        self.page = reason.page if reason else ""
+        """What the login page says; not empty only after the right password."""
+        self.advice = reason.advice if reason else self.advice
 
 
 class UnclearNameError(LoginRefusedError):
@@ -172,17 +173,19 @@ class Session:
         """Bind with a DN and the spellings of a password, until one is accepted.
 
         Raises:
-            LoginRefusedError: name or password is wrong, or the account is locked.
+            LoginRefusedError: name or password is wrong, or the account may not log in now.
             DirectoryError: any other failure; final once the password has been sent.
         """
         for password in passwords:
             result = self._bind(dn, password)
-            if result["result"] != results.RESULT_INVALID_CREDENTIALS:
+            refusal = reason(result)
+            if refusal or result["result"] != results.RESULT_INVALID_CREDENTIALS:
                 break
-        if result["result"] in REFUSED:
-            raise LoginRefusedError(f"{self.address}, bind as {dn!r}: {_said(result)}")
+        said = f"{_said(result)}{f': {refusal.log}' if refusal else ''}"
+        if refusal or result["result"] in REFUSED:
+            raise LoginRefusedError(f"{self.address}, bind as {dn!r}: {said}", refusal)
         if result["result"] != results.RESULT_SUCCESS:
-            raise self._problem(f"bind as {dn!r}", _said(result))
+            raise self._problem(f"bind as {dn!r}", said)
 
     def _bind(self, dn: str, password: bytes) -> Mapping[str, Any]:
         """Return the result of one bind."""
@@ -190,7 +193,10 @@ class Session:
         connection = self._connection
         connection.user, connection.password = dn, password
         connection.authentication = ldap3.SIMPLE
-        self._step("bind", lambda: connection.bind(read_server_info=False), final=True)
+        asked = [(POLICY, False, None)]
+        self._step(
+            "bind", lambda: connection.bind(read_server_info=False, controls=asked), final=True
+        )
         connection.password = None
         result: Mapping[str, Any] = connection.result
         return result

@@ -211,6 +211,36 @@ def test_the_log_names_server_step_and_reason_but_no_password(
         assert password not in caplog.text
 
 
+def test_the_page_says_why_a_right_password_does_not_let_in_and_nothing_to_strangers(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with slapd.with_policies(tmp_path / "policies") as server:
+        server.change(slapd.person("gone", "nsAccountLock: TRUE"))
+        authenticator = make(port=server.port, ca_file=server.ca_file)
+        told = {
+            "old": "Your password has expired. Change it where",
+            "reset": "You have to change your password first. Change it where",
+            "gone": "Your account is disabled.",
+        }
+        for name, text in told.items():
+            # It is no failed login, however often it is tried.
+            for _ in range(PER_NAME + 1):
+                with pytest.raises(web.HTTPError) as refused:
+                    log_in(authenticator, name, name)
+                assert refused.value.status_code == 403
+                assert str(refused.value.log_message).startswith(text)
+        assert (
+            "bind as 'uid=old,ou=people,dc=example,dc=org': invalidCredentials: the pass"
+            in caplog.text
+        )
+        # Three wrong passwords lock frank's account, and `nobody` is nobody: all get one answer.
+        for name in (*told, "locked", "frank", "nobody"):
+            assert [log_in(authenticator, name, "wrong") for _ in range(4)] == [None] * 4
+        assert log_in(authenticator, "locked", "locked") is None
+        assert log_in(authenticator, "frank") is None
+        assert "the account is locked" in caplog.text
+
+
 @pytest.mark.parametrize("typed", ["Alice", "ALICE", " alice", "alice ", "\tAlice\n"])
 def test_a_name_is_one_user_with_one_count_of_failures_however_it_is_typed(
     make: Make, typed: str

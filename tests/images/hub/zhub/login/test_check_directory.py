@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from zhub import settings
 from zhub.login import check_directory
 from zhub.login.directory import session
+from zhub.login.directory.reasons import EXPIRED, LOCKED, MUST_CHANGE, Reason
 from zhub.settings import Settings
 
 from tests.images.hub import slapd
@@ -34,6 +35,12 @@ DAY = timedelta(days=1)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
     with slapd.running(tmp_path_factory.mktemp("slapd") / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    with slapd.with_policies(tmp_path_factory.mktemp("policies") / "slapd") as server:
         yield server
 
 
@@ -160,6 +167,19 @@ def test_a_user_whose_entry_is_at_fault(
             ((problem, advice),) = failures(capsys)
             assert expected[0] in problem
             assert expected[1] in advice
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("old", EXPIRED), ("reset", MUST_CHANGE), ("locked", LOCKED)]
+)
+def test_a_right_password_that_does_not_let_in(
+    config: MakeSettings, strict: Slapd, capsys: Output, name: str, expected: Reason
+) -> None:
+    hub = config(port=strict.port, ca_file=strict.ca_file)
+    assert not check_directory.check(hub, name, name)
+    ((problem, advice),) = failures(capsys)
+    assert problem.endswith(f": {expected.log}")
+    assert expected.advice in advice
 
 
 @pytest.mark.parametrize("bind_dn", [None, SERVICE])

@@ -395,6 +395,21 @@ class TestActiveDirectory:
             with pytest.raises(LoginRefusedError, match="several entries"):
                 directory.log_in("dave", "right")
 
+    @pytest.mark.parametrize(("code", "page"), [("532", "Your password has expired."), ("775", "")])
+    def test_it_says_why_it_refuses(self, code: str, page: str) -> None:
+        def conversation(client: Client) -> None:
+            text = (
+                f"80090308: LdapErr: DSID-0C09, AcceptSecurityContext error, data {code}, v3839\0"
+            )
+            bound(client, lambda request: client.bind_response(request, 49, text))
+            mute(client)
+
+        with scripted(conversation) as server, pytest.raises(LoginRefusedError) as refused:
+            self.directory(server.port).log_in("alice", "right")
+        assert f"data {code}, v3839?): the " in str(refused.value)
+        assert refused.value.page.startswith(page)
+        assert bool(refused.value.page) is bool(page)
+
     def test_a_disabled_account(self) -> None:
         with scripted(self.conversation) as server, pytest.raises(LoginRefusedError, match="514"):
             self.directory(server.port).log_in("erin", "right")

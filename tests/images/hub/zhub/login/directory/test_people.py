@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from zhub.login.directory import Directory
 from zhub.login.directory.entries import Entry, disabled, same_dn
 from zhub.login.directory.people import NAME, administers, allowed
+from zhub.login.directory.reasons import EXPIRED, LOCKED, MUST_CHANGE, Reason
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.settings.ldap import Ldap, LdapTls
 
@@ -222,6 +224,78 @@ class TestPasswords:
             port=stored.port, ca_file=stored.ca_file, bind_dn=f"uid=typed0,ou=people,{SUFFIX}"
         )
         assert directory.look_up("alice").name == "alice"
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    with slapd.with_policies(tmp_path_factory.mktemp("policies") / "slapd") as server:
+        yield server
+
+
+class TestReasons:
+    """Why a real server with password policies refuses a login."""
+
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [("old", EXPIRED), ("reset", MUST_CHANGE), ("locked", LOCKED)],
+    )
+    def test_only_who_has_the_right_password_is_told(
+        self, strict: Slapd, by_template: Make, by_search: Make, name: str, expected: Reason
+    ) -> None:
+        # The first template leads to nobody.
+        twice = (f"uid={{username}},ou=staff,{SUFFIX}", TEMPLATE)
+        for make in (by_template, by_search, partial(by_template, dn_templates=twice)):
+            directory = make(port=strict.port, ca_file=strict.ca_file)
+            with pytest.raises(LoginRefusedError, match=expected.log) as right:
+                directory.log_in(name, name)
+            assert right.value.page == expected.page
+            with pytest.raises(LoginRefusedError) as wrong:
+                directory.log_in(name, "wrong")
+            assert wrong.value.page == ""
+            assert expected is LOCKED or expected.log not in str(wrong.value)
+
+    def test_a_reason_is_final(self, strict: Slapd, by_template: Make) -> None:
+        """Another spelling of the password is not tried."""
+        directory = by_template(port=strict.port, ca_file=strict.ca_file)
+        before = len(strict.binds())
+        with pytest.raises(LoginRefusedError, match="locked"):
+            directory.log_in("locked", "locked²")
+        assert len(strict.binds()) == before + 1
+
+    def test_an_expired_password_that_still_lets_in(
+        self, strict: Slapd, by_template: Make, by_search: Make
+    ) -> None:
+        for make in (by_template, by_search):
+            directory = make(port=strict.port, ca_file=strict.ca_file)
+            assert directory.log_in("grace", "grace").name == "grace"
+
+    def test_a_lock_by_wrong_passwords_is_in_the_log_only(
+        self, strict: Slapd, by_search: Make
+    ) -> None:
+        directory = by_search(port=strict.port, ca_file=strict.ca_file)
+        for word in ("wrong", "wrong", "wrong", "wrong", PASSWORDS["frank"]):
+            with pytest.raises(LoginRefusedError) as refused:
+                directory.log_in("frank", word)
+            assert refused.value.page == ""
+        assert "invalidCredentials: the account is locked" in str(refused.value)
+        # It ends no server: the entry does not say that the account is disabled.
+        assert directory.look_up("frank").name == "frank"
+
+    def test_a_disabled_account_that_the_server_accepts(
+        self, tmp_path: Path, by_template: Make, by_search: Make
+    ) -> None:
+        gone = slapd.person("gone", "nsAccountLock: TRUE")
+        with slapd.running(tmp_path / "disabled", ldif=gone) as server:
+            for make in (by_template, by_search):
+                directory = make(port=server.port, ca_file=server.ca_file)
+                with pytest.raises(LoginRefusedError, match="nsAccountLock is TRUE") as right:
+                    directory.log_in("gone", "gone")
+                assert right.value.page == "Your account is disabled."
+                with pytest.raises(LoginRefusedError, match="invalidCredentials") as wrong:
+                    directory.log_in("gone", "wrong")
+                assert wrong.value.page == ""
+            with pytest.raises(LoginRefusedError, match="nsAccountLock is TRUE"):
+                directory.look_up("gone")
 
 
 class TestTls:
@@ -557,6 +631,8 @@ def test_racf_names(tmp_path: Path, by_template: Make, secret: Path) -> None:
         ("pwdAccountLockedTime", "000001010000Z", True),
         # This lock ends by itself, and strangers can cause it.
         ("pwdAccountLockedTime", "20260101000000Z", False),
+        ("ibm-pwdAccountLocked", "TRUE", True),
+        ("ibm-pwdAccountLocked", "false", False),
         ("racfAttributes", "REVOKED", True),
         ("racfAttributes", "SPECIAL", False),
     ],
