@@ -32,7 +32,7 @@ EVIL = '<script>alert(1)</script><b onclick="x">{{ 7 * 7 }}</b> javascript:alert
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHub]:
-    with slapd.running(tmp_path_factory.mktemp("slapd")) as server:
+    with slapd.with_policies(tmp_path_factory.mktemp("slapd")) as server:
         ldap = {
             "servers": ("127.0.0.1",),
             "port": server.port,
@@ -79,15 +79,35 @@ def test_no_text_becomes_code(hub: RealHub) -> None:
     assert html.unescape(page).count(EVIL) == 5, "as it is, also in the title"
 
 
-def test_who_is_not_allowed_is_told_whom_to_ask(hub: RealHub) -> None:
-    say(hub, contact="<i>help</i>")
+def sent(hub: RealHub, name: str, password: str) -> requests.Response:
+    """Return the answer to a login form that a browser sends."""
     session = requests.Session()
     session.get(f"{hub.url}hub/login", timeout=30)
-    form = {"username": "bob", "password": PASSWORDS["bob"], "_xsrf": session.cookies["_xsrf"]}
-    answer = session.post(f"{hub.url}hub/login", data=form, timeout=30)
+    form = {"username": name, "password": password, "_xsrf": session.cookies["_xsrf"]}
+    return session.post(f"{hub.url}hub/login", data=form, timeout=30)
+
+
+def test_who_is_not_allowed_is_told_whom_to_ask(hub: RealHub) -> None:
+    say(hub, contact="<i>help</i>")
+    answer = sent(hub, "bob", PASSWORDS["bob"])
     assert answer.status_code == 403
     said = "Your account is not allowed to use this hub. If you think that you should be, ask:"
     assert f"{said} &lt;i&gt;help&lt;/i&gt;" in answer.text
+
+
+def test_the_form_says_why_a_login_is_refused(hub: RealHub) -> None:
+    say(hub)
+    for name, password, text in (
+        ("reset", "reset", "You have to change your password first."),
+        ("reset", "wrong", "Invalid username or password"),
+        ("nobody", "wrong", "Invalid username or password"),
+        ("EXAMPLE\\bob", PASSWORDS["bob"], "Type yours without a domain and backslash in front"),
+    ):
+        answer = sent(hub, name, password)
+        assert answer.status_code == 403
+        assert text in answer.text
+        assert f'value="{name}"' in answer.text
+        assert 'name="password"' in answer.text
 
 
 def test_a_form_that_was_open_too_long_leads_back_to_the_form(hub: RealHub) -> None:

@@ -19,7 +19,7 @@ from traitlets.config import Application
 from zhub.front import origin, site
 from zhub.login.attempts import Attempts, BusyError, TooManyFailuresError, Turn
 from zhub.login.directory import Directory, too_long
-from zhub.login.directory.people import NAME, Person, administers, allowed
+from zhub.login.directory.people import Person, administers, allowed, may_be_typed
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.login.logout import EverywhereLogoutHandler, end_sessions
 from zhub.login.measures import Outcome, asked, count_from_now, ended
@@ -37,6 +37,13 @@ QUEUE = 1000
 
 FORM = 16 << 10
 """Bytes of a login form: the longest password with each byte escaped as three, and the rest."""
+
+WRONG_NAME = (
+    "This cannot be a user name here: they have up to 64 letters from a to z, digits and"
+    " @ # $ . _ - without blanks. Type yours without a domain and backslash in front, or ask your"
+    " administrator which name to use."
+)
+"""What the page says about names that the directory is not asked about."""
 
 LOOK_UPS = 4
 """Users looked up again at a time."""
@@ -79,22 +86,19 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         """Check name and password with the directory.
 
         Raises:
-            tornado.web.HTTPError: 403 when the password is right, but the user may not log in; 429
-                after too many failed logins; 503 when no server of the directory answers, or too
-                many log in at once.
+            tornado.web.HTTPError: 403 when the password is right, but the user may not log in, or
+                the name cannot be one; 429 after too many failed logins; 503 when no server of the
+                directory answers, or too many log in at once.
         """
-        if not isinstance(data, dict):
-            # From the API, which takes any JSON.
+        form = typed(data)
+        if not form:
             return None
-        name, password = data.get("username", ""), data.get("password", "")
-        if not isinstance(name, str) or not isinstance(password, str):
-            return None
-        # Phones add a space after a word that they complete.
-        name = name.strip()
+        name, password = form
         address = origin.address(handler) if handler else ""
         # A form with more fields than these two would stay in memory while the login waits.
         large = handler is not None and len(handler.request.body) > FORM
-        if large or not NAME.fullmatch(name) or too_long(password):
+        valid = may_be_typed(self.ldap, name)
+        if large or not valid or too_long(password):
             # The directory is never asked about these, so they are no attempts.
             ended(Outcome.INVALID)
             self.log.warning(
@@ -102,6 +106,8 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
                 name[:64],
                 address,
             )
+            if name and not valid:
+                raise web.HTTPError(403, WRONG_NAME)
             return None
         try:
             async with self.attempts.turn(
@@ -273,6 +279,17 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         let_in = allowed(self.ldap, person)
         self._let_in[name] = person if let_in else None
         return let_in
+
+
+def typed(data: object) -> tuple[str, str] | None:
+    """Return name and password of a login form; None for anything else that the API was sent."""
+    if not isinstance(data, dict):
+        return None
+    name, password = data.get("username", ""), data.get("password", "")
+    if not isinstance(name, str) or not isinstance(password, str):
+        return None
+    # Phones add a space after a word that they complete.
+    return name.strip(), password
 
 
 class Pool:

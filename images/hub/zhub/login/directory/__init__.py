@@ -16,7 +16,7 @@ from ldap3.utils.conv import escape_filter_chars
 
 from zhub.login.directory.entries import Entry
 from zhub.login.directory.passwords import spellings
-from zhub.login.directory.people import People, Person, check_name, filled_in
+from zhub.login.directory.people import NAME, People, Person, filled_in, may_be_typed, no_name
 from zhub.login.directory.session import (
     DirectoryError,
     LoginRefusedError,
@@ -85,7 +85,8 @@ class Directory:
             LoginRefusedError: name or password is wrong, or the account may not log in now.
             DirectoryError: no server gives a usable answer.
         """
-        check_name(name)
+        if not may_be_typed(self.ldap, name):
+            raise no_name(name)
         if too_long(password):
             raise LoginRefusedError(f"the password is longer than {PASSWORD_LENGTH} bytes")
         try:
@@ -110,7 +111,8 @@ class Directory:
             LoginRefusedError: there is no such person, or the account is disabled.
             DirectoryError: no server gives a usable answer.
         """
-        check_name(name)
+        if not (may_be_typed(self.ldap, name) if typed else NAME.fullmatch(name)):
+            raise no_name(name)
         attributes = self.ldap.name_attributes if typed else self.ldap.name_attributes[:1]
         return self._ask(lambda session: self._look_up(session, name, attributes))
 

@@ -31,6 +31,11 @@ from zhub.settings.ldap import DN, Ldap
 #: or in a search filter, except for a "#", which has one at the beginning of a DN's value.
 NAME = re.compile(r"[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}")
 
+#: Mail addresses that a search finds people by. What is before the "@" may have an apostrophe or a
+#: plus, which have no meaning in a filter. ASCII only: directories take many characters of Unicode
+#: for one, and guesses of one user's password would count as those of many.
+MAIL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._'+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
@@ -188,11 +193,21 @@ def filled_in(template: str, name: str) -> str:
     return template.format(username=escape_rdn(name) if DN.fullmatch(template) else name)
 
 
+def may_be_typed(ldap: Ldap, name: str) -> bool:
+    """Return whether the directory may be asked about a name that was typed at login."""
+    return bool(NAME.fullmatch(name) or (ldap.searches and MAIL.fullmatch(name)))
+
+
 def check_name(name: str) -> None:
-    """Make sure that a name matches NAME.
+    """Make sure that a name matches NAME, as every user's name in the hub does.
 
     Raises:
         LoginRefusedError: it does not.
     """
     if not NAME.fullmatch(name):
-        raise LoginRefusedError(f"{one_line(name)[:64]!r} is not a valid user name")
+        raise no_name(name)
+
+
+def no_name(name: str) -> LoginRefusedError:
+    """Return the error for something that is no user name."""
+    return LoginRefusedError(f"{one_line(name)[:64]!r} is not a valid user name")

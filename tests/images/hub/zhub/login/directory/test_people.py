@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub.login.directory import Directory
 from zhub.login.directory.entries import Entry, disabled, same_dn
-from zhub.login.directory.people import NAME, administers, allowed
+from zhub.login.directory.people import MAIL, NAME, administers, allowed
 from zhub.login.directory.reasons import EXPIRED, LOCKED, MUST_CHANGE, Reason
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.settings.ldap import Ldap, LdapTls
@@ -138,6 +138,7 @@ def test_everything_else_is_refused(
 )
 @given(
     name=st.from_regex(NAME, fullmatch=True)
+    | st.from_regex(MAIL, fullmatch=True)
     | st.text(max_size=20)
     | st.text(alphabet='alice*()\\&|!=,+#;<>"\0 @\n', max_size=12)
     | st.sampled_from(sorted(PASSWORDS)),
@@ -155,7 +156,7 @@ def test_no_name_and_no_password_get_in_but_the_right_ones(
     bound = [dn for dn in server.binds()[before:] if dn != SERVICE]
     # No part of a name leads to another DN.
     assert all(dn.endswith(f",ou=people,{SUFFIX}") for dn in bound)
-    assert NAME.fullmatch(name) or not bound
+    assert NAME.fullmatch(name) or MAIL.fullmatch(name) or not bound
 
 
 def test_one_login_is_one_bind(by_template: Make, by_search: Make, server: Slapd) -> None:
@@ -503,6 +504,31 @@ class TestSearch:
             with pytest.raises(LoginRefusedError, match="several entries"):
                 directory.log_in("other@example.org", "alice")
             assert [dn for dn in server.binds() if dn != SERVICE] == []
+
+    @pytest.mark.parametrize("mail", ["o'brien@example.org", "O'Brien+hub@example.org"])
+    def test_mail_addresses_with_an_apostrophe_or_a_plus(
+        self, tmp_path: Path, by_template: Make, by_search: Make, mail: str
+    ) -> None:
+        obrien = slapd.person("obrien", f"mail: {mail}")
+        with slapd.running(tmp_path / "mail", ldif=obrien) as server:
+            options = {"port": server.port, "ca_file": server.ca_file}
+            directory = by_search(**options)
+            assert directory.log_in(mail.lower(), "obrien").name == "obrien"
+            assert directory.look_up(mail, typed=True).name == "obrien"
+            # Not as a name in the hub, nor in a DN.
+            with pytest.raises(LoginRefusedError, match="not a valid user name"):
+                directory.look_up(mail)
+            with pytest.raises(LoginRefusedError, match="not a valid user name"):
+                by_template(**options).log_in(mail, "obrien")
+
+    def test_a_name_in_the_directory_that_the_hub_cannot_have(
+        self, tmp_path: Path, by_search: Make
+    ) -> None:
+        obrien = slapd.person("o'brien").replace("mail: o'brien", "mail: brien")
+        with slapd.running(tmp_path / "apostrophe", ldif=obrien) as server:
+            directory = by_search(port=server.port, ca_file=server.ca_file)
+            with pytest.raises(LoginRefusedError, match="o'brien\" is not a valid user name"):
+                directory.log_in("brien@example.org", "o'brien")
 
     def test_the_identity_must_have_one_value(self, tmp_path: Path, by_search: Make) -> None:
         two = slapd.person("gina", "uid: g")
