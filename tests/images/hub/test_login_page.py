@@ -108,6 +108,8 @@ def test_the_form_says_why_a_login_is_refused(hub: RealHub) -> None:
         assert text in answer.text
         assert f'value="{name}"' in answer.text
         assert 'name="password"' in answer.text
+        # About locked accounts strangers and owners read the same.
+        assert ("may be locked" in answer.text) is text.startswith("Invalid")
 
 
 def test_a_form_that_was_open_too_long_leads_back_to_the_form(hub: RealHub) -> None:
