@@ -12,6 +12,7 @@ from components.hub import Hub, HubArgs
 from components.images import Images, ImagesArgs
 from components.names import Names
 from components.settings.deployed import LOST_IMAGES
+from components.settings.homes import OUTPUT as HOMES_PATHS
 from components.settings.stack import load
 
 settings = load()
@@ -85,6 +86,8 @@ if images.proxy is not None:
 pulumi.export("container", hub.container)
 if settings.build.lost:
     pulumi.export(LOST_IMAGES, dict(settings.build.lost))
+if settings.users.homes.output:
+    pulumi.export(HOMES_PATHS, settings.users.homes.output)
 pulumi.export("engine", settings.engine.host)
 if settings.engine.id:
     # An address such as unix:///var/run/docker.sock is that of another engine on every machine.

@@ -11,6 +11,7 @@ import pulumi_docker as docker
 from components.names import Names, named
 from components.service import ServiceArgs, service
 from components.settings.folders import SharedFolders
+from components.settings.homes import Homes
 from components.settings.ldap import Ldap
 from components.settings.users import UserServers
 
@@ -126,6 +127,7 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
         "ZHUB_DIRECTORY_NETWORK": args.ldap.network or "",
         "ZHUB_USER_BLOCKED_NETWORKS": json.dumps(args.users.blocked_networks),
         **_folders(args.users.folders),
+        **_homes(args.users.homes),
     }
 
 
@@ -139,6 +141,13 @@ def _folders(folders: SharedFolders) -> dict[str, pulumi.Input[str]]:
     ]
     root = {"ZHUB_SHARED_ROOT": folders.root} if folders.root else {}
     return {"ZHUB_SHARED_FOLDERS": json.dumps(listed), **root}
+
+
+def _homes(homes: Homes) -> dict[str, pulumi.Input[str]]:
+    """Where homes may be; nothing where they are in the engine's own folder."""
+    path = {"ZHUB_HOMES_PATH": homes.path} if homes.path else {}
+    former = {"ZHUB_FORMER_HOMES_PATHS": json.dumps(homes.former)} if homes.former else {}
+    return {**path, **former}
 
 
 def shared_environment(

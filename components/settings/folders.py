@@ -7,22 +7,12 @@ import re
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import Any
 
-from components.settings import ldap_entries, parsing
+from components.settings import ldap_entries, machine_path, parsing
 from components.settings.config import Config
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
-
-#: Folders of the machine's own: what is shared must not be its programs or its secrets.
-SYSTEM = (
-    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run"),
-    *("/sbin", "/sys", "/usr", "/var/run", "/var/lib/docker", "/var/lib/containerd"),
-)
-
-#: Folders with those of several owners, or of the machine, below them.
-TOP = ("/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib")  # noqa: S108 - refused
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _KEYS = ("name", "groups", "mode", "path")
@@ -59,16 +49,6 @@ class SharedFolders:
     folders: tuple[SharedFolder, ...] = ()
     root: str = ""
     """Folder of the engine's machine that those with a path are below."""
-
-
-def _root(text: str) -> str:
-    """Folders of the engine's machine that hold nothing but what is to be shared."""
-    path = parsing.absolute_path(text)
-    if ".." in PurePosixPath(path).parts or "." in path.split("/"):
-        raise RefusedError("not a path without . and ..")
-    if path in TOP or any(f"{path}/".startswith(f"{own}/") for own in SYSTEM):
-        raise RefusedError("a folder of the machine itself; name one that is made for sharing")
-    return path
 
 
 def _set(number: int, key: str, value: str) -> str:
@@ -185,7 +165,7 @@ SHARED_ROOT = Setting(
     "sharedRoot",
     "",
     "Folder of the engine's machine that sharedFolders with a path are below",
-    parsing.or_none(_root),
+    parsing.or_none(machine_path.parse),
     example="/srv/shared",
 )
 

@@ -41,6 +41,8 @@ class LocalEngine:
     """All there are, as Docker's API lists them."""
     images: frozenset[str] | None = None
     """IDs and digests of all there are; None if the engine does not answer."""
+    root: str | None = None
+    """The folder in which it keeps all that is its own."""
 
     def hubs(self, prefix: str) -> list[Mapping[str, Any]]:
         """The containers of the stack with that prefix that may have its port: front or hub."""
@@ -58,8 +60,10 @@ def ask(engine: Engine) -> LocalEngine | None:
         return None
     try:
         with contextlib.closing(docker.APIClient(engine.host, "auto", ANSWER_TIMEOUT)) as client:
+            info = client.info()
             return LocalEngine(
-                id=client.info()["ID"],
+                id=info["ID"],
+                root=info["DockerRootDir"],
                 containers=client.containers(all=True),
                 networks=client.networks(),
                 images=frozenset(

@@ -33,6 +33,7 @@ from components.settings.config import Config
 from components.settings.deployed import Deployed
 from components.settings.engine import Engine
 from components.settings.entries import SETTINGS
+from components.settings.homes import HOMES_PATH, refuse_unusable
 from components.settings.keypair import KeyPair
 from components.settings.ldap import Ldap
 from components.settings.local_engine import LocalEngine
@@ -169,8 +170,14 @@ def load() -> Settings:
     settings = read(config, stack, datetime.now(UTC))
     before = deployed.last()
     prefix.refuse_another(config, settings.prefix, before)
+    homes = settings.users.homes
     settings = replace(
-        settings, changes=tuple(address.other_base_path(settings.base_path, before.outputs))
+        settings,
+        users=replace(settings.users, homes=homes.after(before.outputs)),
+        changes=(
+            *address.other_base_path(settings.base_path, before.outputs),
+            *homes.changes(before.outputs),
+        ),
     )
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
     if engines.HOST not in config.refused:
@@ -209,6 +216,8 @@ def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before
                 settings.port,
             ),
         )
+    if (path := settings.users.homes.path) and HOMES_PATH not in config.refused:
+        config.check(HOMES_PATH, lambda: refuse_unusable(path, local.root))
     if users.NETWORK_POOL not in config.refused:
         config.check(
             users.NETWORK_POOL,

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from components.settings import parsing
+from components.settings import homes, parsing
 from components.settings.config import Config
 from components.settings.folders import SharedFolders
+from components.settings.homes import Homes
 from components.settings.setting import Setting
 
 #: Of a user's network, and how many of them the largest pool that is of use has.
@@ -146,6 +147,7 @@ class UserServers:
     environment: Mapping[str, str]
     """The site's variables; nothing secret."""
     folders: SharedFolders
+    homes: Homes
 
 
 def read(config: Config, environment: Mapping[str, str], folders: SharedFolders) -> UserServers:
@@ -166,6 +168,7 @@ def read(config: Config, environment: Mapping[str, str], folders: SharedFolders)
         kernel_idle_timeout=config.value(KERNEL_IDLE_TIMEOUT),
         server_max_age=config.value(SERVER_MAX_AGE),
         start_timeout=config.value(START_TIMEOUT),
+        homes=Homes(path=config.value(homes.HOMES_PATH)),
         environment=environment,
         folders=folders,
     )

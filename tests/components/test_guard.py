@@ -135,3 +135,13 @@ def test_alone_its_container_waits_for_what_the_component_depends_on() -> None:
 def test_alone_it_has_memory_for_the_networks_of_all_servers(servers: int, memory: int) -> None:
     container = alone(servers).one("Container", "guard").inputs
     assert container["memory"] == memory
+
+
+def test_the_guard_alone_learns_where_homes_are() -> None:
+    from zhub import settings as hub_settings
+
+    there = run(SITE | {"zhub:homesPath": "/srv/homes/zhub"})
+    of_guard = environment(there.one("Container", "guard"))
+    assert hub_settings.read_guard(of_guard).homes_paths == ("/srv/homes/zhub",)
+    assert "ZHUB_HOMES_PATH" not in environment(there.one("Container", "hub"))
+    assert "ZHUB_HOMES_PATH" not in environment(run(SITE).one("Container", "guard"))

@@ -12,6 +12,7 @@ MAKE = """
 make() {
     case $1 in
         backup) "${python[@]}" backup "${2#STACK=}" '' '' '' ;;
+        homes) "${python[@]}" homes "${2#STACK=}" ;;
         restore) "${python[@]}" restore "${2#STACK=}" "${3#FROM=}" "$(user "$@")" '' ;;
     esac
 }

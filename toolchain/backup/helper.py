@@ -49,7 +49,9 @@ class Job:
     user: str = "0:0"
     capabilities: tuple[str, ...] = ()
     writes: bool = False
-    """Whether it may write to the volume."""
+    """Whether it may write there."""
+    folder: str = ""
+    """Folder of the engine's machine that it gets instead of a volume."""
 
 
 def save_home(volume: str) -> Job:
@@ -69,6 +71,16 @@ def empty(volume: str) -> Job:
 def put_home(volume: str, sha256: str, into: str = "") -> Job:
     """Unpack a home with this checksum; into a new folder of it, if one is named."""
     return Job("put-home", volume, (sha256, into), capabilities=WRITE, writes=True)
+
+
+def make_folder(path: str, name: str) -> Job:
+    """Make an empty folder in one of the engine's machine; one that is there must be empty."""
+    return Job("make-folder", "", (name,), capabilities=WRITE, writes=True, folder=path)
+
+
+def remove_folder(path: str, name: str) -> Job:
+    """Remove a folder with all that is in it."""
+    return Job("remove-folder", "", (name,), capabilities=WRITE, writes=True, folder=path)
 
 
 def save_state(volume: str) -> Job:
@@ -156,25 +168,43 @@ class Engine:
 
     def shared_paths(self) -> list[str]:
         """The shared folders at paths of the engine's machine, as the stack's guard has them."""
-        variables = self.ask(
-            *("container", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}"),
-            f"{self.prefix}-guard",
-        )
-        for line in variables.splitlines():
-            name, _, text = line.partition("=")
-            if name == "ZHUB_SHARED_FOLDERS":
-                return [folder["path"] for folder in json.loads(text) if folder.get("path")]
-        return []
+        listed = json.loads(self._of_guard("ZHUB_SHARED_FOLDERS") or "[]")
+        return [folder["path"] for folder in listed if folder.get("path")]
 
-    def make_home(self, volume: str, user: str, *, mounted: bool) -> None:
+    def homes_path(self) -> str:
+        """The site's folder for homes, as the stack's guard has it; empty for the engine's own."""
+        return self._of_guard("ZHUB_HOMES_PATH")
+
+    def _of_guard(self, name: str) -> str:
+        """A variable of the stack's guard; empty where it has none of the name."""
+        variables = self.ask(
+            *("container", "inspect", "--format", "{{json .Config.Env}}", f"{self.prefix}-guard")
+        )
+        found = dict(line.partition("=")[::2] for line in json.loads(variables))
+        return str(found.get(name, ""))
+
+    def device(self, volume: str, path: str) -> str:
+        """Where a home that is made now has its files on the engine's machine.
+
+        Args:
+            volume: its name.
+            path: the site's folder; empty for the engine's own.
+        """
+        if path:
+            return f"{path}/{volume}"
+        root = self.ask("info", "--format", "{{.DockerRootDir}}")
+        return f"{root}/volumes/{volume}/_data"
+
+    def make_home(self, volume: str, user: str, *, mounted: bool, path: str = "") -> None:
         """Make a home as the guard does, which refuses others.
 
         Args:
             volume: its name.
             user: whose it is.
-            mounted: mount it on itself, so that pruning leaves it (images/hub/zhub/guard/homes.py).
+            mounted: have it mounted, so that pruning leaves it (images/hub/zhub/guard/homes.py).
+            path: the site's folder, in which the home's is there; empty for the engine's own.
         """
-        self._make(volume, {"zhub.role": "home", "zhub.user": user}, mounted=mounted)
+        self._make(volume, {"zhub.role": "home", "zhub.user": user}, mounted=mounted, path=path)
 
     def make_shared(self, folder: str) -> str:
         """Make the volume of a shared folder as the guard does; returns its name."""
@@ -182,12 +212,11 @@ class Engine:
         self._make(volume, {"zhub.role": "shared", "zhub.folder": folder}, mounted=True)
         return volume
 
-    def _make(self, volume: str, own: dict[str, str], *, mounted: bool) -> None:
+    def _make(self, volume: str, own: dict[str, str], *, mounted: bool, path: str = "") -> None:
         labels = {"zhub.stack": self.prefix, **own}
         options: dict[str, str] = {}
         if mounted:
-            root = self.ask("info", "--format", "{{.DockerRootDir}}")
-            options = {"type": "none", "o": "bind", "device": f"{root}/volumes/{volume}/_data"}
+            options = {"type": "none", "o": "bind", "device": self.device(volume, path)}
         self.ask(
             *("volume", "create", "--driver=local"),
             *(f"--opt={key}={text}" for key, text in options.items()),
@@ -220,6 +249,8 @@ class Helpers:
         limits = ("--memory", MEMORY, "--memory-swap", MEMORY, "--pids-limit", "32")
         rights = ("--cap-drop=ALL", *(f"--cap-add={name}" for name in job.capabilities))
         mount = f"type=volume,source={job.volume},target={VOLUME},volume-nocopy"
+        if job.folder:
+            mount = f"type=bind,source={job.folder},target={VOLUME}"
         return [
             *(*self.engine.docker, "run", "--rm", "--interactive", f"--name={name}"),
             "--network=none",
@@ -227,10 +258,32 @@ class Helpers:
             # A log would be a copy of all that is streamed.
             *("--security-opt=no-new-privileges", "--log-driver=none", "--env=LC_ALL=C"),
             *("--label", f"zhub.stack={self.engine.prefix}", "--label", "zhub.role=backup"),
-            *(("--mount", mount + ("" if job.writes else ",readonly")) if job.volume else ()),
+            *(
+                ("--mount", mount + ("" if job.writes else ",readonly"))
+                if job.volume or job.folder
+                else ()
+            ),
             *(f"--entrypoint={PYTHON}", self.image, "-I", "-c", PROGRAM.read_text()),
             *(job.name, *job.arguments),
         ]
+
+    def make_home(self, volume: str, user: str, *, mounted: bool) -> None:
+        """Make a home where the stack has them, and its folder.
+
+        Raises:
+            Problem: it failed, such as when there are files of an earlier home.
+        """
+        path = self.engine.homes_path() if mounted else ""
+        if path:
+            self.ask(make_folder(path, volume))
+        self.engine.make_home(volume, user, mounted=mounted, path=path)
+
+    def remove_home(self, volume: str) -> None:
+        """Remove a home that was just made, as far as it was."""
+        self.engine.find("volume", "rm", volume)
+        if path := self.engine.homes_path():
+            with suppress(Problem):
+                self.ask(remove_folder(path, volume))
 
     def ask(self, job: Job) -> Report:
         """Do a job that streams nothing; returns its report."""
@@ -301,6 +354,7 @@ def _report(job: Job, process: subprocess.Popen[bytes], said: IO[bytes]) -> Repo
     last = lines[-1] if lines else ""
     if code or not last.startswith(MARK):
         where = f" of volume {job.volume}" if job.volume else ""
+        where = f" in {job.folder}" if job.folder else where
         shown = "\n".join(f"    {line}" for line in lines[-TAIL:])
         raise Problem(f"{job.name}{where} ended with code {code}:\n{shown}")
     report: Report = json.loads(last.removeprefix(MARK))

@@ -1,6 +1,7 @@
-"""`make homes`: homes of releases before become such that pruning the engine leaves them.
+"""`make homes`: homes go where new ones are made, which pruning the engine leaves.
 
-Options of a volume cannot be changed, so each home is made anew, from a backup that stays.
+These are homes of releases before, and those from before `homesPath` was changed. Options of a
+volume cannot be changed, so each home is made anew, from a backup that stays.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ STEP = "homes"
 
 
 def take_over(name: str, docker: str) -> None:
-    """Make a stack's homes anew that pruning would delete, with what is in them.
+    """Make a stack's homes anew that are elsewhere than new ones, with what is in them.
 
     Args:
         name: of the stack.
@@ -33,26 +34,32 @@ def take_over(name: str, docker: str) -> None:
     own = stack.named(name)
     if not helpers.ask(helper.release())["mounted"]:
         raise Problem(f"the hub that runs is of a release before: make up{own}")
-    if not _plain(engine):
-        say(STEP, "nothing to do: pruning the engine leaves all homes")
+    path = engine.homes_path()
+    if not _elsewhere(engine, path):
+        place = f"in {path}" if path else "where pruning the engine leaves them"
+        say(STEP, f"nothing to do: all homes are {place}")
         return
     # Nobody can start a server meanwhile.
     with stopped(engine):
         running = {server.removeprefix(f"{engine.prefix}-user-") for server in engine.servers()}
         homes = {
             suffix: volume
-            for volume in _plain(engine)
+            for volume in _elsewhere(engine, path)
             if (suffix := volume.removeprefix(f"{engine.prefix}-home-")) not in running
         }
         if homes:
             _make_anew(name, docker, helpers, homes)
-    if left := sorted(running & {v.removeprefix(f"{engine.prefix}-home-") for v in _plain(engine)}):
-        say(STEP, f"left as they are, since their servers run: {', '.join(left)}. Stop the servers")
-        say(STEP, f"(docker stop {engine.prefix}-user-NAME), and type again: make homes{own}")
+    left = {v.removeprefix(f"{engine.prefix}-home-") for v in _elsewhere(engine, path)}
+    if left := left & running:
+        say(STEP, f"left as they are, since their servers run: {', '.join(sorted(left))}.")
+        say(STEP, f"Stop the servers (docker stop {engine.prefix}-user-NAME), and type again:")
+        say(STEP, f"make homes{own}")
 
 
 def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) -> None:
     engine = helpers.engine
+    path = engine.homes_path()
+    before = _elsewhere(engine, path)
     folder = save(name, docker, "", "", "")
     manifest = read(folder)
     parts = manifest.homes()
@@ -60,24 +67,46 @@ def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) 
         check(folder, parts[suffix])
     for number, (suffix, volume) in enumerate(homes.items(), start=1):
         part = parts[suffix]
+        if path:
+            # What may be there is not this home: nothing is removed then.
+            helpers.ask(helper.make_folder(path, volume))
         engine.ask("volume", "rm", volume)
         try:
-            engine.make_home(volume, part.user, mounted=True)
+            engine.make_home(volume, part.user, mounted=True, path=path)
             helpers.send(helper.put_home(volume, part.content), content(folder, manifest, part))
         except BaseException:
             own = stack.named(name)
             say(STEP, f"the files of {part.user} are in the backup. To put them back:")
             say(STEP, f"docker volume rm {volume}")
+            if path:
+                say(STEP, f"on the engine's machine, as root: rm -r {path}/{volume}")
             say(STEP, f"make restore{own} FROM={folder} USER={part.user}")
             raise
         say(STEP, f"home {number} of {len(homes)}: {part.user}")
+        if device := before[volume]:
+            say(STEP, f"    what was there before is left: {device}")
     say(STEP, f"done. When users have found their files, remove the backup: {folder}")
 
 
-def _plain(engine: Engine) -> list[str]:
-    """The homes without options, which pruning deletes while nobody uses them."""
+def _elsewhere(engine: Engine, path: str) -> dict[str, str]:
+    """The homes that are not where new ones are made, and the folder that `docker` leaves of each.
+
+    One without options is in the engine's own folder, where pruning deletes it while nobody uses
+    it. One in a folder that the site chose before stays there when its volume is removed.
+    """
     found = engine.homes()
     if not found:
-        return []
-    listed = engine.ask("volume", "inspect", *found)
-    return [volume["Name"] for volume in json.loads(listed) if not volume["Options"]]
+        return {}
+    own = engine.device("{}", "")
+    now = f"{path}/{{}}" if path else own
+    root = own.partition("{}")[0]
+    listed = json.loads(engine.ask("volume", "inspect", *found))
+    elsewhere = {}
+    for volume in listed:
+        options = volume["Options"] or {}
+        device = options.get("device", "")
+        if not options:
+            elsewhere[volume["Name"]] = ""
+        elif options.get("o") == "bind" and device != now.format(volume["Name"]):
+            elsewhere[volume["Name"]] = "" if device.startswith(root) else device
+    return elsewhere

@@ -282,6 +282,33 @@ def release() -> dict[str, Any]:
     }
 
 
+def make_folder(place: Path, name: str) -> dict[str, Any]:
+    """Make an empty folder; one that a site has prepared is taken, if nothing is in it."""
+    folder = place / name
+    if folder.is_symlink():
+        raise Failed(f"{name} is a link")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if any(folder.iterdir()):
+        raise Failed(
+            f"{name} is there and has files in it, which are left alone. Move it elsewhere, or"
+            " remove it, and type the command again"
+        )
+    return {}
+
+
+def remove_folder(place: Path, name: str) -> dict[str, Any]:
+    """Remove what is in a folder, and the folder if nothing is mounted on it."""
+    folder = place / name
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
+    return {}
+
+
 def put_state(volume: Path, source: BinaryIO, sha256: str) -> dict[str, Any]:
     """Put what a hub kept into the volume, in place of what another one kept there.
 
@@ -356,6 +383,8 @@ def main(arguments: Sequence[str], volume: Path = VOLUME) -> int:
         "empty": lambda: {"empty": not any(volume.iterdir())},
         "mark": lambda: mark(volume),
         "look": lambda: look(volume / DATABASE) if (volume / DATABASE).exists() else {},
+        "make-folder": lambda: make_folder(volume, *more),
+        "remove-folder": lambda: remove_folder(volume, *more),
         "release": release,
     }
     os.umask(0o077)

@@ -85,7 +85,7 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes
         try:
             for number, (suffix, part) in enumerate(wanted.items(), start=1):
                 volume = f"{engine.prefix}-home-{suffix}"
-                engine.make_home(volume, part.user, mounted=mounted)
+                helpers.make_home(volume, part.user, mounted=mounted)
                 made.append(volume)
                 helpers.send(helper.put_home(volume, part.content), content(folder, manifest, part))
                 size = part.bytes / MB
@@ -104,7 +104,7 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes
             )
         except BaseException:
             for volume in made:
-                engine.find("volume", "rm", volume)
+                helpers.remove_home(volume)
             say(STEP, "failed: the stack is as it was")
             raise
     if shared:
@@ -226,7 +226,7 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
     new = volume not in engine.homes()
     if new:
         into = ""
-        engine.make_home(volume, user, mounted=helpers.ask(helper.release())["mounted"])
+        helpers.make_home(volume, user, mounted=helpers.ask(helper.release())["mounted"])
     try:
         with timed(STEP, f"the home of {user}, {part.bytes / MB:.1f} MB"):
             helpers.send(
@@ -234,7 +234,7 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
             )
     except BaseException:
         if new:
-            engine.find("volume", "rm", volume)
+            helpers.remove_home(volume)
         raise
     place = f"the folder {into} of the home" if into else "a new home"
     say(STEP, f"{user} finds the files of {manifest.made} in {place}")

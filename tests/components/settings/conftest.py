@@ -36,7 +36,7 @@ def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
     ) -> Engine:
         answers: dict[str, object] = {
             "/version": {"ApiVersion": "1.41", "MinAPIVersion": "1.12"},
-            "/v1.41/info": {"ID": id},
+            "/v1.41/info": {"ID": id, "DockerRootDir": "/var/lib/docker"},
             "/v1.41/containers/json": containers,
             "/v1.41/networks": [],
             "/v1.41/images/json": images,

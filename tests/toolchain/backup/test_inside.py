@@ -285,3 +285,29 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
         if line.startswith(("import ", "from "))
     }
     assert imported <= sys.stdlib_module_names | {"__future__"}
+
+
+def test_a_folder_is_made_or_taken_if_nothing_is_in_it(tmp_path: Path) -> None:
+    inside.make_folder(tmp_path, "home")
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
+    inside.make_folder(tmp_path, "home")
+    (tmp_path / "home" / "file").write_text("kept")
+    with pytest.raises(Failed, match="has files in it"):
+        inside.make_folder(tmp_path, "home")
+    assert (tmp_path / "home" / "file").read_text() == "kept"
+
+
+def test_a_folder_is_not_made_in_place_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "home").symlink_to(tmp_path)
+    with pytest.raises(Failed, match="is a link"):
+        inside.make_folder(tmp_path, "home")
+
+
+def test_a_folder_is_removed_with_what_is_in_it_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("kept")
+    (tmp_path / "home" / "below").mkdir(parents=True)
+    (tmp_path / "home" / "below" / "file").write_text("gone")
+    (tmp_path / "home" / "link").symlink_to(tmp_path / "other")
+    inside.remove_folder(tmp_path, "home")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert (tmp_path / "other").read_text() == "kept"

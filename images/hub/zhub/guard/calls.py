@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -23,10 +22,11 @@ from zhub.contract import (
     labelled,
     network_options,
 )
-from zhub.guard import folders, homes
+from zhub.guard import folders
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
 from zhub.guard.folders import Folders
+from zhub.guard.homes import Homes
 from zhub.guard.measures import Measures, Usage
 from zhub.guard.policy import Policy, Refused, agree, parse_body
 from zhub.subnets import taken_subnets
@@ -75,6 +75,7 @@ class Guard:
         self._confinement = confinement
         self._folders = shared
         self._counts = Counts(client, policy.settings)
+        self._homes = Homes(client, policy.settings)
         self._making_networks = threading.Lock()
         self.measures = Measures(Usage(client, policy.settings.prefix))
         self.api_version: str = client.api_version
@@ -163,16 +164,7 @@ class Guard:
         request.done()
         name, labels = self._policy.volume(request.body)
         with self._counts.homes.one_more(name):
-            options = homes.options(homes.folder(self._root, name))
-            # Of a home that is there already, the engine changes nothing.
-            return self._client.create_volume(
-                name, driver="local", driver_opts=options, labels=labels
-            )
-
-    @cached_property
-    def _root(self) -> str:
-        """The engine's own folder on its machine."""
-        return str(self._client.info()["DockerRootDir"])
+            return self._homes.make(name, labels)
 
     def list_networks(self, request: Request) -> Any:
         """List the users' networks in full; of all other networks, only the subnets they take."""

@@ -4,12 +4,42 @@
 uses, and so all homes of users who are logged out. They leave volumes with mount options alone,
 since the files of such a volume are usually elsewhere (VolumesService.Prune of moby). So a home is
 mounted on itself: its files are where those of any volume are, and `docker volume rm` deletes them.
+
+A site can have homes in a folder of its choice. Then a home is a volume too, but what is mounted is
+a folder in that one, with the volume's name. `docker volume rm` leaves it there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
+
+import docker
+from docker.errors import DockerException, NotFound
+from docker.types import Mount
+
+from zhub.contract import NO_NETWORK
+from zhub.guard.helpers import Helpers
+from zhub.settings import GuardSettings
+
+SEEN = "/homes"
+"""Where a helper has the site's folder."""
+
+#: Prints the folder's mode, in octal digits.
+LOOK = f"stat -c %a {SEEN}"
+
+#: Makes the folder $1 there, unless there is one: a site may have prepared it.
+MAKE = f"""
+if [ -L {SEEN}/"$1" ]; then echo "$1 is a link"; exit 1; fi
+mkdir -p -m 700 {SEEN}/"$1"
+"""
+
+OTHERS = 0o007
+"""What a folder's mode gives to all of the machine's users."""
+
+log = logging.getLogger(__name__)
 
 
 def options(folder: str) -> dict[str, str]:
@@ -38,3 +68,79 @@ def plain(found: Mapping[str, Any]) -> bool:
     """
     given = found.get("Options") or {}
     return found["Driver"] == "local" and given in ({}, options(found["Mountpoint"]))
+
+
+def placed(found: Mapping[str, Any], paths: Iterable[str]) -> bool:
+    """Return whether a volume is nothing but the folder with its name in one of these."""
+    own = (options(f"{path}/{found['Name']}") for path in paths)
+    return found["Driver"] == "local" and (found.get("Options") or {}) in own
+
+
+class Homes:
+    """Makes homes, where the stack has them."""
+
+    def __init__(self, client: docker.APIClient, settings: GuardSettings) -> None:
+        self._client = client
+        self._path = settings.homes_path
+        # Not the packet filter's image, which has hardly a program.
+        self._helpers = Helpers(client, settings.notebook_image, settings.prefix)
+
+    def check(self) -> None:
+        """Check the site's folder, if there is one.
+
+        Raises:
+            RuntimeError: homes cannot be there.
+        """
+        if not self._path:
+            return
+        path, root = PurePosixPath(self._path), PurePosixPath(self._root())
+        if path.is_relative_to(root) or root.is_relative_to(path):
+            raise RuntimeError(
+                f"homesPath is {path}, but the engine's own folder is {root}, and homes have to be"
+                " elsewhere: pulumi config set homesPath /srv/homes/zhub"
+            )
+        try:
+            mode = int(self._in_folder(["sh", "-c", LOOK], writes=False), base=8)
+        except (RuntimeError, DockerException) as error:
+            raise RuntimeError(
+                f"homesPath is {path}, and the engine's machine has no such folder, or not yet:"
+                f" mount its file system, then, as root: install -d -m 700 {path} ({error})"
+            ) from None
+        if mode & OTHERS:
+            log.warning(
+                "all users of the engine's machine may look into %s, which has the homes; not any"
+                " more, as root: chmod o= %s",
+                path,
+                path,
+            )
+
+    def make(self, name: str, labels: Mapping[str, str]) -> Any:
+        """Make a home, if it is not there; return the engine's answer.
+
+        A folder that is missing is not made again for a volume that is there: its file system may
+        not be mounted, and the user would get an empty home.
+        """
+        device = folder(self._root(), name)
+        if self._path:
+            device = f"{self._path}/{name}"
+            try:
+                self._client.inspect_volume(name)
+            except NotFound:
+                self._in_folder(["sh", "-c", MAKE, "sh", name], writes=True)
+        # Of a home that is there already, the engine changes nothing.
+        return self._client.create_volume(
+            name, driver="local", driver_opts=options(device), labels=dict(labels)
+        )
+
+    def _in_folder(self, command: list[str], *, writes: bool) -> str:
+        return self._helpers.run(
+            command,
+            network=NO_NETWORK,
+            # The folder may belong to somebody else than root.
+            capabilities=["DAC_OVERRIDE"],
+            mounts=[Mount(SEEN, self._path, type="bind", read_only=not writes)],
+        )
+
+    def _root(self) -> str:
+        """The engine's own folder on its machine."""
+        return str(self._client.info()["DockerRootDir"])

@@ -188,11 +188,11 @@ class Policy:
         """Check a volume before it becomes a server's home.
 
         Raises:
-            Refused: when it is not a plain local volume of this stack and user.
+            Refused: when it is not a local volume of this stack and user, or leads elsewhere.
         """
         name = found["Name"]
-        if not homes.plain(found):
-            raise Refused(f"volume {name} is not a plain local volume")
+        if not (homes.plain(found) or homes.placed(found, self.settings.homes_paths)):
+            raise Refused(f"volume {name} is not a plain local volume, and not in homesPath")
         wanted = {STACK: self.settings.prefix, ROLE: Role.HOME, USER: user}
         labels = found.get("Labels") or {}
         if not labels:

@@ -22,6 +22,7 @@ from zhub.guard.confinement import Confinement, EngineLostError
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
+from zhub.guard.homes import Homes
 from zhub.guard.namespace import Namespace
 from zhub.guard.policy import Policy
 from zhub.guard.server import listen
@@ -55,6 +56,7 @@ def run(environment: Mapping[str, str]) -> None:
     confinement = Confinement(client, helpers, found)
     shared = Folders(client, helpers, found)
     try:
+        Homes(client, found).check()
         confinement.begin()
         shared.look()
     except (RuntimeError, DockerException) as error:

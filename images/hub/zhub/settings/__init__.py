@@ -130,6 +130,16 @@ class GuardSettings(ServerSettings):
     """ZHUB_USER_BLOCKED_NETWORKS: JSON list; public networks that notebooks do not reach."""
     shared_root: str = ""
     """ZHUB_SHARED_ROOT: folder of the engine's machine; shared folders at a path are below it."""
+    homes_path: str
+    """ZHUB_HOMES_PATH: folder of the engine's machine in which homes are made; empty for the
+    engine's own."""
+    former_homes_paths: tuple[str, ...]
+    """ZHUB_FORMER_HOMES_PATHS: JSON list; folders that were that before, so homes may be there."""
+
+    @property
+    def homes_paths(self) -> tuple[str, ...]:
+        """All folders of the site's choice that homes may be in."""
+        return (*filter(None, [self.homes_path]), *self.former_homes_paths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +321,13 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
             "USER_BLOCKED_NETWORKS", "[]", parsing.networks, _NETWORKS
         ),
         shared_root=reader.value("SHARED_ROOT", "", folders.root, "a path such as /srv/shared"),
+        homes_path=reader.value("HOMES_PATH", "", parsing.folder, "a path such as /srv/homes"),
+        former_homes_paths=reader.value(
+            "FORMER_HOMES_PATHS",
+            "[]",
+            parsing.folders,
+            'a JSON list of paths, such as ["/srv/homes"]',
+        ),
     )
     reader.problems += folders.outside(settings.shared_folders, settings.shared_root)
     if reader.problems:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
+_FOLDER = re.compile(r"(/[A-Za-z0-9._@+-]+)+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN = re.compile(r"JUPYTERHUB_|JPY_|ZHUB_|LD_")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -48,6 +49,18 @@ def base_path(text: str) -> str:
     if path and not _PATH.fullmatch(path):
         raise ValueError(text)
     return f"{path}/"
+
+
+def folder(text: str) -> str:
+    """Parse the path of a folder of the engine's machine; may be empty."""
+    if text and (not _FOLDER.fullmatch(text) or {".", ".."} & set(text.split("/"))):
+        raise ValueError(text)
+    return text
+
+
+def folders(text: str) -> tuple[str, ...]:
+    """Parse a JSON list of such paths."""
+    return tuple(map(folder, texts(text)))
 
 
 def number(low: int, high: int) -> Callable[[str], int]:

@@ -34,6 +34,7 @@ from zhub.guard.confinement import Confinement
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
+from zhub.guard.homes import Homes
 from zhub.guard.listener import CLIENT_SECONDS, MAX_OPEN
 from zhub.guard.machine import Machine
 from zhub.guard.policy import Policy
@@ -490,9 +491,7 @@ def test_a_guard_that_cannot_set_filters_does_not_start(
     site: Site, client: docker.APIClient
 ) -> None:
     class Incapable(Helpers):
-        def run(
-            self, command: Any, *, network: str, capabilities: Any = (), mounts: Any = ()
-        ) -> str:
+        def run(self, command: Any, *, network: str, **more: Any) -> str:
             return super().run(command, network=network)
 
     incapable = Incapable(client, site.settings.filter_image, site.settings.prefix)
@@ -639,6 +638,67 @@ def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> 
         labels=site.labels("home", "trap"),
     )
     assert refused(lambda: site.create("trap"))
+
+
+def sites_folder(site: Site, client: docker.APIClient, path: Path) -> tuple[Site, Guard]:
+    """A guard whose homes are in a folder of the machine, in place of the other one."""
+    own = replace(site.settings, homes_path=str(path))
+    policy = replace(site.policy, settings=own)
+    return replace(site, settings=own, policy=policy), Guard(
+        client, policy, site.confinement, site.folders
+    )
+
+
+def test_homes_are_made_and_mounted_in_the_sites_folder(
+    site: Site, client: docker.APIClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "homes"
+    path.mkdir(mode=0o700)
+    there, guard = sites_folder(site, client, path)
+    Homes(client, there.settings).check()
+    stop = serving(guard, tmp_path / "engine.sock")
+    with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
+        server = replace(there, hub=hub).create("apart")
+        volume = f"{site.settings.prefix}-home-apart"
+        [home] = path.iterdir()
+        assert home.name == volume
+        (home / "file").write_text("of apart")
+        client.start(server)
+        assert site.run(server, "cat /home/jovyan/file") == (0, "of apart")
+        client.remove_container(server, force=True)
+
+        # Who has a home from before goes on with it; the guard before does not mount these.
+        client.remove_container(site.create("elsewhere"), force=True)
+        client.remove_container(replace(there, hub=hub).create("elsewhere"), force=True)
+        assert refused(lambda: site.create("apart"))
+
+        # The folder is made for new homes only: its file system may not be mounted.
+        (home / "file").unlink()
+        home.rmdir()
+        server = replace(there, hub=hub).create("apart")
+        with pytest.raises(APIError, match="no such file or directory"):
+            client.start(server)
+        assert not home.exists()
+        client.remove_container(server, force=True)
+
+        # A removed home leaves its files, and a link is followed by nobody.
+        client.remove_volume(volume)
+        home.symlink_to("/etc")
+        with pytest.raises(APIError):
+            replace(there, hub=hub).create("apart")
+    stop()
+
+
+@pytest.mark.parametrize("below", ["", "volumes", "missing"])
+def test_a_guard_does_not_start_with_an_unusable_folder(
+    site: Site, client: docker.APIClient, tmp_path: Path, below: str
+) -> None:
+    root = Path(client.info()["DockerRootDir"])
+    path = tmp_path / "missing" if below == "missing" else root / below
+    own = replace(site.settings, homes_path=str(path))
+    with pytest.raises(RuntimeError, match=f"homesPath is {path}"):
+        Homes(client, own).check()
+    assert not (tmp_path / "missing").exists()
 
 
 def test_servers_and_networks_beyond_the_limit_are_not_created(

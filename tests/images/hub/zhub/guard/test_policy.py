@@ -305,6 +305,49 @@ def test_no_other_volume_becomes_a_home(more: dict[str, Any]) -> None:
         POLICY.home(HOME | {"Labels": HOME_LABELS} | more, "alice")
 
 
+SITES = Policy(
+    settings.read_guard(
+        {
+            "ZHUB_PREFIX": "site",
+            "ZHUB_HOMES_PATH": "/srv/homes",
+            "ZHUB_FORMER_HOMES_PATHS": '["/srv/old"]',
+        }
+    ),
+    Image((), frozenset()),
+)
+
+
+def in_folder(device: str) -> dict[str, Any]:
+    options = {"type": "none", "o": "bind", "device": device}
+    return HOME | {"Labels": HOME_LABELS, "Options": options}
+
+
+def test_a_home_may_be_in_the_sites_folders_for_homes() -> None:
+    for path in ("/srv/homes", "/srv/old"):
+        SITES.home(in_folder(f"{path}/site-home-alice"), "alice")
+        with pytest.raises(Refused, match="not in homesPath"):
+            POLICY.home(in_folder(f"{path}/site-home-alice"), "alice")
+    # Those from before are accepted as well.
+    SITES.home(in_folder(FOLDER), "alice")
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "/srv/homes",
+        "/srv/homes/site-home-bob",
+        "/srv/homes/site-home-alice/..",
+        "/srv/homes/site-home-alice/in",
+        "/srv/homes/../site-home-alice",
+        "/srv/other/site-home-alice",
+        "srv/homes/site-home-alice",
+    ],
+)
+def test_a_home_is_exactly_its_own_folder_there(device: str) -> None:
+    with pytest.raises(Refused, match="site-home-alice is not"):
+        SITES.home(in_folder(device), "alice")
+
+
 @pytest.mark.parametrize("labels", [None, {}])
 def test_a_volume_without_labels_is_refused_with_the_fix(labels: Any) -> None:
     fix = "zhub.stack=site, zhub.role=home and zhub.user=alice"

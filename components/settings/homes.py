@@ -1,0 +1,88 @@
+"""Where on the engine's machine users' homes are."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from components.settings import machine_path, parsing
+from components.settings.parsing import RefusedError
+from components.settings.setting import Setting
+
+HOMES_PATH = Setting(
+    "homesPath",
+    "",
+    "Folder of the engine's machine for users' homes, such as one of a file system with quotas or"
+    " snapshots; empty for the engine's own; docs/operations.md says how to move homes",
+    parsing.or_none(machine_path.parse),
+    example="/srv/homes/zhub",
+)
+
+#: The output with the folder that new homes are made in, then those before; empty for the engine's
+#: own.
+OUTPUT = "homesPaths"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Homes:
+    """Folders of the engine's machine."""
+
+    path: str | None = None
+    """Where new homes are made; None for the engine's own folder."""
+    former: tuple[str, ...] = ()
+    """Where homes may be as well, since they stay where they were made until they are moved."""
+
+    def after(self, outputs: Mapping[str, Any]) -> Homes:
+        """Return it with the folders that the stack had before, by the outputs of its last `up`."""
+        known = {path for path in outputs.get(OUTPUT, ()) if path}
+        return replace(self, former=tuple(sorted(known - {self.path})))
+
+    @property
+    def output(self) -> list[str]:
+        """What the next run has to know; nothing for a stack that never had a folder."""
+        return [self.path or "", *self.former] if self.path or self.former else []
+
+    def changes(self, outputs: Mapping[str, Any]) -> list[str]:
+        """What to know before an `up` that changes the folder; nothing where it stays."""
+        if "prefix" not in outputs:
+            return []  # of a stack that was never up
+        before = next(iter(outputs.get(OUTPUT, ())), "")
+        if before == (self.path or ""):
+            return []
+        return [
+            (
+                f"homesPath changes from {before or _OWN} to {self.path or _OWN}: homes that are"
+                " there stay there and go on working, and new ones are made in the new place. To"
+                " move them: make homes STACK=NAME"
+            )
+        ]
+
+
+_OWN = "the engine's own folder"
+
+
+def refuse_unusable(path: str, root: str | None) -> None:
+    """Refuse a folder that an engine on this machine cannot use.
+
+    Args:
+        path: the folder.
+        root: where the engine keeps its own; None if it does not answer.
+
+    Raises:
+        RefusedError: it is the engine's own, or not there.
+    """
+    if root and (machine_path.within(path, root) or machine_path.within(root, path)):
+        raise RefusedError(f"in one line with the engine's own folder, {root}; name another")
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise RefusedError(
+            "not there. If it is to be on a file system of its own, mount that first. Then, as"
+            " root",
+            fix=shlex.join(["install", "-d", "-m", "700", path]),
+        ) from None
+    except OSError:
+        return  # this user may not see it; the engine may

@@ -1,0 +1,113 @@
+"""Homes go to a folder of the site's choice, and from there to another one, without a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.docs.commands import runs
+from tests.engine.conftest import native, stack_in_checkout
+from tests.engine.operator import typed
+from tests.engine.people import logged_in
+from tests.engine.stack import PulumiError, Stack
+from tests.engine.test_backup import ODD, printed
+from tests.ports import free_port
+
+pytestmark = [pytest.mark.engine, pytest.mark.long]
+
+SET, MOVE = runs("docs/operations.md", "Homes in a folder of your choice")
+
+
+@pytest.fixture
+def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    config = native(engine) | {"port": free_port()}
+    folder = tmp_path_factory.mktemp("state")
+    yield from stack_in_checkout(engine, "e2e-homespath", folder, config)
+
+
+def there(engine: docker.DockerClient, stack: Stack, user: str) -> str:
+    """Where a user's home is, by its volume."""
+    volume = engine.volumes.get(f"{stack.prefix}-home-{user}")
+    return str(volume.attrs["Options"]["device"])
+
+
+def test_homes_move_and_nothing_is_lost(
+    stack: Stack, engine: docker.DockerClient, short_folder: Path
+) -> None:
+    first, second = short_folder / "first", short_folder / "second"
+    alice = logged_in(stack, "alice")
+    alice.start_server()
+    alice.run(ODD)
+    alice.stop_server()
+    bob = logged_in(stack, "bob")
+    bob.start_server()
+    bob.save("kept.txt", "of bob")
+    before = printed(engine, stack, "alice")
+
+    # A folder that is missing is refused before anything changes.
+    own = SET.replace("/srv/homes/zhub", str(first))
+    stack.configure({"homesPath": str(first)})
+    with pytest.raises(PulumiError, match=f"install -d -m 700 {first}"):
+        stack.on_stack("preview")
+    said = typed(stack, own)
+    assert "make homes" in said
+    # Homes from before go on working, and bob's server was left alone.
+    assert bob.read("kept.txt") == "of bob"
+    alice = logged_in(stack, "alice")
+    alice.start_server()
+    alice.stop_server()
+    assert printed(engine, stack, "alice") == before
+    assert not list(first.iterdir())
+
+    # Moved, but for bob's, whose server runs.
+    moved = typed(stack, MOVE)
+    assert "their servers run: bob" in moved
+    assert there(engine, stack, "alice") == f"{first}/{stack.prefix}-home-alice"
+    assert printed(engine, stack, "alice") == before
+    bob = logged_in(stack, "bob")
+    bob.stop_server()
+    typed(stack, MOVE)
+    assert there(engine, stack, "bob") == f"{first}/{stack.prefix}-home-bob"
+    # A new one is made there.
+    carol = logged_in(stack, "carol")
+    carol.start_server()
+    carol.save("kept.txt", "of carol")
+    carol.stop_server()
+    assert there(engine, stack, "carol") == f"{first}/{stack.prefix}-home-carol"
+
+    to_another_folder(stack, engine, first, second)
+    assert printed(engine, stack, "alice") == before
+    back_from_a_backup(stack, engine, second)
+
+
+def to_another_folder(stack: Stack, engine: docker.DockerClient, first: Path, second: Path) -> None:
+    """Homes in the first folder go on working until they are moved, and are left there then."""
+    said = typed(stack, SET.replace("/srv/homes/zhub", str(second)))
+    assert f"from {first} to {second}" in said
+    alice = logged_in(stack, "alice")
+    alice.start_server()
+    alice.stop_server()
+    assert f"is left: {first}/{stack.prefix}-home-alice" in typed(stack, MOVE)
+    assert there(engine, stack, "alice") == f"{second}/{stack.prefix}-home-alice"
+    assert (first / f"{stack.prefix}-home-bob" / "kept.txt").read_text() == "of bob"
+
+
+def back_from_a_backup(stack: Stack, engine: docker.DockerClient, folder: Path) -> None:
+    """One that was removed comes back, not over what its folder still has."""
+    engine.volumes.get(f"{stack.prefix}-home-bob").remove()
+    backup = max((stack.project / "backups").iterdir())
+    refused = stack.make("restore", str(backup), "bob", "")
+    assert refused.returncode == 1
+    assert "has files in it, which are left alone" in refused.stdout
+    home = folder / f"{stack.prefix}-home-bob"
+    home.rename(folder / "aside")
+    done = stack.make("restore", str(backup), "bob", "")
+    assert done.returncode == 0, done.stdout
+    assert (home / "kept.txt").read_text() == "of bob"
+    bob = logged_in(stack, "bob")
+    bob.start_server()
+    assert bob.read("kept.txt") == "of bob"
+    bob.stop_server()
