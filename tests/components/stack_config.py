@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from datetime import UTC, datetime
 from functools import cache
@@ -65,9 +66,8 @@ def follow(lines: tuple[str, ...], config: dict[str, str], secret: set[str]) -> 
         words = [word for word in shlex.split(line)[2:] if word not in options]
         key = words[1] if ":" in words[1] else f"zhub:{words[1]}"
         if words[0] == "rm" and "[" in key:
-            name, number = key.removesuffix("]").split("[")
-            items = json.loads(config[name])
-            del items[int(number)]
+            name, items, at, last = _inside(config, key)
+            del at[last]
             config[name] = json.dumps(items)
         elif words[0] == "rm" or key.endswith(("File", "certPath", "tlsKey")):
             # What a key is, or what a file holds, no message can say.
@@ -76,10 +76,23 @@ def follow(lines: tuple[str, ...], config: dict[str, str], secret: set[str]) -> 
             config[key] = "as typed"
             secret.add(key)
         elif "[" in key:
-            name, number = key.removesuffix("]").split("[")
-            items = json.loads(config.get(name, "[]"))
-            items[int(number) : int(number) + 1] = [words[2]]
+            name, items, at, last = _inside(config, key)
+            if isinstance(last, int):
+                at[last : last + 1] = [words[2]]
+            else:
+                at[last] = words[2]
             config[name] = json.dumps(items)
         else:
             config[key] = words[2]
             secret.discard(key)
+
+
+def _inside(config: dict[str, str], key: str) -> tuple[str, Any, Any, Any]:
+    """The setting of a path such as x[0].name, its value, what has the last step, and that step."""
+    name, _, path = key.partition("[")
+    steps = re.findall(r"\[(\d+)\]|\.(\w+)", f"[{path}")
+    found = at = json.loads(config.get(name, "[]"))
+    *before, last = [int(number) if number else member for number, member in steps]
+    for step in before:
+        at = at[step]
+    return name, found, at, last
