@@ -57,7 +57,7 @@ backup: ## back the stack up, while people work (TO=FOLDER, RECIPIENT=KEYFILE: e
 restore: ## restore into an empty stack (FROM=FOLDER; USER=NAME: one home into a folder beside, ONLY=database)
 	@$(TOOLCHAIN) restore $(call quoted,STACK) $(call quoted,FROM) $(call quoted,HOME_OF) $(call quoted,ONLY)
 
-homes: ## make homes of earlier releases such that pruning the engine leaves them
+homes: ## move homes to where new ones are made (homesPath), which pruning the engine leaves
 	@$(TOOLCHAIN) homes $(call quoted,STACK)
 
 sizes: ## show how large the homes are, while people work (LIMIT=10G: and which have nearly that much)

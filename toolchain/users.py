@@ -239,6 +239,8 @@ def forget(people: People, wish: Wish) -> None:
     if not homes and not known and not servers:
         raise Problem(f"there is no home of {user}, and the hub does not know the name")
     lost = [f"the home: volume {volume}, with all files" for volume in homes]
+    paths = people.engine.homes_paths()
+    lost += [f"what is in {path}/{volume}" for path in paths for volume in homes]
     if known:
         record = people.hub("record", user)
         lost.append(f"{len(record['tokens'])} tokens, and the hub's record of {user}")
@@ -262,7 +264,26 @@ def forget(people: People, wish: Wish) -> None:
         time.sleep(0.5)
     for volume in homes:
         people.engine.ask("volume", "rm", volume)
+        _remove_folders(people.engine, paths, volume)
     say(STEP, f"{user} is forgotten. Who logs in with this name begins with an empty home")
+
+
+def _remove_folders(engine: Engine, paths: list[str], volume: str) -> None:
+    """Remove a home's folders where the site has homes, which stay when its volume is removed.
+
+    Raises:
+        Problem: one is still there, and the next person with the name would get it.
+    """
+    helpers = Helpers(engine, engine.image())
+    for path in paths:
+        try:
+            helpers.ask(helper.remove_folder(path, volume))
+        except Problem as error:
+            raise Problem(
+                f"the rest is removed, but {path}/{volume} may still be there, and whoever logs in"
+                f" with this name then gets it. Remove it on the engine's machine:"
+                f" rm -r {path}/{volume} ({error})"
+            ) from None
 
 
 def _confirm(question: str, answer: str, otherwise: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from components.settings import ldap_entries, machine_path, parsing
+from components.settings import homes, ldap_entries, machine_path, parsing
 from components.settings.config import Config
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
@@ -168,6 +169,32 @@ SHARED_ROOT = Setting(
     parsing.or_none(machine_path.parse),
     example="/srv/shared",
 )
+
+
+def refuse_in_homes(config: Config, shared: SharedFolders, paths: Iterable[str]) -> None:
+    """Note folders that are in one for homes, or around it.
+
+    Who may write there could put a link in a home's place, which the engine would follow.
+
+    Args:
+        config: of the stack.
+        shared: its shared folders.
+        paths: of folders with homes in them.
+    """
+    for number, folder in enumerate(shared.folders):
+        at = folder.path
+        for path in paths if at else ():
+            if not (machine_path.within(at, path) or machine_path.within(path, at)):
+                continue
+            command = _set(number, "path", f"{folder.name}-data")
+            if machine_path.within(shared.root, path):
+                usable = not machine_path.within(SHARED_ROOT.example, path)
+                command = SHARED_ROOT.set_command() if usable else homes.HOMES_PATH.set_command()
+            config.clash(
+                SHARED_FOLDERS,
+                f"has {folder.name} at {at}, and homes are in {path}: neither may be in the other",
+                command,
+            )
 
 
 def read(config: Config, *, recheck: bool) -> SharedFolders:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,11 @@ class Homes:
         return replace(self, former=tuple(sorted(known - {self.path})))
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """All folders of the site's choice that homes may be in."""
+        return (*filter(None, [self.path]), *self.former)
+
+    @property
     def output(self) -> list[str]:
         """What the next run has to know; nothing for a stack that never had a folder."""
         return [self.path or "", *self.former] if self.path or self.former else []
@@ -63,6 +69,9 @@ class Homes:
 
 _OWN = "the engine's own folder"
 
+#: What a folder's mode lets its group write, and all of the machine's users do.
+OPEN = 0o027
+
 
 def refuse_unusable(path: str, root: str | None) -> None:
     """Refuse a folder that an engine on this machine cannot use.
@@ -72,12 +81,14 @@ def refuse_unusable(path: str, root: str | None) -> None:
         root: where the engine keeps its own; None if it does not answer.
 
     Raises:
-        RefusedError: it is the engine's own, or not there.
+        RefusedError: it is the engine's own, not there, or not for root alone.
     """
     if root and (machine_path.within(path, root) or machine_path.within(root, path)):
-        raise RefusedError(f"in one line with the engine's own folder, {root}; name another")
+        raise RefusedError(
+            f"the engine's own folder, {root}, or in it, or around it; name one elsewhere"
+        )
     try:
-        Path(path).stat()
+        mode = Path(path).stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise RefusedError(
             "not there. If it is to be on a file system of its own, mount that first. Then, as"
@@ -86,3 +97,11 @@ def refuse_unusable(path: str, root: str | None) -> None:
         ) from None
     except OSError:
         return  # this user may not see it; the engine may
+    if not stat.S_ISDIR(mode):
+        raise RefusedError("not a folder")
+    if mode & OPEN:
+        raise RefusedError(
+            f"open to others than root (mode {stat.S_IMODE(mode):o}): they could read homes, or put"
+            " links in their place, which the engine would follow. As root",
+            fix=shlex.join(["install", "-d", "-o", "root", "-g", "root", "-m", "700", path]),
+        )

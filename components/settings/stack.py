@@ -170,10 +170,11 @@ def load() -> Settings:
     settings = read(config, stack, datetime.now(UTC))
     before = deployed.last()
     prefix.refuse_another(config, settings.prefix, before)
-    homes = settings.users.homes
+    homes = settings.users.homes.after(before.outputs)
+    folders.refuse_in_homes(config, settings.users.folders, homes.paths)
     settings = replace(
         settings,
-        users=replace(settings.users, homes=homes.after(before.outputs)),
+        users=replace(settings.users, homes=homes),
         changes=(
             *address.other_base_path(settings.base_path, before.outputs),
             *homes.changes(before.outputs),

@@ -81,6 +81,7 @@ def test_homes_move_and_nothing_is_lost(
     to_another_folder(stack, engine, first, second)
     assert printed(engine, stack, "alice") == before
     back_from_a_backup(stack, engine, second)
+    forgotten(stack, first, second)
 
 
 def to_another_folder(stack: Stack, engine: docker.DockerClient, first: Path, second: Path) -> None:
@@ -111,3 +112,14 @@ def back_from_a_backup(stack: Stack, engine: docker.DockerClient, folder: Path) 
     bob.start_server()
     assert bob.read("kept.txt") == "of bob"
     bob.stop_server()
+
+
+def forgotten(stack: Stack, first: Path, second: Path) -> None:
+    """Nothing of a home is left in any of the folders: the next person may have the name."""
+    stack.environment["ZHUB_YES"] = "1"
+    done = stack.make("users", "forget", "bob", "", "", "")
+    assert done.returncode == 0, done.stdout
+    for folder in (first, second):
+        assert f"what is in {folder}/{stack.prefix}-home-bob" in done.stdout
+        assert not (folder / f"{stack.prefix}-home-bob").exists()
+        assert (folder / f"{stack.prefix}-home-alice").exists()

@@ -175,6 +175,11 @@ class Engine:
         """The site's folder for homes, as the stack's guard has it; empty for the engine's own."""
         return self._of_guard("ZHUB_HOMES_PATH")
 
+    def homes_paths(self) -> list[str]:
+        """All folders of the site's choice that may have homes, also left ones."""
+        former = json.loads(self._of_guard("ZHUB_FORMER_HOMES_PATHS") or "[]")
+        return [*filter(None, [self.homes_path()]), *former]
+
     def _of_guard(self, name: str) -> str:
         """A variable of the stack's guard; empty where it has none of the name."""
         variables = self.ask(
@@ -280,8 +285,8 @@ class Helpers:
 
     def remove_home(self, volume: str) -> None:
         """Remove a home that was just made, as far as it was."""
-        self.engine.find("volume", "rm", volume)
-        if path := self.engine.homes_path():
+        removed = self.engine.find("volume", "rm", volume) is not None
+        if removed and (path := self.engine.homes_path()):
             with suppress(Problem):
                 self.ask(remove_folder(path, volume))
 

@@ -60,6 +60,10 @@ def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) 
     engine = helpers.engine
     path = engine.homes_path()
     before = _elsewhere(engine, path)
+    if path:
+        # Refused before the backup, which takes long, if there are files: they are not this home's.
+        for volume in homes.values():
+            helpers.ask(helper.make_folder(path, volume))
     folder = save(name, docker, "", "", "")
     manifest = read(folder)
     parts = manifest.homes()
@@ -67,9 +71,6 @@ def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) 
         check(folder, parts[suffix])
     for number, (suffix, volume) in enumerate(homes.items(), start=1):
         part = parts[suffix]
-        if path:
-            # What may be there is not this home: nothing is removed then.
-            helpers.ask(helper.make_folder(path, volume))
         engine.ask("volume", "rm", volume)
         try:
             engine.make_home(volume, part.user, mounted=True, path=path)

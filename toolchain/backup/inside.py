@@ -297,8 +297,10 @@ def make_folder(place: Path, name: str) -> dict[str, Any]:
 
 
 def remove_folder(place: Path, name: str) -> dict[str, Any]:
-    """Remove what is in a folder, and the folder if nothing is mounted on it."""
+    """Remove a folder, if there is one; if something is mounted on it, only what is in it."""
     folder = place / name
+    if folder.is_symlink() or not folder.is_dir():
+        return {}
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

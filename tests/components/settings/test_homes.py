@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pulumi
 import pytest
 
-from components.settings import homes
+from components.settings import folders, homes
 from components.settings.homes import HOMES_PATH, Homes
 from components.settings.parsing import RefusedError
+from tests.components.recorder import run
+from tests.components.stack_config import DEMO, read
 
 
 @pytest.mark.parametrize("path", ["/srv/homes", "/homes", "/mnt/pool/homes", "/home/jupyter"])
@@ -91,8 +95,59 @@ def test_the_engines_own_folder_and_those_around_it_are_refused(tmp_path: Path) 
         with pytest.raises(RefusedError, match="the engine's own folder"):
             homes.refuse_unusable(str(path), str(root))
     homes.refuse_unusable(str(tmp_path), None)
-    (tmp_path / "docker-homes").mkdir()
+    (tmp_path / "docker-homes").mkdir(mode=0o700)
     homes.refuse_unusable(str(tmp_path / "docker-homes"), str(root))
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750 | 0o020, 0o701, 0o702])
+def test_a_folder_that_is_open_to_others_is_refused_with_the_command_that_closes_it(
+    tmp_path: Path, mode: int
+) -> None:
+    path = tmp_path / "homes"
+    path.mkdir()
+    path.chmod(mode)
+    with pytest.raises(RefusedError, match=f"open to others than root .mode {mode:o}") as refusal:
+        homes.refuse_unusable(str(path), "/var/lib/docker")
+    assert refusal.value.fix == f"install -d -o root -g root -m 700 {path}"
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "homes").touch(mode=0o600)
+    with pytest.raises(RefusedError, match="not a folder"):
+        homes.refuse_unusable(f"{tmp_path}/homes", "/var/lib/docker")
+
+
+@pytest.mark.parametrize(
+    ("homes_path", "root", "path", "fix"),
+    [
+        ("/srv/shared", "/srv/shared", "data", "config set homesPath /srv/homes/zhub"),
+        ("/srv/homes", "/srv/homes/all", "data", "config set sharedRoot /srv/shared"),
+        ("/srv/shared/data", "/srv/shared", "data", "'sharedFolders[0].path' all-data"),
+        ("/srv/shared/data/homes", "/srv/shared", "data", "'sharedFolders[0].path' all-data"),
+        ("/srv/shared/homes", "/srv/shared", "homes/a", "'sharedFolders[0].path' all-data"),
+        ("/srv/shared/homes", "/srv/shared", "data", ""),
+        ("/srv/shared-homes", "/srv/shared", "homes", ""),
+    ],
+)
+def test_a_shared_folder_is_not_where_homes_are(
+    homes_path: str, root: str, path: str, fix: str
+) -> None:
+    shared = json.dumps([{"name": "all", "path": path}])
+    site = DEMO | {"zhub:sharedFolders": shared, "zhub:sharedRoot": root}
+    for paths in ([homes_path], ["/srv/now", homes_path]):  # now, and before
+        settings, config = read(site)
+        folders.refuse_in_homes(config, settings.users.folders, paths)
+        assert bool(config.problems) == bool(fix)
+        for problem in config.problems:
+            assert f"all at {root}/{path}, and homes are in {homes_path}" in str(problem)
+            assert fix in str(problem)
+
+
+def test_the_program_refuses_such_a_shared_folder() -> None:
+    shared = json.dumps([{"name": "all", "path": "data"}])
+    site = DEMO | {"zhub:sharedFolders": shared, "zhub:sharedRoot": "/srv/shared"}
+    with pytest.raises(pulumi.RunError, match="neither may be in the other"):
+        run(site | {"zhub:homesPath": "/srv/shared/data"})
 
 
 def test_a_folder_that_is_missing_is_refused_with_the_command_that_makes_it(tmp_path: Path) -> None:

@@ -311,3 +311,12 @@ def test_a_folder_is_removed_with_what_is_in_it_and_no_more(tmp_path: Path) -> N
     inside.remove_folder(tmp_path, "home")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
     assert (tmp_path / "other").read_text() == "kept"
+    inside.remove_folder(tmp_path, "home")
+
+
+def test_what_a_link_leads_to_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("kept")
+    (tmp_path / "home").symlink_to("other")
+    inside.remove_folder(tmp_path, "home")
+    assert (tmp_path / "other" / "file").read_text() == "kept"

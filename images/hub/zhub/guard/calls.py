@@ -22,7 +22,7 @@ from zhub.contract import (
     labelled,
     network_options,
 )
-from zhub.guard import folders
+from zhub.guard import folders, homes
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
 from zhub.guard.folders import Folders
@@ -135,7 +135,7 @@ class Guard:
             body["HostConfig"]["Mounts"] = self._folders.mounts(one.name for one in shared)
         if servers := self._confinement.name_servers:
             body["HostConfig"]["Dns"] = servers
-        with self._counts.server(name, body["HostConfig"]["Memory"]):
+        with self._counts.server(name, body["HostConfig"]["Memory"]), homes.mounting():
             return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
 
     def start_container(self, request: Request) -> None:
@@ -144,7 +144,8 @@ class Guard:
         # With a network from before, it would run without a filter, if only for a moment.
         if not set(found["NetworkSettings"]["Networks"]) <= {NO_NETWORK}:
             raise Refused("the container has a network already")
-        self._client.start(found["Id"])
+        with homes.mounting():
+            self._client.start(found["Id"])
 
     def stop_container(self, request: Request) -> None:
         seconds = request.query.pop("t", "10")

@@ -19,7 +19,7 @@ from docker.types import Mount
 
 from zhub.contract import FOLDER, NO_NETWORK, ROLE, STACK, Role
 from zhub.guard import homes
-from zhub.guard.helpers import Helpers
+from zhub.guard.helpers import Helpers, UnusableError
 from zhub.settings import GuardSettings
 from zhub.settings.folders import SharedFolder
 
@@ -40,10 +40,6 @@ done
 """
 
 log = logging.getLogger(__name__)
-
-
-class UnusableError(Exception):
-    """A shared folder cannot be mounted; the text is for users."""
 
 
 def asked(

@@ -25,9 +25,13 @@ IN_NAMESPACE = "container:"
 """Prefix of a network mode that joins the network of another container."""
 
 
+class UnusableError(Exception):
+    """What a server is to have cannot be mounted; the text is for users."""
+
+
 @dataclass(frozen=True)
 class Helpers:
-    """Runs commands in containers of the filter image, built for the engine's own platform."""
+    """Runs commands in containers of an image."""
 
     client: docker.APIClient
     image: str

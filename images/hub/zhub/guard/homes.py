@@ -12,23 +12,25 @@ a folder in that one, with the volume's name. `docker volume rm` leaves it there
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
 import docker
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.types import Mount
 
 from zhub.contract import NO_NETWORK
-from zhub.guard.helpers import Helpers
+from zhub.guard.helpers import Helpers, UnusableError
 from zhub.settings import GuardSettings
 
 SEEN = "/homes"
 """Where a helper has the site's folder."""
 
-#: Prints the folder's mode, in octal digits.
-LOOK = f"stat -c %a {SEEN}"
+#: Prints the folder's owner and its mode, in octal digits.
+LOOK = f"stat -c '%u %a' {SEEN}"
 
 #: Makes the folder $1 there, unless there is one: a site may have prepared it.
 MAKE = f"""
@@ -36,8 +38,11 @@ if [ -L {SEEN}/"$1" ]; then echo "$1 is a link"; exit 1; fi
 mkdir -p -m 700 {SEEN}/"$1"
 """
 
-OTHERS = 0o007
-"""What a folder's mode gives to all of the machine's users."""
+WRITABLE, OTHERS = 0o022, 0o007
+"""What a folder's mode lets others than its owner write, and all of the machine's users do."""
+
+UNMOUNTED = "failed to mount local volume"
+"""What the engine says of a volume whose folder is not there."""
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +81,29 @@ def placed(found: Mapping[str, Any], paths: Iterable[str]) -> bool:
     return found["Driver"] == "local" and (found.get("Options") or {}) in own
 
 
+def fix(path: object) -> str:
+    """Return the command that gives a folder that is there to root alone."""
+    return f"install -d -o root -g root -m 700 {path}"
+
+
+@contextmanager
+def mounting() -> Iterator[None]:
+    """Tell the user where a home cannot be mounted; for calls that mount it.
+
+    Raises:
+        UnusableError: its folder is not there.
+    """
+    try:
+        yield
+    except APIError as error:
+        if UNMOUNTED not in str(error.explanation):
+            raise
+        raise UnusableError(
+            "Your home, or a folder that you share, cannot be mounted now, so your server does not"
+            f" start. Please tell your administrator: {error.explanation}"
+        ) from None
+
+
 class Homes:
     """Makes homes, where the stack has them."""
 
@@ -89,29 +117,36 @@ class Homes:
         """Check the site's folder, if there is one.
 
         Raises:
-            RuntimeError: homes cannot be there.
+            RuntimeError: homes cannot be there, or not safely. Whoever may write there could put a
+                link in the place of a home, and the engine would follow it.
         """
         if not self._path:
             return
-        path, root = PurePosixPath(self._path), PurePosixPath(self._root())
+        path, root = PurePosixPath(self._path), PurePosixPath(self._root)
         if path.is_relative_to(root) or root.is_relative_to(path):
             raise RuntimeError(
                 f"homesPath is {path}, but the engine's own folder is {root}, and homes have to be"
                 " elsewhere: pulumi config set homesPath /srv/homes/zhub"
             )
         try:
-            mode = int(self._in_folder(["sh", "-c", LOOK], writes=False), base=8)
+            owner, digits = self._in_folder(["sh", "-c", LOOK], writes=False).split()
         except (RuntimeError, DockerException) as error:
             raise RuntimeError(
                 f"homesPath is {path}, and the engine's machine has no such folder, or not yet:"
                 f" mount its file system, then, as root: install -d -m 700 {path} ({error})"
             ) from None
+        mode = int(digits, base=8)
+        if owner != "0" or mode & WRITABLE:
+            raise RuntimeError(
+                f"homesPath is {path}, where others than root may write (owner {owner}, mode"
+                f" {digits}), and so replace homes by links; as root: {fix(path)}"
+            )
         if mode & OTHERS:
             log.warning(
-                "all users of the engine's machine may look into %s, which has the homes; not any"
-                " more, as root: chmod o= %s",
+                "all users of the engine's machine may look into %s, which has the homes; as root:"
+                " %s",
                 path,
-                path,
+                fix(path),
             )
 
     def make(self, name: str, labels: Mapping[str, str]) -> Any:
@@ -119,28 +154,38 @@ class Homes:
 
         A folder that is missing is not made again for a volume that is there: its file system may
         not be mounted, and the user would get an empty home.
+
+        Raises:
+            UnusableError: it cannot be made in the site's folder.
         """
-        device = folder(self._root(), name)
+        device = f"{self._path}/{name}" if self._path else folder(self._root, name)
         if self._path:
-            device = f"{self._path}/{name}"
             try:
                 self._client.inspect_volume(name)
             except NotFound:
-                self._in_folder(["sh", "-c", MAKE, "sh", name], writes=True)
+                self._make_folder(name)
         # Of a home that is there already, the engine changes nothing.
         return self._client.create_volume(
             name, driver="local", driver_opts=options(device), labels=dict(labels)
         )
 
+    def _make_folder(self, name: str) -> None:
+        try:
+            self._in_folder(["sh", "-c", MAKE, "sh", name], writes=True)
+        except (RuntimeError, DockerException) as error:
+            raise UnusableError(
+                "Your home cannot be made now, so your server does not start. Please tell your"
+                f" administrator: {error}"
+            ) from None
+
     def _in_folder(self, command: list[str], *, writes: bool) -> str:
         return self._helpers.run(
             command,
             network=NO_NETWORK,
-            # The folder may belong to somebody else than root.
-            capabilities=["DAC_OVERRIDE"],
             mounts=[Mount(SEEN, self._path, type="bind", read_only=not writes)],
         )
 
+    @cached_property
     def _root(self) -> str:
         """The engine's own folder on its machine."""
         return str(self._client.info()["DockerRootDir"])

@@ -192,7 +192,10 @@ class Policy:
         """
         name = found["Name"]
         if not (homes.plain(found) or homes.placed(found, self.settings.homes_paths)):
-            raise Refused(f"volume {name} is not a plain local volume, and not in homesPath")
+            device = (found.get("Options") or {}).get("device")
+            raise Refused(
+                f"volume {name} is not a plain local volume, and not in homesPath: {device}"
+            )
         wanted = {STACK: self.settings.prefix, ROLE: Role.HOME, USER: user}
         labels = found.get("Labels") or {}
         if not labels:

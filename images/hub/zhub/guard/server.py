@@ -26,7 +26,7 @@ from tornado.web import HTTPError, RequestHandler
 from zhub.contract import FULL, UNUSABLE
 from zhub.guard.calls import CALLS, Guard, Request
 from zhub.guard.counts import Full
-from zhub.guard.folders import UnusableError
+from zhub.guard.helpers import UnusableError
 from zhub.guard.listener import CLIENT_SECONDS, Listener, SmallRequests
 from zhub.guard.measures import UNKNOWN
 from zhub.guard.policy import Refused, parse_body

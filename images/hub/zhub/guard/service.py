@@ -56,8 +56,8 @@ def run(environment: Mapping[str, str]) -> None:
     confinement = Confinement(client, helpers, found)
     shared = Folders(client, helpers, found)
     try:
-        Homes(client, found).check()
         confinement.begin()
+        Homes(client, found).check()
         shared.look()
     except (RuntimeError, DockerException) as error:
         raise SettingsError([str(error)]) from None
