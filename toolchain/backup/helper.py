@@ -25,7 +25,7 @@ MEMORY = "512m"
 #: User and group of the hub, which its volume belongs to.
 HUB_USER = "1000:1000"
 
-#: Rights to pack and unpack files of all owners and modes. The volume is mounted read-only where
+#: Rights to pack and unpack files of all owners and modes. What is mounted is read-only where
 #: nothing is written, and the container has nothing else.
 READ = ("DAC_OVERRIDE",)
 WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID")
@@ -75,12 +75,13 @@ def put_home(volume: str, sha256: str, into: str = "") -> Job:
 
 def make_folder(path: str, name: str) -> Job:
     """Make an empty folder in one of the engine's machine; one that is there must be empty."""
-    return Job("make-folder", "", (name,), capabilities=WRITE, writes=True, folder=path)
+    return Job("make-folder", "", (name,), capabilities=READ, writes=True, folder=path)
 
 
 def remove_folder(path: str, name: str) -> Job:
     """Remove a folder with all that is in it."""
-    return Job("remove-folder", "", (name,), capabilities=WRITE, writes=True, folder=path)
+    rights = ("DAC_OVERRIDE", "FOWNER")
+    return Job("remove-folder", "", (name,), capabilities=rights, writes=True, folder=path)
 
 
 def save_state(volume: str) -> Job:
