@@ -26,7 +26,7 @@ BASE = "dc=example,dc=org"
 MEMBERS, ADMINISTRATORS = "jupyter", "jupyter-admins"
 
 #: Groups that have nothing to do with logging in, and who is in them.
-TEAMS = {"research": ("alice", "carol")}
+TEAMS = {"research": ("alice", "carol"), "analysts": ("alice",)}
 
 #: What a user can show, and the groups that are needed for it.
 ROLES = {

@@ -13,7 +13,7 @@ from components.service import ServiceArgs, service
 from components.settings.folders import SharedFolders
 from components.settings.homes import Homes
 from components.settings.ldap import Ldap
-from components.settings.users import UserServers
+from components.settings.users import Profile, UserServers
 
 #: Where the guard finds the engine's socket, and the hub finds the guard's.
 ENGINE_SOCKET = "/var/run/docker.sock"
@@ -174,4 +174,20 @@ def shared_environment(
         "ZHUB_USER_NETWORK_POOL": users.network_pool,
         "ZHUB_MAX_SERVERS": str(users.max_servers),
         "ZHUB_SEPARATE_PROXY": json.dumps(separate_proxy),
+        "ZHUB_PROFILES": json.dumps([_described(profile) for profile in users.profiles]),
+    }
+
+
+def _described(profile: Profile) -> dict[str, object]:
+    return {
+        "name": profile.name,
+        "description": profile.description,
+        "groups": profile.groups,
+        "memory": f"{profile.memory}M",
+        "sharedMemory": f"{profile.shared_memory}M",
+        "cpus": profile.cpus,
+        "pids": profile.pids,
+        "idleTimeout": profile.idle_timeout,
+        "environment": profile.environment,
+        "devices": profile.devices,
     }

@@ -39,12 +39,14 @@ class Finding:
         text: what was checked, and what was found.
         fix: what to type if it is not good.
         word: for it, if it is not good; of seven letters.
+        serious: whether something does not work, if it is not good.
     """
 
     good: bool
     text: str
     fix: str = INSTALLS_IT
     word: str = "MISSING"
+    serious: bool = True
 
 
 def _python() -> Finding:
@@ -126,6 +128,25 @@ def certificate(outputs: Mapping[str, object], now: datetime) -> Iterator[Findin
     )
 
 
+def _groups(name: str) -> Iterator[Finding]:
+    """Groups that profiles name and the directory does not have: who should be in them has none."""
+    client = next(engine.clients(), None)
+    if client is None:
+        return
+    hub = f"{stack.prefix(name)}-hub"
+    command = [client, *stack.docker_options(name), "exec", hub]
+    asked = [*command, "zhub", "check-directory", "--groups"]
+    found = output(asked, timeout=ENGINE_SECONDS)
+    for group in (found or "").splitlines():
+        yield Finding(
+            good=False,
+            text=f"profiles: the directory has no group {group} below ldapGroupBase",
+            fix="correct the name in the setting profiles, or make the group: docs/profiles.md",
+            word="WARNING",
+            serious=False,
+        )
+
+
 def check(name: str, *, with_engine: bool) -> None:
     """Run all checks and print the results. Changes nothing.
 
@@ -136,10 +157,12 @@ def check(name: str, *, with_engine: bool) -> None:
     Raises:
         Problem: something is missing.
     """
+    outputs = stack.outputs(name)
     findings = [
         *(_python(), *_cli(), _disk(), *(_engine() if with_engine else [])),
         *_live_restore(name),
-        *certificate(stack.outputs(name), datetime.now(UTC)),
+        *certificate(outputs, datetime.now(UTC)),
+        *(_groups(name) if "container" in outputs else []),
     ]
     for finding in findings:
         if finding.good:
@@ -147,7 +170,7 @@ def check(name: str, *, with_engine: bool) -> None:
         else:
             fix = finding.fix.replace("make up", f"make up{named(name)}")
             print(f"{finding.word}  {finding.text}\n         → {fix}", flush=True)
-    if not all(finding.good for finding in findings):
+    if not all(finding.good or not finding.serious for finding in findings):
         raise Problem("something is missing, or expires; see above")
 
 

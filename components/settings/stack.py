@@ -23,6 +23,7 @@ from components.settings import (
     login,
     parsing,
     prefix,
+    profiles,
     site,
     surroundings,
     users,
@@ -243,6 +244,12 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     directory = ldap.read(config, now)
     names = prefix.read(config, stack)
     images = build.read(config)
+    servers = users.read(
+        config,
+        surroundings.read(config, images),
+        # The demo directory has a service account.
+        folders.read(config, recheck=directory is None or bool(directory.bind_dn)),
+    )
     settings = Settings(
         prefix=names,
         engine=engines.read(config),
@@ -260,11 +267,8 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         admin_access=config.value(login.ADMIN_ACCESS),
         token_max_age=login.token_max_age(config, directory),
         texts=site.read(config),
-        users=users.read(
-            config,
-            surroundings.read(config, images),
-            # The demo directory has a service account.
-            folders.read(config, recheck=directory is None or bool(directory.bind_dn)),
+        users=profiles.read(
+            config, servers, groups_known=directory is None or bool(directory.group_base)
         ),
         hub_memory=config.value(hub.HUB_MEMORY),
         separate_proxy=config.value(hub.SEPARATE_PROXY),

@@ -119,6 +119,28 @@ START_TIMEOUT = Setting(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One kind of server. What a stack's profile does not say is as in the stack's settings."""
+
+    name: str
+    description: str
+    """What users read when they choose."""
+    groups: tuple[str, ...]
+    """Names of the groups that may choose it; none for everybody."""
+    memory: int
+    """MiB."""
+    shared_memory: int
+    """MiB; what of it is in use counts as memory."""
+    cpus: str
+    pids: int
+    idle_timeout: int
+    """Seconds; 0 for never."""
+    environment: Mapping[str, str]
+    devices: tuple[str, ...]
+    """Devices of the engine's machine, as below /dev."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UserServers:
     """What each user's server gets."""
 
@@ -148,6 +170,8 @@ class UserServers:
     """The site's variables; nothing secret."""
     folders: SharedFolders
     homes: Homes
+    profiles: tuple[Profile, ...] = ()
+    """The kinds of servers there are; none if all are alike."""
 
 
 def read(config: Config, environment: Mapping[str, str], folders: SharedFolders) -> UserServers:

@@ -65,9 +65,10 @@ def follow(lines: tuple[str, ...], config: dict[str, str], secret: set[str]) -> 
         options = {"--path", "--", "--secret"}
         words = [word for word in shlex.split(line)[2:] if word not in options]
         key = words[1] if ":" in words[1] else f"zhub:{words[1]}"
-        if words[0] == "rm" and "[" in key:
-            name, items, at, last = _inside(config, key)
-            del at[last]
+        name, *path = _path(key) if "[" in key else [key]
+        if words[0] == "rm" and path:
+            items = json.loads(config[name])
+            del _place(items, path[:-1])[path[-1]]
             config[name] = json.dumps(items)
         elif words[0] == "rm" or key.endswith(("File", "certPath", "tlsKey")):
             # What a key is, or what a file holds, no message can say.
@@ -75,24 +76,40 @@ def follow(lines: tuple[str, ...], config: dict[str, str], secret: set[str]) -> 
         elif "--secret" in line:
             config[key] = "as typed"
             secret.add(key)
-        elif "[" in key:
-            name, items, at, last = _inside(config, key)
-            if isinstance(last, int):
-                at[last : last + 1] = [words[2]]
+        elif path:
+            items = json.loads(config.get(name, "[]"))
+            last: Any = _place(items, path[:-1])
+            place: Any = path[-1]
+            if isinstance(last, list):
+                last[place : place + 1] = [words[2]]
             else:
-                at[last] = words[2]
+                last[place] = words[2]
             config[name] = json.dumps(items)
         else:
             config[key] = words[2]
             secret.discard(key)
 
 
-def _inside(config: dict[str, str], key: str) -> tuple[str, Any, Any, Any]:
-    """The setting of a path such as x[0].name, its value, what has the last step, and that step."""
-    name, _, path = key.partition("[")
-    steps = re.findall(r"\[(\d+)\]|\.(\w+)", f"[{path}")
-    found = at = json.loads(config.get(name, "[]"))
-    *before, last = [int(number) if number else member for number, member in steps]
-    for step in before:
-        at = at[step]
-    return name, found, at, last
+def _path(key: str) -> list[Any]:
+    """The parts of a key as `pulumi config --path` takes it: numbers are places in lists."""
+    name, *rest = re.findall(r'\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]|\.?([^.\[]+)', key)
+    parts = [
+        int(number) if number else word or json.loads(f'"{quoted}"')
+        for quoted, number, word in rest
+    ]
+    return [name[2], *parts]
+
+
+def _place(items: Any, path: list[Any]) -> Any:
+    """What is at a path, made where it is missing."""
+    for part, following in zip(path, [*path, ""][1:], strict=True):
+        empty: Any = [] if isinstance(following, int) else {}
+        if isinstance(items, list):
+            if part == len(items):
+                items.append(empty)
+            if not isinstance(items[part], dict | list):
+                items[part] = empty
+        elif not isinstance(items.get(part), dict | list):
+            items[part] = empty
+        items = items[part]
+    return items

@@ -70,6 +70,7 @@ def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> 
         "ZHUB_USER_ENVIRONMENT": "{}",
         "ZHUB_MAX_SERVERS": "500",
         "ZHUB_SEPARATE_PROXY": "false",
+        "ZHUB_PROFILES": "[]",
         "ZHUB_USER_INTERNET": "true",
         "ZHUB_USER_NETWORK_POOL": "10.213.0.0/16",
         "ZHUB_IDLE_TIMEOUT": "3600",

@@ -19,6 +19,7 @@ import pytest
 import requests
 import websocket
 
+from tests.built import wait_until
 from tests.docs.commands import as_typed, runs
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
@@ -32,12 +33,26 @@ ODD = "%C3%9Cbung%20%231%20100%25%20%F0%9F%9A%80.ipynb"
 """The name of a file, as it is in a link: `Übung #1 100% 🚀.ipynb`."""
 
 
+PROFILES = [
+    {"name": "standard"},
+    {
+        "name": "large",
+        "groups": ["analysts"],
+        "memory": "768M",
+        "cpus": "0.5",
+        "environment": ["SIZE=large"],
+        "devices": ["random"],
+    },
+]
+"""The demo's alice may have both, the others the first one."""
+
+
 @pytest.fixture(scope="module")
 def workplace(
     engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     config = native(engine) | {"port": free_port(), "basePath": "/science/jupyter"}
-    config |= {"userMemory": "512M", "notebookPackages": ["git"]}
+    config |= {"userMemory": "512M", "notebookPackages": ["git"], "profiles": PROFILES}
     yield from running_stack(engine, "e2e-work", tmp_path_factory.mktemp("work"), config)
 
 
@@ -273,6 +288,59 @@ def test_a_home_that_is_closed_to_its_user_is_given_back(workplace: Stack) -> No
     bob.save("again.txt", "open")
     assert bob.read("again.txt") == "open"
     bob.stop_server()
+
+
+def ready(user: User) -> None:
+    """Wait until the user's server is ready."""
+    wait_until(lambda: bool(user.server().get("ready")), seconds=120)
+
+
+def test_groups_decide_which_server_a_user_gets(
+    workplace: Stack, engine: docker.DockerClient
+) -> None:
+    def limits(name: str) -> tuple[int, int, int]:
+        [server] = engine.containers.list(filters=workplace.labelled("notebook", name))
+        host = server.attrs["HostConfig"]
+        return host["Memory"] >> 20, host["CpuQuota"], len(host["Devices"] or ())
+
+    entrance = Entrance.of(workplace)
+    bob, alice = entrance.logged_in("bob"), entrance.logged_in("alice")
+    for user in (bob, alice):
+        if user.server():
+            user.stop_server()
+    # Without a question.
+    bob.request("GET", "hub/spawn").raise_for_status()
+    ready(bob)
+    assert limits("bob") == (512, 200_000, 0)
+    bob.stop_server()
+    refused = bob.request("POST", "hub/spawn", data={"profile": "large"})
+    assert refused.status_code == requests.codes.forbidden
+    assert "You may not have a server with the profile" in refused.text
+    asked = bob.request("POST", "hub/api/users/bob/server", json={"profile": "large"})
+    assert asked.status_code == requests.codes.forbidden
+    assert not bob.server()
+
+    page = alice.request("GET", "hub/spawn").text
+    assert 'value="standard" required checked' in page
+    assert 'value="large" required>' in page
+    alice.request("POST", "hub/spawn", data={"profile": "large"}).raise_for_status()
+    ready(alice)
+    assert limits("alice") == (768, 50_000, 1)
+    alice.open_lab()
+    assert alice.run("import os; print(os.environ['SIZE'])") == "large\n"
+    alice.stop_server()
+    assert 'value="large" required checked' in alice.request("GET", "hub/spawn").text
+
+    # Who leaves the group loses the profile, at the latest with the next start.
+    [leave] = runs("docs/profiles.md", "In the demo", "docker")
+    workplace.shell(leave.replace("zhub-dev-", f"{workplace.prefix}-"))
+    asked = alice.request("POST", "hub/api/users/alice/server", json={"profile": "large"})
+    assert asked.status_code == requests.codes.forbidden
+    alice.request("GET", "hub/spawn").raise_for_status()
+    ready(alice)
+    assert limits("alice") == (512, 200_000, 0)
+    alice.stop_server()
+    engine.containers.get(f"{workplace.prefix}-directory").restart()
 
 
 @pytest.mark.long

@@ -32,6 +32,22 @@ def test_a_stack_that_is_not_up_has_none() -> None:
     assert list(doctor.certificate({}, NOW)) == []
 
 
+def test_a_group_that_the_directory_does_not_have_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    client = tmp_path / "docker"
+    client.write_text(
+        """#!/bin/sh
+        [ "$*" = "exec zhub-nowhere-hub zhub check-directory --groups" ] && echo 'Desk 7'
+        """
+    )
+    client.chmod(0o755)
+    monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
+    [found] = doctor._groups("nowhere")
+    assert (found.good, found.serious, found.word) == (False, False, "WARNING")
+    assert found.text == "profiles: the directory has no group Desk 7 below ldapGroupBase"
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [

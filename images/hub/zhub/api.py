@@ -26,6 +26,8 @@ class Server:
     """Empty for the user's default server."""
     folders: tuple[str, ...] = ()
     """The shared folders that it has, as zhub.settings.folders writes them."""
+    profile: str | None = None
+    """The name of the profile that was chosen; None of one from before the stack had profiles."""
 
 
 class Api:
@@ -65,7 +67,9 @@ class Api:
                 # None while it starts, of a server that a release before has started, and where the
                 # token may not see it.
                 state = server.get("state") or {}
-                yield Server(user["name"], name, tuple(state.get("folders", ())))
+                options = server.get("user_options") or {}
+                folders = tuple(state.get("folders", ()))
+                yield Server(user["name"], name, folders, options.get("profile"))
 
     def user(self, name: str) -> dict[str, Any]:
         """Return JupyterHub's model of a user."""

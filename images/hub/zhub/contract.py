@@ -33,6 +33,9 @@ CPU_SHARES = 64
 """Weight of a user's server where processors are short; other containers have 1024. Sixteen servers
 that compute get as much as the hub alone would take."""
 
+PROFILE = "ZHUB_PROFILE"
+"""Variable of a server with the name of its profile, in stacks that have profiles."""
+
 FULL = HTTPStatus.INSUFFICIENT_STORAGE
 """The guard's status when there is no room for another server; the engine never answers with it."""
 

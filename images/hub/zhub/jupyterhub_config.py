@@ -121,8 +121,11 @@ c.UserSpawner.environment = {
     **hub.user_environment,
     "ZHUB_KERNEL_IDLE_TIMEOUT": str(hub.kernel_idle_timeout),
 }
-if hub.idle_timeout or hub.server_max_age:
-    c.JupyterHub.services.append(culling.service(hub.idle_timeout, hub.server_max_age))
+c.UserSpawner.profiles = list(hub.profiles)
+if hub.stops_servers:
+    c.JupyterHub.services.append(
+        culling.service(hub.idle_timeout, hub.server_max_age, hub.profiles, os.environ)
+    )
     c.JupyterHub.load_roles.append(culling.ROLE)
 # Who scrapes: a service that does not run here. metrics/token.py gives it its token.
 c.JupyterHub.services.append({"name": METRICS})

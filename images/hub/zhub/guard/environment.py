@@ -15,8 +15,10 @@ from urllib.parse import quote
 import docker
 from docker.errors import NotFound
 
-from zhub.contract import HUB_URL
-from zhub.settings import ServerSettings, SettingsError
+from zhub.contract import HUB_URL, PROFILE
+from zhub.settings import SettingsError
+from zhub.settings.profiles import Profile, named
+from zhub.settings.servers import ServerSettings
 
 HOME = "/home/jovyan"
 PORT = 8888
@@ -59,7 +61,7 @@ class Image:
         return cls(tuple(config["Cmd"] or ()), frozenset(names))
 
 
-def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
+def shapes(settings: ServerSettings, profile: Profile, user: str) -> dict[str, str]:
     """Return, for each variable a server may get, the regular expression its value matches.
 
     The names are those of JupyterHub's Spawner.get_env and DockerSpawner's.
@@ -72,7 +74,7 @@ def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
     scopes = json.dumps([f"access:servers!server={user}/", f"access:servers!user={user}"])
     exact = {
         # First, so that none of these replaces one of those by which a server is started.
-        **settings.user_environment,
+        **profile.environment,
         "JUPYTERHUB_CLIENT_ID": f"jupyterhub-user-{quote(user)}",
         "JUPYTERHUB_OAUTH_SCOPES": scopes,
         "JUPYTERHUB_OAUTH_ACCESS_SCOPES": scopes,
@@ -87,7 +89,8 @@ def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
         "JUPYTERHUB_ROOT_DIR": HOME,
         "JUPYTERHUB_DISABLE_USER_CONFIG": "1",
         "ZHUB_KERNEL_IDLE_TIMEOUT": str(settings.kernel_idle_timeout),
-        "JUPYTER_IMAGE_SPEC": settings.notebook_image,
+        "JUPYTER_IMAGE_SPEC": profile.image,
+        **({PROFILE: profile.name} if profile.name else {}),
     }
     return {name: re.escape(value) for name, value in exact.items()} | {
         "JUPYTERHUB_API_TOKEN": _RANDOM,
@@ -102,14 +105,32 @@ def shapes(settings: ServerSettings, user: str) -> dict[str, str]:
     }
 
 
-def check(variables: Iterable[str], settings: ServerSettings, image: Image, user: str) -> None:
+def profile_of(variables: Iterable[str], settings: ServerSettings) -> Profile:
+    """Return the profile that a server's variables name.
+
+    Raises:
+        WrongVariable: when it is none of the stack's, or the stack has profiles and none is named.
+    """
+    if not settings.profiles:
+        return settings.only_profile
+    start = f"{PROFILE}="
+    names = [each.removeprefix(start) for each in variables if each.startswith(start)]
+    found = named(settings.profiles, names[0]) if len(names) == 1 else None
+    if not found:
+        raise WrongVariable(f"Env has no {PROFILE} that is one of the stack's profiles")
+    return found
+
+
+def check(
+    variables: Iterable[str], settings: ServerSettings, profile: Profile, image: Image, user: str
+) -> None:
     """Check each variable of a server before it is created.
 
     Raises:
         WrongVariable: when one is unknown, has a value of the wrong form, is set by the image, is
             given twice, or is missing.
     """
-    allowed = shapes(settings, user)
+    allowed = shapes(settings, profile, user)
     seen: set[str] = set()
     for variable in variables:
         match = _VARIABLE.fullmatch(variable)

@@ -28,9 +28,10 @@ from zhub.contract import (
     network_options,
 )
 from zhub.guard import homes
-from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check
+from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check, profile_of
 from zhub.guard.seccomp import PROFILE
 from zhub.settings import GuardSettings
+from zhub.settings.profiles import Profile
 
 CPU_PERIOD = 100_000
 """Microseconds; the period that DockerSpawner uses for CPU quotas."""
@@ -114,11 +115,13 @@ class Policy:
         labels = self.labels(given.pop("Labels", None), Role.SERVER, suffix)
         variables = _texts(given.pop("Env", None), "Env")
         try:
-            check(variables, self.settings, self.image, labels[USER])
+            # The hub says which. Who may have which is its decision: it knows users' groups.
+            profile = profile_of(variables, self.settings)
+            check(variables, self.settings, profile, self.image, labels[USER])
         except WrongVariable as wrong:
             raise Refused(str(wrong)) from None
         fixed = {
-            "Image": self.settings.notebook_image,
+            "Image": profile.image,
             # JupyterHub adds no arguments: it passes everything in the environment.
             "Cmd": list(self.image.command),
             "ExposedPorts": {_PORT: {}},
@@ -135,22 +138,21 @@ class Policy:
             **fixed,
             "Env": variables,
             "Labels": labels,
-            "HostConfig": self._host(suffix, host),
+            "HostConfig": self._host(suffix, host, profile),
         }
 
-    def _host(self, suffix: str, given: dict[str, Any]) -> dict[str, Any]:
-        settings = self.settings
-        memory = _number(given, "Memory", LEAST_MEMORY, int(parse_bytes(settings.user_memory)))
+    def _host(self, suffix: str, given: dict[str, Any], profile: Profile) -> dict[str, Any]:
+        memory = _number(given, "Memory", LEAST_MEMORY, int(parse_bytes(profile.memory)))
         limits = {
             "Memory": memory,
             "MemorySwap": _number(given, "MemorySwap", memory, memory),
             "CpuPeriod": _number(given, "CpuPeriod", CPU_PERIOD, CPU_PERIOD),
-            "CpuQuota": _number(given, "CpuQuota", 1000, int(settings.user_cpus * CPU_PERIOD)),
-            "PidsLimit": _number(given, "PidsLimit", 1, settings.user_pids),
+            "CpuQuota": _number(given, "CpuQuota", 1000, int(profile.cpus * CPU_PERIOD)),
+            "PidsLimit": _number(given, "PidsLimit", 1, profile.pids),
         }
         fixed: dict[str, Any] = {
             "NetworkMode": NO_NETWORK,
-            "Binds": [f"{settings.prefix}-home-{suffix}:{HOME}:rw"],
+            "Binds": [f"{self.settings.prefix}-home-{suffix}:{HOME}:rw"],
             # The hub removes it. Docker 20.10 with live-restore kills containers that remove
             # themselves, when the engine starts.
             "AutoRemove": False,
@@ -159,11 +161,16 @@ class Policy:
             "LogConfig": LOG,
             "OomScoreAdj": OOM_SCORE,
             "CpuShares": CPU_SHARES,
-            "ShmSize": int(parse_bytes(settings.user_shared_memory)),
+            "ShmSize": int(parse_bytes(profile.shared_memory)),
             # An engine may give every container an init process. It would then be process 1 instead
             # of the image's first process, and belong to the user, whose programs may write to it.
             "Init": False,
         }
+        if profile.devices:
+            fixed["Devices"] = [
+                {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rw"}
+                for path in (f"/dev/{device}" for device in profile.devices)
+            ]
         # Without it, the engine's own bridge would be the network, which all users would share.
         if given.get("NetworkMode") != NO_NETWORK:
             raise Refused(f"HostConfig.NetworkMode is {given.get('NetworkMode')!r}")

@@ -278,17 +278,42 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--password", action="store_true", help="ask for the user's password, and log in once"
     )
+    parser.add_argument(
+        "--groups",
+        action="store_true",
+        help="print only the groups of the setting profiles that the directory does not have",
+    )
     parser.add_argument("user", nargs="?", default="", help="name, as typed at login")
     options = parser.parse_args(arguments)
     environment = dict(os.environ)
     settings.add_arguments(
         environment, [f"--ldap={options.ldap}"] if options.ldap else hubs_arguments()
     )
+    if options.groups:
+        return _groups(settings.read(environment))
     password = None
     if options.password:
         # Never as an argument: every user of the machine can read those.
         password = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     return 0 if check(settings.read(environment), options.user, password) else 1
+
+
+def _groups(found: Settings) -> int:
+    """Print each group that a profile names and the directory does not have; return the exit code.
+
+    Without a service account nobody may search, and nothing is printed.
+    """
+    named = sorted(set().union(*(profile.groups for profile in found.profiles)))
+    if not named or not found.ldap.bind_dn:
+        return 0
+    try:
+        lost = Directory(found.ldap).missing_groups(named)
+    except DirectoryError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    for name in lost:
+        print(name)
+    return 0
 
 
 def hubs_arguments() -> list[str]:

@@ -1,4 +1,4 @@
-"""Stops servers of users who may not log in any more, or not have a shared folder any more.
+"""Stops servers of users who may not log in any more, or not have such a server any more.
 
 A service of JupyterHub, which gives it a token that can only list users with their servers' state,
 and stop servers. The hub's
@@ -21,24 +21,30 @@ from zhub.login.directory import Directory
 from zhub.login.directory.people import allowed
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.settings.folders import SharedFolder, revoked
+from zhub.settings.profiles import Profile, named
 from zhub.state import database, logins
 
-#: Returns why a user's server must end, which has some shared folders; None if it may run, or when
-#: that is unknown.
-Refusal = Callable[[str, tuple[str, ...]], str | None]
+#: Returns why a user's server must end, which has some shared folders and perhaps a profile;
+#: None if it may run, or when that is unknown.
+Refusal = Callable[[str, tuple[str, ...], str | None], str | None]
 
 log = logging.getLogger("zhub.recheck")
 
 
-def by_directory(directory: Directory, folders: tuple[SharedFolder, ...] = ()) -> Refusal:
+def by_directory(
+    directory: Directory,
+    folders: tuple[SharedFolder, ...] = (),
+    profiles: tuple[Profile, ...] = (),
+) -> Refusal:
     """Return a Refusal that asks the directory, as the service account.
 
     Args:
         directory: to ask.
         folders: all that the stack has.
+        profiles: the same.
     """
 
-    def refusal(user: str, grants: tuple[str, ...]) -> str | None:
+    def refusal(user: str, grants: tuple[str, ...], profile: str | None) -> str | None:
         try:
             person = directory.look_up(user)
         except LoginRefusedError as refused:
@@ -50,6 +56,10 @@ def by_directory(directory: Directory, folders: tuple[SharedFolder, ...] = ()) -
             return f"{person.dn!r} is in no allowed group"
         if lost := revoked(folders, person.groups, grants):
             return f"{person.dn!r} may not use the shared folder {', '.join(lost)} any more"
+        # A server from before the stack had profiles, or had others, is left alone.
+        used = named(profiles, profile)
+        if used and not used.open_to(person.all_groups):
+            return f"{person.dn!r} may not use the profile {profile} any more"
         return None
 
     return refusal
@@ -58,7 +68,7 @@ def by_directory(directory: Directory, folders: tuple[SharedFolder, ...] = ()) -
 def by_login(file: Path) -> Refusal:
     """Return a Refusal that reads the last login from the hub's database."""
 
-    def refusal(user: str, _: tuple[str, ...]) -> str | None:
+    def refusal(user: str, _: tuple[str, ...], __: str | None) -> str | None:
         try:
             return logins.reason_to_stop(file, user)
         except sqlite3.Error as error:
@@ -70,9 +80,9 @@ def by_login(file: Path) -> Refusal:
 
 def check(api: Api, refusal: Refusal) -> None:
     """Check every server, and stop those that their users may not have any more as they are."""
-    refusals: dict[tuple[str, tuple[str, ...]], str | None] = {}
+    refusals: dict[tuple[str, tuple[str, ...], str | None], str | None] = {}
     for server in list(api.servers()):
-        user, question = server.user, (server.user, server.folders)
+        user, question = server.user, (server.user, server.folders, server.profile)
         if question not in refusals:
             refusals[question] = refusal(*question)
         if reason := refusals[question]:
@@ -99,7 +109,7 @@ def run() -> None:
     found = settings.read(os.environ)
     ldap = found.ldap
     refusal = (
-        by_directory(Directory(ldap), found.shared_folders)
+        by_directory(Directory(ldap), found.shared_folders, found.profiles)
         if ldap.bind_dn
         else by_login(database.FILE)
     )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from zhub.servers import idle
+from zhub.settings.profiles import Profile
 
 NAME = "idle-culler"
 
@@ -18,14 +23,22 @@ ROLE: dict[str, Any] = {
 """What the service may do."""
 
 
-def service(idle_timeout: int, max_age: int) -> dict[str, Any]:
+def service(
+    idle_timeout: int,
+    max_age: int,
+    profiles: Sequence[Profile] = (),
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, Any]:
     """Return the service, as JupyterHub takes it.
 
     Args:
         idle_timeout: seconds without use after which a server is stopped; 0 for never.
         max_age: seconds after which it is stopped whatever it does; 0 for never.
+        profiles: of the stack, each with a timeout of its own.
+        environment: the hub's.
     """
-    every = max(min((idle_timeout or max_age) // 4, 600), 1)
+    idle_times = filter(None, (idle_timeout, *(profile.idle_timeout for profile in profiles)))
+    every = max(min(min(idle_times, default=max_age) // 4, 600), 1)
     return {
         "name": NAME,
         "command": [
@@ -33,5 +46,7 @@ def service(idle_timeout: int, max_age: int) -> dict[str, Any]:
             f"--timeout={idle_timeout or NEVER}",
             f"--max-age={max_age}",
             f"--cull-every={every}",
+            *([f"--config={idle.CONFIG}"] if profiles else ()),
         ],
+        "environment": {"ZHUB_PROFILES": environment["ZHUB_PROFILES"]} if profiles else {},
     }

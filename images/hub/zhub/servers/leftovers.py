@@ -7,8 +7,9 @@ from typing import Any
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import url_path_join
 
-from zhub.contract import USER
+from zhub.contract import PROFILE, USER
 from zhub.settings.folders import PLACE
+from zhub.settings.profiles import named
 
 TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -47,6 +48,7 @@ def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
     wanted["JUPYTERHUB_SERVICE_PREFIX"] = url_path_join(spawner.user.base_url, "/")
     differs = [name for name in wanted if variables.get(name) != wanted[name]]
     may_have = {folder.target: not folder.read_only for folder in spawner.folders}
+    used = named(spawner.profiles, variables.get(PROFILE))
     reasons = {
         f"its state is {state['Status']}": not state["Running"] or state["Paused"],
         "it is not in its network": (
@@ -55,6 +57,8 @@ def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
         "it is another user's": found["Config"]["Labels"].get(USER) != spawner.user.name,
         "it has no token": not variables.get(TOKEN),
         f"it was started with another {', '.join(differs)}": differs,
+        # As in login/recheck.py: one from before the stack had profiles, or others, is left alone.
+        "its user may not have its profile": bool(used and not used.open_to(spawner.groups)),
         "it has other shared folders than its user may have": mounted(found) != may_have,
     }
     return next((reason for reason, true in reasons.items() if true), "")

@@ -10,15 +10,13 @@ from typing import Any, ClassVar
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
-from dockerspawner import DockerSpawner
-from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
-from tornado import web
 from traitlets import Dict, Instance, List, Unicode, default
 
-from zhub.contract import NO_NETWORK, ROLE, STACK, USER, Role
+from zhub.contract import NO_NETWORK, PROFILE, ROLE, STACK, USER, Role
 from zhub.servers import leftovers
 from zhub.servers.calls import STOPPING, Calls, answered, undecided
+from zhub.servers.choosing import ChoosingSpawner
 from zhub.servers.last_words import EndedError
 from zhub.servers.listening import ended
 from zhub.servers.measures import Measure, Stage
@@ -27,6 +25,7 @@ from zhub.servers.progress import SLOWLY, Progress
 from zhub.servers.turns import Turns
 from zhub.servers.unavailable import saying_why
 from zhub.settings.folders import SharedFolder, granted
+from zhub.settings.profiles import named
 
 POLL_SECONDS = 2
 """How long a poll waits for the engine: the hub's first page waits for it, too."""
@@ -34,22 +33,7 @@ POLL_SECONDS = 2
 TURNS = Turns()
 
 
-def refuse_options(spawner: Spawner, options: dict[str, Any]) -> None:
-    """Refuse all options of a request for a server: all servers are alike.
-
-    JupyterHub stores options for later starts before it checks them. So this deletes them:
-    otherwise one bad request, or one bad link, would make all later starts fail.
-
-    Raises:
-        tornado.web.HTTPError: 400, when there are options.
-    """
-    if options:
-        spawner.orm_spawner.user_options = None
-        spawner.db.commit()
-        raise web.HTTPError(400, "Servers of this hub have no options. Please try again without.")
-
-
-class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
+class UserSpawner(ChoosingSpawner):
     """DockerSpawner whose containers share no network and leave nothing behind but the home."""
 
     client: ClassVar[docker.APIClient]
@@ -85,10 +69,6 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     def labels(self, role: str) -> dict[str, str]:
         """Return the labels of a user's container, network or volume."""
         return {STACK: self.stack, ROLE: role, USER: self.user.name}
-
-    @default("apply_user_options")
-    def _without_options(self) -> Callable[[Spawner, dict[str, Any]], None]:
-        return refuse_options
 
     @default("extra_create_kwargs")
     def _labelled(self) -> dict[str, dict[str, str]]:
@@ -197,7 +177,10 @@ class UserSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         """Take over a running server; JupyterHub learns the token that it has."""
         await self._calls.make(self.networks.open, self.object_name, self.labels(Role.NETWORK))
         self.network_name = self.object_name
-        self.api_token = leftovers.environment(left)[leftovers.TOKEN]
+        variables = leftovers.environment(left)
+        self.api_token = variables[leftovers.TOKEN]
+        if running := named(self.profiles, variables.get(PROFILE)):
+            self.use(running)
         self.log.warning("keeping %s, which runs without a record", self.object_name)
         return self.get_network_ip(left["NetworkSettings"]), self.port
 

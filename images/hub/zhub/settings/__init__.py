@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from zhub.contract import SUBNET_PREFIX
-from zhub.settings import folders, ldap, parsing
-from zhub.settings.folders import SharedFolder
+from zhub.settings import folders, ldap, parsing, servers
 from zhub.settings.ldap import Ldap
+from zhub.settings.servers import ServerSettings
 
 STATE = Path("/srv/jupyterhub")
 """Folder of the database and the cookie secret, which must outlive the hub's container."""
@@ -30,10 +29,8 @@ started do it every five minutes, and half a minute later at most."""
 
 T = TypeVar("T")
 
-_SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
-_SIZE_OR_NONE = re.compile(rf"({_SIZE.pattern})?")
+_SIZE_OR_NONE = re.compile(rf"({servers.SIZE.pattern})?")
 
-_NETWORKS = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
 _PORT = (parsing.number(1, 65535), "a port number from 1 to 65535")
 
 
@@ -52,62 +49,6 @@ def collecting(problems: list[str]) -> Iterator[None]:
         yield
     except SettingsError as error:
         problems += error.problems
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerSettings:
-    """Settings of users' servers: the hub asks for them, and the guard allows no more.
-
-    Names in capitals are the environment variables the settings come from.
-    """
-
-    prefix: str
-    """ZHUB_PREFIX: prefix of the names of the users' containers, networks and volumes."""
-    base_url: str
-    """ZHUB_BASE_PATH: path below which everything is served, with a slash at both ends, or only
-    one; empty for the prefix. Cookies belong to a host and a path, not to a port, so two hubs on
-    one host with the same path would overwrite each other's
-    (https://github.com/jupyterhub/jupyterhub/issues/4512)."""
-    notebook_image: str
-    """ZHUB_NOTEBOOK_IMAGE: must be present on the engine; nothing is ever pulled."""
-    user_memory: str
-    """ZHUB_USER_MEMORY: bytes, with an optional K, M, G or T (powers of 1024)."""
-    user_shared_memory: str
-    """ZHUB_USER_SHARED_MEMORY: size of /dev/shm, in the same form; what is used of it counts as
-    memory."""
-    user_cpus: float
-    """ZHUB_USER_CPUS: processors, with up to two decimals."""
-    user_pids: int
-    """ZHUB_USER_PIDS: processes and threads."""
-    user_environment: Mapping[str, str]
-    """ZHUB_USER_ENVIRONMENT: JSON object; the site's variables, such as proxies."""
-    kernel_idle_timeout: int
-    """ZHUB_KERNEL_IDLE_TIMEOUT: seconds before an unused kernel is ended; 0 for never."""
-    user_internet: bool
-    """ZHUB_USER_INTERNET: whether notebooks reach the internet."""
-    user_allowed_networks: tuple[IPv4Network, ...]
-    """ZHUB_USER_ALLOWED_NETWORKS: JSON list; more networks that notebooks reach, such as private
-    ones."""
-    user_network_pool: IPv4Network
-    """ZHUB_USER_NETWORK_POOL: contains the subnets of all users' networks."""
-    max_servers: int
-    """ZHUB_MAX_SERVERS: users' servers at the same time."""
-    separate_proxy: bool
-    """ZHUB_SEPARATE_PROXY: whether the proxy is a container of its own, which has the key. It and
-    the hub then run in the network namespace of a third container, with the port and the users'
-    networks."""
-    shared_folders: tuple[SharedFolder, ...] = ()
-    """ZHUB_SHARED_FOLDERS: JSON list of objects; folders that several users have."""
-
-    @property
-    def most_servers(self) -> int:
-        """Most servers that can run: no more than there are subnets for their networks."""
-        return min(self.max_servers, 1 << (SUBNET_PREFIX - self.user_network_pool.prefixlen))
-
-    @property
-    def internal(self) -> bool:
-        """Whether users' networks are internal, since nothing outside the machine is open."""
-        return not self.user_internet and not self.user_allowed_networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +113,12 @@ class Settings(ServerSettings):
     """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies trusted to name the client."""
 
     @property
+    def stops_servers(self) -> int:
+        """The shortest time after which some server is stopped, in seconds; 0 for never."""
+        idle = (self.idle_timeout, *(profile.idle_timeout for profile in self.profiles))
+        return min(filter(None, idle), default=self.server_max_age)
+
+    @property
     def longest_token(self) -> int:
         """Longest life of API tokens in effect, in seconds.
 
@@ -234,72 +181,6 @@ def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None
         raise SettingsError(problems)
 
 
-def _servers(reader: _Reader) -> dict[str, Any]:
-    """Read the fields of ServerSettings."""
-    value = reader.value
-    prefix = value(
-        "PREFIX",
-        "jupyterhub",
-        parsing.prefix,
-        "lower-case letters, digits, '.' and '-', without 'user' or 'home' after a '-', since"
-        " names of users' containers, networks and volumes contain these",
-    )
-    return {
-        "prefix": prefix,
-        "base_url": value(
-            "BASE_PATH",
-            f"/{prefix}/",
-            parsing.base_path,
-            "a path such as /jupyter, or /",
-        ),
-        "notebook_image": value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image"),
-        "user_memory": value(
-            "USER_MEMORY", "2G", parsing.matching(_SIZE), "a number of bytes such as 512M or 2G"
-        ),
-        "user_shared_memory": value(
-            "USER_SHARED_MEMORY",
-            "512M",
-            parsing.matching(_SIZE),
-            "a number of bytes such as 512M or 2G",
-        ),
-        "user_cpus": value(
-            "USER_CPUS", "2.0", parsing.processors, "a number of processors such as 0.5"
-        ),
-        "user_pids": value("USER_PIDS", "512", parsing.number(64, 1 << 22), "a number from 64 up"),
-        "user_environment": value(
-            "USER_ENVIRONMENT",
-            "{}",
-            parsing.variables,
-            'a JSON object of texts, such as {"TZ": "Europe/Berlin"}, without JUPYTERHUB_, JPY_ and'
-            " ZHUB_ variables",
-        ),
-        "kernel_idle_timeout": value(
-            "KERNEL_IDLE_TIMEOUT",
-            "0",
-            parsing.number_or_0(300),
-            "seconds, 300 or more; 0 for never",
-        ),
-        "user_internet": value("USER_INTERNET", "true", parsing.boolean, "true or false"),
-        "user_network_pool": value(
-            "USER_NETWORK_POOL",
-            "10.213.0.0/16",
-            parsing.pool,
-            "a private IPv4 network of /24 or larger, such as 10.213.0.0/16",
-        ),
-        "user_allowed_networks": value("USER_ALLOWED_NETWORKS", "[]", parsing.networks, _NETWORKS),
-        "max_servers": value(
-            "MAX_SERVERS", "500", parsing.number(1, 4096), "a number from 1 to 4096"
-        ),
-        "separate_proxy": value("SEPARATE_PROXY", "false", parsing.boolean, "true or false"),
-        "shared_folders": value(
-            "SHARED_FOLDERS",
-            "[]",
-            folders.parse,
-            'a JSON list of folders, such as [{"name": "data", "mode": "ro"}]',
-        ),
-    }
-
-
 def read_guard(environment: Mapping[str, str]) -> GuardSettings:
     """Read the guard's settings from environment variables.
 
@@ -309,7 +190,7 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
     reader = _Reader(environment)
     directory = ldap.read(reader.value)
     settings = GuardSettings(
-        **_servers(reader),
+        **servers.read(reader.value),
         users_memory=reader.value(
             "USERS_MEMORY", "", parsing.matching(_SIZE_OR_NONE), "a number of bytes such as 200G"
         ),
@@ -318,7 +199,7 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
         directory_servers=tuple(map(directory.endpoint, directory.servers)),
         directory_network=reader.value("DIRECTORY_NETWORK", "bridge", str, "a network"),
         user_blocked_networks=reader.value(
-            "USER_BLOCKED_NETWORKS", "[]", parsing.networks, _NETWORKS
+            "USER_BLOCKED_NETWORKS", "[]", parsing.networks, servers.NETWORKS
         ),
         shared_root=reader.value("SHARED_ROOT", "", folders.root, "a path such as /srv/shared"),
         homes_path=reader.value("HOMES_PATH", "", parsing.folder, "a path such as /srv/homes"),
@@ -345,7 +226,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     value = reader.value
     texts = 'a JSON list of texts, such as ["one", "two"]'
     settings = Settings(
-        **_servers(reader),
+        **servers.read(reader.value),
         port=value("PORT", "11119", *_PORT),
         ldap=ldap.read(value),
         admin_users=frozenset(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from zhub.settings import parsing
+from zhub.settings.parsing import Value
 
 T = TypeVar("T")
 
@@ -123,12 +123,6 @@ class Ldap:
                 " a day after the last login"
             )
         return tuple(found)
-
-
-class Value(Protocol):
-    """Reads one variable, by its name after ZHUB_."""
-
-    def __call__(self, name: str, default: str, parse: Callable[[str], T], expected: str) -> T: ...
 
 
 def balanced(text: str) -> bool:

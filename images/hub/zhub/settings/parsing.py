@@ -6,6 +6,9 @@ import json
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
@@ -13,6 +16,12 @@ _FOLDER = re.compile(r"(/[A-Za-z0-9._@+-]+)+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN = re.compile(r"JUPYTERHUB_|JPY_|ZHUB_|LD_")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+
+class Value(Protocol):
+    """Reads one variable, by its name after ZHUB_."""
+
+    def __call__(self, name: str, default: str, parse: Callable[[str], T], expected: str) -> T: ...
 
 
 def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:

@@ -61,7 +61,7 @@ def variables(made: dict[str, str]) -> list[str]:
 def test_variables_that_jupyterhub_sets_are_allowed(user: str, host: str) -> None:
     made = environment(user, host)
     assert len(made) > 20
-    check(variables(made), SETTINGS, IMAGE, user)
+    check(variables(made), SETTINGS, SETTINGS.only_profile, IMAGE, user)
 
 
 @pytest.mark.parametrize("name", sorted(environment("alice")))
@@ -79,7 +79,7 @@ def test_no_variable_takes_a_value_of_another_form(name: str) -> None:
         environment("bob")[name] if "bob" in environment("bob")[name] else "x" * 4096,
     ):
         with pytest.raises(WrongVariable):
-            check(variables(made | {name: value}), SETTINGS, IMAGE, "alice")
+            check(variables(made | {name: value}), SETTINGS, SETTINGS.only_profile, IMAGE, "alice")
 
 
 #: Variables that change the loader, an interpreter, a shell or the server. JupyterHub sets none.
@@ -102,51 +102,75 @@ HOSTILE = """
 def test_no_other_variable_is_allowed(name: str) -> None:
     for value in ("x", ""):
         with pytest.raises(WrongVariable, match=f"Env has {name}"):
-            check([*variables(environment("alice")), f"{name}={value}"], SETTINGS, IMAGE, "alice")
+            check(
+                [*variables(environment("alice")), f"{name}={value}"],
+                SETTINGS,
+                SETTINGS.only_profile,
+                IMAGE,
+                "alice",
+            )
 
 
 def test_the_sites_variables_are_allowed_with_exactly_their_values() -> None:
     named = {"TZ": "Europe/Berlin", "MEM_LIMIT": "1", "JUPYTERHUB_USER": "bob"}
     of_site = replace(SETTINGS, user_environment=named)
     made = environment("alice")
-    check([*variables(made), "TZ=Europe/Berlin"], of_site, IMAGE, "alice")
+    check([*variables(made), "TZ=Europe/Berlin"], of_site, of_site.only_profile, IMAGE, "alice")
     for value in ("Europe/Berlin ", "Europe/Berlin\nLD_PRELOAD=x", "", "UTC"):
         with pytest.raises(WrongVariable, match="TZ with a value"):
-            check([*variables(made), f"TZ={value}"], of_site, IMAGE, "alice")
+            check([*variables(made), f"TZ={value}"], of_site, of_site.only_profile, IMAGE, "alice")
     # None of the server's own can be changed in this way.
     with pytest.raises(WrongVariable, match="JUPYTERHUB_USER with a value"):
-        check(variables(made | {"JUPYTERHUB_USER": "bob"}), of_site, IMAGE, "alice")
+        check(
+            variables(made | {"JUPYTERHUB_USER": "bob"}),
+            of_site,
+            of_site.only_profile,
+            IMAGE,
+            "alice",
+        )
 
 
 def test_variables_of_the_image_cannot_be_changed() -> None:
     """Not even one that JupyterHub sets, which a site's own image may set as well."""
     image = Image((), frozenset({"MEM_LIMIT"}))
     with pytest.raises(WrongVariable, match="MEM_LIMIT, which only the image may set"):
-        check(variables(environment("alice")), SETTINGS, image, "alice")
+        check(variables(environment("alice")), SETTINGS, SETTINGS.only_profile, image, "alice")
 
 
 def test_a_variable_given_twice_is_refused() -> None:
     with pytest.raises(WrongVariable, match="twice"):
-        check([*variables(environment("alice")), "MEM_LIMIT=1"], SETTINGS, IMAGE, "alice")
+        check(
+            [*variables(environment("alice")), "MEM_LIMIT=1"],
+            SETTINGS,
+            SETTINGS.only_profile,
+            IMAGE,
+            "alice",
+        )
 
 
 def test_the_variable_that_disables_user_config_is_required() -> None:
     made = environment("alice")
     del made["JUPYTERHUB_DISABLE_USER_CONFIG"]
     with pytest.raises(WrongVariable, match="lacks JUPYTERHUB_DISABLE_USER_CONFIG"):
-        check(variables(made), SETTINGS, IMAGE, "alice")
+        check(variables(made), SETTINGS, SETTINGS.only_profile, IMAGE, "alice")
 
 
 @pytest.mark.parametrize("text", ["", "=", "=x", "A B=x", "MEM_LIMIT", "1A=x", "A-B=x", "A.B=x"])
 def test_an_entry_that_is_not_a_variable_is_refused(text: str) -> None:
     with pytest.raises(WrongVariable):
-        check([*variables(environment("alice")), text], SETTINGS, IMAGE, "alice")
+        check(
+            [*variables(environment("alice")), text],
+            SETTINGS,
+            SETTINGS.only_profile,
+            IMAGE,
+            "alice",
+        )
 
 
 def test_a_refusal_does_not_show_the_value() -> None:
     made = environment("alice") | {"JUPYTERHUB_API_TOKEN": "secret !"}
     with pytest.raises(WrongVariable) as caught:
-        check(variables(made), SETTINGS, IMAGE, "alice")
+        check(variables(made), SETTINGS, SETTINGS.only_profile, IMAGE, "alice")
     assert "secret" not in str(caught.value)
 
 
@@ -155,10 +179,10 @@ def test_a_refusal_does_not_show_the_value() -> None:
 def test_any_other_text_is_refused(texts: list[str]) -> None:
     known = variables(environment("alice"))
     if not texts:
-        check(known, SETTINGS, IMAGE, "alice")
+        check(known, SETTINGS, SETTINGS.only_profile, IMAGE, "alice")
         return
     with pytest.raises(WrongVariable):
-        check([*known, *texts], SETTINGS, IMAGE, "alice")
+        check([*known, *texts], SETTINGS, SETTINGS.only_profile, IMAGE, "alice")
 
 
 def test_command_and_variables_are_read_from_the_image() -> None:

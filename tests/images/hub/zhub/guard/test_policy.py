@@ -20,6 +20,8 @@ from zhub.guard.environment import Image
 from zhub.guard.policy import Policy, Refused, escaped, parse_body
 from zhub.guard.seccomp import PROFILE
 
+from tests.images.hub.profiles import described
+
 IMAGE = "sha256:" + "0123456789abcdef" * 4
 NAME = "site-user-alice"
 LABELS = {"zhub.stack": "site", "zhub.role": "notebook", "zhub.user": "alice"}
@@ -514,3 +516,84 @@ def test_a_network_is_a_small_bridge_of_the_pool() -> None:
 def test_any_other_network_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(Refused):
         POLICY.network(body)
+
+
+OF_PROFILES = Policy(
+    settings.read_guard(
+        {
+            "ZHUB_PREFIX": "site",
+            "ZHUB_NOTEBOOK_IMAGE": IMAGE,
+            "ZHUB_PROFILES": json.dumps(
+                [
+                    described("small", memory="256M", cpus="0.5", pids=64, sharedMemory="64M"),
+                    described("large", environment={"SIZE": "large"}, devices=["z90crypt"]),
+                ]
+            ),
+        }
+    ),
+    POLICY.image,
+)
+
+
+def of_profile(name: str, **host: object) -> dict[str, Any]:
+    body = asked()
+    body["Env"] += [f"ZHUB_PROFILE={name}"]
+    body["HostConfig"] |= host
+    return body
+
+
+CRYPTO = {"PathOnHost": "/dev/z90crypt", "PathInContainer": "/dev/z90crypt"}
+
+
+def test_a_server_gets_no_more_than_the_profile_that_it_names() -> None:
+    made = OF_PROFILES.container(NAME, of_profile("large"))
+    assert made["HostConfig"]["Memory"] == 1 << 30
+    assert made["HostConfig"]["Devices"] == [CRYPTO | {"CgroupPermissions": "rw"}]
+    small = {"Memory": 256 << 20, "MemorySwap": 256 << 20, "CpuQuota": 50_000, "PidsLimit": 64}
+    made = OF_PROFILES.container(NAME, of_profile("small", **small))
+    assert made["HostConfig"]["ShmSize"] == 64 << 20
+    assert "Devices" not in made["HostConfig"]
+    for limit, more in (("Memory", 257 << 20), ("CpuQuota", 50_001), ("PidsLimit", 65)):
+        with pytest.raises(Refused, match=limit):
+            OF_PROFILES.container(NAME, of_profile("small", **small | {limit: more}))
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        [CRYPTO | {"CgroupPermissions": "rwm"}],
+        [{"PathOnHost": "/dev/sda", "PathInContainer": "/dev/sda", "CgroupPermissions": "rw"}],
+        [CRYPTO | {"PathOnHost": "/dev/mem", "CgroupPermissions": "rw"}],
+        [CRYPTO | {"CgroupPermissions": "rw"}] * 2,
+    ],
+)
+def test_no_server_gets_a_device_that_its_profile_has_not(devices: list[dict[str, str]]) -> None:
+    with pytest.raises(Refused, match="Devices"):
+        OF_PROFILES.container(NAME, of_profile("large", Devices=devices))
+    with pytest.raises(Refused, match="Devices"):
+        POLICY.container(NAME, changed("HostConfig.Devices", devices))
+
+
+@pytest.mark.parametrize("name", ["", "other", "large x", "small\nX=1", "Large"])
+def test_what_no_profile_allows_is_refused_whoever_asks(name: str) -> None:
+    with pytest.raises(Refused, match="no ZHUB_PROFILE that is one of the stack's profiles"):
+        OF_PROFILES.container(NAME, of_profile(name))
+    with pytest.raises(Refused, match="no ZHUB_PROFILE"):
+        OF_PROFILES.container(NAME, asked())
+    twice = of_profile("large")
+    twice["Env"] += ["ZHUB_PROFILE=small"]
+    with pytest.raises(Refused, match="no ZHUB_PROFILE"):
+        OF_PROFILES.container(NAME, twice)
+    # A stack without profiles has no server with one.
+    with pytest.raises(Refused, match="ZHUB_PROFILE, which no server gets"):
+        POLICY.container(NAME, of_profile(name.replace("\n", "")))
+
+
+def test_variables_of_another_profile_are_refused() -> None:
+    body = of_profile("small", Memory=256 << 20, MemorySwap=256 << 20, CpuQuota=1000, PidsLimit=64)
+    body["Env"] += ["SIZE=large"]
+    with pytest.raises(Refused, match="SIZE, which no server gets"):
+        OF_PROFILES.container(NAME, body)
+    body = of_profile("large")
+    body["Env"] += ["SIZE=large"]
+    OF_PROFILES.container(NAME, body)

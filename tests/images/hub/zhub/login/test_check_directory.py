@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from zhub.login.directory.reasons import EXPIRED, LOCKED, MUST_CHANGE, Reason
 from zhub.settings import Settings
 
 from tests.images.hub import slapd
+from tests.images.hub.profiles import described
 from tests.images.hub.scripted_ldap import mute, scripted
 from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
 from tests.images.hub.zhub.login.directory.test_failures import refuse_starttls
@@ -358,6 +360,16 @@ class TestRole:
         assert check_directory.run(["alice"]) == 0
         assert "server 127.0.0.1, TLS: starttls" in capsys.readouterr().out
         assert check_directory.run(["dave"]) == 1
+
+    def test_groups_of_profiles_that_the_directory_does_not_have_are_printed(
+        self, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert check_directory.run(["--ldap=127.0.0.1", "--groups"]) == 0
+        named = [described("a", groups=["jupyter", "Desk 7"]), described("b", groups=["a)(cn=*"])]
+        monkeypatch.setenv("ZHUB_PROFILES", json.dumps(named))
+        monkeypatch.setenv("ZHUB_LDAP_GROUP_BASE", SUFFIX)
+        assert check_directory.run(["--ldap=127.0.0.1", "--groups"]) == 0
+        assert capsys.readouterr().out == "Desk 7\na)(cn=*\n"
 
     def test_the_password_is_read_from_standard_input(
         self, capsys: Output, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ from zhub.settings.ldap import Ldap
 from zhub.state import database, logins
 
 from tests.images.hub import slapd
+from tests.images.hub.profiles import profile
 from tests.images.hub.slapd import SERVICE, SUFFIX, Slapd, group_dn
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,8 @@ class Hub:
     folders: dict[str, list[str]] = field(default_factory=dict)
     """The shared folders that users' servers have."""
     stopped: list[str] = field(default_factory=list)
+    profiles: dict[str, str] = field(default_factory=dict)
+    """Of users' servers."""
     broken: set[str] = field(default_factory=set)
     """Paths whose servers cannot be stopped."""
 
@@ -49,16 +52,17 @@ class Hub:
         more = offset + PAGE < len(self.servers)
         return {
             "items": [
-                {
-                    "name": name,
-                    "servers": {
-                        one: {"state": {"folders": self.folders.get(name, [])}}
-                        for one in self.servers[name]
-                    },
-                }
+                {"name": name, "servers": {one: self._server(name) for one in self.servers[name]}}
                 for name in names
             ],
             "_pagination": {"next": {"offset": offset + PAGE} if more else None},
+        }
+
+    def _server(self, name: str) -> dict[str, Any]:
+        profile = self.profiles.get(name)
+        return {
+            "user_options": {"profile": profile} if profile else {},
+            "state": {"folders": self.folders.get(name, [])},
         }
 
     def environment(self) -> dict[str, str]:
@@ -144,6 +148,22 @@ def test_refused_users_on_all_pages_lose_all_their_servers(
     assert "stopping the server of bob: " in caplog.text
     assert "is in no allowed group" in caplog.text
     assert "has no entry" in caplog.text
+
+
+def test_who_left_the_group_of_a_profile_loses_a_server_with_it(
+    hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_groups = Directory(replace(directory.ldap, group_base=SUFFIX))
+    hub.servers = {"alice": [""], "carol": [""]}
+    known = [profile("all"), profile("members", "jupyter"), profile("others", "quants", "x")]
+    for name in ("all", "members", "gone"):
+        hub.profiles = dict.fromkeys(hub.servers, name)
+        recheck.check(Api(hub.environment()), recheck.by_directory(in_groups, (), tuple(known)))
+        assert hub.stopped == []
+    hub.profiles = {"alice": "others", "carol": "members"}
+    recheck.check(Api(hub.environment()), recheck.by_directory(in_groups, (), tuple(known)))
+    assert hub.stopped == ["alice/server"]
+    assert "may not use the profile others any more" in caplog.text
 
 
 def test_a_server_that_does_not_stop_keeps_no_other_running(

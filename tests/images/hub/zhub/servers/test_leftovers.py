@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from zhub.servers import leftovers
 from zhub.settings.folders import SharedFolder
+from zhub.settings.profiles import Profile
+
+from tests.images.hub.profiles import profile
 
 NAME = "site-user-alice"
 
@@ -35,12 +38,28 @@ def found(
     }
 
 
-def unfit(container: dict[str, Any], *folders: SharedFolder) -> str:
+def unfit(
+    container: dict[str, Any], *folders: SharedFolder, profiles: tuple[Profile, ...] = ()
+) -> str:
     user = SimpleNamespace(name="alice", base_url="/site/user/alice/")
     spawner: Any = SimpleNamespace(
-        user=user, object_name=NAME, get_env=lambda: dict(VARIABLES), folders=folders
+        user=user,
+        object_name=NAME,
+        get_env=lambda: dict(VARIABLES),
+        folders=folders,
+        profiles=profiles,
+        groups=["quants"],
     )
     return leftovers.unfit(spawner, container)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("all", True), ("own", True), ("other", False)])
+def test_a_server_is_kept_whose_profile_its_user_may_have(name: str, kept: bool) -> None:  # noqa: FBT001
+    known = profile("all"), profile("own", "quants"), profile("other", "students")
+    assert (unfit(found(ZHUB_PROFILE=name), profiles=known) == "") is kept
+    # As of a stack before it had profiles, or had others.
+    assert unfit(found(), profiles=known) == ""
+    assert unfit(found(ZHUB_PROFILE="gone"), profiles=known) == ""
 
 
 def test_a_server_that_only_its_record_has_forgotten_is_kept() -> None:

@@ -53,6 +53,7 @@ WRONG = {
     "ZHUB_USER_CPUS": "0",
     "ZHUB_USER_SHARED_MEMORY": "a quarter",
     "ZHUB_USER_PIDS": "-1",
+    "ZHUB_PROFILES": '[{"name": "Large"}]',
     "ZHUB_USER_ENVIRONMENT": '{"JUPYTERHUB_USER": "bob"}',
     "ZHUB_USER_INTERNET": "False",
     "ZHUB_USER_NETWORK_POOL": "8.8.0.0/16",
@@ -404,3 +405,56 @@ def test_a_prefix_cannot_be_another_hubs_and_its_users(prefix: str) -> None:
 @pytest.mark.parametrize("prefix", ["home", "user", "homes-a", "a-users", "site.home"])
 def test_other_prefixes_with_these_words_are_unique(prefix: str) -> None:
     assert settings.read(LDAP | {"ZHUB_PREFIX": prefix}).prefix == prefix
+
+
+PROFILE = {
+    "name": "large",
+    "description": "For models",
+    "groups": ["quants"],
+    "memory": "4096M",
+    "sharedMemory": "1024M",
+    "cpus": "2.0",
+    "pids": 512,
+    "idleTimeout": 600,
+    "environment": {"A": "b"},
+    "devices": ["z90crypt"],
+}
+
+
+def test_profiles_reach_the_spawner_and_the_culler(config: Any) -> None:
+    loaded = config(ZHUB_PROFILES=json.dumps([PROFILE]), ZHUB_NOTEBOOK_IMAGE="sha256:12")
+    [found] = loaded.UserSpawner.profiles
+    assert (found.name, found.image, found.groups) == ("large", "sha256:12", {"quants"})
+    culler = loaded.JupyterHub.services[0]
+    assert culler["command"][6] == "--cull-every=150"
+    assert Path(culler["command"][7].removeprefix("--config=")).is_file()
+    assert json.loads(culler["environment"]["ZHUB_PROFILES"]) == [PROFILE]
+    assert config().UserSpawner.profiles == []
+
+
+def test_one_profile_with_a_timeout_is_enough_for_a_culler(config: Any) -> None:
+    services = config(
+        ZHUB_PROFILES=json.dumps([PROFILE]), ZHUB_IDLE_TIMEOUT="0"
+    ).JupyterHub.services
+    assert services[0]["command"][4] == "--timeout=2147483648"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "a b"},
+        {"memory": "1 G"},
+        {"pids": 0},
+        {"cpus": 2.0},
+        {"idleTimeout": 1},
+        {"groups": None},
+        {"environment": {"ZHUB_PROFILE": "x"}},
+        {"devices": ["../sda"]},
+        {"devices": "sda b"},
+    ],
+)
+def test_a_wrong_profile_is_refused(wrong: dict[str, Any]) -> None:
+    [problem] = problems(LDAP | {"ZHUB_PROFILES": json.dumps([PROFILE | wrong])})
+    assert "but must be a JSON list of profiles" in problem
+    [problem] = problems(LDAP | {"ZHUB_PROFILES": json.dumps([PROFILE, PROFILE])})
+    assert "but must be a JSON list of profiles" in problem

@@ -1,0 +1,100 @@
+"""The part of the spawner by which a user's server gets its profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dockerspawner import DockerSpawner
+from tornado import web
+from traitlets import Instance, List, default
+
+from zhub.servers import profiles
+from zhub.settings.profiles import Profile, named
+
+OF_ALL = ("ZHUB_KERNEL_IDLE_TIMEOUT",)
+"""Variables of a server that are the same in all profiles."""
+
+
+def apply_options(spawner: ChoosingSpawner, options: dict[str, Any]) -> None:
+    """Apply the options of a request for a server, which can only be a profile.
+
+    JupyterHub stores options for later starts before it checks them. So this deletes what is wrong:
+    otherwise one bad request, or one bad link, would make all later starts fail.
+
+    Raises:
+        tornado.web.HTTPError: 400, when there are other options; 403, when the user may not have
+            that profile.
+    """
+    try:
+        if spawner.profiles:
+            spawner.use(profiles.chosen(spawner.profiles, spawner.groups, options))
+        else:
+            profiles.refuse(options)
+    except web.HTTPError:
+        spawner.remember(None)
+        raise
+
+
+class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
+    """DockerSpawner whose servers differ by profiles, or not at all where there are none."""
+
+    profiles = List(Instance(Profile), config=True, help="Kinds of servers; none if all are alike.")
+
+    @default("apply_user_options")
+    def _profile_only(self) -> Callable[[ChoosingSpawner, dict[str, Any]], None]:
+        return apply_options
+
+    @default("options_form")
+    def _choice(self) -> Callable[[ChoosingSpawner], str] | str:
+        return ChoosingSpawner.choose if self.profiles else ""
+
+    @default("options_from_form")
+    def _of_form(self) -> Callable[[dict[str, list[Any]]], dict[str, Any]]:
+        return self.asked
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the user's groups, as the directory had them when it was last asked."""
+        return [group.name for group in self.user.groups]
+
+    def choose(self) -> str:
+        """Return the page's part to choose a profile; empty where there is nothing to choose.
+
+        A choice of which nothing came, as its group has been left, is forgotten: the user would
+        otherwise have to start the server twice.
+        """
+        allowed = profiles.may_choose(self.profiles, self.groups)
+        last = (self.orm_spawner.user_options or {}).get(profiles.OPTION)
+        if last is not None and not named(allowed, last):
+            self.remember(None)
+        return profiles.form(allowed, last)
+
+    def asked(self, data: dict[str, list[Any]]) -> dict[str, Any]:
+        """Return the options of a form or a link; raises as `apply_options` does.
+
+        What the user may not have is said on the page itself, before anything is started.
+        """
+        options = profiles.from_form(data)
+        if self.profiles:
+            profiles.chosen(self.profiles, self.groups, options)
+        return options
+
+    def remember(self, options: dict[str, Any] | None) -> None:
+        """Keep the options for later starts."""
+        self.orm_spawner.user_options = options
+        self.user.db.commit()
+
+    def use(self, profile: Profile) -> None:
+        """Give the next server what its profile says, and remember the profile."""
+        self.image = profile.image
+        self.mem_limit = profile.memory
+        self.cpu_limit = profile.cpus
+        # Of another profile, this spawner may have started a server before.
+        host: dict[str, Any] = self.extra_host_config
+        self.extra_host_config: dict[str, Any] = {**host, **profiles.properties(profile)}
+        before: dict[str, str] = self.environment
+        of_all = {name: before[name] for name in OF_ALL if name in before}
+        self.environment: dict[str, str] = {**of_all, **profiles.variables(profile)}
+        self.user_options = {profiles.OPTION: profile.name}
+        self.remember(self.user_options)

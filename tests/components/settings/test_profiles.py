@@ -1,0 +1,154 @@
+"""Profiles in a stack's file: what they take over, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from zhub import settings as hub_settings
+
+from tests.components.recorder import environment, run
+from tests.components.stack_config import DEMO, SITE, fixed, read, refused
+from toolchain.places import ROOT
+
+WITH_GROUPS = SITE | {"zhub:ldapGroupBase": "ou=groups,dc=example,dc=com"}
+
+
+def stack(*profiles: object, **config: str) -> dict[str, str]:
+    own = {f"zhub:{key}": value for key, value in config.items()}
+    return WITH_GROUPS | own | {"zhub:profiles": json.dumps(profiles)}
+
+
+def test_a_stack_without_profiles_has_none() -> None:
+    assert read(SITE)[0].users.profiles == ()
+
+
+def test_a_profile_takes_from_the_stack_what_it_does_not_say() -> None:
+    given = stack({"name": "small"}, userMemory="4G", userPids="99", userEnvironment='["TZ=UTC"]')
+    settings, declared = read(given)
+    assert declared.problems == []
+    [small] = settings.users.profiles
+    assert (small.memory, small.shared_memory, small.pids) == (4096, 1024, 99)
+    assert (small.description, small.groups, small.idle_timeout) == ("small", (), 3600)
+    assert small.environment == {"TZ": "UTC"}
+
+
+def test_a_profile_says_what_is_different_in_it() -> None:
+    large = {
+        "name": "large",
+        "description": "For models",
+        "groups": ["quants", "Desk 7"],
+        "memory": "16G",
+        "cpus": 4,
+        "pids": 4096,
+        "sharedMemory": "8G",
+        "idleTimeout": 0,
+        "environment": ["TZ=Asia/Tokyo", "OMP_NUM_THREADS=4"],
+        "devices": ["z90crypt", "/dev/dri/renderD128"],
+    }
+    settings, declared = read(stack(large, userEnvironment='["TZ=UTC", "A=b"]'))
+    assert declared.problems == []
+    [found] = settings.users.profiles
+    assert (found.memory, found.shared_memory, found.cpus) == (16384, 8192, "4")
+    assert found.groups == ("quants", "Desk 7")
+    assert found.idle_timeout == 0
+    assert found.environment == {"TZ": "Asia/Tokyo", "A": "b", "OMP_NUM_THREADS": "4"}
+    assert found.devices == ("z90crypt", "dri/renderD128")
+
+
+def test_less_memory_brings_less_shared_memory() -> None:
+    settings, declared = read(stack({"name": "tiny", "memory": "256M"}, userSharedMemory="1G"))
+    assert declared.problems == []
+    assert settings.users.profiles[0].shared_memory == 64
+
+
+WRONG: list[tuple[Any, str, str]] = [
+    ({"name": "Large"}, "not a name of lower-case letters", "profiles[0].name' large"),
+    ({"memory": "1G"}, "has no name", "profiles[0].name' large"),
+    ({"name": "a", "memory": "1 GB"}, "not an amount of memory", "profiles[0].memory' 4G"),
+    ({"name": "a", "memory": 1}, "not an amount of memory", "profiles[0].memory' 4G"),
+    ({"name": "a", "cpus": "all"}, "not a number of processors", "profiles[0].cpus' 2.0"),
+    ({"name": "a", "pids": 1}, "not a whole number from 64", "profiles[0].pids' 512"),
+    ({"name": "a", "idleTimeout": 5}, "from 360", "profiles[0].idleTimeout' 3600"),
+    ({"name": "a", "groups": "quants"}, "not a list of texts", "rm --path 'profiles[0].groups'"),
+    ({"name": "a", "groups": ["cn=x"]}, "name (cn) of a group", "profiles[0].groups[0]' quants"),
+    ({"name": "a", "description": ""}, "not one line of text", "profiles[0].description'"),
+    ({"name": "a", "sharedMemory": "9G"}, "more than its memory", "profiles[0].sharedMemory'"),
+    ({"name": "a", "image": "x"}, "no part of a profile", "rm --path 'profiles[0][\"image\"]'"),
+    (
+        {"name": "a", "devices": ["../sda"]},
+        "not a device below",
+        "profiles[0].devices[0]' z90crypt",
+    ),
+    ({"name": "a", "devices": ["mem"]}, "the engine's machine", "profiles[0].devices[0]'"),
+    ({"name": "a", "devices": ["dasda1"]}, "the engine's machine", "profiles[0].devices[0]'"),
+    (
+        {"name": "a", "environment": ["TZ=UTC", "PATH=/x"]},
+        "the server itself needs this variable",
+        "rm --path 'profiles[0].environment[1]'",
+    ),
+    ("large", "not a list of profiles", "pulumi config rm profiles"),
+]
+
+
+@pytest.mark.parametrize(("profile", "reason", "command"), WRONG)
+def test_a_wrong_profile_is_refused_with_the_command_that_fixes_it(
+    profile: Any, reason: str, command: str
+) -> None:
+    said = refused(stack(profile))
+    assert reason in said
+    assert command in said
+    fixed(stack(profile), set())
+
+
+def test_a_secret_in_a_profile_is_not_shown() -> None:
+    said = refused(stack({"name": "a", "environment": ["HF_TOKEN=swordfish"]}))
+    assert "looks like a secret" in said
+    assert "swordfish" not in said
+
+
+def test_a_name_given_twice_is_refused() -> None:
+    said = refused(stack({"name": "a"}, {"name": "b"}, {"name": "a"}))
+    assert "profile a: given twice" in said
+    assert said.endswith("pulumi config rm --path 'profiles[2]'")
+
+
+def test_groups_need_the_directorys_groups() -> None:
+    given = {"zhub:profiles": '[{"name": "a", "groups": ["quants"]}]'}
+    said = refused(SITE | given)
+    assert "without ldapGroupBase the hub knows no groups" in said
+    assert "pulumi config set ldapGroupBase" in said
+    assert read(DEMO | given)[1].problems == []
+
+
+def test_hub_and_guard_get_the_same_profiles_and_understand_them() -> None:
+    recording = run(stack({"name": "small", "memory": "512M"}, {"name": "large", "cpus": 4}))
+    of_hub, of_guard = (environment(recording.one("Container", r)) for r in ("hub", "guard"))
+    assert of_hub["ZHUB_PROFILES"] == of_guard["ZHUB_PROFILES"]
+    found = hub_settings.read_guard(of_guard).profiles
+    assert [(each.name, each.memory, each.cpus) for each in found] == [
+        ("small", "512M", 2.0),
+        ("large", "2048M", 4.0),
+    ]
+
+
+def test_in_the_demo_alice_has_two_profiles_and_bob_one() -> None:
+    given = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())["config"]
+    recording = run(DEMO | {"zhub:profiles": json.dumps(given["zhub:profiles"])})
+    hub = environment(recording.one("Container", "hub"))
+    [uploads] = [
+        json.loads(upload["content"])
+        for upload in recording.one("Container", "directory").inputs["uploads"]
+        if upload["file"].endswith("users.json")
+    ]
+    offered = {
+        name: [
+            each["name"]
+            for each in json.loads(hub["ZHUB_PROFILES"])
+            if not each["groups"] or set(each["groups"]) & set(uploads[name]["groups"])
+        ]
+        for name in ("alice", "bob")
+    }
+    assert offered == {"alice": ["standard", "large"], "bob": ["standard"]}

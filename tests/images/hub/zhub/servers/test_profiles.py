@@ -1,0 +1,177 @@
+"""Who may choose which profile, what the page shows, and what a server gets."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tornado import web
+from zhub.servers import idle, profiles
+from zhub.servers.choosing import apply_options
+from zhub.servers.spawner import UserSpawner
+
+from tests.images.hub.profiles import profile
+
+STANDARD = profile("standard", description="For <courses>")
+LARGE = profile(
+    "large",
+    "quants",
+    memory="4096M",
+    cpus=2.0,
+    environment={"SIZE": "large"},
+    devices=("z90crypt",),
+)
+STUDENTS = profile("students", "students")
+ALL = (STANDARD, LARGE, STUDENTS)
+
+
+def made(*groups: str, options: dict[str, Any] | None = None) -> UserSpawner:
+    """A spawner of a user in these groups, with the options that JupyterHub's database has."""
+    found = UserSpawner(mock=True, profiles=list(ALL))
+    found.user = SimpleNamespace(
+        name="alice",
+        groups=[SimpleNamespace(name=name) for name in groups],
+        db=SimpleNamespace(commit=lambda: None),
+    )
+    found.orm_spawner = SimpleNamespace(user_options=options, server=None, name="")
+    found.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": "0", "SITE": "x"}
+    found.extra_host_config = {"cap_drop": ["ALL"], "pids_limit": 512}
+    return found
+
+
+def test_the_page_offers_what_the_user_may_have_and_marks_the_last_choice() -> None:
+    page = made("quants", options={"profile": "large"}).choose()
+    assert 'value="standard"' in page
+    assert 'value="large" required checked' in page
+    assert "students" not in page
+    assert "For &lt;courses&gt;" in page
+    assert "4GB of memory, 2 processors" in page
+
+
+def test_the_page_marks_the_first_of_who_has_not_chosen_yet() -> None:
+    assert 'value="standard" required checked' in made("quants").choose()
+
+
+def test_with_one_profile_or_none_there_is_no_page() -> None:
+    assert made().choose() == ""
+    only = UserSpawner(mock=True, profiles=[LARGE])
+    only.user = SimpleNamespace(groups=[])
+    only.orm_spawner = SimpleNamespace(user_options=None, server=None)
+    assert only.choose() == ""
+    assert UserSpawner(mock=True).options_form == ""
+
+
+def test_a_choice_that_was_lost_with_its_group_is_forgotten() -> None:
+    left = made(options={"profile": "large"})
+    assert left.choose() == ""
+    assert left.orm_spawner.user_options is None
+    apply_options(left, {})
+    assert left.user_options == {"profile": "standard"}
+
+
+def test_a_server_gets_what_its_profile_says_and_the_choice_is_kept() -> None:
+    spawner = made("quants")
+    apply_options(spawner, {"profile": "large"})
+    assert spawner.orm_spawner.user_options == {"profile": "large"}
+    assert (spawner.image, spawner.cpu_limit) == ("sha256:12", 2.0)
+    assert int(spawner.mem_limit) == 4 << 30
+    assert spawner.environment == {
+        "ZHUB_KERNEL_IDLE_TIMEOUT": "0",
+        "SIZE": "large",
+        "ZHUB_PROFILE": "large",
+    }
+    assert spawner.extra_host_config == {
+        "cap_drop": ["ALL"],
+        "memswap_limit": "4096M",
+        "shm_size": "256M",
+        "pids_limit": 100,
+        "devices": ["/dev/z90crypt:/dev/z90crypt:rw"],
+    }
+    # Nothing of it is left in the next server.
+    apply_options(spawner, {"profile": "standard"})
+    assert "SIZE" not in spawner.environment
+    assert spawner.extra_host_config["devices"] == []
+    assert int(spawner.mem_limit) == 1 << 30
+
+
+def test_a_profile_of_other_groups_is_refused_and_forgotten() -> None:
+    for name in ("large", "students", "", "../x"):
+        spawner = made(options={"profile": name})
+        with pytest.raises(web.HTTPError, match="You may not have a server with") as caught:
+            apply_options(spawner, {"profile": name})
+        assert caught.value.status_code == 403
+        assert spawner.orm_spawner.user_options is None
+
+
+def test_a_user_without_any_profile_reads_why() -> None:
+    with pytest.raises(profiles.NoProfileError) as caught:
+        profiles.chosen((LARGE, STUDENTS), ["others"], {})
+    assert "You are in no group for which this hub has a server" in caught.value.jupyterhub_message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"image": "debian"}, {"profile": ["large"]}, {"profile": "large", "cpu": "9"}],
+)
+def test_other_options_are_refused_and_forgotten(options: dict[str, Any]) -> None:
+    spawner = made("quants", options=options)
+    with pytest.raises(web.HTTPError, match="no options but profile") as caught:
+        apply_options(spawner, options)
+    assert caught.value.status_code == 400
+    assert spawner.orm_spawner.user_options is None
+
+
+def test_without_profiles_all_options_are_refused() -> None:
+    spawner = made(options={"profile": "large"})
+    spawner.profiles = []
+    with pytest.raises(web.HTTPError, match="have no options"):
+        apply_options(spawner, {"profile": "large"})
+    assert spawner.orm_spawner.user_options is None
+    apply_options(spawner, {})
+    assert spawner.environment == {"ZHUB_KERNEL_IDLE_TIMEOUT": "0", "SITE": "x"}
+
+
+def test_a_form_and_a_link_name_the_profile() -> None:
+    spawner = made("quants")
+    assert spawner.options_from_form({"profile": ["large"]}) == {"profile": "large"}
+    assert spawner.options_from_query({"profile": ["large"]}) == {"profile": "large"}
+    # JupyterHub's own field of the form.
+    assert spawner.options_from_form({"_xsrf": ["y"]}) == {}
+    # Said on the page itself, before anything is started.
+    for wrong in ({"profile": ["standard", "large"]}, {"profile": ["students"]}, {"x": ["y"]}):
+        with pytest.raises(web.HTTPError):
+            spawner.options_from_form(wrong)
+    assert spawner.orm_spawner.user_options is None
+
+
+LISTED = (
+    '[{"name": "short", "description": "", "groups": [], "memory": "1G", "sharedMemory": "1G",'
+    ' "cpus": "1", "pids": 100, "idleTimeout": 600, "environment": {}, "devices": []},'
+    ' {"name": "endless", "description": "", "groups": [], "memory": "1G", "sharedMemory": "1G",'
+    ' "cpus": "1", "pids": 100, "idleTimeout": 0, "environment": {}, "devices": []}]'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "minutes", "stopped"),
+    [
+        ("short", 11, True),
+        ("short", 9, False),
+        ("endless", 9999, False),
+        (None, 61, True),
+        (None, 59, False),
+        ("gone", 61, True),
+    ],
+)
+def test_a_server_is_idle_for_as_long_as_its_profile_says(
+    name: str | None,
+    minutes: int,
+    stopped: bool,  # noqa: FBT001
+) -> None:
+    decide = idle.arbiter({"ZHUB_PROFILES": LISTED})
+    server = {"user_options": {"profile": name} if name else None}
+    # As the culler calls it.
+    found = decide(inactive=timedelta(minutes=minutes), inactive_limit=3600, server=server)
+    assert found is stopped
