@@ -23,12 +23,13 @@ from zhub.contract import (
     network_options,
 )
 from zhub.guard import folders, homes
+from zhub.guard.bodies import Refused, agree, parse_body
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
 from zhub.guard.folders import Folders
 from zhub.guard.homes import Homes
 from zhub.guard.measures import Measures, Usage
-from zhub.guard.policy import Policy, Refused, agree, parse_body
+from zhub.guard.policy import Policy
 from zhub.subnets import taken_subnets
 
 STOP_SECONDS = 60

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from zhub.contract import (
     network_options,
 )
 from zhub.guard import homes
+from zhub.guard.bodies import Refused, agree, mapping, number, texts
 from zhub.guard.environment import HOME, PORT, Image, WrongVariable, check, profile_of
 from zhub.guard.seccomp import PROFILE
 from zhub.settings import GuardSettings
@@ -43,10 +43,6 @@ LEAST_MEMORY = 6 << 20
 _SUFFIX = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 _PORT = f"{PORT}/tcp"
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12,64}")
-
-
-class Refused(Exception):
-    """The request is not allowed; the text says why."""
 
 
 def escaped(user: str) -> str:
@@ -111,9 +107,9 @@ class Policy:
         """
         suffix = self.suffix(name)
         given = dict(body)
-        host = _mapping(given.pop("HostConfig", None), "HostConfig")
+        host = mapping(given.pop("HostConfig", None), "HostConfig")
         labels = self.labels(given.pop("Labels", None), Role.SERVER, suffix)
-        variables = _texts(given.pop("Env", None), "Env")
+        variables = texts(given.pop("Env", None), "Env")
         try:
             # The hub says which. Who may have which is its decision: it knows users' groups.
             profile = profile_of(variables, self.settings)
@@ -142,13 +138,13 @@ class Policy:
         }
 
     def _host(self, suffix: str, given: dict[str, Any], profile: Profile) -> dict[str, Any]:
-        memory = _number(given, "Memory", LEAST_MEMORY, int(parse_bytes(profile.memory)))
+        memory = number(given, "Memory", LEAST_MEMORY, int(parse_bytes(profile.memory)))
         limits = {
             "Memory": memory,
-            "MemorySwap": _number(given, "MemorySwap", memory, memory),
-            "CpuPeriod": _number(given, "CpuPeriod", CPU_PERIOD, CPU_PERIOD),
-            "CpuQuota": _number(given, "CpuQuota", 1000, int(profile.cpus * CPU_PERIOD)),
-            "PidsLimit": _number(given, "PidsLimit", 1, profile.pids),
+            "MemorySwap": number(given, "MemorySwap", memory, memory),
+            "CpuPeriod": number(given, "CpuPeriod", CPU_PERIOD, CPU_PERIOD),
+            "CpuQuota": number(given, "CpuQuota", 1000, int(profile.cpus * CPU_PERIOD)),
+            "PidsLimit": number(given, "PidsLimit", 1, profile.pids),
         }
         fixed: dict[str, Any] = {
             "NetworkMode": NO_NETWORK,
@@ -184,7 +180,7 @@ class Policy:
             Refused: when they are not those of this stack and role, and of the user whose escaped
                 name is the suffix: so that a user has one container, one network and one home.
         """
-        labels = _mapping(given, "Labels")
+        labels = mapping(given, "Labels")
         user = labels.get(USER)
         wanted = {STACK: self.settings.prefix, ROLE: role, USER: user}
         if not isinstance(user, str) or labels != wanted or escaped(user) != suffix:
@@ -238,12 +234,12 @@ class Policy:
         name = given.pop("Name", None)
         suffix = self.suffix(name)
         labels = self.labels(given.pop("Labels", None), Role.NETWORK, suffix)
-        ipam = _mapping(given.pop("IPAM", None), "IPAM")
+        ipam = mapping(given.pop("IPAM", None), "IPAM")
         pools = ipam.pop("Config", None)
         agree(ipam, {"Driver": "default"}, "IPAM.")
         if not isinstance(pools, list) or len(pools) != 1:
             raise Refused("IPAM.Config does not have exactly one subnet")
-        pool = _mapping(pools[0], "IPAM.Config")
+        pool = mapping(pools[0], "IPAM.Config")
         subnet = self._subnet(pool.pop("Subnet", None))
         agree(pool, {"Gateway": gateway_address(subnet)}, "IPAM.Config.")
         internal = self.settings.internal
@@ -271,7 +267,7 @@ class Policy:
         """
         given = dict(body)
         container = _container(given.pop("Container", None))
-        endpoint = _mapping(given.pop("EndpointConfig", None), "EndpointConfig")
+        endpoint = mapping(given.pop("EndpointConfig", None), "EndpointConfig")
         agree(given, {}, "")
         return container, endpoint
 
@@ -290,67 +286,6 @@ class Policy:
         """Return whether an object with these labels is this stack's and has one of the roles."""
         labels = labels or {}
         return labels.get(STACK) == self.settings.prefix and labels.get(ROLE) in roles
-
-
-def parse_body(text: bytes) -> dict[str, Any]:
-    """Parse the body of a request; guard and engine must not understand it differently.
-
-    Raises:
-        Refused: when it is not a JSON object, or has a key twice, in whatever case: the engine is
-            written in Go, whose parser takes "privileged" for "Privileged".
-    """
-    try:
-        body = json.loads(text or b"{}", object_pairs_hook=_unique, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise Refused("the body is not JSON") from None
-    return _mapping(body, "the body")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key.casefold() for key, _ in pairs}) != len(pairs):
-        raise Refused("a key is given twice")
-    return dict(pairs)
-
-
-def _no_number(text: str) -> Any:
-    raise Refused(f"{text} is not a number")
-
-
-def agree(given: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
-    """Accept values that are empty or as wanted.
-
-    Raises:
-        Refused: when there is any other value.
-    """
-    for key, value in given.items():
-        empty = value is None or value is False or value in ("", [], {})
-        if not empty and (key not in wanted or not _same(value, wanted[key])):
-            raise Refused(f"{where}{key} is {json.dumps(value)[:200]}")
-
-
-def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and bool(one == other)
-
-
-def _mapping(value: object, name: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Refused(f"{name} is not an object")
-    return dict(value)
-
-
-def _texts(value: object, name: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Refused(f"{name} is not a list of strings")
-    return value
-
-
-def _number(given: Mapping[str, Any], key: str, low: int, high: int) -> int:
-    value = given.get(key)
-    if type(value) is not int or not low <= value <= high:
-        raise Refused(f"HostConfig.{key} is {value!r}, not a number from {low} to {high}")
-    return value
 
 
 def _container(value: object) -> str:

@@ -24,12 +24,12 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import HTTPError, RequestHandler
 
 from zhub.contract import FULL, UNUSABLE
+from zhub.guard.bodies import Refused, parse_body
 from zhub.guard.calls import CALLS, Guard, Request
 from zhub.guard.counts import Full
 from zhub.guard.helpers import UnusableError
 from zhub.guard.listener import CLIENT_SECONDS, Listener, SmallRequests
 from zhub.guard.measures import UNKNOWN
-from zhub.guard.policy import Refused, parse_body
 
 BACKLOG = 1024
 """Connections waiting to be accepted: when the queue is full, a client with a timeout fails at

@@ -10,11 +10,12 @@ import pytest
 from zhub import engine, settings
 from zhub.contract import NO_HOST, NO_IPV6
 from zhub.guard import confinement
+from zhub.guard.bodies import Refused
 from zhub.guard.calls import Guard, Request
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
-from zhub.guard.policy import Policy, Refused
+from zhub.guard.policy import Policy
 
 LABELS = {"zhub.stack": "site", "zhub.user": "alice"}
 

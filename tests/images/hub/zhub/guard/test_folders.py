@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from zhub.guard.bodies import Refused
 from zhub.guard.folders import asked
-from zhub.guard.policy import Policy, Refused
+from zhub.guard.policy import Policy
 from zhub.settings.folders import SharedFolder
 
 from tests.images.hub.zhub.guard.test_policy import NAME, POLICY, changed

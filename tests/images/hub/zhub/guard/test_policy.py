@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 from ipaddress import IPv4Network
@@ -16,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zhub import settings
 from zhub.contract import CPU_SHARES, OOM_SCORE
+from zhub.guard.bodies import Refused
 from zhub.guard.environment import Image
-from zhub.guard.policy import Policy, Refused, escaped, parse_body
+from zhub.guard.policy import Policy, escaped
 from zhub.guard.seccomp import PROFILE
 
 from tests.images.hub.profiles import described
@@ -417,34 +417,6 @@ def test_whatever_is_asked_the_result_is_a_confined_server(
         assert made["HostConfig"][key] == value or (
             key in limits and 0 < made["HostConfig"][key] < value
         )
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"HostConfig": {}, "HostConfig": {"Privileged": true}}',
-        '{"HostConfig": {"Privileged": false, "privileged": true}}',
-        '{"Memory": 1, "MEMORY": 2}',
-        '{"\\u0053tra\u00dfe": 1, "STRASSE": 2}',
-        '{"Memory": NaN}',
-        '{"Memory": Infinity}',
-        "[" * 100_000,
-        "[]",
-        "1",
-        "{",
-        '{"a": 1} {"b": 2}',
-        "\xff",
-    ],
-)
-def test_an_ambiguous_body_is_refused(text: str) -> None:
-    with pytest.raises(Refused):
-        parse_body(text.encode("latin-1"))
-
-
-@given(st.binary(max_size=200))
-def test_any_body_is_an_object_or_refused(text: bytes) -> None:
-    with contextlib.suppress(Refused):
-        assert isinstance(parse_body(text), dict)
 
 
 VOLUME = {
