@@ -174,15 +174,15 @@ def shared_environment(
         "ZHUB_USER_NETWORK_POOL": users.network_pool,
         "ZHUB_MAX_SERVERS": str(users.max_servers),
         "ZHUB_SEPARATE_PROXY": json.dumps(separate_proxy),
-        "ZHUB_PROFILES": json.dumps([_described(profile) for profile in users.profiles]),
+        "ZHUB_PROFILES": json.dumps([described(profile) for profile in users.profiles]),
     }
 
 
-def _described(profile: Profile) -> dict[str, object]:
+def described(profile: Profile) -> dict[str, object]:
+    """What a server with the profile gets, without who may have it: that is the hub's to decide."""
     return {
         "name": profile.name,
         "description": profile.description,
-        "groups": profile.groups,
         "memory": f"{profile.memory}M",
         "sharedMemory": f"{profile.shared_memory}M",
         "cpus": profile.cpus,

@@ -325,6 +325,9 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
             separate_proxy=args.proxy_image is not None,
         ),
         **_folders(args.users.folders),
+        "ZHUB_PROFILES": json.dumps(
+            [guard.described(one) | {"groups": one.groups} for one in args.users.profiles]
+        ),
     }
 
 

@@ -129,7 +129,7 @@ def certificate(outputs: Mapping[str, object], now: datetime) -> Iterator[Findin
 
 
 def _groups(name: str) -> Iterator[Finding]:
-    """Groups that profiles name and the directory does not have: who should be in them has none."""
+    """Groups that settings name and the directory does not have: nobody is in them."""
     client = next(engine.clients(), None)
     if client is None:
         return
@@ -137,11 +137,15 @@ def _groups(name: str) -> Iterator[Finding]:
     command = [client, *stack.docker_options(name), "exec", hub]
     asked = [*command, "zhub", "check-directory", "--groups"]
     found = output(asked, timeout=ENGINE_SECONDS)
-    for group in (found or "").splitlines():
+    for line in (found or "").splitlines():
+        setting, _, group = line.partition(" ")
         yield Finding(
             good=False,
-            text=f"profiles: the directory has no group {group} below ldapGroupBase",
-            fix="correct the name in the setting profiles, or make the group: docs/profiles.md",
+            text=f"{setting}: the service account finds no group {group} in the directory",
+            fix=(
+                f"correct {setting}, make the group, or let the account read it; nothing, if"
+                " people's own entries name it: docs/identity.md"
+            ),
             word="WARNING",
             serious=False,
         )

@@ -93,20 +93,16 @@ def _folder(number: int, item: Any) -> SharedFolder:
 
 
 def _groups(number: int, about: str, groups: Any) -> tuple[str, ...]:
-    example = "cn=research,ou=groups,dc=example,dc=org"
-    if not isinstance(groups, list):
-        raise RefusedError(
-            f"{about}: the groups are not a list; remove the first line's, then set the second's:"
-            f" {_set(number, 'groups[0]', example)}",
-            fix=_remove(number, "groups"),
+    try:
+        return parsing.dns(json.dumps(groups))
+    except RefusedError as error:
+        key = "groups" if error.item is None else f"groups[{error.item}]"
+        fix = (
+            _remove(number, key)
+            if error.superfluous or error.item is None
+            else _set(number, key, "cn=research,ou=groups,dc=example,dc=org")
         )
-    for position, group in enumerate(groups):
-        if not isinstance(group, str) or not parsing.is_dn(group):
-            raise RefusedError(
-                f"{about}: the group {json.dumps(group)} is not a DN",
-                fix=_set(number, f"groups[{position}]", example),
-            )
-    return tuple(dict.fromkeys(groups))
+        raise RefusedError(f"{about}, groups: {error}", fix=fix) from None
 
 
 def _path(number: int, about: str, path: Any) -> str:
@@ -220,14 +216,9 @@ def read(config: Config, *, recheck: bool) -> SharedFolders:
                 "has no use, since no shared folder has a path",
                 SHARED_ROOT.remove_command(),
             )
-        if not recheck and (of_groups := [folder for folder in folders if folder.groups]):
-            config.clash(
-                SHARED_FOLDERS,
-                f"has {of_groups[0].name} for members of groups, and without a service account"
-                " nobody would notice that somebody has left a group",
-                ldap_entries.BIND_DN.set_command(),
-                f"or {SHARED_FOLDERS.remove_command()}",
-            )
+        if not recheck:
+            of_groups = [folder.name for folder in folders if folder.groups]
+            ldap_entries.refuse_groups(config, SHARED_FOLDERS, of_groups)
     return SharedFolders(
         folders=tuple(
             SharedFolder(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 
 import pulumi
 
 from components.settings import parsing
+from components.settings.config import Config
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 
@@ -161,7 +163,7 @@ ALLOWED_GROUPS = Setting(
     "ldapAllowedGroups",
     (),
     "DNs of the groups whose members may log in",
-    parsing.list_of(parsing.dn),
+    parsing.dns,
     example="cn=jupyter,ou=groups,dc=example,dc=org",
 )
 ALLOW_EVERYONE = Setting(
@@ -174,7 +176,7 @@ ADMIN_GROUPS = Setting(
     "ldapAdminGroups",
     (),
     "DNs of the groups whose members administer the hub, once they may log in",
-    parsing.list_of(parsing.dn),
+    parsing.dns,
     example="cn=jupyter-admins,ou=groups,dc=example,dc=org",
 )
 GROUP_BASE = Setting(
@@ -202,3 +204,21 @@ DEMO_DIRECTORY = Setting(
     "Run a small LDAP directory with demo users, instead of ldapServer",
     parsing.boolean,
 )
+
+
+def refuse_groups(config: Config, setting: Setting[object], of_groups: Sequence[str]) -> None:
+    """Refuse what only members of groups get, as in a stack without a service account.
+
+    Args:
+        config: of the stack.
+        setting: that names the groups.
+        of_groups: names of its elements that have groups.
+    """
+    if of_groups:
+        config.clash(
+            setting,
+            f"has {of_groups[0]} for members of groups, and without a service account nobody would"
+            " notice that somebody has left a group",
+            BIND_DN.set_command(),
+            f"or {setting.remove_command()}",
+        )

@@ -284,6 +284,11 @@ def list_of(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
     return lambda text: _each(_elements(text), parse)
 
 
+def dns(text: str) -> tuple[str, ...]:
+    """Lists of DNs, by which all settings name groups."""
+    return list_of(dn)(text)
+
+
 def commas_of(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
     """One or several of what `parse` takes, joined by commas, or as a list; nothing twice."""
 

@@ -44,12 +44,6 @@ def _text(value: object) -> str:
     return value.strip()
 
 
-def _group(value: str) -> str:
-    if not value.strip() or not value.isprintable() or "=" in value:
-        raise RefusedError("not the name (cn) of a group, such as quants")
-    return value
-
-
 def _device(value: str) -> str:
     device = value.removeprefix("/dev/")
     if not _DEVICE.fullmatch(device):
@@ -72,7 +66,7 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[[object], Any]:
 FIELDS: dict[str, tuple[Callable[[object], Any], str]] = {
     "name": (_name, "large"),
     "description": (_text, "For large models"),
-    "groups": (_parsed(parsing.list_of(_group)), "quants"),
+    "groups": (_parsed(parsing.dns), "cn=quants,ou=groups,dc=example,dc=org"),
     "memory": (_parsed(parsing.size("128M")), "4G"),
     "sharedMemory": (_parsed(parsing.size("64M")), "1G"),
     "cpus": (_parsed(parsing.processors), "2.0"),
@@ -153,13 +147,13 @@ PROFILES = Setting(
 )
 
 
-def read(config: Config, users: UserServers, *, groups_known: bool) -> UserServers:
+def read(config: Config, users: UserServers, *, recheck: bool) -> UserServers:
     """Read the profiles, and return the settings of users' servers with them.
 
     Args:
         config: of the stack.
         users: what servers get where a profile does not say otherwise.
-        groups_known: whether the directory's groups become those of the hub.
+        recheck: whether the hub can look users' groups up at any time.
     """
     found = []
     for number, given in enumerate(config.value(PROFILES)):
@@ -190,12 +184,7 @@ def read(config: Config, users: UserServers, *, groups_known: bool) -> UserServe
                 _remove(f"profiles[{number}].sharedMemory"),
             )
         found.append(profile)
-    named = [profile.name for profile in found if profile.groups]
-    if named and not groups_known:
-        config.clash(
-            PROFILES,
-            f"profile {named[0]} names groups, but without {ldap_entries.GROUP_BASE} the hub knows"
-            " no groups, and nobody could choose it",
-            ldap_entries.GROUP_BASE.set_command(),
-        )
+    if not recheck:
+        of_groups = [profile.name for profile in found if profile.groups]
+        ldap_entries.refuse_groups(config, PROFILES, of_groups)
     return replace(users, profiles=tuple(found))

@@ -244,11 +244,10 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     directory = ldap.read(config, now)
     names = prefix.read(config, stack)
     images = build.read(config)
+    # The demo directory has a service account.
+    recheck = directory is None or bool(directory.bind_dn)
     servers = users.read(
-        config,
-        surroundings.read(config, images),
-        # The demo directory has a service account.
-        folders.read(config, recheck=directory is None or bool(directory.bind_dn)),
+        config, surroundings.read(config, images), folders.read(config, recheck=recheck)
     )
     settings = Settings(
         prefix=names,
@@ -267,9 +266,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         admin_access=config.value(login.ADMIN_ACCESS),
         token_max_age=login.token_max_age(config, directory),
         texts=site.read(config),
-        users=profiles.read(
-            config, servers, groups_known=directory is None or bool(directory.group_base)
-        ),
+        users=profiles.read(config, servers, recheck=recheck),
         hub_memory=config.value(hub.HUB_MEMORY),
         separate_proxy=config.value(hub.SEPARATE_PROXY),
         protect=config.value(hub.PROTECT),

@@ -126,7 +126,7 @@ class Profile:
     description: str
     """What users read when they choose."""
     groups: tuple[str, ...]
-    """Names of the groups that may choose it; none for everybody."""
+    """DNs of the groups whose members may choose it; none for everybody."""
     memory: int
     """MiB."""
     shared_memory: int

@@ -37,7 +37,7 @@ PROFILES = [
     {"name": "standard"},
     {
         "name": "large",
-        "groups": ["analysts"],
+        "groups": ["cn=analysts,ou=groups,dc=example,dc=org"],
         "memory": "768M",
         "cpus": "0.5",
         "environment": ["SIZE=large"],

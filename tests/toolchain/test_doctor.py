@@ -38,14 +38,16 @@ def test_a_group_that_the_directory_does_not_have_is_a_warning(
     client = tmp_path / "docker"
     client.write_text(
         """#!/bin/sh
-        [ "$*" = "exec zhub-nowhere-hub zhub check-directory --groups" ] && echo 'Desk 7'
+        [ "$*" = "exec zhub-nowhere-hub zhub check-directory --groups" ] || exit 2
+        echo 'profiles cn=Desk 7'
         """
     )
     client.chmod(0o755)
     monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
     [found] = doctor._groups("nowhere")
     assert (found.good, found.serious, found.word) == (False, False, "WARNING")
-    assert found.text == "profiles: the directory has no group Desk 7 below ldapGroupBase"
+    assert found.text == "profiles: the service account finds no group cn=Desk 7 in the directory"
+    assert found.fix.startswith("correct profiles, make the group, ")
 
 
 @pytest.mark.parametrize(

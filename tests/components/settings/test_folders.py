@@ -62,11 +62,20 @@ def test_a_stack_without_them_is_as_it_was() -> None:
             "has group, which is none of name, groups, mode, path",
             "rm --path 'sharedFolders[0].group'",
         ),
-        ({"name": "a", "groups": GROUP}, "the groups are not a list", "'sharedFolders[0].groups'"),
+        (
+            {"name": "a", "groups": GROUP},
+            'folder "a", groups: not a list of texts',
+            "rm --path 'sharedFolders[0].groups'",
+        ),
         (
             {"name": "a", "groups": ["research"]},
-            'the group "research" is not a DN',
+            'groups: "research": not a DN',
             "'sharedFolders[0].groups[0]' cn=research",
+        ),
+        (
+            {"name": "a", "groups": [GROUP, GROUP]},
+            "given twice",
+            "rm --path 'sharedFolders[0].groups[1]'",
         ),
         *(
             ({"name": "a", "path": path}, "is not one below sharedRoot", ".path' data")

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 from zhub import settings as hub_settings
+from zhub.settings import profiles
 
 from tests.components.recorder import environment, run
 from tests.components.stack_config import DEMO, SITE, fixed, read, refused
 from toolchain.places import ROOT
 
-WITH_GROUPS = SITE | {"zhub:ldapGroupBase": "ou=groups,dc=example,dc=com"}
+QUANTS = "cn=quants,ou=groups,dc=example,dc=org"
+DESK = "cn=Desk 7,ou=groups,dc=example,dc=org"
 
 
 def stack(*profiles: object, **config: str) -> dict[str, str]:
     own = {f"zhub:{key}": value for key, value in config.items()}
-    return WITH_GROUPS | own | {"zhub:profiles": json.dumps(profiles)}
+    return DEMO | own | {"zhub:profiles": json.dumps(profiles)}
 
 
 def test_a_stack_without_profiles_has_none() -> None:
@@ -39,7 +43,7 @@ def test_a_profile_says_what_is_different_in_it() -> None:
     large = {
         "name": "large",
         "description": "For models",
-        "groups": ["quants", "Desk 7"],
+        "groups": [QUANTS, DESK],
         "memory": "16G",
         "cpus": 4,
         "pids": 4096,
@@ -52,7 +56,7 @@ def test_a_profile_says_what_is_different_in_it() -> None:
     assert declared.problems == []
     [found] = settings.users.profiles
     assert (found.memory, found.shared_memory, found.cpus) == (16384, 8192, "4")
-    assert found.groups == ("quants", "Desk 7")
+    assert found.groups == (QUANTS, DESK)
     assert found.idle_timeout == 0
     assert found.environment == {"TZ": "Asia/Tokyo", "A": "b", "OMP_NUM_THREADS": "4"}
     assert found.devices == ("z90crypt", "dri/renderD128")
@@ -72,8 +76,9 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"name": "a", "cpus": "all"}, "not a number of processors", "profiles[0].cpus' 2.0"),
     ({"name": "a", "pids": 1}, "not a whole number from 64", "profiles[0].pids' 512"),
     ({"name": "a", "idleTimeout": 5}, "from 360", "profiles[0].idleTimeout' 3600"),
-    ({"name": "a", "groups": "quants"}, "not a list of texts", "rm --path 'profiles[0].groups'"),
-    ({"name": "a", "groups": ["cn=x"]}, "name (cn) of a group", "profiles[0].groups[0]' quants"),
+    ({"name": "a", "groups": QUANTS}, "not a list of texts", "rm --path 'profiles[0].groups'"),
+    ({"name": "a", "groups": ["quants"]}, "not a DN", "profiles[0].groups[0]' cn=quants,ou="),
+    ({"name": "a", "groups": [QUANTS] * 2}, "given twice", "rm --path 'profiles[0].groups[1]'"),
     ({"name": "a", "description": ""}, "not one line of text", "profiles[0].description'"),
     ({"name": "a", "sharedMemory": "9G"}, "more than its memory", "profiles[0].sharedMemory'"),
     ({"name": "a", "image": "x"}, "no part of a profile", "rm --path 'profiles[0][\"image\"]'"),
@@ -115,23 +120,52 @@ def test_a_name_given_twice_is_refused() -> None:
     assert said.endswith("pulumi config rm --path 'profiles[2]'")
 
 
-def test_groups_need_the_directorys_groups() -> None:
-    given = {"zhub:profiles": '[{"name": "a", "groups": ["quants"]}]'}
-    said = refused(SITE | given)
-    assert "without ldapGroupBase the hub knows no groups" in said
-    assert "pulumi config set ldapGroupBase" in said
-    assert read(DEMO | given)[1].problems == []
-
-
-def test_hub_and_guard_get_the_same_profiles_and_understand_them() -> None:
-    recording = run(stack({"name": "small", "memory": "512M"}, {"name": "large", "cpus": 4}))
-    of_hub, of_guard = (environment(recording.one("Container", r)) for r in ("hub", "guard"))
-    assert of_hub["ZHUB_PROFILES"] == of_guard["ZHUB_PROFILES"]
-    found = hub_settings.read_guard(of_guard).profiles
-    assert [(each.name, each.memory, each.cpus) for each in found] == [
-        ("small", "512M", 2.0),
-        ("large", "2048M", 4.0),
+def examples() -> list[dict[str, str]]:
+    """The stacks' files that the page shows."""
+    page = (ROOT / "docs" / "profiles.md").read_text()
+    return [
+        {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in yaml.safe_load(text)["config"].items()
+        }
+        for text in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     ]
+
+
+@pytest.mark.parametrize("example", examples())
+def test_the_examples_of_the_documentation_are_fine(example: dict[str, str]) -> None:
+    groups = {"zhub:ldapAllowedGroups": json.dumps(["cn=jupyter,ou=groups,dc=example,dc=org"])}
+    account = {
+        "zhub:ldapBindDn": "cn=hub,ou=services,dc=example,dc=org",
+        "zhub:ldapBindPassword": "as typed",
+    }
+    site = {key: value for key, value in SITE.items() if key != "zhub:ldapAllowEveryone"}
+    given = site | account | groups | example
+    settings, declared = read(given, secret=("zhub:ldapBindPassword",))
+    assert declared.problems == []
+    assert any(profile.groups for profile in settings.users.profiles)
+
+
+def test_groups_need_a_service_account() -> None:
+    given = {"zhub:profiles": json.dumps([{"name": "b"}, {"name": "a", "groups": [QUANTS]}])}
+    said = refused(SITE | given)
+    assert "has a for members of groups" in said
+    assert "nobody would notice that somebody has left a group" in said
+    assert "pulumi config set ldapBindDn" in said
+    assert read(DEMO | given)[1].problems == []
+    assert read(SITE | {"zhub:profiles": '[{"name": "b"}]'})[1].problems == []
+
+
+def test_the_guard_learns_what_servers_get_and_the_hub_who_may_have_them() -> None:
+    small = {"name": "small", "memory": "512M", "groups": [QUANTS]}
+    recording = run(stack(small, {"name": "large", "cpus": 4}))
+    of_hub, of_guard = (environment(recording.one("Container", r)) for r in ("hub", "guard"))
+    assert QUANTS not in json.dumps(of_guard)
+    [small_of_guard, large] = hub_settings.read_guard(of_guard).profiles
+    assert (small_of_guard.name, small_of_guard.memory) == ("small", "512M")
+    assert (large.name, large.memory, large.cpus) == ("large", "2048M", 4.0)
+    parse = profiles.parser(small_of_guard.image)
+    assert parse(of_hub["ZHUB_PROFILES"]) == (replace(small_of_guard, groups=(QUANTS,)), large)
 
 
 def test_in_the_demo_alice_has_two_profiles_and_bob_one() -> None:
@@ -147,7 +181,9 @@ def test_in_the_demo_alice_has_two_profiles_and_bob_one() -> None:
         name: [
             each["name"]
             for each in json.loads(hub["ZHUB_PROFILES"])
-            if not each["groups"] or set(each["groups"]) & set(uploads[name]["groups"])
+            if not each["groups"]
+            or set(each["groups"])
+            & {f"cn={group},ou=groups,dc=example,dc=org" for group in uploads[name]["groups"]}
         ]
         for name in ("alice", "bob")
     }

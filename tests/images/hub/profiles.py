@@ -16,7 +16,7 @@ def profile(name: str, *groups: str, **other: object) -> Profile:
         "idle_timeout": 3600,
         "environment": {},
     }
-    return Profile(name=name, groups=frozenset(groups), **(fields | other))  # type: ignore[arg-type]
+    return Profile(name=name, groups=groups, **(fields | other))  # type: ignore[arg-type]
 
 
 def described(name: str, **other: object) -> dict[str, object]:

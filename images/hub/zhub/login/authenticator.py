@@ -244,13 +244,15 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             return False
         return self.model(person) if person else False
 
-    def groups_of(self, name: str) -> frozenset[str]:
+    def groups_of(self, name: str) -> frozenset[str] | None:
         """Return the configured groups of a user, by the directory's last answer.
 
         A start asks the directory first (`refresh_pre_spawn`). None without an answer since the
         hub's own start.
         """
-        person = self._let_in.get(name)
+        if name not in self._let_in:
+            return None
+        person = self._let_in[name]
         return person.groups if person else frozenset()
 
     def _look_up(self, name: str) -> asyncio.Task[None]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import ldap3
@@ -23,6 +24,7 @@ from cryptography import x509
 from zhub import settings
 from zhub.login import tls_advice
 from zhub.login.directory import Directory
+from zhub.login.directory.groups import exists
 from zhub.login.directory.people import Person, administers, allowed
 from zhub.login.directory.session import (
     CONNECT_SECONDS,
@@ -199,13 +201,13 @@ def _session(ldap: Ldap, session: Session, report: Report) -> bool:
             return False
         report.ok(f"it finds users below {ldap.search_base}")
     for group in ldap.configured_groups:
-        if session.search(group, "(objectClass=*)", ldap3.BASE, ["1.1"]):
+        if exists(session, group):
             report.ok(f"it finds the group {group}")
         else:
             report.note(
                 f"it does not find the group {group}, which is right only if users' own entries"
-                " name their groups; see ldapAllowedGroups, ldapAdminGroups, sharedFolders, and"
-                " what the account may read"
+                " name their groups; see ldapAllowedGroups, ldapAdminGroups, sharedFolders,"
+                " profiles, and what the account may read"
             )
     return True
 
@@ -281,7 +283,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--groups",
         action="store_true",
-        help="print only the groups of the setting profiles that the directory does not have",
+        help="print only the groups that settings name and the directory does not have",
     )
     parser.add_argument("user", nargs="?", default="", help="name, as typed at login")
     options = parser.parse_args(arguments)
@@ -299,20 +301,28 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _groups(found: Settings) -> int:
-    """Print each group that a profile names and the directory does not have; return the exit code.
+    """Print each group that the directory does not have, after its setting; return the exit code.
 
     Without a service account nobody may search, and nothing is printed.
     """
-    named = sorted(set().union(*(profile.groups for profile in found.profiles)))
-    if not named or not found.ldap.bind_dn:
+    ldap = found.ldap
+    if not ldap.bind_dn:
         return 0
     try:
-        lost = Directory(found.ldap).missing_groups(named)
+        lost = Directory(ldap).missing_groups()
     except DirectoryError as problem:
         print(problem, file=sys.stderr)
         return 1
-    for name in lost:
-        print(name)
+    named = {
+        "ldapAllowedGroups": ldap.allowed_groups,
+        "ldapAdminGroups": ldap.admin_groups,
+        "sharedFolders": chain.from_iterable(folder.groups for folder in found.shared_folders),
+        "profiles": chain.from_iterable(profile.groups for profile in found.profiles),
+    }
+    for setting, groups in named.items():
+        for group in dict.fromkeys(groups):
+            if group in lost:
+                print(f"{setting} {group}")
     return 0
 
 

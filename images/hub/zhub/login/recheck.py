@@ -58,7 +58,7 @@ def by_directory(
             return f"{person.dn!r} may not use the shared folder {', '.join(lost)} any more"
         # A server from before the stack had profiles, or had others, is left alone.
         used = named(profiles, profile)
-        if used and not used.open_to(person.all_groups):
+        if used and not used.open_to(person.groups):
             return f"{person.dn!r} may not use the profile {profile} any more"
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dockerspawner import DockerSpawner
@@ -24,7 +24,7 @@ def apply_options(spawner: ChoosingSpawner, options: dict[str, Any]) -> None:
 
     Raises:
         tornado.web.HTTPError: 400, when there are other options; 403, when the user may not have
-            that profile.
+            that profile; 503, when nobody knows, as the directory does not answer.
     """
     try:
         if spawner.profiles:
@@ -54,9 +54,10 @@ class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         return self.asked
 
     @property
-    def groups(self) -> list[str]:
-        """Names of the user's groups, as the directory had them when it was last asked."""
-        return [group.name for group in self.user.groups]
+    def groups(self) -> Collection[str] | None:
+        """DNs of the user's groups, as the directory had them when it last answered, if ever."""
+        groups: Collection[str] | None = self.authenticator.groups_of(self.user.name)
+        return groups
 
     def choose(self) -> str:
         """Return the page's part to choose a profile; empty where there is nothing to choose.
@@ -64,9 +65,11 @@ class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         A choice of which nothing came, as its group has been left, is forgotten: the user would
         otherwise have to start the server twice.
         """
-        allowed = profiles.may_choose(self.profiles, self.groups)
+        groups = self.groups
+        allowed = profiles.may_choose(self.profiles, groups or ())
         last = (self.orm_spawner.user_options or {}).get(profiles.OPTION)
-        if last is not None and not named(allowed, last):
+        # Of a directory that is slow, the start itself may have the answer.
+        if last is not None and groups is not None and not named(allowed, last):
             self.remember(None)
         return profiles.form(allowed, last)
 

@@ -58,7 +58,7 @@ def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
         "it has no token": not variables.get(TOKEN),
         f"it was started with another {', '.join(differs)}": differs,
         # As in login/recheck.py: one from before the stack had profiles, or others, is left alone.
-        "its user may not have its profile": bool(used and not used.open_to(spawner.groups)),
+        "its user may not have its profile": bool(used and not used.open_to(spawner.groups or ())),
         "it has other shared folders than its user may have": mounted(found) != may_have,
     }
     return next((reason for reason, true in reasons.items() if true), "")

@@ -6,7 +6,7 @@ The only option there is here is the name of a profile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import Any
 
@@ -22,12 +22,12 @@ OPTION = "profile"
 class NoProfileError(web.HTTPError):
     """Shown by JupyterHub's pages and API when a user may not have a server, or not this one."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(403, message)
+    def __init__(self, message: str, status: int = 403) -> None:
+        super().__init__(status, message)
         self.jupyterhub_message = message
 
 
-def may_choose(profiles: Sequence[Profile], groups: Sequence[str]) -> list[Profile]:
+def may_choose(profiles: Sequence[Profile], groups: Collection[str]) -> list[Profile]:
     """Return the profiles that a member of these groups may choose, in the stack's order."""
     return [profile for profile in profiles if profile.open_to(groups)]
 
@@ -80,11 +80,18 @@ def refuse(options: dict[str, Any]) -> None:
         raise web.HTTPError(400, "Servers of this hub have no options. Please try again without.")
 
 
-def chosen(profiles: Sequence[Profile], groups: Sequence[str], options: dict[str, Any]) -> Profile:
+def chosen(
+    profiles: Sequence[Profile], groups: Collection[str] | None, options: dict[str, Any]
+) -> Profile:
     """Return the profile that a server gets.
 
     Without a choice, which only a request of the API can be, it is the first that the user may
     have.
+
+    Args:
+        profiles: of the stack.
+        groups: of the user; None when unknown, and then only what everybody may have is allowed.
+        options: of the request.
 
     Raises:
         NoProfileError: the user may have none, or not the one that the options name.
@@ -93,21 +100,25 @@ def chosen(profiles: Sequence[Profile], groups: Sequence[str], options: dict[str
     name = options.get(OPTION)
     if set(options) - {OPTION} or not isinstance(name, str | None):
         raise web.HTTPError(400, f"Servers of this hub have no options but {OPTION}.")
-    allowed = may_choose(profiles, groups)
+    allowed = may_choose(profiles, groups or ())
+    found = named(allowed, name) if name is not None else next(iter(allowed), None)
+    if found:
+        return found
+    if groups is None:
+        raise NoProfileError(
+            "The directory does not answer, so the hub does not know which server you may have."
+            " Please try again in a minute.",
+            503,
+        )
     if not allowed:
         raise NoProfileError(
             "You are in no group for which this hub has a server. Please tell your administrator:"
             " the setting profiles names the groups, and the directory has their members."
         )
-    if name is None:
-        return allowed[0]
-    found = named(allowed, name)
-    if not found:
-        raise NoProfileError(
-            f"You may not have a server with the profile {name[:40]!r}, or not any more."
-            " Please try again without it, or choose another."
-        )
-    return found
+    raise NoProfileError(
+        f"You may not have a server with the profile {str(name)[:40]!r}, or not any more."
+        " Please try again without it, or choose another."
+    )
 
 
 def properties(profile: Profile) -> dict[str, Any]:

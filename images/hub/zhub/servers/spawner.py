@@ -100,7 +100,7 @@ class UserSpawner(ChoosingSpawner):
         """Return the folders that the user's groups allow now."""
         if not self.shared_folders:
             return []
-        return list(granted(self.shared_folders, self.authenticator.groups_of(self.user.name)))
+        return list(granted(self.shared_folders, self.groups or ()))
 
     def get_state(self) -> dict[str, Any]:
         """Keep which folders a server has: the recheck compares them with its user's groups."""

@@ -29,7 +29,7 @@ started do it every five minutes, and half a minute later at most."""
 
 T = TypeVar("T")
 
-_SIZE_OR_NONE = re.compile(rf"({servers.SIZE.pattern})?")
+_SIZE_OR_NONE = re.compile(rf"({parsing.SIZE})?")
 
 _PORT = (parsing.number(1, 65535), "a port number from 1 to 65535")
 
@@ -270,7 +270,14 @@ def read(environment: Mapping[str, str]) -> Settings:
         problems.append(
             "ZHUB_SHARED_FOLDERS needs the guard, which a hub run by hand does not have"
         )
+    if any(profile.groups for profile in settings.profiles) and not settings.ldap.bind_dn:
+        problems.append(
+            "ZHUB_PROFILES has groups, which needs a service account (ZHUB_LDAP_BIND_DN): without"
+            " one nobody would notice that somebody has left a group"
+        )
     if problems:
         raise SettingsError(problems)
-    groups = dict.fromkeys(group for one in settings.shared_folders for group in one.groups)
+    of_folders = (group for folder in settings.shared_folders for group in folder.groups)
+    of_profiles = (group for profile in settings.profiles for group in profile.groups)
+    groups = dict.fromkeys((*of_folders, *of_profiles))
     return replace(settings, ldap=replace(settings.ldap, further_groups=tuple(groups)))

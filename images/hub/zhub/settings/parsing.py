@@ -10,6 +10,10 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
+SIZE = r"[1-9][0-9]*[KMGT]?"
+"""Bytes, with an optional unit, in powers of 1024."""
+
+_SIZE = re.compile(SIZE)
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
 _FOLDER = re.compile(r"(/[A-Za-z0-9._@+-]+)+")
@@ -33,6 +37,11 @@ def matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def size(text: str) -> str:
+    """Parse a number of bytes."""
+    return matching(_SIZE)(text)
 
 
 def prefix(text: str) -> str:

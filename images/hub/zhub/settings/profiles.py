@@ -17,7 +17,6 @@ EXPECTED = (
 )
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-_SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
 _DEVICE = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
 
@@ -28,8 +27,8 @@ class Profile:
     name: str
     """Empty for the only kind, in a stack without profiles."""
     description: str = ""
-    groups: frozenset[str] = frozenset()
-    """Names of the hub's groups whose members may choose it; none for everybody."""
+    groups: tuple[str, ...] = ()
+    """DNs of the groups whose members may choose it; none for everybody. The guard has none."""
     image: str
     memory: str
     """Bytes, with an optional K, M, G or T (powers of 1024), as the next."""
@@ -44,7 +43,7 @@ class Profile:
 
     def open_to(self, groups: Collection[str]) -> bool:
         """Return whether a member of these groups may choose it."""
-        return not self.groups or not self.groups.isdisjoint(groups)
+        return not self.groups or not set(groups).isdisjoint(self.groups)
 
 
 def parser(image: str) -> Any:
@@ -70,14 +69,14 @@ def parser(image: str) -> Any:
 
 
 def _profile(given: Mapping[str, Any], image: str) -> Profile:
-    size, device = parsing.matching(_SIZE), parsing.matching(_DEVICE)
+    device = parsing.matching(_DEVICE)
     return Profile(
         name=parsing.matching(_NAME)(given["name"]),
         description=str(given["description"]),
-        groups=frozenset(map(str, given["groups"])),
+        groups=parsing.texts(json.dumps(given.get("groups", []))),
         image=image,
-        memory=size(given["memory"]),
-        shared_memory=size(given["sharedMemory"]),
+        memory=parsing.size(given["memory"]),
+        shared_memory=parsing.size(given["sharedMemory"]),
         cpus=parsing.processors(given["cpus"]),
         pids=parsing.number(64, 1 << 22)(str(given["pids"])),
         idle_timeout=parsing.number_or_0(360)(str(given["idleTimeout"])),

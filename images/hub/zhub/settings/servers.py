@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -13,8 +12,6 @@ from zhub.settings import folders, parsing, profiles
 from zhub.settings.folders import SharedFolder
 from zhub.settings.parsing import Value
 from zhub.settings.profiles import Profile
-
-SIZE = re.compile(r"[1-9][0-9]*[KMGT]?")
 
 NETWORKS = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
 
@@ -113,12 +110,12 @@ def read(value: Value) -> dict[str, Any]:
         "notebook_image": image,
         "profiles": value("PROFILES", "[]", profiles.parser(image), profiles.EXPECTED),
         "user_memory": value(
-            "USER_MEMORY", "2G", parsing.matching(SIZE), "a number of bytes such as 512M or 2G"
+            "USER_MEMORY", "2G", parsing.size, "a number of bytes such as 512M or 2G"
         ),
         "user_shared_memory": value(
             "USER_SHARED_MEMORY",
             "512M",
-            parsing.matching(SIZE),
+            parsing.size,
             "a number of bytes such as 512M or 2G",
         ),
         "user_cpus": value(

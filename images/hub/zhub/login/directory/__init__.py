@@ -9,13 +9,13 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ldap3.utils.conv import escape_filter_chars
 
 from zhub.login.directory.entries import Entry
-from zhub.login.directory.groups import missing
+from zhub.login.directory.groups import exists
 from zhub.login.directory.passwords import spellings
 from zhub.login.directory.people import NAME, People, Person, filled_in, may_be_typed, no_name
 from zhub.login.directory.session import (
@@ -117,16 +117,17 @@ class Directory:
         attributes = self.ldap.name_attributes if typed else self.ldap.name_attributes[:1]
         return self._ask(lambda session: self._look_up(session, name, attributes))
 
-    def missing_groups(self, names: Iterable[str]) -> list[str]:
-        """Return which of these names no group has, as far as the service account can see.
+    def missing_groups(self) -> frozenset[str]:
+        """Return which of the configured groups the service account does not find.
 
         Raises:
             DirectoryError: no server gives a usable answer.
         """
 
-        def question(session: Session) -> list[str]:
+        def question(session: Session) -> frozenset[str]:
             session.bind_service()
-            return missing(session, self.ldap, names)
+            groups = self.ldap.configured_groups
+            return frozenset(group for group in groups if not exists(session, group))
 
         return self._ask(question)
 

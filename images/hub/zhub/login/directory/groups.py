@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import ldap3
 from ldap3.utils.conv import escape_filter_chars
 
@@ -59,21 +57,9 @@ def all_groups(session: Session, ldap: Ldap, entry: Entry, name: str) -> tuple[s
     return tuple(sorted({cn for group in found for cn in group.values("cn")[:1]}))
 
 
-def missing(session: Session, ldap: Ldap, names: Iterable[str]) -> list[str]:
-    """Return which of these names no group below the configured base has."""
-
-    def known(name: str) -> bool:
-        return bool(
-            session.search(
-                ldap.group_base,
-                f"(cn={escape_filter_chars(name)})",
-                ldap3.SUBTREE,
-                ["1.1"],
-                step="search for a group",
-            )
-        )
-
-    return [name for name in names if not known(name)]
+def exists(session: Session, group: str) -> bool:
+    """Return whether the bound account finds a group."""
+    return bool(session.search(group, "(objectClass=*)", ldap3.BASE, ["1.1"]))
 
 
 def _members(ldap: Ldap, entry: Entry, name: str) -> str:

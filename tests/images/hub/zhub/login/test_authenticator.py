@@ -544,6 +544,16 @@ class TestRefresh:
     def test_a_user_who_is_not_allowed_any_more(self, make: Make, name: str) -> None:
         assert self.refreshed(make(), name) is False
 
+    def test_groups_are_those_of_the_last_answer(self, make: Make) -> None:
+        members, others = group_dn("jupyter"), group_dn("admins")
+        authenticator = make(further_groups=(others,))
+        assert authenticator.groups_of("alice") is None
+        for name in ("alice", "carol", "dave"):
+            self.refreshed(authenticator, name)
+        assert authenticator.groups_of("alice") == frozenset({members})
+        assert authenticator.groups_of("carol") == frozenset({members, others})
+        assert authenticator.groups_of("dave") == frozenset()
+
     def test_without_a_service_account_the_last_login_counts(self, make: Make) -> None:
         authenticator = make(bind_dn="", dn_templates=(f"uid={{username}},ou=people,{SUFFIX}",))
         db = database()

@@ -361,15 +361,33 @@ class TestRole:
         assert "server 127.0.0.1, TLS: starttls" in capsys.readouterr().out
         assert check_directory.run(["dave"]) == 1
 
-    def test_groups_of_profiles_that_the_directory_does_not_have_are_printed(
+    def test_groups_that_settings_name_and_the_directory_does_not_have_are_printed(
         self, capsys: Output, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert check_directory.run(["--ldap=127.0.0.1", "--groups"]) == 0
-        named = [described("a", groups=["jupyter", "Desk 7"]), described("b", groups=["a)(cn=*"])]
+        assert not capsys.readouterr().out
+        there, gone, desk = group_dn("jupyter"), group_dn("gone"), group_dn("Desk 7")
+        monkeypatch.setenv("ZHUB_LDAP_ALLOWED_GROUPS", json.dumps([gone, there]))
+        monkeypatch.setenv("ZHUB_LDAP_ADMIN_GROUPS", json.dumps([gone]))
+        folder = {"name": "a", "mode": "ro", "groups": [there, desk]}
+        monkeypatch.setenv("ZHUB_SHARED_FOLDERS", json.dumps([folder]))
+        monkeypatch.setenv("ZHUB_CONFINED", "true")
+        named = [described("a", groups=[there, gone]), described("b", groups=[gone])]
         monkeypatch.setenv("ZHUB_PROFILES", json.dumps(named))
-        monkeypatch.setenv("ZHUB_LDAP_GROUP_BASE", SUFFIX)
         assert check_directory.run(["--ldap=127.0.0.1", "--groups"]) == 0
-        assert capsys.readouterr().out == "Desk 7\na)(cn=*\n"
+        assert capsys.readouterr().out.splitlines() == [
+            f"ldapAllowedGroups {gone}",
+            f"ldapAdminGroups {gone}",
+            f"sharedFolders {desk}",
+            f"profiles {gone}",
+        ]
+
+    def test_no_directory_no_groups(self, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ZHUB_LDAP_PORT", str(free_port()))
+        assert check_directory.run(["--ldap=127.0.0.1", "--groups"]) == 1
+        found = capsys.readouterr()
+        assert not found.out
+        assert "127.0.0.1" in found.err
 
     def test_the_password_is_read_from_standard_input(
         self, capsys: Output, monkeypatch: pytest.MonkeyPatch

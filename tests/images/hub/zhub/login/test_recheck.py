@@ -153,15 +153,16 @@ def test_refused_users_on_all_pages_lose_all_their_servers(
 def test_who_left_the_group_of_a_profile_loses_a_server_with_it(
     hub: Hub, directory: Directory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    in_groups = Directory(replace(directory.ldap, group_base=SUFFIX))
+    member, other = group_dn("jupyter"), group_dn("admins")
+    looking = Directory(replace(directory.ldap, further_groups=(member, other)))
     hub.servers = {"alice": [""], "carol": [""]}
-    known = [profile("all"), profile("members", "jupyter"), profile("others", "quants", "x")]
+    known = [profile("all"), profile("members", member), profile("others", other)]
     for name in ("all", "members", "gone"):
         hub.profiles = dict.fromkeys(hub.servers, name)
-        recheck.check(Api(hub.environment()), recheck.by_directory(in_groups, (), tuple(known)))
+        recheck.check(Api(hub.environment()), recheck.by_directory(looking, (), tuple(known)))
         assert hub.stopped == []
     hub.profiles = {"alice": "others", "carol": "members"}
-    recheck.check(Api(hub.environment()), recheck.by_directory(in_groups, (), tuple(known)))
+    recheck.check(Api(hub.environment()), recheck.by_directory(looking, (), tuple(known)))
     assert hub.stopped == ["alice/server"]
     assert "may not use the profile others any more" in caplog.text
 

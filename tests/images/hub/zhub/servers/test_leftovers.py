@@ -48,7 +48,7 @@ def unfit(
         get_env=lambda: dict(VARIABLES),
         folders=folders,
         profiles=profiles,
-        groups=["quants"],
+        groups={"quants"},
     )
     return leftovers.unfit(spawner, container)
 

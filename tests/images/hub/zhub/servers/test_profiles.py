@@ -27,14 +27,12 @@ STUDENTS = profile("students", "students")
 ALL = (STANDARD, LARGE, STUDENTS)
 
 
-def made(*groups: str, options: dict[str, Any] | None = None) -> UserSpawner:
+def made(*groups: str, options: dict[str, Any] | None = None, unknown: bool = False) -> UserSpawner:
     """A spawner of a user in these groups, with the options that JupyterHub's database has."""
     found = UserSpawner(mock=True, profiles=list(ALL))
-    found.user = SimpleNamespace(
-        name="alice",
-        groups=[SimpleNamespace(name=name) for name in groups],
-        db=SimpleNamespace(commit=lambda: None),
-    )
+    found.user = SimpleNamespace(name="alice", db=SimpleNamespace(commit=lambda: None))
+    known = None if unknown else frozenset(groups)
+    found.authenticator = SimpleNamespace(groups_of={"alice": known}.get)
     found.orm_spawner = SimpleNamespace(user_options=options, server=None, name="")
     found.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": "0", "SITE": "x"}
     found.extra_host_config = {"cap_drop": ["ALL"], "pids_limit": 512}
@@ -56,9 +54,8 @@ def test_the_page_marks_the_first_of_who_has_not_chosen_yet() -> None:
 
 def test_with_one_profile_or_none_there_is_no_page() -> None:
     assert made().choose() == ""
-    only = UserSpawner(mock=True, profiles=[LARGE])
-    only.user = SimpleNamespace(groups=[])
-    only.orm_spawner = SimpleNamespace(user_options=None, server=None)
+    only = made()
+    only.profiles = [LARGE]
     assert only.choose() == ""
     assert UserSpawner(mock=True).options_form == ""
 
@@ -109,6 +106,21 @@ def test_a_user_without_any_profile_reads_why() -> None:
     with pytest.raises(profiles.NoProfileError) as caught:
         profiles.chosen((LARGE, STUDENTS), ["others"], {})
     assert "You are in no group for which this hub has a server" in caught.value.jupyterhub_message
+
+
+def test_while_the_directory_does_not_answer_there_is_what_everybody_may_have() -> None:
+    """As after a restart of the hub."""
+    spawner = made(unknown=True, options={"profile": "large"})
+    assert spawner.choose() == ""
+    # The start asks once more, so the choice is kept until then.
+    assert spawner.orm_spawner.user_options == {"profile": "large"}
+    with pytest.raises(profiles.NoProfileError, match="directory does not answer") as caught:
+        apply_options(spawner, {"profile": "large"})
+    assert caught.value.status_code == 503
+    apply_options(spawner, {})
+    assert spawner.user_options == {"profile": "standard"}
+    with pytest.raises(profiles.NoProfileError, match="directory does not answer"):
+        profiles.chosen((LARGE, STUDENTS), None, {})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 from ipaddress import IPv4Network
@@ -13,19 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from jupyterhub import roles
 from jupyterhub.utils import subdomain_hook_idna
-from traitlets.config.loader import PyFileConfigLoader
 from zhub import settings
 from zhub.__main__ import take_files
 from zhub.settings import SettingsError, ldap
 from zhub.settings.ldap import LdapTls
 from zhub.state import logins
 
-from toolchain.places import ROOT
-
-CONFIG = ROOT / "images/hub/zhub/jupyterhub_config.py"
-LDAP = {"ZHUB_LDAP_SERVERS": "ldap.example.org"}
+from tests.images.hub.zhub.settings.conftest import LDAP, problems
 
 #: Every variable, with a wrong value.
 WRONG = {
@@ -67,12 +61,6 @@ WRONG = {
     "ZHUB_HSTS_SECONDS": "1y",
     "ZHUB_TRUSTED_PROXIES": '["0.0.0.0/0"]',
 }
-
-
-def problems(environment: dict[str, str]) -> tuple[str, ...]:
-    with pytest.raises(SettingsError) as caught:
-        settings.read(environment)
-    return caught.value.problems
 
 
 def test_only_the_directory_has_no_default() -> None:
@@ -232,22 +220,6 @@ def test_any_text_gives_settings_or_problems(name: str, text: str) -> None:
     assert all(problem.strip() for problem in found)
 
 
-@pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Loads JupyterHub's configuration as JupyterHub does, with additional variables."""
-
-    def load(**variables: str) -> Any:
-        for name in [name for name in os.environ if name.startswith("ZHUB_")]:
-            monkeypatch.delenv(name)
-        for name, value in (LDAP | variables).items():
-            monkeypatch.setenv(name, value)
-        # The config keeps administrators out in the whole process: here, until the test ends.
-        monkeypatch.setattr(roles, "get_default_roles", roles.get_default_roles)
-        return PyFileConfigLoader(str(CONFIG)).load_config()
-
-    return load
-
-
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
@@ -405,56 +377,3 @@ def test_a_prefix_cannot_be_another_hubs_and_its_users(prefix: str) -> None:
 @pytest.mark.parametrize("prefix", ["home", "user", "homes-a", "a-users", "site.home"])
 def test_other_prefixes_with_these_words_are_unique(prefix: str) -> None:
     assert settings.read(LDAP | {"ZHUB_PREFIX": prefix}).prefix == prefix
-
-
-PROFILE = {
-    "name": "large",
-    "description": "For models",
-    "groups": ["quants"],
-    "memory": "4096M",
-    "sharedMemory": "1024M",
-    "cpus": "2.0",
-    "pids": 512,
-    "idleTimeout": 600,
-    "environment": {"A": "b"},
-    "devices": ["z90crypt"],
-}
-
-
-def test_profiles_reach_the_spawner_and_the_culler(config: Any) -> None:
-    loaded = config(ZHUB_PROFILES=json.dumps([PROFILE]), ZHUB_NOTEBOOK_IMAGE="sha256:12")
-    [found] = loaded.UserSpawner.profiles
-    assert (found.name, found.image, found.groups) == ("large", "sha256:12", {"quants"})
-    culler = loaded.JupyterHub.services[0]
-    assert culler["command"][6] == "--cull-every=150"
-    assert Path(culler["command"][7].removeprefix("--config=")).is_file()
-    assert json.loads(culler["environment"]["ZHUB_PROFILES"]) == [PROFILE]
-    assert config().UserSpawner.profiles == []
-
-
-def test_one_profile_with_a_timeout_is_enough_for_a_culler(config: Any) -> None:
-    services = config(
-        ZHUB_PROFILES=json.dumps([PROFILE]), ZHUB_IDLE_TIMEOUT="0"
-    ).JupyterHub.services
-    assert services[0]["command"][4] == "--timeout=2147483648"
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"name": "a b"},
-        {"memory": "1 G"},
-        {"pids": 0},
-        {"cpus": 2.0},
-        {"idleTimeout": 1},
-        {"groups": None},
-        {"environment": {"ZHUB_PROFILE": "x"}},
-        {"devices": ["../sda"]},
-        {"devices": "sda b"},
-    ],
-)
-def test_a_wrong_profile_is_refused(wrong: dict[str, Any]) -> None:
-    [problem] = problems(LDAP | {"ZHUB_PROFILES": json.dumps([PROFILE | wrong])})
-    assert "but must be a JSON list of profiles" in problem
-    [problem] = problems(LDAP | {"ZHUB_PROFILES": json.dumps([PROFILE, PROFILE])})
-    assert "but must be a JSON list of profiles" in problem
