@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from dockerspawner import DockerSpawner
@@ -46,7 +46,7 @@ class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         return apply_options
 
     @default("options_form")
-    def _choice(self) -> Callable[[ChoosingSpawner], str] | str:
+    def _choice(self) -> Callable[[ChoosingSpawner], Awaitable[str]] | str:
         return ChoosingSpawner.choose if self.profiles else ""
 
     @default("options_from_form")
@@ -59,12 +59,15 @@ class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         groups: Collection[str] | None = self.authenticator.groups_of(self.user.name)
         return groups
 
-    def choose(self) -> str:
+    async def choose(self) -> str:
         """Return the page's part to choose a profile; empty where there is nothing to choose.
 
         A choice of which nothing came, as its group has been left, is forgotten: the user would
         otherwise have to start the server twice.
         """
+        if self.groups is None:
+            # An administrator's page: users' own pages look them up first.
+            await self.authenticator.refresh_user(self.user)
         groups = self.groups
         allowed = profiles.may_choose(self.profiles, groups or ())
         last = (self.orm_spawner.user_options or {}).get(profiles.OPTION)
@@ -76,10 +79,11 @@ class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     def asked(self, data: dict[str, list[Any]]) -> dict[str, Any]:
         """Return the options of a form or a link; raises as `apply_options` does.
 
-        What the user may not have is said on the page itself, before anything is started.
+        What the user may not have is said on the page itself, before anything is started; where
+        nobody knows yet, by the start.
         """
         options = profiles.from_form(data)
-        if self.profiles:
+        if self.profiles and self.groups is not None:
             profiles.chosen(self.profiles, self.groups, options)
         return options
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -31,16 +32,26 @@ def made(*groups: str, options: dict[str, Any] | None = None, unknown: bool = Fa
     """A spawner of a user in these groups, with the options that JupyterHub's database has."""
     found = UserSpawner(mock=True, profiles=list(ALL))
     found.user = SimpleNamespace(name="alice", db=SimpleNamespace(commit=lambda: None))
-    known = None if unknown else frozenset(groups)
-    found.authenticator = SimpleNamespace(groups_of={"alice": known}.get)
+    answers: dict[str, frozenset[str]] = {} if unknown else {"alice": frozenset(groups)}
+
+    async def refresh_user(user: Any) -> None:
+        answers.update({user.name: frozenset(groups)} if groups else {})
+
+    found.authenticator = SimpleNamespace(groups_of=answers.get, refresh_user=refresh_user)
     found.orm_spawner = SimpleNamespace(user_options=options, server=None, name="")
     found.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": "0", "SITE": "x"}
     found.extra_host_config = {"cap_drop": ["ALL"], "pids_limit": 512}
     return found
 
 
+def shown(spawner: UserSpawner) -> str:
+    """The page's part to choose, as JupyterHub asks for it."""
+    page: str = asyncio.run(spawner.get_options_form())
+    return page
+
+
 def test_the_page_offers_what_the_user_may_have_and_marks_the_last_choice() -> None:
-    page = made("quants", options={"profile": "large"}).choose()
+    page = shown(made("quants", options={"profile": "large"}))
     assert 'value="standard"' in page
     assert 'value="large" required checked' in page
     assert "students" not in page
@@ -49,20 +60,20 @@ def test_the_page_offers_what_the_user_may_have_and_marks_the_last_choice() -> N
 
 
 def test_the_page_marks_the_first_of_who_has_not_chosen_yet() -> None:
-    assert 'value="standard" required checked' in made("quants").choose()
+    assert 'value="standard" required checked' in shown(made("quants"))
 
 
 def test_with_one_profile_or_none_there_is_no_page() -> None:
-    assert made().choose() == ""
+    assert shown(made()) == ""
     only = made()
     only.profiles = [LARGE]
-    assert only.choose() == ""
+    assert shown(only) == ""
     assert UserSpawner(mock=True).options_form == ""
 
 
 def test_a_choice_that_was_lost_with_its_group_is_forgotten() -> None:
     left = made(options={"profile": "large"})
-    assert left.choose() == ""
+    assert shown(left) == ""
     assert left.orm_spawner.user_options is None
     apply_options(left, {})
     assert left.user_options == {"profile": "standard"}
@@ -108,10 +119,18 @@ def test_a_user_without_any_profile_reads_why() -> None:
     assert "You are in no group for which this hub has a server" in caught.value.jupyterhub_message
 
 
+def test_an_administrators_page_looks_the_user_up() -> None:
+    spawner = made("quants", unknown=True)
+    assert spawner.options_from_form({"profile": ["students"]}) == {"profile": "students"}
+    assert 'value="large"' in shown(spawner)
+    with pytest.raises(web.HTTPError):
+        spawner.options_from_form({"profile": ["students"]})
+
+
 def test_while_the_directory_does_not_answer_there_is_what_everybody_may_have() -> None:
     """As after a restart of the hub."""
     spawner = made(unknown=True, options={"profile": "large"})
-    assert spawner.choose() == ""
+    assert shown(spawner) == ""
     # The start asks once more, so the choice is kept until then.
     assert spawner.orm_spawner.user_options == {"profile": "large"}
     with pytest.raises(profiles.NoProfileError, match="directory does not answer") as caught:
