@@ -138,8 +138,8 @@ PROFILES = Setting(
     "profiles",
     (),
     (
-        "Kinds of servers that users choose from, each with a name and what is different in it;"
-        " see docs/profiles.md"
+        "Kinds of servers that users choose from: each a name, groups (DNs; none for everybody) and"
+        " what is different in it; docs/profiles.md"
     ),
     parse,
     example="large",
