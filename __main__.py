@@ -35,7 +35,9 @@ certificate = Certificate(
 ldap = settings.ldap
 if ldap is None:
     directory = Directory(
-        "directory", DirectoryArgs(names=names, build=settings.build), docker_opts
+        "directory",
+        DirectoryArgs(names=names, build=settings.build, logs=settings.logs),
+        docker_opts,
     )
     ldap = directory.ldap
     pulumi.export("demoUsers", directory.users)
@@ -66,6 +68,7 @@ hub = Hub(
         token_max_age=settings.token_max_age,
         texts=settings.texts,
         users=settings.users,
+        logs=settings.logs,
         memory=settings.hub_memory,
         protect=settings.protect,
         retain=settings.retain,

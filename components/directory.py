@@ -19,6 +19,7 @@ from components.service import ServiceArgs, service
 from components.settings.build import Build
 from components.settings.ldap import Ldap
 from components.settings.ldap_entries import LdapTls
+from components.settings.logs import Logs
 
 BASE = "dc=example,dc=org"
 
@@ -61,6 +62,7 @@ START_SECONDS = 120
 class DirectoryArgs:
     names: Names
     build: Build
+    logs: Logs
 
 
 class Directory(pulumi.ComponentResource):
@@ -120,6 +122,7 @@ class Directory(pulumi.ComponentResource):
                 names=names,
                 image=image.repo_digest,
                 networks=[network.name],
+                logs=args.logs,
                 memory=MEMORY,
                 health=["/usr/local/bin/directory-health"],
                 start_seconds=START_SECONDS,

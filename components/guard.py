@@ -13,6 +13,7 @@ from components.service import ServiceArgs, service
 from components.settings.folders import SharedFolders
 from components.settings.homes import Homes
 from components.settings.ldap import Ldap
+from components.settings.logs import Logs
 from components.settings.users import Profile, UserServers
 
 #: Where the guard finds the engine's socket, and the hub finds the guard's.
@@ -52,6 +53,7 @@ class GuardArgs:
     ldap: Ldap
     """The directory, which the hub may connect to."""
     users: UserServers
+    logs: Logs
 
 
 class Guard(pulumi.ComponentResource):
@@ -83,6 +85,7 @@ class Guard(pulumi.ComponentResource):
             ServiceArgs(
                 names=names,
                 image=args.image,
+                logs=args.logs,
                 memory=MEMORY + max(0, args.users.max_servers - MEMORY_SERVERS) // 8,
                 health=["/usr/local/bin/zhub-health", "guard"],
                 start_seconds=START_SECONDS,
@@ -126,6 +129,7 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
         "ZHUB_LDAP_TLS": args.ldap.tls,
         "ZHUB_DIRECTORY_NETWORK": args.ldap.network or "",
         "ZHUB_USER_BLOCKED_NETWORKS": json.dumps(args.users.blocked_networks),
+        **logs_environment(args.logs),
         **_folders(args.users.folders),
         **_homes(args.users.homes),
     }
@@ -190,4 +194,14 @@ def described(profile: Profile) -> dict[str, object]:
         "idleTimeout": profile.idle_timeout,
         "environment": profile.environment,
         "devices": profile.devices,
+    }
+
+
+def logs_environment(logs: Logs) -> dict[str, pulumi.Input[str]]:
+    """The same, of logs: users' servers log to where the stack's containers do."""
+    return {
+        "ZHUB_LOG_DRIVER": logs.driver,
+        "ZHUB_LOG_OPTIONS": json.dumps(logs.options),
+        "ZHUB_LOG_LEVEL": logs.level,
+        "ZHUB_LOG_FORMAT": logs.form,
     }

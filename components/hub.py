@@ -22,6 +22,7 @@ from components.service import ServiceArgs, service
 from components.settings.engine import UNPRIVILEGED
 from components.settings.folders import SharedFolders
 from components.settings.ldap import Ldap
+from components.settings.logs import Logs
 from components.settings.users import UserServers
 
 #: Where the hub keeps its database, inside the container.
@@ -90,6 +91,7 @@ class HubArgs:
     texts: str
     """What the site says on the hub's pages, in JSON."""
     users: UserServers
+    logs: Logs
     memory: int
     """MiB."""
     protect: bool
@@ -161,6 +163,7 @@ class Hub(pulumi.ComponentResource):
                 separate_proxy=args.proxy_image is not None,
                 ldap=args.ldap,
                 users=args.users,
+                logs=args.logs,
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[remove_notebooks]),
         )
@@ -187,6 +190,7 @@ class Hub(pulumi.ComponentResource):
                     subdomain_host=args.subdomain_host,
                     hsts_seconds=args.hsts_seconds,
                     trusted_proxies=args.trusted_proxies,
+                    logs=args.logs,
                 ),
                 before,
                 pulumi.ResourceOptions(parent=self),
@@ -271,6 +275,7 @@ def _common(
     return ServiceArgs(
         names=args.names,
         image=args.image,
+        logs=args.logs,
         memory=args.memory,
         # A request through the proxy, wherever that is.
         health=["/usr/local/bin/zhub-health", str(args.port)],
@@ -324,6 +329,7 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
             args.users,
             separate_proxy=args.proxy_image is not None,
         ),
+        **guard.logs_environment(args.logs),
         **_folders(args.users.folders),
         "ZHUB_PROFILES": json.dumps(
             [guard.described(one) | {"groups": one.groups} for one in args.users.profiles]

@@ -13,6 +13,7 @@ from components.files import FOLDER as CERTIFICATES
 from components.holder import Network, holder
 from components.names import Names, named
 from components.service import ServiceArgs, service
+from components.settings.logs import Logs
 
 #: Where the hub leaves files for the proxy: the token of its API, and its routes.
 FOLDER = "/run/proxy"
@@ -65,6 +66,7 @@ class ProxyArgs:
     """How long browsers insist on HTTPS for the host name; 0 for not at all."""
     trusted_proxies: tuple[str, ...]
     """Networks of the front proxies that may say who is calling."""
+    logs: Logs
 
 
 class Proxy(pulumi.ComponentResource):
@@ -128,6 +130,7 @@ class Proxy(pulumi.ComponentResource):
                 names=names,
                 image=args.image.repo_digest,
                 network_of=self.front,
+                logs=args.logs,
                 memory=MEMORY,
                 health=["/usr/local/bin/proxy-health"],
                 start_seconds=START_SECONDS,
@@ -172,4 +175,6 @@ def options(args: ProxyArgs) -> dict[str, object]:
         "hostRouting": bool(args.subdomain_host),
         "hstsSeconds": args.hsts_seconds,
         "trustedProxies": args.trusted_proxies,
+        "logLevel": args.logs.level,
+        "logFormat": args.logs.form,
     }

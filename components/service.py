@@ -10,6 +10,7 @@ import pulumi_docker as docker
 
 from components.holder import RESTART
 from components.names import Names
+from components.settings.logs import Logs
 
 #: Seconds between two health checks; how long `pulumi up` waits is a multiple of it.
 HEALTH_SECONDS = 10
@@ -29,6 +30,7 @@ class ServiceArgs:
     """Digest, so that a new image makes a new container. It fixes the platform, too: the engine
     reports a container's platform without the processor, so that setting it would replace the
     container in every `up`."""
+    logs: Logs
     networks: Sequence[pulumi.Input[str]] = ()
     """Names of those that it is in from its start on. Its host name there is its role."""
     network_of: docker.Container | None = None
@@ -96,8 +98,8 @@ def service(
         ],
         memory=args.memory,
         memory_swap=args.memory,
-        log_driver="json-file",
-        log_opts={"max-size": "10m", "max-file": "3"},
+        log_driver=args.logs.driver,
+        log_opts=args.logs.options,
         capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"], adds=args.capabilities),
         security_opts=["no-new-privileges:true"],
         # `init` is left out: the provider then says no to the engine, so that process 1 is the

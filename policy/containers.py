@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from allowed import DIGEST, FLAG, TEXT, Table, labels
+from allowed import DIGEST, FLAG, Table, labels
 from folders import SHARED
+from logs import DRIVER, LOGS
 from rules import (
     ANYTHING,
     POSITIVE,
@@ -141,12 +142,14 @@ def container(prefix: str, role: str, own: Table) -> Rule:
         "networkMode": only("none"),
         "memory": POSITIVE,
         "memorySwap": POSITIVE,
-        "logDriver": only("json-file"),
-        "logOpts": fields({"max-size": TEXT, "max-file": TEXT}),
+        "logDriver": DRIVER,
+        # By the driver: LOGS.
+        "logOpts": ANYTHING,
         "capabilities": fields({"drops": only(["ALL"])}),
         "securityOpts": only(["no-new-privileges:true"]),
     }
-    return both(fields(common | own), Rule(_no_swap))
+    logs = [] if "logDriver" in own else [LOGS]
+    return both(fields(common | own), Rule(_no_swap), *logs)
 
 
 def capabilities(*names: str) -> Rule:

@@ -12,6 +12,7 @@ from components.settings import (
     keypair,
     ldap_entries,
     login,
+    logs,
     prefix,
     profiles,
     site,
@@ -29,6 +30,7 @@ MODULES = {
     "What users read on the hub's pages": (site,),
     "What a user's server gets": (users, homes, surroundings, folders, profiles),
     "What the hub gets": (hub,),
+    "Where logs go, and what is in them": (logs,),
     "Which engine it all runs on, and by which names": (engine, prefix),
     "How the images are built": (build,),
 }

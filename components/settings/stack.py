@@ -21,6 +21,7 @@ from components.settings import (
     ldap,
     local_engine,
     login,
+    logs,
     parsing,
     prefix,
     profiles,
@@ -38,6 +39,7 @@ from components.settings.homes import HOMES_PATH, refuse_unusable
 from components.settings.keypair import KeyPair
 from components.settings.ldap import Ldap
 from components.settings.local_engine import LocalEngine
+from components.settings.logs import Logs
 from components.settings.parsing import RefusedError
 from components.settings.users import UserServers
 
@@ -80,6 +82,7 @@ class Settings:
     protect: bool
     retain: bool
     """Whether a destroy leaves the hub's database on the engine."""
+    logs: Logs
     build: Build
     changes: tuple[str, ...] = ()
     """What an `up` changes for those who use the hub, a sentence each."""
@@ -155,6 +158,7 @@ class Settings:
             self.users.allowed_networks,
             internet=self.users.internet_access,
         )
+        found += self.logs.warnings()
         return found
 
 
@@ -271,6 +275,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         separate_proxy=config.value(hub.SEPARATE_PROXY),
         protect=config.value(hub.PROTECT),
         retain=config.value(hub.RETAIN),
+        logs=logs.read(config),
         build=images,
     )
     config.check_unread()

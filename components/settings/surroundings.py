@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from components.settings import parsing
 from components.settings.build import Build
 from components.settings.config import Config
+from components.settings.disclosure import holds_a_secret, names_a_secret
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 
@@ -35,20 +36,6 @@ CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 LONGEST = 4096
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-_SECRET_NAME = re.compile(
-    r"(^|_)(PASSWORD|PASSWD|PASSPHRASE|PWD|SECRETS?|TOKENS?|CREDENTIALS?|API_?KEY|ACCESS_KEY"
-    r"|PRIVATE_KEY)(_|$)|(_AUTH|_KEY|_PAT|PASSWORD)$",
-    re.IGNORECASE,
-)
-# These name the place of a secret, and are none.
-_PLACE = re.compile(r"_(FILE|PATH|DIR)$", re.IGNORECASE)
-_SECRET_VALUE = re.compile(
-    r"://[^/\s?#]*@"  # a name or password in a URL
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
-    r"|\b(gh[opsu]_|github_pat_|glpat-|xox[abp]-|hf_|pypi-)[A-Za-z0-9_-]{16}"
-    r"|\bAKIA[0-9A-Z]{16}\b"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\."  # a JSON Web Token
-)
 _READ_BY_ALL = (
     "every program of every user reads it, and so does whoever may inspect containers;"
     " a user keeps secrets in a file of the home"
@@ -64,11 +51,11 @@ def variable(text: str) -> str:
         raise RefusedError("the server itself needs this variable", superfluous=True)
     if name in OWNERS:
         raise RefusedError(f"the setting {OWNERS[name]} is for this", superfluous=True)
-    if _SECRET_NAME.search(name) and not _PLACE.search(name):
+    if names_a_secret(name):
         raise RefusedError(
             f"{name} looks like a secret: {_READ_BY_ALL}", secret=True, superfluous=True
         )
-    if _SECRET_VALUE.search(value):
+    if holds_a_secret(value):
         raise RefusedError(
             f"{name} holds what looks like a secret, such as a password in a URL: {_READ_BY_ALL}",
             secret=True,

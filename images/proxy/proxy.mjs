@@ -13,6 +13,7 @@ import { follow } from "./certificate.mjs";
 import { confine, harden } from "./confine.mjs";
 import { Connecting } from "./connecting.mjs";
 import { callers, speakFor } from "./forwarded.mjs";
+import { logger } from "./log.mjs";
 import { unavailable } from "./unavailable.mjs";
 
 // Milliseconds that a client may go without sending, or taking, a byte of its request's body. A
@@ -68,6 +69,7 @@ const DEFAULT = {
 const TLS = { minVersion: "TLSv1.2", ciphers: CIPHERS.join(":"), honorCipherOrder: true };
 
 const proxy = new ConfigurableProxy({
+  log: logger(options.logLevel ?? "info", options.logFormat),
   defaultTarget: options.hub,
   errorTarget: options.errors,
   hostRouting: options.hostRouting,

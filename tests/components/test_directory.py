@@ -79,7 +79,10 @@ def test_the_demo_has_a_service_account_whose_password_both_ends_know(demo: Reco
 def test_alone_it_says_how_it_is_reached_and_keeps_passwords_secret() -> None:
     def program() -> None:
         demo = Directory(
-            "directory", DirectoryArgs(names=Names("zhub-test"), build=read(SITE)[0].build)
+            "directory",
+            DirectoryArgs(
+                names=Names("zhub-test"), build=read(SITE)[0].build, logs=read(SITE)[0].logs
+            ),
         )
         pulumi.export("users", demo.users)
         pulumi.export("network", demo.ldap.network)

@@ -101,6 +101,7 @@ def alone(max_servers: int = 500) -> Recording:
                 separate_proxy=False,
                 ldap=settings.ldap,
                 users=replace(settings.users, max_servers=max_servers),
+                logs=settings.logs,
             ),
             pulumi.ResourceOptions(depends_on=[before]),
         )

@@ -139,6 +139,8 @@ def test_it_has_the_same_options_as_a_proxy_in_the_hubs_container(site: Recordin
         "hostRouting": False,
         "hstsSeconds": 300,
         "trustedProxies": ["192.0.2.7/32"],
+        "logLevel": "info",
+        "logFormat": "text",
     }
 
 

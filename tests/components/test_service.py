@@ -10,10 +10,16 @@ import pytest
 
 from components.names import Names
 from components.service import ServiceArgs, service
+from components.settings.logs import Logs
 from tests.components.recorder import Declared, Recording, environment, labels, run_alone
 
 ARGS = ServiceArgs(
-    names=Names("zhub-test"), image="sha256:0", memory=64, health=["true"], start_seconds=5
+    names=Names("zhub-test"),
+    image="sha256:0",
+    logs=Logs(options={"max-size": "10m", "max-file": "3"}),
+    memory=64,
+    health=["true"],
+    start_seconds=5,
 )
 
 

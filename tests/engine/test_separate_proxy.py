@@ -24,6 +24,7 @@ from docker.models.containers import Container
 from tests.built import bridge_address, wait_until
 from tests.engine.conftest import native, running_stack
 from tests.engine.counting import Away, Count, Work
+from tests.engine.listener import LogServer
 from tests.engine.people import Entrance, served_certificate
 from tests.engine.scrapes import metrics_token, samples, scrape
 from tests.engine.stack import Stack, checkout
@@ -34,6 +35,12 @@ from tests.ports import free_port
 pytestmark = pytest.mark.engine
 
 APART = ("front", "proxy", "hub")
+
+
+@pytest.fixture(scope="module")
+def logs() -> Iterator[LogServer]:
+    with LogServer() as server:
+        yield server
 
 
 class Site:
@@ -217,9 +224,21 @@ def test_a_proxy_that_starts_does_not_wait_for_the_hub(site: Site) -> None:
     site.at_work()
 
 
-def test_an_up_that_replaces_hub_and_proxy_shuts_nobody_out_for_long(site: Site) -> None:
+def test_an_up_that_replaces_hub_and_proxy_shuts_nobody_out_for_long(
+    site: Site, logs: LogServer
+) -> None:
     before = site.ids()
-    site.stack.configure({"hstsSeconds": 300, "idleTimeout": 5400})
+    site.stack.configure(
+        {
+            "hstsSeconds": 300,
+            "idleTimeout": 5400,
+            # For the next test.
+            "logDriver": "syslog",
+            "logOptions": [f"syslog-address={logs.address}"],
+            "logFormat": "json",
+            "logLevel": "debug",
+        }
+    )
     hub = Away(site.hub_answers)
     server = Away(site.answers)
     with hub.counted(), server.counted():
@@ -229,6 +248,36 @@ def test_an_up_that_replaces_hub_and_proxy_shuts_nobody_out_for_long(site: Site)
     assert [role for role in APART if before[role] != after[role]] == ["proxy", "hub"]
     assert 0 < server.longest < hub.longest - 0.5, "it does not wait for the hub"
     assert site.kernel_lives()
+
+
+def test_logs_go_where_the_stack_says_in_lines_that_can_be_read(
+    site: Site, logs: LogServer
+) -> None:
+    def config(role: str) -> dict[str, Any]:
+        found: dict[str, Any] = site.container(role).attrs["HostConfig"]["LogConfig"]
+        return found
+
+    options = {"syslog-address": logs.address, "tag": "{{.Name}}", "mode": "non-blocking"}
+    for role in ("hub", "guard", "proxy", "directory"):
+        assert config(role) == {"Type": "syslog", "Config": options}
+    # A server that runs goes on as it is; the next one logs as the stack does.
+    server = "user-alice"
+    assert config(server)["Type"] == "json-file"
+    site.user.stop_server()
+    site.at_work()
+    assert config(server) == config("hub")
+    wait_until(lambda: bool(logs.of(f"{site.stack.prefix}-{server}")), seconds=10)
+    for role in ("hub", "guard", "proxy"):
+        sent = logs.of(f"{site.stack.prefix}-{role}")
+        kept = site.container(role).logs().decode().splitlines()
+        assert sent, role
+        assert kept, role
+        lines = [json.loads(line) for line in (*sent, *kept)]
+        assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+        assert "\x1b" not in "".join(line["message"] for line in lines)
+    hub = logs.of(f"{site.stack.prefix}-hub")
+    assert {"JupyterHub", "IdleCuller"} <= {json.loads(line)["logger"] for line in hub}
+    assert printed(site.container("hub"), "cat", "/run/proxy/token") not in "".join(hub)
 
 
 def test_the_token_of_the_proxys_api_is_in_a_file_alone(site: Site) -> None:

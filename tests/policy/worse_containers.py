@@ -36,6 +36,7 @@ FILE = {"content": "x", "permissions": "0600", "owner": "1000", "group": "1000"}
 KEY, CRT = ({**FILE, "file": f"/certs/hub.{end}"} for end in ("key", "crt"))
 PORT = {"internal": 11119, "external": 11119}
 DROPPED = {"drops": ["ALL"]}
+DRIVERS = '"json-file", "local", "journald", "syslog", "fluentd"'
 SAFE = "no-new-privileges:true"
 
 #: Privileges, devices and namespaces of the machine, resources of others.
@@ -503,7 +504,29 @@ CONTAINERS: list[Case] = [
         'labels[zhub.role].value is "notebook"; allowed: "hub"',
     ),
     ("hub", {"labels": None}, "labels lacks label zhub.stack\nlabels lacks label zhub.role"),
-    ("hub", {"logDriver": "syslog"}, 'logDriver is "syslog"; allowed: "json-file"'),
+    ("hub", {"logDriver": "gelf", "logOpts": None}, f'logDriver is "gelf"; allowed: {DRIVERS}'),
+    ("guard", {"logDriver": "none", "logOpts": None}, f'logDriver is "none"; allowed: {DRIVERS}'),
+    (
+        "hub",
+        {"logDriver": "syslog", "logOpts": {"syslog-address": "tcp://me:secret@192.0.2.1"}},
+        "logOpts.syslog-address holds a secret, which whoever may inspect containers can read",
+    ),
+    (
+        "hub",
+        {"logDriver": "journald", "logOpts": {"env-regex": ".*"}},
+        'logOpts.env-regex is ".*"; allowed: not set',
+    ),
+    (
+        "hub",
+        {"logOpts": {"max-size": "10m", "max-file": "-1"}},
+        'logOpts.max-file is "-1"; allowed: a number above 0, perhaps with k, m or g',
+    ),
+    (
+        "hub",
+        {"logOpts": {"max-file": "3"}},
+        "logOpts.max-size is not set; allowed: a number above 0, perhaps with k, m or g",
+    ),
+    ("hub", {"logOpts": UNKNOWN_STRING_VALUE}, "logOpts is not known before `pulumi up`"),
     (
         "hub",
         {"logOpts": {"max-size": "1m", "max-file": "2", "env": "X"}},

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from zhub import engine, heartbeat, privileges, settings, watchdog
+from zhub import engine, heartbeat, logs, privileges, settings, watchdog
 from zhub.front import certificates
 from zhub.front.proxy import Launcher
 from zhub.login import recheck
@@ -247,9 +247,11 @@ def run_users(arguments: Sequence[str]) -> None:
     command.run(arguments)
 
 
+COMMANDS = (run_check_directory, run_users, token.run)
+
+
 def main() -> None:
     """Run the role that the first argument names."""
-    logging.basicConfig(level=logging.INFO, format="[%(name)s] %(levelname)s: %(message)s")
     arguments = sys.argv[1:]
     role: Callable[[Sequence[str]], None] = run_hub
     roles = {
@@ -263,6 +265,8 @@ def main() -> None:
     }
     if arguments and arguments[0] in roles:
         role = roles[arguments.pop(0)]
+    # Commands are for people.
+    logs.begin({} if role in COMMANDS else os.environ)
     try:
         role(arguments)
     except SettingsError as error:

@@ -15,9 +15,6 @@ STACK, ROLE, USER = "zhub.stack", "zhub.role", "zhub.user"
 """Labels of all containers, networks and volumes of a stack; the last only where they belong to a
 user."""
 
-LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
-"""How the engine keeps the output of a user's server: 30 MB at most."""
-
 FOLDER = "zhub.folder"
 """Label of the volumes that several users have: the folder's name."""
 

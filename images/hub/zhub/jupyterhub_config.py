@@ -6,7 +6,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import engine, people, settings
+from zhub import engine, logs, people, settings
 from zhub.contract import CPU_SHARES, HUB_URL, OOM_SCORE
 from zhub.front import links, proxy, site, token
 from zhub.front.early_proxy import EarlyProxy
@@ -21,6 +21,8 @@ from zhub.state import database, logins, plan
 
 hub = settings.read(os.environ)
 c = get_config()  # type: ignore[name-defined] # JupyterHub gives it to this file
+
+c.JupyterHub.update(logs.of_application(os.environ))
 
 # Web: HTTPS on the one published port; hub and proxy API stay inside.
 c.JupyterHub.bind_url = f"https://:{hub.port}{hub.base_url}"
@@ -104,7 +106,7 @@ c.UserSpawner.extra_host_config = {
     "cpu_shares": CPU_SHARES,
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
-    "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+    "log_config": hub.log_config,
 }
 # Files in a user's home must not change the process that holds the user's hub token.
 c.UserSpawner.disable_user_config = True

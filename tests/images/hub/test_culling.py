@@ -39,7 +39,10 @@ def running(
     }
     more = f"""
         from zhub.servers import culling
-        c.JupyterHub.services = [culling.service({idle_timeout}, {max_age})]
+        culler = culling.service({idle_timeout}, {max_age}, {{}})
+        # Here, the package is not installed.
+        culler["command"].remove("-I")
+        c.JupyterHub.services = [culler]
         c.JupyterHub.load_roles = [culling.ROLE]
     """
     with real_hub.running(folder, ldap, more=more) as hub:

@@ -48,6 +48,8 @@ class Launcher:
             "hostRouting": bool(settings.subdomain_host),
             "hstsSeconds": settings.hsts_seconds,
             "trustedProxies": [str(network) for network in settings.trusted_proxies],
+            "logLevel": settings.log_level,
+            "logFormat": settings.log_format,
         }
         self._command = ["node", MAIN, json.dumps(options)]
         self._token = token

@@ -14,7 +14,6 @@ from escapism import escape
 
 from zhub.contract import (
     CPU_SHARES,
-    LOG,
     NO_NETWORK,
     OOM_SCORE,
     ROLE,
@@ -154,7 +153,7 @@ class Policy:
             "AutoRemove": False,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
-            "LogConfig": LOG,
+            "LogConfig": settings.log_config,
             "OomScoreAdj": OOM_SCORE,
             "CpuShares": CPU_SHARES,
             "ShmSize": int(parse_bytes(profile.shared_memory)),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zhub import logs
 from zhub.servers import idle
 from zhub.settings.profiles import Profile
 
@@ -35,18 +36,35 @@ def service(
         idle_timeout: seconds without use after which a server is stopped; 0 for never.
         max_age: seconds after which it is stopped whatever it does; 0 for never.
         profiles: of the stack, each with a timeout of its own.
-        environment: the hub's.
+        environment: of the hub; the service's log is like its own.
     """
     idle_times = filter(None, (idle_timeout, *(profile.idle_timeout for profile in profiles)))
     every = max(min(min(idle_times, default=max_age) // 4, 600), 1)
     return {
         "name": NAME,
         "command": [
-            *(sys.executable, "-I", "-m", "jupyterhub_idle_culler"),
+            *(sys.executable, "-I", "-m", __name__),
             f"--timeout={idle_timeout or NEVER}",
             f"--max-age={max_age}",
             f"--cull-every={every}",
             *([f"--config={idle.CONFIG}"] if profiles else ()),
         ],
-        "environment": {"ZHUB_PROFILES": environment["ZHUB_PROFILES"]} if profiles else {},
+        "environment": {
+            name: value
+            for name, value in environment.items()
+            if name.startswith("ZHUB_LOG_") or (profiles and name == "ZHUB_PROFILES")
+        },
     }
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Stop such servers until the hub, which starts this process, ends it."""
+    # The hub itself needs none of it.
+    from jupyterhub_idle_culler import IdleCuller
+
+    logs.begin(os.environ)
+    IdleCuller.launch_instance(list(arguments), **logs.of_application(os.environ))
+
+
+if __name__ == "__main__":
+    run(sys.argv[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 from jupyterhub import app, orm
 from jupyterhub.user import User
 
-from zhub import watchdog
+from zhub import logs, watchdog
 from zhub.contract import USER, Role, labelled
 from zhub.servers import leftovers
 from zhub.servers.calls import CALLING, answered
@@ -35,6 +36,11 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
 
     lives: ClassVar[staticmethod[[], None]]
     """Tells the watchdog that the hub does not hang; set once, before it starts."""
+
+    def init_logging(self) -> None:
+        """Log as JupyterHub does, which gives other loggers its own level."""
+        super().init_logging()
+        logs.restrain(logs.chosen(os.environ)[0])
 
     async def init_spawners(self) -> int:
         """Check the servers that the database knows.

@@ -130,6 +130,16 @@ def variables(text: str) -> dict[str, str]:
     return found
 
 
+def options(text: str) -> dict[str, str]:
+    """Parse a JSON object of a log driver's options, but for those that log variables."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(text)
+    if found.keys() & {"env", "env-regex"}:
+        raise ValueError(text)
+    return found
+
+
 def templates(text: str) -> tuple[str, ...]:
     """Parse a JSON list of strings, each with one placeholder, `{username}`."""
     items = texts(text)

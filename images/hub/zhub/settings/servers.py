@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
 
 from zhub.contract import SUBNET_PREFIX
+from zhub.logs import Form, Level
 from zhub.settings import folders, parsing, profiles
 from zhub.settings.folders import SharedFolder
 from zhub.settings.parsing import Value
 from zhub.settings.profiles import Profile
 
 NETWORKS = 'a JSON list of IPv4 networks, such as ["10.20.0.0/16"]'
+_DRIVER = re.compile(r"[a-z][a-z0-9-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,14 @@ class ServerSettings:
     """ZHUB_SEPARATE_PROXY: whether the proxy is a container of its own, which has the key. It and
     the hub then run in the network namespace of a third container, with the port and the users'
     networks."""
-
+    log_driver: str
+    """ZHUB_LOG_DRIVER: the engine's, for users' servers."""
+    log_options: Mapping[str, str]
+    """ZHUB_LOG_OPTIONS: JSON object; of the driver."""
+    log_level: Level
+    """ZHUB_LOG_LEVEL: the least important lines of this process' own log."""
+    log_format: Form
+    """ZHUB_LOG_FORMAT: what a line of it is."""
     shared_folders: tuple[SharedFolder, ...] = ()
     """ZHUB_SHARED_FOLDERS: JSON list of objects; folders that several users have."""
     profiles: tuple[Profile, ...] = ()
@@ -77,6 +87,11 @@ class ServerSettings:
             idle_timeout=0,
             environment=self.user_environment,
         )
+
+    @property
+    def log_config(self) -> dict[str, Any]:
+        """How the engine keeps the output of a user's server, as its API has it."""
+        return {"Type": self.log_driver, "Config": dict(self.log_options)}
 
     @property
     def most_servers(self) -> int:
@@ -147,10 +162,27 @@ def read(value: Value) -> dict[str, Any]:
             "MAX_SERVERS", "500", parsing.number(1, 4096), "a number from 1 to 4096"
         ),
         "separate_proxy": value("SEPARATE_PROXY", "false", parsing.boolean, "true or false"),
+        **_logs(value),
         "shared_folders": value(
             "SHARED_FOLDERS",
             "[]",
             folders.parse,
             'a JSON list of folders, such as [{"name": "data", "mode": "ro"}]',
         ),
+    }
+
+
+def _logs(value: Value) -> dict[str, Any]:
+    return {
+        "log_driver": value(
+            "LOG_DRIVER", "json-file", parsing.matching(_DRIVER), "a log driver such as journald"
+        ),
+        "log_options": value(
+            "LOG_OPTIONS",
+            '{"max-size": "10m", "max-file": "3"}',
+            parsing.options,
+            'a JSON object of texts, such as {"max-size": "10m"}, without env and env-regex',
+        ),
+        "log_level": value("LOG_LEVEL", Level.INFO, Level, f"one of {', '.join(Level)}"),
+        "log_format": value("LOG_FORMAT", Form.TEXT, Form, f"one of {', '.join(Form)}"),
     }

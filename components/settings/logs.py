@@ -1,0 +1,230 @@
+"""Settings of the logs: where the engine puts them, and what is in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from components.settings import parsing
+from components.settings.config import Config
+from components.settings.disclosure import holds_a_secret
+from components.settings.parsing import RefusedError
+from components.settings.setting import Setting
+
+
+class Driver(StrEnum):
+    """The engine's log drivers that a stack may use."""
+
+    JSON_FILE = "json-file"
+    LOCAL = "local"
+    JOURNALD = "journald"
+    SYSLOG = "syslog"
+    FLUENTD = "fluentd"
+
+
+class Level(StrEnum):
+    """The least important lines that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Form(StrEnum):
+    """What a line of a log is."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+_ROTATION = {"max-size", "max-file", "compress"}
+_DELIVERY = {"mode", "max-buffer-size"}
+_NAMING = {"tag", "labels", "labels-regex"}
+# The engine keeps a copy, for `docker logs`, of what a driver only sends away.
+_COPY = {"cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"}
+
+#: The options of each driver that a stack may set; Docker 20.10 knows them all.
+#: https://docs.docker.com/engine/logging/configure/
+OPTIONS: Mapping[Driver, set[str]] = {
+    Driver.JSON_FILE: _ROTATION | _DELIVERY | _NAMING,
+    Driver.LOCAL: _ROTATION | _DELIVERY,
+    Driver.JOURNALD: _DELIVERY | _NAMING,
+    Driver.SYSLOG: {
+        *("syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert"),
+        *("syslog-tls-cert", "syslog-tls-key", "syslog-tls-skip-verify"),
+        *(_DELIVERY | _NAMING | _COPY),
+    },
+    Driver.FLUENTD: {
+        *("fluentd-address", "fluentd-async", "fluentd-buffer-limit", "fluentd-max-retries"),
+        *("fluentd-request-ack", "fluentd-retry-wait", "fluentd-sub-second-precision"),
+        *(_DELIVERY | _NAMING | _COPY),
+    },
+}
+
+_KEPT = {"max-size": "10m", "max-file": "3"}
+_WHOSE = {"tag": "{{.Name}}", "labels": "zhub.stack,zhub.role,zhub.user"}
+
+#: What is set where a stack does not say otherwise: no log grows without end, each line says whose
+#: it is, and no program waits for a log server.
+DEFAULTS: Mapping[Driver, Mapping[str, str]] = {
+    Driver.JSON_FILE: _KEPT,
+    Driver.LOCAL: _KEPT,
+    Driver.JOURNALD: _WHOSE,
+    Driver.SYSLOG: {"tag": "{{.Name}}", "mode": "non-blocking"},
+    Driver.FLUENTD: {**_WHOSE, "fluentd-async": "true"},
+}
+
+_OPTION = re.compile(r"([a-z][a-z-]{0,63})=(.+)", re.DOTALL)
+_AMOUNT = re.compile(r"[1-9][0-9]{0,5}[kmg]?")
+_VARIABLES = {"env", "env-regex"}
+
+#: Of an option's value.
+LONGEST = 1024
+
+
+def option(text: str) -> str:
+    """Options as NAME=VALUE, but for those that would write secrets into logs, or are secrets."""
+    match = _OPTION.fullmatch(text)
+    if not match:
+        raise RefusedError("not an option, such as max-size=20m", secret=holds_a_secret(text))
+    name, value = match.groups()
+    if name in _VARIABLES:
+        raise RefusedError(
+            f"{name} puts variables into each line, and a user's server has its token in one",
+            superfluous=True,
+        )
+    if not any(name in known for known in OPTIONS.values()):
+        raise RefusedError(
+            f"{name} is no option that a stack may set", superfluous=True, secret=True
+        )
+    if holds_a_secret(value):
+        raise RefusedError(
+            f"{name} holds what looks like a secret, which whoever may inspect containers can read",
+            secret=True,
+            superfluous=True,
+        )
+    if not value.isprintable() or len(value) > LONGEST:
+        raise RefusedError(f"{name} is not one line of at most {LONGEST} printable characters")
+    if name in {"max-size", "max-file", "max-buffer-size"} and not _AMOUNT.fullmatch(value):
+        raise RefusedError(f"{name} is not a number from 1 up, or one with k, m or g")
+    return text
+
+
+def _options(text: str) -> tuple[str, ...]:
+    found = parsing.list_of(option)(text)
+    names = [one.partition("=")[0] for one in found]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise RefusedError(f"{name}: given twice", item=number, superfluous=True)
+    return found
+
+
+LOG_DRIVER = Setting(
+    "logDriver",
+    Driver.JSON_FILE.value,
+    "Where the engine puts the logs of the stack's containers and of users' servers:"
+    f" {', '.join(Driver)}",
+    parsing.one_of(Driver),
+)
+LOG_OPTIONS = Setting(
+    "logOptions",
+    (),
+    "Options of logDriver, each NAME=VALUE, in addition to the stack's own; no secrets",
+    _options,
+    example="max-size=20m",
+)
+LOG_LEVEL = Setting(
+    "logLevel",
+    Level.INFO.value,
+    f"Least important lines that hub, guard and proxy log: {', '.join(Level)}",
+    parsing.one_of(Level),
+)
+LOG_FORMAT = Setting(
+    "logFormat",
+    Form.TEXT.value,
+    "What hub, guard and proxy log: text, or json, an object in each line",
+    parsing.one_of(Form),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logs:
+    """Where all logs of a stack go, and what the stack's own are like."""
+
+    driver: Driver = Driver.JSON_FILE
+    options: Mapping[str, str]
+    """All that the driver gets."""
+    level: Level = Level.INFO
+    form: Form = Form.TEXT
+
+    def warnings(self) -> Iterator[str]:
+        """What is allowed but not advised, a sentence each."""
+        for name in ("syslog-address", "fluentd-address"):
+            yield from _of_address(name, self.options.get(name, ""))
+        if self.options.get("syslog-tls-skip-verify", "false") != "false":
+            yield (
+                "logOptions has syslog-tls-skip-verify: whoever is between engine and log server"
+                " can read all logs; syslog-tls-ca-cert names the CA that verifies it"
+            )
+        if self.level is Level.DEBUG:
+            yield "logLevel is debug: logs name what users do in detail; info is for operation"
+
+
+def _of_address(name: str, address: str) -> Iterator[str]:
+    scheme, host = _parts(address)
+    if scheme in {"udp", "tcp"} and not _is_loopback(host):
+        yield (
+            f"logOptions has {name}={address}, which sends all logs over the network in clear; a"
+            " log service on the engine's machine can pass them on with TLS"
+        )
+    if name == "syslog-address" and scheme.startswith("tcp"):
+        yield (
+            f"logOptions has {name}={address}: while nothing answers there, neither the stack's"
+            " containers nor users' servers start; with a syslog on the engine's machine, they do"
+        )
+
+
+def _parts(address: str) -> tuple[str, str]:
+    """Scheme and host of a log server's address."""
+    if "://" not in address:
+        # As fluentd's may be given.
+        address = f"tcp://{address}" if address else ""
+    try:
+        split = urlsplit(address)
+    except ValueError:
+        return "tcp", ""
+    return split.scheme, split.hostname or ""
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (parsing.is_address(host) and ip_address(host).is_loopback)
+
+
+def read(config: Config) -> Logs:
+    """Read the settings; note options that the driver does not have."""
+    driver, given = config.value(LOG_DRIVER), config.value(LOG_OPTIONS)
+    options = {**DEFAULTS[driver]}
+    for number, text in enumerate(given):
+        name, _, value = text.partition("=")
+        if name not in OPTIONS[driver] and LOG_DRIVER not in config.refused:
+            reason = f"{name} is no option of {LOG_DRIVER} {driver}"
+            config.refuse(LOG_OPTIONS, RefusedError(reason, item=number, superfluous=True))
+            break
+        options[name] = value
+    if "max-buffer-size" in options and options.get("mode") != "non-blocking":
+        config.clash(
+            LOG_OPTIONS,
+            "has max-buffer-size, which the engine takes only with mode=non-blocking",
+            LOG_OPTIONS.set_command("mode=non-blocking", item=len(given)),
+        )
+    return Logs(
+        driver=driver,
+        options=dict(sorted(options.items())),
+        level=config.value(LOG_LEVEL),
+        form=config.value(LOG_FORMAT),
+    )

@@ -1,0 +1,138 @@
+"""Where logs go, what is in them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from components.settings.logs import DEFAULTS, OPTIONS, Driver
+from tests.components.recorder import environment, run
+from tests.components.stack_config import NOW, SITE, fixed, read, refused
+
+
+def config(driver: str = "", options: list[str] | None = None, **more: str) -> dict[str, str]:
+    given = {"zhub:logDriver": driver} if driver else {}
+    if options is not None:
+        given["zhub:logOptions"] = json.dumps(options)
+    return SITE | given | {f"zhub:{key}": value for key, value in more.items()}
+
+
+def warned(driver: str, options: list[str]) -> list[str]:
+    settings, declared = read(config(driver, options))
+    assert declared.problems == []
+    return [text for text in settings.warnings(NOW) if text.startswith("log")]
+
+
+def test_a_stack_that_says_nothing_keeps_thirty_megabytes_of_text() -> None:
+    logs = read(config())[0].logs
+    assert (logs.driver, logs.options) == ("json-file", {"max-file": "3", "max-size": "10m"})
+    assert (logs.level, logs.form) == ("info", "text")
+    assert warned("", []) == []
+
+
+@pytest.mark.parametrize("driver", list(Driver))
+def test_every_driver_has_defaults_that_it_takes(driver: Driver) -> None:
+    logs = read(config(driver))[0].logs
+    assert logs.options == DEFAULTS[driver]
+    assert logs.options.keys() <= OPTIONS[driver]
+    assert warned(driver, []) == []
+
+
+def test_options_are_added_to_the_stacks_own() -> None:
+    logs = read(config("json-file", ["max-size=50m", "tag={{.Name}}=x"]))[0].logs
+    assert logs.options == {"max-file": "3", "max-size": "50m", "tag": "{{.Name}}=x"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "reason"),
+    [
+        ("splunk", None, 'logDriver is "splunk": none of json-file, local, journald, syslog, flu'),
+        ("none", None, 'logDriver is "none": none of json-file'),
+        ("", ["max-size"], "not an option, such as max-size=20m"),
+        ("", ["max-size=0"], "max-size is not a number from 1 up, or one with k, m or g"),
+        ("", ["max-size=-1"], "max-size is not a number from 1 up"),
+        ("", ["max-file=2", "max-file=3"], "max-file: given twice"),
+        ("", ["env=JUPYTERHUB_API_TOKEN"], "a user's server has its token in one"),
+        ("", ["env-regex=.*"], "env-regex puts variables into each line"),
+        ("", ["tag=a\nb"], "tag is not one line"),
+        ("journald", ["max-size=10m"], "max-size is no option of logDriver journald"),
+        ("journald", ["splunk-token=abc"], "splunk-token is no option that a stack may set"),
+        ("", ["max-buffer-size=1m"], "which the engine takes only with mode=non-blocking"),
+    ],
+)
+def test_what_the_engine_would_refuse_is_refused_before(
+    driver: str, options: list[str] | None, reason: str
+) -> None:
+    given = config(driver, options)
+    assert reason in refused(given)
+    assert fixed(given, set()).logs.options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["syslog-address=tcp+tls://me:hunter2@logs.example.com:6514"],
+        ["tag=glpat-hunter2hunter2hunter2"],
+        ["splunk-token=hunter2"],
+        ["https://me:hunter2@logs.example.com"],
+    ],
+)
+def test_options_with_secrets_are_refused_and_not_shown(options: list[str]) -> None:
+    assert "hunter2" not in refused(config("syslog", options))
+
+
+@pytest.mark.parametrize(
+    ("driver", "option", "warnings"),
+    [
+        ("syslog", "syslog-address=udp://192.0.2.1:514", ["in clear"]),
+        ("syslog", "syslog-address=tcp://logs.example.com:514", ["in clear", "users' servers sta"]),
+        ("syslog", "syslog-address=tcp+tls://logs.example.com:6514", ["users' servers start"]),
+        ("syslog", "syslog-address=unixgram:///dev/log", []),
+        ("syslog", "syslog-address=udp://127.0.0.1:514", []),
+        ("syslog", "syslog-tls-skip-verify=true", ["syslog-tls-skip-verify"]),
+        ("fluentd", "fluentd-address=192.0.2.1:24224", ["in clear"]),
+        ("fluentd", "fluentd-address=localhost:24224", []),
+        ("fluentd", "fluentd-address=unix:///run/fluent.sock", []),
+    ],
+)
+def test_what_is_insecure_or_fragile_is_warned_of(
+    driver: str, option: str, warnings: list[str]
+) -> None:
+    found = warned(driver, [option])
+    assert len(found) == len(warnings)
+    assert all(part in text for part, text in zip(warnings, found, strict=True))
+
+
+def test_details_are_warned_of() -> None:
+    [warning] = [
+        text
+        for text in read(config(logLevel="debug"))[0].warnings(NOW)
+        if text.startswith("logLevel")
+    ]
+    assert "what users do" in warning
+
+
+def test_all_containers_log_alike_and_users_servers_with_them() -> None:
+    chosen = config("journald", ["tag=z"], separateProxy="true", logLevel="error", logFormat="json")
+    del chosen["zhub:ldapServer"], chosen["zhub:ldapDnTemplates"], chosen["zhub:ldapAllowEveryone"]
+    found = run(chosen | {"zhub:demoDirectory": "true"})
+    options = {"labels": "zhub.stack,zhub.role,zhub.user", "tag": "z"}
+    logs = {
+        one.name: (one.inputs["logDriver"], one.inputs.get("logOpts"))
+        for one in found.all("Container")
+    }
+    said = {name: log for name, log in logs.items() if log[0] != "none"}
+    assert said == dict.fromkeys(
+        ("hub-beside-proxy", "proxy", "guard", "directory"), ("journald", options)
+    )
+    # What never says anything keeps nothing, and is not replaced when the driver changes.
+    assert set(logs) - set(said) == {"files", "front", "notebookimage", "filterimage"}
+    for name in ("hub-beside-proxy", "guard"):
+        env = environment(found.one("Container", name))
+        assert env["ZHUB_LOG_DRIVER"] == "journald"
+        assert json.loads(env["ZHUB_LOG_OPTIONS"]) == options
+        assert (env["ZHUB_LOG_LEVEL"], env["ZHUB_LOG_FORMAT"]) == ("error", "json")
+    [text] = found.one("Container", "proxy").inputs["command"]
+    proxy = json.loads(text)
+    assert (proxy["logLevel"], proxy["logFormat"]) == ("error", "json")

@@ -1,0 +1,62 @@
+"""The proxy's log: text without colours, or JSON; Node runs the module."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from datetime import datetime
+
+import pytest
+
+from toolchain.places import ROOT
+
+pytestmark = pytest.mark.slow
+
+MODULE = ROOT / "images" / "proxy" / "log.mjs"
+
+#: configurable-http-proxy calls the methods without their object.
+SCRIPT = """
+import {{ logger }} from {module};
+const {{ debug, info, warn, error }} = logger({level}, {form});
+debug("page: %s", "http://hub/hub/error/503?url=%2Fu%2Fx%3Ftoken%3Ds3cret");
+info("route %s -> %s", "/a", "http://b");
+warn("two\\nlines \\u001b[31m");
+error(new Error("broken").stack);
+"""
+
+
+def written(level: str, form: str) -> str:
+    if not shutil.which("node"):
+        pytest.skip("no node: apt-get install nodejs")
+    script = SCRIPT.format(
+        module=json.dumps(MODULE.as_uri()), level=json.dumps(level), form=json.dumps(form)
+    )
+    return subprocess.run(
+        ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_addresses_are_logged_without_their_secrets() -> None:
+    text = written("debug", "text")
+    assert "s3cret" not in text
+    assert "/hub/error/503?url=%2Fu%2Fx%3Ftoken%3D[secret]" in text
+
+
+def test_json_has_one_object_a_line() -> None:
+    lines = [json.loads(line) for line in written("debug", "json").splitlines()]
+    assert all(datetime.fromisoformat(line.pop("time")).utcoffset() is not None for line in lines)
+    assert [line["level"] for line in lines] == ["debug", "info", "warning", "error"]
+    assert lines[1] == {"level": "info", "logger": "proxy", "message": "route /a -> http://b"}
+    assert "\x1b" not in written("debug", "json")
+
+
+def test_text_has_no_colours_of_its_own() -> None:
+    first, *_ = written("info", "text").splitlines()
+    assert re.fullmatch(r"\S+ \[proxy\] info: route /a -> http://b", first)
+
+
+@pytest.mark.parametrize(("level", "count"), [("info", 3), ("warning", 2), ("error", 1)])
+def test_the_level_is_the_least_that_is_logged(level: str, count: int) -> None:
+    assert len(written(level, "json").splitlines()) == count
