@@ -19,6 +19,9 @@ from components.settings.users import Profile, UserServers
 #: Where the guard finds the engine's socket, and the hub finds the guard's.
 ENGINE_SOCKET = "/var/run/docker.sock"
 FOLDER = "/run/guard"
+
+#: Where the guard writes the audit log; no other container has the volume.
+AUDIT = "/var/log/zhub"
 SOCKET = f"{FOLDER}/engine.sock"
 
 #: Numbers of the guard's user and of the group it shares with the hub, as in the image.
@@ -54,6 +57,8 @@ class GuardArgs:
     """The directory, which the hub may connect to."""
     users: UserServers
     logs: Logs
+    retain: bool
+    """Whether Pulumi leaves the audit log on the engine when it is destroyed."""
 
 
 class Guard(pulumi.ComponentResource):
@@ -80,6 +85,14 @@ class Guard(pulumi.ComponentResource):
             labels=names.labels("guardsocket"),
             opts=named(self),
         )
+        audit = docker.Volume(
+            f"{name}audit",
+            name=names("audit"),
+            labels=names.labels("audit"),
+            opts=pulumi.ResourceOptions.merge(
+                named(self), pulumi.ResourceOptions(retain_on_delete=args.retain)
+            ),
+        )
         service(
             "guard",
             ServiceArgs(
@@ -98,6 +111,7 @@ class Guard(pulumi.ComponentResource):
                 capabilities=["CAP_SETGID", "CAP_SETUID"],
                 volumes=[
                     docker.ContainerVolumeArgs(volume_name=volume.name, container_path=FOLDER),
+                    docker.ContainerVolumeArgs(volume_name=audit.name, container_path=AUDIT),
                     docker.ContainerVolumeArgs(
                         host_path=args.engine_socket, container_path=ENGINE_SOCKET
                     ),

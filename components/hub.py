@@ -164,6 +164,7 @@ class Hub(pulumi.ComponentResource):
                 ldap=args.ldap,
                 users=args.users,
                 logs=args.logs,
+                retain=args.retain,
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[remove_notebooks]),
         )

@@ -105,7 +105,8 @@ def volumes(prefix: str) -> Table:
             }
         )
 
-    return {name: local(name) for name in ("certs", "state", "guardsocket", "proxy")}
+    found = {name: local(name) for name in ("certs", "state", "guardsocket", "proxy")}
+    return {**found, "guardaudit": local("audit")}
 
 
 def networks(prefix: str) -> Table:

@@ -272,6 +272,7 @@ def containers(prefix: str) -> Table:
             "containerPath",
             {
                 "/run/guard": volume(guard, writable=True),
+                "/var/log/zhub": volume(f"{prefix}-audit", writable=True),
                 ENGINE_SOCKET: fields({"hostPath": matching(r"/.*\.sock", "the engine's socket")}),
             },
         ),

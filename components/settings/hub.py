@@ -25,7 +25,8 @@ PROTECT = Setting(
 RETAIN = Setting(
     "retain",
     False,
-    "Have `pulumi destroy` leave the hub's database on the engine, where the next up finds it;"
+    "Have `pulumi destroy` leave the hub's database and the audit log on the engine, where the next"
+    " up finds them;"
     " protect does not refuse that",
     parsing.boolean,
 )

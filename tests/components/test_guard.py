@@ -102,6 +102,7 @@ def alone(max_servers: int = 500) -> Recording:
                 ldap=settings.ldap,
                 users=replace(settings.users, max_servers=max_servers),
                 logs=settings.logs,
+                retain=False,
             ),
             pulumi.ResourceOptions(depends_on=[before]),
         )
@@ -110,12 +111,29 @@ def alone(max_servers: int = 500) -> Recording:
     return run_alone(program)
 
 
+@pytest.mark.parametrize("retain", [False, True])
+def test_only_the_guard_has_the_audit_log_which_a_destroy_leaves_with_the_database(
+    retain: bool,  # noqa: FBT001
+) -> None:
+    found = run(SITE | {"zhub:retain": str(retain).lower(), "zhub:separateProxy": "true"})
+    volume = found.one("Volume", "guardaudit")
+    having = [
+        one.name
+        for one in found.all("Container")
+        for mount in one.inputs.get("volumes", ())
+        if mount.get("volumeName") == volume.inputs["name"]
+    ]
+    assert having == ["guard"]
+    assert volume.request.retainOnDelete is retain
+
+
 def test_alone_it_takes_plain_values_and_names_the_volume_of_its_socket() -> None:
     recording = alone()
     container = recording.one("Container", "guard")
     assert container.inputs["image"] == "sha256:1"
     assert container.inputs["volumes"] == [
         {"volumeName": "zhub-test-guardsocket", "containerPath": "/run/guard"},
+        {"volumeName": "zhub-test-audit", "containerPath": "/var/log/zhub"},
         {"hostPath": "/run/user/1000/docker.sock", "containerPath": "/var/run/docker.sock"},
     ]
     variables = environment(container)

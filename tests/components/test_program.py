@@ -51,6 +51,7 @@ def test_the_demo_stack_consists_of_these(demo: Recording) -> None:
         ("SelfSignedCert", "directory"),
         ("Stack", "zhub-test"),
         ("Volume", "certs"),
+        ("Volume", "guardaudit"),
         ("Volume", "guardsocket"),
         ("Volume", "state"),
         ("docker", "engine"),
@@ -83,6 +84,7 @@ def test_every_docker_object_is_named_and_labelled_after_its_stack(demo: Recordi
         ("zhub-test-directory", "Network"): "network",
         ("zhub-test-certs", "Volume"): "certs",
         ("zhub-test-guardsocket", "Volume"): "guardsocket",
+        ("zhub-test-audit", "Volume"): "audit",
         ("zhub-test-state", "Volume"): "state",
     }
 
@@ -114,14 +116,14 @@ def test_only_the_state_is_protected_when_configured(protect: str) -> None:
 
 
 @pytest.mark.parametrize("retain", [True, False])
-def test_what_a_destroy_leaves_in_place_is_the_database_and_needs_no_protection(
+def test_a_destroy_leaves_database_and_audit_log_in_place_which_needs_no_protection(
     *, retain: bool
 ) -> None:
     recording = run(DEMO | {"zhub:protect": "true", "zhub:retain": str(retain).lower()})
     assert recording.one("Volume", "state").request.retainOnDelete is retain
     assert recording.one("Volume", "state").request.protect is not retain
     kept = [one.name for one in recording.declared if one.request.retainOnDelete]
-    assert kept == (["state"] if retain else [])
+    assert kept == (["state", "guardaudit"] if retain else [])
 
 
 def test_what_would_replace_the_state_is_ignored(demo: Recording) -> None:

@@ -25,6 +25,7 @@ zhub:hub:Hub$docker:index/network:Network::hub
 zhub:hub:Hub$docker:index/volume:Volume::certs
 zhub:hub:Hub$docker:index/volume:Volume::state
 zhub:hub:Hub$zhub:guard:Guard$docker:index/container:Container::guard
+zhub:hub:Hub$zhub:guard:Guard$docker:index/volume:Volume::guardaudit
 zhub:hub:Hub$zhub:guard:Guard$docker:index/volume:Volume::guardsocket
 zhub:hub:Hub$zhub:guard:Guard::guard
 zhub:hub:Hub::hub

@@ -98,7 +98,8 @@ def test_a_stack_moves_with_its_users(
         ours: dict[str, Any] = {"label": f"zhub.stack={stack.prefix}"}
         assert not engine.containers.list(all=True, filters=ours)
         left = {volume.name for volume in engine.volumes.list(filters=ours)}
-        assert left == {f"{stack.prefix}-{name}" for name in ("state", "home-alice", "home-bob")}
+        kept = ("state", "audit", "home-alice", "home-bob")
+        assert left == {f"{stack.prefix}-{name}" for name in kept}
 
         stack.on_stack("config set", "zhub:engineSocket", str(new.socket))
         typed(stack, UP.replace("ssh://admin@new.example.com", new.address))

@@ -15,8 +15,10 @@ text stands for the report that the property may not be set."""
 CERTS = {"volumeName": "zhub-test-certs", "containerPath": "/certs", "readOnly": True}
 STATE = {"volumeName": "zhub-test-state", "containerPath": "/srv/jupyterhub"}
 GUARD = {"volumeName": "zhub-test-guardsocket", "containerPath": "/run/guard"}
+AUDIT = {"volumeName": "zhub-test-audit", "containerPath": "/var/log/zhub"}
 SOCKET = {"hostPath": "/var/run/docker.sock", "containerPath": "/var/run/docker.sock"}
 HUBS = [CERTS, STATE, {**GUARD, "readOnly": True}]
+GUARDS_PATHS = "/run/guard, /var/log/zhub, /var/run/docker.sock"
 HUBS_PATHS = "allowed: /certs, /srv/jupyterhub, /run/guard"
 BIND = {"type": "bind", "source": "/", "target": "/machine"}
 ROOT = {"type": "volume", "target": "/machine", "volumeOptions": {"driverName": "local"}}
@@ -235,8 +237,8 @@ CONTAINERS: list[Case] = [
     ("directory", {"volumes": [CERTS]}, ""),
     (
         "guard",
-        {"volumes": [GUARD, SOCKET, {"hostPath": "/etc", "containerPath": "/etc"}]},
-        'volumes has containerPath "/etc"; allowed: /run/guard, /var/run/docker.sock',
+        {"volumes": [GUARD, AUDIT, SOCKET, {"hostPath": "/etc", "containerPath": "/etc"}]},
+        f'volumes has containerPath "/etc"; allowed: {GUARDS_PATHS}',
     ),
     (
         "guard",
@@ -272,12 +274,12 @@ CONTAINERS: list[Case] = [
     ),
     (
         "guard",
-        {"volumes": [GUARD, {**SOCKET, "hostPath": "/"}]},
+        {"volumes": [GUARD, AUDIT, {**SOCKET, "hostPath": "/"}]},
         'volumes[/var/run/docker.sock].hostPath is "/"; allowed: the engine\'s socket',
     ),
     (
         "guard",
-        {"volumes": [GUARD, {**SOCKET, "selinuxRelabel": "Z"}]},
+        {"volumes": [GUARD, AUDIT, {**SOCKET, "selinuxRelabel": "Z"}]},
         'volumes[/var/run/docker.sock].selinuxRelabel is "Z"; allowed: not set',
     ),
     (

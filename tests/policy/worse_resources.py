@@ -13,7 +13,7 @@ OVERLAY = {"type": "overlay", "device": "overlay", "o": "lowerdir=/,upperdir=/x,
 VOLUMES: list[Case] = [
     *(
         (name, {"driverOpts": options}, "")
-        for name in ("certs", "state", "guardsocket")
+        for name in ("certs", "state", "guardsocket", "guardaudit")
         for options in (
             OVERLAY,
             TMPFS,
@@ -25,7 +25,7 @@ VOLUMES: list[Case] = [
     ),
     *(
         (name, {"driver": "vieux/sshfs"}, 'driver is "vieux/sshfs"; allowed: not set, "local"')
-        for name in ("certs", "state", "guardsocket")
+        for name in ("certs", "state", "guardsocket", "guardaudit")
     ),
     (
         "state",

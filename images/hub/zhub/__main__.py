@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from zhub import engine, heartbeat, logs, privileges, settings, watchdog
+from zhub import audit, engine, heartbeat, logs, privileges, settings, watchdog
 from zhub.front import certificates
 from zhub.front.proxy import Launcher
 from zhub.login import recheck
@@ -172,6 +172,9 @@ def run_hub(arguments: Sequence[str]) -> None:
         launcher.running()
     guarded = engine.socket_path(environment) not in {None, engine.SOCKET}
     heartbeat.of_hub(found.prefix, guarded=guarded).start()
+    if guarded:
+        audit.begin(audit.to_guard(engine.connect()))
+    audit.report("hub.start")
     UserNetworks(
         client,
         prefix=found.prefix,

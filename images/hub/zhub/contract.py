@@ -5,6 +5,7 @@ The hub writes labels and addresses into its calls; the guard refuses any that d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from ipaddress import IPv4Network
@@ -111,3 +112,23 @@ def addressing(subnet: IPv4Network) -> IPAMConfig:
     that address to the user's server, which the hub would then take for the machine and not reach.
     """
     return IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=gateway_address(subnet))])
+
+
+_WHO = ("actor", "address")
+
+AUDITED: Mapping[str, frozenset[str]] = {
+    "login": frozenset({"user", "address", "outcome"}),
+    "logout": frozenset({"user", "address"}),
+    "server.start": frozenset({"user", *_WHO, "outcome"}),
+    "server.stop": frozenset({"user", *_WHO, "status"}),
+    "server.enter": frozenset({"user", *_WHO}),
+    "token.make": frozenset({"user", *_WHO, "status", "token"}),
+    "token.revoke": frozenset({"user", *_WHO, "status", "token"}),
+    "token.use": frozenset({"user", "address", "token"}),
+    "token.refuse": frozenset({"address"}),
+    "admin": frozenset({*_WHO, "method", "path", "status"}),
+    "operator": frozenset({"command", "user"}),
+    "hub.start": frozenset(),
+}
+"""What the hub reports for the audit log, and the fields of each; docs/logs.md says what they mean.
+The guard takes nothing else, and writes it down as what the hub says."""

@@ -6,7 +6,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import engine, logs, people, settings
+from zhub import acts, engine, logs, people, settings
 from zhub.contract import CPU_SHARES, HUB_URL, OOM_SCORE
 from zhub.front import links, proxy, site, token
 from zhub.front.early_proxy import EarlyProxy
@@ -23,6 +23,7 @@ hub = settings.read(os.environ)
 c = get_config()  # type: ignore[name-defined] # JupyterHub gives it to this file
 
 c.JupyterHub.update(logs.of_application(os.environ))
+c.JupyterHub.tornado_settings = {"log_function": acts.log_request}
 
 # Web: HTTPS on the one published port; hub and proxy API stay inside.
 c.JupyterHub.bind_url = f"https://:{hub.port}{hub.base_url}"

@@ -23,6 +23,7 @@ from zhub.contract import (
     network_options,
 )
 from zhub.guard import folders, homes
+from zhub.guard.audit import Audit
 from zhub.guard.bodies import Refused, agree, parse_body
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
@@ -70,11 +71,13 @@ class Guard:
         policy: Policy,
         confinement: Confinement,
         shared: Folders,
+        audit: Audit,
     ) -> None:
         self._client = client
         self._policy = policy
         self._confinement = confinement
         self._folders = shared
+        self.audit = audit
         self._counts = Counts(client, policy.settings)
         self._homes = Homes(client, policy.settings)
         self._making_networks = threading.Lock()
@@ -137,7 +140,9 @@ class Guard:
         if servers := self._confinement.name_servers:
             body["HostConfig"]["Dns"] = servers
         with self._counts.server(name, body["HostConfig"]["Memory"]), homes.mounting():
-            return self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+            made = self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+        self.audit.seen("container.make", user=body["Labels"][USER])
+        return made
 
     def start_container(self, request: Request) -> None:
         request.done()
@@ -147,20 +152,25 @@ class Guard:
             raise Refused("the container has a network already")
         with homes.mounting():
             self._client.start(found["Id"])
+        self.audit.seen("container.start", user=found["Config"]["Labels"][USER])
 
     def stop_container(self, request: Request) -> None:
         seconds = request.query.pop("t", "10")
         request.done()
         if not re.fullmatch("[0-9]{1,2}", seconds) or int(seconds) > STOP_SECONDS:
             raise Refused(f"t is {seconds!r}, not a number of seconds up to {STOP_SECONDS}")
-        self._client.stop(self._notebook(request.name)["Id"], timeout=int(seconds))
+        found = self._notebook(request.name)
+        self._client.stop(found["Id"], timeout=int(seconds))
+        self.audit.seen("container.stop", user=found["Config"]["Labels"][USER])
 
     def remove_container(self, request: Request) -> None:
         options = {name: request.flag(name) for name in ("v", "force")}
         if request.flag("link"):
             raise Refused("links are not the hub's business")
         request.done()
-        self._client.remove_container(self._notebook(request.name)["Id"], **options)
+        found = self._notebook(request.name)
+        self._client.remove_container(found["Id"], **options)
+        self.audit.seen("container.remove", user=found["Config"]["Labels"][USER])
 
     def create_volume(self, request: Request) -> Any:
         request.done()
@@ -262,6 +272,14 @@ class Guard:
         request.done()
         return {"Text": self.measures.text()}
 
+    def reported(self, request: Request) -> None:
+        """Write what the hub reports into the audit log."""
+        request.done()
+        body = dict(request.body)
+        events = body.pop("Events", None)
+        agree(body, {}, "")
+        self.audit.reported(events)
+
     def _is_hub(self, found: dict[str, Any]) -> bool:
         labels = found["Config"]["Labels"]
         role, name = self._policy.hub_role, self._policy.hub
@@ -301,5 +319,6 @@ CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
     ("DELETE", f"/networks/{_NAME}", Guard.remove_network),
     ("POST", "/zhub/confine", Guard.confine_hub),
     ("GET", "/zhub/metrics", Guard.metrics),
+    ("POST", "/zhub/audit", Guard.reported),
 ]
-"""All calls: method, path after the version, function. The last two are the guard's own."""
+"""All calls: method, path after the version, function. The last three are the guard's own."""

@@ -99,6 +99,7 @@ class Handler(RequestHandler):
         except Refused as refusal:
             # Escaped, so that a captured hub cannot forge lines of this log.
             texts = f"{self.request.method} {self.request.uri}"[:300], str(refusal)[:500]
+            self._guard.audit.refused(*texts)
             log.warning("refused %s: %s", *(t.encode("unicode_escape").decode() for t in texts))
             raise HTTPError(HTTPStatus.FORBIDDEN, reason="Forbidden") from refusal
         self.set_status(HTTPStatus.NO_CONTENT if answer is None else HTTPStatus.OK)

@@ -17,6 +17,7 @@ from docker.errors import DockerException
 from docker.utils import parse_bytes
 
 from zhub import engine, heartbeat, privileges, settings, watchdog
+from zhub.guard.audit import Audit
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement, EngineLostError
 from zhub.guard.environment import Image
@@ -64,7 +65,9 @@ def run(environment: Mapping[str, str]) -> None:
     if promised := beyond(client, found):
         log.info("%s", promised)
     namespace = Namespace(client, found.prefix) if found.separate_proxy else None
-    guard = Guard(client, policy, confinement, shared)
+    audit = Audit()
+    audit.seen("guard.start")
+    guard = Guard(client, policy, confinement, shared, audit)
     if not asyncio.run(_serve(guard, confinement, namespace, lives)):
         sys.exit(1)
 

@@ -16,6 +16,7 @@ from traitlets import Callable as Callable_
 from traitlets import Instance, default
 from traitlets.config import Application
 
+from zhub import audit
 from zhub.front import origin, site
 from zhub.login.attempts import Attempts, BusyError, TooManyFailuresError, Turn
 from zhub.login.directory import Directory, too_long
@@ -100,7 +101,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         valid = may_be_typed(self.ldap, name)
         if large or not valid or too_long(password):
             # The directory is never asked about these, so they are no attempts.
-            ended(Outcome.INVALID)
+            _ended(Outcome.INVALID, name, address)
             self.log.warning(
                 "Login of %r from %s: not a valid user name, or the password is too long",
                 name[:64],
@@ -115,14 +116,14 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
             ) as turn:
                 person = await self._person(name, password, address, turn)
         except TooManyFailuresError as many:
-            ended(Outcome.TOO_MANY_FAILURES)
+            _ended(Outcome.TOO_MANY_FAILURES, name, address)
             self.log.warning("Login of %.64r from %s: too many failed logins", name, address)
             raise web.HTTPError(
                 429,
                 f"Too many failed logins. Please try again in {math.ceil(many.seconds)} seconds.",
             ) from None
         except BusyError:
-            ended(Outcome.BUSY)
+            _ended(Outcome.BUSY, name, address)
             self.log.warning("Login of %.64r from %s: too many logins at once", name, address)
             raise web.HTTPError(
                 503, "Too many logins at the same time. Please try again in a minute."
@@ -132,15 +133,15 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         if handler:
             origin.remember(handler, name)
         if not self._keep(person.name, person):
-            ended(Outcome.NOT_ALLOWED)
+            _ended(Outcome.NOT_ALLOWED, name, address)
             self.log.warning(
                 "Login of %s from %s: %s is in no allowed group", name, address, person.dn
             )
             raise web.HTTPError(403, site.not_allowed())
-        ended(Outcome.SUCCESS)
         if handler:
             self._check_owner(handler, person, address)
             logins.record(handler.db, person.name)
+        _ended(Outcome.SUCCESS, person.name, address)
         return self.model(person)
 
     def _check_owner(self, handler: BaseHandler, person: Person, address: str) -> None:
@@ -151,6 +152,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         """
         if persons.same(handler.db, person.name, person.identity):
             return
+        _ended(Outcome.ANOTHER_PERSON, person.name, address)
         self.log.warning(
             "Login of %s from %s: %s is not the entry that %s was before (%s)",
             person.name,
@@ -166,14 +168,14 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         try:
             person = await self._logins.run(lambda: self.directory.log_in(name, password))
         except LoginRefusedError as refused:
-            ended(Outcome.REFUSED)
+            _ended(Outcome.REFUSED, name, address)
             self.log.warning("Login of %.64r from %s is refused: %s", name, address, refused)
             if refused.page:
                 turn.succeeded()
                 raise web.HTTPError(403, refused.page) from None
             return None
         except DirectoryError as problem:
-            ended(Outcome.NO_ANSWER)
+            _ended(Outcome.NO_ANSWER, name, address)
             if not problem.sent:
                 turn.was_not_sent()
             self.log.warning("Login of %.64r from %s: no answer: %s", name, address, problem)
@@ -292,6 +294,12 @@ def typed(data: object) -> tuple[str, str] | None:
         return None
     # Phones add a space after a word that they complete.
     return name.strip(), password
+
+
+def _ended(outcome: Outcome, name: str, address: str) -> None:
+    """Count a login, and have it in the audit log."""
+    ended(outcome)
+    audit.report("login", user=name[:64], address=address, outcome=outcome)
 
 
 class Pool:

@@ -6,6 +6,9 @@ from jupyterhub import orm
 from jupyterhub.handlers.login import LogoutHandler
 from jupyterhub.user import User
 
+from zhub import audit
+from zhub.front import origin
+
 
 class EverywhereLogoutHandler(LogoutHandler):  # type: ignore[misc] # untyped
     """Ends all of the user's sessions, in all browsers.
@@ -18,6 +21,7 @@ class EverywhereLogoutHandler(LogoutHandler):  # type: ignore[misc] # untyped
         """End all sessions of the user who logs out."""
         if self.current_user:
             end_sessions(self.current_user)
+            audit.report("logout", user=self.current_user.name, address=origin.address(self))
 
 
 def end_sessions(user: User) -> None:

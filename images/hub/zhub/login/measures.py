@@ -26,6 +26,8 @@ class Outcome(StrEnum):
     """Too many at once."""
     NO_ANSWER = "no_answer"
     """No server of the directory gives a usable answer."""
+    ANOTHER_PERSON = "another_person"
+    """The password is right, but the name was another person's, whose home is kept."""
 
 
 LOGINS = Counter("zhub_logins", "Logins with name and password by outcome", ["outcome"])

@@ -55,6 +55,9 @@ class LimitedTokenHandler(UserTokenListAPIHandler):  # type: ignore[misc] # unty
     token ask for the next one, forever.
     """
 
+    made = ""
+    """Which token it has made, for the audit log."""
+
     async def post(self, user_name: str) -> None:
         """Make a token.
 
@@ -76,6 +79,8 @@ class LimitedTokenHandler(UserTokenListAPIHandler):  # type: ignore[misc] # unty
         if self.request.method == "POST":
             self._limit(token)
         model: dict[str, Any] = super().token_model(token)
+        if self.request.method == "POST":
+            self.made = model["id"]
         return model
 
     def _limit(self, token: orm.APIToken) -> None:

@@ -17,7 +17,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError
 
-from zhub import engine, settings
+import requests.exceptions
+
+from zhub import audit, engine, settings
 from zhub.api import UNANSWERED, Api
 from zhub.login.check_directory import hubs_arguments
 from zhub.login.directory import Directory
@@ -134,6 +136,11 @@ def run(arguments: Sequence[str]) -> None:
         raise SettingsError([f"hub or engine does not answer: {error}"]) from None
     except sqlite3.Error as error:
         raise SettingsError([f"{database.FILE} cannot be read: {error}"]) from None
+    if options.do not in QUESTIONS and engine.guarded(os.environ):
+        try:
+            audit.report_now(engine.connect, "operator", command=options.do, user=options.user)
+        except requests.exceptions.RequestException as error:
+            raise SettingsError([f"done, but not in the audit log: {error}"]) from None
     print(json.dumps(answer))
 
 
@@ -197,5 +204,8 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Any]] = {
     "accept": _accept,
     "unknown": _unknown,
 }
+
+QUESTIONS = {"list", "unknown"}
+"""These change nothing, and tell nothing about one user."""
 
 ONE_USER = {"accept", "stop", "record", "forget"}

@@ -90,6 +90,8 @@ class Measure:
     def __init__(self) -> None:
         self._stage: Stage | None = None
         self._began = 0.0
+        self.outcome = Outcome.CANCELLED
+        """Of the last start."""
 
     def reached(self, stage: Stage) -> None:
         """End the stage before, and begin one."""
@@ -106,6 +108,7 @@ class Measure:
             result = outcome(error)
             raise
         finally:
+            self.outcome = result
             if self._stage:
                 STARTS.labels(result, self._stage).inc()
             self._over()

@@ -13,7 +13,9 @@ from docker.errors import APIError, DockerException, NotFound
 from jupyterhub.utils import maybe_future
 from traitlets import Dict, Instance, List, Unicode, default
 
+from zhub import audit
 from zhub.contract import NO_NETWORK, PROFILE, ROLE, STACK, USER, Role
+from zhub.front import origin
 from zhub.servers import leftovers
 from zhub.servers.calls import STOPPING, Calls, answered, undecided
 from zhub.servers.choosing import ChoosingSpawner
@@ -154,8 +156,20 @@ class UserSpawner(ChoosingSpawner):
             raise
         finally:
             self._end_turn()
+            self._audit()
         self._in_doubt = False
         return address
+
+    def _audit(self) -> None:
+        """Report the start with its outcome, and who asked for it: nobody if the hub itself did."""
+        handler = self.handler
+        audit.report(
+            "server.start",
+            user=self.user.name,
+            actor=audit.actor(handler),
+            address=origin.address(handler) if handler else "",
+            outcome=self.measure.outcome,
+        )
 
     async def _start_new(self, left: dict[str, Any] | None) -> tuple[str, int]:
         if left:

@@ -27,6 +27,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.seen: list[tuple[str, str]] = []
 
     def inspect_container(self, _: str) -> dict[str, Any]:
         return {"Id": "abc", "Config": {"Labels": LABELS | {"zhub.role": "notebook"}}}
@@ -63,7 +64,10 @@ def guard(**variables: str) -> tuple[Guard, Engine]:
     confinement: Any = SimpleNamespace(name_servers=[])
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
     policy = Policy(guard_settings, Image((), frozenset()))
-    return Guard(engine, policy, confinement, folders), engine
+    audit: Any = SimpleNamespace(
+        seen=lambda event, user: engine.seen.append((event, user)),
+    )
+    return Guard(engine, policy, confinement, folders, audit), engine
 
 
 @pytest.mark.parametrize(
@@ -90,6 +94,7 @@ def test_a_container_is_removed_as_asked(query: dict[str, str]) -> None:
     made.remove_container(Request("x", dict(query), {}))
     wanted = {"v": "v" in query, "force": "force" in query}
     assert engine.asked == [("remove_container", ("abc",), wanted)]
+    assert engine.seen == [("container.remove", "alice")]
 
 
 @pytest.mark.parametrize("query", [{"link": "1"}, {"v": "x"}, {"other": "1"}])

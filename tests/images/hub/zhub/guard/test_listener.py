@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from zhub import settings
 from zhub.guard import listener, server
+from zhub.guard.audit import Audit
 from zhub.guard.calls import Guard
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
@@ -30,6 +31,7 @@ from tests.built import wait_until
 pytestmark = pytest.mark.slow
 
 CREATE = "POST /v1.41/volumes/create HTTP/1.1\r\nHost: guard\r\n"
+AUDIT = CREATE.replace("volumes/create", "zhub/audit")
 HOME = {
     "Name": "site-home-a",
     "Labels": {"zhub.stack": "site", "zhub.role": "home", "zhub.user": "a"},
@@ -98,7 +100,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     guard_settings = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
     confinement: Any = SimpleNamespace(name_servers=[])
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
-    guard = Guard(engine, Policy(guard_settings, Image((), frozenset())), confinement, folders)
+    policy = Policy(guard_settings, Image((), frozenset()))
+    guard = Guard(engine, policy, confinement, folders, Audit(tmp_path))
     loop = asyncio.new_event_loop()
     made: list[Any] = []
 
@@ -209,3 +212,23 @@ def test_long_headers_are_refused(site: Site) -> None:
     more = f"X: {'x' * listener.MAX_HEADERS}\r\n\r\n"
     assert not site.status(f"GET /version HTTP/1.1\r\nHost: guard\r\n{more}")
     assert site.status(VERSION) == b"HTTP/1.1 200 OK"
+
+
+def test_a_report_of_the_hub_is_in_the_audit_log_and_so_is_what_is_refused(
+    site: Site, tmp_path: Path
+) -> None:
+    def answer(body: Any) -> bytes:
+        return site.status(post(body).replace(CREATE, AUDIT))
+
+    event = {"event": "logout", "at": time.time(), "user": "alice", "address": "192.0.2.7"}
+    assert answer({"Events": [event]}) == b"HTTP/1.1 204 No Content"
+    assert answer({"Events": [event | {"by": "guard"}]}) == b"HTTP/1.1 403 Forbidden"
+    assert answer({"Events": [event], "More": 1}) == b"HTTP/1.1 403 Forbidden"
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [(line["event"], line["by"]) for line in lines] == [
+        ("logout", "hub"),
+        ("guard.refuse", "guard"),
+        ("guard.refuse", "guard"),
+    ]
+    assert lines[1]["call"] == "POST /v1.41/zhub/audit"
+    assert lines[1]["reason"] == "an event is not known, or has other fields"

@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from zhub import engine, settings
 from zhub.contract import CPU_SHARES, FULL, NO_NETWORK, OOM_SCORE, UNUSABLE, network_options
 from zhub.guard import filters, homes
+from zhub.guard.audit import Audit
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement
 from zhub.guard.environment import Image
@@ -214,7 +215,7 @@ def site(
     folders = Folders(client, helpers, guard_settings)
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
     policy = Policy(guard_settings, Image.of_engine(client, idle))
-    stop = serving(Guard(client, policy, confinement, folders), path)
+    stop = serving(Guard(client, policy, confinement, folders, Audit(path.parent)), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
         yield Site(
             client, through, path, guard_settings, policy, confinement, folders, images.notebook
@@ -477,7 +478,9 @@ def test_without_its_filter_a_server_does_not_run(
 ) -> None:
     # This image has no nft.
     broken = Confinement(client, Helpers(client, IMAGE, site.settings.prefix), site.settings)
-    stop = serving(Guard(client, site.policy, broken, site.folders), tmp_path / "engine.sock")
+    stop = serving(
+        Guard(client, site.policy, broken, site.folders, Audit(tmp_path)), tmp_path / "engine.sock"
+    )
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).start("broken")
@@ -525,7 +528,13 @@ def test_a_shared_folder_is_the_stacks_own_or_is_not_mounted(
     )
     shared = Folders(client, Helpers(client, found.filter_image, found.prefix), found)
     stop = serving(
-        Guard(client, replace(site.policy, settings=found), site.confinement, shared),
+        Guard(
+            client,
+            replace(site.policy, settings=found),
+            site.confinement,
+            shared,
+            Audit(tmp_path),
+        ),
         tmp_path / "engine.sock",
     )
 
@@ -723,7 +732,10 @@ def test_servers_and_networks_beyond_the_limit_are_not_created(
     label = {"label": [f"zhub.stack={site.settings.prefix}", "zhub.role=notebook"]}
     number = len(client.containers(all=True, filters=label))
     full = replace(site.policy, settings=replace(site.settings, max_servers=number))
-    stop = serving(Guard(client, full, site.confinement, site.folders), tmp_path / "engine.sock")
+    stop = serving(
+        Guard(client, full, site.confinement, site.folders, Audit(tmp_path)),
+        tmp_path / "engine.sock",
+    )
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).create("toomany")
@@ -748,7 +760,10 @@ def test_servers_beyond_the_memory_for_all_are_not_created(
         for found in client.containers(all=True, filters=label)
     )
     full = replace(site.policy, settings=replace(site.settings, users_memory=str(taken)))
-    stop = serving(Guard(client, full, site.confinement, site.folders), tmp_path / "engine.sock")
+    stop = serving(
+        Guard(client, full, site.confinement, site.folders, Audit(tmp_path)),
+        tmp_path / "engine.sock",
+    )
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         with pytest.raises(APIError) as caught:
             replace(site, hub=hub).create("toomuch")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import threading
 import time
@@ -145,6 +147,40 @@ def test_a_new_person_of_an_old_name_does_not_inherit(
     user: Any = SimpleNamespace(name="heir", db=Page.db)
     assert asyncio.run(make(**options).refresh_user(user)) is False
     server.change(f"dn: uid=heir,ou=people,{SUFFIX}\nchangetype: delete\n\n")
+
+
+def test_every_outcome_of_a_login_is_reported_for_the_audit_log(
+    make: Make, server: Slapd, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a guard, reports are lines of the log."""
+    caplog.set_level(logging.INFO, "zhub.audit")
+
+    def outcome(authenticator: DirectoryAuthenticator, name: str, password: str) -> str:
+        caplog.clear()
+        with contextlib.suppress(web.HTTPError):
+            asyncio.run(authenticated(authenticator, name, password))
+        [said] = [json.loads(r.getMessage()) for r in caplog.records if r.name == "zhub.audit"]
+        assert said.pop("at") <= time.time()
+        found = str(said.pop("outcome"))
+        assert said == {"event": "login", "user": name[:64], "address": "192.0.2.1"}
+        return found
+
+    authenticator = make()
+    assert outcome(authenticator, "alice", PASSWORDS["alice"]) == "success"
+    assert outcome(authenticator, "dave", PASSWORDS["dave"]) == "not_allowed"
+    assert outcome(authenticator, "x\ny" * 50, "x") == "invalid"
+    for _ in range(PER_NAME):
+        assert outcome(authenticator, "carol", "wrong") == "refused"
+    assert outcome(authenticator, "carol", "wrong") == "too_many_failures"
+    with scripted(mute) as silent:
+        assert outcome(make(port=silent.port), "alice", "x") == "no_answer"
+    server.change(slapd.person("heiress"))
+    everyone = make(allowed_groups=(), allow_everyone=True)
+    assert outcome(everyone, "heiress", "heiress") == "success"
+    server.change(f"dn: uid=heiress,ou=people,{SUFFIX}\nchangetype: delete\n\n")
+    server.change(slapd.person("heiress"))
+    assert outcome(everyone, "heiress", "heiress") == "another_person"
+    server.change(f"dn: uid=heiress,ou=people,{SUFFIX}\nchangetype: delete\n\n")
 
 
 def test_a_member_an_administrator_and_one_who_is_not_allowed(make: Make) -> None:

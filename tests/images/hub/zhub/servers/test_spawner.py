@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import threading
 from ipaddress import IPv4Network
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 import requests
 from docker.errors import APIError, NotFound
 from traitlets import Unicode
+from zhub.front import origin
 from zhub.servers import calls, listening
 from zhub.servers import spawner as spawner_module
 from zhub.servers.spawner import UserSpawner
@@ -208,6 +211,39 @@ def test_a_network_stays_while_its_container_may_be_there(monkeypatch: pytest.Mo
     with pytest.raises(APIError):
         asyncio.run(made.run_post_stop_hook())
     assert "inspect_network" not in engine.calls
+
+
+@pytest.mark.parametrize(
+    ("handler", "actor"),
+    [
+        (None, ""),
+        (SimpleNamespace(current_user=SimpleNamespace(name="carol", spawners={})), "carol"),
+        (SimpleNamespace(current_user=SimpleNamespace(name="rota")), "service rota"),
+    ],
+    ids=str,
+)
+def test_a_start_is_reported_with_its_outcome_and_who_asked_for_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, handler: Any, actor: str
+) -> None:
+    caplog.set_level(logging.INFO, "zhub.audit")
+    monkeypatch.setattr(origin, "address", lambda _: "192.0.2.7")
+    made, _ = real(monkeypatch, requests.exceptions.ConnectionError())
+    made.handler = handler
+
+    async def start() -> None:
+        with pytest.raises(NoServerError):
+            await made.start()
+
+    asyncio.run(start())
+    [said] = [json.loads(r.getMessage()) for r in caplog.records if r.name == "zhub.audit"]
+    del said["at"]
+    assert said == {
+        "event": "server.start",
+        "user": "alice",
+        "actor": actor,
+        "address": "192.0.2.7" if handler else "",
+        "outcome": "engine_silent",
+    }
 
 
 def test_a_start_without_an_answer_leaves_the_rest_to_the_sweep(

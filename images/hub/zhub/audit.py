@@ -1,0 +1,159 @@
+"""Reports to the guard for the audit log, which only the guard can write (`zhub.guard.audit`).
+
+Nobody waits for a report: a guard that is away for a moment gets it when it is back. A hub that is
+run by hand has no guard; then the lines are in its own log.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import docker
+import requests.exceptions
+from tornado.web import HTTPError
+
+BATCH = 20
+"""Events in one report."""
+
+MOST = 10_000
+"""Events that wait for the guard; further ones are lost, and the hub's log says how many."""
+
+PAUSE = 5
+"""Seconds until a guard that does not answer is asked again."""
+
+PATIENCE = 10
+"""Seconds the guard has to answer, and that the end of the hub may take because of reports."""
+
+Event = dict[str, Any]
+
+Send = Callable[[list[Event]], None]
+"""Hands events to the guard; raises an error of requests when it does not take them."""
+
+log = logging.getLogger("zhub.audit")
+
+
+class Reporter:
+    """Hands events on, in their order, in a thread of its own."""
+
+    def __init__(self, send: Send, pause: float = PAUSE) -> None:
+        self._send = send
+        self._pause = pause
+        self._waiting: queue.Queue[Event | None] = queue.Queue(MOST)
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._ending = threading.Event()
+        self._lost = 0
+
+    def start(self) -> None:
+        """Begin to hand events on."""
+        self._thread.start()
+
+    def report(self, event: Event) -> None:
+        """Take an event."""
+        try:
+            self._waiting.put_nowait(event)
+        except queue.Full:
+            self._lost += 1
+
+    def end(self) -> None:
+        """Hand on what waits, unless the guard does not answer."""
+        self._ending.set()
+        self.report({})
+        self._thread.join(PATIENCE)
+
+    def _run(self) -> None:
+        while True:
+            batch = [event for event in self._batch() if event]
+            if batch:
+                self._deliver(batch)
+            if self._ending.is_set() and self._waiting.empty():
+                return
+            if self._lost:
+                log.error("%d events are lost for the audit log: the guard is away", self._lost)
+                self._lost = 0
+
+    def _batch(self) -> list[Event | None]:
+        batch = [self._waiting.get()]
+        while len(batch) < BATCH and not self._waiting.empty():
+            batch.append(self._waiting.get())
+        return batch
+
+    def _deliver(self, batch: list[Event]) -> None:
+        silent = False
+        while True:
+            last = self._ending.is_set()
+            try:
+                self._send(batch)
+            except requests.exceptions.HTTPError as error:
+                log.error("the guard does not take %s: %s", batch, error)  # noqa: TRY400
+                return
+            except requests.exceptions.RequestException as error:
+                if last:
+                    log.error("the hub ends, and these are lost for the audit log: %s", batch)  # noqa: TRY400
+                    return
+                if not silent:
+                    log.warning("the audit log waits for the guard: %s", error)
+                silent = True
+                self._ending.wait(self._pause)
+            else:
+                return
+
+
+def actor(handler: Any) -> str:
+    """Return who makes a request of JupyterHub's: a user's name, `service` and a name, or nothing.
+
+    Args:
+        handler: JupyterHub's; None when the hub does something by itself.
+    """
+    try:
+        who = handler.current_user if handler else None
+    except (HTTPError, RuntimeError):
+        # Refused before it was known.
+        who = None
+    if who is None:
+        return ""
+    # Services have no servers.
+    return str(who.name) if hasattr(who, "spawners") else f"service {who.name}"
+
+
+_reporter: Reporter | None = None
+
+
+def to_guard(client: docker.APIClient) -> Send:
+    """Return what hands events to the guard."""
+    url = f"{client.base_url}/v{client.api_version}/zhub/audit"
+
+    def send(events: list[Event]) -> None:
+        client.post(url, json={"Events": events}, timeout=PATIENCE).raise_for_status()
+
+    return send
+
+
+def begin(send: Send) -> None:
+    """Hand all events on from now on, and until the process ends."""
+    global _reporter  # noqa: PLW0603 - there is one audit log
+    _reporter = Reporter(send)
+    _reporter.start()
+    atexit.register(_reporter.end)
+
+
+def report(event: str, **fields: str | int) -> None:
+    """Report an event, with the fields that `zhub.contract.AUDITED` has for it."""
+    found: Event = {"event": event, "at": time.time(), **fields}
+    if _reporter:
+        _reporter.report(found)
+    else:
+        log.info("%s", json.dumps(found))
+
+
+def report_now(connect: Callable[[], docker.APIClient], event: str, **fields: str | int) -> None:
+    """Report an event from a command, and wait until the guard has it."""
+    with closing(connect()) as client:
+        to_guard(client)([{"event": event, "at": time.time(), **fields}])

@@ -1,0 +1,200 @@
+"""The audit log: who did what. Only the guard can write it, and the hub can only add to it.
+
+The hub, which has a port and runs what users send, reports to the guard; the guard's volume with
+the log is in no other container. So a captured hub can report what is not true or report nothing
+more, but it cannot change or remove what is written, or what the guard itself sees. Each line also
+goes to the standard output, from where the engine's log driver can take it to another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+from zhub.contract import AUDITED
+from zhub.guard.policy import Refused
+from zhub.logs import moment
+
+FOLDER = Path("/var/log/zhub")
+"""A volume that only the guard's container has; the folder's owner is the guard's user."""
+
+FILE = "audit.log"
+
+SIZE = 10 << 20
+"""Bytes of a file, which is then renamed to `audit.log.1` and so on."""
+
+KEPT = 20
+"""Such older files that are kept."""
+
+REPORTS = 5000, 1.0
+"""Events that the hub can report: so many at once, and then so many a second. With a captured hub
+that writes as much as it can, the older files last a day and a half. A morning in which a thousand
+people log in and start their servers has 5000 lines."""
+
+REFUSALS = 1000, 0.2
+"""The same, of its calls that are refused."""
+
+MOST_EVENTS = 50
+"""In one report."""
+
+LONGEST = 200
+"""Bytes of a text, as JSON writes it; the rest is cut off."""
+
+EARLIER = 2
+"""Seconds that a report may take; if it takes longer, its line has the hub's own time, too."""
+
+log = logging.getLogger(__name__)
+
+
+class _Private(RotatingFileHandler):
+    """Makes files that only their owner can read, and goes on when the disk is full."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(
+            self.baseFilename,
+            "a",
+            encoding="utf-8",
+            opener=lambda path, flags: os.open(path, flags, 0o600),
+        )
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        log.error("the audit log is not written: %s: %s", sys.exception(), record.getMessage())
+
+
+class Room:
+    """For so many lines at once, and then for so many a second."""
+
+    def __init__(self, most: int, per_second: float, clock: Callable[[], float]) -> None:
+        self._most, self._per_second, self._clock = most, per_second, clock
+        self._left, self._since = float(most), clock()
+
+    def take(self) -> bool:
+        """Take room for a line, if there is any."""
+        now = self._clock()
+        # A clock that is set back must not take room away.
+        passed = max(0.0, now - self._since)
+        self._left = min(self._most, self._left + passed * self._per_second)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Audit:
+    """Writes lines, each an object in JSON with the time and the number of the line."""
+
+    def __init__(self, folder: Path = FOLDER, clock: Callable[[], float] = time.time) -> None:
+        """Continue the log in a folder."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._number = _resumed(folder / FILE)
+        self._file = _Private(folder / FILE, maxBytes=SIZE, backupCount=KEPT, delay=True)
+        self._reports, self._refusals = Room(*REPORTS, clock), Room(*REFUSALS, clock)
+        self._lost = 0
+
+    def seen(self, event: str, **fields: str) -> None:
+        """Write what the guard itself has done; there is always room for it."""
+        with self._lock:
+            self._write(event, {"by": "guard", **fields})
+
+    def refused(self, call: str, reason: str) -> None:
+        """Write that the guard has refused a call of the hub."""
+        with self._lock:
+            if self._room(self._refusals):
+                self._write("guard.refuse", {"by": "guard", "call": call, "reason": reason})
+
+    def reported(self, events: object) -> None:
+        """Write what the hub reports.
+
+        Raises:
+            Refused: when it is anything but a list of events with their fields. None is written.
+        """
+        if not isinstance(events, list) or len(events) > MOST_EVENTS:
+            raise Refused(f"Events is not a list of at most {MOST_EVENTS}")
+        for event in events:
+            _check(event)
+        with self._lock:
+            for event in events:
+                if self._room(self._reports):
+                    rest = dict(event)
+                    name, at = rest.pop("event"), rest.pop("at")
+                    late = {"at": moment(at)} if self._clock() - at > EARLIER else {}
+                    self._write(name, {"by": "hub", **late, **rest})
+
+    def _room(self, room: Room) -> bool:
+        """Take room for a line that the hub causes, and write how many had none before."""
+        if not room.take():
+            self._lost += 1
+            return False
+        if self._lost:
+            self._write("lost", {"by": "guard", "count": self._lost})
+            self._lost = 0
+        return True
+
+    def _write(self, event: str, fields: Mapping[str, Any]) -> None:
+        self._number += 1
+        texts = {
+            name: shortened(value) if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+        head = {"time": moment(self._clock()), "number": self._number, "event": event}
+        line = json.dumps(head | texts)
+        self._file.handle(logging.makeLogRecord({"msg": "%s", "args": (line,)}))
+        print(line, flush=True)
+
+
+def _check(event: object) -> None:
+    """Refuse what is no event.
+
+    Raises:
+        Refused: when the event is not known, or has other fields than it should have.
+    """
+    if not isinstance(event, dict):
+        raise Refused("an event is not an object")
+    fields = AUDITED.get(str(event.get("event")))
+    if fields is None or event.keys() - {"event", "at"} != fields or "at" not in event:
+        raise Refused("an event is not known, or has other fields")
+    at = event["at"]
+    if not isinstance(at, int | float) or isinstance(at, bool) or not 0 <= at < 1 << 33:
+        raise Refused("the time of an event is no time")
+    for name in fields:
+        value = event[name]
+        number = type(value) is int and abs(value) < 1 << 31
+        if not number and not isinstance(value, str):
+            raise Refused("an event has fields that are neither texts nor numbers")
+
+
+def shortened(text: str) -> str:
+    """Return as much of a text as a line has room for."""
+    text = text[:LONGEST]
+    while len(json.dumps(text)) - len('""') > LONGEST:
+        text = text[: len(text) * 3 // 4]
+    return text
+
+
+def _resumed(file: Path) -> int:
+    """The number of the last line that can be read; 0 without one.
+
+    Ends a line that was cut off, as by a machine that went down.
+    """
+    if not file.exists():
+        return 0
+    content = file.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with file.open("ab") as opened:
+            opened.write(b"\n")
+    for line in reversed(content.splitlines()):
+        with suppress(ValueError, KeyError, TypeError):
+            return int(json.loads(line)["number"])
+    return 0

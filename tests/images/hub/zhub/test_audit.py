@@ -1,0 +1,113 @@
+"""Reports of the hub for the audit log: none waits for the guard, and none is lost with it away."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+
+import pytest
+import requests
+from zhub import audit
+from zhub.audit import BATCH, Event, Reporter
+
+from tests.built import wait_until
+
+
+class Guard:
+    """Takes events, or does not."""
+
+    def __init__(self) -> None:
+        self.taken: list[Event] = []
+        self.batches: list[int] = []
+        self.error: Exception | None = None
+        self.asked = 0
+
+    def __call__(self, events: list[Event]) -> None:
+        self.asked += 1
+        if self.error:
+            raise self.error
+        self.batches.append(len(events))
+        self.taken += events
+
+
+@pytest.fixture
+def guard() -> Guard:
+    return Guard()
+
+
+def test_events_arrive_in_their_order_many_at_a_time(guard: Guard) -> None:
+    reporter = Reporter(guard)
+    events = [{"event": "logout", "user": str(number)} for number in range(50)]
+    for event in events:
+        reporter.report(event)
+    reporter.start()
+    reporter.end()
+    assert guard.taken == events
+    assert max(guard.batches) == BATCH
+
+
+def test_a_guard_that_is_away_gets_them_later(
+    guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard.error = requests.exceptions.ConnectionError("nobody there")
+    reporter = Reporter(guard, pause=0.01)
+    reporter.start()
+    reporter.report({"event": "logout"})
+    wait_until(lambda: guard.asked > 2, seconds=10)
+    guard.error = None
+    wait_until(lambda: bool(guard.taken), seconds=10)
+    reporter.report({"event": "login"})
+    reporter.end()
+    assert [event["event"] for event in guard.taken] == ["logout", "login"]
+    assert caplog.text.count("waits for the guard") == 1
+
+
+def test_what_the_guard_refuses_is_logged_and_does_not_stop_the_others(
+    guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard.error = requests.exceptions.HTTPError("403")
+    reporter = Reporter(guard)
+    reporter.start()
+    reporter.report({"event": "nonsense"})
+    wait_until(lambda: guard.asked == 1, seconds=10)
+    guard.error = None
+    reporter.report({"event": "login"})
+    reporter.end()
+    assert [event["event"] for event in guard.taken] == ["login"]
+    assert "does not take [{'event': 'nonsense'}]" in caplog.text
+
+
+def test_an_end_does_not_wait_for_a_guard_that_is_away(
+    guard: Guard, caplog: pytest.LogCaptureFixture
+) -> None:
+    guard.error = requests.exceptions.ConnectionError("nobody there")
+    reporter = Reporter(guard, pause=3600)
+    reporter.start()
+    reporter.report({"event": "logout"})
+    wait_until(lambda: guard.asked == 1, seconds=10)
+    reporter.end()
+    assert not [one for one in threading.enumerate() if one is reporter._thread]
+    assert "the hub ends, and these are lost" in caplog.text
+
+
+def test_the_hub_does_not_keep_more_than_there_is_room_for(
+    guard: Guard, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MOST", 3)
+    reporter = Reporter(guard)
+    for number in range(5):
+        reporter.report({"event": str(number)})
+    reporter.start()
+    wait_until(lambda: "2 events are lost" in caplog.text, seconds=10)
+    reporter.end()
+    assert [event["event"] for event in guard.taken] == ["0", "1", "2"]
+
+
+def test_without_a_guard_the_lines_are_in_the_hubs_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    audit.report("logout", user="alice", address="192.0.2.7")
+    [record] = [one for one in caplog.records if one.name == "zhub.audit"]
+    said: dict[str, Any] = json.loads(record.getMessage())
+    assert (said["event"], said["user"], said["address"]) == ("logout", "alice", "192.0.2.7")
