@@ -175,6 +175,8 @@ def run_hub(arguments: Sequence[str]) -> None:
     if guarded:
         audit.begin(audit.to_guard(engine.connect()))
     audit.report("hub.start")
+    for name, before, now in audit.changes(os.environ, settings.STATE / ".settings.json"):
+        audit.report("setting", name=name, before=before, now=now)
     UserNetworks(
         client,
         prefix=found.prefix,

@@ -12,8 +12,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -104,6 +105,37 @@ class Reporter:
                 self._ending.wait(self._pause)
             else:
                 return
+
+
+def changes(environment: Mapping[str, str], file: Path) -> list[tuple[str, str, str]]:
+    """Return the settings that differ from those of the last start, with both values.
+
+    Nothing in the environment of hub or guard is secret.
+
+    Args:
+        environment: of this start.
+        file: where the settings are kept for the next one; at the very first, nothing has changed.
+    """
+    now = {name: value for name, value in environment.items() if name.startswith("ZHUB_")}
+    try:
+        before = json.loads(file.read_text())
+    except FileNotFoundError:
+        before = now
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read, so no change of a setting is known: %s", file, error)
+        before = now
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.write_text(json.dumps(now))
+        part.replace(file)
+    except OSError as error:
+        # Such as a full disk, with which servers go on starting.
+        log.warning("%s cannot be written: changes of settings show again: %s", file, error)
+    return [
+        (name, before.get(name, ""), now.get(name, ""))
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name, "") != now.get(name, "")
+    ]
 
 
 def actor(handler: Any) -> str:

@@ -129,6 +129,7 @@ AUDITED: Mapping[str, frozenset[str]] = {
     "admin": frozenset({*_WHO, "method", "path", "status"}),
     "operator": frozenset({"command", "user"}),
     "hub.start": frozenset(),
+    "setting": frozenset({"name", "before", "now"}),
 }
 """What the hub reports for the audit log, and the fields of each; docs/logs.md says what they mean.
 The guard takes nothing else, and writes it down as what the hub says."""

@@ -192,7 +192,7 @@ def _resumed(file: Path) -> int:
         return 0
     content = file.read_bytes()
     if content and not content.endswith(b"\n"):
-        with file.open("ab") as opened:
+        with suppress(OSError), file.open("ab") as opened:
             opened.write(b"\n")
     for line in reversed(content.splitlines()):
         with suppress(ValueError, KeyError, TypeError):

@@ -16,8 +16,8 @@ from docker import APIClient
 from docker.errors import DockerException
 from docker.utils import parse_bytes
 
-from zhub import engine, heartbeat, privileges, settings, watchdog
-from zhub.guard.audit import Audit
+from zhub import audit, engine, heartbeat, privileges, settings, watchdog
+from zhub.guard.audit import FOLDER, Audit
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement, EngineLostError
 from zhub.guard.environment import Image
@@ -65,9 +65,11 @@ def run(environment: Mapping[str, str]) -> None:
     if promised := beyond(client, found):
         log.info("%s", promised)
     namespace = Namespace(client, found.prefix) if found.separate_proxy else None
-    audit = Audit()
-    audit.seen("guard.start")
-    guard = Guard(client, policy, confinement, shared, audit)
+    written = Audit()
+    written.seen("guard.start")
+    for name, before, now in audit.changes(environment, FOLDER / "settings.json"):
+        written.seen("setting", name=name, before=before, now=now)
+    guard = Guard(client, policy, confinement, shared, written)
     if not asyncio.run(_serve(guard, confinement, namespace, lives)):
         sys.exit(1)
 

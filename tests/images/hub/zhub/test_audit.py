@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,6 +104,27 @@ def test_the_hub_does_not_keep_more_than_there_is_room_for(
     wait_until(lambda: "2 events are lost" in caplog.text, seconds=10)
     reporter.end()
     assert [event["event"] for event in guard.taken] == ["0", "1", "2"]
+
+
+def test_settings_that_differ_from_those_of_the_last_start(tmp_path: Path) -> None:
+    file = tmp_path / "settings.json"
+    first = {"ZHUB_PORT": "1", "ZHUB_PREFIX": "x", "ZHUB_OLD": "y", "PATH": "/bin"}
+    assert audit.changes(first, file) == []
+    second = {"ZHUB_PORT": "2", "ZHUB_PREFIX": "x", "ZHUB_NEW": "z", "PATH": "/usr/bin"}
+    assert audit.changes(second, file) == [
+        ("ZHUB_NEW", "", "z"),
+        ("ZHUB_OLD", "y", ""),
+        ("ZHUB_PORT", "1", "2"),
+    ]
+    assert audit.changes(second, file) == []
+    assert audit.changes(first, tmp_path / "missing" / "settings.json") == []
+    file.write_text("{")
+    assert audit.changes(first, file) == []
+    assert [name for name, _, _ in audit.changes(second, file)] == [
+        "ZHUB_NEW",
+        "ZHUB_OLD",
+        "ZHUB_PORT",
+    ]
 
 
 def test_without_a_guard_the_lines_are_in_the_hubs_log(caplog: pytest.LogCaptureFixture) -> None:
