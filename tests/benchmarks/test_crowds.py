@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from benchmarks import grids, processes, rush
 from benchmarks.measured import RUSH, Results, Series
 from benchmarks.processes import Process, part
@@ -37,7 +35,7 @@ def test_the_processor_time_of_children_that_have_ended_counts() -> None:
     compute = "import time\nwhile time.process_time() < 0.3: pass"
     subprocess.run([sys.executable, "-I", "-S", "-c", compute], check=True)
     # A sum of numbers that each lost some digits on the way.
-    assert watch.seconds({})["browsers"] >= pytest.approx(0.3)
+    assert watch.seconds({})["browsers"] > 0.29
     # Of this very process, and nobody else's.
     assert processes.memory({})["browsers"] > 5
     assert os.getpid() in {number for (number, _), _ in processes.running()}
