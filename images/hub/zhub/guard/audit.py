@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from zhub.contract import AUDITED
-from zhub.guard.policy import Refused
+from zhub.guard.bodies import Refused
 from zhub.logs import moment
 
 FOLDER = Path("/var/log/zhub")

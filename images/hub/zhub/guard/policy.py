@@ -153,7 +153,7 @@ class Policy:
             "AutoRemove": False,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
-            "LogConfig": settings.log_config,
+            "LogConfig": self.settings.log_config,
             "OomScoreAdj": OOM_SCORE,
             "CpuShares": CPU_SHARES,
             "ShmSize": int(parse_bytes(profile.shared_memory)),

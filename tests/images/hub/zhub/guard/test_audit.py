@@ -13,7 +13,7 @@ import pytest
 from zhub.contract import AUDITED
 from zhub.guard import audit
 from zhub.guard.audit import FILE, REFUSALS, REPORTS, Audit
-from zhub.guard.policy import Refused
+from zhub.guard.bodies import Refused
 
 
 class Clock:

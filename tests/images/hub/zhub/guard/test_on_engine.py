@@ -655,7 +655,7 @@ def sites_folder(site: Site, client: docker.APIClient, path: Path) -> tuple[Site
     own = replace(site.settings, homes_path=str(path))
     policy = replace(site.policy, settings=own)
     return replace(site, settings=own, policy=policy), Guard(
-        client, policy, site.confinement, site.folders
+        client, policy, site.confinement, site.folders, Audit(path.parent)
     )
 
 
