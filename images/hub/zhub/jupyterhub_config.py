@@ -16,7 +16,7 @@ from zhub.login import administrators, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.metrics.token import SERVICE as METRICS
 from zhub.servers import culling, last_words
-from zhub.servers.spawner import UserSpawner
+from zhub.servers.spawner import UserSpawner, as_written
 from zhub.state import database, logins, plan
 
 hub = settings.read(os.environ)
@@ -107,7 +107,7 @@ c.UserSpawner.extra_host_config = {
     "cpu_shares": CPU_SHARES,
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges"],
-    "log_config": hub.log_config,
+    "log_config": {"Type": hub.log_driver, "Config": as_written(hub.log_options)},
 }
 # Files in a user's home must not change the process that holds the user's hub token.
 c.UserSpawner.disable_user_config = True

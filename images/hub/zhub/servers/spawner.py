@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
@@ -326,3 +326,11 @@ class UserSpawner(ChoosingSpawner):
 
     async def _remove(self) -> None:
         await answered(self.remove_object, f"removing {self.object_name}")
+
+
+def as_written(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return texts that DockerSpawner, which takes all in extra_host_config for templates, keeps.
+
+    A log option may be a template itself, of the engine's: {{.Name}}.
+    """
+    return {name: text.replace("{", "{{").replace("}", "}}") for name, text in texts.items()}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jupyterhub.utils import subdomain_hook_idna
 from zhub import settings
 from zhub.__main__ import take_files
+from zhub.servers.spawner import UserSpawner
 from zhub.settings import SettingsError, ldap
 from zhub.settings.ldap import LdapTls
 from zhub.state import logins
@@ -337,6 +338,14 @@ def test_limits_reach_the_container(config: Any) -> None:
     host = spawner.extra_host_config
     assert (host["memswap_limit"], host["pids_limit"]) == ("512M", 99)
     assert host["cap_drop"] == ["ALL"]
+
+
+@pytest.mark.parametrize("options", [{"tag": "{{.Name}}", "labels": "{"}, {"max-size": "10m"}])
+def test_log_options_reach_the_container_as_they_are(config: Any, options: dict[str, str]) -> None:
+    settings = config(ZHUB_LOG_DRIVER="syslog", ZHUB_LOG_OPTIONS=json.dumps(options)).UserSpawner
+    spawner = UserSpawner(mock=True, extra_host_config=settings.extra_host_config)
+    made = spawner._render_templates(spawner.extra_host_config, {"username": "alice"})
+    assert made["log_config"] == {"Type": "syslog", "Config": options}
 
 
 def test_jupyterhub_gets_exactly_who_may_log_in(config: Any) -> None:
