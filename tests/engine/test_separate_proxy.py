@@ -273,6 +273,9 @@ def test_logs_go_where_the_stack_says_in_lines_that_can_be_read(
         assert sent, role
         assert kept, role
         lines = [json.loads(line) for line in (*sent, *kept)]
+        # The lines of the audit log, which are the guard's too, have a format of their own.
+        lines = [line for line in lines if "event" not in line]
+        assert lines, role
         assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
         assert "\x1b" not in "".join(line["message"] for line in lines)
     hub = logs.of(f"{site.stack.prefix}-hub")
