@@ -60,7 +60,7 @@ restore: ## restore into an empty stack (FROM=FOLDER; USER=NAME: one home into a
 homes: ## move homes to where new ones are made (homesPath), which pruning the engine leaves
 	@$(TOOLCHAIN) homes $(call quoted,STACK)
 
-sizes: ## show how large the homes are, while people work (LIMIT=10G: and which have nearly that much)
+sizes: ## show how large homes, servers and shared folders are, while people work (LIMIT=10G: which homes have nearly that)
 	@$(TOOLCHAIN) sizes $(call quoted,STACK) $(call quoted,LIMIT)
 
 users: ## list users (DO=stop, drain, renew, open, export, forget, accept, orphans; USER=NAME; docs/people.md)

@@ -193,6 +193,7 @@ def shared_environment(
         "ZHUB_MAX_SERVERS": str(users.max_servers),
         "ZHUB_SEPARATE_PROXY": json.dumps(separate_proxy),
         "ZHUB_PROFILES": json.dumps([described(profile) for profile in users.profiles]),
+        **({"ZHUB_HOME_LIMIT": f"{users.homes.limit}M"} if users.homes.limit else {}),
     }
 
 

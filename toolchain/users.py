@@ -22,6 +22,7 @@ from toolchain import stack
 from toolchain.backup import helper
 from toolchain.backup.helper import Engine, Helpers
 from toolchain.backup.save import MB
+from toolchain.backup.sizes import GIB
 from toolchain.console import Problem, say, timed
 
 STEP = "users"
@@ -147,6 +148,13 @@ def show(people: People, _: Wish) -> None:
     memory = people.memory([user["container"] for user in users if user["container"]])
     rows = [["USER", "SERVER", "IMAGE", "MEMORY", "LAST ACTIVE", "HOME", "GROUPS"]]
     owners = people.owners()
+    limit, sizes = found["home_limit"], found["homes"]
+
+    def home(name: str) -> str:
+        if name not in owners:
+            return "-"
+        return _share(sizes[name], limit) if name in sizes else "yes"
+
     for user in users:
         server = "runs" if user["server"] else "not in the hub" if user["container"] else "-"
         rows.append(
@@ -156,15 +164,20 @@ def show(people: People, _: Wish) -> None:
                 {None: "-", True: "old", False: "new"}[user["old"]],
                 memory.get(user["container"] or "", "-"),
                 _when(user["active"]),
-                "yes" if user["name"] in owners else "-",
+                home(user["name"]),
                 ", ".join(user["groups"]) or "-",
             ]
         )
     known = {user["name"] for user in users}
-    rows += [[name, "-", "-", "-", "-", "yes", "-"] for name in owners if name not in known]
+    rows += [[name, "-", "-", "-", "-", home(name), "-"] for name in owners if name not in known]
     print(_table(rows))
     if plan := found["plan"]:
         print(f"\n{_described(plan)}")
+
+
+def _share(size: int, limit: int) -> str:
+    """What a home takes of its limit, as counted last; marked where that is all of it."""
+    return f"{size / GIB:.1f} of {limit / GIB:.1f} GiB" + (" FULL" if size >= limit else "")
 
 
 def _described(plan: dict[str, Any]) -> str:

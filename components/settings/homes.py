@@ -1,4 +1,4 @@
-"""Where on the engine's machine users' homes are."""
+"""Where on the engine's machine users' homes are, and how large they should be at most."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ HOMES_PATH = Setting(
     example="/srv/homes/zhub",
 )
 
+HOME_LIMIT = Setting(
+    "homeLimit",
+    "",
+    "How large a user's home should be at most, such as 20G: users are warned from 80 % on, and the"
+    " operator is told at 100 %; enforced only where docs/operations.md says; empty for no limit",
+    parsing.or_none(parsing.size("128M", what="disk space", why="too little to work with")),
+    example="20G",
+)
+
 #: The output with the folder that new homes are made in, then those before; empty for the engine's
 #: own.
 OUTPUT = "homesPaths"
@@ -35,6 +44,8 @@ class Homes:
     """Where new homes are made; None for the engine's own folder."""
     former: tuple[str, ...] = ()
     """Where homes may be as well, since they stay where they were made until they are moved."""
+    limit: int | None = None
+    """MiB that a home should not have more than; None for no limit."""
 
     def after(self, outputs: Mapping[str, Any]) -> Homes:
         """Return it with the folders that the stack had before, by the outputs of its last `up`."""

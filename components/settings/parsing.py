@@ -88,19 +88,21 @@ def one_of(choices: type[E]) -> Callable[[str], E]:
     return parse
 
 
-def size(low: str) -> Callable[[str], int]:
-    """Amounts of memory from `low` up; returns MiB."""
+def size(
+    low: str, *, what: str = "memory", why: str = "too little to start in"
+) -> Callable[[str], int]:
+    """Amounts of memory, or of something else, from `low` up; returns MiB."""
 
     def mebibytes(text: str) -> int:
         match = _SIZE.fullmatch(text)
         if not match:
-            raise RefusedError("not an amount of memory, such as 512M or 2G")
+            raise RefusedError(f"not an amount of {what}, such as 512M or 2G")
         return int(match[1]) << 10 * "MGT".index(match[2])
 
     def parse(text: str) -> int:
         amount = mebibytes(text)
         if amount < mebibytes(low):
-            raise RefusedError(f"too little to start in; {low} is the least")
+            raise RefusedError(f"{why}; {low} is the least")
         return amount
 
     return parse

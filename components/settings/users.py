@@ -192,7 +192,7 @@ def read(config: Config, environment: Mapping[str, str], folders: SharedFolders)
         kernel_idle_timeout=config.value(KERNEL_IDLE_TIMEOUT),
         server_max_age=config.value(SERVER_MAX_AGE),
         start_timeout=config.value(START_TIMEOUT),
-        homes=Homes(path=config.value(homes.HOMES_PATH)),
+        homes=Homes(path=config.value(homes.HOMES_PATH), limit=config.value(homes.HOME_LIMIT)),
         environment=environment,
         folders=folders,
     )

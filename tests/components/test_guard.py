@@ -164,3 +164,15 @@ def test_the_guard_alone_learns_where_homes_are() -> None:
     assert hub_settings.read_guard(of_guard).homes_paths == ("/srv/homes/zhub",)
     assert "ZHUB_HOMES_PATH" not in environment(there.one("Container", "hub"))
     assert "ZHUB_HOMES_PATH" not in environment(run(SITE).one("Container", "guard"))
+
+
+def test_guard_and_hub_know_the_limit_of_homes_where_there_is_one() -> None:
+    from zhub import settings as hub_settings
+
+    there = run(SITE | {"zhub:homeLimit": "2G"})
+    of_guard = environment(there.one("Container", "guard"))
+    assert hub_settings.read_guard(of_guard).home_limit == 2 << 30
+    of_hub = environment(there.one("Container", "hub"))
+    assert of_hub["ZHUB_HOME_LIMIT"] == of_guard["ZHUB_HOME_LIMIT"] == "2048M"
+    for name in ("guard", "hub"):
+        assert "ZHUB_HOME_LIMIT" not in environment(run(SITE).one("Container", name))

@@ -126,7 +126,7 @@ def shared_folders(root: Path) -> dict[str, Any]:
 def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack that most tests use."""
     folder = tmp_path_factory.mktemp("e2e")
-    config = CONFIG | {"port": free_port(), **shared_folders(folder / "shared")}
+    config = CONFIG | {"port": free_port(), "homeLimit": "1G", **shared_folders(folder / "shared")}
     yield from running_stack(engine, "e2e", folder, config)
 
 

@@ -59,14 +59,15 @@ def samples(text: str) -> list[Sample]:
 
 
 def with_servers(entrance: Entrance, token: str, user: str) -> list[Sample]:
-    """Scrape until the numbers of a user's server are there, which come with a later scrape."""
+    """Scrape until the numbers of a user's server and home are there, which come later."""
     found: list[Sample] = []
 
     def there() -> bool:
         answer = scrape(entrance, token)
         answer.raise_for_status()
         found[:] = samples(answer.text)
-        return any(sample.labels.get("user") == user for sample in found)
+        of_user = {sample.name for sample in found if sample.labels.get("user") == user}
+        return {"guard_server_memory_bytes", "guard_home_bytes"} <= of_user
 
     wait_until(there, seconds=60)
     return found

@@ -6,6 +6,7 @@ The tests run in file order; one changes the stack.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,7 @@ from tests.built import wait_until
 from tests.docs.commands import as_typed, runs
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
+from tests.engine.scrapes import metrics_token, samples, scrape
 from tests.engine.stack import Stack
 from tests.hubclient import Kernel, User
 from tests.ports import free_port
@@ -53,6 +55,7 @@ def workplace(
 ) -> Iterator[Stack]:
     config = native(engine) | {"port": free_port(), "basePath": "/science/jupyter"}
     config |= {"userMemory": "512M", "notebookPackages": ["git"], "profiles": PROFILES}
+    config |= {"homeLimit": "512M"}
     yield from running_stack(engine, "e2e-work", tmp_path_factory.mktemp("work"), config)
 
 
@@ -87,6 +90,57 @@ def test_an_announcement_comes_and_goes_while_the_hub_runs(
     workplace.shell(typed(workplace, [end]))
     assert "Sunday" not in stranger.request("GET", "hub/login").text
     assert engine.containers.get(f"{workplace.prefix}-hub").id == before
+
+
+def test_a_full_home_is_known_to_its_user_and_to_the_operator(
+    workplace: Stack, engine: docker.DockerClient
+) -> None:
+    entrance = Entrance.of(workplace)
+    token = metrics_token(engine, workplace)
+
+    def counted() -> dict[str, float]:
+        found = samples(scrape(entrance, token).text)
+        return {s.labels["user"]: s.value for s in found if s.name == "guard_home_bytes"}
+
+    carol = entrance.logged_in("carol")
+    carol.start_server()
+    assert json.loads(page_config(carol))["zhubHomeLimit"] == str(512 << 20)
+    carol.run(
+        "import subprocess; subprocess.run('fallocate -l 600M large', shell=True, check=True)"
+    )
+    carol.stop_server()
+    # It is counted when the server has ended, and not only in its turn.
+    wait_until(lambda: counted().get("carol", 0) > 600 << 20, seconds=60)
+
+    carol.start_server()
+
+    def shown() -> dict[str, int]:
+        found: dict[str, int] = carol.request("GET", urljoin(carol.home, "zhub/home")).json()
+        return found
+
+    wait_until(lambda: shown()["taken"] is not None, seconds=60)
+    assert shown()["taken"] > shown()["limit"] == 512 << 20
+    carol.run("import subprocess; subprocess.run('fallocate -l 70M /tmp/large', shell=True)")
+    # The operator sees it.
+    listed = workplace.make("users", "list", "", "", "", "").stdout
+    assert re.search(r"(?m)^carol .* 0\.6 of 0\.5 GiB FULL", listed), listed
+    sizes = workplace.make("sizes", "").stdout
+    assert re.search(r"home of carol: .*, 11\d % of the limit - OVER IT", sizes), sizes
+    assert "server of carol: 0.07 GiB outside the home, such as in /tmp" in sizes
+    # Its user can clean up, and what is deleted does not lie in the home's trash.
+    carol.save("new.txt", "written")
+    large = urljoin(carol.home, "api/contents/large")
+    carol.request("DELETE", large).raise_for_status()
+    assert carol.run("import os; print(os.path.exists('.local/share/Trash'))") == "False\n"
+    carol.stop_server()
+    wait_until(lambda: counted()["carol"] < 100 << 20, seconds=60)
+
+
+def page_config(user: User) -> str:
+    """What JupyterLab's page tells its extensions, as JSON."""
+    found = re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', user.open_lab(), re.DOTALL)
+    assert found
+    return found[1]
 
 
 REPOSITORY = """

@@ -159,6 +159,16 @@ class Engine:
         )
         return dict(line.split("\t") for line in sorted(listed.splitlines()))
 
+    def written(self) -> dict[str, int]:
+        """The bytes that users' servers have written outside their volumes, by users."""
+        servers = self.servers()
+        if not servers:
+            return {}
+        # One that ends meanwhile is left out, and the command then says that it failed.
+        shown = '{{index .Config.Labels "zhub.user"}}\t{{.SizeRw}}'
+        listed = self.find("container", "inspect", "--size", "--format", shown, *servers) or ""
+        return {user: int(size) for user, size in (row.split("\t") for row in listed.splitlines())}
+
     def shared(self) -> dict[str, str]:
         """The volumes that several users share, by the folder's name."""
         listed = self.ask(
@@ -180,6 +190,11 @@ class Engine:
         """All folders of the site's choice that may have homes, also left ones."""
         former = json.loads(self._of_guard("ZHUB_FORMER_HOMES_PATHS") or "[]")
         return [*filter(None, [self.homes_path()]), *former]
+
+    def home_limit(self) -> int:
+        """The bytes that a home should not have more than, by the guard; 0 for no limit."""
+        mebibytes = self._of_guard("ZHUB_HOME_LIMIT").removesuffix("M")
+        return int(mebibytes or 0) << 20
 
     def _of_guard(self, name: str) -> str:
         """A variable of the stack's guard; empty where it has none of the name."""

@@ -1,4 +1,4 @@
-"""`make sizes`: how much each home and shared folder takes, while people work."""
+"""`make sizes`: how much homes, servers and shared folders take, while people work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def show(name: str, docker: str, limit: str) -> None:
     Args:
         name: of the stack.
         docker: the client.
-        limit: what a home should not have more than, such as 10G; empty for none.
+        limit: what a home should not have more than, such as 10G; empty for the stack's own.
 
     Raises:
         Problem: the limit is none, or a volume cannot be read.
@@ -36,6 +36,7 @@ def show(name: str, docker: str, limit: str) -> None:
     most = _bytes(limit) if limit else 0
     engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
     helpers = Helpers(engine, engine.image())
+    most = most or engine.home_limit()
     homes = engine.homes()
     # One after the other: what people do on the same disk goes first.
     found = sorted(
@@ -44,13 +45,15 @@ def show(name: str, docker: str, limit: str) -> None:
     )
     for report, user in found:
         say(STEP, f"home of {user}: {_text(report)}{_share(report['bytes'], most)}")
+    for user, written in sorted(engine.written().items(), key=lambda one: -one[1]):
+        say(STEP, f"server of {user}: {written / GIB:.2f} GiB outside the home, such as in /tmp")
     for folder, volume in engine.shared().items():
         say(STEP, f"shared folder {folder}: {_text(helpers.ask(helper.size(volume, MOST)))}")
     total = sum(report["bytes"] for report, _ in found)
     say(STEP, f"{len(found)} homes, {total / GIB:.1f} GiB")
     over = [user for report, user in found if most and report["bytes"] >= most]
     if over:
-        say(STEP, f"over {limit}: {', '.join(over)}. Nothing keeps them from writing more")
+        say(STEP, f"over {limit or f'{most / GIB:.1f} GiB'}: {', '.join(over)}")
 
 
 def _bytes(limit: str) -> int:

@@ -34,6 +34,10 @@ that compute get as much as the hub alone would take."""
 PROFILE = "ZHUB_PROFILE"
 """Variable of a server with the name of its profile, in stacks that have profiles."""
 
+HOME_LIMIT = "ZHUB_HOME_LIMIT"
+"""Variable of a server with the bytes that its user's home should not have more than, in stacks
+with such a limit."""
+
 FULL = HTTPStatus.INSUFFICIENT_STORAGE
 """The guard's status when there is no room for another server; the engine never answers with it."""
 

@@ -7,7 +7,7 @@ import sys
 from tornado.httpserver import HTTPServer
 
 from zhub import acts, engine, logs, people, settings
-from zhub.contract import CPU_SHARES, HUB_URL, OOM_SCORE
+from zhub.contract import CPU_SHARES, HOME_LIMIT, HUB_URL, OOM_SCORE
 from zhub.front import links, proxy, site, token
 from zhub.front.early_proxy import EarlyProxy
 from zhub.front.limits import LimitedServer
@@ -123,7 +123,9 @@ c.JupyterHub.load_roles = []
 c.UserSpawner.environment = {
     **hub.user_environment,
     "ZHUB_KERNEL_IDLE_TIMEOUT": str(hub.kernel_idle_timeout),
+    **({HOME_LIMIT: str(hub.home_limit)} if hub.home_limit else {}),
 }
+c.UserSpawner.home_limit = hub.home_limit
 c.UserSpawner.profiles = list(hub.profiles)
 if hub.stops_servers:
     c.JupyterHub.services.append(

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from components.settings import folders, homes
-from components.settings.homes import HOMES_PATH, Homes
+from components.settings.homes import HOME_LIMIT, HOMES_PATH, Homes
 from components.settings.parsing import RefusedError
 from tests.components.recorder import run
 from tests.components.stack_config import DEMO, read
@@ -154,3 +154,12 @@ def test_a_folder_that_is_missing_is_refused_with_the_command_that_makes_it(tmp_
     with pytest.raises(RefusedError, match="mount that first") as refusal:
         homes.refuse_unusable(f"{tmp_path}/homes", "/var/lib/docker")
     assert refusal.value.fix == f"install -d -m 700 {tmp_path}/homes"
+
+
+def test_a_limit_of_homes_is_a_size_that_one_can_work_with() -> None:
+    assert HOME_LIMIT.parse("") is None
+    assert HOME_LIMIT.parse("20G") == 20 << 10
+    with pytest.raises(RefusedError, match="too little to work with; 128M is the least"):
+        HOME_LIMIT.parse("64M")
+    with pytest.raises(RefusedError, match="not an amount of disk space"):
+        HOME_LIMIT.parse("20 GB")

@@ -24,6 +24,7 @@ FRONT_ENDS = {
     "anywidget",
     "jupyter-matplotlib",
     "jupyterlab-plotly",
+    "zhub-home",
     "zhub-login",
 }
 

@@ -31,6 +31,7 @@ from zhub.guard.folders import Folders
 from zhub.guard.homes import Homes
 from zhub.guard.measures import Measures, Usage
 from zhub.guard.policy import Policy
+from zhub.guard.sizes import Sizes
 from zhub.subnets import taken_subnets
 
 STOP_SECONDS = 60
@@ -80,8 +81,12 @@ class Guard:
         self.audit = audit
         self._counts = Counts(client, policy.settings)
         self._homes = Homes(client, policy.settings)
+        self.sizes: Sizes | None = None
         self._making_networks = threading.Lock()
         self.measures = Measures(Usage(client, policy.settings.prefix))
+        if policy.settings.home_limit:
+            self.sizes = Sizes(client, policy.settings, enforced=self._homes.limited)
+            self.measures.registry.register(self.sizes)
         self.api_version: str = client.api_version
 
     def version(self, request: Request) -> Any:
@@ -170,6 +175,8 @@ class Guard:
         request.done()
         found = self._notebook(request.name)
         self._client.remove_container(found["Id"], **options)
+        if self.sizes:
+            self.sizes.soon(self._policy.settings.home_of(found["Name"].removeprefix("/")))
         self.audit.seen("container.remove", user=found["Config"]["Labels"][USER])
 
     def create_volume(self, request: Request) -> Any:
@@ -272,6 +279,16 @@ class Guard:
         request.done()
         return {"Text": self.measures.text()}
 
+    def home_size(self, request: Request) -> Any:
+        """Return the bytes of a home, as they were last counted; null if they are not known."""
+        request.done()
+        return {"Bytes": self.sizes.of(request.name) if self.sizes else None}
+
+    def home_sizes(self, request: Request) -> Any:
+        """Return the bytes of all homes that were counted, by users."""
+        request.done()
+        return {"Bytes": self.sizes.of_users() if self.sizes else {}}
+
     def reported(self, request: Request) -> None:
         """Write what the hub reports into the audit log."""
         request.done()
@@ -319,6 +336,8 @@ CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
     ("DELETE", f"/networks/{_NAME}", Guard.remove_network),
     ("POST", "/zhub/confine", Guard.confine_hub),
     ("GET", "/zhub/metrics", Guard.metrics),
+    ("GET", f"/zhub/homes/{_NAME}", Guard.home_size),
+    ("GET", "/zhub/homes", Guard.home_sizes),
     ("POST", "/zhub/audit", Guard.reported),
 ]
-"""All calls: method, path after the version, function. The last three are the guard's own."""
+"""All calls: method, path after the version, function. The last five are the guard's own."""

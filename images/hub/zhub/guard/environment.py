@@ -15,7 +15,7 @@ from urllib.parse import quote
 import docker
 from docker.errors import NotFound
 
-from zhub.contract import HUB_URL, PROFILE
+from zhub.contract import HOME_LIMIT, HUB_URL, PROFILE
 from zhub.settings import SettingsError
 from zhub.settings.profiles import Profile, named
 from zhub.settings.servers import ServerSettings
@@ -91,6 +91,7 @@ def shapes(settings: ServerSettings, profile: Profile, user: str) -> dict[str, s
         "ZHUB_KERNEL_IDLE_TIMEOUT": str(settings.kernel_idle_timeout),
         "JUPYTER_IMAGE_SPEC": profile.image,
         **({PROFILE: profile.name} if profile.name else {}),
+        **({HOME_LIMIT: str(settings.home_limit)} if settings.home_limit else {}),
     }
     return {name: re.escape(value) for name, value in exact.items()} | {
         "JUPYTERHUB_API_TOKEN": _RANDOM,

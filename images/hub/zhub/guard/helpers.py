@@ -17,7 +17,7 @@ HELPER = "guard-helper"
 """Value of the helpers' label zhub.role."""
 
 SECONDS = 60
-"""How long a helper may run."""
+"""How long a helper may run, where nothing else is said."""
 
 MEMORY = 64 << 20
 
@@ -44,6 +44,7 @@ class Helpers:
         network: str,
         capabilities: Iterable[str] = (),
         mounts: Iterable[Mount] = (),
+        seconds: int = SECONDS,
     ) -> str:
         """Run a command in a container of its own and return what it printed.
 
@@ -53,7 +54,7 @@ class Helpers:
         try:
             with self._container(command, network, list(capabilities), list(mounts)) as container:
                 self.client.start(container)
-                status = self.client.wait(container, timeout=SECONDS)["StatusCode"]
+                status = self.client.wait(container, timeout=seconds)["StatusCode"]
                 output: str = self.client.logs(container, stdout=True, stderr=status != 0).decode()
         except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
             raise RuntimeError(f"{command[0]} in network {network}: {error}") from error

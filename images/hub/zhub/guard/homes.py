@@ -5,6 +5,10 @@ uses, and so all homes of users who are logged out. They leave volumes with moun
 since the files of such a volume are usually elsewhere (VolumesService.Prune of moby). So a home is
 mounted on itself: its files are where those of any volume are, and `docker volume rm` deletes them.
 
+Where the engine's own file system has project quotas (XFS with pquota, ext4 with prjquota), the
+engine has the kernel limit a volume: the option `size` of its local volumes. It refuses the option
+where it cannot, and a volume that is there cannot be given one.
+
 A site can have homes in a folder of its choice. Then a home is a volume too, but what is mounted is
 a folder in that one, with the volume's name. `docker volume rm` leaves it there.
 """
@@ -22,8 +26,8 @@ import docker
 from docker.errors import APIError, DockerException, NotFound
 from docker.types import Mount
 
-from zhub.contract import NO_NETWORK
-from zhub.guard.helpers import Helpers, UnusableError
+from zhub.contract import NO_NETWORK, ROLE, STACK
+from zhub.guard.helpers import HELPER, Helpers, UnusableError
 from zhub.settings import GuardSettings
 
 SEEN = "/homes"
@@ -71,7 +75,8 @@ def plain(found: Mapping[str, Any]) -> bool:
 
     Any other option could make it a folder of the engine's machine, or somebody else's volume.
     """
-    given = found.get("Options") or {}
+    given = dict(found.get("Options") or {})
+    given.pop("size", None)
     return found["Driver"] == "local" and given in ({}, options(found["Mountpoint"]))
 
 
@@ -79,6 +84,11 @@ def placed(found: Mapping[str, Any], paths: Iterable[str]) -> bool:
     """Return whether a volume is nothing but the folder with its name in one of these."""
     own = (options(f"{path}/{found['Name']}") for path in paths)
     return found["Driver"] == "local" and (found.get("Options") or {}) in own
+
+
+def device(found: Mapping[str, Any]) -> str:
+    """Return where the files of a home, `plain` or `placed`, are on the engine's machine."""
+    return str((found.get("Options") or {}).get("device") or found["Mountpoint"])
 
 
 def fix(path: object) -> str:
@@ -110,6 +120,8 @@ class Homes:
     def __init__(self, client: docker.APIClient, settings: GuardSettings) -> None:
         self._client = client
         self._path = settings.homes_path
+        self._limit = settings.home_limit
+        self._prefix = settings.prefix
         # Not the packet filter's image, which has hardly a program.
         self._helpers = Helpers(client, settings.notebook_image, settings.prefix)
 
@@ -159,6 +171,7 @@ class Homes:
             UnusableError: it cannot be made in the site's folder.
         """
         device = f"{self._path}/{name}" if self._path else folder(self._root, name)
+        size = {"size": str(self._limit)} if self.limited else {}
         if self._path:
             try:
                 self._client.inspect_volume(name)
@@ -166,7 +179,7 @@ class Homes:
                 self._make_folder(name)
         # Of a home that is there already, the engine changes nothing.
         return self._client.create_volume(
-            name, driver="local", driver_opts=options(device), labels=dict(labels)
+            name, driver="local", driver_opts=options(device) | size, labels=dict(labels)
         )
 
     def _make_folder(self, name: str) -> None:
@@ -184,6 +197,46 @@ class Homes:
             network=NO_NETWORK,
             mounts=[Mount(SEEN, self._path, type="bind", read_only=not writes)],
         )
+
+    @cached_property
+    def limited(self) -> bool:
+        """Whether the kernel keeps new homes below the limit; tried once, with a volume for it.
+
+        The engine's word alone is not enough: the file system in the volume must have that size.
+
+        Raises:
+            docker.errors.DockerException: the engine does not answer.
+        """
+        if not self._limit or self._path:
+            return False
+        name = f"{self._prefix}-quota"
+        opts = options(folder(self._root, name)) | {"size": str(self._limit)}
+        labels = {STACK: self._prefix, ROLE: HELPER}
+        try:
+            self._client.create_volume(name, driver="local", driver_opts=opts, labels=labels)
+        except APIError as error:
+            log.info("the kernel does not keep homes below homeLimit: %s", error.explanation)
+            return False
+        try:
+            shown = self._helpers.run(
+                ["df", "--block-size=1", "--output=size", SEEN],
+                network=NO_NETWORK,
+                mounts=[Mount(SEEN, name, type="volume", read_only=True, no_copy=True)],
+            )
+        except RuntimeError as error:
+            log.warning("the kernel does not keep homes below homeLimit: %s", error)
+            return False
+        finally:
+            self._client.remove_volume(name, force=True)
+        size = int(shown.split()[-1])
+        if size > self._limit:
+            log.warning(
+                "the kernel does not keep homes below homeLimit: in a volume of %d bytes there"
+                " are %d",
+                self._limit,
+                size,
+            )
+        return size <= self._limit
 
     @cached_property
     def _root(self) -> str:

@@ -33,6 +33,9 @@ FOLDER = Path("/run/guard")
 FRESH = 10
 """Seconds during which the engine is not asked again, however often the hub asks the guard."""
 
+LAYERS_FRESH = 600
+"""The same for what servers have written outside their homes: the engine adds up files for it."""
+
 BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """Upper bounds of a call's time, in seconds."""
 
@@ -80,10 +83,13 @@ class Usage(Collector):
         self._asking = threading.Lock()
         self._asked: float | None = None
         self._known: list[Metric] = []
+        self._layers_asked: float | None = None
+        self._layers: list[Metric] = []
 
     def collect(self) -> Iterator[Metric]:
         """Yield what is known, and have it renewed when it is old."""
         yield from self._known
+        yield from self._layers
         disk = os.statvfs(FOLDER)
         for name, help_, blocks in (
             ("size", "Size of the engine's disk", disk.f_blocks),
@@ -92,13 +98,18 @@ class Usage(Collector):
             yield GaugeMetricFamily(
                 f"guard_engine_disk_{name}_bytes", help_, value=blocks * disk.f_frsize
             )
-        old = self._asked is None or self._clock() - self._asked >= FRESH
-        if old and self._asking.acquire(blocking=False):
+        if self._old(self._asked, FRESH) and self._asking.acquire(blocking=False):
             threading.Thread(target=self._renew, name="usage", daemon=True).start()
+
+    def _old(self, asked: float | None, fresh: float) -> bool:
+        return asked is None or self._clock() - asked >= fresh
 
     def _renew(self) -> None:
         try:
             self.renew()
+            if self._old(self._layers_asked, LAYERS_FRESH):
+                self._layers_asked = self._clock()
+                self.renew_layers()
         finally:
             self._asked = self._clock()
             self._asking.release()
@@ -129,6 +140,22 @@ class Usage(Collector):
             value=time.monotonic() - began,
         )
         self._known = [up, total, count, *used, took]
+
+    def renew_layers(self) -> None:
+        """Ask the engine what servers have written outside their homes, such as in /tmp."""
+        layer = GaugeMetricFamily(
+            "guard_server_layer_bytes",
+            "What a user's server has written outside home and shared folders, such as in /tmp",
+            labels=["user"],
+        )
+        try:
+            servers = self._client.containers(filters=labelled(self._stack, Role.SERVER), size=True)
+        except Failure as error:
+            log.warning("no sizes of servers: %s", error)
+            servers = []
+        for server in servers:
+            layer.add_metric([server["Labels"][USER]], server.get("SizeRw", 0))
+        self._layers = [layer]
 
     def _servers(self, servers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
         memory = GaugeMetricFamily(

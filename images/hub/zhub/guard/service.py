@@ -116,6 +116,8 @@ async def _serve(
     heartbeat.of_guard(SOCKET).start()
     log.info("the guard listens at %s", SOCKET)
     threads = {"watch": confinement.watch, "keep": partial(confinement.keep, PERIOD)}
+    if guard.sizes:
+        threads["sizes"] = guard.sizes.keep
     if namespace:
         threads["rejoin"] = namespace.keep
     for name, work in threads.items():

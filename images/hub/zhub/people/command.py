@@ -25,7 +25,7 @@ from zhub.login.check_directory import hubs_arguments
 from zhub.login.directory import Directory
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.people import service
-from zhub.people.servers import Server, running
+from zhub.people.servers import Server, home_sizes, running
 from zhub.settings import Settings, SettingsError
 from zhub.state import database, logins, persons, plan
 from zhub.state.plan import Action, Plan
@@ -147,9 +147,13 @@ def run(arguments: Sequence[str]) -> None:
 def _list(found: Settings, _: argparse.Namespace) -> Any:
     with closing(engine.connect()) as client:
         servers = running(client, found.prefix, found.notebook_image)
+        counted = found.home_limit and engine.guarded(os.environ)
+        homes = home_sizes(client) if counted else {}
     planned = plan.read()
     return {
         "users": listed(service.entrance().users(), servers),
+        "home_limit": found.home_limit,
+        "homes": homes,
         "plan": planned and {"action": planned.action, "at": planned.at, "done": planned.done},
     }
 

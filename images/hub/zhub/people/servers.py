@@ -42,3 +42,15 @@ def running(client: docker.APIClient, prefix: str, image: str) -> dict[str, Serv
             found["Id"], found["HostConfig"]["Memory"], found["Image"] != newest
         )
     return servers
+
+
+def home_sizes(client: docker.APIClient) -> dict[str, int]:
+    """Return the bytes of users' homes, as far as the guard has counted them, by the users' names.
+
+    Raises:
+        requests.exceptions.RequestException: it does not answer.
+    """
+    answer = client.get(f"{client.base_url}/v{client.api_version}/zhub/homes")
+    answer.raise_for_status()
+    sizes: dict[str, int] = answer.json()["Bytes"]
+    return sizes

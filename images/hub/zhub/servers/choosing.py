@@ -9,10 +9,11 @@ from dockerspawner import DockerSpawner
 from tornado import web
 from traitlets import Instance, List, default
 
+from zhub.contract import HOME_LIMIT
 from zhub.servers import profiles
 from zhub.settings.profiles import Profile, named
 
-OF_ALL = ("ZHUB_KERNEL_IDLE_TIMEOUT",)
+OF_ALL = ("ZHUB_KERNEL_IDLE_TIMEOUT", HOME_LIMIT)
 """Variables of a server that are the same in all profiles."""
 
 

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import docker
 from docker.errors import APIError, DockerException, NotFound
 from jupyterhub.utils import maybe_future
-from traitlets import Dict, Instance, List, Unicode, default
+from traitlets import Dict, Instance, Int, List, Unicode, default
 
 from zhub import audit
 from zhub.contract import NO_NETWORK, PROFILE, ROLE, STACK, USER, Role
 from zhub.front import origin
-from zhub.servers import leftovers
+from zhub.servers import home_limit, leftovers
 from zhub.servers.calls import STOPPING, Calls, answered, undecided
 from zhub.servers.choosing import ChoosingSpawner
 from zhub.servers.last_words import EndedError
@@ -46,6 +46,8 @@ class UserSpawner(ChoosingSpawner):
     stack = Unicode(config=True, help="Value of the label zhub.stack on all objects created.")
 
     shared_folders = List(Instance(SharedFolder), config=True, help="Those of all users.")
+
+    home_limit = Int(config=True, help="Bytes that a home should not have more than; 0 for none.")
 
     folders = List(Instance(SharedFolder), help="Those that the next server gets.")
 
@@ -175,15 +177,20 @@ class UserSpawner(ChoosingSpawner):
         if left:
             await self.remove_object()
         await self.steps.reached(10, "Looking for your files")
+        full: list[str] = []
         for volume in self._homes:
             # The engine makes missing volumes itself, but without a label to find them by.
             await self.docker("create_volume", volume, labels=self.labels(Role.HOME))
+            if self.home_limit:
+                ask = home_limit.ask
+                full += await self._calls.make(ask, self.client, volume, self.home_limit)
         self.network_name = NO_NETWORK
         self.measure.reached(Stage.CONTAINER)
         await self.steps.reached(20, "Making a container for your server")
         address: tuple[str, int] = await super().start()
         self.measure.reached(Stage.SERVER)
-        await self.steps.reached(SLOWLY, "Waiting until JupyterLab has loaded")
+        # The last step's words stay longest.
+        await self.steps.reached(SLOWLY, ". ".join(["Waiting until JupyterLab has loaded", *full]))
         await self._accepts_connections(*address)
         return address
 

@@ -44,6 +44,14 @@ def size(text: str) -> str:
     return matching(_SIZE)(text)
 
 
+def bytes_or_0(text: str) -> int:
+    """Parse such a number; return it, and 0 for an empty text."""
+    if not text:
+        return 0
+    digits = size(text).rstrip("KMGT")
+    return int(digits) << 10 * (" KMGT".index(text.removeprefix(digits) or " "))
+
+
 def prefix(text: str) -> str:
     """Parse the prefix of names.
 

@@ -69,6 +69,9 @@ class ServerSettings:
     """ZHUB_LOG_LEVEL: the least important lines of this process' own log."""
     log_format: Form
     """ZHUB_LOG_FORMAT: what a line of it is."""
+    home_limit: int = 0
+    """ZHUB_HOME_LIMIT: bytes, in the form of ZHUB_USER_MEMORY, that a home should not have more
+    than; 0 for no limit."""
     shared_folders: tuple[SharedFolder, ...] = ()
     """ZHUB_SHARED_FOLDERS: JSON list of objects; folders that several users have."""
     profiles: tuple[Profile, ...] = ()
@@ -97,6 +100,10 @@ class ServerSettings:
     def most_servers(self) -> int:
         """Most servers that can run: no more than there are subnets for their networks."""
         return min(self.max_servers, 1 << (SUBNET_PREFIX - self.user_network_pool.prefixlen))
+
+    def home_of(self, server: str) -> str:
+        """Return the name of the home of the server with this name."""
+        return f"{self.prefix}-home-{server.removeprefix(f'{self.prefix}-user-')}"
 
     @property
     def internal(self) -> bool:
@@ -163,6 +170,9 @@ def read(value: Value) -> dict[str, Any]:
         ),
         "separate_proxy": value("SEPARATE_PROXY", "false", parsing.boolean, "true or false"),
         **_logs(value),
+        "home_limit": value(
+            "HOME_LIMIT", "", parsing.bytes_or_0, "a number of bytes such as 20G; empty for none"
+        ),
         "shared_folders": value(
             "SHARED_FOLDERS",
             "[]",

@@ -1,5 +1,9 @@
-"""Exports of notebooks that need a program are offered only where the image has it."""
+"""Exports of notebooks that need a program are offered only where the image has it.
 
+Where homes have a limit, what is deleted is gone, and frees its space: the trash is in the home.
+"""
+
+import os
 from shutil import which
 
 c = get_config()  # type: ignore[name-defined] # Jupyter gives it to this file
@@ -13,3 +17,6 @@ c.PDFExporter.enabled = pandoc and which("xelatex") is not None
 c.QtPDFExporter.enabled = False
 c.QtPNGExporter.enabled = False
 c.WebPDFExporter.enabled = False
+
+if os.environ.get("ZHUB_HOME_LIMIT"):
+    c.FileContentsManager.delete_to_trash = False

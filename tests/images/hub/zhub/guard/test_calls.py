@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from zhub import engine, settings
 from zhub.contract import NO_HOST, NO_IPV6
-from zhub.guard import confinement
+from zhub.guard import confinement, measures
 from zhub.guard.bodies import Refused
 from zhub.guard.calls import Guard, Request
 from zhub.guard.environment import Image
@@ -209,3 +210,20 @@ def test_a_home_is_mounted_on_itself_so_that_pruning_leaves_it() -> None:
     folder = "/var/lib/docker/volumes/site-home-alice/_data"
     assert named["driver_opts"] == {"type": "none", "o": "bind", "device": folder}
     assert named["labels"] == labels
+
+
+def test_the_hub_learns_the_sizes_of_homes_where_they_have_a_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(measures, "FOLDER", tmp_path)
+    without, _ = guard()
+    assert without.sizes is None
+    assert without.home_sizes(Request("", {}, {})) == {"Bytes": {}}
+    assert without.home_size(Request("site-home-alice", {}, {})) == {"Bytes": None}
+    limited, _ = guard(ZHUB_HOME_LIMIT="1G", ZHUB_HOMES_PATH="/srv/homes")
+    assert limited.sizes
+    limited.sizes._known["site-home-alice"] = "alice", 5
+    assert limited.home_sizes(Request("", {}, {})) == {"Bytes": {"alice": 5}}
+    assert limited.home_size(Request("site-home-alice", {}, {})) == {"Bytes": 5}
+    assert "guard_home_bytes" in limited.measures.text()
+    assert "guard_home" not in without.measures.text()

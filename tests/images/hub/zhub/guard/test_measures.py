@@ -10,7 +10,7 @@ import pytest
 import requests.exceptions
 from docker.errors import NotFound
 from zhub.guard import measures
-from zhub.guard.measures import FRESH, UNKNOWN, Measures, Usage, memory_in_use
+from zhub.guard.measures import FRESH, LAYERS_FRESH, UNKNOWN, Measures, Usage, memory_in_use
 
 
 class Engine:
@@ -20,6 +20,7 @@ class Engine:
         self.asked = 0
         self.servers = {"alice": 1 << 20, "bob": 2 << 20}
         self.silent = False
+        self.added_up = 0
 
     def info(self) -> dict[str, Any]:
         self.asked += 1
@@ -27,8 +28,15 @@ class Engine:
             raise requests.exceptions.ConnectionError
         return {"MemTotal": 1 << 30}
 
-    def containers(self, **_: Any) -> list[dict[str, Any]]:
-        return [{"Id": user, "Labels": {"zhub.user": user}} for user in ("alice", "bob", "gone")]
+    def containers(self, *, size: bool = False, **_: Any) -> list[dict[str, Any]]:
+        if self.silent:
+            raise requests.exceptions.ConnectionError
+        self.added_up += size
+        more = {"SizeRw": 5 << 20, "SizeRootFs": 1 << 30} if size else {}
+        return [
+            {"Id": user, "Labels": {"zhub.user": user}, **(more if user == "alice" else {})}
+            for user in ("alice", "bob", "gone")
+        ]
 
     def stats(self, container: str, **how: Any) -> dict[str, Any]:
         assert how == {"stream": False, "one_shot": True}
@@ -84,6 +92,25 @@ def test_a_scrape_never_waits_and_the_engine_is_asked_once_in_a_while(engine: En
     found.text()
     settled()
     assert engine.asked == 2
+
+
+def test_what_servers_have_written_outside_their_homes_is_asked_seldom(engine: Engine) -> None:
+    now = 0.0
+    found = Measures(usage(engine, clock=lambda: now))
+    for now in (0, FRESH, LAYERS_FRESH - 1, LAYERS_FRESH + FRESH):  # noqa: B007 - the clock reads it
+        found.text()
+        settled()
+    assert engine.added_up == 2
+    text = found.text()
+    assert 'guard_server_layer_bytes{user="alice"} 5.24288e+06\n' in text
+    # The engine leaves out what is nothing.
+    assert 'guard_server_layer_bytes{user="bob"} 0.0\n' in text
+    engine.silent = True
+    now = 3 * LAYERS_FRESH
+    found.text()
+    settled()
+    assert "guard_server_layer_bytes{" not in found.text(), "old numbers would look like new ones"
+    settled()
 
 
 def test_a_silent_engine_is_shown_as_such(engine: Engine) -> None:

@@ -39,9 +39,11 @@ from zhub.guard.helpers import Helpers
 from zhub.guard.homes import Homes
 from zhub.guard.listener import CLIENT_SECONDS, MAX_OPEN
 from zhub.guard.machine import Machine
+from zhub.guard.measures import Usage
 from zhub.guard.policy import Policy
 from zhub.guard.seccomp import PROFILE
 from zhub.guard.server import listen
+from zhub.guard.sizes import Sizes
 from zhub.servers.networks import UserNetworks
 from zhub.settings import GuardSettings
 from zhub.settings.folders import SharedFolder
@@ -723,6 +725,64 @@ def test_a_guard_does_not_start_where_others_could_replace_homes_by_links(
     own = replace(site.settings, homes_path=str(path))
     with pytest.raises(RuntimeError, match=f"install -d -o root -g root -m 700 {path}"):
         Homes(client, own).check()
+
+
+FILES = """
+cd /home/jovyan && mkdir -m 700 closed && head -c 3000000 /dev/urandom >closed/random
+ln closed/random twice && truncate -s 1G hole
+"""
+
+
+def test_homes_are_counted_by_what_they_take_on_the_disk(
+    site: Site, client: docker.APIClient
+) -> None:
+    server, volume = site.create("counted"), f"{site.settings.prefix}-home-counted"
+    client.start(server)
+    assert site.run(server, FILES) == (0, "")
+    own = replace(site.settings, home_limit=1 << 20)
+    sizes = Sizes(client, own, enforced=False, rest=lambda _: None)
+    assert sizes.of(volume) is None
+    sizes.count([volume])
+    assert 3_000_000 <= sizes.of_users()["counted"] < 3_100_000
+    assert sizes.of(volume) == sizes.of_users()["counted"]
+    client.remove_container(server, force=True)
+    client.remove_volume(volume)
+
+
+def test_what_a_server_writes_outside_its_home_is_counted(
+    site: Site, client: docker.APIClient
+) -> None:
+    server = site.create("writing")
+    client.start(server)
+    assert site.run(server, "head -c 3000000 /dev/urandom >/tmp/random") == (0, "")
+    usage = Usage(client, site.settings.prefix)
+    usage.renew_layers()
+    written = {
+        sample.labels["user"]: sample.value
+        for metric in usage._layers
+        for sample in metric.samples
+        if sample.name == "guard_server_layer_bytes"
+    }
+    assert 3_000_000 <= written["writing"] < 3_100_000
+    client.remove_container(server, force=True)
+
+
+def test_no_limit_is_promised_that_the_engines_file_system_does_not_keep(
+    site: Site, client: docker.APIClient
+) -> None:
+    own = replace(site.settings, home_limit=1 << 30)
+    tried = f"{site.settings.prefix}-tried"
+    try:
+        client.create_volume(tried, driver_opts={"size": "1M"})
+    except APIError:
+        pass
+    else:
+        client.remove_volume(tried)
+        pytest.skip("the engine's file system has project quotas")
+    assert not Homes(client, own).limited
+    found = Homes(client, own).make(f"{site.settings.prefix}-home-new", site.labels("home", "new"))
+    assert "size" not in found["Options"]
+    client.remove_volume(found["Name"])
 
 
 def test_servers_and_networks_beyond_the_limit_are_not_created(

@@ -284,6 +284,8 @@ def test_a_home_is_a_plain_volume_of_this_stack_and_user() -> None:
     # Mounted on itself, so that pruning leaves it.
     own = {"type": "none", "o": "bind", "device": FOLDER}
     POLICY.home(HOME | {"Labels": HOME_LABELS, "Options": own}, "alice")
+    # With the kernel's limit.
+    POLICY.home(HOME | {"Labels": HOME_LABELS, "Options": own | {"size": "1048576"}}, "alice")
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_a_home_is_a_plain_volume_of_this_stack_and_user() -> None:
             for device in ("/", f"{FOLDER}/..", FOLDER.replace("alice", "bob"))
         ),
         {"Options": {"type": "none", "o": "bind,x", "device": FOLDER}},
-        {"Options": {"type": "none", "o": "bind", "device": FOLDER, "size": "1"}},
+        {"Options": {"type": "none", "o": "bind", "device": FOLDER, "other": "1"}},
     ],
 )
 def test_no_other_volume_becomes_a_home(more: dict[str, Any]) -> None:
