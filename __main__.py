@@ -9,7 +9,7 @@ from components import checkout
 from components.certificate import Certificate, CertificateArgs
 from components.directory import USERS, Directory, DirectoryArgs
 from components.hub import Hub, HubArgs
-from components.images import Images, ImagesArgs
+from components.images import Images, ImagesArgs, of_profile
 from components.names import Names
 from components.settings.deployed import LOST_IMAGES
 from components.settings.homes import OUTPUT as HOMES_PATHS
@@ -25,7 +25,12 @@ engine = docker.Provider("engine", host=settings.engine.host, cert_path=settings
 docker_opts = pulumi.ResourceOptions(providers=[engine])
 images = Images(
     "images",
-    ImagesArgs(names=names, build=settings.build, separate_proxy=settings.separate_proxy),
+    ImagesArgs(
+        names=names,
+        build=settings.build,
+        separate_proxy=settings.separate_proxy,
+        profiles=settings.users.profiles,
+    ),
     docker_opts,
 )
 certificate = Certificate(
@@ -72,6 +77,7 @@ hub = Hub(
         memory=settings.hub_memory,
         protect=settings.protect,
         retain=settings.retain,
+        profile_images=images.profiles,
     ),
     docker_opts,
 )
@@ -86,6 +92,8 @@ pulumi.export("hubDigest", images.hub)
 pulumi.export("filterDigest", images.filter)
 if images.proxy is not None:
     pulumi.export("proxyDigest", images.proxy.repo_digest)
+for profile, digest in images.profiles.items():
+    pulumi.export(f"{of_profile('profile', profile)}Digest", digest)
 pulumi.export("container", hub.container)
 if settings.build.lost:
     pulumi.export(LOST_IMAGES, dict(settings.build.lost))

@@ -13,7 +13,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components.certificate import Certificate, CertificateArgs
-from components.images import built_image
+from components.images import Source, built_image
 from components.names import Names, named
 from components.service import ServiceArgs, service
 from components.settings.build import Build
@@ -86,7 +86,7 @@ class Directory(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         names = args.names
         bases = {"BASE_IMAGE": args.build.base_image, "BUILD_IMAGE": args.build.build_image}
-        image = built_image("directory", names, args.build, bases, child)
+        image = built_image(Source("directory"), names, args.build, bases, child)
         self.image = image.repo_digest
         certificate = Certificate(name, CertificateArgs(names=(ROLE,)), child)
         secrets = certificate.key_pem.apply(passwords)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_docker as docker
@@ -44,7 +45,7 @@ class GuardArgs:
     image: pulumi.Input[str]
     """Digest of the hub's image."""
     notebook_image: pulumi.Input[str]
-    """Digest of the only image users' servers run from."""
+    """Digest of the image users' servers run from, but for those of some profiles."""
     filter_image: pulumi.Input[str]
     """Digest of the image that sets packet filters."""
     hub_port: int
@@ -59,6 +60,8 @@ class GuardArgs:
     logs: Logs
     retain: bool
     """Whether Pulumi leaves the audit log on the engine when it is destroyed."""
+    profile_images: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Digests of the images of profiles that have one, by the profiles' names."""
 
 
 class Guard(pulumi.ComponentResource):
@@ -143,6 +146,7 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
         "ZHUB_LDAP_TLS": args.ldap.tls,
         "ZHUB_DIRECTORY_NETWORK": args.ldap.network or "",
         "ZHUB_USER_BLOCKED_NETWORKS": json.dumps(args.users.blocked_networks),
+        **images_environment(args.profile_images),
         **logs_environment(args.logs),
         **_folders(args.users.folders),
         **_homes(args.users.homes),
@@ -195,6 +199,18 @@ def shared_environment(
         "ZHUB_PROFILES": json.dumps([described(profile) for profile in users.profiles]),
         **({"ZHUB_HOME_LIMIT": f"{users.homes.limit}M"} if users.homes.limit else {}),
     }
+
+
+def images_environment(
+    profile_images: Mapping[str, pulumi.Input[str]],
+) -> dict[str, pulumi.Input[str]]:
+    """The same, of profiles with images of their own; nothing where there are none.
+
+    Apart from the profiles, so that a preview shows these also before the images are built.
+    """
+    if not profile_images:
+        return {}
+    return {"ZHUB_PROFILE_IMAGES": pulumi.Output.json_dumps(profile_images)}
 
 
 def described(profile: Profile) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pulumi
@@ -60,7 +60,7 @@ class HubArgs:
     image: pulumi.Input[str]
     """Digest of the hub's image."""
     notebook_image: pulumi.Input[str]
-    """Digest of the image users' servers run from."""
+    """Digest of the image users' servers run from, but for those of some profiles."""
     filter_image: pulumi.Input[str]
     """Digest of the image that sets packet filters."""
     proxy_image: docker.Image | None
@@ -98,6 +98,8 @@ class HubArgs:
     """Whether Pulumi refuses to delete the hub's state, unless it retains it."""
     retain: bool
     """Whether Pulumi leaves the hub's state on the engine when it is destroyed."""
+    profile_images: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Digests of the images of profiles that have one, by the profiles' names."""
 
 
 class Hub(pulumi.ComponentResource):
@@ -165,6 +167,7 @@ class Hub(pulumi.ComponentResource):
                 users=args.users,
                 logs=args.logs,
                 retain=args.retain,
+                profile_images=args.profile_images,
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[remove_notebooks]),
         )
@@ -330,6 +333,7 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
             args.users,
             separate_proxy=args.proxy_image is not None,
         ),
+        **guard.images_environment(args.profile_images),
         **guard.logs_environment(args.logs),
         **_folders(args.users.folders),
         "ZHUB_PROFILES": json.dumps(

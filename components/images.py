@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,28 +15,55 @@ import pulumi_docker as docker
 from components.holder import holder
 from components.names import Names
 from components.settings.build import Build
+from components.settings.users import Profile
 
 ROOT = Path(__file__).parents[1]
 
 
+@dataclass(frozen=True)
+class Source:
+    """What an image is made from."""
+
+    folder: str
+    """In `images/`, with the Dockerfile."""
+    profile: str = ""
+    """Name of the one that the image is for, where the folder has an image for each."""
+
+    @property
+    def resource(self) -> str:
+        """Name of the image as a resource."""
+        return of_profile(self.folder, self.profile) if self.profile else self.folder
+
+    def image_name(self, names: Names, build: Build) -> str:
+        """Name and tag of the image."""
+        name = f"{self.folder}_{self.profile}" if self.profile else self.folder
+        return image_name(name, names, build)
+
+
+def of_profile(role: str, profile: str) -> str:
+    """Name of a resource that each of several profiles has."""
+    # Profiles' names have no underscore, so that no two become the same; and roles have no hyphen.
+    return f"{role}_{profile.replace('-', '_')}"
+
+
 def built_image(
-    folder: str,
+    source: Source,
     names: Names,
     build: Build,
     args: Mapping[str, pulumi.Input[str]],
     opts: pulumi.ResourceOptions,
 ) -> docker.Image:
-    """Declare the image of `images/<folder>`, and its push where the stack has a registry."""
+    """Declare an image, and its push where the stack has a registry."""
     registry = build.registry
-    lost = pulumi.ResourceOptions(replacement_trigger=build.lost.get(folder, 0))
+    lost = pulumi.ResourceOptions(replacement_trigger=build.lost.get(source.resource, 0))
     return docker.Image(
-        folder,
-        image_name=image_name(folder, names, build),
+        source.resource,
+        image_name=source.image_name(names, build),
         build=docker.DockerBuildArgs(
             # Relative, so that every checkout finds the image unchanged. All images have the same
             # context, which the Dockerfile's own .dockerignore narrows to what it copies.
             context="images",
-            dockerfile=f"images/{folder}/Dockerfile",
+            dockerfile=f"images/{source.folder}/Dockerfile",
             platform=build.platform,
             builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
             args=args,
@@ -118,13 +145,15 @@ class ImagesArgs:
     build: Build
     separate_proxy: bool
     """Whether the proxy has an image of its own. The hub's image has it in any case."""
+    profiles: Sequence[Profile] = ()
+    """Those that the stack has; some may have packages of their own."""
 
 
 class Images(pulumi.ComponentResource):
     """All images but the demo directory's, built and, with a registry, pushed.
 
-    A new notebook image makes a new hub image. Their names are the stack's own, and none of them
-    goes when somebody prunes the engine.
+    A new notebook image makes a new hub image, and a new one of each profile with packages of its
+    own. Their names are the stack's own, and none of them goes when somebody prunes the engine.
     """
 
     notebook: pulumi.Output[str]
@@ -135,6 +164,8 @@ class Images(pulumi.ComponentResource):
     """The same of the image that sets packet filters."""
     proxy: docker.Image | None
     """The proxy's image; None without one."""
+    profiles: Mapping[str, pulumi.Output[str]]
+    """The same of the image of each profile that has one, by the profile's name."""
 
     def __init__(
         self, name: str, args: ImagesArgs, opts: pulumi.ResourceOptions | None = None
@@ -156,24 +187,46 @@ class Images(pulumi.ComponentResource):
             **site,
         }
         mark = stamp(names, build, notebook_args)
-        notebook = built_image("notebook", names, build, notebook_args | {"STAMP": mark}, child)
+        notebook = built_image(
+            Source("notebook"), names, build, notebook_args | {"STAMP": mark}, child
+        )
+        base: dict[str, pulumi.Input[str]] = {
+            # The tag never changes; the digest makes these builds follow the notebook's.
+            "NOTEBOOK_IMAGE": image_name("notebook", names, build),
+            "NOTEBOOK_DIGEST": notebook.repo_digest,
+            "NOTEBOOK_STAMP": mark,
+        }
+        behind = pulumi.ResourceOptions(parent=self, depends_on=[notebook])
         hub = built_image(
-            "hub",
+            Source("hub"),
             names,
             build,
             {
-                # The tag never changes; the digest makes this build follow the notebook's.
-                "NOTEBOOK_IMAGE": image_name("notebook", names, build),
-                "NOTEBOOK_DIGEST": notebook.repo_digest,
-                "NOTEBOOK_STAMP": mark,
+                **base,
                 "NPM_REGISTRY": build.npm_registry,
                 **label_args("jupyterhub", build),
                 **site,
             },
-            pulumi.ResourceOptions(parent=self, depends_on=[notebook]),
+            behind,
         )
+        of_profiles = {
+            profile.name: built_image(
+                Source("profile", profile.name),
+                names,
+                build,
+                {
+                    **base,
+                    "PACKAGES": " ".join(sorted(profile.packages)),
+                    "REQUIREMENTS": " ".join(sorted(profile.requirements)),
+                    **site,
+                },
+                behind,
+            )
+            for profile in args.profiles
+            if profile.own_image
+        }
         packet_filter = built_image(
-            "filter",
+            Source("filter"),
             names,
             build,
             {"BUILD_IMAGE": build.build_image, "SOURCE": build.source_url},
@@ -185,6 +238,10 @@ class Images(pulumi.ComponentResource):
         for role, folder, image in (
             ("notebookimage", "notebook", notebook),
             ("filterimage", "filter", packet_filter),
+            *(
+                (of_profile("profileimage", name), of_profile("profile", name), image)
+                for name, image in of_profiles.items()
+            ),
         ):
             again = pulumi.ResourceOptions(
                 parent=self, replacement_trigger=build.lost.get(folder, 0)
@@ -196,12 +253,13 @@ class Images(pulumi.ComponentResource):
         self.notebook = notebook.repo_digest
         self.hub = hub.repo_digest
         self.filter = packet_filter.repo_digest
+        self.profiles = {name: image.repo_digest for name, image in of_profiles.items()}
         self.proxy = None
         if args.separate_proxy:
             # Of the base image and not of the notebook's or the hub's: a new digest ends all
             # connections.
             self.proxy = built_image(
-                "proxy",
+                Source("proxy"),
                 names,
                 build,
                 {
@@ -219,5 +277,6 @@ class Images(pulumi.ComponentResource):
                 "hub": self.hub,
                 "filter": self.filter,
                 "proxy": self.proxy and self.proxy.repo_digest,
+                **({"profiles": self.profiles} if self.profiles else {}),
             }
         )

@@ -31,7 +31,7 @@ class Names:
             ValueError: for a role whose name could also be another stack's or a user's.
         """
         # With a "-" in it, this could be the name of another stack and a role of that stack.
-        if not role.isalnum() or role in {"user", "home"}:
+        if not role.replace("_", "").isalnum() or role in {"user", "home"}:
             raise ValueError(f"{role} cannot be a role")
         return f"{self.prefix}-{role}"
 

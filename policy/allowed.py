@@ -84,11 +84,14 @@ def _own_platform(image: Any) -> Iterator[str]:
         yield f".build.platform is {shown(platform)}; allowed: the one in {shown(name)}"
 
 
-def labels(prefix: str, role: str) -> Rule:
+def labels(prefix: str, role: str | Rule) -> Rule:
     """The labels by which the clean-up finds objects, and other labels of the project."""
     return by(
         "label",
-        {"zhub.stack": fields({"value": only(prefix)}), "zhub.role": fields({"value": only(role)})},
+        {
+            "zhub.stack": fields({"value": only(prefix)}),
+            "zhub.role": fields({"value": only(role) if isinstance(role, str) else role}),
+        },
         others={r"zhub\.[a-z-]+": fields({"value": ANYTHING})},
     )
 
@@ -146,7 +149,7 @@ def images(prefix: str) -> Table:
         }
         account = {"server": TEXT, "username": ANYTHING, "password": ANYTHING}
         inputs = {
-            "imageName": matching(rf"(\S+/)?[a-z0-9_]+:{tag}", f"a name with the tag {tag}"),
+            "imageName": matching(rf"(\S+/)?[a-z0-9_-]+:{tag}", f"a name with the tag {tag}"),
             "build": fields(build),
             "registry": maybe(fields(account)),
             "skipPush": FLAG,
@@ -154,6 +157,7 @@ def images(prefix: str) -> Table:
         }
         return both(fields(inputs), Rule(_own_platform))
 
+    of_notebook = ("NOTEBOOK_IMAGE", "NOTEBOOK_DIGEST", "NOTEBOOK_STAMP")
     return {
         "notebook": image(
             "notebook",
@@ -162,8 +166,11 @@ def images(prefix: str) -> Table:
                 *("NOTEBOOK_PACKAGES", "NOTEBOOK_REQUIREMENTS"),
             ),
         ),
-        "hub": image(
-            "hub", (*site, *(f"NOTEBOOK_{x}" for x in ("IMAGE", "DIGEST", "STAMP")), "NPM_REGISTRY")
+        "hub": image("hub", (*site, *of_notebook, "NPM_REGISTRY")),
+        # Of profiles with packages of their own.
+        "profile_[a-z0-9_]+": image(
+            "profile",
+            ("BUILD_IMAGE", "EXTRA_CA", "PIP_INDEX_URL", *of_notebook, "PACKAGES", "REQUIREMENTS"),
         ),
         "filter": image("filter", ("BUILD_IMAGE", "SOURCE")),
         "proxy": image(

@@ -34,6 +34,20 @@ HEALTH = "/usr/local/bin/zhub-health"
 IMAGE = later(DIGEST)
 """Any digest; own_images in policies.py checks that it is the right Image's."""
 
+
+def _images(text: Any) -> Iterator[str]:
+    try:
+        given = json.loads(text).values()
+        fine = all(re.fullmatch(r"(\S+@)?sha256:[0-9a-f]{64}", digest) for digest in given)
+    except (TypeError, ValueError, AttributeError):
+        fine = False
+    if not fine:
+        yield f" is {shown(text)}; allowed: digests of images by names of profiles, in JSON"
+
+
+PROFILE_IMAGES = {"ZHUB_PROFILE_IMAGES": later(Rule(_images))}
+"""A variable of hub and guard, where profiles have images of their own."""
+
 PROXY_OPTIONS = {
     "apiPort": 8001,
     "metricsPort": 8002,
@@ -71,10 +85,11 @@ def environment(required: Table, also: Table | None = None) -> Rule:
         lacking = [name for name in required if name not in values]
         # A value with a digest, and so its whole line, is not known before the image is built.
         awaited = [name for name in lacking if required[name].later]
+        perhaps = [name for name, rule in (also or {}).items() if rule.later and name not in values]
         unknown = len(lines or ()) - len(pairs)
-        if unknown > len(awaited):
+        if unknown > len(awaited) + len(perhaps):
             yield " has a variable that is not known before `pulumi up`"
-        elif unknown == len(awaited):
+        elif unknown >= len(awaited):
             lacking = [name for name in lacking if name not in awaited]
         yield from (f" lacks {name}" for name in lacking)
 
@@ -228,7 +243,8 @@ def containers(prefix: str) -> Table:
                 # Otherwise the hub would serve without a packet filter.
                 "ZHUB_CONFINED": only("true"),
                 "ZHUB_NOTEBOOK_IMAGE": IMAGE,
-            }
+            },
+            PROFILE_IMAGES,
         ),
         "healthcheck": health(HEALTH, r"\d+"),
         "readOnly": only(True),
@@ -264,7 +280,7 @@ def containers(prefix: str) -> Table:
                 "ZHUB_NOTEBOOK_IMAGE": IMAGE,
                 "ZHUB_FILTER_IMAGE": IMAGE,
             },
-            SHARED,
+            SHARED | PROFILE_IMAGES,
         ),
         "healthcheck": health(HEALTH, "guard"),
         "readOnly": only(True),
@@ -324,6 +340,11 @@ def containers(prefix: str) -> Table:
         "logDriver": only("none"),
         "logOpts": UNSET,
     }
+    profile = r"profileimage_[a-z0-9_]+"
+    of_profile = {
+        "name": matching(f"{re.escape(prefix)}-{profile}", f"{prefix}-profileimage_PROFILE"),
+        "labels": labels(prefix, matching(profile, "profileimage_PROFILE")),
+    }
     with_proxy = {**hub, **front_network, "volumes": by("containerPath", mounts)}
     beside = {**hub, **joined, "volumes": by("containerPath", {**mounts, "/run/proxy": token})}
     return {
@@ -335,4 +356,5 @@ def containers(prefix: str) -> Table:
         "files": container(prefix, "files", files),
         "directory": container(prefix, "directory", directory),
         **{role: container(prefix, role, holder) for role in ("notebookimage", "filterimage")},
+        profile: container(prefix, "profileimage", holder | of_profile),
     }

@@ -6,8 +6,9 @@ lets the hub start; other tests check those.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -48,6 +49,9 @@ IMAGE_OF = {
 
 #: The image that a variable names, by the variable's name.
 IMAGE_IN = {"ZHUB_NOTEBOOK_IMAGE": "notebook", "ZHUB_FILTER_IMAGE": "filter"}
+
+#: The variable that names images of profiles, by the profiles' names.
+IMAGES_IN = "ZHUB_PROFILE_IMAGES"
 
 
 def prefix(urn: str) -> str:
@@ -121,16 +125,26 @@ def own_images(args: StackValidationArgs, report: ReportViolation) -> None:
         if one.resource_type != CONTAINER:
             continue
         if not _runs_own(one, digests):
-            image, its = shown(_property(one, "image")), IMAGE_OF.get(one.name)
+            image, its = shown(_property(one, "image")), _image_of(one.name)
             report(f"{one.name}: image is {image}; allowed: that of the Image {its}", one.urn)
         for line in _property(one, "envs") or ():
             # Unknown lines contain the digest of an image that is not built yet.
-            name, _, value = ("", "", "") if line is UNKNOWN else line.partition("=")
-            if name.endswith("_IMAGE") and value != digests.get(its := IMAGE_IN.get(name, "")):
-                report(
-                    f"{one.name}: {name} is {shown(value)}; allowed: that of the Image {its}",
-                    one.urn,
-                )
+            for name, value, its in () if line is UNKNOWN else _named_images(line):
+                if value != digests.get(its):
+                    report(
+                        f"{one.name}: {name} is {shown(value)}; allowed: that of the Image {its}",
+                        one.urn,
+                    )
+
+
+def _named_images(line: str) -> Iterator[tuple[str, Any, str]]:
+    """Yield each image that a variable names: where, its digest, and the Image that it must be."""
+    name, _, value = line.partition("=")
+    if name == IMAGES_IN:
+        for profile, digest in json.loads(value).items():
+            yield f"{name}[{profile}]", digest, f"profile_{profile.replace('-', '_')}"
+    elif name.endswith("_IMAGE"):
+        yield name, value, IMAGE_IN.get(name, "")
 
 
 def own_network(args: StackValidationArgs, report: ReportViolation) -> None:
@@ -144,8 +158,14 @@ def own_network(args: StackValidationArgs, report: ReportViolation) -> None:
             report(f"{one.name}: networkMode is {shown(mode)}; allowed: that of front", one.urn)
 
 
+def _image_of(container: str) -> str | None:
+    if container.startswith("profileimage_"):
+        return container.replace("image", "", 1)
+    return IMAGE_OF.get(container)
+
+
 def _runs_own(container: PolicyResource, digests: Mapping[str, Any]) -> bool:
-    name = IMAGE_OF.get(container.name)
+    name = _image_of(container.name)
     made = container.property_dependencies.get("image", [])
     if [(one.resource_type, one.name) for one in made] != [(IMAGE, name)]:
         return False

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from components.settings import ldap_entries, parsing, surroundings
+from components.settings import build, ldap_entries, parsing, surroundings
 from components.settings import users as servers
 from components.settings.config import Config
 from components.settings.parsing import RefusedError
@@ -74,8 +74,10 @@ FIELDS: dict[str, tuple[Callable[[object], Any], str]] = {
     "idleTimeout": (_parsed(servers.IDLE_TIMEOUT.parse), "3600"),
     "environment": (_parsed(surroundings.variables), "TZ=Europe/Berlin"),
     "devices": (_parsed(parsing.list_of(_device)), "z90crypt"),
+    "packages": (_parsed(build.NOTEBOOK_PACKAGES.parse), "r-base-dev"),
+    "requirements": (_parsed(build.NOTEBOOK_REQUIREMENTS.parse), "workplace"),
 }
-LISTS = {"groups", "environment", "devices"}
+LISTS = {"groups", "environment", "devices", "packages", "requirements"}
 
 
 def _set(number: int, field: str, item: int = 0) -> str:
@@ -175,6 +177,8 @@ def read(config: Config, users: UserServers, *, recheck: bool) -> UserServers:
                 **surroundings.as_mapping(given.get("environment", ())),
             },
             devices=given.get("devices", ()),
+            packages=given.get("packages", ()),
+            requirements=given.get("requirements", ()),
         )
         if profile.shared_memory > profile.memory:
             config.clash(

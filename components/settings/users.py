@@ -138,6 +138,15 @@ class Profile:
     environment: Mapping[str, str]
     devices: tuple[str, ...]
     """Devices of the engine's machine, as below /dev."""
+    packages: tuple[str, ...] = ()
+    """Debian packages that its servers have besides those of all."""
+    requirements: tuple[str, ...] = ()
+    """Sets of packages from PyPI; the same."""
+
+    @property
+    def own_image(self) -> bool:
+        """Whether its servers run from another image than the notebook image."""
+        return bool(self.packages or self.requirements)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ find /unpacked -mindepth 4 -maxdepth 4 -path '*/usr/lib/python3*' -print0 |
         # Files that do not compile are not for this Python version.
         python3 -m compileall -qq -s "$package" -p / -x "$not" "$0" || true'
 for package in /unpacked/*; do
+    [ -d "$package" ] || continue # there are none
     cd "$package"
     find . -name __pycache__ -exec cp -a --parents -t /bytecode {} +
 done

@@ -50,8 +50,12 @@ for package; do
     apt-cache show "$package" >/dev/null 2>&1 || unknown="$unknown $package"
 done
 if [ "$unknown" ]; then
-    echo "notebookPackages: Debian has no package for $architecture that is called$unknown" >&2
-    echo "Fix the list in the stack's file; for the default: pulumi config rm notebookPackages" >&2
+    echo "${SETTING:-notebookPackages}: Debian has no package for $architecture that is called$unknown" >&2
+    if [ "${SETTING:-}" ]; then
+        echo "Fix the list in the stack's file." >&2
+    else
+        echo "Fix the list in the stack's file; for the default: pulumi config rm notebookPackages" >&2
+    fi
     exit 1
 fi
 apt-get install --quiet --yes --no-install-recommends --download-only "$@"

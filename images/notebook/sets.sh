@@ -19,9 +19,9 @@ if ! sh /build/pip.sh "$architecture" /build/sets "$@" 2>/build/pip.log; then
     cat /build/pip.log >&2
     sed -n 's/^ERROR: No matching distribution found for \([^ ;]*\).*/\1/p' /build/pip.log |
         while read -r package; do
-            echo "notebookRequirements: PyPI has no wheel of $package for $architecture, and this build" >&2
+            echo "${SETTING:-notebookRequirements}: PyPI has no wheel of $package for $architecture, and this build" >&2
             echo "compiles nothing. Debian may have it: search https://packages.debian.org/trixie/ for" >&2
-            echo "python3-${package%%=*}, and name that in notebookPackages instead (docs/packages.md)." >&2
+            echo "python3-${package%%=*}, and name that among the Debian packages instead (docs/packages.md)." >&2
         done
     exit 1
 fi

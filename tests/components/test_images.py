@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -22,6 +23,17 @@ from tests.pki import Identity
 from toolchain.places import ROOT
 
 NAMES = Names("zhub-test")
+
+PROFILES = {
+    "zhub:profiles": json.dumps(
+        [
+            {"name": "standard"},
+            {"name": "r-latest", "packages": ["r-cran-irkernel", "r-base-dev"]},
+            {"name": "models", "packages": ["python3-torch"], "requirements": ["workplace"]},
+        ]
+    )
+}
+"""The last two have images of their own."""
 
 
 @pytest.mark.parametrize("platform", Platform)
@@ -52,6 +64,58 @@ def test_a_new_notebook_image_makes_a_new_hub_image_and_a_new_container(demo: Re
     assert container.inputs["image"] == digests["hub"]
     assert hub.urn in container.dependencies
     assert environment(container)["ZHUB_NOTEBOOK_IMAGE"] == digests["notebook"]
+
+
+def test_profiles_with_packages_have_images_made_from_the_notebook_image(demo: Recording) -> None:
+    site = {"zhub:pipIndexUrl": "https://packages.example.com/simple"}
+    recording = run(DEMO | PROFILES | site)
+    notebook = recording.one("Image", "notebook")
+    assert "Image::profile_standard" not in str([one.urn for one in recording.declared])
+    images = {name: recording.one("Image", f"profile_{name}") for name in ("r_latest", "models")}
+    for image in images.values():
+        assert notebook.urn in image.dependencies
+        args = image.inputs["build"]["args"]
+        assert args["NOTEBOOK_DIGEST"] == notebook.outputs["repoDigest"]
+        assert args["NOTEBOOK_IMAGE"] == notebook.inputs["imageName"]
+        assert args["NOTEBOOK_STAMP"] == notebook.inputs["build"]["args"]["STAMP"]
+        assert args["PIP_INDEX_URL"] == "https://packages.example.com/simple"
+    r_latest = images["r_latest"].inputs
+    assert r_latest["imageName"] == "zhub_profile_r-latest_s390x:zhub-test"
+    assert r_latest["build"]["args"]["PACKAGES"] == "r-base-dev r-cran-irkernel"
+    assert images["models"].inputs["build"]["args"]["REQUIREMENTS"] == "workplace"
+    # The hub's is made from the notebook image as without them.
+    before = demo.one("Image", "hub").inputs["build"]["args"]
+    after = recording.one("Image", "hub").inputs["build"]["args"]
+    assert after.keys() == before.keys()
+    assert notebook.inputs["build"]["args"].keys() == (
+        demo.one("Image", "notebook").inputs["build"]["args"].keys()
+    )
+
+
+def test_hub_and_guard_know_the_images_of_profiles_by_digest() -> None:
+    for separate in ("false", "true"):
+        recording = run(DEMO | PROFILES | {"zhub:separateProxy": separate})
+        digests = {
+            profile: recording.one("Image", image).outputs["repoDigest"]
+            for profile, image in (("r-latest", "profile_r_latest"), ("models", "profile_models"))
+        }
+        hub = "hub" if separate == "false" else "hub-beside-proxy"
+        for name in (hub, "guard"):
+            container = recording.one("Container", name)
+            assert json.loads(environment(container)["ZHUB_PROFILE_IMAGES"]) == digests
+            assert recording.one("Image", "profile_models").urn in container.dependencies
+        assert recording.outputs["profile_r_latestDigest"]["value"] == digests["r-latest"]
+        for image in ("r_latest", "models"):
+            held = recording.one("Container", f"profileimage_{image}").inputs
+            assert held["image"] == recording.one("Image", f"profile_{image}").outputs["repoDigest"]
+            assert held["name"] == f"zhub-test-profileimage_{image}"
+
+
+def test_who_uses_no_packages_of_profiles_has_nothing_of_them(demo: Recording) -> None:
+    recording = run(DEMO | {"zhub:profiles": '[{"name": "a"}]'})
+    assert {one.urn for one in recording.declared} == {one.urn for one in demo.declared}
+    for name in ("hub", "guard"):
+        assert "ZHUB_PROFILE_IMAGES" not in environment(recording.one("Container", name))
 
 
 def test_two_stacks_share_no_image_that_anything_is_made_from() -> None:
@@ -94,11 +158,11 @@ def test_what_nothing_else_runs_from_has_a_container_that_holds_it(demo: Recordi
         assert container.inputs["restart"] == "always"
 
 
-def test_images_are_built_from_folders_that_exist(demo: Recording) -> None:
-    for image in demo.all("Image"):
+def test_images_are_built_from_folders_that_exist() -> None:
+    for image in run(DEMO | PROFILES).all("Image"):
         build = image.inputs["build"]
         assert build["context"] == "images"
-        folder = "latest" if image.name.endswith("-latest") else image.name
+        folder = "latest" if image.name.endswith("-latest") else image.name.partition("_")[0]
         assert build["dockerfile"] == f"images/{folder}/Dockerfile"
         assert build["builderVersion"] == "BuilderBuildKit"
         dockerfile = ROOT / build["dockerfile"]
@@ -107,15 +171,16 @@ def test_images_are_built_from_folders_that_exist(demo: Recording) -> None:
         assert unknown == set(), f"{dockerfile} takes no such build argument"
 
 
-def test_an_edit_of_one_image_does_not_rebuild_another(demo: Recording, tmp_path: Path) -> None:
+def test_an_edit_of_one_image_does_not_rebuild_another(tmp_path: Path) -> None:
     """All images have one context; what each Dockerfile's ignore file leaves of it is its own."""
     copy = tmp_path / "images"
     shutil.copytree(ROOT / "images", copy)
+    declared = run(DEMO | PROFILES).all("Image")
 
     def digests() -> dict[str, str]:
         return {
             image.name: digest(str(copy), str(tmp_path / image.inputs["build"]["dockerfile"]))
-            for image in demo.all("Image")
+            for image in declared
         }
 
     before = digests()

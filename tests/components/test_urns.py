@@ -75,6 +75,13 @@ def urns(recording: Recording) -> set[str]:
     return {f"{'$'.join(types(urn))}::{one.name}" for urn, one in declared.items()}
 
 
+#: What a profile with packages of its own adds.
+OF_A_PROFILE = """
+zhub:images:Images$docker:index/container:Container::profileimage_with_r
+zhub:images:Images$docker:index/image:Image::profile_with_r
+"""
+
+
 @pytest.mark.parametrize(
     ("config", "frozen"),
     [
@@ -84,8 +91,12 @@ def urns(recording: Recording) -> set[str]:
             SITE | {"zhub:separateProxy": "true"},
             OF_EVERY_STACK.replace(f"{WITHOUT_IT}\n", "") + OF_A_SEPARATE_PROXY,
         ),
+        (
+            SITE | {"zhub:profiles": '[{"name": "with-r", "packages": ["r-base-dev"]}]'},
+            OF_EVERY_STACK + OF_A_PROFILE,
+        ),
     ],
-    ids=["site", "demo", "separate-proxy"],
+    ids=["site", "demo", "separate-proxy", "profile"],
 )
 def test_resources_keep_their_urns(config: dict[str, str], frozen: str) -> None:
     found, known = urns(run(config)), set(frozen.split())

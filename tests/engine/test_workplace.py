@@ -44,9 +44,24 @@ PROFILES = [
         "cpus": "0.5",
         "environment": ["SIZE=large"],
         "devices": ["random"],
+        "packages": ["tree"],
     },
 ]
 """The demo's alice may have both, the others the first one."""
+
+HAS_TREE = "import shutil; print(shutil.which('tree'))"
+"""Code that says where a program is that only one profile has."""
+
+
+def server_of(stack: Stack, engine: docker.DockerClient, user: str) -> dict[str, Any]:
+    """Return the container of a user's server, as the engine describes it."""
+    [server] = engine.containers.list(filters=stack.labelled("notebook", user))
+    return server.attrs
+
+
+def layers(engine: docker.DockerClient, image: str) -> list[str]:
+    found: list[str] = engine.images.get(image).attrs["RootFS"]["Layers"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -353,8 +368,7 @@ def test_groups_decide_which_server_a_user_gets(
     workplace: Stack, engine: docker.DockerClient
 ) -> None:
     def limits(name: str) -> tuple[int, int, int]:
-        [server] = engine.containers.list(filters=workplace.labelled("notebook", name))
-        host = server.attrs["HostConfig"]
+        host = server_of(workplace, engine, name)["HostConfig"]
         return host["Memory"] >> 20, host["CpuQuota"], len(host["Devices"] or ())
 
     entrance = Entrance.of(workplace)
@@ -366,6 +380,10 @@ def test_groups_decide_which_server_a_user_gets(
     bob.request("GET", "hub/spawn").raise_for_status()
     ready(bob)
     assert limits("bob") == (512, 200_000, 0)
+    outputs = workplace.outputs()
+    assert server_of(workplace, engine, "bob")["Image"] == outputs["notebookDigest"]
+    bob.open_lab()
+    assert bob.run(HAS_TREE) == "None\n"
     bob.stop_server()
     refused = bob.request("POST", "hub/spawn", data={"profile": "large"})
     assert refused.status_code == requests.codes.forbidden
@@ -382,6 +400,12 @@ def test_groups_decide_which_server_a_user_gets(
     assert limits("alice") == (768, 50_000, 1)
     alice.open_lab()
     assert alice.run("import os; print(os.environ['SIZE'])") == "large\n"
+    # From an image of its own, which is the notebook image with a package more.
+    own = server_of(workplace, engine, "alice")["Image"]
+    assert own == outputs["profile_largeDigest"]
+    assert alice.run(HAS_TREE) == "/usr/bin/tree\n"
+    shared = layers(engine, outputs["notebookDigest"])
+    assert layers(engine, own)[: len(shared)] == shared
     alice.stop_server()
     assert 'value="large" required checked' in alice.request("GET", "hub/spawn").text
 
@@ -427,17 +451,32 @@ def test_the_hub_stops_the_servers_that_nobody_uses(workplace: Stack) -> None:
     page.close()
 
 
-def test_a_running_server_keeps_its_address_and_kernels_when_the_base_path_changes(
-    workplace: Stack,
+def old(stack: Stack, engine: docker.DockerClient) -> dict[str, bool | None]:
+    """Return whose server runs an image that no new server of its profile gets."""
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    listed: Any = hub.exec_run(["zhub", "users", "list"], user="1000", demux=True).output
+    return {user["name"]: user["old"] for user in json.loads(listed[0])["users"]}
+
+
+def test_a_running_server_keeps_address_kernels_and_packages_when_the_stack_changes(
+    workplace: Stack, engine: docker.DockerClient
 ) -> None:
+    """The path before all addresses changes, and a profile has no packages of its own any more."""
     before = Entrance.of(workplace)
-    alice = before.logged_in("alice")
-    alice.start_server()
+    alice, bob = (before.logged_in(name) for name in ("alice", "bob"))
+    alice.request("POST", "hub/spawn", data={"profile": "large"}).raise_for_status()
+    ready(alice)
+    alice.open_lab()
+    bob.ask_for_server()
+    own = server_of(workplace, engine, "alice")["Image"]
+    found = old(workplace, engine)
+    assert (found["alice"], found["bob"]) == (False, False)
     kernel = alice.start_kernel()
     kernel.run("answer = 6 * 7")
     there, path = alice.home, kernel.url
 
     workplace.configure({"basePath": "/"})
+    workplace.on_stack("config rm", "--path", "zhub:profiles[1].packages")
     assert "basePath changes from /science/jupyter to /" in workplace.up()
 
     after = Entrance.of(workplace)
@@ -447,12 +486,20 @@ def test_a_running_server_keeps_its_address_and_kernels_when_the_base_path_chang
     alice.open_lab()
     assert alice.home == there
     assert Kernel(alice, path).run("print(answer)") == "42\n"
+    assert alice.run(HAS_TREE) == "/usr/bin/tree\n"
+    found = old(workplace, engine)
+    assert (found["alice"], found["bob"]) == (True, False)
+    assert not engine.containers.list(filters=workplace.labelled("profileimage_large"))
+    assert engine.images.get(own), "as old notebook images, until somebody prunes the engine"
     old_link = urljoin(there, f"../../hub/user-redirect/lab/tree/{ODD}")
     assert alice.request("GET", old_link).url == urljoin(there, f"lab/tree/{ODD}")
 
     alice.stop_server()
     alice.start_server()
+    newest = workplace.outputs()["notebookDigest"]
+    assert server_of(workplace, engine, "alice")["Image"] == newest
     assert alice.home == f"https://localhost:{after.port}/user/alice/"
     page = alice.request("GET", urljoin(there, "lab")).url.partition("?")[0]
     assert page == urljoin(alice.home, "lab")
     alice.stop_server()
+    after.logged_in("bob").stop_server()

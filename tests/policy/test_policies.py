@@ -44,6 +44,11 @@ DEMO = REMOTE | {"zhub:demoDirectory": "true"}
 
 SEPARATE = {"zhub:separateProxy": "true"}
 
+#: One of them with an image of its own.
+PROFILES = {
+    "zhub:profiles": '[{"name": "a"}, {"name": "with-r", "packages": ["r-base-dev"]}]',
+}
+
 #: Serves on all addresses, with every setting of a site.
 SITE = REMOTE | {
     "zhub:hostname": "hub.example.com",
@@ -143,7 +148,8 @@ def brought(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("preview", [False, True])
 @pytest.mark.parametrize(
-    "variant", ["demo", "native", "site", "brought", "local", "tls", "renamed", "separate"]
+    "variant",
+    ["demo", "native", "site", "brought", "local", "tls", "renamed", "separate", "profiles"],
 )
 def test_the_programs_own_resources_pass(
     variant: str, *, preview: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -153,6 +159,7 @@ def test_the_programs_own_resources_pass(
         "native": DEMO | {"zhub:platform": "linux/amd64", "zhub:bindAddress": "127.0.0.1"},
         "site": SITE,
         "separate": SITE | SEPARATE,
+        "profiles": SITE | SEPARATE | PROFILES,
         "renamed": SITE | {"zhub:prefix": "zhub-old"},
         "brought": {key: v for key, v in SITE.items() if "subdomain" not in key},
         "local": DEMO | {"docker:host": "unix:///run/user/1000/docker.sock", "zhub:port": "12161"},
@@ -373,6 +380,31 @@ def test_the_guards_images_are_the_stacks_own(demo: Recording, its: str, other: 
         assert stack_violations(demo) == ([message] if other != its else [])
     finally:
         envs[number] = before
+
+
+@pytest.mark.parametrize("name", ["hub", "guard"])
+def test_the_images_of_profiles_are_the_stacks_own(name: str) -> None:
+    recording = run(DEMO | PROFILES)
+    assert stack_violations(recording) == []
+    envs = recording.one("Container", name).outputs["envs"]
+    number = next(n for n, line in enumerate(envs) if line.startswith("ZHUB_PROFILE_IMAGES="))
+    other = recording.one("Image", "hub").outputs["repoDigest"]
+    for profile in ("with-r", "a"):
+        envs[number] = f'ZHUB_PROFILE_IMAGES={{"{profile}": "{other}"}}'
+        its = f"profile_{profile.replace('-', '_')}"
+        message = f'{name}: ZHUB_PROFILE_IMAGES[{profile}] is "{other}"; allowed: that of the Image'
+        assert stack_violations(recording) == [f"{message} {its}"]
+        envs[number] = f'ZHUB_PROFILE_IMAGES={{"{profile}": "debian"}}'
+        container = recording.one("Container", name)
+        [found] = violations(container, container.raw | {"envs": envs})["containers"]
+        assert "envs has ZHUB_PROFILE_IMAGES, which is " in found
+
+
+def test_what_holds_the_image_of_a_profile_runs_no_other() -> None:
+    recording = run(DEMO | PROFILES)
+    other = recording.one("Image", "notebook").outputs["repoDigest"]
+    [found] = stack_violations(recording, profileimage_with_r=other)
+    assert found.endswith("allowed: that of the Image profile_with_r")
 
 
 def test_a_container_in_the_network_of_another_is_found(separate: Recording) -> None:

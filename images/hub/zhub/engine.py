@@ -168,17 +168,19 @@ def check(client: docker.APIClient, settings: Settings) -> None:
     """Make sure that the hub can work with this engine.
 
     Raises:
-        SettingsError: when the notebook image is missing, or when this container does not run on
-            the engine, so that no user's network could be attached to it.
+        SettingsError: when an image of users' servers is missing, or when this container does not
+            run on the engine, so that no user's network could be attached to it.
     """
     problems = []
-    try:
-        client.inspect_image(settings.notebook_image)  # type: ignore[no-untyped-call]
-    except NotFound:
-        problems.append(
-            f"the notebook image {settings.notebook_image} is not on the engine:"
-            " build it there, or name another one in ZHUB_NOTEBOOK_IMAGE"
-        )
+    for image in settings.images:
+        name = "NOTEBOOK_IMAGE" if image == settings.notebook_image else "PROFILE_IMAGES"
+        try:
+            client.inspect_image(image)  # type: ignore[no-untyped-call]
+        except NotFound:
+            problems.append(
+                f"the notebook image {image} is not on the engine:"
+                f" build it there, or name another one in ZHUB_{name}"
+            )
     try:
         client.inspect_container(own_container())
     except NotFound:

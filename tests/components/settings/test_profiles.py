@@ -51,6 +51,8 @@ def test_a_profile_says_what_is_different_in_it() -> None:
         "idleTimeout": 0,
         "environment": ["TZ=Asia/Tokyo", "OMP_NUM_THREADS=4"],
         "devices": ["z90crypt", "/dev/dri/renderD128"],
+        "packages": ["r-base-dev", "r-cran-irkernel"],
+        "requirements": ["workplace"],
     }
     settings, declared = read(stack(large, userEnvironment='["TZ=UTC", "A=b"]'))
     assert declared.problems == []
@@ -60,6 +62,8 @@ def test_a_profile_says_what_is_different_in_it() -> None:
     assert found.idle_timeout == 0
     assert found.environment == {"TZ": "Asia/Tokyo", "A": "b", "OMP_NUM_THREADS": "4"}
     assert found.devices == ("z90crypt", "dri/renderD128")
+    assert found.packages == ("r-base-dev", "r-cran-irkernel")
+    assert found.requirements == ("workplace",)
 
 
 def test_less_memory_brings_less_shared_memory() -> None:
@@ -93,6 +97,21 @@ WRONG: list[tuple[Any, str, str]] = [
         {"name": "a", "environment": ["TZ=UTC", "PATH=/x"]},
         "the server itself needs this variable",
         "rm --path 'profiles[0].environment[1]'",
+    ),
+    (
+        {"name": "a", "packages": ["git", "R base"]},
+        "not the name of a Debian package",
+        "profiles[0].packages[1]' r-base-dev",
+    ),
+    (
+        {"name": "a", "packages": "git"},
+        "not a list of texts",
+        "rm --path 'profiles[0].packages'",
+    ),
+    (
+        {"name": "a", "requirements": ["elsewhere"]},
+        "requirements has no elsewhere.txt; there are workplace",
+        "profiles[0].requirements[0]' workplace",
     ),
     ("large", "not a list of profiles", "pulumi config rm profiles"),
 ]

@@ -97,8 +97,8 @@ class Guard:
 
     def inspect_image(self, request: Request) -> Any:
         request.done()
-        if request.name != self._policy.settings.notebook_image:
-            raise Refused("the image is not the users' image")
+        if request.name not in self._policy.settings.images:
+            raise Refused("the image is none of the users' servers")
         return self._client.inspect_image(request.name)  # type: ignore[no-untyped-call]
 
     def inspect_container(self, request: Request) -> Any:

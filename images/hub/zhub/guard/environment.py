@@ -40,7 +40,7 @@ class WrongVariable(Exception):
 
 @dataclass(frozen=True)
 class Image:
-    """Command and variables of the users' image, read from the engine."""
+    """Command and variables of an image of users' servers, read from the engine."""
 
     command: tuple[str, ...]
     variables: frozenset[str]

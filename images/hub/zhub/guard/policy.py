@@ -64,7 +64,8 @@ class Policy:
     """The stack's rules. They come from the stack, never from the hub."""
 
     settings: GuardSettings
-    image: Image
+    images: Mapping[str, Image]
+    """What is in the images of users' servers, by the names that the settings have."""
 
     @property
     def hub(self) -> str:
@@ -112,13 +113,14 @@ class Policy:
         try:
             # The hub says which. Who may have which is its decision: it knows users' groups.
             profile = profile_of(variables, self.settings)
-            check(variables, self.settings, profile, self.image, labels[USER])
+            image = self.images[profile.image]
+            check(variables, self.settings, profile, image, labels[USER])
         except WrongVariable as wrong:
             raise Refused(str(wrong)) from None
         fixed = {
             "Image": profile.image,
             # JupyterHub adds no arguments: it passes everything in the environment.
-            "Cmd": list(self.image.command),
+            "Cmd": list(image.command),
             "ExposedPorts": {_PORT: {}},
             "Volumes": {HOME: {}},
         }

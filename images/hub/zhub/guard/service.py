@@ -52,7 +52,7 @@ def run(environment: Mapping[str, str]) -> None:
     # The folder outlives a restart of the machine, and the time in the file is since its start.
     heartbeat.GUARD_FILE.unlink(missing_ok=True)
     client = engine.connect()
-    policy = Policy(found, Image.of_engine(client, found.notebook_image))
+    policy = Policy(found, {name: Image.of_engine(client, name) for name in found.images})
     helpers = Helpers(client, found.filter_image, found.prefix)
     confinement = Confinement(client, helpers, found)
     shared = Folders(client, helpers, found)

@@ -146,7 +146,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _list(found: Settings, _: argparse.Namespace) -> Any:
     with closing(engine.connect()) as client:
-        servers = running(client, found.prefix, found.notebook_image)
+        servers = running(client, found)
         counted = found.home_limit and engine.guarded(os.environ)
         homes = home_sizes(client) if counted else {}
     planned = plan.read()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import docker
 from docker.errors import NotFound
 
-from zhub.contract import USER, Role, labelled
+from zhub.contract import PROFILE, USER, Role, labelled
+from zhub.settings.servers import ServerSettings
 
 
 @dataclass(frozen=True)
@@ -19,29 +20,34 @@ class Server:
     memory: int
     """Its limit, in bytes."""
     old: bool
-    """Whether it runs another image than new servers get."""
+    """Whether it runs another image than a new server with its profile gets."""
 
 
-def running(client: docker.APIClient, prefix: str, image: str) -> dict[str, Server]:
+def running(client: docker.APIClient, settings: ServerSettings) -> dict[str, Server]:
     """Return the users' containers by the users' names.
 
     Args:
         client: of the engine, or of the guard.
-        prefix: of the stack.
-        image: the one that new servers get.
+        settings: those that new servers get.
     """
-    newest = client.inspect_image(image)["Id"]  # type: ignore[no-untyped-call]
+    newest = {name: client.inspect_image(name)["Id"] for name in settings.images}  # type: ignore[no-untyped-call]
     servers = {}
-    for listed in client.containers(all=True, filters=labelled(prefix, Role.SERVER)):
+    for listed in client.containers(all=True, filters=labelled(settings.prefix, Role.SERVER)):
         try:
             found = client.inspect_container(listed["Id"])
         except NotFound:
             # It has ended meanwhile.
             continue
+        image = settings.image_of(_profile(found["Config"]["Env"]))
         servers[listed["Labels"][USER]] = Server(
-            found["Id"], found["HostConfig"]["Memory"], found["Image"] != newest
+            found["Id"], found["HostConfig"]["Memory"], found["Image"] != newest[image]
         )
     return servers
+
+
+def _profile(variables: list[str]) -> str | None:
+    start = f"{PROFILE}="
+    return next((one.removeprefix(start) for one in variables if one.startswith(start)), None)
 
 
 def home_sizes(client: docker.APIClient) -> dict[str, int]:

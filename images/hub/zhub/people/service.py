@@ -118,7 +118,7 @@ def run() -> None:
 
     def servers() -> dict[str, Server]:
         with closing(engine.connect()) as client:
-            return running(client, found.prefix, found.notebook_image)
+            return running(client, found)
 
     while True:
         time.sleep(PAUSE)

@@ -138,11 +138,17 @@ def variables(text: str) -> dict[str, str]:
     return found
 
 
-def options(text: str) -> dict[str, str]:
-    """Parse a JSON object of a log driver's options, but for those that log variables."""
+def by_name(text: str) -> dict[str, str]:
+    """Parse a JSON object of strings."""
     found = json.loads(text)
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise ValueError(text)
+    return found
+
+
+def options(text: str) -> dict[str, str]:
+    """Parse a JSON object of a log driver's options, but for those that log variables."""
+    found = by_name(text)
     if found.keys() & {"env", "env-regex"}:
         raise ValueError(text)
     return found

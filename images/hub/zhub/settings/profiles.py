@@ -46,11 +46,12 @@ class Profile:
         return not self.groups or not set(groups).isdisjoint(self.groups)
 
 
-def parser(image: str) -> Any:
+def parser(image: str, images: Mapping[str, str] | None = None) -> Any:
     """Return the parser of ZHUB_PROFILES; it raises ValueError.
 
     Args:
-        image: that servers run from.
+        image: that servers run from, of profiles without one of their own.
+        images: of the others, by the profiles' names.
     """
 
     def parse(text: str) -> tuple[Profile, ...]:
@@ -58,7 +59,7 @@ def parser(image: str) -> Any:
         if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
             raise ValueError(text)
         try:
-            found = tuple(_profile(each, image) for each in given)
+            found = tuple(_profile(each, (images or {}).get(each["name"], image)) for each in given)
         except (KeyError, TypeError, AttributeError):
             raise ValueError(text) from None
         if len({profile.name for profile in found}) != len(found):

@@ -75,7 +75,19 @@ class ServerSettings:
     shared_folders: tuple[SharedFolder, ...] = ()
     """ZHUB_SHARED_FOLDERS: JSON list of objects; folders that several users have."""
     profiles: tuple[Profile, ...] = ()
-    """ZHUB_PROFILES: JSON list of the kinds of servers; none if all are alike."""
+    """ZHUB_PROFILES: JSON list of the kinds of servers; none if all are alike. Those that are in
+    ZHUB_PROFILE_IMAGES, a JSON object, have an image of their own."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All images that servers run from, the one of most of them first."""
+        of_profiles = (profile.image for profile in self.profiles)
+        return tuple(dict.fromkeys((self.notebook_image, *of_profiles)))
+
+    def image_of(self, profile: str | None) -> str:
+        """Return the image that a new server gets in place of one with that profile, or none."""
+        found = profiles.named(self.profiles, profile)
+        return found.image if found else self.notebook_image
 
     @property
     def only_profile(self) -> Profile:
@@ -121,6 +133,12 @@ def read(value: Value) -> dict[str, Any]:
         " names of users' containers, networks and volumes contain these",
     )
     image = value("NOTEBOOK_IMAGE", "jupyter_notebook_s390x:latest", str, "an image")
+    images = value(
+        "PROFILE_IMAGES",
+        "{}",
+        parsing.by_name,
+        'a JSON object of images by names of profiles, such as {"large": "sha256:..."}',
+    )
     return {
         "prefix": prefix,
         "base_url": value(
@@ -130,7 +148,7 @@ def read(value: Value) -> dict[str, Any]:
             "a path such as /jupyter, or /",
         ),
         "notebook_image": image,
-        "profiles": value("PROFILES", "[]", profiles.parser(image), profiles.EXPECTED),
+        "profiles": value("PROFILES", "[]", profiles.parser(image, images), profiles.EXPECTED),
         "user_memory": value(
             "USER_MEMORY", "2G", parsing.size, "a number of bytes such as 512M or 2G"
         ),

@@ -64,7 +64,7 @@ def guard(**variables: str) -> tuple[Guard, Engine]:
     guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
     confinement: Any = SimpleNamespace(name_servers=[])
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
-    policy = Policy(guard_settings, Image((), frozenset()))
+    policy = Policy(guard_settings, dict.fromkeys(guard_settings.images, Image((), frozenset())))
     audit: Any = SimpleNamespace(
         seen=lambda event, user: engine.seen.append((event, user)),
     )

@@ -17,7 +17,7 @@ TEAM = SharedFolder(name="team", read_only=False)
 DATA = SharedFolder(name="data", read_only=True, path="/srv/shared/data")
 HOME = "site-home-alice:/home/jovyan:rw"
 TEAMS, DATAS = "site-shared_team:/shared/team:rw", "site-shared_data:/shared/data:ro"
-SHARING = Policy(replace(POLICY.settings, shared_folders=(TEAM, DATA)), POLICY.image)
+SHARING = Policy(replace(POLICY.settings, shared_folders=(TEAM, DATA)), POLICY.images)
 
 
 def body(*binds: Any, places: Any = None) -> dict[str, Any]:

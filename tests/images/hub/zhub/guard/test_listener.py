@@ -100,7 +100,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     guard_settings = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
     confinement: Any = SimpleNamespace(name_servers=[])
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
-    policy = Policy(guard_settings, Image((), frozenset()))
+    policy = Policy(guard_settings, dict.fromkeys(guard_settings.images, Image((), frozenset())))
     guard = Guard(engine, policy, confinement, folders, Audit(tmp_path))
     loop = asyncio.new_event_loop()
     made: list[Any] = []

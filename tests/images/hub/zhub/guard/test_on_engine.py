@@ -216,7 +216,7 @@ def site(
     confinement.begin()
     folders = Folders(client, helpers, guard_settings)
     path = tmp_path_factory.mktemp("guard") / "engine.sock"
-    policy = Policy(guard_settings, Image.of_engine(client, idle))
+    policy = Policy(guard_settings, {idle: Image.of_engine(client, idle)})
     stop = serving(Guard(client, policy, confinement, folders, Audit(path.parent)), path)
     with closing(docker.APIClient(f"unix://{path}", version="auto", timeout=120)) as through:
         yield Site(

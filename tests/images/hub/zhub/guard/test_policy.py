@@ -23,6 +23,7 @@ from zhub.guard.seccomp import PROFILE
 from tests.images.hub.profiles import described
 
 IMAGE = "sha256:" + "0123456789abcdef" * 4
+MODELS = "sha256:" + "fedcba9876543210" * 4
 NAME = "site-user-alice"
 LABELS = {"zhub.stack": "site", "zhub.role": "notebook", "zhub.user": "alice"}
 VARIABLES = {"JUPYTERHUB_API_TOKEN": "0" * 32, "JUPYTERHUB_DISABLE_USER_CONFIG": "1"}
@@ -38,7 +39,7 @@ POLICY = Policy(
             "ZHUB_USER_NETWORK_POOL": "10.214.0.0/16",
         }
     ),
-    Image(("start", "--all"), frozenset({"PATH"})),
+    {IMAGE: Image(("start", "--all"), frozenset({"PATH"}))},
 )
 
 
@@ -317,7 +318,7 @@ SITES = Policy(
             "ZHUB_FORMER_HOMES_PATHS": '["/srv/old"]',
         }
     ),
-    Image((), frozenset()),
+    {},
 )
 
 
@@ -501,11 +502,13 @@ OF_PROFILES = Policy(
                 [
                     described("small", memory="256M", cpus="0.5", pids=64, sharedMemory="64M"),
                     described("large", environment={"SIZE": "large"}, devices=["z90crypt"]),
+                    described("models"),
                 ]
             ),
+            "ZHUB_PROFILE_IMAGES": json.dumps({"models": MODELS}),
         }
     ),
-    POLICY.image,
+    {**POLICY.images, MODELS: Image(("start", "--all"), frozenset({"PATH", "MODELS"}))},
 )
 
 
@@ -561,6 +564,26 @@ def test_what_no_profile_allows_is_refused_whoever_asks(name: str) -> None:
     # A stack without profiles has no server with one.
     with pytest.raises(Refused, match="ZHUB_PROFILE, which no server gets"):
         POLICY.container(NAME, of_profile(name.replace("\n", "")))
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [("models", IMAGE), ("large", MODELS), ("small", "debian"), ("models", None)],
+)
+def test_a_server_runs_the_image_of_its_profile_and_no_other(name: str, image: str | None) -> None:
+    models = of_profile("models") | {"Image": MODELS}
+    assert OF_PROFILES.container(NAME, models)["Image"] == MODELS
+    with pytest.raises(Refused, match="Image is"):
+        OF_PROFILES.container(NAME, of_profile(name) | {"Image": image})
+    with pytest.raises(Refused, match="Image is"):
+        POLICY.container(NAME, asked() | {"Image": MODELS})
+
+
+def test_what_the_image_of_a_profile_sets_its_servers_are_not_given() -> None:
+    models = of_profile("models") | {"Image": MODELS}
+    models["Env"] += ["MODELS=/x"]
+    with pytest.raises(Refused, match="MODELS, which only the image may set"):
+        OF_PROFILES.container(NAME, models)
 
 
 def test_variables_of_another_profile_are_refused() -> None:

@@ -48,6 +48,30 @@ def test_profiles_reach_the_spawner_and_the_culler(config: Any, account: dict[st
     assert config().UserSpawner.profiles == []
 
 
+def test_a_profile_may_have_an_image_of_its_own() -> None:
+    listed = [PROFILE | {"name": name, "groups": []} for name in ("large", "models")]
+    found = settings.read(
+        LDAP
+        | {
+            "ZHUB_PROFILES": json.dumps(listed),
+            "ZHUB_NOTEBOOK_IMAGE": "sha256:12",
+            "ZHUB_PROFILE_IMAGES": '{"models": "sha256:34"}',
+        }
+    )
+    assert [profile.image for profile in found.profiles] == ["sha256:12", "sha256:34"]
+    assert found.images == ("sha256:12", "sha256:34")
+    assert [found.image_of(name) for name in (None, "large", "models", "gone")] == (
+        ["sha256:12", "sha256:12", "sha256:34", "sha256:12"]
+    )
+    assert settings.read(LDAP).images == ("jupyter_notebook_s390x:latest",)
+
+
+@pytest.mark.parametrize("wrong", ["x", "[]", '{"models": 1}'])
+def test_images_of_profiles_are_an_object_of_texts(wrong: str) -> None:
+    [problem] = problems(LDAP | {"ZHUB_PROFILE_IMAGES": wrong})
+    assert "but must be a JSON object of images by names of profiles" in problem
+
+
 def test_one_profile_with_a_timeout_is_enough_for_a_culler(config: Any) -> None:
     own = json.dumps([PROFILE | {"groups": []}])
     services = config(ZHUB_PROFILES=own, ZHUB_IDLE_TIMEOUT="0").JupyterHub.services
