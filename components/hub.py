@@ -347,7 +347,9 @@ def _folders(folders: SharedFolders) -> dict[str, str]:
     if not folders.folders:
         return {}
     listed = [
-        {"name": one.name, "mode": one.mode.short, "groups": one.groups} for one in folders.folders
+        {"name": one.name, "mode": one.mode.short, "groups": one.groups}
+        | ({"profiles": one.profiles} if one.profiles else {})
+        for one in folders.folders
     ]
     return {"ZHUB_SHARED_FOLDERS": json.dumps(listed)}
 

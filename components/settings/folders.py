@@ -16,7 +16,7 @@ from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_KEYS = ("name", "groups", "mode", "path")
+_KEYS = ("name", "groups", "profiles", "mode", "path")
 
 
 class Mode(StrEnum):
@@ -38,7 +38,9 @@ class SharedFolder:
     name: str
     mode: Mode
     groups: tuple[str, ...] = ()
-    """DNs of the groups whose members get it; none for everybody."""
+    """DNs of the groups whose members get it; with no profiles either, everybody does."""
+    profiles: tuple[str, ...] = ()
+    """Names of the profiles whose servers get it, whoever has them."""
     path: str = ""
     """Where it is on the engine's machine; empty for a volume of the engine."""
 
@@ -88,6 +90,7 @@ def _folder(number: int, item: Any) -> SharedFolder:
         name=name,
         mode=Mode(mode),
         groups=_groups(number, about, item.get("groups", [])),
+        profiles=_profiles(number, about, item.get("profiles", [])),
         path=_path(number, about, item.get("path", "")),
     )
 
@@ -103,6 +106,14 @@ def _groups(number: int, about: str, groups: Any) -> tuple[str, ...]:
             else _set(number, key, "cn=research,ou=groups,dc=example,dc=org")
         )
         raise RefusedError(f"{about}, groups: {error}", fix=fix) from None
+
+
+def _profiles(number: int, about: str, profiles: Any) -> tuple[str, ...]:
+    try:
+        return parsing.list_of(str)(json.dumps(profiles))
+    except RefusedError as error:
+        key = "profiles" if error.item is None else f"profiles[{error.item}]"
+        raise RefusedError(f"{about}, profiles: {error}", fix=_remove(number, key)) from None
 
 
 def _path(number: int, about: str, path: Any) -> str:
@@ -151,8 +162,8 @@ SHARED_FOLDERS = Setting(
     (),
     (
         "Folders that several users have in their servers, at /shared/NAME: each a name, groups"
-        " (DNs; none for everybody), a mode (read-only or read-write) and perhaps a path below"
-        " sharedRoot; docs/shared-folders.md"
+        " (DNs) or profiles (none of both for everybody), a mode (read-only or read-write) and"
+        " perhaps a path below sharedRoot; docs/shared-folders.md"
     ),
     _folders,
     example="project",
@@ -193,6 +204,20 @@ def refuse_in_homes(config: Config, shared: SharedFolders, paths: Iterable[str])
             )
 
 
+def refuse_without_profile(config: Config, shared: SharedFolders, profiles: Iterable[str]) -> None:
+    """Note folders for servers of a profile that the stack has not."""
+    known = list(profiles)
+    for number, folder in enumerate(shared.folders):
+        for item, name in enumerate(folder.profiles):
+            if name not in known:
+                there = f"there are {', '.join(known)}" if known else "there are none"
+                config.clash(
+                    SHARED_FOLDERS,
+                    f"has {folder.name} for the profile {json.dumps(name)}, but {there}",
+                    _remove(number, f"profiles[{item}]"),
+                )
+
+
 def read(config: Config, *, recheck: bool) -> SharedFolders:
     """Read the settings of shared folders.
 
@@ -225,6 +250,7 @@ def read(config: Config, *, recheck: bool) -> SharedFolders:
                 name=one.name,
                 mode=one.mode,
                 groups=one.groups,
+                profiles=one.profiles,
                 path=f"{root}/{one.path}" if one.path else "",
             )
             for one in folders

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from components.settings import build, ldap_entries, parsing, surroundings
+from components.settings import build, folders, ldap_entries, parsing, surroundings
 from components.settings import users as servers
 from components.settings.config import Config
 from components.settings.parsing import RefusedError
@@ -188,6 +188,8 @@ def read(config: Config, users: UserServers, *, recheck: bool) -> UserServers:
                 _remove(f"profiles[{number}].sharedMemory"),
             )
         found.append(profile)
+    if PROFILES not in config.refused:
+        folders.refuse_without_profile(config, users.folders, [one.name for one in found])
     if not recheck:
         of_groups = [profile.name for profile in found if profile.groups]
         ldap_entries.refuse_groups(config, PROFILES, of_groups)

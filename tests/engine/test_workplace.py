@@ -49,8 +49,8 @@ PROFILES = [
 ]
 """The demo's alice may have both, the others the first one."""
 
-HAS_TREE = "import shutil; print(shutil.which('tree'))"
-"""Code that says where a program is that only one profile has."""
+HAS_TREE = "import os, shutil; print(shutil.which('tree'), os.path.ismount('/shared/models'))"
+"""Code that says where a program is that only one profile has, and whether a folder of it is."""
 
 
 def server_of(stack: Stack, engine: docker.DockerClient, user: str) -> dict[str, Any]:
@@ -71,6 +71,7 @@ def workplace(
     config = native(engine) | {"port": free_port(), "basePath": "/science/jupyter"}
     config |= {"userMemory": "512M", "notebookPackages": ["git"], "profiles": PROFILES}
     config |= {"homeLimit": "512M"}
+    config |= {"sharedFolders": [{"name": "models", "profiles": ["large"]}]}
     yield from running_stack(engine, "e2e-work", tmp_path_factory.mktemp("work"), config)
 
 
@@ -383,7 +384,7 @@ def test_groups_decide_which_server_a_user_gets(
     outputs = workplace.outputs()
     assert server_of(workplace, engine, "bob")["Image"] == outputs["notebookDigest"]
     bob.open_lab()
-    assert bob.run(HAS_TREE) == "None\n"
+    assert bob.run(HAS_TREE) == "None False\n"
     bob.stop_server()
     refused = bob.request("POST", "hub/spawn", data={"profile": "large"})
     assert refused.status_code == requests.codes.forbidden
@@ -403,7 +404,7 @@ def test_groups_decide_which_server_a_user_gets(
     # From an image of its own, which is the notebook image with a package more.
     own = server_of(workplace, engine, "alice")["Image"]
     assert own == outputs["profile_largeDigest"]
-    assert alice.run(HAS_TREE) == "/usr/bin/tree\n"
+    assert alice.run(HAS_TREE) == "/usr/bin/tree True\n"
     shared = layers(engine, outputs["notebookDigest"])
     assert layers(engine, own)[: len(shared)] == shared
     alice.stop_server()
@@ -486,7 +487,7 @@ def test_a_running_server_keeps_address_kernels_and_packages_when_the_stack_chan
     alice.open_lab()
     assert alice.home == there
     assert Kernel(alice, path).run("print(answer)") == "42\n"
-    assert alice.run(HAS_TREE) == "/usr/bin/tree\n"
+    assert alice.run(HAS_TREE) == "/usr/bin/tree True\n"
     found = old(workplace, engine)
     assert (found["alice"], found["bob"]) == (True, False)
     assert not engine.containers.list(filters=workplace.labelled("profileimage_large"))

@@ -59,7 +59,7 @@ def test_a_stack_without_them_is_as_it_was() -> None:
         ),
         (
             {"name": "a", "group": GROUP},
-            "has group, which is none of name, groups, mode, path",
+            "has group, which is none of name, groups, profiles, mode, path",
             "rm --path 'sharedFolders[0].group'",
         ),
         (
@@ -77,6 +77,11 @@ def test_a_stack_without_them_is_as_it_was() -> None:
             "given twice",
             "rm --path 'sharedFolders[0].groups[1]'",
         ),
+        (
+            {"name": "a", "profiles": "large"},
+            'folder "a", profiles: not a list of texts',
+            "rm --path 'sharedFolders[0].profiles'",
+        ),
         *(
             ({"name": "a", "path": path}, "is not one below sharedRoot", ".path' data")
             for path in ("/etc", "../x", "a/../../etc", "a//b", ".hidden", "a/", "a\nb", 1)
@@ -90,6 +95,23 @@ def test_a_wrong_folder_is_refused_with_the_command_that_fixes_it(
     assert message.startswith("sharedFolders is ")
     assert reason in message
     assert command in message
+
+
+def test_a_folder_for_servers_of_a_profile_names_one_that_there_is() -> None:
+    from zhub import settings as hub_settings
+
+    folder = {"name": "models", "profiles": ["large"]}
+    profiles = {"zhub:profiles": '[{"name": "small"}, {"name": "large"}]'}
+    found = run(having(folder) | profiles)
+    of_hub, of_guard = (environment(found.one("Container", name)) for name in ("hub", "guard"))
+    assert "profiles" not in of_guard["ZHUB_SHARED_FOLDERS"]
+    [models] = hub_settings.folders.parse(of_hub["ZHUB_SHARED_FOLDERS"])
+    assert models.profiles == ("large",)
+
+    message = refused(having({"name": "models", "profiles": ["large", "huge"]}) | profiles)
+    assert 'has models for the profile "huge", but there are small, large' in message
+    assert message.endswith("pulumi config rm --path 'sharedFolders[0].profiles[1]'")
+    assert 'for the profile "large", but there are none' in refused(having(folder))
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def by_directory(
             return None
         if not allowed(directory.ldap, person):
             return f"{person.dn!r} is in no allowed group"
-        if lost := revoked(folders, person.groups, grants):
+        if lost := revoked(folders, person.groups, profile, grants):
             return f"{person.dn!r} may not use the shared folder {', '.join(lost)} any more"
         # A server from before the stack had profiles, or had others, is left alone.
         used = named(profiles, profile)

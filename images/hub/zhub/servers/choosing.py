@@ -60,6 +60,12 @@ class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         groups: Collection[str] | None = self.authenticator.groups_of(self.user.name)
         return groups
 
+    @property
+    def chosen(self) -> str | None:
+        """The name of the profile that the next server gets; None in a stack without profiles."""
+        options: dict[str, Any] = self.user_options or {}
+        return options.get(profiles.OPTION) if self.profiles else None
+
     async def choose(self) -> str:
         """Return the page's part to choose a profile; empty where there is nothing to choose.
 

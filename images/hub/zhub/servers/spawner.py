@@ -101,10 +101,10 @@ class UserSpawner(ChoosingSpawner):
         return homes
 
     def _may_have(self) -> list[SharedFolder]:
-        """Return the folders that the user's groups allow now."""
+        """Return the folders that the user's groups, and the chosen profile, allow now."""
         if not self.shared_folders:
             return []
-        return list(granted(self.shared_folders, self.groups or ()))
+        return list(granted(self.shared_folders, self.groups or (), self.chosen))
 
     def get_state(self) -> dict[str, Any]:
         """Keep which folders a server has: the recheck compares them with its user's groups."""

@@ -15,6 +15,7 @@ PLACE = "/shared"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PATH = re.compile(r"(/[A-Za-z0-9_@+][A-Za-z0-9._@+-]*)+")
 _MODES = {"ro": True, "rw": False}
+_KEYS = {"name", "mode", "groups", "profiles", "path"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,17 @@ class SharedFolder:
     name: str
     read_only: bool
     groups: tuple[str, ...] = ()
-    """DNs of the groups whose members get it; none for everybody. Only the hub knows them."""
+    """DNs of the groups whose members get it; with no profiles either, everybody does. Only the
+    hub knows them, and the next."""
+    profiles: tuple[str, ...] = ()
+    """Names of the profiles whose servers get it, whoever has them."""
     path: str = ""
     """Where it is on the engine's machine; empty for a volume. Only the guard knows it."""
+
+    def open_to(self, groups: Collection[str], profile: str | None) -> bool:
+        """Return whether a server with that profile, of a member of these groups, gets it."""
+        everybody = not self.groups and not self.profiles
+        return everybody or profile in self.profiles or not set(groups).isdisjoint(self.groups)
 
     @property
     def target(self) -> str:
@@ -91,38 +100,42 @@ def outside(folders: Iterable[SharedFolder], below: str) -> list[str]:
 
 
 def _folder(item: Any) -> SharedFolder:
-    if not isinstance(item, dict) or not item.keys() <= {"name", "mode", "groups", "path"}:
+    if not isinstance(item, dict) or not item.keys() <= _KEYS:
         raise ValueError(item)
     name, mode = item.get("name"), item.get("mode")
     groups, path = item.get("groups", []), item.get("path", "")
+    of_profiles = item.get("profiles", [])
     if not isinstance(name, str) or not _NAME.fullmatch(name) or mode not in _MODES:
         raise ValueError(item)
-    if not isinstance(groups, list) or not all(isinstance(one, str) and one for one in groups):
-        raise ValueError(item)
+    for names in (groups, of_profiles):
+        if not isinstance(names, list) or not all(isinstance(one, str) and one for one in names):
+            raise ValueError(item)
     if not isinstance(path, str) or (path and not _PATH.fullmatch(path)):
         raise ValueError(item)
     return SharedFolder(
         name=name,
         read_only=_MODES[mode],
         groups=tuple(groups),
+        profiles=tuple(of_profiles),
         path=str(PurePosixPath(path)) if path else "",
     )
 
 
-def granted(folders: Iterable[SharedFolder], groups: Collection[str]) -> tuple[SharedFolder, ...]:
-    """Return the folders that a member of these groups gets."""
-    return tuple(
-        folder
-        for folder in folders
-        if not folder.groups or not set(groups).isdisjoint(folder.groups)
-    )
+def granted(
+    folders: Iterable[SharedFolder], groups: Collection[str], profile: str | None
+) -> tuple[SharedFolder, ...]:
+    """Return the folders that a server with that profile, of a member of these groups, gets."""
+    return tuple(folder for folder in folders if folder.open_to(groups, profile))
 
 
 def revoked(
-    folders: Iterable[SharedFolder], groups: Collection[str], grants: Iterable[str]
+    folders: Iterable[SharedFolder],
+    groups: Collection[str],
+    profile: str | None,
+    grants: Iterable[str],
 ) -> list[str]:
-    """Return the names of the folders that a server has and its user may not have any more."""
-    allowed = {folder.grant for folder in granted(folders, groups)}
+    """Return the names of the folders that a server has and may not have any more."""
+    allowed = {folder.grant for folder in granted(folders, groups, profile)}
     # Who may write may also read.
     allowed |= {f"{grant.removesuffix(':rw')}:ro" for grant in allowed if grant.endswith(":rw")}
     return [grant.rpartition(":")[0] for grant in grants if grant not in allowed]

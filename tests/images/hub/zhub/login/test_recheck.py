@@ -249,6 +249,13 @@ def test_who_may_not_have_a_shared_folder_any_more_loses_the_server(
     assert "may not use the shared folder left any more" in caplog.text
 
 
+def test_a_folder_of_a_profile_stays_with_its_servers(directory: Directory) -> None:
+    models = SharedFolder(name="models", read_only=True, profiles=("large",))
+    refusal = recheck.by_directory(directory, (models,))
+    assert refusal("alice", ("models:ro",), "large") is None
+    assert "may not use the shared folder models" in str(refusal("alice", ("models:ro",), "small"))
+
+
 def test_without_a_service_account_the_last_login_decides(
     hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

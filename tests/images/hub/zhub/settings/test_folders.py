@@ -13,6 +13,8 @@ TEXT = json.dumps(
         {"name": "all", "mode": "ro"},
         {"name": "team", "mode": "rw", "groups": ["cn=team"]},
         {"name": "site", "mode": "ro", "groups": ["cn=team", "cn=other"], "path": "/srv/shared/x"},
+        {"name": "models", "mode": "ro", "profiles": ["large"]},
+        {"name": "both", "mode": "rw", "groups": ["cn=other"], "profiles": ["large", "huge"]},
     ]
 )
 
@@ -20,12 +22,15 @@ TEXT = json.dumps(
 def test_members_get_the_folders_of_their_groups() -> None:
     found = folders.parse(TEXT)
 
-    def names(*groups: str) -> list[str]:
-        return [folder.name for folder in folders.granted(found, groups)]
+    def names(*groups: str, profile: str | None = None) -> list[str]:
+        return [folder.name for folder in folders.granted(found, groups, profile)]
 
-    assert names() == names("cn=else") == ["all"]
+    assert names() == names("cn=else") == names("cn=else", profile="small") == ["all"]
     assert names("cn=team") == ["all", "team", "site"]
-    assert names("cn=other", "cn=else") == ["all", "site"]
+    assert names("cn=other", "cn=else") == ["all", "site", "both"]
+    # A profile brings its folders, whoever has it.
+    assert names("cn=else", profile="large") == ["all", "models", "both"]
+    assert names("cn=team", profile="huge") == ["all", "team", "site", "both"]
 
 
 def test_what_is_asked_for_names_the_folder_and_no_path() -> None:
@@ -34,17 +39,18 @@ def test_what_is_asked_for_names_the_folder_and_no_path() -> None:
         "zhub-x-shared_all:/shared/all:ro",
         "zhub-x-shared_team:/shared/team:rw",
         "zhub-x-shared_site:/shared/site:ro",
+        "zhub-x-shared_models:/shared/models:ro",
+        "zhub-x-shared_both:/shared/both:rw",
     ]
 
 
 def test_a_server_with_more_than_its_user_may_have_is_noticed() -> None:
     found = folders.parse(TEXT)
-    assert folders.revoked(found, {"cn=team"}, ["all:ro", "team:rw", "team:ro"]) == []
-    assert folders.revoked(found, {"cn=other"}, ["all:rw", "team:rw", "gone:ro", "site:ro"]) == [
-        "all",
-        "team",
-        "gone",
-    ]
+    assert folders.revoked(found, {"cn=team"}, None, ["all:ro", "team:rw", "team:ro"]) == []
+    has = ["all:rw", "team:rw", "gone:ro", "site:ro"]
+    assert folders.revoked(found, {"cn=other"}, None, has) == ["all", "team", "gone"]
+    assert folders.revoked(found, {"cn=team"}, "large", ["models:ro"]) == []
+    assert folders.revoked(found, {"cn=team"}, "small", ["models:ro"]) == ["models"]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +69,7 @@ def test_a_server_with_more_than_its_user_may_have_is_noticed() -> None:
         {"name": "a", "mode": "ro", "path": "/srv/a:/etc"},
         {"name": "a", "mode": "ro", "groups": "cn=team"},
         {"name": "a", "mode": "ro", "groups": [""]},
+        {"name": "a", "mode": "ro", "profiles": "large"},
         {"name": "a", "mode": "ro", "more": 1},
     ],
 )
