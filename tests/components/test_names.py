@@ -22,7 +22,7 @@ COMPONENTS = ROOT / "components"
 #: Whatever the program makes, and what it may make one day; some begin as an escape does (-ba).
 ROLES = {
     *re.findall(r'names\("(\w+)"\)', "".join(p.read_text() for p in COMPONENTS.glob("*.py"))),
-    *("hub", "proxy", "metrics", "backup", "cache", "db", "a"),
+    *("hub", "proxy", "metrics", "backup", "cache", "db", "a", "profileimage_a_b"),
 }
 USERS = {*ROLES, "user", "home", "a-hub", "-hub", "user-a", "home-certs", "a.b", "2d", "x-user-a"}
 WORDS = ["a", "b", "dev", "user", "home", "users", "hub", "certs", "2d", "ba"]
