@@ -419,7 +419,10 @@ def test_groups_decide_which_server_a_user_gets(
     ready(alice)
     assert limits("alice") == (512, 200_000, 0)
     alice.stop_server()
-    engine.containers.get(f"{workplace.prefix}-directory").restart()
+    directory = engine.containers.get(f"{workplace.prefix}-directory")
+    directory.restart()
+    health = "/usr/local/bin/directory-health"
+    wait_until(lambda: directory.exec_run(health).exit_code == 0, seconds=60)
 
 
 @pytest.mark.long
