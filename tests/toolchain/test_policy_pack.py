@@ -37,6 +37,9 @@ SETTINGS = """
 config:
   docker:host: ssh://ops@z.example.com
   zhub:demoDirectory: "true"
+  zhub:profiles:
+    - name: with-r
+      packages: [r-base-dev]
 """
 
 
@@ -64,6 +67,7 @@ def test_the_programs_own_preview_passes(project: Project, tmp_path: Path, prefi
     files = ("--config-file", str(settings), "--policy-pack", PACK)
     shown = project.pulumi("preview", "--cwd", str(ROOT), *files)
     assert "docker:index:Container hub create" in shown
+    assert "docker:index:Image profile_with_r create" in shown
     assert "zhub@v1.0.0" in shown
 
 
