@@ -10,6 +10,7 @@ from typing import Any
 from allowed import DIGEST, FLAG, Table, labels
 from folders import SHARED
 from logs import DRIVER, LOGS
+from profiles import PROFILE_IMAGES
 from rules import (
     ANYTHING,
     POSITIVE,
@@ -33,20 +34,6 @@ GUARD_SOCKET = "/run/guard/engine.sock"
 HEALTH = "/usr/local/bin/zhub-health"
 IMAGE = later(DIGEST)
 """Any digest; own_images in policies.py checks that it is the right Image's."""
-
-
-def _images(text: Any) -> Iterator[str]:
-    try:
-        given = json.loads(text).values()
-        fine = all(re.fullmatch(r"(\S+@)?sha256:[0-9a-f]{64}", digest) for digest in given)
-    except (TypeError, ValueError, AttributeError):
-        fine = False
-    if not fine:
-        yield f" is {shown(text)}; allowed: digests of images by names of profiles, in JSON"
-
-
-PROFILE_IMAGES = {"ZHUB_PROFILE_IMAGES": later(Rule(_images))}
-"""A variable of hub and guard, where profiles have images of their own."""
 
 PROXY_OPTIONS = {
     "apiPort": 8001,
