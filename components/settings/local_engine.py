@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
 from typing import Any
 
 import docker
@@ -15,17 +15,25 @@ import pulumi
 import requests.exceptions
 
 from components.settings import address as at
+from components.settings import routes
 from components.settings.config import Config
 from components.settings.deployed import Deployed
 from components.settings.engine import UNPRIVILEGED, Engine
 from components.settings.parsing import RefusedError
 from components.settings.prefix import PREFIX
+from components.settings.routes import Route
 
 #: Seconds the engine has to answer a question.
 ANSWER_TIMEOUT = 5
 
 #: Addresses that stand for all of a machine's.
 EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+#: What engines give networks addresses from where nobody sets it (moby, libnetwork/ipamutils).
+DEFAULT_POOLS = (
+    *("172.17.0.0/16", "172.18.0.0/16", "172.19.0.0/16", "172.20.0.0/14", "172.24.0.0/14"),
+    *("172.28.0.0/14", "192.168.0.0/16"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,10 @@ class LocalEngine:
     """IDs and digests of all there are; None if the engine does not answer."""
     root: str | None = None
     """The folder in which it keeps all that is its own."""
+    routes: frozenset[Route] = frozenset()
+    """This machine's."""
+    default_pools: Sequence[IPv4Network] = ()
+    """What it gives networks addresses from for which nobody names any."""
 
     def hubs(self, prefix: str) -> list[Mapping[str, Any]]:
         """The containers of the stack with that prefix that may have its port: front or hub."""
@@ -66,6 +78,8 @@ def ask(engine: Engine) -> LocalEngine | None:
                 root=info["DockerRootDir"],
                 containers=client.containers(all=True),
                 networks=client.networks(),
+                routes=routes.read(),
+                default_pools=_default_pools(info),
                 images=frozenset(
                     known
                     for image in client.images(all=True)
@@ -78,6 +92,12 @@ def ask(engine: Engine) -> LocalEngine | None:
             f" one that the stack is on, and whether prefix and port are free there: {error}"
         )
     return LocalEngine()
+
+
+def _default_pools(info: Mapping[str, Any]) -> list[IPv4Network]:
+    """The engine's default-address-pools; it lists only those that somebody has set."""
+    bases = [pool["Base"] for pool in info.get("DefaultAddressPools") or ()] or DEFAULT_POOLS
+    return [IPv4Network(base) for base in bases if ":" not in base]
 
 
 def lost_images(local: LocalEngine, before: Deployed) -> dict[str, int]:
@@ -141,24 +161,6 @@ def _published(container: Mapping[str, Any], port: int) -> set[str | None]:
         for published in container["Ports"]
         if (published["Type"], published.get("PublicPort")) == ("tcp", port)
     }
-
-
-def refuse_taken_pool(local: LocalEngine, prefix: str, pool: str) -> None:
-    """Refuse a pool of users' networks that a network of something else covers.
-
-    Raises:
-        RefusedError: when one does, so that no user would ever get a network.
-    """
-    for network in local.networks:
-        if (network["Labels"] or {}).get("zhub.stack") == prefix:
-            continue
-        for config in network["IPAM"]["Config"] or ():
-            subnet = ip_network(config["Subnet"])
-            if isinstance(subnet, IPv4Network) and IPv4Network(pool).subnet_of(subnet):
-                raise RefusedError(
-                    f"all of it belongs to the network {network['Name']} of this engine, {subnet}:"
-                    " no user would get a network"
-                )
 
 
 def _taken(port: int, by: str) -> RefusedError:

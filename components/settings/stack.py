@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -20,8 +20,10 @@ from components.settings import (
     keypair,
     ldap,
     local_engine,
+    local_networks,
     login,
     logs,
+    networks,
     parsing,
     prefix,
     profiles,
@@ -156,10 +158,22 @@ class Settings:
         found += surroundings.unreached(
             self.users.environment,
             self.users.allowed_networks,
+            self.users.network_pool,
             internet=self.users.internet_access,
         )
+        found += networks.warnings(self.users, self.ldap, self._named())
         found += self.logs.warnings()
         return found
+
+    def _named(self) -> dict[str, Sequence[str]]:
+        """What settings name that is the site's and may be in the users' pool, by key."""
+        return {
+            address.HOSTNAME.key: [self.hostname],
+            address.BIND_ADDRESS.key: [self.bind_address],
+            address.TRUSTED_PROXIES.key: self.trusted_proxies,
+            engines.HOST.key: [self.engine.host],
+            logs.LOG_OPTIONS.key: [*self.logs.options.values()],
+        }
 
 
 def load() -> Settings:
@@ -224,13 +238,15 @@ def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before
         )
     if (path := settings.users.homes.path) and HOMES_PATH not in config.refused:
         config.check(HOMES_PATH, lambda: refuse_unusable(path, local.root))
-    if users.NETWORK_POOL not in config.refused:
-        config.check(
-            users.NETWORK_POOL,
-            lambda: local_engine.refuse_taken_pool(
-                local, before.prefix or settings.prefix, settings.users.network_pool
-            ),
-        )
+    own = before.prefix or settings.prefix
+    if users.NETWORK_POOL not in config.refused and config.check(
+        users.NETWORK_POOL, lambda: local_networks.refuse_taken_pool(local, own, settings.users)
+    ):
+        chosen = config.is_set(users.NETWORK_POOL)
+        for warning in local_networks.warnings(local, own, settings.users, chosen=chosen):
+            pulumi.log.warn(warning)
+    for warning in local_networks.hidden_directory(local, settings.ldap) if settings.ldap else ():
+        pulumi.log.warn(warning)
 
 
 def declared(values: Mapping[str, str], secret: Collection[str]) -> Config:
@@ -253,6 +269,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     servers = users.read(
         config, surroundings.read(config, images), folders.read(config, recheck=recheck)
     )
+    networks.check(config, servers, directory)
     settings = Settings(
         prefix=names,
         engine=engines.read(config),

@@ -218,17 +218,18 @@ def _address(url: str, wanted: Callable[[IPv4Address], bool]) -> IPv4Address | N
 
 
 def unreached(
-    environment: Mapping[str, str], allowed: tuple[str, ...], *, internet: bool
+    environment: Mapping[str, str], allowed: tuple[str, ...], pool: str, *, internet: bool
 ) -> Iterator[str]:
     """Warn of mirrors and proxies whose addresses are closed to users' servers.
 
     Of those that are given by name, only the servers' name server knows the address.
     """
     networks = [IPv4Network(text) for text in allowed]
+    users = IPv4Network(pool)
 
     def closed(address: IPv4Address) -> bool:
         inside = any(address in network for network in networks)
-        return not inside and (not internet or address.is_private)
+        return address in users or (not inside and (not internet or address.is_private))
 
     seen: set[str] = set()
     for name, value in environment.items():
@@ -236,8 +237,8 @@ def unreached(
         for address in filter(None, (_address(url, closed) for url in urls)):
             if str(address) not in seen:
                 seen.add(str(address))
-                # Spelt out: this module is read before the one with that setting.
-                yield (
-                    f"{name} of users' servers names {address}, which they do not reach;"
-                    " add it to userAllowedNetworks"
-                )
+                # Spelt out: this module is read before the one with these settings.
+                fix = "add it to userAllowedNetworks"
+                if address in users:
+                    fix = f"it is in userNetworkPool ({pool}): set that to another network"
+                yield f"{name} of users' servers names {address}, which they do not reach; {fix}"

@@ -220,16 +220,6 @@ def read(config: Config, environment: Mapping[str, str], folders: SharedFolders)
             ALL_MEMORY.set_command(f"{memory}M"),
             f"or {ALL_MEMORY.remove_command()}",
         )
-    if not config.refused & {ALLOWED_NETWORKS, NETWORK_POOL}:
-        pool = IPv4Network(users.network_pool)
-        for text in users.allowed_networks:
-            if IPv4Network(text).subnet_of(pool):
-                config.clash(
-                    ALLOWED_NETWORKS,
-                    f"holds {text}, which is in {NETWORK_POOL} ({pool}): there are only users'"
-                    " servers, and none reaches another's",
-                    ALLOWED_NETWORKS.remove_command(),
-                )
     if config.is_set(MAX_SERVERS) and not config.refused & {MAX_SERVERS, NETWORK_POOL}:
         length = IPv4Network(users.network_pool).prefixlen
         subnets = 1 << (SUBNET_PREFIX - length)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.settings import routes
 from tests.components.recorder import Recording, run
 from tests.components.stacks import DEMO, REGISTRY_PASSWORD, SITE
 from tests.pki import Identity, key_of
@@ -25,6 +26,12 @@ def event_loop() -> Iterator[None]:
     yield
     asyncio.set_event_loop(None)
     loop.close()
+
+
+@pytest.fixture(autouse=True)
+def no_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever routes this machine has, there are none, so that they warn of nothing."""
+    monkeypatch.setattr(routes, "FIB_TRIE", Path("/nonexistent"))
 
 
 @cache

@@ -13,7 +13,6 @@ import pytest
 
 from components.settings import local_engine, prefix
 from components.settings.engine import Engine
-from components.settings.local_engine import LocalEngine
 from components.settings.parsing import RefusedError
 from tests.components.recorder import Recording, run
 from tests.components.settings.engines import (
@@ -84,36 +83,6 @@ def test_a_port_another_container_has_is_refused(
         return
     with pytest.raises(RefusedError, match="taken by container web on this engine"):
         refuse_taken_port(engine, "zhub-test", ours, free)
-
-
-@pytest.mark.parametrize(
-    ("pool", "owner", "refused"),
-    [
-        ("172.17.0.0/16", "", True),
-        ("172.17.4.0/24", "zhub-other", True),
-        ("172.16.0.0/12", "", False),
-        ("10.213.0.0/16", "", False),
-        ("172.17.0.0/16", "zhub-test", False),
-    ],
-)
-def test_a_pool_that_another_network_covers_is_refused(
-    pool: str, owner: str, *, refused: bool
-) -> None:
-    def network(name: str, subnet: str, labels: dict[str, str] | None) -> dict[str, Any]:
-        return {"Name": name, "Labels": labels, "IPAM": {"Config": [{"Subnet": subnet}]}}
-
-    local = LocalEngine(
-        networks=[
-            network("bridge", "172.17.0.0/16", {"zhub.stack": owner}),
-            network("six", "fd00::/64", None),
-            {"Name": "host", "Labels": None, "IPAM": {"Config": None}},
-        ]
-    )
-    if not refused:
-        local_engine.refuse_taken_pool(local, "zhub-test", pool)
-        return
-    with pytest.raises(RefusedError, match="all of it belongs to the network bridge of"):
-        local_engine.refuse_taken_pool(local, "zhub-test", pool)
 
 
 def test_the_port_of_the_stacks_own_hub_is_fine(
