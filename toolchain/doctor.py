@@ -151,6 +151,20 @@ def _groups(name: str) -> Iterator[Finding]:
         )
 
 
+def _networks(name: str) -> Iterator[Finding]:
+    """Networks that overlap on the stack's engine; a guard of an older release says nothing."""
+    client = next(engine.clients(), None)
+    if client is None:
+        return
+    guard = f"{stack.prefix(name)}-guard"
+    command = [client, *stack.docker_options(name), "exec", guard]
+    # It starts containers, and under emulation Python alone takes long.
+    found = output([*command, "zhub", "check-networks"], timeout=3 * ENGINE_SECONDS)
+    for line in (found or "").splitlines():
+        text, _, fix = line.partition("\t")
+        yield Finding(good=False, text=text, fix=fix, word="WARNING", serious=False)
+
+
 def check(name: str, *, with_engine: bool) -> None:
     """Run all checks and print the results. Changes nothing.
 
@@ -166,7 +180,7 @@ def check(name: str, *, with_engine: bool) -> None:
         *(_python(), *_cli(), _disk(), *(_engine() if with_engine else [])),
         *_live_restore(name),
         *certificate(outputs, datetime.now(UTC)),
-        *(_groups(name) if "container" in outputs else []),
+        *((*_groups(name), *_networks(name)) if "container" in outputs else ()),
     ]
     for finding in findings:
         if finding.good:

@@ -38,6 +38,9 @@ EXCUSED = {
     Claim(
         "docs/backup.md", "Why plain archives", ()
     ): "needs restic, and a place for its repository",
+    Claim("docs/networks.md", "Choose a pool", ("pulumi up",)): (
+        "brings a stack up, which the stacks of tests/engine do"
+    ),
     Claim("docs/shared-folders.md", "A folder for a team", ("pulumi up",)): (
         "brings a stack up; the stacks of tests/engine have such folders"
     ),

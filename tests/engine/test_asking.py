@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from ipaddress import IPv4Network
 from typing import Any
 
 import docker
@@ -22,7 +23,9 @@ from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 from tests.hubclient import Kernel, KernelError, User
+from tests.lan import lan
 from tests.ports import free_port
+from toolchain import doctor
 
 pytestmark = pytest.mark.engine
 
@@ -334,3 +337,15 @@ def test_servers_that_take_all_processors_do_not_slow_the_hubs_pages(
     print("busy : idle", ratios)
     assert min(ratios) <= 3
     alice.stop_server()
+
+
+def test_the_doctor_names_networks_of_the_site_that_overlap(stack: Stack) -> None:
+    """Asked in the guard's container, as with an engine elsewhere."""
+    # The last of the default pool: no test has so many servers.
+    site = IPv4Network("10.213.255.0/24")
+    with lan(site):
+        found = [one for one in doctor._networks(stack.name) if str(site) in one.text]
+    [warning] = found
+    assert not warning.good
+    assert f"a route or an address in userNetworkPool (10.213.0.0/16): {site}" in warning.text
+    assert warning.fix.startswith("pulumi config set userNetworkPool ")

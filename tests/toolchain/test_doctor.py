@@ -50,6 +50,29 @@ def test_a_group_that_the_directory_does_not_have_is_a_warning(
     assert found.fix.startswith("correct profiles, make the group, ")
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_networks_that_overlap_are_a_warning_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, answers: bool
+) -> None:
+    client = tmp_path / "docker"
+    client.write_text(
+        f"""#!/bin/sh
+        [ "$*" = "exec zhub-nowhere-guard zhub check-networks" ] || exit 3
+        printf '%s\\t%s\\n' 'one is in two' 'pulumi config set three'
+        exit {0 if answers else 2}
+        """
+    )
+    client.chmod(0o755)
+    monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
+    found = list(doctor._networks("nowhere"))
+    if not answers:
+        assert found == [], "a guard of a release before does not know the command"
+        return
+    [warning] = found
+    assert (warning.good, warning.serious, warning.word) == (False, False, "WARNING")
+    assert (warning.text, warning.fix) == ("one is in two", "pulumi config set three")
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [

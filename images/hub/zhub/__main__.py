@@ -1,7 +1,7 @@
 """Entry point of the hub image and its roles: the hub, its guard, and helpers of the hub.
 
 `zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub recheck`, `zhub people`,
-`zhub check-directory [USER]`, `zhub users [COMMAND]`, or
+`zhub check-directory [USER]`, `zhub check-networks`, `zhub users [COMMAND]`, or
 `zhub metrics-token [--new]`.
 """
 
@@ -237,6 +237,13 @@ def run_check_directory(arguments: Sequence[str]) -> None:
     sys.exit(check_directory.run(arguments))
 
 
+def run_check_networks(arguments: Sequence[str]) -> None:
+    """Print which networks overlap; in the guard's container."""
+    from zhub.guard import check_networks
+
+    check_networks.run(arguments)
+
+
 def run_people(_: Sequence[str]) -> None:
     """Carry out, when it is time, what operators have planned for all servers."""
     from zhub.people import service
@@ -252,7 +259,7 @@ def run_users(arguments: Sequence[str]) -> None:
     command.run(arguments)
 
 
-COMMANDS = (run_check_directory, run_users, token.run)
+COMMANDS = (run_check_directory, run_check_networks, run_users, token.run)
 
 
 def main() -> None:
@@ -264,6 +271,7 @@ def main() -> None:
         "guard": run_guard,
         "recheck": run_recheck,
         "check-directory": run_check_directory,
+        "check-networks": run_check_networks,
         "people": run_people,
         "users": run_users,
         "metrics-token": token.run,

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from zhub.contract import (
     HUB_ALIAS,
@@ -186,14 +186,15 @@ class Guard:
             return self._homes.make(name, labels)
 
     def list_networks(self, request: Request) -> Any:
-        """List the users' networks in full; of all other networks, only the subnets they take."""
+        """List the users' networks in full; of all others, also the site's, only their subnets."""
         filters = parse_body(request.query.pop("filters", "{}").encode())
         request.done()
         if filters:
             if filters != labelled(self._policy.settings.prefix, Role.NETWORK):
                 raise Refused("the filter does not select the users' networks")
             return self._client.networks(filters=filters)
-        subnets = [{"Subnet": subnet} for subnet in taken_subnets(self._client)]
+        taken = (*taken_subnets(self._client), *map(str, self._confinement.left_out))
+        subnets = [{"Subnet": subnet} for subnet in taken]
         return [{"IPAM": {"Config": subnets}}]
 
     def inspect_network(self, request: Request) -> Any:
@@ -203,6 +204,11 @@ class Guard:
     def create_network(self, request: Request) -> Any:
         request.done()
         name, subnet, labels = self._policy.network(request.body)
+        if any(subnet.overlaps(one) for one in self._confinement.left_out):
+            # As the engine itself answers for its own networks; the hub then asks for another one.
+            raise APIError(
+                "overlap", explanation=f"Pool overlaps with a network of the site: {subnet}"
+            )
         # Docker 20.10 makes a second network of the same name unless it is told to check, and even
         # then when two requests come at the same moment. Neither could be addressed by its name,
         # or removed, any more.

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -25,7 +24,8 @@ from zhub.contract import (
 )
 from zhub.guard import filters
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
-from zhub.guard.machine import Directory, Machine
+from zhub.guard.machine import Directory
+from zhub.guard.sight import Overlap, Sight
 from zhub.settings import GuardSettings
 
 AT_A_TIME = 4
@@ -58,14 +58,6 @@ class EngineLostError(Exception):
     """The engine can no longer be reached through the guard's socket."""
 
 
-@dataclass(frozen=True)
-class Sight:
-    """The state of the network that filters depend on besides the settings."""
-
-    machine: Machine
-    directory: frozenset[tuple[IPv4Address, int]]
-
-
 class Confinement:
     """Sets the packet filters that the stack's settings ask for, and keeps them set.
 
@@ -83,7 +75,8 @@ class Confinement:
         self._asking = threading.Lock()
         self._made: dict[str, tuple[str, str]] = {}
         self._looked = float("-inf")
-        self._sight = Sight(Machine(frozenset(), frozenset()), frozenset())
+        self._sight = Sight()
+        self._said: frozenset[Overlap] = frozenset()
 
     def begin(self) -> None:
         """Remove an earlier guard's helpers, set a filter as a test, and look at the machine.
@@ -125,8 +118,20 @@ class Confinement:
             pause = LEAST_PAUSE if self._directory.complete else MISSING_PAUSE
             if time.monotonic() - self._looked < pause:
                 return
-            self._sight = Sight(Machine.seen(self._helpers), self._directory.addresses())
+            self._sight = Sight.seen(self._client, self._helpers, self._directory, self._settings)
             self._looked = time.monotonic()
+            self._say(frozenset(self._sight.overlaps(self._settings)))
+
+    def _say(self, overlaps: frozenset[Overlap]) -> None:
+        """Log which networks overlap, each once for as long as it does."""
+        for one in sorted(overlaps - self._said, key=lambda one: one.text):
+            log.warning("%s; %s", one.text, one.fix)
+        self._said = overlaps
+
+    @property
+    def left_out(self) -> frozenset[IPv4Network]:
+        """Parts of the pool that are the site's, by the last look."""
+        return self._sight.left_out
 
     @property
     def name_servers(self) -> list[str]:
@@ -139,6 +144,11 @@ class Confinement:
             if any(server in network for network in self._settings.user_allowed_networks)
         ]
         return allowed or [NOWHERE]
+
+    @property
+    def _pools(self) -> list[IPv4Network]:
+        """Where users' networks are: in the pool, and those from before it was changed."""
+        return [self._settings.user_network_pool, *self._sight.outside]
 
     def server(self, found: dict[str, Any], subnet: IPv4Network) -> None:
         """Set the filter of a running user's server, for its present or future network.
@@ -213,18 +223,14 @@ class Confinement:
         return self._rules_of_server(IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
 
     def _rules_of_server(self, subnet: IPv4Network) -> str:
-        settings, machine = self._settings, self._sight.machine
+        settings, machine, pools = self._settings, self._sight.machine, self._pools
         networks = filters.by_width(
             open_=settings.user_allowed_networks,
             closed=(
                 *filters.ALWAYS_CLOSED,
                 *settings.user_blocked_networks,
                 # Those in the pool come and go with users; the rule for the whole pool closes them.
-                *(
-                    own
-                    for own in machine.addresses
-                    if not own.subnet_of(settings.user_network_pool)
-                ),
+                *(own for own in machine.addresses if not any(map(own.subnet_of, pools))),
             ),
         )
         servers = {one for one in machine.name_servers if not machine.has(one)}
@@ -232,7 +238,7 @@ class Confinement:
             subnet,
             IPv4Address(hub_address(subnet)),
             filters.Reach(
-                pool=settings.user_network_pool,
+                pools=pools,
                 name_servers=servers if settings.user_internet else (),
                 networks=networks,
                 internet=settings.user_internet,
@@ -240,14 +246,14 @@ class Confinement:
         )
 
     def _rules_of_hub(self) -> str:
-        settings, machine = self._settings, self._sight.machine
+        settings, machine, pools = self._settings, self._sight.machine, self._pools
         # In internal networks the machine has no address, and a server that an older release
         # started on Docker 28 may have the first one. So only addresses that the machine still has
         # from earlier networks are closed.
-        left = [own for own in machine.addresses if own.subnet_of(settings.user_network_pool)]
+        left = [own for own in machine.addresses if any(map(own.subnet_of, pools))]
         return filters.of_hub(
             settings.hub_port,
-            pool=settings.user_network_pool,
+            pools=pools,
             machine=left if settings.internal else None,
             name_servers=machine.name_servers,
             directory=self._sight.directory,

@@ -119,8 +119,8 @@ def by_width(
 class Reach:
     """What all users' servers of a stack may reach, and what they may not."""
 
-    pool: IPv4Network
-    """Contains the networks of all users."""
+    pools: Sequence[IPv4Network]
+    """Contain the networks of all users; they do not overlap."""
     name_servers: Collection[IPv4Address]
     """Open for DNS."""
     networks: Sequence[tuple[IPv4Network, bool]]
@@ -141,7 +141,7 @@ def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
             f"ip daddr {hub} {new} drop",
             f"ip daddr {hub} tcp dport {HUB_PORT} accept",
             f"ip daddr {hub} tcp sport {PORT} {_ANSWER} accept",
-            f"ip daddr {reach.pool} {_REFUSE}",
+            f"ip daddr {_any(reach.pools)} {_REFUSE}",
             *_names(reach.name_servers),
             *(
                 f"ip daddr {network} {'accept' if opened else _REFUSE}"
@@ -156,7 +156,7 @@ def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
 def of_hub(
     port: int,
     *,
-    pool: IPv4Network,
+    pools: Sequence[IPv4Network],
     machine: Collection[IPv4Network] | None,
     name_servers: Collection[IPv4Address],
     directory: Collection[tuple[IPv4Address, int]],
@@ -165,11 +165,12 @@ def of_hub(
 
     Args:
         port: the published port.
-        pool: contains the networks of all users, each of 16 addresses.
+        pools: contain the networks of all users, each of 16 addresses; they do not overlap.
         machine: the engine's machine in these networks; None for the first address of each.
         name_servers: open for DNS.
         directory: addresses and ports of the LDAP servers.
     """
+    pool = _any(pools)
     if machine is None:
         own = [f"ip daddr {pool} ip daddr & 0.0.0.15 == 0.0.0.1 {_REFUSE}"]
     else:
@@ -190,6 +191,12 @@ def of_hub(
         ),
         [f"tcp dport {port} accept", f"ip saddr {pool} tcp dport {HUB_PORT} accept"],
     )
+
+
+def _any(networks: Sequence[IPv4Network]) -> str:
+    """Return what nft takes for an address in one of the networks."""
+    one, *more = map(str, networks)
+    return f"{{ {', '.join([one, *more])} }}" if more else one
 
 
 def _names(servers: Collection[IPv4Address]) -> list[str]:

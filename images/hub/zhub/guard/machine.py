@@ -15,6 +15,10 @@ REMEMBERED_SECONDS = 24 * 3600
 """How long an address of the directory stays open after its name last resolved to it: a name may
 resolve to a few of many addresses each time."""
 
+WIDEST = 8
+"""Prefix length of the widest private network. A wider route is a way to everything, such as the
+two halves of the default route that VPNs set."""
+
 log = logging.getLogger(__name__)
 
 
@@ -26,6 +30,11 @@ class Machine:
     """Its own, except for loopback; a route can make a whole network its own (AnyIP)."""
     name_servers: frozenset[IPv4Address]
     """Those that the engine gives to containers."""
+    routes: frozenset[IPv4Network] = frozenset()
+    """Networks that it has routes to, those of the engine's own networks too; without the default
+    route."""
+    near: frozenset[IPv4Network] = frozenset()
+    """Those of them that it is in itself, and reaches without a router."""
 
     def has(self, address: IPv4Address) -> bool:
         """Return whether an address is the machine's own."""
@@ -45,7 +54,9 @@ class Machine:
         if not own:
             # Every machine has some, and an address that is not found would not be closed.
             raise RuntimeError("no address of the engine's machine was found")
-        return cls(own, frozenset(name_servers(resolver)))
+        ways = routes(table)
+        near = frozenset(network for network, is_near in ways.items() if is_near)
+        return cls(own, frozenset(name_servers(resolver)), frozenset(ways), near)
 
 
 def name_servers(resolv_conf: str) -> set[IPv4Address]:
@@ -74,6 +85,25 @@ def addresses(fib_trie: str) -> set[IPv4Network]:
             found.add(IPv4Network(start + words[0]))
     # A transparent proxy's table has a local route for everything, but applies to marked packets.
     return {network for network in found if network.prefixlen and not network.is_loopback}
+
+
+def routes(fib_trie: str) -> dict[IPv4Network, bool]:
+    """Return the networks that the machine has routes to, by any of its tables.
+
+    The value is whether it is in the network itself. Such a route is `/24 link UNICAST`, and one by
+    a router `/24 universe UNICAST`. Routes that only say that something is unreachable are none.
+    """
+    found: dict[IPv4Network, bool] = {}
+    start = ""
+    for line in fib_trie.splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            start = words[1]
+        elif words[2:3] == ["UNICAST"]:
+            network = IPv4Network(start + words[0])
+            if network.prefixlen >= WIDEST:
+                found[network] = found.get(network, False) or words[1] != "universe"
+    return found
 
 
 # Prints a line `= NAME`, then getent's output for the name, which may be empty. Names are resolved

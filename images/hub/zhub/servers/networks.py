@@ -120,12 +120,16 @@ class UserNetworks:
                     labels=labels,
                 )
             except APIError as error:
-                # Another hub on the same engine has just taken it.
+                # Another hub on the same engine has just taken it, or the guard has just seen that
+                # it is the site's.
                 if "overlap" not in str(error.explanation):
                     raise
                 continue
             return subnet
-        raise RuntimeError(f"no free subnet is left in {self._pool}: set a larger userNetworkPool")
+        raise RuntimeError(
+            f"no free subnet is left in {self._pool}: `make doctor` says what else has it, if not"
+            " users' servers; set another userNetworkPool, or a larger one"
+        )
 
     def _connect(self, name: str, subnet: IPv4Network) -> None:
         self._client.connect_container_to_network(

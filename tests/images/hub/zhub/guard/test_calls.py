@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from docker.errors import APIError
 from zhub import engine, settings
 from zhub.contract import NO_HOST, NO_IPV6
 from zhub.guard import confinement, measures
@@ -62,7 +64,7 @@ class Engine:
 def guard(**variables: str) -> tuple[Guard, Engine]:
     engine: Any = Engine()
     guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
-    confinement: Any = SimpleNamespace(name_servers=[])
+    confinement: Any = SimpleNamespace(name_servers=[], left_out=[IPv4Network("10.213.1.0/24")])
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
     policy = Policy(guard_settings, dict.fromkeys(guard_settings.images, Image((), frozenset())))
     audit: Any = SimpleNamespace(
@@ -160,6 +162,26 @@ def test_a_network_is_internal_unless_the_stack_opens_it(internet: str) -> None:
     assert call == "create_network"
     assert named["internal"] is internal
     assert named["options"] == NO_IPV6 | (NO_HOST if internal else {})
+
+
+def test_a_network_that_hides_one_of_the_site_is_refused() -> None:
+    made, engine = guard()
+    body = {
+        "Name": "site-user-alice",
+        "Labels": LABELS | {"zhub.role": "user-network"},
+        "IPAM": {"Config": [{"Subnet": "10.213.1.16/28"}]},
+        "Internal": False,
+    }
+    # The hub goes on to the next subnet where an error says "overlap"; it is no attack.
+    with pytest.raises(APIError, match=r"overlaps with a network of the site: 10\.213\.1\.16/28"):
+        made.create_network(Request("", {}, body))
+    assert not engine.asked
+
+
+def test_what_is_the_sites_counts_as_taken() -> None:
+    made, _ = guard()
+    listed = made.list_networks(Request("", {}, {}))
+    assert listed == [{"IPAM": {"Config": [{"Subnet": "10.213.1.0/24"}]}}]
 
 
 def test_the_version_call_fails_when_the_engine_does_not_answer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_a_network_within_a_closed_one_gets_no_rule() -> None:
 NEW = "tcp dport 8081 tcp flags & (syn | ack) == syn limit rate over 50/second burst 200 packets"
 
 REACH = filters.Reach(
-    pool=IPv4Network("10.214.0.0/16"),
+    pools=[IPv4Network("10.214.0.0/16")],
     name_servers=[IPv4Address("9.9.9.9")],
     networks=[(IPv4Network("10.1.0.0/24"), True), (IPv4Network("10.0.0.0/8"), False)],
     internet=True,
@@ -95,7 +96,7 @@ def test_nobody_connects_to_a_server_but_the_hub_and_to_the_hub_but_servers() ->
         "ip saddr 10.214.0.18 tcp dport 8888 accept",
         first,
     ]
-    hub = filters.of_hub(11119, pool=REACH.pool, machine=None, name_servers=(), directory=())
+    hub = filters.of_hub(11119, pools=REACH.pools, machine=None, name_servers=(), directory=())
     assert entrances(hub) == [
         'iifname "lo" accept',
         "tcp dport 11119 accept",
@@ -107,7 +108,7 @@ def test_nobody_connects_to_a_server_but_the_hub_and_to_the_hub_but_servers() ->
 def test_the_hub_reaches_servers_the_directory_and_name_servers() -> None:
     found = filters.of_hub(
         11119,
-        pool=REACH.pool,
+        pools=REACH.pools,
         machine=None,
         name_servers=REACH.name_servers,
         directory=[(IPv4Address("10.5.0.2"), 636), (IPv4Address("10.5.0.1"), 389)],
@@ -127,10 +128,34 @@ def test_the_hub_reaches_servers_the_directory_and_name_servers() -> None:
     ]
 
 
+def test_networks_of_the_pool_before_are_like_those_of_the_pool() -> None:
+    """So a change of the pool ends no server that runs."""
+    pools = [*REACH.pools, IPv4Network("10.213.0.0/27")]
+    both = "{ 10.214.0.0/16, 10.213.0.0/27 }"
+    hub = filters.of_hub(11119, pools=pools, machine=None, name_servers=(), directory=())
+    assert [line for line in rules(hub) if "10.21" in line] == [
+        f"ip daddr {both} ip daddr & 0.0.0.15 == 0.0.0.1",
+        f"ip daddr {both} tcp dport 8888 accept",
+        f"ip daddr {both} tcp sport 8081 tcp flags & (syn | ack) != syn accept",
+        f"ip daddr {both}",
+    ]
+    assert f"ip saddr {both} tcp dport 8081 accept" in entrances(hub)
+    server = filters.of_server(
+        IPv4Network("10.213.0.16/28"),
+        IPv4Address("10.213.0.18"),
+        replace(REACH, pools=pools, networks=[(IPv4Network("10.0.0.0/8"), True)]),
+    )
+    closed = rules(server)
+    assert closed.index("ip daddr 10.213.0.18 tcp dport 8081 accept") < closed.index(
+        f"ip daddr {both}"
+    )
+    assert closed.index(f"ip daddr {both}") < closed.index("ip daddr 10.0.0.0/8 accept")
+
+
 def test_where_the_machine_has_no_address_the_hub_reaches_a_server_that_has_the_first() -> None:
     found = filters.of_hub(
         11119,
-        pool=REACH.pool,
+        pools=REACH.pools,
         machine=[IPv4Network("10.214.0.33"), IPv4Network("10.214.0.17")],
         name_servers=(),
         directory=(),

@@ -28,7 +28,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub import engine, settings
-from zhub.contract import CPU_SHARES, FULL, NO_NETWORK, OOM_SCORE, UNUSABLE, network_options
+from zhub.contract import (
+    CPU_SHARES,
+    FULL,
+    NO_NETWORK,
+    OOM_SCORE,
+    UNUSABLE,
+    addressing,
+    network_options,
+)
 from zhub.guard import filters, homes
 from zhub.guard.audit import Audit
 from zhub.guard.calls import Guard
@@ -50,6 +58,7 @@ from zhub.settings.folders import SharedFolder
 
 from tests.built import Images, bridge_address, wait_until
 from tests.images.hub import spawned
+from tests.lan import lan
 
 pytestmark = pytest.mark.engine
 
@@ -447,6 +456,74 @@ def test_a_new_address_of_the_machine_is_closed_also_if_the_hub_asks_first(
     site.confinement.look()
     site.confinement.all()
     assert "203.0.113.77" in ruleset(site, alice)
+
+
+def test_no_users_network_hides_a_network_of_the_site(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The lower half of the part of the pool that the hub takes networks from here.
+    half = IPv4Network("10.214.34.0/24")
+    subnet, *_ = half.subnets(new_prefix=28)
+    name, labels = (
+        f"{site.settings.prefix}-user-neighbour",
+        site.labels("user-network", "neighbour"),
+    )
+    hub = site.engine.inspect_container(f"{site.settings.prefix}-hub")["Id"][:12]
+    networks = UserNetworks(
+        site.hub, prefix=site.settings.prefix, hub=hub, pool=half.supernet(), internal=False
+    )
+    with lan(half) as office:
+        assert office.reached
+        # Docker itself takes the subnet, and the machine does not reach its neighbours any more.
+        hides = site.engine.create_network(f"{name}-hides", ipam=addressing(subnet))["Id"]
+        assert not office.reached
+        site.engine.remove_network(hides)
+        assert office.reached
+
+        for _ in range(2):
+            monkeypatch.setattr(site.confinement, "_looked", float("-inf"))
+            site.confinement.look()
+        said = [line for line in caplog.messages if str(half) in line]
+        assert len(said) == 1
+        assert f"has a route or an address in userNetworkPool ({POOL}): {half}. No" in said[0]
+        more = {"driver": "bridge", "options": network_options(internal=False), "labels": labels}
+        with pytest.raises(APIError, match="Pool overlaps with a network of the site"):
+            site.hub.create_network(name, ipam=addressing(subnet), internal=False, **more)
+
+        networks.open(name, labels)
+        [made] = site.engine.networks(names=[name])
+        assert made["IPAM"]["Config"][0]["Subnet"] == "10.214.35.0/28"
+        assert office.reached
+        networks.close(name)
+    monkeypatch.setattr(site.confinement, "_looked", float("-inf"))
+    site.confinement.look()
+    assert not site.confinement.left_out
+
+
+def test_another_pool_ends_no_server_that_runs(site: Site) -> None:
+    alice, bob = site.start("stays"), site.start("stays2")
+    hub = site.engine.inspect_container(f"{site.settings.prefix}-hub")
+    helpers = Helpers(site.engine, site.settings.filter_image, site.settings.prefix)
+    other = replace(site.settings, user_network_pool=IPv4Network("10.250.0.0/16"))
+    after = Confinement(site.engine, helpers, other)
+    try:
+        after.begin()
+        after.all()
+        after.hub_asks(hub)
+        assert "10.250.0.0/16" in ruleset(site, alice)
+        address = address_of(site, alice)
+        # Nothing listens: what gets through is refused, and what the filter stops is unreachable.
+        assert "refused" in site.run(hub["Id"], f"exec 3<>/dev/tcp/{address}/8888")[1]
+        assert "refused" not in site.run(bob, f"exec 3<>/dev/tcp/{address}/8888")[1]
+    finally:
+        again = Confinement(site.engine, helpers, site.settings)
+        again.begin()
+        again.all()
+
+
+def address_of(site: Site, container: str) -> str:
+    [endpoint] = site.engine.inspect_container(container)["NetworkSettings"]["Networks"].values()
+    return str(endpoint["IPAddress"])
 
 
 def test_a_server_that_is_restarted_by_hand_is_confined_soon(site: Site) -> None:
