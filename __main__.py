@@ -73,6 +73,7 @@ hub = Hub(
         token_max_age=settings.token_max_age,
         texts=settings.texts,
         users=settings.users,
+        services=settings.services,
         logs=settings.logs,
         memory=settings.hub_memory,
         protect=settings.protect,

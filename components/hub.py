@@ -15,7 +15,7 @@ from components import guard, proxy
 from components.files import FOLDER as CERTIFICATES
 from components.files import File, carrier
 from components.guard import Guard, GuardArgs
-from components.marks import digest, password_mark
+from components.marks import digest, secret_mark
 from components.names import Names, named
 from components.proxy import Proxy, ProxyArgs
 from components.service import ServiceArgs, service
@@ -23,6 +23,7 @@ from components.settings.engine import UNPRIVILEGED
 from components.settings.folders import SharedFolders
 from components.settings.ldap import Ldap
 from components.settings.logs import Logs
+from components.settings.services import Services
 from components.settings.users import UserServers
 
 #: Where the hub keeps its database, inside the container.
@@ -35,6 +36,7 @@ CERTIFICATE = "hub.crt"
 SITE = "site.json"
 LDAP_CA = "ldap-ca.pem"
 LDAP_PASSWORD = "ldap-password"  # noqa: S105 - the name of a file
+SERVICE_TOKENS = "service-tokens.json"
 
 #: Number of the hub's user and group in the image.
 USER = "1000"
@@ -91,6 +93,7 @@ class HubArgs:
     texts: str
     """What the site says on the hub's pages, in JSON."""
     users: UserServers
+    services: Services
     logs: Logs
     memory: int
     """MiB."""
@@ -266,6 +269,8 @@ def _contents(args: HubArgs) -> dict[str, File]:
         contents[LDAP_CA] = File(args.ldap.ca_pem, USER)
     if args.ldap.bind_password is not None:
         contents[LDAP_PASSWORD] = File(args.ldap.bind_password, USER)
+    if args.services.tokens is not None:
+        contents[SERVICE_TOKENS] = File(args.services.tokens, USER)
     return contents
 
 
@@ -285,10 +290,11 @@ def _common(
         health=["/usr/local/bin/zhub-health", str(args.port)],
         start_seconds=START_SECONDS,
         # The files in the volume are not part of this container. By these labels it is replaced
-        # when one of the directory's files changes; the proxy notices by itself when its own do.
+        # when one of its own files changes; the proxy notices by itself when its own do.
         labels={
             "zhub.ldap-ca": digest(args.ldap.ca_pem),
-            "zhub.ldap-password": password_mark(args.mark_key, args.ldap.bind_password),
+            "zhub.ldap-password": secret_mark(args.mark_key, args.ldap.bind_password),
+            "zhub.service-tokens": secret_mark(args.mark_key, args.services.tokens),
         },
         command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
         env=environment(args),
@@ -336,6 +342,7 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
         **guard.images_environment(args.profile_images),
         **guard.logs_environment(args.logs),
         **_folders(args.users.folders),
+        **_services(args.services),
         "ZHUB_PROFILES": json.dumps(
             [guard.described(one) | {"groups": one.groups} for one in args.users.profiles]
         ),
@@ -352,6 +359,17 @@ def _folders(folders: SharedFolders) -> dict[str, str]:
         for one in folders.folders
     ]
     return {"ZHUB_SHARED_FOLDERS": json.dumps(listed)}
+
+
+def _services(services: Services) -> dict[str, str]:
+    """What services and roles may do; the services' tokens are in a file."""
+    found = {}
+    if services.services:
+        found["ZHUB_SERVICES"] = json.dumps(services.services)
+        found["ZHUB_SERVICE_TOKENS_FILE"] = f"{CERTIFICATES}/{SERVICE_TOKENS}"
+    if services.roles:
+        found["ZHUB_ROLES"] = json.dumps(services.roles)
+    return found
 
 
 def ldap_environment(ldap: Ldap) -> dict[str, str]:

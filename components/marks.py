@@ -15,18 +15,16 @@ def digest(pem: pulumi.Input[str] | None) -> pulumi.Input[str]:
     return pulumi.Output.from_input(pem).apply(lambda pem: hashlib.sha256(pem.encode()).hexdigest())
 
 
-def password_mark(
-    mark_key: pulumi.Input[str], password: pulumi.Input[str] | None
-) -> pulumi.Input[str]:
-    """A value that changes with the directory's password and does not help to guess it.
+def secret_mark(mark_key: pulumi.Input[str], secret: pulumi.Input[str] | None) -> pulumi.Input[str]:
+    """A value that changes with a secret, such as a password, and does not help to guess it.
 
     Everybody who may inspect containers can read labels, and could try passwords against a plain
     digest. This one takes a secret of the stack's state as well, which only those have who can read
     the password there, too.
     """
-    if password is None:
+    if secret is None:
         return ""
-    mark = pulumi.Output.all(mark_key, password).apply(lambda both: _hmac(*both))
+    mark = pulumi.Output.all(mark_key, secret).apply(lambda both: _hmac(*both))
     # Otherwise previews would hide all labels.
     return pulumi.Output.unsecret(mark)
 

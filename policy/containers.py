@@ -297,6 +297,7 @@ def containers(prefix: str) -> Table:
             {
                 "/certs/ldap-ca.pem": hubs_file,
                 "/certs/ldap-password": hubs_file,
+                "/certs/service-tokens.json": hubs_file,
                 "/certs/site.json": hubs_file,
             },
         ),

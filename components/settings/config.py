@@ -109,7 +109,8 @@ class Config:
     def shown(self, setting: Setting[object], *, hidden: bool = False) -> str:
         """The value as a message may show it: nothing secret, on one line, of a bearable length."""
         text = self._text(setting)
-        if hidden or setting.secret or self.is_secret(setting) or "PRIVATE KEY" in text:
+        secret = setting.secret or setting.secret_member or self.is_secret(setting)
+        if hidden or secret or "PRIVATE KEY" in text:
             return "[not shown]"
         is_list = text.startswith("[") and text.isascii() and text.isprintable()
         shown = text if is_list else json.dumps(text)

@@ -39,7 +39,6 @@ class Objects:
     """Fields that are lists; their checks are of the whole list."""
     secret: str = ""
     """The field that is encrypted."""
-    required: Collection[str] = ("name",)
     most: int = 32
     """How many there may be: the containers get all of them as one variable."""
 
@@ -76,10 +75,8 @@ class Objects:
 
     def _object(self, number: int, given: dict[str, Any]) -> dict[str, Any]:
         named = isinstance(given.get("name"), str)
-        for field in self.required:
-            if field not in given:
-                which = f"{self.noun} {given['name']}" if named else f"element {number + 1}"
-                raise RefusedError(f"{which}: has no {field}", fix=self.set(number, field))
+        if "name" not in given:
+            raise RefusedError(f"element {number + 1}: has no name", fix=self.set(number, "name"))
         try:
             return {key: self._field(number, key, value) for key, value in given.items()}
         except RefusedError as error:

@@ -34,6 +34,8 @@ class Setting(Generic[T_co]):
     """Of a list of objects: the member that `example` is a value of."""
     secret: bool = False
     """Whether the value must be encrypted, and no message may show it."""
+    secret_member: str = ""
+    """Of a list of objects: the member that must be encrypted. No message may show the list."""
 
     def __str__(self) -> str:
         return self.key

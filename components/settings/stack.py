@@ -7,8 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import pulumi
+import yaml
 from pulumi.runtime.config import CONFIG, is_config_secret
 
 from components.settings import (
@@ -27,6 +30,7 @@ from components.settings import (
     parsing,
     prefix,
     profiles,
+    services,
     site,
     surroundings,
     users,
@@ -43,6 +47,7 @@ from components.settings.ldap import Ldap
 from components.settings.local_engine import LocalEngine
 from components.settings.logs import Logs
 from components.settings.parsing import RefusedError
+from components.settings.services import Services
 from components.settings.users import UserServers
 
 
@@ -77,6 +82,7 @@ class Settings:
     texts: str
     """What the site says on the hub's pages, as the file that the hub reads."""
     users: UserServers
+    services: Services
     hub_memory: int
     """MiB."""
     separate_proxy: bool
@@ -162,6 +168,7 @@ class Settings:
             internet=self.users.internet_access,
         )
         found += networks.warnings(self.users, self.ldap, self._named())
+        found += self.services.warnings()
         found += self.logs.warnings()
         return found
 
@@ -189,6 +196,7 @@ def load() -> Settings:
     settings = read(config, stack, datetime.now(UTC))
     before = deployed.last()
     prefix.refuse_another(config, settings.prefix, before)
+    services.refuse_in_clear(config, _stack_file(stack))
     homes = settings.users.homes.after(before.outputs)
     folders.refuse_in_homes(config, settings.users.folders, homes.paths)
     settings = replace(
@@ -215,6 +223,16 @@ def load() -> Settings:
             + "\n".join(map(str, config.problems))
         )
     return settings
+
+
+def _stack_file(stack: str) -> Mapping[str, Any]:
+    """What the stack's file says; empty where it is not in the project's folder."""
+    try:
+        # Pulumi's own name for it: without an organization in front.
+        found = yaml.safe_load(Path(f"Pulumi.{stack.rpartition('/')[2]}.yaml").read_text())
+    except FileNotFoundError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before: Deployed) -> None:
@@ -288,6 +306,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         token_max_age=login.token_max_age(config, directory),
         texts=site.read(config),
         users=profiles.read(config, servers, recheck=recheck),
+        services=services.read(config, directory),
         hub_memory=config.value(hub.HUB_MEMORY),
         separate_proxy=config.value(hub.SEPARATE_PROXY),
         protect=config.value(hub.PROTECT),
@@ -305,7 +324,7 @@ def _secrets(config: Config) -> None:
         if setting.secret and config.is_set(setting) and not config.is_secret(setting):
             config.refuse(setting, RefusedError("stored in clear in the stack's file", secret=True))
     for setting in sorted(config.settings, key=str):
-        if config.is_secret(setting) and not setting.secret:
+        if config.is_secret(setting) and not (setting.secret or setting.secret_member):
             config.refuse(
                 setting,
                 RefusedError("encrypted, but used where it can be read; set it without --secret"),

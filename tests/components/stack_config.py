@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shlex
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -63,22 +65,29 @@ def follow(lines: tuple[str, ...], config: dict[str, str], secret: set[str]) -> 
         if line.startswith("or"):
             return
         options = {"--path", "--", "--secret"}
-        words = [word for word in shlex.split(line)[2:] if word not in options]
+        # A program may make the value.
+        command = line.rpartition("| ")[2]
+        words = [word for word in shlex.split(command)[2:] if word not in options]
         key = words[1] if ":" in words[1] else f"zhub:{words[1]}"
         name, *path = _path(key) if "[" in key else [key]
         if words[0] == "rm" and path:
             items = json.loads(config[name])
-            del _place(items, path[:-1])[path[-1]]
+            del _place(items, path)[path[-1]]
             config[name] = json.dumps(items)
         elif words[0] == "rm" or key.endswith(("File", "certPath", "tlsKey")):
             # What a key is, or what a file holds, no message can say.
             config.pop(key, None)
+        elif "--secret" in line and path:
+            items = json.loads(config[name])
+            _place(items, path)[path[-1]] = secrets.token_hex(32)
+            config[name] = json.dumps(items)
+            secret.add(name)
         elif "--secret" in line:
             config[key] = "as typed"
             secret.add(key)
         elif path:
             items = json.loads(config.get(name, "[]"))
-            last: Any = _place(items, path[:-1])
+            last: Any = _place(items, path)
             place: Any = path[-1]
             if isinstance(last, list):
                 last[place : place + 1] = [words[2]]
@@ -101,8 +110,8 @@ def _path(key: str) -> list[Any]:
 
 
 def _place(items: Any, path: list[Any]) -> Any:
-    """What is at a path, made where it is missing."""
-    for part, following in zip(path, [*path, ""][1:], strict=True):
+    """What holds the element at a path, made where it is missing."""
+    for part, following in pairwise(path):
         empty: Any = [] if isinstance(following, int) else {}
         if isinstance(items, list):
             if part == len(items):

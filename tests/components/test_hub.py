@@ -17,6 +17,7 @@ from components.names import Names
 from components.settings.engine import Engine
 from components.settings.ldap import Ldap
 from components.settings.ldap_entries import LdapTls
+from components.settings.services import Services
 from tests.components.recorder import (
     Declared,
     Recording,
@@ -255,7 +256,13 @@ def test_clean_up_uses_the_engines_client_certificates() -> None:
     }
 
 
-def alone(ldap: Ldap, password: str | None = None) -> Recording:
+SERVICES = Services(
+    services=({"name": "class-start", "scopes": ("servers",), "url": ""},),
+    roles=({"name": "tutors", "scopes": ("servers",), "users": ("bob",), "groups": ()},),
+)
+
+
+def alone(ldap: Ldap, password: str | None = None, tokens: str | None = None) -> Recording:
     def program() -> None:
         settings = read(SITE)[0]
         # An output belongs to the program that makes it.
@@ -285,6 +292,7 @@ def alone(ldap: Ldap, password: str | None = None) -> Recording:
                 token_max_age=86400,
                 texts='{"name": "Institute"}',
                 users=settings.users,
+                services=replace(SERVICES, tokens=pulumi.Output.secret(tokens) if tokens else None),
                 logs=settings.logs,
                 memory=512,
                 protect=True,
@@ -307,7 +315,7 @@ def test_alone_it_takes_plain_values() -> None:
     }
     assert "the key" not in texts(files.raw, secret=False)
     own = {name: value for name, value in labels(hub).items() if name not in labels(files)}
-    assert own == {"zhub.ldap-ca": "", "zhub.ldap-password": ""}
+    assert own == {"zhub.ldap-ca": "", "zhub.ldap-password": "", "zhub.service-tokens": ""}
     assert hub.inputs["image"] == files.inputs["image"] == "sha256:1"
     assert hub.inputs["ports"] == [{"internal": 8443, "external": 8443, "ip": "192.0.2.7"}]
     assert [one["name"] for one in hub.inputs["networksAdvanced"]] == ["zhub-test-hub"]
@@ -341,3 +349,24 @@ def test_alone_it_keeps_the_directorys_password_out_of_its_own_container() -> No
     assert environment(hub)["ZHUB_LDAP_BIND_PASSWORD_FILE"] == "/certs/ldap-password"
     mark = hmac.new(b"a secret", LDAP_PASSWORD.encode(), "sha256").hexdigest()
     assert labels(hub)["zhub.ldap-password"] == mark
+
+
+def test_alone_it_keeps_the_tokens_of_services_out_of_its_own_container() -> None:
+    ldap = Ldap(servers=("ldap.example.com",), tls=LdapTls.LDAPS)
+    tokens = '{"class-start": "a token"}'
+    recording = alone(ldap, tokens=tokens)
+    hub, files = recording.one("Container", "hub"), recording.one("Container", "files")
+    assert uploads(files)["/certs/service-tokens.json"]["content"] == tokens
+    assert "a token" not in texts(files.raw, secret=False)
+    assert "a token" not in json.dumps(hub.inputs, ensure_ascii=False)
+    mark = hmac.new(b"a secret", tokens.encode(), "sha256").hexdigest()
+    assert labels(hub)["zhub.service-tokens"] == mark
+    assert mark != labels(alone(ldap, tokens="{}").one("Container", "hub"))["zhub.service-tokens"]
+    env = environment(hub)
+    assert json.loads(env["ZHUB_SERVICES"]) == [
+        {"name": "class-start", "scopes": ["servers"], "url": ""}
+    ]
+    assert json.loads(env["ZHUB_ROLES"]) == [
+        {"name": "tutors", "scopes": ["servers"], "users": ["bob"], "groups": []}
+    ]
+    assert env["ZHUB_SERVICE_TOKENS_FILE"] == "/certs/service-tokens.json"

@@ -103,11 +103,12 @@ def checked(
 
 
 def take_files(environment: dict[str, str], folder: Path) -> None:
-    """Copy the directory's files to where the hub's user can read them; update the environment."""
-    # With fixed names: the two files may have the same name, in different folders.
+    """Copy secrets and the like to where the hub's user can read them; update the environment."""
+    # With fixed names: files may have the same name, in different folders.
     for name, copy in (
         ("ZHUB_LDAP_CA_FILE", folder / "ldap-ca.pem"),
         ("ZHUB_LDAP_BIND_PASSWORD_FILE", folder / "ldap-password"),
+        ("ZHUB_SERVICE_TOKENS_FILE", folder / "service-tokens.json"),
     ):
         if path := environment.get(name):
             copy.touch(mode=0o600)

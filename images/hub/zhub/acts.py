@@ -18,6 +18,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from zhub import audit
 from zhub.front import origin
+from zhub.settings.services import OWN
 
 CHANGES = {"POST", "PUT", "PATCH", "DELETE"}
 
@@ -122,9 +123,12 @@ def _used(handler: BaseHandler) -> None:
         if _recent.is_new(address):
             audit.report("token.refuse", address=address)
         return
-    if isinstance(user, orm.Service) or not _recent.is_new(
-        (hashlib.sha256(text.encode()).digest(), address)
-    ):
+    own = isinstance(user, orm.Service) and user.name in OWN
+    if own or not _recent.is_new((hashlib.sha256(text.encode()).digest(), address)):
+        return
+    if isinstance(user, orm.Service):
+        # The site's services have one token each.
+        audit.report("token.use", user=audit.actor(handler), address=address, token="")
         return
     if any(one.api_token == text for one in user.spawners.values()):
         # The server's own, by which it says that it is in use.

@@ -12,7 +12,7 @@ from zhub.front import links, proxy, site, token
 from zhub.front.early_proxy import EarlyProxy
 from zhub.front.limits import LimitedServer
 from zhub.front.separate_proxy import SeparateProxy
-from zhub.login import administrators, tokens
+from zhub.login import administrators, services, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.metrics.token import SERVICE as METRICS
 from zhub.servers import culling, last_words
@@ -44,7 +44,11 @@ if hub.separate_proxy:
 links.install()
 c.JupyterHub.user_redirect_hook = links.to_own_server
 c.JupyterHub.template_paths = [str(site.TEMPLATES)]
-c.JupyterHub.template_vars = {"site": site.read, "plan": plan.notice}
+c.JupyterHub.template_vars = {
+    "site": site.read,
+    "plan": plan.notice,
+    "links": services.links(hub.services),
+}
 HTTPServer.configure(LimitedServer)
 
 # State: a new hub container takes over what the last one left, running servers included.
@@ -167,3 +171,8 @@ c.JupyterHub.load_roles.append(
         "scopes": list(people.SCOPES),
     }
 )
+
+# The site's own, which run elsewhere.
+c.JupyterHub.services += services.declared(hub.services)
+c.JupyterHub.load_roles += services.roles(hub.services)
+services.take_tokens(hub.services.tokens_file)

@@ -10,9 +10,10 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TypeVar
 
-from zhub.settings import folders, ldap, parsing, servers
+from zhub.settings import folders, ldap, parsing, servers, services
 from zhub.settings.ldap import Ldap
 from zhub.settings.servers import ServerSettings
+from zhub.settings.services import Services
 
 STATE = Path("/srv/jupyterhub")
 """Folder of the database and the cookie secret, which must outlive the hub's container."""
@@ -111,6 +112,8 @@ class Settings(ServerSettings):
     """ZHUB_CONFINED: whether the hub asks the guard for its packet filter before it serves."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies trusted to name the client."""
+    services: Services
+    """What may use the hub's API."""
 
     @property
     def stops_servers(self) -> int:
@@ -261,8 +264,9 @@ def read(environment: Mapping[str, str]) -> Settings:
             parsing.any_networks,
             'a JSON list of networks, such as ["192.0.2.7/32", "2001:db8::/64"]',
         ),
+        services=services.read(value),
     )
-    problems = reader.problems
+    problems = [*reader.problems, *services.problems(settings.services)]
     if not environment.get("ZHUB_LDAP_SERVERS"):
         problems.append("no directory to check passwords with: set it with --ldap=HOST[,HOST...]")
     problems += ldap.problems(settings.ldap)
