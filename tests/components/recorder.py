@@ -219,7 +219,8 @@ def _run(
     logger = logging.getLogger("tests.components.program")
     logger.handlers = [warnings]
     set_mocks(mocks, project="zhub", stack=stack, preview=preview, logger=logger, monitor=recorder)
-    pulumi.runtime.set_all_config(dict(config), [f"zhub:{one}" for one in SETTINGS if one.secret])
+    secret = [f"zhub:{one}" for one in SETTINGS if one.secret or one.secret_member]
+    pulumi.runtime.set_all_config(dict(config), secret)
     outputs: dict[str, Any] = {}
 
     @pulumi.runtime.test  # type: ignore[untyped-decorator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,10 @@ SITE = REMOTE | {
     "zhub:hstsSeconds": "31536000",
     "zhub:userInternetAccess": "false",
     "zhub:notebookPackages": '["python3-numpy"]',
+    "zhub:hubServices": json.dumps(
+        [{"name": "class-start", "scopes": ["servers"], "token": "0123456789abcdef" * 2}]
+    ),
+    "zhub:hubRoles": json.dumps([{"name": "tutors", "scopes": ["servers"], "users": ["bob"]}]),
 }
 
 NOW = PolicyCustomTimeouts(0, 0, 0)
