@@ -11,6 +11,7 @@ from components.directory import USERS, Directory, DirectoryArgs
 from components.hub import Hub, HubArgs
 from components.images import Images, ImagesArgs, of_profile
 from components.names import Names
+from components.settings import own_config
 from components.settings.deployed import LOST_IMAGES
 from components.settings.homes import OUTPUT as HOMES_PATHS
 from components.settings.stack import load
@@ -74,6 +75,7 @@ hub = Hub(
         texts=settings.texts,
         users=settings.users,
         services=settings.services,
+        own_config=settings.own_config,
         logs=settings.logs,
         memory=settings.hub_memory,
         protect=settings.protect,
@@ -98,6 +100,8 @@ for profile, digest in images.profiles.items():
 pulumi.export("container", hub.container)
 if settings.build.lost:
     pulumi.export(LOST_IMAGES, dict(settings.build.lost))
+if settings.own_config:
+    pulumi.export(own_config.OUTPUT, settings.own_config.digest)
 if settings.users.homes.output:
     pulumi.export(HOMES_PATHS, settings.users.homes.output)
 pulumi.export("engine", settings.engine.host)

@@ -23,6 +23,7 @@ from components.settings.engine import UNPRIVILEGED
 from components.settings.folders import SharedFolders
 from components.settings.ldap import Ldap
 from components.settings.logs import Logs
+from components.settings.own_config import OwnConfig
 from components.settings.services import Services
 from components.settings.users import UserServers
 
@@ -37,6 +38,7 @@ SITE = "site.json"
 LDAP_CA = "ldap-ca.pem"
 LDAP_PASSWORD = "ldap-password"  # noqa: S105 - the name of a file
 SERVICE_TOKENS = "service-tokens.json"
+OWN_CONFIG = "hub_config.py"
 
 #: Number of the hub's user and group in the image.
 USER = "1000"
@@ -94,6 +96,8 @@ class HubArgs:
     """What the site says on the hub's pages, in JSON."""
     users: UserServers
     services: Services
+    own_config: OwnConfig | None
+    """The site's own configuration of JupyterHub; None for none."""
     logs: Logs
     memory: int
     """MiB."""
@@ -271,6 +275,9 @@ def _contents(args: HubArgs) -> dict[str, File]:
         contents[LDAP_PASSWORD] = File(args.ldap.bind_password, USER)
     if args.services.tokens is not None:
         contents[SERVICE_TOKENS] = File(args.services.tokens, USER)
+    if args.own_config:
+        # A preview shows the digest of it, in the hub's label.
+        contents[OWN_CONFIG] = File(pulumi.Output.secret(args.own_config.text), USER)
     return contents
 
 
@@ -295,6 +302,7 @@ def _common(
             "zhub.ldap-ca": digest(args.ldap.ca_pem),
             "zhub.ldap-password": secret_mark(args.mark_key, args.ldap.bind_password),
             "zhub.service-tokens": secret_mark(args.mark_key, args.services.tokens),
+            "zhub.config-file": args.own_config.digest if args.own_config else "",
         },
         command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
         env=environment(args),
@@ -343,6 +351,7 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
         **guard.logs_environment(args.logs),
         **_folders(args.users.folders),
         **_services(args.services),
+        **({"ZHUB_CONFIG_FILE": f"{CERTIFICATES}/{OWN_CONFIG}"} if args.own_config else {}),
         "ZHUB_PROFILES": json.dumps(
             [guard.described(one) | {"groups": one.groups} for one in args.users.profiles]
         ),

@@ -31,6 +31,9 @@ from rules import (
 ENGINE_SOCKET = "/var/run/docker.sock"
 GUARD_SOCKET = "/run/guard/engine.sock"
 
+OWN_CONFIG = "/certs/hub_config.py"
+"""Configuration of the site's own, which the hub runs; own_configuration in policies.py says so."""
+
 HEALTH = "/usr/local/bin/zhub-health"
 IMAGE = later(DIGEST)
 """Any digest; own_images in policies.py checks that it is the right Image's."""
@@ -295,6 +298,7 @@ def containers(prefix: str) -> Table:
             "file",
             {"/certs/hub.key": ports_file, "/certs/hub.crt": ports_file},
             {
+                OWN_CONFIG: hubs_file,
                 "/certs/ldap-ca.pem": hubs_file,
                 "/certs/ldap-password": hubs_file,
                 "/certs/service-tokens.json": hubs_file,

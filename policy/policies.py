@@ -16,6 +16,7 @@ import allowed
 import containers
 from allowed import Table
 from pulumi_policy import (
+    EnforcementLevel,
     PolicyResource,
     ReportViolation,
     ResourceValidationArgs,
@@ -164,6 +165,18 @@ def _image_of(container: str) -> str | None:
     return IMAGE_OF.get(container)
 
 
+def own_configuration(args: ResourceValidationArgs, report: ReportViolation) -> None:
+    """Report a file of the site's own that the hub runs: no policy sees what it does."""
+    uploads = (plain(args.props) or {}).get("uploads") or ()
+    files = [one.get("file") for one in uploads if one is not UNKNOWN]
+    if args.resource_type == CONTAINER and containers.OWN_CONFIG in files:
+        report(
+            f"{args.name}: hubConfigFile is set, so the hub runs a file of this stack's own, which"
+            " can change all that the hub does; read it",
+            None,
+        )
+
+
 def _runs_own(container: PolicyResource, digests: Mapping[str, Any]) -> bool:
     name = _image_of(container.name)
     made = container.property_dependencies.get("image", [])
@@ -180,6 +193,12 @@ def _property(resource: PolicyResource, name: str) -> Any:
 POLICIES = [
     *(policy(name) for name in SUMMARIES),
     ResourceValidationPolicy("known-types", "Only resource types with a policy.", known_types),
+    ResourceValidationPolicy(
+        "own-configuration",
+        "No configuration of the site's own in the hub.",
+        own_configuration,
+        EnforcementLevel.ADVISORY,
+    ),
     StackValidationPolicy("own-images", "Containers run only their stack's images.", own_images),
     StackValidationPolicy(
         "own-network", "Only hub and proxy share a network, that of front.", own_network

@@ -128,6 +128,21 @@ def certificate(outputs: Mapping[str, object], now: datetime) -> Iterator[Findin
     )
 
 
+def own_configuration(outputs: Mapping[str, object]) -> Iterator[Finding]:
+    """Whether the hub runs configuration of the site's own, which nobody else has tried."""
+    if digest := outputs.get("hubConfigDigest"):
+        yield Finding(
+            good=False,
+            text=f"hubConfigFile: unsupported; the hub runs a file of your own (sha256 {digest})",
+            fix=(
+                "before you report a fault, see whether it is there without the file:"
+                " pulumi config rm hubConfigFile (docs/own-configuration.md)"
+            ),
+            word="WARNING",
+            serious=False,
+        )
+
+
 def _groups(name: str) -> Iterator[Finding]:
     """Groups that settings name and the directory does not have: nobody is in them."""
     client = next(engine.clients(), None)
@@ -180,6 +195,7 @@ def check(name: str, *, with_engine: bool) -> None:
         *(_python(), *_cli(), _disk(), *(_engine() if with_engine else [])),
         *_live_restore(name),
         *certificate(outputs, datetime.now(UTC)),
+        *own_configuration(outputs),
         *((*_groups(name), *_networks(name)) if "container" in outputs else ()),
     ]
     for finding in findings:

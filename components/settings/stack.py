@@ -27,6 +27,7 @@ from components.settings import (
     login,
     logs,
     networks,
+    own_config,
     parsing,
     prefix,
     profiles,
@@ -46,6 +47,7 @@ from components.settings.keypair import KeyPair
 from components.settings.ldap import Ldap
 from components.settings.local_engine import LocalEngine
 from components.settings.logs import Logs
+from components.settings.own_config import OwnConfig
 from components.settings.parsing import RefusedError
 from components.settings.services import Services
 from components.settings.users import UserServers
@@ -83,6 +85,8 @@ class Settings:
     """What the site says on the hub's pages, as the file that the hub reads."""
     users: UserServers
     services: Services
+    own_config: OwnConfig | None
+    """None for no configuration of the site's own."""
     hub_memory: int
     """MiB."""
     separate_proxy: bool
@@ -169,6 +173,7 @@ class Settings:
         )
         found += networks.warnings(self.users, self.ldap, self._named())
         found += self.services.warnings()
+        found += own_config.warnings_of(self.own_config)
         found += self.logs.warnings()
         return found
 
@@ -307,6 +312,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         texts=site.read(config),
         users=profiles.read(config, servers, recheck=recheck),
         services=services.read(config, directory),
+        own_config=config.value(own_config.HUB_CONFIG_FILE),
         hub_memory=config.value(hub.HUB_MEMORY),
         separate_proxy=config.value(hub.SEPARATE_PROXY),
         protect=config.value(hub.PROTECT),

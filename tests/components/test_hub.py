@@ -17,6 +17,7 @@ from components.names import Names
 from components.settings.engine import Engine
 from components.settings.ldap import Ldap
 from components.settings.ldap_entries import LdapTls
+from components.settings.own_config import OwnConfig
 from components.settings.services import Services
 from tests.components.recorder import (
     Declared,
@@ -262,7 +263,12 @@ SERVICES = Services(
 )
 
 
-def alone(ldap: Ldap, password: str | None = None, tokens: str | None = None) -> Recording:
+def alone(
+    ldap: Ldap,
+    password: str | None = None,
+    tokens: str | None = None,
+    own_config: OwnConfig | None = None,
+) -> Recording:
     def program() -> None:
         settings = read(SITE)[0]
         # An output belongs to the program that makes it.
@@ -293,6 +299,7 @@ def alone(ldap: Ldap, password: str | None = None, tokens: str | None = None) ->
                 texts='{"name": "Institute"}',
                 users=settings.users,
                 services=replace(SERVICES, tokens=pulumi.Output.secret(tokens) if tokens else None),
+                own_config=own_config,
                 logs=settings.logs,
                 memory=512,
                 protect=True,
@@ -315,7 +322,8 @@ def test_alone_it_takes_plain_values() -> None:
     }
     assert "the key" not in texts(files.raw, secret=False)
     own = {name: value for name, value in labels(hub).items() if name not in labels(files)}
-    assert own == {"zhub.ldap-ca": "", "zhub.ldap-password": "", "zhub.service-tokens": ""}
+    names = ("ldap-ca", "ldap-password", "service-tokens", "config-file")
+    assert own == {f"zhub.{name}": "" for name in names}
     assert hub.inputs["image"] == files.inputs["image"] == "sha256:1"
     assert hub.inputs["ports"] == [{"internal": 8443, "external": 8443, "ip": "192.0.2.7"}]
     assert [one["name"] for one in hub.inputs["networksAdvanced"]] == ["zhub-test-hub"]
@@ -370,3 +378,14 @@ def test_alone_it_keeps_the_tokens_of_services_out_of_its_own_container() -> Non
         {"name": "tutors", "scopes": ["servers"], "users": ["bob"], "groups": []}
     ]
     assert env["ZHUB_SERVICE_TOKENS_FILE"] == "/certs/service-tokens.json"
+
+
+def test_alone_it_gets_the_sites_own_configuration_as_a_file() -> None:
+    ldap = Ldap(servers=("ldap.example.com",), tls=LdapTls.LDAPS)
+    recording = alone(ldap, own_config=OwnConfig("own.py", "c.A.b = 1\n"))
+    hub, files = recording.one("Container", "hub"), recording.one("Container", "files")
+    assert uploads(files)["/certs/hub_config.py"]["content"] == "c.A.b = 1\n"
+    # A preview shows the digest, and not the file.
+    assert "c.A.b" not in texts(files.raw, secret=False)
+    assert labels(hub)["zhub.config-file"] == hashlib.sha256(b"c.A.b = 1\n").hexdigest()
+    assert environment(hub)["ZHUB_CONFIG_FILE"] == "/certs/hub_config.py"

@@ -21,7 +21,7 @@ import requests
 
 from tests import terminal
 from tests.built import wait_until
-from tests.docs.commands import runs
+from tests.docs.commands import BLOCKS, runs, sections
 from tests.engine.conftest import native, remove_leftovers
 from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import Stack
@@ -145,6 +145,12 @@ def operator(
         yield operator
     finally:
         remove_leftovers(engine, f"zhub-{NAME}")
+
+
+def block(language: str, page: str, section: str) -> str:
+    """The only block of a language in a section of a page."""
+    [found] = re.findall(rf"^```{language}\n(.*?)^```$", sections(page)[section], BLOCKS)
+    return str(found)
 
 
 def healthy(engine: docker.DockerClient) -> bool:
@@ -319,6 +325,24 @@ def test_a_services_token_is_exchanged(operator: Operator) -> None:
     [remove] = runs("docs/api.md", "Remove it")
     operator.types(remove)
     assert asks(operator, "GET", "user", second) == requests.codes.forbidden
+
+
+@pytest.mark.long
+def test_configuration_of_the_sites_own(operator: Operator, engine: docker.DockerClient) -> None:
+    use = runs("docs/own-configuration.md", "Use it")
+    back = runs("docs/own-configuration.md", "When the hub does not start with it")
+    example = block("python", "docs/own-configuration.md", "Use it")
+    (operator.clone / "hub_config.py").write_text(f"{example}\nprint('own file is read')\n")
+    shown = operator.types(*use)
+    assert "hubConfigFile is hub_config.py (sha256 " in shown
+    assert "2 replaced" in shown
+    hub = f"zhub-{NAME}-hub"
+    assert b"own file is read" in engine.containers.get(hub).logs()
+    assert "hubConfigFile: unsupported; " in operator.types("make doctor || true")
+    assert operator.types("pulumi preview --expect-no-changes")
+    operator.types(*back)
+    assert b"own file is read" not in engine.containers.get(hub).logs()
+    assert "hubConfigFile" not in operator.types("make doctor || true")
 
 
 def test_what_a_server_reaches(operator: Operator) -> None:

@@ -12,6 +12,7 @@ import allowed
 import policies
 import pytest
 from pulumi_policy import (
+    EnforcementLevel,
     PolicyResource,
     PolicyResourceOptions,
     ResourceValidationArgs,
@@ -428,8 +429,20 @@ def test_a_container_in_the_network_of_another_is_found(separate: Recording) -> 
         assert found.endswith("; allowed: that of front")
 
 
+def test_configuration_of_the_sites_own_is_allowed_and_named(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("c.JupyterHub.concurrent_spawn_limit = 5\n")
+    recording = run(DEMO | {"zhub:hubConfigFile": str(file)})
+    found = {one.name: violations(one) for one in recording.declared if violations(one)}
+    [message] = found.pop("files").pop("own-configuration")
+    assert found == {}
+    assert message.startswith("files: hubConfigFile is set, so the hub runs a file of this stack's")
+    [advice] = [one for one in policies.POLICIES if one.name == "own-configuration"]
+    assert advice.enforcement_level is EnforcementLevel.ADVISORY
+
+
 def test_every_policy_is_shown_to_find_something() -> None:
     """A new policy needs a test of its own."""
-    elsewhere = {"known-types", "own-images", "own-network", "components"}
+    elsewhere = {"known-types", "own-images", "own-network", "own-configuration", "components"}
     shown = {policy for _, policy, *_ in CASES} | elsewhere
     assert {policy.name for policy in policies.POLICIES} == shown

@@ -436,8 +436,8 @@ CONTAINERS: list[Case] = [
         {"uploads": [KEY, CRT, {**FILE, "file": "/bin/false"}]},
         (
             'uploads has file "/bin/false"; allowed: /certs/hub.key, /certs/hub.crt,'
-            " /certs/ldap-ca.pem, /certs/ldap-password, /certs/service-tokens.json,"
-            " /certs/site.json"
+            " /certs/hub_config.py, /certs/ldap-ca.pem, /certs/ldap-password,"
+            " /certs/service-tokens.json, /certs/site.json"
         ),
     ),
     (

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from components.settings.own_config import OUTPUT
 from toolchain import doctor, engine
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
@@ -30,6 +31,15 @@ def test_a_certificate_that_expires_soon_is_named(end: str, *, good: bool, text:
 
 def test_a_stack_that_is_not_up_has_none() -> None:
     assert list(doctor.certificate({}, NOW)) == []
+
+
+def test_configuration_of_the_sites_own_is_named_as_unsupported() -> None:
+    assert list(doctor.own_configuration({})) == []
+    [finding] = doctor.own_configuration({OUTPUT: "0123"})
+    assert (finding.good, finding.serious, finding.word) == (False, False, "WARNING")
+    assert finding.text.startswith("hubConfigFile: unsupported; ")
+    assert "(sha256 0123)" in finding.text
+    assert "pulumi config rm hubConfigFile" in finding.fix
 
 
 def test_a_group_that_the_directory_does_not_have_is_a_warning(

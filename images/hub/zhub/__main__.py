@@ -109,6 +109,7 @@ def take_files(environment: dict[str, str], folder: Path) -> None:
         ("ZHUB_LDAP_CA_FILE", folder / "ldap-ca.pem"),
         ("ZHUB_LDAP_BIND_PASSWORD_FILE", folder / "ldap-password"),
         ("ZHUB_SERVICE_TOKENS_FILE", folder / "service-tokens.json"),
+        ("ZHUB_CONFIG_FILE", folder / "hub_config.py"),
     ):
         if path := environment.get(name):
             copy.touch(mode=0o600)

@@ -6,7 +6,7 @@ import sys
 
 from tornado.httpserver import HTTPServer
 
-from zhub import acts, engine, logs, people, settings
+from zhub import acts, engine, logs, own_config, people, settings
 from zhub.contract import CPU_SHARES, HOME_LIMIT, HUB_URL, OOM_SCORE
 from zhub.front import links, proxy, site, token
 from zhub.front.early_proxy import EarlyProxy
@@ -176,3 +176,7 @@ c.JupyterHub.load_roles.append(
 c.JupyterHub.services += services.declared(hub.services)
 c.JupyterHub.load_roles += services.roles(hub.services)
 services.take_tokens(hub.services.tokens_file)
+
+# The site's own configuration last: it may change all of the above.
+if hub.config_file:
+    own_config.read(hub.config_file, c)

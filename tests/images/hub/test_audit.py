@@ -34,6 +34,10 @@ MORE = """
     c.JupyterHub.tornado_settings = {"log_function": acts.log_request}
     c.JupyterHub.load_roles = [
         {"name": "opens-servers", "scopes": ["access:servers", "admin:groups"], "users": ["carol"]},
+        {"name": "class-start", "scopes": ["servers"], "services": ["class-start"]},
+    ]
+    c.JupyterHub.services = [
+        {"name": name, "api_token": f"token-of-{name}"} for name in ("class-start", "metrics")
     ]
 """
 
@@ -113,6 +117,16 @@ def test_logins_with_their_outcomes_and_logouts(hub: Hub) -> None:
         )
         found = [event for event in hub.reported(4) if event["event"] == "login"]
         assert found[-1] == {"event": "login", "user": name, "address": HERE, "outcome": outcome}
+
+
+def test_the_use_of_the_token_of_a_service_that_is_not_the_hubs_own(hub: Hub) -> None:
+    for name in ("metrics", "class-start", "class-start"):
+        assert hub.real.api("GET", "user", f"token-of-{name}").status_code == 200
+    used = {"event": "token.use", "user": "service class-start", "address": HERE, "token": ""}
+    assert hub.reported(1) == [used]
+    hub.real.api("DELETE", "users/bob/server", "token-of-class-start")
+    [stop] = hub.reported(1)
+    assert (stop["event"], stop["actor"]) == ("server.stop", "service class-start")
 
 
 def test_the_use_of_a_token_once_an_hour(hub: Hub, token: str) -> None:

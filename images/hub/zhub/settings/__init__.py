@@ -114,6 +114,8 @@ class Settings(ServerSettings):
     """ZHUB_TRUSTED_PROXIES: JSON list of networks; front proxies trusted to name the client."""
     services: Services
     """What may use the hub's API."""
+    config_file: Path | None
+    """ZHUB_CONFIG_FILE: the site's own configuration of JupyterHub, in Python."""
 
     @property
     def stops_servers(self) -> int:
@@ -265,6 +267,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             'a JSON list of networks, such as ["192.0.2.7/32", "2001:db8::/64"]',
         ),
         services=services.read(value),
+        config_file=value("CONFIG_FILE", "", parsing.file, "the path of a file"),
     )
     problems = [*reader.problems, *services.problems(settings.services)]
     if not environment.get("ZHUB_LDAP_SERVERS"):

@@ -154,14 +154,8 @@ def _dn(text: str) -> str:
     return text
 
 
-def _path(text: str) -> Path | None:
-    if text and not Path(text).is_file():
-        raise ValueError(text)
-    return Path(text) if text else None
-
-
 def _certificates(text: str) -> Path | None:
-    path = _path(text)
+    path = parsing.file(text)
     if path:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
@@ -198,7 +192,7 @@ def read(value: Value) -> Ldap:
             f"{texts}, each with {{username}} once",
         ),
         bind_dn=value("LDAP_BIND_DN", "", str, "a DN"),
-        bind_password_file=value("LDAP_BIND_PASSWORD_FILE", "", _path, "the path of a file"),
+        bind_password_file=value("LDAP_BIND_PASSWORD_FILE", "", parsing.file, "the path of a file"),
         search_base=search_base,
         name_attributes=value(
             "LDAP_NAME_ATTRIBUTES", '["uid"]', _attributes, 'a JSON list such as ["uid", "mail"]'

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -87,6 +88,13 @@ def folder(text: str) -> str:
 def folders(text: str) -> tuple[str, ...]:
     """Parse a JSON list of such paths."""
     return tuple(map(folder, texts(text)))
+
+
+def file(text: str) -> Path | None:
+    """Parse the path of a file that is there; None for an empty one."""
+    if text and not Path(text).is_file():
+        raise ValueError(text)
+    return Path(text) if text else None
 
 
 def number(low: int, high: int) -> Callable[[str], int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zhub.settings import parsing
 from zhub.settings.parsing import Value
 
 OWN = frozenset({"idle-culler", "metrics", "people", "recheck", "admin", "server", "token", "user"})
@@ -71,7 +72,7 @@ def read(value: Value) -> Services:
             "SERVICES", "[]", _services, "a JSON list of services, each with name and scopes"
         ),
         roles=value("ROLES", "[]", _roles, "a JSON list of roles, each with name and scopes"),
-        tokens_file=value("SERVICE_TOKENS_FILE", "", _file, "the path of a file"),
+        tokens_file=value("SERVICE_TOKENS_FILE", "", parsing.file, "the path of a file"),
     )
 
 
@@ -94,12 +95,6 @@ def problems(found: Services) -> list[str]:
             for name in sorted({name for name in names if names.count(name) > 1})
         ),
     ]
-
-
-def _file(text: str) -> Path | None:
-    if text and not Path(text).is_file():
-        raise ValueError(text)
-    return Path(text) if text else None
 
 
 def _services(text: str) -> tuple[Service, ...]:
