@@ -33,7 +33,8 @@ TRIES = 3
 
 def unmount_below(folder: Path) -> None:
     """Unmount what an engine that has ended left mounted, such as its data's folder on itself."""
-    for line in Path("/proc/mounts").read_text().splitlines():
+    # The last first: they may be in one that was mounted before.
+    for line in reversed(Path("/proc/mounts").read_text().splitlines()):
         if (mounted := line.split()[1]).startswith(f"{folder}/"):
             subprocess.run(["umount", mounted], check=True)
 

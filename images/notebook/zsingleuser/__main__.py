@@ -17,8 +17,9 @@ with last_words.reported(port, os.environ):
     memory.install()
     pulls.install(Path.home())
     os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
-    # Not in the home, which may be full or broken: a user can repair it only in a server.
-    os.environ.setdefault("JUPYTER_RUNTIME_DIR", "/tmp/jupyter-runtime")  # noqa: S108 - a container
+    # In memory: the home may be broken, or the engine's whole disk full, and a user can clean up
+    # only in a server.
+    os.environ.setdefault("JUPYTER_RUNTIME_DIR", "/dev/shm/jupyter-runtime")  # noqa: S108
     # It moves files to where they have been since 2015, and ends the server where it cannot.
     import_module("jupyter_core.application").JupyterApp.migrate_config = lambda _: None
     sys.argv += activity.options(os.environ)

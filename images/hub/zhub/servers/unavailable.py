@@ -23,6 +23,10 @@ RETRY_SECONDS = 60
 """When a client may ask again for a server that could not be started."""
 
 
+DISK_FULL = "no space left on device"
+"""In what the engine answers then (ENOSPC)."""
+
+
 class NoServerError(web.HTTPError):
     """Shown by JupyterHub's pages and API when a server cannot be started now."""
 
@@ -56,6 +60,11 @@ def saying_why(
         except APIError as error:
             if error.status_code in {FULL, UNUSABLE}:
                 raise NoServerError(str(error.explanation)) from None
+            if DISK_FULL in str(error.explanation).lower():
+                raise NoServerError(
+                    "Servers cannot be started: the engine's disk is full. Please tell your"
+                    " administrator."
+                ) from None
             if error.status_code == HTTPStatus.BAD_GATEWAY:
                 raise NoServerError(_silent("engine")) from None
             raise

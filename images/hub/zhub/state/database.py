@@ -15,6 +15,7 @@ import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from sqlite3 import SQLITE_FULL
 from typing import Any
 
 from zhub.settings import STATE
@@ -33,6 +34,17 @@ MOST = 64 << 20
 
 KEPT = 16 << 20
 """Bytes to which the log's file is truncated when the log restarts."""
+
+RESERVED = 8 << 20
+"""Bytes that the database has to spare, and its log from the start. Where somebody fills the disk,
+they are written over, and logins go on: each takes about five kilobytes of the one, for good, and
+fifty of the other, until the next checkpoint."""
+
+FULL = (
+    "The disk with the hub's database is full, so nothing can be stored now. Please tell your"
+    " administrator."
+)
+"""What users read when there is nothing to spare any more."""
 
 log = logging.getLogger("zhub.database")
 
@@ -117,6 +129,8 @@ def _end_tokens(connection: sqlite3.Connection, now: float, max_age: int) -> Non
 def install() -> None:
     """Make all of SQLAlchemy's connections to SQLite commit without waiting for the disk.
 
+    What fails on a full disk gets a message for users, and one line in the log.
+
     Only with the write-ahead log: with the rollback journal, a loss of power could corrupt the
     database (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
@@ -133,6 +147,46 @@ def install() -> None:
             connection.execute("PRAGMA wal_autocheckpoint=0")
             connection.execute(f"PRAGMA journal_size_limit={KEPT}")
 
+    @event.listens_for(Engine, "handle_error")
+    def say_that_the_disk_is_full(context: Any) -> None:
+        error = context.sqlalchemy_exception
+        if error and getattr(context.original_exception, "sqlite_errorcode", 0) == SQLITE_FULL:
+            # JupyterHub shows it on its error page.
+            error.jupyterhub_message = FULL
+
+    logging.getLogger("tornado.application").addFilter(in_one_line)
+
+
+def in_one_line(record: logging.LogRecord) -> bool:
+    """Log what fails on a full disk without a traceback, which says no more."""
+    if record.exc_info and getattr(record.exc_info[1], "jupyterhub_message", "") == FULL:
+        record.msg, record.args, record.exc_info = FULL, None, None
+    return True
+
+
+def reserve(connection: sqlite3.Connection) -> None:
+    """Give the database and its log room of their own on the disk.
+
+    A table is filled and removed. Its pages stay in the file, for what is written later, and the
+    log is written from its beginning again after a checkpoint; neither gets shorter.
+
+    Args:
+        connection: to a database with a write-ahead log. Its file stays as long as some connection
+            is open.
+
+    Raises:
+        sqlite3.Error: there is no room any more.
+    """
+    # Nobody waits for the disk meanwhile; only the checkpoint does, which blocks no commit.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    # A hub that was killed in between has left it.
+    connection.execute("DROP TABLE IF EXISTS zhub_reserve")
+    with connection:
+        connection.execute("CREATE TABLE zhub_reserve (room BLOB)")
+        connection.execute("INSERT INTO zhub_reserve VALUES (zeroblob(?))", [RESERVED])
+    connection.execute("DROP TABLE zhub_reserve")
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
 
 class Checkpoints(threading.Thread):
     """Writes commits to the disk within about TICK seconds, without blocking the hub."""
@@ -148,6 +202,13 @@ class Checkpoints(threading.Thread):
     def run(self) -> None:
         """Sync the log periodically until `stop` is called."""
         with closing(sqlite3.connect(self._file, timeout=0.5)) as connection:
+            try:
+                # JupyterHub may be upgrading its tables.
+                connection.execute("PRAGMA busy_timeout=30000")
+                reserve(connection)
+                connection.execute("PRAGMA busy_timeout=500")
+            except sqlite3.Error as error:
+                log.warning("%s has no room to spare on its disk: %s", self._file, error)
             while not self._over.wait(TICK):
                 try:
                     self.look(connection)
@@ -176,7 +237,9 @@ class Checkpoints(threading.Thread):
                 os.fdatasync(file.fileno())
             self._seen = seen
         before, at = self._checkpointed
-        large = status.st_size > MOST
+        disk = os.statvfs(self._file)
+        # With a full disk, the log must not get longer.
+        large = status.st_size > MOST or disk.f_bavail * disk.f_frsize < RESERVED
         if seen == before or not (large or time.monotonic() - at >= CHECKPOINT):
             return
         _, frames, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

@@ -50,6 +50,11 @@ def test_the_hub_is_full() -> None:
     assert message(answer(APIError, FULL, said)) == said
 
 
+def test_the_disk_is_full() -> None:
+    said = "write /var/lib/docker/overlay2/1/link: no space left on device"
+    assert "the engine's disk is full" in message(answer(APIError, 500, said))
+
+
 def test_an_image_is_missing() -> None:
     said = message(answer(ImageNotFound, 404, "No such image: sha256:ab"))
     assert "No such image: sha256:ab" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from jupyterhub import orm
+from sqlalchemy.exc import OperationalError
 from zhub import __main__ as command
 from zhub import settings
 from zhub.settings import SettingsError
@@ -191,6 +193,82 @@ def test_the_log_does_not_grow_without_end(old: Path, monkeypatch: pytest.Monkey
     assert db.query(orm.User).count() == 202
     db.close()
     db.get_bind().dispose()
+
+
+def test_logins_need_no_room_on_the_disk(old: Path) -> None:
+    """tests/engine/test_full_disk.py has a disk that is full."""
+    database.prepare(old, token_max_age=DAY)
+    database.install()
+    files = old, old.with_name(f"{old.name}-wal")
+
+    def taken() -> list[tuple[int, int]]:
+        return [(file.stat().st_size, file.stat().st_blocks) for file in files]
+
+    checkpoints = database.Checkpoints(old)
+    with closing(sqlite3.connect(old)) as connection:
+        database.reserve(connection)
+        database.reserve(connection)  # of the next start, which takes no more
+        before = taken()
+        assert all(size >= database.RESERVED for size, _ in before)
+        assert all(blocks * 512 >= database.RESERVED for _, blocks in before)
+        db = orm.new_session_factory(f"sqlite:///{old}")()
+        for number in range(400):
+            db.add(orm.User(name=f"user{number}", user_info={"x": "x" * 10_000}))
+            db.commit()
+            if not number % 100:
+                checkpoints._checkpointed = ((0, 0), float("-inf"))
+                checkpoints.look(connection)
+        assert taken() == before
+        db.close()
+        db.get_bind().dispose()
+
+
+def test_what_fails_on_a_full_disk_is_said_to_users_and_in_one_line(
+    old: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.prepare(old, token_max_age=DAY)
+    database.install()
+    db = orm.new_session_factory(f"sqlite:///{old}")()
+    # SQLite takes it for a full disk.
+    db.connection().exec_driver_sql("PRAGMA max_page_count=1")
+    logger = logging.getLogger("tornado.application")
+    db.add(orm.User(name="large", user_info={"x": "x" * 100_000}))
+    with pytest.raises(OperationalError) as raised:
+        db.commit()
+    assert getattr(raised.value, "jupyterhub_message", "") == database.FULL
+    logger.error("Uncaught exception %s", "POST /hub/login", exc_info=raised.value)
+    db.rollback()
+    with pytest.raises(OperationalError) as raised:
+        db.connection().exec_driver_sql("SELECT nothing")
+    assert not hasattr(raised.value, "jupyterhub_message")
+    logger.error("Uncaught exception", exc_info=raised.value)
+    full, other = caplog.records
+    assert (full.getMessage(), full.exc_info) == (database.FULL, None)
+    assert other.exc_info
+    db.close()
+    db.get_bind().dispose()
+
+
+def test_the_log_is_written_into_the_database_at_once_where_the_disk_is_full(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.prepare(old, token_max_age=DAY)
+    checkpoints = database.Checkpoints(old)
+    with closing(sqlite3.connect(old)) as writer, closing(sqlite3.connect(old)) as connection:
+        writer.execute("PRAGMA wal_autocheckpoint=0")
+
+        def unwritten() -> int:
+            """Frames of the log that are not in the database after a look."""
+            writer.execute("INSERT OR REPLACE INTO zhub_logins VALUES ('dave', random())")
+            writer.commit()
+            before = old.stat().st_mtime_ns
+            checkpoints.look(connection)
+            return int(old.stat().st_mtime_ns == before)
+
+        assert unwritten()
+        full = os.statvfs_result((4096, 4096, 100, 0, 0, 9, 9, 9, 0, 255))
+        monkeypatch.setattr(os, "statvfs", lambda _: full)
+        assert not unwritten()
 
 
 def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:

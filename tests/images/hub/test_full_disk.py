@@ -1,0 +1,61 @@
+"""Logins go on where the disk with the hub's database is full; here a small file system in memory.
+
+tests/engine/test_full_disk.py has a stack on an engine whose disk is full.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from zhub.settings.ldap import LdapTls
+
+from tests.built import wait_until
+from tests.images.hub import real_hub, slapd
+from tests.images.hub.slapd import PASSWORDS, SUFFIX
+
+pytestmark = pytest.mark.slow
+
+LOGINS = 30
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid():
+        pytest.skip("a small disk needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40M", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_logins_go_on(disk: Path, tmp_path: Path) -> None:
+    with slapd.running(tmp_path / "slapd") as directory:
+        ldap = {
+            "servers": ("127.0.0.1",),
+            "port": directory.port,
+            "tls": LdapTls.NONE,
+            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
+            "allow_everyone": True,
+        }
+        folder = disk / "hub"
+        folder.mkdir()
+        (folder / "hub.log").symlink_to(tmp_path / "hub.log")
+        with real_hub.running(folder, ldap) as hub:
+            wait_until(lambda: hub.database.stat().st_size > 8 << 20, seconds=30)
+            with (disk / "fill").open("wb", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(1 << 16))
+            assert not shutil.disk_usage(disk).free
+            for _ in range(LOGINS):
+                hub.browser("bob", PASSWORDS["bob"])
+            token = hub.token("bob", PASSWORDS["bob"])
+            assert token.status_code == 201
+            assert not shutil.disk_usage(disk).free
+        assert "disk is full" not in hub.log
