@@ -142,10 +142,14 @@ def _network_mode(args: ServiceArgs) -> pulumi.Input[str]:
     return "bridge" if args.networks else "none"
 
 
-def _lines(env: Mapping[str, pulumi.Input[str]] | None) -> list[pulumi.Output[str]] | None:
+def _lines(env: Mapping[str, pulumi.Input[str]] | None) -> list[pulumi.Input[str]] | None:
     if env is None:
         return None
-    return [pulumi.Output.concat(name, "=", value) for name, value in env.items()]
+    # Most are plain. As outputs, they would be a tenth of what the program computes.
+    return [
+        f"{name}={value}" if isinstance(value, str) else pulumi.Output.concat(name, "=", value)
+        for name, value in env.items()
+    ]
 
 
 def _duration(seconds: int) -> str:
