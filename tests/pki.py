@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -41,10 +40,9 @@ _SIGNING = x509.KeyUsage(
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
-@cache
-def key_of(name: str) -> Key:
-    """The RSA key of that name, the same each time: to make one takes longer than most tests."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+def quick_key() -> ec.EllipticCurvePrivateKey:
+    """A key that is not RSA: to make an RSA key, or to check one, takes longer than most tests."""
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from components.settings import routes
 from tests.components.recorder import Recording, run
 from tests.components.stacks import DEMO, REGISTRY_PASSWORD, SITE
-from tests.pki import Identity, key_of
+from tests.pki import Identity, quick_key
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,8 +52,8 @@ def site() -> Recording:
 @pytest.fixture
 def brought(tmp_path: Path) -> dict[str, str]:
     """Config of a stack with a certificate of its own, and a registry."""
-    Identity.create("hub.example.com", key=key_of("hub.example.com")).write(tmp_path, "hub")
-    Identity.create("ldap.example.com", key=key_of("ldap.example.com")).write(tmp_path, "ldap-ca")
+    Identity.create("hub.example.com", key=quick_key()).write(tmp_path, "hub")
+    Identity.create("ldap.example.com", key=quick_key()).write(tmp_path, "ldap-ca")
     return SITE | {
         "zhub:tlsCertFile": str(tmp_path / "hub.crt"),
         "zhub:tlsKeyFile": str(tmp_path / "hub.key"),

@@ -33,7 +33,7 @@ from tests.components.recorder import (
 )
 from tests.components.stack_config import read
 from tests.components.stacks import DEMO, LDAP_PASSWORD, SITE
-from tests.pki import Identity
+from tests.pki import Identity, quick_key
 
 
 def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> None:
@@ -185,7 +185,7 @@ def test_another_directory_ca_or_password_restarts_the_hub_and_another_certifica
     kept = ("hub", "hub-beside-proxy", "proxy", "front", "guard")
     before = run(brought)
     first = before.one("Container", name)
-    Identity.create("hub.example.com").write(tmp_path, "hub")
+    Identity.create("hub.example.com", key=quick_key()).write(tmp_path, "hub")
     after = run(brought)
     second = after.one("Container", name)
     inputs = [
@@ -194,7 +194,7 @@ def test_another_directory_ca_or_password_restarts_the_hub_and_another_certifica
     ]
     assert inputs[0] == inputs[1]
     assert before.one("Container", "files").inputs != after.one("Container", "files").inputs
-    Identity.create("ldap.example.com").write(tmp_path, "ldap-ca")
+    Identity.create("ldap.example.com", key=quick_key()).write(tmp_path, "ldap-ca")
     third = run(brought).one("Container", name)
     assert labels(first) == labels(second)
     changed = [name for name in labels(second) if labels(second)[name] != labels(third)[name]]

@@ -19,7 +19,7 @@ from plugins.docker.context import digest
 from tests.components.recorder import Recording, environment, run, run_alone, texts
 from tests.components.stack_config import read
 from tests.components.stacks import DEMO, REGISTRY_PASSWORD, SITE
-from tests.pki import Identity
+from tests.pki import Identity, quick_key
 from toolchain.places import ROOT
 
 NAMES = Names("zhub-test")
@@ -207,7 +207,7 @@ def test_images_stay_on_the_engine_or_go_to_the_registry(
 
 
 def test_build_arguments_of_a_site(tmp_path: Path) -> None:
-    Identity.create("ca.example.com").write(tmp_path, "ca")
+    Identity.create("ca.example.com", key=quick_key()).write(tmp_path, "ca")
     recording = run(
         SITE
         | {
@@ -243,7 +243,7 @@ def test_build_arguments_of_a_site(tmp_path: Path) -> None:
 def test_same_certificates_in_another_file_do_not_rebuild(tmp_path: Path) -> None:
     """Order, comments and repetition in the file say nothing about whom to trust."""
     for name in ("a", "b"):
-        Identity.create(f"{name}.example.com").write(tmp_path, name)
+        Identity.create(f"{name}.example.com", key=quick_key()).write(tmp_path, name)
     first, second = ((tmp_path / f"{name}.crt").read_text() for name in ("a", "b"))
     digests = set()
     for content in (first + second, f"# ours\n{second}\n{first}{second}"):

@@ -174,7 +174,8 @@ def secrets_of(config: dict[str, str], tmp_path: Path) -> dict[str, str]:
         users = directory.passwords(key_pem("directory"))
         keys = {name: key_pem(name).splitlines()[5] for name in ("certificate", "directory")}
         return keys | users
-    key = (tmp_path / "hub.key").read_text().splitlines()[5]
+    # In this line is most of the secret number of an elliptic key.
+    key = (tmp_path / "hub.key").read_text().splitlines()[2]
     return {"registry password": REGISTRY_PASSWORD, "key": key, "LDAP": LDAP_PASSWORD}
 
 

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from tests.components.stack_config import SITE, read
-from tests.pki import Identity
+from tests.pki import Identity, quick_key
 
 
 async def opened(value: object) -> tuple[object, bool]:
@@ -19,7 +19,7 @@ async def opened(value: object) -> tuple[object, bool]:
 
 @pytest.mark.parametrize("key", ["tlsKeyFile", "tlsKey"])
 def test_settings_mark_what_is_secret(tmp_path: Path, key: str) -> None:
-    Identity.create("hub.example.com").write(tmp_path, "hub")
+    Identity.create("hub.example.com", key=quick_key()).write(tmp_path, "hub")
     file = tmp_path / "hub.key"
     config = SITE | {
         "zhub:ldapBindDn": "cn=hub,dc=example,dc=com",

@@ -27,7 +27,7 @@ from rules import shown
 
 from components.hub import REMOVE_NOTEBOOKS
 from tests.components.recorder import Declared, Recording, run
-from tests.pki import Identity, key_of
+from tests.pki import Identity, quick_key
 from tests.policy.worse_containers import CONTAINERS, Case
 from tests.policy.worse_proxy import PROXY
 from tests.policy.worse_resources import (
@@ -142,8 +142,8 @@ def stack_violations(recording: Recording, **images: str) -> list[str]:
 
 
 def brought(folder: Path) -> dict[str, str]:
-    Identity.create("hub.example.com", key=key_of("hub.example.com")).write(folder, "hub")
-    Identity.create("ldap.example.com", key=key_of("ldap.example.com")).write(folder, "ldap-ca")
+    Identity.create("hub.example.com", key=quick_key()).write(folder, "hub")
+    Identity.create("ldap.example.com", key=quick_key()).write(folder, "ldap-ca")
     return {
         "zhub:tlsCertFile": str(folder / "hub.crt"),
         "zhub:tlsKeyFile": str(folder / "hub.key"),

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ import docker
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from components.settings import stack
 from tests.built import Images
 from tests.components.stack_config import SITE
 from tests.images.hub import verdicts
-from tests.pki import DAY, Identity, key_of
+from tests.pki import DAY, Identity
 from toolchain.places import ROOT
 
 YEAR = 365 * DAY
@@ -46,6 +47,12 @@ class Case:
     """Part of what the preview refuses it with."""
     warning: str = ""
     """Part of what the preview warns of."""
+
+
+@cache
+def key_of(name: str) -> rsa.RSAPrivateKey:
+    """The RSA key of that name, the same each time."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def identity(name: str, options: dict[str, Any]) -> Identity:

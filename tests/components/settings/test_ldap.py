@@ -18,7 +18,7 @@ from components import hub
 from components.settings.entries import SETTINGS
 from components.settings.ldap import Ldap
 from tests.components.stack_config import DEMO, NOW, SITE, fixed, read, refused
-from tests.pki import Identity
+from tests.pki import Identity, quick_key
 from toolchain.places import ROOT
 
 GROUPS = {"zhub:ldapAllowEveryone": "false", "zhub:ldapAllowedGroups": '["cn=jupyter,o=example"]'}
@@ -271,7 +271,9 @@ def examples() -> dict[str, dict[str, str]]:
 def test_the_examples_of_the_documentation_are_fine(
     heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Identity.create("Site CA", authority=True, end=timedelta(days=365)).write(tmp_path, "site-ca")
+    year = timedelta(days=365)
+    authority = Identity.create("Site CA", authority=True, end=year, key=quick_key())
+    authority.write(tmp_path, "site-ca")
     (tmp_path / "site-ca.crt").rename(tmp_path / "site-ca.pem")
     monkeypatch.chdir(tmp_path)
     config = examples()[heading] | {"docker:host": SITE["docker:host"]}

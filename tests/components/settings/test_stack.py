@@ -20,7 +20,7 @@ from components.settings.config import Config
 from components.settings.entries import SETTINGS
 from tests.components.recorder import identity, run
 from tests.components.stack_config import DEMO, NOW, SITE, fixed, read, refused, schema
-from tests.pki import DAY, Identity, key_of, passphrase
+from tests.pki import DAY, Identity, passphrase, quick_key
 from toolchain.places import ROOT
 
 
@@ -40,7 +40,7 @@ def test_the_stack_files_are_fine(
     for name in ("hub.example.com", "site-ca"):
         names = ("hub.example.com", "*.hub.example.com")
         year = timedelta(days=365)
-        Identity.create(*names, key=key_of(name), end=year).write(tmp_path, name)
+        Identity.create(*names, key=quick_key(), end=year).write(tmp_path, name)
     (tmp_path / "site-ca.crt").rename(tmp_path / "site-ca.pem")
     # As its comments say.
     typed = {
@@ -417,7 +417,7 @@ def test_users_own_names_end_in_the_hubs() -> None:
 
 
 def own_identity(*names: str, begin: timedelta = -DAY, end: timedelta) -> Identity:
-    return Identity.create(*names, key=key_of("hub"), begin=begin, end=end)
+    return Identity.create(*names, key=quick_key(), begin=begin, end=end)
 
 
 class TestBroughtCertificate:
@@ -525,8 +525,8 @@ class TestBroughtCertificate:
 
     @pytest.mark.parametrize("order", ["right", "wrong"])
     def test_chain(self, tmp_path: Path, order: str) -> None:
-        authority = Identity.create("ca.example.com", authority=True)
-        own = Identity.create("hub.example.com", issuer=authority)
+        authority = Identity.create("ca.example.com", authority=True, key=quick_key())
+        own = Identity.create("hub.example.com", issuer=authority, key=quick_key())
         own.write(tmp_path, "hub")
         authority.write(tmp_path, "ca")
         files = ["hub.crt", "ca.crt"] if order == "right" else ["ca.crt", "hub.crt"]

@@ -8,7 +8,7 @@ import pytest
 from zhub.front import certificates
 from zhub.settings import SettingsError
 
-from tests.pki import DAY, Identity, passphrase
+from tests.pki import DAY, Identity, passphrase, quick_key
 
 
 def problems(folder: Path) -> list[str]:
@@ -19,7 +19,7 @@ def problems(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def identity() -> Identity:
-    return Identity.create("localhost")
+    return Identity.create("localhost", key=quick_key())
 
 
 def test_a_key_and_its_certificate_are_found_whatever_their_names(
@@ -51,7 +51,7 @@ def test_two_of_each_are_named(tmp_path: Path, identity: Identity) -> None:
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path, identity: Identity) -> None:
-    Identity.create("other").write(tmp_path, "hub")
+    Identity.create("other", key=quick_key()).write(tmp_path, "hub")
     (tmp_path / "hub.key").unlink()
     identity.write(tmp_path / "elsewhere", "hub")
     (tmp_path / "elsewhere" / "hub.key").rename(tmp_path / "hub.key")
@@ -60,13 +60,15 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path, identity: Ident
 
 
 def test_a_certificate_that_is_not_valid_yet_is_refused(tmp_path: Path) -> None:
-    Identity.create("localhost", begin=DAY, end=2 * DAY).write(tmp_path, "hub")
+    early = Identity.create("localhost", begin=DAY, end=2 * DAY, key=quick_key())
+    early.write(tmp_path, "hub")
     (problem,) = problems(tmp_path)
     assert "hub.crt is not valid before " in problem
 
 
 def test_one_that_has_expired_does_not_keep_the_hub_down(tmp_path: Path) -> None:
-    Identity.create("localhost", begin=-2 * DAY, end=-DAY).write(tmp_path, "hub")
+    late = Identity.create("localhost", begin=-2 * DAY, end=-DAY, key=quick_key())
+    late.write(tmp_path, "hub")
     assert certificates.find(tmp_path).certificate.name == "hub.crt"
 
 

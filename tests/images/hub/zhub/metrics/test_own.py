@@ -15,11 +15,11 @@ from zhub.metrics import own
 from zhub.metrics.own import Certificate, Own, backed_up, certificate_ends
 from zhub.state import database
 
-from tests.pki import Identity
+from tests.pki import Identity, quick_key
 
 
 def test_the_certificate_is_the_one_that_the_port_shows(tmp_path: Path) -> None:
-    identity = Identity.create("localhost")
+    identity = Identity.create("localhost", key=quick_key())
     identity.write(tmp_path, "hub")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "hub.crt", tmp_path / "hub.key")
