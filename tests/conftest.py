@@ -6,6 +6,7 @@ import gc
 import os
 import re
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,11 +43,20 @@ gc.set_threshold(100_000)
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out files without unit tests when only those run: to import them all takes seconds.
 
+    Of a folder that has no other files, pytest then does not import the `conftest.py` either.
     `None` leaves the decision to pytest.
     """
-    if config.getoption("markexpr") != "unit" or not collection_path.match("test_*.py"):
+    if config.getoption("markexpr") != "unit":
         return None
-    return bool(marks_of_all(collection_path.read_text()) & NOT_UNIT) or None
+    if collection_path.is_dir():
+        return not any(map(may_have_unit_tests, collection_path.rglob("test_*.py"))) or None
+    return (collection_path.match("test_*.py") and not may_have_unit_tests(collection_path)) or None
+
+
+@cache
+def may_have_unit_tests(file: Path) -> bool:
+    """Return whether a file's tests have not all a marker of another tier."""
+    return not marks_of_all(file.read_text()) & NOT_UNIT
 
 
 def marks_of_all(code: str) -> set[str]:

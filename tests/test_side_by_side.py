@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from tests.conftest import group, marks_of_all
+from tests.conftest import group, marks_of_all, pytest_ignore_collect
 
 pytestmark = pytest.mark.slow
 
@@ -53,3 +55,17 @@ def test_files_without_unit_tests_are_known_by_a_line() -> None:
     several = 'pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engine")]'
     assert marks_of_all(several) == {"slow", "xdist_group"}
     assert marks_of_all("@pytest.mark.slow\ndef test_one() -> None: ...") == set()
+
+
+def test_a_folder_is_left_out_if_all_files_below_it_are(tmp_path: Path) -> None:
+    def left_out(path: Path, only: str) -> bool | None:
+        config: Any = SimpleNamespace(getoption=lambda _: only)
+        return pytest_ignore_collect(path, config)
+
+    (tmp_path / "inner").mkdir()
+    slow, quick = tmp_path / "inner/test_slow.py", tmp_path / "test_quick.py"
+    slow.write_text("pytestmark = pytest.mark.slow\n")
+    quick.write_text("def test_one() -> None: ...\n")
+    paths = (tmp_path, slow.parent, slow, quick, tmp_path / "inner/conftest.py")
+    assert [left_out(path, "unit") for path in paths] == [None, True, True, None, None]
+    assert [left_out(path, "not long") for path in paths] == [None] * 5
