@@ -231,11 +231,13 @@ def bridge_address(engine: docker.APIClient) -> str:
 
 
 def wait_until(done: Callable[[], bool], *, seconds: float) -> None:
-    """Poll until the answer is true."""
+    """Poll until the answer is true: often at first, since some things take milliseconds."""
     end = time.monotonic() + seconds
+    pause = 0.01
     while not done():
         assert time.monotonic() < end, f"not after {seconds} s"
-        time.sleep(0.5)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)
 
 
 def healthy(container: Container) -> bool:

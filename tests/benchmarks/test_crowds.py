@@ -32,10 +32,10 @@ def test_processes_are_parts_of_containers_engine_or_nothing() -> None:
 
 def test_the_processor_time_of_children_that_have_ended_counts() -> None:
     watch = processes.Watch()
-    compute = "import time\nwhile time.process_time() < 0.3: pass"
+    compute = "import time\nwhile time.process_time() < 0.1: pass"
     subprocess.run([sys.executable, "-I", "-S", "-c", compute], check=True)
     # A sum of numbers that each lost some digits on the way.
-    assert watch.seconds({})["browsers"] > 0.29
+    assert watch.seconds({})["browsers"] > 0.09
     # Of this very process, and nobody else's.
     assert processes.memory({})["browsers"] > 5
     assert os.getpid() in {number for (number, _), _ in processes.running()}

@@ -58,7 +58,7 @@ def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
         path = tmp_path / f"{len(servers)}.sock"
         server = UnixServer(str(path), Api)
         servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return at(f"unix://{path}")
 
     yield start

@@ -43,7 +43,7 @@ def test_a_guard_that_comes_back_is_waited_for(
 
 
 def test_a_guard_that_stays_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "GUARD_SECONDS", 0.3)
+    monkeypatch.setattr(engine, "GUARD_SECONDS", 0.05)
     left_socket(tmp_path / "engine.sock")
     for path in (tmp_path / "engine.sock", tmp_path / "none.sock"):
         with pytest.raises(SettingsError, match="the guard has not answered"):

@@ -30,7 +30,7 @@ def hub() -> Iterator[tuple[dict[str, str], list[Any]]]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/site/hub/api/users/alice/activity"
         yield {"JUPYTERHUB_ACTIVITY_URL": url, "JUPYTERHUB_API_TOKEN": "t"}, told
         server.shutdown()

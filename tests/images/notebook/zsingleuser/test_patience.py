@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -42,18 +43,20 @@ class Auth:
 class Visitor:
     """Asks about visitors, and has a clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, runner: asyncio.Runner) -> None:
         self.auth = Auth()
         self.now = 0.0
+        self._run = runner.run
         self._check = patient(Auth.check, lambda: self.now)
 
     def ask(self, key: str = "a", **more: Any) -> dict[str, Any] | None:
-        return asyncio.run(self._check(self.auth, url="u", api_token="t", cache_key=key, **more))
+        return self._run(self._check(self.auth, url="u", api_token="t", cache_key=key, **more))
 
 
 @pytest.fixture
-def visitor() -> Visitor:
-    return Visitor()
+def visitor() -> Iterator[Visitor]:
+    with asyncio.Runner() as runner:
+        yield Visitor(runner)
 
 
 AWAY = [ConnectionRefusedError(), TimeoutError(), HTTPError(502)]

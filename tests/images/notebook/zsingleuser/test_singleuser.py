@@ -211,10 +211,8 @@ def test_garbage_is_collected_again_also_after_a_failure() -> None:
         raise ImportError
 
     frozen = gc.get_freeze_count()
-    try:
-        with pytest.raises(ImportError), without_collecting():
-            imports()
-        assert gc.isenabled()
-        assert gc.get_freeze_count() > frozen
-    finally:
-        gc.unfreeze()
+    with pytest.raises(ImportError), without_collecting():
+        imports()
+    assert gc.isenabled()
+    # To unfreeze them would give all modules back to the search (tests/conftest.py).
+    assert gc.get_freeze_count() > frozen
