@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ SAME_ROOT = "github.event.pull_request.head.repo.full_name == github.repository"
 ON = True
 
 
+@cache
 def load(file: str) -> dict[Any, Any]:
     found: dict[Any, Any] = yaml.safe_load((FOLDER / file).read_text())
     return found
