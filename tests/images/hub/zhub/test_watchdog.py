@@ -42,7 +42,8 @@ def start(code: str) -> tuple[subprocess.Popen[str], int]:
 
 
 def test_a_process_that_hangs_is_ended_and_said_so() -> None:
-    process, child = start(WATCHED)
+    # The watch begins with the first sign of life, so that must come before it is stopped.
+    process, child = start(WATCHED.replace("print", "lives()\nprint"))
     os.kill(child, signal.SIGSTOP)
     _, said = process.communicate(timeout=30)
     assert process.returncode == signal.SIGKILL
