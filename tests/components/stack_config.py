@@ -51,7 +51,8 @@ def refused(config: dict[str, str], *, secret: tuple[str, ...] = ()) -> str:
 def fixed(config: dict[str, str], secret: set[str]) -> Settings:
     """What a config says once the first command of every message was followed, until none is."""
     config, secret = dict(config), set(secret)
-    for _ in range(20):
+    # Some objects in a list take several commands each.
+    for _ in range(60):
         found, declared = read(config, secret=tuple(secret))
         if not declared.problems:
             return found
