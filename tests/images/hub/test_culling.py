@@ -39,7 +39,7 @@ def running(
     }
     more = f"""
         from zhub.servers import culling
-        culler = culling.service({idle_timeout}, {max_age}, {{}})
+        culler = culling.service({idle_timeout}, {max_age}, environment={{}})
         # Here, the package is not installed.
         culler["command"].remove("-I")
         c.JupyterHub.services = [culler]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from zhub.settings.ldap import LdapTls
 
+from tests.built import wait_until
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.slapd import PASSWORDS, SUFFIX, Slapd
 
@@ -22,7 +23,7 @@ MORE = """
     environment = {{"ZHUB_LOG_LEVEL": "debug", "ZHUB_LOG_FORMAT": {form!r}}}
     logs.begin(environment)
     c.JupyterHub.update(logs.of_application(environment))
-    culler = culling.service(60, 0, environment)
+    culler = culling.service(60, 0, environment=environment)
     # Here, the package is not installed.
     culler["command"].remove("-I")
     c.JupyterHub.services = [culler]
@@ -53,6 +54,8 @@ def log(directory: Slapd, folder: Path, form: str) -> tuple[str, list[str]]:
         assert hub.token("bob", wrong).status_code == 403
         assert hub.api("GET", f"users/bob?token={token}", "no such token").status_code == 403
         hub.api("GET", f"nothing?next=%2Fx%3Ftoken%3D{token}", "no such token")
+        # A culler that is interrupted while it starts says so in Python's own way.
+        wait_until(lambda: "IdleCuller" in hub.log, seconds=30)
         secrets = [
             *(PASSWORDS["bob"], token, (folder / "server-token").read_text()),
             *(cookie.value or "" for cookie in browser.cookies if "session" not in cookie.name),

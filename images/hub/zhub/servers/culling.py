@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from zhub import logs
-from zhub.servers import idle
-from zhub.settings.profiles import Profile
+
+if TYPE_CHECKING:
+    # The service's own process needs nothing of the engine's client, which this would bring.
+    from zhub.settings.profiles import Profile
 
 NAME = "idle-culler"
 
 NEVER = 1 << 31
 """Seconds; longer than anything runs."""
+
+CONFIG = Path(__file__).with_name("idle_config.py")
+"""The culler's own configuration, in stacks with profiles."""
 
 ROLE: dict[str, Any] = {
     "name": NAME,
@@ -47,7 +53,7 @@ def service(
             f"--timeout={idle_timeout or NEVER}",
             f"--max-age={max_age}",
             f"--cull-every={every}",
-            *([f"--config={idle.CONFIG}"] if profiles else ()),
+            *([f"--config={CONFIG}"] if profiles else ()),
         ],
         "environment": {
             name: value

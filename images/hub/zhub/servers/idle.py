@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Protocol
 
 from zhub.servers.profiles import OPTION
 from zhub.settings import profiles
-
-CONFIG = Path(__file__).with_name("idle_config.py")
-"""The config file of the idle culler, in stacks with profiles."""
 
 
 class Arbiter(Protocol):
