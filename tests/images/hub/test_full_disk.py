@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,13 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+def in_the_database(file: Path) -> bool:
+    """Whether all of the log is in the database, which writes what is not."""
+    with closing(sqlite3.connect(file)) as connection:
+        _, frames, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return bool(frames == done)
+
+
 def test_logins_go_on(disk: Path, tmp_path: Path) -> None:
     with slapd.running(tmp_path / "slapd") as directory:
         ldap = {
@@ -49,6 +57,8 @@ def test_logins_go_on(disk: Path, tmp_path: Path) -> None:
         (folder / "hub.log").symlink_to(tmp_path / "hub.log")
         with real_hub.running(folder, ldap) as hub:
             wait_until(lambda: hub.database.stat().st_size > 8 << 20, seconds=30)
+            # The file is as large before the last page of the log is in it and the log begins anew.
+            wait_until(lambda: in_the_database(hub.database), seconds=30)
             with (disk / "fill").open("wb", buffering=0) as file, suppress(OSError):
                 while True:
                     file.write(bytes(1 << 16))

@@ -205,4 +205,4 @@ def test_a_package_without_a_wheel_is_named(
         )
     said = str(failure.value)
     assert "notebookRequirements: PyPI has no wheel of elsewhere==1.0 for s390x" in said
-    assert "python3-elsewhere, and name that in notebookPackages" in said
+    assert "python3-elsewhere, and name that among the Debian packages" in said
