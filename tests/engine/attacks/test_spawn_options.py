@@ -73,8 +73,11 @@ def test_options_are_refused_and_forgotten(
     if not carol.user.server():
         carol.user.start_server()
     end = time.monotonic() + 300
-    while not carol.user.server().get("ready"):
+    while not (found := carol.user.server()).get("ready"):
         assert time.monotonic() < end
+        # On a loaded machine, a start may take longer than the hub waits.
+        if not found:
+            carol.user.start_server()
         time.sleep(0.5)
     carol.user.open_lab()
     server = carol.container
