@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_docker as docker
 
+from components import variables
 from components.names import Names, named
 from components.service import ServiceArgs, service
-from components.settings.folders import SharedFolders
-from components.settings.homes import Homes
 from components.settings.ldap import Ldap
 from components.settings.logs import Logs
-from components.settings.users import Profile, UserServers
+from components.settings.users import UserServers
 
 #: Where the guard finds the engine's socket, and the hub finds the guard's.
 ENGINE_SOCKET = "/var/run/docker.sock"
@@ -130,7 +129,7 @@ class Guard(pulumi.ComponentResource):
 
 def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
     """The guard's rules."""
-    shared = shared_environment(
+    shared = variables.shared(
         args.names,
         args.notebook_image,
         args.base_path,
@@ -146,93 +145,8 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
         "ZHUB_LDAP_TLS": args.ldap.tls,
         "ZHUB_DIRECTORY_NETWORK": args.ldap.network or "",
         "ZHUB_USER_BLOCKED_NETWORKS": json.dumps(args.users.blocked_networks),
-        **images_environment(args.profile_images),
-        **logs_environment(args.logs),
-        **_folders(args.users.folders),
-        **_homes(args.users.homes),
-    }
-
-
-def _folders(folders: SharedFolders) -> dict[str, pulumi.Input[str]]:
-    """Which folders may be mounted, without who gets which: that is the hub's to decide."""
-    if not folders.folders:
-        return {}
-    listed = [
-        {"name": one.name, "mode": one.mode.short} | ({"path": one.path} if one.path else {})
-        for one in folders.folders
-    ]
-    root = {"ZHUB_SHARED_ROOT": folders.root} if folders.root else {}
-    return {"ZHUB_SHARED_FOLDERS": json.dumps(listed), **root}
-
-
-def _homes(homes: Homes) -> dict[str, pulumi.Input[str]]:
-    """Where homes may be; nothing where they are in the engine's own folder."""
-    path = {"ZHUB_HOMES_PATH": homes.path} if homes.path else {}
-    former = {"ZHUB_FORMER_HOMES_PATHS": json.dumps(homes.former)} if homes.former else {}
-    return {**path, **former}
-
-
-def shared_environment(
-    names: Names,
-    notebook_image: pulumi.Input[str],
-    base_path: str,
-    users: UserServers,
-    *,
-    separate_proxy: bool,
-) -> dict[str, pulumi.Input[str]]:
-    """What hub and guard must agree on: the guard refuses requests that differ from it."""
-    return {
-        "ZHUB_PREFIX": names.prefix,
-        "ZHUB_BASE_PATH": base_path,
-        "ZHUB_NOTEBOOK_IMAGE": notebook_image,
-        "ZHUB_USER_MEMORY": f"{users.memory}M",
-        "ZHUB_USER_SHARED_MEMORY": f"{users.shared_memory}M",
-        "ZHUB_USER_CPUS": users.cpus,
-        "ZHUB_USER_PIDS": str(users.pids),
-        "ZHUB_USER_ENVIRONMENT": json.dumps(users.environment),
-        "ZHUB_KERNEL_IDLE_TIMEOUT": str(users.kernel_idle_timeout),
-        "ZHUB_USER_INTERNET": json.dumps(users.internet_access),
-        "ZHUB_USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
-        "ZHUB_USER_NETWORK_POOL": users.network_pool,
-        "ZHUB_MAX_SERVERS": str(users.max_servers),
-        "ZHUB_SEPARATE_PROXY": json.dumps(separate_proxy),
-        "ZHUB_PROFILES": json.dumps([described(profile) for profile in users.profiles]),
-        **({"ZHUB_HOME_LIMIT": f"{users.homes.limit}M"} if users.homes.limit else {}),
-    }
-
-
-def images_environment(
-    profile_images: Mapping[str, pulumi.Input[str]],
-) -> dict[str, pulumi.Input[str]]:
-    """The same, of profiles with images of their own; nothing where there are none.
-
-    Apart from the profiles, so that a preview shows these also before the images are built.
-    """
-    if not profile_images:
-        return {}
-    return {"ZHUB_PROFILE_IMAGES": pulumi.Output.json_dumps(profile_images)}
-
-
-def described(profile: Profile) -> dict[str, object]:
-    """What a server with the profile gets, without who may have it: that is the hub's to decide."""
-    return {
-        "name": profile.name,
-        "description": profile.description,
-        "memory": f"{profile.memory}M",
-        "sharedMemory": f"{profile.shared_memory}M",
-        "cpus": profile.cpus,
-        "pids": profile.pids,
-        "idleTimeout": profile.idle_timeout,
-        "environment": profile.environment,
-        "devices": profile.devices,
-    }
-
-
-def logs_environment(logs: Logs) -> dict[str, pulumi.Input[str]]:
-    """The same, of logs: users' servers log to where the stack's containers do."""
-    return {
-        "ZHUB_LOG_DRIVER": logs.driver,
-        "ZHUB_LOG_OPTIONS": json.dumps(logs.options),
-        "ZHUB_LOG_LEVEL": logs.level,
-        "ZHUB_LOG_FORMAT": logs.form,
+        **variables.images(args.profile_images),
+        **variables.log(args.logs),
+        **variables.guard_folders(args.users.folders),
+        **variables.homes_paths(args.users.homes),
     }

@@ -11,7 +11,7 @@ import pulumi
 import pulumi_command as command
 import pulumi_docker as docker
 
-from components import guard, proxy
+from components import guard, proxy, variables
 from components.files import FOLDER as CERTIFICATES
 from components.files import File, carrier
 from components.guard import Guard, GuardArgs
@@ -20,7 +20,6 @@ from components.names import Names, named
 from components.proxy import Proxy, ProxyArgs
 from components.service import ServiceArgs, service
 from components.settings.engine import UNPRIVILEGED
-from components.settings.folders import SharedFolders
 from components.settings.ldap import Ldap
 from components.settings.logs import Logs
 from components.settings.own_config import OwnConfig
@@ -33,12 +32,8 @@ STATE = "/srv/jupyterhub"
 KEY = "hub.key"
 CERTIFICATE = "hub.crt"
 
-#: Names of the files beside key and certificate.
+#: What the site says on the hub's pages, beside key and certificate.
 SITE = "site.json"
-LDAP_CA = "ldap-ca.pem"
-LDAP_PASSWORD = "ldap-password"  # noqa: S105 - the name of a file
-SERVICE_TOKENS = "service-tokens.json"
-OWN_CONFIG = "hub_config.py"
 
 #: Number of the hub's user and group in the image.
 USER = "1000"
@@ -270,14 +265,14 @@ def _contents(args: HubArgs) -> dict[str, File]:
         SITE: File(args.texts, USER),
     }
     if args.ldap.ca_pem is not None:
-        contents[LDAP_CA] = File(args.ldap.ca_pem, USER)
+        contents[variables.LDAP_CA] = File(args.ldap.ca_pem, USER)
     if args.ldap.bind_password is not None:
-        contents[LDAP_PASSWORD] = File(args.ldap.bind_password, USER)
+        contents[variables.LDAP_PASSWORD] = File(args.ldap.bind_password, USER)
     if args.services.tokens is not None:
-        contents[SERVICE_TOKENS] = File(args.services.tokens, USER)
+        contents[variables.SERVICE_TOKENS] = File(args.services.tokens, USER)
     if args.own_config:
         # A preview shows the digest of it, in the hub's label.
-        contents[OWN_CONFIG] = File(pulumi.Output.secret(args.own_config.text), USER)
+        contents[variables.OWN_CONFIG] = File(pulumi.Output.secret(args.own_config.text), USER)
     return contents
 
 
@@ -339,66 +334,26 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
         "ZHUB_SUBDOMAIN_HOST": args.subdomain_host or "",
         "ZHUB_CONFINED": "true",
         **(proxys if args.proxy_image is None else {}),
-        **ldap_environment(args.ldap),
-        **guard.shared_environment(
+        **variables.directory(args.ldap),
+        **variables.shared(
             args.names,
             args.notebook_image,
             args.base_path,
             args.users,
             separate_proxy=args.proxy_image is not None,
         ),
-        **guard.images_environment(args.profile_images),
-        **guard.logs_environment(args.logs),
-        **_folders(args.users.folders),
-        **_services(args.services),
-        **({"ZHUB_CONFIG_FILE": f"{CERTIFICATES}/{OWN_CONFIG}"} if args.own_config else {}),
-        "ZHUB_PROFILES": json.dumps(
-            [guard.described(one) | {"groups": one.groups} for one in args.users.profiles]
+        **variables.images(args.profile_images),
+        **variables.log(args.logs),
+        **variables.hub_folders(args.users.folders),
+        **variables.services(args.services),
+        **(
+            {"ZHUB_CONFIG_FILE": f"{CERTIFICATES}/{variables.OWN_CONFIG}"}
+            if args.own_config
+            else {}
         ),
-    }
-
-
-def _folders(folders: SharedFolders) -> dict[str, str]:
-    """Who gets which folder; where they are, only the guard knows."""
-    if not folders.folders:
-        return {}
-    listed = [
-        {"name": one.name, "mode": one.mode.short, "groups": one.groups}
-        | ({"profiles": one.profiles} if one.profiles else {})
-        for one in folders.folders
-    ]
-    return {"ZHUB_SHARED_FOLDERS": json.dumps(listed)}
-
-
-def _services(services: Services) -> dict[str, str]:
-    """What services and roles may do; the services' tokens are in a file."""
-    found = {}
-    if services.services:
-        found["ZHUB_SERVICES"] = json.dumps(services.services)
-        found["ZHUB_SERVICE_TOKENS_FILE"] = f"{CERTIFICATES}/{SERVICE_TOKENS}"
-    if services.roles:
-        found["ZHUB_ROLES"] = json.dumps(services.roles)
-    return found
-
-
-def ldap_environment(ldap: Ldap) -> dict[str, str]:
-    """The hub's settings of the directory, but for its servers; empty is the hub's own default."""
-    return {
-        "ZHUB_LDAP_PORT": str(ldap.port or ""),
-        "ZHUB_LDAP_TLS": ldap.tls,
-        "ZHUB_LDAP_CA_FILE": f"{CERTIFICATES}/{LDAP_CA}" if ldap.ca_pem is not None else "",
-        "ZHUB_LDAP_BIND_DN": ldap.bind_dn,
-        "ZHUB_LDAP_BIND_PASSWORD_FILE": f"{CERTIFICATES}/{LDAP_PASSWORD}" if ldap.bind_dn else "",
-        "ZHUB_LDAP_SEARCH_BASE": ldap.search_base,
-        "ZHUB_LDAP_NAME_ATTRIBUTES": json.dumps(ldap.name_attributes),
-        "ZHUB_LDAP_USER_FILTER": ldap.user_filter,
-        "ZHUB_LDAP_DN_TEMPLATES": json.dumps(ldap.dn_templates) if ldap.dn_templates else "",
-        "ZHUB_LDAP_ALLOWED_GROUPS": json.dumps(ldap.allowed_groups),
-        "ZHUB_LDAP_ALLOW_EVERYONE": json.dumps(ldap.allow_everyone),
-        "ZHUB_LDAP_ADMIN_GROUPS": json.dumps(ldap.admin_groups),
-        "ZHUB_LDAP_GROUP_BASE": ldap.group_base,
-        "ZHUB_LDAP_NESTED_GROUPS": json.dumps(ldap.nested_groups),
-        "ZHUB_LDAP_RECHECK": str(ldap.recheck),
+        "ZHUB_PROFILES": json.dumps(
+            [variables.described(one) | {"groups": one.groups} for one in args.users.profiles]
+        ),
     }
 
 

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import hub
+from components import variables
 from components.settings.entries import SETTINGS
 from components.settings.ldap import Ldap
 from tests.components.stack_config import DEMO, NOW, SITE, fixed, read, refused
@@ -351,7 +351,7 @@ def test_the_hub_takes_whatever_is_not_refused(config: dict[str, str]) -> None:
     stack = {"docker:host": SITE["docker:host"]}
     settings = fixed(stack | config, set(SECRET))
     assert settings.ldap
-    environment = hub.ldap_environment(settings.ldap)
+    environment = variables.directory(settings.ldap)
     if environment["ZHUB_LDAP_BIND_PASSWORD_FILE"]:
         environment["ZHUB_LDAP_BIND_PASSWORD_FILE"] = str(Path(__file__))
     hub_settings.add_arguments(environment, [f"--ldap={','.join(settings.ldap.servers)}"])
