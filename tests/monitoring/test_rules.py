@@ -57,10 +57,15 @@ def test_each_alert_is_tested_to_fire_and_to_end() -> None:
     assert {check["alertname"] for check in checks if not check.get("exp_alerts")} == names
 
 
-def test_each_alert_has_its_row_on_the_page() -> None:
+def test_each_alert_names_its_section_on_the_page() -> None:
     page = (ROOT / "docs" / "monitoring.md").read_text()
-    rows = re.findall(r"^\| `([A-Z]\w+)` \|", page, re.MULTILINE)
-    assert rows == [rule["alert"] for rule in RULES]
+    names = [rule["alert"] for rule in RULES]
+    assert sorted(re.findall(r"^### (\w+)$", page, re.MULTILINE)) == sorted(names)
+    for rule in RULES:
+        assert rule["annotations"]["runbook"] == f"docs/monitoring.md#{rule['alert'].lower()}"
+        # In the table by severity, too.
+        [row] = re.findall(rf"^\| {rule['labels']['severity']}: .*$", page, re.MULTILINE)
+        assert f"[{rule['alert']}](#{rule['alert'].lower()})" in row
 
 
 def test_the_dashboards_names_are_found() -> None:
