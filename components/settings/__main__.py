@@ -36,10 +36,7 @@ def schema(text: str) -> str:
 def _entry(setting: Setting[object]) -> Iterator[str]:
     yield f"  {setting.key}:"
     if setting.secret:
-        yield (
-            '    # Not "secret: true", which cannot be had together with a default; the program'
-            " checks it."
-        )
+        yield ('    # Not "secret: true", which excludes a default; the program checks it.')
     yield f"    type: {setting.type}"
     if isinstance(setting.default, tuple):
         yield f"    items: {{type: {'object' if setting.member else 'string'}}}"

@@ -64,7 +64,7 @@ EXTRA_NAMES = Setting(
     example="hub.example.com",
 )
 PORT = Setting(
-    "port", 11119, "HTTPS port, of the engine's machine and inside the container alike", _port
+    "port", 11119, "HTTPS port, the same on the engine's machine and in the container", _port
 )
 BASE_PATH = Setting(
     "basePath",
@@ -79,15 +79,15 @@ BASE_PATH = Setting(
 BIND_ADDRESS = Setting(
     "bindAddress",
     "0.0.0.0",  # noqa: S104 - a certificate and logins are what this port is for
-    "Address of the engine's machine the port is opened on; 127.0.0.1 for that machine alone",
+    "Address of the engine's machine on which the port is opened; 127.0.0.1 for that machine alone",
     parsing.address,
 )
 SUBDOMAIN_HOST = Setting(
     "subdomainHost",
     "",
     (
-        "Name that every user gets a name of their own under, for isolation in the browser; the"
-        " same as hostname, or empty"
+        "Host name below which every user gets one of their own, for isolation in the browser;"
+        " the same as hostname, or empty"
     ),
     parsing.or_none(parsing.domain),
     example="hub.example.com",
@@ -96,18 +96,15 @@ HSTS_SECONDS = Setting(
     "hstsSeconds",
     0,
     (
-        "Seconds browsers then refuse plain HTTP for the whole host name, all its ports (HSTS);"
-        " 0 for never"
+        "Seconds for which browsers refuse plain HTTP for the whole host name, on all ports"
+        " (HSTS); 0 for never"
     ),
     parsing.whole_number(0, 2 * 31536000),
 )
 TRUSTED_PROXIES = Setting(
     "trustedProxies",
     (),
-    (
-        "Networks and addresses, IPv4 or IPv6, of front proxies that are believed who is"
-        " calling (X-Forwarded-For)"
-    ),
+    "Networks and addresses, IPv4 or IPv6, of front proxies whose X-Forwarded-For the hub trusts",
     parsing.list_of(parsing.any_network),
     example="192.0.2.7",
 )

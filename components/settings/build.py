@@ -70,7 +70,7 @@ BASE_IMAGE = Setting(
 BUILD_IMAGE = Setting(
     "buildImage",
     "",
-    "The same for the engine's own platform, where it is another image; empty for baseImage",
+    "The same for the engine's own platform, if that needs another image; empty for baseImage",
     parsing.or_none(parsing.image),
     example="debian:trixie-slim",
 )
@@ -96,7 +96,7 @@ NOTEBOOK_REQUIREMENTS = Setting(
 IMAGE_SOURCE = Setting(
     "imageSource",
     "",
-    "Web address of the repository the images are made from, for their label",
+    "Web address of the repository that the images are made from, for their label",
     parsing.or_none(parsing.url),
     example="https://git.example.com/jupyterhub",
 )
@@ -131,8 +131,8 @@ PIP_INDEX_URL = Setting(
     "pipIndexUrl",
     "",
     (
-        'Python package index for builds; empty for the public one, "system" for what pip here'
-        " is set to"
+        'Python package index for builds; empty for the public one, "system" for the one that'
+        " pip has here"
     ),
     _site_url(machine.pip_index_url),
     example="https://packages.example.com/simple",
@@ -140,7 +140,7 @@ PIP_INDEX_URL = Setting(
 NPM_REGISTRY = Setting(
     "npmRegistry",
     "",
-    'npm registry for builds; empty for the public one, "system" for what npm here is set to',
+    'npm registry for builds; empty for the public one, "system" for the one that npm has here',
     _site_url(machine.npm_registry),
     example="https://packages.example.com/npm",
 )

@@ -80,7 +80,7 @@ CERT_PATH = Setting(
 SAME_ENGINE_AS = Setting(
     "sameEngineAs",
     "",
-    "Address that docker:host had before, where the new one is another address of the same engine",
+    "Address that docker:host had before, if the new one is another address of the same engine",
     parsing.or_none(host),
     example="ssh://user@z.example.com",
 )

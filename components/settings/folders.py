@@ -162,8 +162,8 @@ SHARED_FOLDERS = Setting(
     (),
     (
         "Folders that several users have in their servers, at /shared/NAME: each a name, groups"
-        " (DNs) or profiles (none of both for everybody), a mode (read-only or read-write) and"
-        " perhaps a path below sharedRoot; docs/shared-folders.md"
+        " (DNs) or profiles (neither for everybody), a mode (read-only or read-write) and perhaps"
+        " a path below sharedRoot; docs/shared-folders.md"
     ),
     _folders,
     example="project",
@@ -172,7 +172,7 @@ SHARED_FOLDERS = Setting(
 SHARED_ROOT = Setting(
     "sharedRoot",
     "",
-    "Folder of the engine's machine that sharedFolders with a path are below",
+    "Folder of the engine's machine below which are the sharedFolders that have a path",
     parsing.or_none(machine_path.parse),
     example="/srv/shared",
 )

@@ -118,8 +118,8 @@ BIND_DN = Setting(
     "ldapBindDn",
     "",
     (
-        "DN of the service account that finds users and looks again whether they are still let"
-        " in; empty for none"
+        "DN of the service account that finds users and checks whether they may still log in;"
+        " empty for none"
     ),
     parsing.or_none(_bind_name),
     example="cn=jupyterhub,ou=services,dc=example,dc=org",
@@ -182,7 +182,7 @@ ADMIN_GROUPS = Setting(
 GROUP_BASE = Setting(
     "ldapGroupBase",
     "",
-    "DN below which the groups are that become JupyterHub's groups; empty for none",
+    "DN below which groups become JupyterHub's groups; empty for none",
     parsing.or_none(parsing.dn),
     example="ou=groups,dc=example,dc=org",
 )
@@ -195,7 +195,7 @@ NESTED_GROUPS = Setting(
 RECHECK = Setting(
     "ldapRecheck",
     300,
-    "Seconds after which the service account looks again whether a user is still let in",
+    "Seconds after which the service account checks again whether a user may still log in",
     parsing.whole_number(10, 86400),
 )
 DEMO_DIRECTORY = Setting(

@@ -13,7 +13,8 @@ DAY = 86400
 TOKEN_MAX_AGE = Setting(
     "tokenMaxAge",
     2592000,
-    "Seconds users' tokens for the API live at most; without ldapBindDn no longer than a day",
+    "Longest life of users' tokens for the API, in seconds; without ldapBindDn no longer than a"
+    " day",
     parsing.whole_number(300, 366 * DAY),
 )
 ADMIN_USERS = Setting(

@@ -43,8 +43,8 @@ def parse(text: str) -> str:
 PREFIX = Setting(
     "prefix",
     "",
-    "First part of the names of containers, networks and volumes, and tag of the images; empty for"
-    " zhub-<stack>; a renamed stack keeps the one it has",
+    "First part of the names of containers, networks and volumes, and tag of the images; empty"
+    " for zhub-<stack>; a renamed stack must keep the one it has",
     or_none(parse),
     example="zhub-site",
 )

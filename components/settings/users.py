@@ -39,7 +39,10 @@ SHARED_MEMORY = Setting(
 )
 CPUS = Setting("userCpus", "2.0", "Processors of a user's server, such as 0.5", parsing.processors)
 PIDS = Setting(
-    "userPids", 512, "Processes and threads of a user's server", parsing.whole_number(64, 4194304)
+    "userPids",
+    512,
+    "Most processes and threads of a user's server",
+    parsing.whole_number(64, 4194304),
 )
 INTERNET_ACCESS = Setting(
     "userInternetAccess",
@@ -73,7 +76,7 @@ NETWORK_POOL = Setting(
 MAX_SERVERS = Setting(
     "maxServers",
     500,
-    "How many users' servers may run at the same time; then the hub says that it is full",
+    "How many users' servers may run at the same time; above that, the hub says that it is full",
     parsing.whole_number(1, MOST_SERVERS),
 )
 ALL_MEMORY = Setting(
@@ -81,7 +84,7 @@ ALL_MEMORY = Setting(
     "",
     (
         "How much memory all users' servers may take together, such as 200G: the sum of their"
-        " userMemory; then the hub says that it is full; empty for no limit"
+        " userMemory; above that, the hub says that it is full; empty for no limit"
     ),
     parsing.or_none(parsing.size("128M")),
     example="200G",
@@ -90,8 +93,8 @@ IDLE_TIMEOUT = Setting(
     "idleTimeout",
     3600,
     (
-        "Seconds until a user's server is stopped in which nothing is computed and nobody does"
-        " anything; 0 for never"
+        "Seconds until a user's server is stopped that computes nothing and that nobody uses; 0"
+        " for never"
     ),
     parsing.whole_number(LEAST_IDLE, YEAR, also=0),
 )
@@ -99,7 +102,7 @@ KERNEL_IDLE_TIMEOUT = Setting(
     "kernelIdleTimeout",
     0,
     (
-        "Seconds until a kernel is ended that computes nothing and is not asked to, also with an"
+        "Seconds until a kernel is ended that computes nothing and that nobody uses, even with an"
         " open page; its variables are lost; 0 for never"
     ),
     parsing.whole_number(300, YEAR, also=0),
