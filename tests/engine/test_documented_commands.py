@@ -525,7 +525,7 @@ def test_a_rename(operator: Operator) -> None:
 def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> None:
     with_server(operator, "bob")
     show, stop = (
-        *runs("docs/people.md", "Who is there", "make users"),
+        *runs("docs/people.md", "List users", "make users"),
         *runs("docs/people.md", "Stop a server"),
     )
     assert re.search(r"^bob +runs +new +[0-9.]+MiB / .* yes ", operator.types(show), re.MULTILINE)
