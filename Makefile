@@ -42,7 +42,7 @@ up: ## install what is missing, bring the stack up, print how to log in (STACK=d
 preview: ## show what `make up` would change
 	@$(TOOLCHAIN) preview $(call quoted,STACK)
 
-down: ## remove everything the stack made, except the users' homes
+down: ## remove everything the stack made, except users' homes and shared folders
 	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) down $(call quoted,STACK)
 
 env: ## print shell lines that set up plain pulumi commands: eval "$(make -s env)"

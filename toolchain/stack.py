@@ -200,7 +200,9 @@ def print_kept_volumes(stack: str, docker: str) -> None:
     own = ["--filter", f"label=zhub.stack={prefix(stack)}", "--filter"]
     for role, what in (
         ("home", "The users' volumes are kept. To remove them for good"),
+        ("shared", "Shared folders are kept. To remove them for good"),
         ("state", "The hub's database is kept (retain). To remove it for good"),
+        ("audit", "The audit log is kept (retain). To remove it for good"),
     ):
         found = output(
             [docker, *options, "volume", "ls", "--quiet", *own, f"label=zhub.role={role}"]

@@ -221,13 +221,16 @@ def test_down_lists_the_volumes_that_are_kept(
     assert capsys.readouterr().out == ""
     made, rm = [], "docker volume rm"
     try:
-        for part, role in (("user-ann-home", "home"), ("state", "state"), ("certs", "certs")):
+        parts = {"user-ann-home": "home", "shared_team": "shared", "state": "state"}
+        for part, role in {**parts, "audit": "audit", "certs": "certs"}.items():
             labels = {"zhub.stack": name, "zhub.role": role}
             made.append(engine.volumes.create(f"{name}-{part}", labels=labels))
         stack.print_kept_volumes("test", "docker")
         shown = capsys.readouterr().out
         assert f"volumes are kept. To remove them for good: {rm} {name}-user-ann-home\n" in shown
+        assert f"folders are kept. To remove them for good: {rm} {name}-shared_team\n" in shown
         assert f"database is kept (retain). To remove it for good: {rm} {name}-state\n" in shown
+        assert f"audit log is kept (retain). To remove it for good: {rm} {name}-audit\n" in shown
         assert "certs" not in shown
         (driven.folder / "Pulumi.test.yaml").write_text(
             f"config:\n  zhub:prefix: {name}\n  docker:host: unix:///var/run/docker.sock\n"
