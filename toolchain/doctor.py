@@ -135,7 +135,7 @@ def own_configuration(outputs: Mapping[str, object]) -> Iterator[Finding]:
             good=False,
             text=f"hubConfigFile: unsupported; the hub runs a file of your own (sha256 {digest})",
             fix=(
-                "before you report a fault, see whether it is there without the file:"
+                "before you report a fault, see whether it also happens without the file:"
                 " pulumi config rm hubConfigFile (docs/own-configuration.md)"
             ),
             word="WARNING",

@@ -144,7 +144,7 @@ def _folders(text: str) -> tuple[SharedFolder, ...]:
         for other in found:
             if folder.name == other.name:
                 raise RefusedError(
-                    f'folder "{folder.name}" is there twice', fix=_set(number, "name", "other")
+                    f'folder "{folder.name}" is given twice', fix=_set(number, "name", "other")
                 )
             inner, outer = sorted((folder.path, other.path), key=len, reverse=True)
             if outer and inner.startswith(f"{outer}/"):

@@ -102,7 +102,7 @@ def refuse_unusable(path: str, root: str | None) -> None:
         mode = Path(path).stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise RefusedError(
-            "not there. If it is to be on a file system of its own, mount that first. Then, as"
+            "does not exist. If it belongs on a file system of its own, mount that first. Then, as"
             " root",
             fix=shlex.join(["install", "-d", "-m", "700", path]),
         ) from None

@@ -33,8 +33,8 @@ def parse(text: str) -> str:
         )
     if taken := USER_WORDS & set(text.split("-")):
         raise RefusedError(
-            f"has the word {min(taken)}: with it, things of this stack could get the names of"
-            f" things of another stack's users, PREFIX-{min(taken)}-NAME",
+            f"has the word {min(taken)}: containers and volumes of this stack could then have the"
+            f" names of those of another stack's users, PREFIX-{min(taken)}-NAME",
             fix=PREFIX.set_command(_instead(text)),
         )
     return text

@@ -290,7 +290,7 @@ def make_folder(place: Path, name: str) -> dict[str, Any]:
     folder.mkdir(mode=0o700, exist_ok=True)
     if any(folder.iterdir()):
         raise Failed(
-            f"{name} is there and has files in it, which are left alone. Move it elsewhere, or"
+            f"{name} exists and has files in it, which are left alone. Move it elsewhere, or"
             " remove it, and type the command again"
         )
     return {}

@@ -117,7 +117,7 @@ def test_a_folder_for_servers_of_a_profile_names_one_that_there_is() -> None:
 @pytest.mark.parametrize(
     ("others", "reason"),
     [
-        ([{"name": "a"}, {"name": "a"}], "is there twice"),
+        ([{"name": "a"}, {"name": "a"}], "is given twice"),
         (
             [{"name": "a", "path": "x", "mode": "read-write"}, {"name": "b", "path": "x/y"}],
             "the path x/y is in another folder's, x",

@@ -118,7 +118,7 @@ class Counts:
         self.homes = Count(
             most * HOMES,
             homes,
-            "The hub is full: {limit} of {limit} homes are there. An administrator has to remove"
+            "The hub is full: {limit} of {limit} homes exist. An administrator has to remove"
             " those of users who have left.",
         )
 

@@ -88,12 +88,12 @@ class Sizes(Collector):
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "guard_home_limit_bytes",
-            "What a home should not have more than (homeLimit)",
+            "Size at which a home counts as full (homeLimit)",
             value=self._settings.home_limit,
         )
         yield GaugeMetricFamily(
             "guard_home_limit_enforced",
-            "Whether the kernel keeps homes that are made now below the limit",
+            "Whether the kernel keeps new homes below the limit",
             value=self._enforced,
         )
         taken = GaugeMetricFamily(

@@ -40,7 +40,7 @@ FORM = 16 << 10
 """Bytes of a login form: the longest password with each byte escaped as three, and the rest."""
 
 WRONG_NAME = (
-    "This cannot be a user name here: they have up to 64 letters from a to z, digits and"
+    "This cannot be a user name here: names have up to 64 letters from a to z, digits and"
     " @ # $ . _ - without blanks. Type yours without a domain and backslash in front, or ask your"
     " administrator which name to use."
 )

@@ -76,7 +76,7 @@ class Own(Collector):
         disk = os.statvfs(database.FILE.parent)
         yield GaugeMetricFamily(
             "zhub_state_free_bytes",
-            "What is free on the disk with the hub's database",
+            "Free space on the disk with the hub's database",
             value=disk.f_bavail * disk.f_frsize,
         )
         yield GaugeMetricFamily(
@@ -95,6 +95,6 @@ class Certificate(Collector):
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "zhub_certificate_end_timestamp_seconds",
-            "When the certificate ends that the hub's port shows",
+            "When the certificate at the hub's port expires",
             value=certificate_ends(self._port),
         )
