@@ -17,7 +17,7 @@ HOMES_PATH = Setting(
     "homesPath",
     "",
     "Folder of the engine's machine for users' homes, such as one of a file system with quotas or"
-    " snapshots; empty for the engine's own; docs/operations.md says how to move homes",
+    " snapshots; empty for the engine's own; docs/homes.md says how to move homes",
     parsing.or_none(machine_path.parse),
     example="/srv/homes/zhub",
 )
@@ -26,7 +26,7 @@ HOME_LIMIT = Setting(
     "homeLimit",
     "",
     "How large a user's home should be at most, such as 20G: users are warned from 80 % on, and the"
-    " operator is told at 100 %; enforced only where docs/operations.md says; empty for no limit",
+    " operator is told at 100 %; enforced only where docs/homes.md says; empty for no limit",
     parsing.or_none(parsing.size("128M", what="disk space", why="too little to work with")),
     example="20G",
 )

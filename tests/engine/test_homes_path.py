@@ -18,7 +18,7 @@ from tests.ports import free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
-SET, MOVE = runs("docs/operations.md", "Homes in a folder of your choice")
+SET, MOVE = runs("docs/homes.md", "Homes in a folder of your choice")
 
 
 @pytest.fixture
