@@ -2,9 +2,10 @@
 import { format } from "node:util";
 
 // Secrets in addresses, as in zhub/logs.py.
+const NAMES = "token|auth|key|code|state|_xsrf|password";
 const PARAMETER = new RegExp(
-  "((?:[?&]|%(?:25)*(?:3F|26))[^=&\\s%]*(?:token|auth|key|code|state|_xsrf|password)[^=&\\s%]*" +
-    "(?:=|%(?:25)*3D))(?:(?!%(?:25)*26)[^&\\s'\"])+",
+  `((?:[?&]|%(?:25)*(?:3F|26))(?:(?!${NAMES})[^=?&\\s%])*(?:${NAMES})[^=?&\\s%]*(?:=|%(?:25)*3D))` +
+    "(?:(?!%(?:25)*26)[^&\\s'\"])+",
   "gi",
 );
 

@@ -27,14 +27,32 @@ error(new Error("broken").stack);
 """
 
 
+#: A stranger chooses addresses, and the proxy serves nobody while it logs one.
+LONG = """
+import {{ logger }} from {module};
+for (const part of ["?token", "&tokenkey", "%3Ftoken", "%25"]) {{
+  logger("info", "text").info("/x?%s", part.repeat((20 << 10) / part.length));
+}}
+"""
+
+
 def written(level: str, form: str) -> str:
     if not shutil.which("node"):
         pytest.skip("no node: apt-get install nodejs")
-    script = SCRIPT.format(
-        module=json.dumps(MODULE.as_uri()), level=json.dumps(level), form=json.dumps(form)
+    return run(
+        SCRIPT.format(
+            module=json.dumps(MODULE.as_uri()), level=json.dumps(level), form=json.dumps(form)
+        )
     )
+
+
+def run(script: str) -> str:
     return subprocess.run(
-        ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=True
+        ["node", "--input-type=module", "-e", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
     ).stdout
 
 
@@ -42,6 +60,12 @@ def test_addresses_are_logged_without_their_secrets() -> None:
     text = written("debug", "text")
     assert "s3cret" not in text
     assert "/hub/error/503?url=%2Fu%2Fx%3Ftoken%3D[secret]" in text
+
+
+def test_no_address_takes_long() -> None:
+    if not shutil.which("node"):
+        pytest.skip("no node: apt-get install nodejs")
+    assert len(run(LONG.format(module=json.dumps(MODULE.as_uri()))).splitlines()) == 4
 
 
 def test_json_has_one_object_a_line() -> None:

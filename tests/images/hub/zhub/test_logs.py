@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -99,6 +100,8 @@ def test_details_of_logins_are_never_logged(written: Callable[[], str]) -> None:
         ),
         ("/login?next=%252Fx%253Ftoken%253Ds3cret", "/login?next=%252Fx%253Ftoken%253D[secret]"),
         ("/x?next=/y", "/x?next=/y"),
+        ("/x?a?token=s3cret?key=s3cret", "/x?a?token=[secret]"),
+        ("/x?next=/y?my_token_code=s3cret&b=c", "/x?next=/y?my_token_code=[secret]&b=c"),
         ("100% of token=all", "100% of token=all"),
     ],
 )
@@ -108,6 +111,17 @@ def test_addresses_are_logged_without_their_secrets(
     logs.begin({})
     logging.getLogger("tornado.general").warning("403 GET %s", path)
     assert written() == f"[tornado.general] WARNING: 403 GET {clean}\n"
+
+
+@pytest.mark.parametrize("part", ["?token", "&tokenkey", "token", "%3Ftoken", "%25", "?x=%25"])
+def test_no_address_takes_long(written: Callable[[], str], part: str) -> None:
+    """The hub's only thread logs what a stranger asks for: 20 KiB took it minutes."""
+    logs.begin({})
+    address = f"/x?{part * ((20 << 10) // len(part))}"
+    began = time.process_time()
+    logging.getLogger("tornado.general").warning("403 GET %s", address)
+    assert time.process_time() - began < 1
+    assert address in written()
 
 
 def test_what_ends_a_process_is_one_line_too() -> None:
