@@ -33,8 +33,9 @@ CLIENT = "jupyterhub-user-"
 
 _TOKENS = re.compile(r"users/([^/]+)/tokens(?:/([^/]+))?")
 _SERVER = re.compile(r"users/([^/]+)/(?:server|servers/[^/]*)")
-# Servers say that they are in use, browsers that a page breaks a rule; logins to servers end.
-_NOT_ACTS = re.compile(r"users/[^/]+/activity|security/csp-report|oauth2/.*")
+# Servers say that they are in use, browsers that a page breaks a rule; logins to servers end. Old
+# programs ask whose a token is, which they name in the path.
+_NOT_ACTS = re.compile(r"users/[^/]+/activity|security/csp-report|oauth2/.*|authorizations/.*")
 
 log = logging.getLogger("zhub.audit")
 
@@ -62,19 +63,21 @@ def _report(handler: BaseHandler) -> None:
     _used(handler)
     if request.method not in CHANGES or _NOT_ACTS.fullmatch(path):
         return
-    who = {"actor": audit.actor(handler), "address": origin.address(handler)}
+    who, of = {"actor": audit.actor(handler), "address": origin.address(handler)}, _cause(handler)
     status = handler.get_status()
     if tokens := _TOKENS.fullmatch(path):
         made = str(getattr(handler, "made", ""))
         event = "token.revoke" if request.method == "DELETE" else "token.make"
         user, token = unquote(tokens[1]), tokens[2] or made
-        audit.report(event, user=user, token=token, status=status, **who)
+        audit.report(event, of=of, user=user, token=token, status=status, **who)
     elif server := _SERVER.fullmatch(path):
         # A start is reported when it ends (`zhub.servers.spawner`).
         if request.method == "DELETE":
-            audit.report("server.stop", user=unquote(server[1]), status=status, **who)
+            user = unquote(server[1])
+            audit.report("server.stop", of=of, user=user, status=status, **who)
     else:
-        audit.report("admin", method=str(request.method), path=path, status=status, **who)
+        method = str(request.method)
+        audit.report("admin", of=of, method=method, path=path, status=status, **who)
 
 
 def _entered(handler: BaseHandler) -> None:
@@ -85,7 +88,12 @@ def _entered(handler: BaseHandler) -> None:
     owner, who = unquote(client.removeprefix(CLIENT)), audit.actor(handler)
     # Without a code, the browser goes to the login page.
     if who != owner and "code=" in str(handler._headers.get("Location", "")):  # noqa: SLF001
-        audit.report("server.enter", user=owner, actor=who, address=origin.address(handler))
+        address, of = origin.address(handler), _cause(handler)
+        audit.report("server.enter", of=of, user=owner, actor=who, address=address)
+
+
+def _cause(handler: BaseHandler) -> str:
+    return audit.cause(audit.actor(handler), origin.network(origin.address(handler)))
 
 
 class Recent:
@@ -121,7 +129,7 @@ def _used(handler: BaseHandler) -> None:
         user = None
     if user is None:
         if _recent.is_new(address):
-            audit.report("token.refuse", address=address)
+            audit.report("token.refuse", of=_cause(handler), address=address)
         return
     own = isinstance(user, orm.Service) and user.name in OWN
     if own or not _recent.is_new((hashlib.sha256(text.encode()).digest(), address)):
@@ -135,4 +143,5 @@ def _used(handler: BaseHandler) -> None:
         return
     found = handler.get_token()
     token = found.api_id if found else ""
-    audit.report("token.use", user=str(user.name), address=address, token=token)
+    of = _cause(handler)
+    audit.report("token.use", of=of, user=str(user.name), address=address, token=token)

@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any
 import docker
 import requests.exceptions
 from tornado.web import HTTPError
+
+from zhub.room import Room
 
 BATCH = 20
 """Events in one report."""
@@ -32,6 +35,17 @@ PAUSE = 5
 
 PATIENCE = 10
 """Seconds the guard has to answer, and that the end of the hub may take because of reports."""
+
+SHARE = 600, 0.2
+"""Events that one user or one address may cause: so many at once, and then so many a second. A
+school behind one address that logs in at once stays below it. With as many as the guard has room
+for, a stranger who asks without end, and is refused, could hide what others do."""
+
+REMEMBERED = 10_000
+"""Users and addresses whose shares are remembered."""
+
+SERVICE = "service "
+"""In front of a service's name, which then is no user's: those have no blanks."""
 
 Event = dict[str, Any]
 
@@ -152,7 +166,47 @@ def actor(handler: Any) -> str:
     if who is None:
         return ""
     # Services have no servers.
-    return str(who.name) if hasattr(who, "spawners") else f"service {who.name}"
+    return str(who.name) if hasattr(who, "spawners") else f"{SERVICE}{who.name}"
+
+
+def cause(who: str, network: str) -> str:
+    """Return whose share an event takes; nobody's if a service or the hub itself has caused it.
+
+    Args:
+        who: the actor, if it is known who that is.
+        network: where the request comes from.
+    """
+    return "" if who.startswith(SERVICE) else who or network
+
+
+class Shares:
+    """Counts events of users and addresses."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._rooms: OrderedDict[str, Room] = OrderedDict()
+        self._lost: dict[str, int] = {}
+
+    def take(self, cause: str) -> int | None:
+        """Take room for an event, if there is any.
+
+        Returns:
+            How many had none since the last one; None if this one has none.
+        """
+        room = self._rooms.setdefault(cause, Room(*SHARE, self._clock))
+        self._rooms.move_to_end(cause)
+        if len(self._rooms) > REMEMBERED:
+            gone, _ = self._rooms.popitem(last=False)
+            self._lost.pop(gone, None)
+        if room.take():
+            return self._lost.pop(cause, 0)
+        if cause not in self._lost:
+            log.warning("%s causes too many events: not all are in the audit log", cause)
+        self._lost[cause] = self._lost.get(cause, 0) + 1
+        return None
+
+
+_shares = Shares()
 
 
 _reporter: Reporter | None = None
@@ -176,8 +230,23 @@ def begin(send: Send) -> None:
     atexit.register(_reporter.end)
 
 
-def report(event: str, **fields: str | int) -> None:
-    """Report an event, with the fields that `zhub.contract.AUDITED` has for it."""
+def report(event: str, *, of: str = "", **fields: str | int) -> None:
+    """Report an event, or only count it where its cause has no room left.
+
+    Args:
+        event: its name.
+        of: its `cause`.
+        fields: those that `zhub.contract.AUDITED` has for it.
+    """
+    lost = _shares.take(of) if of else 0
+    if lost is None:
+        return
+    if lost:
+        _report("lost", cause=of, count=lost)
+    _report(event, **fields)
+
+
+def _report(event: str, **fields: str | int) -> None:
     found: Event = {"event": event, "at": time.time(), **fields}
     if _reporter:
         _reporter.report(found)

@@ -134,6 +134,7 @@ AUDITED: Mapping[str, frozenset[str]] = {
     "operator": frozenset({"command", "user"}),
     "hub.start": frozenset(),
     "setting": frozenset({"name", "before", "now"}),
+    "lost": frozenset({"cause", "count"}),
 }
 """What the hub reports for the audit log, and the fields of each; docs/logs.md says what they mean.
 The guard takes nothing else, and writes it down as what the hub says."""

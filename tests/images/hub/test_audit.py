@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import requests
+from zhub.audit import SHARE
 from zhub.contract import AUDITED
 from zhub.guard.audit import Audit
 from zhub.settings.ldap import LdapTls
@@ -63,6 +64,10 @@ class Hub:
             del event["at"]
         assert len(found) == count, found
         return found
+
+    def unseen(self, kind: str) -> list[dict[str, Any]]:
+        """The next events of one kind, which stay the next."""
+        return [event for event in self._all()[self._seen :] if event["event"] == kind]
 
     def _all(self) -> list[dict[str, Any]]:
         return [
@@ -233,5 +238,16 @@ def test_pages_and_looks_are_no_acts(hub: Hub) -> None:
     browser = hub.real.browser("bob", PASSWORDS["bob"])
     for page in ("home", "token", "api/user"):
         browser.get(f"{hub.real.url}hub/{page}", timeout=30)
+    requests.post(f"{hub.real.url}hub/api/authorizations/token/s3cret", timeout=30)
     browser.get(f"{hub.real.url}hub/logout", timeout=30)
     assert [event["event"] for event in hub.reported(2)] == ["login", "logout"]
+
+
+def test_a_stranger_who_asks_without_end_does_not_hide_what_others_do(hub: Hub) -> None:
+    with requests.Session() as stranger:
+        for _ in range(SHARE[0] + 50):
+            stranger.post(f"{hub.real.url}hub/api/groups/x", timeout=30)
+    hub.real.token("bob", PASSWORDS["bob"])
+    wait_until(lambda: bool(hub.unseen("login")), seconds=10)
+    assert len(hub.unseen("admin")) <= SHARE[0] + 10
+    assert [event["user"] for event in hub.unseen("login")] == ["bob"]

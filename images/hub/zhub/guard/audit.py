@@ -24,6 +24,7 @@ from typing import Any
 from zhub.contract import AUDITED
 from zhub.guard.bodies import Refused
 from zhub.logs import moment
+from zhub.room import Room
 
 FOLDER = Path("/var/log/zhub")
 """A volume that only the guard's container has; the folder's owner is the guard's user."""
@@ -69,26 +70,6 @@ class _Private(RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         log.error("the audit log is not written: %s: %s", sys.exception(), record.getMessage())
-
-
-class Room:
-    """For so many lines at once, and then for so many a second."""
-
-    def __init__(self, most: int, per_second: float, clock: Callable[[], float]) -> None:
-        self._most, self._per_second, self._clock = most, per_second, clock
-        self._left, self._since = float(most), clock()
-
-    def take(self) -> bool:
-        """Take room for a line, if there is any."""
-        now = self._clock()
-        # A clock that is set back must not take room away.
-        passed = max(0.0, now - self._since)
-        self._left = min(self._most, self._left + passed * self._per_second)
-        self._since = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class Audit:

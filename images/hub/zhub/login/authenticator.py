@@ -46,6 +46,9 @@ WRONG_NAME = (
 )
 """What the page says about names that the directory is not asked about."""
 
+PROVEN = {Outcome.SUCCESS, Outcome.NOT_ALLOWED, Outcome.ANOTHER_PERSON}
+"""With the right password, so that it is known who it was."""
+
 LOOK_UPS = 4
 """Users looked up again at a time."""
 
@@ -299,7 +302,8 @@ def typed(data: object) -> tuple[str, str] | None:
 def _ended(outcome: Outcome, name: str, address: str) -> None:
     """Count a login, and have it in the audit log."""
     ended(outcome)
-    audit.report("login", user=name[:64], address=address, outcome=outcome)
+    of = audit.cause(name if outcome in PROVEN else "", origin.network(address))
+    audit.report("login", of=of, user=name[:64], address=address, outcome=outcome)
 
 
 class Pool:

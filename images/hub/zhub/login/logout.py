@@ -21,7 +21,8 @@ class EverywhereLogoutHandler(LogoutHandler):  # type: ignore[misc] # untyped
         """End all sessions of the user who logs out."""
         if self.current_user:
             end_sessions(self.current_user)
-            audit.report("logout", user=self.current_user.name, address=origin.address(self))
+            name = self.current_user.name
+            audit.report("logout", of=name, user=name, address=origin.address(self))
 
 
 def end_sessions(user: User) -> None:

@@ -164,12 +164,14 @@ class UserSpawner(ChoosingSpawner):
 
     def _audit(self) -> None:
         """Report the start with its outcome, and who asked for it: nobody if the hub itself did."""
-        handler = self.handler
+        actor = audit.actor(self.handler)
+        address = origin.address(self.handler) if self.handler else ""
         audit.report(
             "server.start",
+            of=audit.cause(actor, origin.network(address)),
             user=self.user.name,
-            actor=audit.actor(handler),
-            address=origin.address(handler) if handler else "",
+            actor=actor,
+            address=address,
             outcome=self.measure.outcome,
         )
 

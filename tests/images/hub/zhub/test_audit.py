@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 from zhub import audit
-from zhub.audit import BATCH, Event, Reporter
+from zhub.audit import BATCH, SHARE, Event, Reporter, Shares
 
 from tests.built import wait_until
 
@@ -133,3 +133,54 @@ def test_without_a_guard_the_lines_are_in_the_hubs_log(caplog: pytest.LogCapture
     [record] = [one for one in caplog.records if one.name == "zhub.audit"]
     said: dict[str, Any] = json.loads(record.getMessage())
     assert (said["event"], said["user"], said["address"]) == ("logout", "alice", "192.0.2.7")
+
+
+def test_nobody_takes_the_room_of_others() -> None:
+    now = 0.0
+    shares = Shares(lambda: now)
+    assert {shares.take("192.0.2.7") for _ in range(SHARE[0])} == {0}
+    assert [shares.take("192.0.2.7") for _ in range(3)] == [None, None, None]
+    assert shares.take("alice") == 0
+    now += 1 / SHARE[1]
+    assert [shares.take("192.0.2.7") for _ in range(2)] == [3, None]
+
+
+def test_strangers_with_many_addresses_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "REMEMBERED", 10)
+    monkeypatch.setattr(audit, "SHARE", (1, 0.0))
+    shares = Shares()
+    for number in range(100):
+        assert [shares.take(str(number)) for _ in range(2)] == [0, None]
+    assert len(shares._rooms) == 10
+    assert len(shares._lost) <= 10
+
+
+@pytest.mark.parametrize(
+    ("who", "network", "cause"),
+    [
+        ("alice", "192.0.2.7", "alice"),
+        ("", "192.0.2.7", "192.0.2.7"),
+        ("service recheck", "127.0.0.1", ""),
+        ("", "", ""),
+    ],
+)
+def test_whose_share_an_event_takes(who: str, network: str, cause: str) -> None:
+    assert audit.cause(who, network) == cause
+
+
+def test_what_has_no_room_is_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = 0.0
+    monkeypatch.setattr(audit, "SHARE", (1, 1.0))
+    monkeypatch.setattr(audit, "_shares", Shares(lambda: now))
+    for _ in range(5):
+        audit.report("token.refuse", of="2001:db8::/64", address="2001:db8::1")
+    audit.report("hub.start")
+    now += 1
+    audit.report("token.refuse", of="2001:db8::/64", address="2001:db8::2")
+    said = [json.loads(one.getMessage()) for one in caplog.records if one.levelname == "INFO"]
+    assert [one["event"] for one in said] == ["token.refuse", "hub.start", "lost", "token.refuse"]
+    assert (said[2]["cause"], said[2]["count"]) == ("2001:db8::/64", 4)
+    assert "2001:db8::/64 causes too many events" in caplog.text
