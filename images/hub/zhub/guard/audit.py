@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import TextIOWrapper
@@ -23,6 +24,7 @@ from typing import Any
 
 from zhub.contract import AUDITED
 from zhub.guard.bodies import Refused
+from zhub.guard.counts import Full
 from zhub.logs import moment
 from zhub.room import Room
 
@@ -39,11 +41,18 @@ KEPT = 20
 
 REPORTS = 5000, 1.0
 """Events that the hub can report: so many at once, and then so many a second. With a captured hub
-that writes as much as it can, the older files last a day and a half. A morning in which a thousand
-people log in and start their servers has 5000 lines."""
+that writes as much as it can, the older files last a day. A morning in which a thousand people log
+in and start their servers has 5000 lines."""
 
 REFUSALS = 1000, 0.2
 """The same, of its calls that are refused."""
+
+STARTS = 10_000, 0.5
+"""Containers of servers that the hub can make or start; each is two lines at most. Further ones are
+refused: these lines must not be left out, nor push the older ones out."""
+
+RUNS = 5000
+"""Runs of containers that are remembered, to write once that each was stopped."""
 
 MOST_EVENTS = 50
 """In one report."""
@@ -79,15 +88,45 @@ class Audit:
         """Continue the log in a folder."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._number = _resumed(folder / FILE)
+        # The newest file has no line when the guard, or the disk's space, ended as it was begun.
+        self._number = _resumed(folder / FILE) or _resumed(folder / f"{FILE}.1")
         self._file = _Private(folder / FILE, maxBytes=SIZE, backupCount=KEPT, delay=True)
         self._reports, self._refusals = Room(*REPORTS, clock), Room(*REFUSALS, clock)
+        self._starts = Room(*STARTS, clock)
+        self._stopped: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lost = 0
 
     def seen(self, event: str, **fields: str) -> None:
         """Write what the guard itself has done; there is always room for it."""
         with self._lock:
             self._write(event, {"by": "guard", **fields})
+
+    def start(self) -> None:
+        """Take room for what becomes of a container before it is made or started.
+
+        Raises:
+            Full: there is none.
+        """
+        with self._lock:
+            if not self._starts.take():
+                raise Full("The hub starts too many servers. Please try again in a minute.")
+
+    def stopped(self, container: str, since: str, user: str) -> None:
+        """Write that a container was stopped, once for each run: the hub can ask without end.
+
+        Args:
+            container: its ID.
+            since: when it was started.
+            user: whose server it is.
+        """
+        run = container, since
+        with self._lock:
+            if run in self._stopped:
+                return
+            self._stopped[run] = None
+            if len(self._stopped) > RUNS:
+                self._stopped.popitem(last=False)
+            self._write("container.stop", {"by": "guard", "user": user})
 
     def refused(self, call: str, reason: str) -> None:
         """Write that the guard has refused a call of the hub."""

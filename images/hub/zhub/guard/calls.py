@@ -144,6 +144,7 @@ class Guard:
             body["HostConfig"]["Mounts"] = self._folders.mounts(one.name for one in shared)
         if servers := self._confinement.name_servers:
             body["HostConfig"]["Dns"] = servers
+        self.audit.start()
         with self._counts.server(name, body["HostConfig"]["Memory"]), homes.mounting():
             made = self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
         self.audit.seen("container.make", user=body["Labels"][USER])
@@ -155,6 +156,7 @@ class Guard:
         # With a network from before, it would run without a filter, if only for a moment.
         if not set(found["NetworkSettings"]["Networks"]) <= {NO_NETWORK}:
             raise Refused("the container has a network already")
+        self.audit.start()
         with homes.mounting():
             self._client.start(found["Id"])
         self.audit.seen("container.start", user=found["Config"]["Labels"][USER])
@@ -166,7 +168,8 @@ class Guard:
             raise Refused(f"t is {seconds!r}, not a number of seconds up to {STOP_SECONDS}")
         found = self._notebook(request.name)
         self._client.stop(found["Id"], timeout=int(seconds))
-        self.audit.seen("container.stop", user=found["Config"]["Labels"][USER])
+        run = found["Id"], found["State"]["StartedAt"]
+        self.audit.stopped(*run, user=found["Config"]["Labels"][USER])
 
     def remove_container(self, request: Request) -> None:
         options = {name: request.flag(name) for name in ("v", "force")}

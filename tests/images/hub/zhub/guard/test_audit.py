@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from zhub.contract import AUDITED
 from zhub.guard import audit
-from zhub.guard.audit import FILE, REFUSALS, REPORTS, Audit
+from zhub.guard.audit import FILE, REFUSALS, REPORTS, STARTS, Audit
 from zhub.guard.bodies import Refused
+from zhub.guard.counts import Full
 
 
 class Clock:
@@ -136,6 +137,16 @@ def test_lines_are_numbered_on_across_restarts_and_files(
     assert len((tmp_path / "audit.log.2").read_text().splitlines()) == 2
 
 
+def test_lines_are_numbered_on_after_a_file_that_was_only_begun(
+    tmp_path: Path, lines: Callable[[], list[dict[str, Any]]], clock: Clock
+) -> None:
+    """As on a full disk: the file has its name, and no room for a line."""
+    (tmp_path / "audit.log.1").write_text('{"number": 7}\n')
+    (tmp_path / FILE).touch()
+    Audit(tmp_path, clock).seen("guard.start")
+    assert [line["number"] for line in lines()] == [8]
+
+
 def test_old_files_go(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "SIZE", 1)
     log = Audit(tmp_path, clock)
@@ -178,6 +189,54 @@ def test_a_flood_of_the_hubs_is_cut_off_and_said_and_the_guards_own_lines_are_no
     clock.now -= 3600
     log.reported([event("logout", at=clock.now)] * 3)
     assert len(lines()) == most + 1 + REFUSALS[0] + 1 + 2 + 3
+
+
+def test_servers_without_end_do_not_push_older_lines_out(
+    log: Audit, lines: Callable[[], list[dict[str, Any]]], clock: Clock
+) -> None:
+    for _ in range(STARTS[0]):
+        log.start()
+    with pytest.raises(Full, match="starts too many servers"):
+        log.start()
+    clock.now += 1 / STARTS[1]
+    log.start()
+    for _ in range(100):
+        log.stopped("abc", "2027-01-15T08:00:00Z", "alice")
+    log.stopped("abc", "2027-01-15T08:00:01Z", "alice")
+    assert [(line["event"], line["user"]) for line in lines()] == [("container.stop", "alice")] * 2
+
+
+def test_the_runs_that_are_remembered_are_no_more_than_so_many(
+    log: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "RUNS", 3)
+    for number in range(10):
+        log.stopped(str(number), "", "alice")
+    assert list(log._stopped) == [("7", ""), ("8", ""), ("9", "")]
+
+
+def test_all_that_a_captured_hub_can_write_leaves_the_older_files_a_day(
+    log: Audit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The longest lines, all the time, each with one that others are lost."""
+
+    def longest() -> int:
+        return max(len(line) + 1 for line in capsys.readouterr().out.splitlines())
+
+    text = "x" * 1000
+    log._write("lost", {"by": "guard", "count": 1 << 30})
+    lost = longest()
+    for kind, fields in AUDITED.items():
+        log.reported([event(kind, at=0, **dict.fromkeys(fields, text))])
+    report = longest()
+    log.refused(text, text)
+    refusal = longest()
+    log.seen("container.remove", user=text)
+    container = longest()
+    rates = (REPORTS, report + lost), (REFUSALS, refusal + lost), (STARTS, 2 * container)
+    at_once = sum(most * size for (most, _), size in rates)
+    a_day = sum(per_second * size for (_, per_second), size in rates) * 86400
+    assert at_once + a_day < audit.KEPT * audit.SIZE
 
 
 @pytest.mark.parametrize(

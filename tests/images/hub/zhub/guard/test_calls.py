@@ -12,9 +12,11 @@ import pytest
 from docker.errors import APIError
 from zhub import engine, settings
 from zhub.contract import NO_HOST, NO_IPV6
-from zhub.guard import confinement, measures
+from zhub.guard import audit, confinement, measures
+from zhub.guard.audit import Audit
 from zhub.guard.bodies import Refused
 from zhub.guard.calls import Guard, Request
+from zhub.guard.counts import Full
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
@@ -33,7 +35,12 @@ class Engine:
         self.seen: list[tuple[str, str]] = []
 
     def inspect_container(self, _: str) -> dict[str, Any]:
-        return {"Id": "abc", "Config": {"Labels": LABELS | {"zhub.role": "notebook"}}}
+        return {
+            "Id": "abc",
+            "Config": {"Labels": LABELS | {"zhub.role": "notebook"}},
+            "State": {"StartedAt": "2027-01-15T08:00:00Z"},
+            "NetworkSettings": {"Networks": {"none": {}}},
+        }
 
     def networks(self, **_: Any) -> list[Any]:
         return []
@@ -67,10 +74,10 @@ def guard(**variables: str) -> tuple[Guard, Engine]:
     confinement: Any = SimpleNamespace(name_servers=[], left_out=[IPv4Network("10.213.1.0/24")])
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
     policy = Policy(guard_settings, dict.fromkeys(guard_settings.images, Image((), frozenset())))
-    audit: Any = SimpleNamespace(
-        seen=lambda event, user: engine.seen.append((event, user)),
+    written: Any = SimpleNamespace(
+        seen=lambda event, user: engine.seen.append((event, user)), start=lambda: None
     )
-    return Guard(engine, policy, confinement, folders, audit), engine
+    return Guard(engine, policy, confinement, folders, written), engine
 
 
 @pytest.mark.parametrize(
@@ -98,6 +105,27 @@ def test_a_container_is_removed_as_asked(query: dict[str, str]) -> None:
     wanted = {"v": "v" in query, "force": "force" in query}
     assert engine.asked == [("remove_container", ("abc",), wanted)]
     assert engine.seen == [("container.remove", "alice")]
+
+
+def test_a_container_that_is_started_or_stopped_without_end_does_not_fill_the_audit_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "STARTS", (3, 0.0))
+    made, engine = guard()
+    made.audit = Audit(tmp_path)
+    for _ in range(3):
+        made.start_container(Request("x", {}, {}))
+    with pytest.raises(Full):
+        made.start_container(Request("x", {}, {}))
+    for _ in range(5):
+        made.stop_container(Request("x", {}, {}))
+    written = (tmp_path / audit.FILE).read_text().splitlines()
+    assert [json.loads(line)["event"] for line in written] == [
+        *["container.start"] * 3,
+        "container.stop",
+    ]
+    calls = [name for name, _, _ in engine.asked]
+    assert calls == ["start"] * 3 + ["stop"] * 5
 
 
 @pytest.mark.parametrize("query", [{"link": "1"}, {"v": "x"}, {"other": "1"}])
