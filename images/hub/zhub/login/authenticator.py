@@ -104,10 +104,12 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         valid = may_be_typed(self.ldap, name)
         if large or not valid or too_long(password):
             # The directory is never asked about these, so they are no attempts.
-            _ended(Outcome.INVALID, name, address)
+            # What is no name may be a password, typed into the wrong field.
+            shown = name if valid else ""
+            _ended(Outcome.INVALID, shown, address)
             self.log.warning(
                 "Login of %r from %s: not a valid user name, or the password is too long",
-                name[:64],
+                shown,
                 address,
             )
             if name and not valid:

@@ -162,7 +162,8 @@ def test_every_outcome_of_a_login_is_reported_for_the_audit_log(
         [said] = [json.loads(r.getMessage()) for r in caplog.records if r.name == "zhub.audit"]
         assert said.pop("at") <= time.time()
         found = str(said.pop("outcome"))
-        assert said == {"event": "login", "user": name[:64], "address": "192.0.2.1"}
+        user = name if found != "invalid" else ""
+        assert said == {"event": "login", "user": user, "address": "192.0.2.1"}
         return found
 
     authenticator = make()
@@ -311,6 +312,17 @@ def test_a_name_that_the_hub_cannot_have_is_explained(make: Make, server: Slapd,
         log_in(make(), name, "x")
     assert refused.value.status_code == 403
     assert len(server.searches()) == before
+
+
+def test_a_password_in_the_field_of_the_name_is_not_logged(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(web.HTTPError):
+        log_in(make(), "Tr0ub4dor&3", "x")
+    assert "Login of '' from 192.0.2.1: not a valid user name" in caplog.text
+    assert '"outcome": "invalid"' in caplog.text
+    assert "Tr0ub4dor" not in caplog.text
 
 
 def test_a_burst_of_wrong_passwords_reaches_the_directory_a_few_times(
