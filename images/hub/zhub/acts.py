@@ -22,6 +22,9 @@ from zhub.settings.services import OWN
 
 CHANGES = {"POST", "PUT", "PATCH", "DELETE"}
 
+REFUSED = range(400, 500)
+"""Statuses of requests that the hub did not carry out."""
+
 AGAIN = 3600
 """Seconds until the use of a token from the same address is reported again."""
 
@@ -70,12 +73,11 @@ def _report(handler: BaseHandler) -> None:
         event = "token.revoke" if request.method == "DELETE" else "token.make"
         user, token = unquote(tokens[1]), tokens[2] or made
         audit.report(event, of=of, user=user, token=token, status=status, **who)
-    elif server := _SERVER.fullmatch(path):
-        # A start is reported when it ends (`zhub.servers.spawner`).
-        if request.method == "DELETE":
-            user = unquote(server[1])
-            audit.report("server.stop", of=of, user=user, status=status, **who)
-    else:
+    elif (server := _SERVER.fullmatch(path)) and request.method == "DELETE":
+        user = unquote(server[1])
+        audit.report("server.stop", of=of, user=user, status=status, **who)
+    # A start is reported when it ends (`zhub.servers.spawner`), unless it was refused before.
+    elif not server or request.method != "POST" or status in REFUSED:
         method = str(request.method)
         audit.report("admin", of=of, method=method, path=path, status=status, **who)
 

@@ -205,6 +205,25 @@ def test_what_somebody_may_not_do_is_reported_too(hub: Hub, token: str) -> None:
     assert refused["status"] in {403, 404}
 
 
+def test_a_start_that_is_refused_and_a_change_of_what_the_next_one_gets(
+    hub: Hub, token: str
+) -> None:
+    assert hub.real.api("POST", "users/carol/server", token).status_code in {403, 404}
+    assert hub.real.api("POST", "users/bob/server", token).status_code in {201, 202}
+    assert hub.real.api("POST", "users/bob/server", token).status_code == 400, "it runs already"
+    hub.real.api("PATCH", "users/bob/servers/", token, json={"user_options": {}})
+    used, *acts = hub.reported(4)
+    assert used["event"] == "token.use"
+    assert {(act["event"], act["actor"]) for act in acts} == {("admin", "bob")}
+    assert [(act["method"], act["path"]) for act in acts] == [
+        ("POST", "users/carol/server"),
+        ("POST", "users/bob/server"),
+        ("PATCH", "users/bob/servers/"),
+    ]
+    hub.real.api("DELETE", "users/bob/server", token)
+    hub.reported(1)
+
+
 def test_an_administrator_enters_a_users_server(hub: Hub, token: str) -> None:
     assert hub.real.api("POST", "users/bob/server", token).status_code in {201, 202}
     hub.reported(1)
