@@ -253,7 +253,9 @@ def forget(people: People, wish: Wish) -> None:
         raise Problem(f"there is no home of {user}, and the hub does not know the name")
     lost = [f"the home: volume {volume}, with all files" for volume in homes]
     paths = people.engine.homes_paths()
-    lost += [f"what is in {path}/{volume}" for path in paths for volume in homes]
+    # Somebody may have removed the volume alone, which leaves the folder.
+    folders = homes or [people.engine.home_of(user)]
+    lost += [f"what is in {path}/{folder}" for path in paths for folder in folders]
     if known:
         record = people.hub("record", user)
         lost.append(f"{len(record['tokens'])} tokens, and the hub's record of {user}")
@@ -277,7 +279,8 @@ def forget(people: People, wish: Wish) -> None:
         time.sleep(0.5)
     for volume in homes:
         people.engine.ask("volume", "rm", volume)
-        _remove_folders(people.engine, paths, volume)
+    for folder in folders:
+        _remove_folders(people.engine, paths, folder)
     say(STEP, f"{user} is forgotten. Who logs in with this name begins with an empty home")
 
 

@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
+from zhub.guard.policy import escaped
 
 from toolchain import users
+from toolchain.backup import helper
+from toolchain.backup.helper import Engine, Helpers, Job
 from toolchain.console import Problem
-from toolchain.users import Wish
+from toolchain.users import People, Wish
 
 NOBODY = Wish("", "", "", "")
 
@@ -52,3 +55,25 @@ def test_who_cannot_be_asked_removes_nothing(
             users._confirm("?", "bob", "nothing was removed")
     monkeypatch.setenv("ZHUB_YES", "1")
     users._confirm("?", "bob", "nothing was removed")
+
+
+@pytest.mark.parametrize("user", ["alice", "o.brien", "ibm@corp", "a-b_c", "$x", "müller"])
+def test_the_name_of_a_home_is_the_guards(user: str) -> None:
+    assert Engine(("docker",), "zhub-site").home_of(user) == f"zhub-site-home-{escaped(user)}"
+
+
+def test_a_home_whose_volume_is_gone_leaves_no_folder_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next person with the name would get it; the engine here has nothing but the folder."""
+    monkeypatch.setenv("ZHUB_YES", "1")
+    monkeypatch.setattr(Engine, "homes_paths", lambda _: ["/srv/homes"])
+    monkeypatch.setattr(Engine, "image", lambda _: "hub")
+    monkeypatch.setattr(People, "labelled", lambda *_: [])
+    answers = {"list": {"users": [{"name": "o.brien", "known": True}]}, "record": {"tokens": []}}
+    monkeypatch.setattr(People, "hub", lambda _, do, *__: answers.get(do))
+    jobs: list[Job] = []
+    monkeypatch.setattr(Helpers, "ask", lambda _, job: jobs.append(job))
+    users.forget(People("site", Engine(("docker",), "zhub-site")), Wish("o.brien", "", "", ""))
+    assert "what is in /srv/homes/zhub-site-home-o-2ebrien" in capsys.readouterr().out
+    assert jobs == [helper.remove_folder("/srv/homes", "zhub-site-home-o-2ebrien")]

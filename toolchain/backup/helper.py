@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import string
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -168,6 +169,12 @@ class Engine:
         shown = '{{index .Config.Labels "zhub.user"}}\t{{.SizeRw}}'
         listed = self.find("container", "inspect", "--size", "--format", shown, *servers) or ""
         return {user: int(size) for user, size in (row.split("\t") for row in listed.splitlines())}
+
+    def home_of(self, user: str) -> str:
+        """The name of a user's volume, also when there is none; as the guard escapes names."""
+        kept = string.ascii_lowercase + string.digits
+        escaped = (c if c in kept else "".join(f"-{b:02x}" for b in c.encode()) for c in user)
+        return f"{self.prefix}-home-{''.join(escaped)}"
 
     def shared(self) -> dict[str, str]:
         """The volumes that several users share, by the folder's name."""
