@@ -69,7 +69,7 @@ if hub.confined:
     c.DirectoryAuthenticator.directory_has_moved = engine.directory_has_moved
 c.DirectoryAuthenticator.admin_users = set(hub.admin_users)
 if not hub.admin_access:
-    administrators.keep_out()
+    administrators.keep_out(of_groups=hub.services.by_groups)
 c.DirectoryAuthenticator.manage_groups = bool(hub.ldap.group_base)
 # A user who is removed from the directory loses pages, tokens and new servers; recheck.py stops
 # running servers. Without a service account this happens to everyone a day after the last login.

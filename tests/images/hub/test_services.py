@@ -24,7 +24,7 @@ FIRST, SECOND = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 MORE = """
     import json, os
     from zhub import settings
-    from zhub.login import services
+    from zhub.login import administrators, services
 
     c.JupyterHub.log_level = "DEBUG"
     found = settings.services.Services(**{{
@@ -35,6 +35,8 @@ MORE = """
     c.JupyterHub.services = services.declared(found)
     c.JupyterHub.load_roles = services.roles(found)
     services.take_tokens(found.tokens_file)
+    c.DirectoryAuthenticator.manage_groups = True
+    administrators.keep_out(of_groups=found.by_groups)
 """
 
 SCOPES = ["start:servers!user=bob", "read:servers!user=bob"]
@@ -57,6 +59,7 @@ def running(
         "tls": LdapTls.NONE,
         "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
         "allow_everyone": True,
+        "group_base": f"ou=groups,{SUFFIX}",
     }
     folder.mkdir(exist_ok=True)
     (folder / "tokens.json").write_text(json.dumps(tokens))
@@ -117,3 +120,23 @@ def test_a_service_does_what_its_scopes_say_until_its_token_is_changed_or_it_is_
         assert "\n[D " in hub.log
         for token in (FIRST, SECOND):
             assert token not in hub.log
+
+
+def test_an_administrator_takes_no_right_that_a_group_gives(
+    directory: Slapd, tmp_path: Path
+) -> None:
+    """Groups are the directory's; JupyterHub would let administrators change them as well."""
+    role = {"name": "inspectors", "scopes": ["access:servers", "tokens"], "groups": ["inspectors"]}
+    with running(directory, tmp_path / "hub", {}, [role]) as hub:
+        hub.browser("bob", PASSWORDS["bob"])
+        carol = hub.token("carol", PASSWORDS["carol"]).json()["token"]
+        assert hub.api("GET", "users/bob", carol).status_code == 200, "an administrator"
+        assert "inspectors" in [one["name"] for one in hub.api("GET", "groups", carol).json()]
+        for method, path in (
+            ("POST", "groups/inspectors/users"),
+            ("POST", "groups/another"),
+            ("DELETE", "groups/inspectors"),
+        ):
+            answer = hub.api(method, path, carol, json={"users": ["carol"]})
+            assert answer.status_code in {403, 404}, path
+        assert hub.api("POST", "users/bob/tokens", carol).status_code in {403, 404}

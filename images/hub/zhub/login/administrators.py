@@ -32,18 +32,25 @@ https://jupyterhub.readthedocs.io/en/stable/rbac/scopes.html
 """
 
 
-def keep_out() -> None:
+def keep_out(*, of_groups: bool = False) -> None:
     """Take the scopes that lead into users' servers out of JupyterHub's admin role.
 
     JupyterHub does not let its config redefine that role (roles.create_role). At its start it
     updates the role in the database to this one; the rights of tokens follow from it.
+
+    Args:
+        of_groups: whether groups give rights (hubRoles, hubServices). Then only the directory says
+            who is in one: JupyterHub would take changes of administrators, until it next looks the
+            user up, and they could give themselves all of these rights.
     """
     defaults = roles.get_default_roles
+    scopes = [scope for scope in SCOPES if scope != "admin:groups"] if of_groups else list(SCOPES)
+    if of_groups:
+        scopes += ["list:groups", "read:groups"]
 
     def get_default_roles() -> list[dict[str, Any]]:
         return [
-            {**role, "scopes": list(SCOPES)} if role["name"] == "admin" else role
-            for role in defaults()
+            {**role, "scopes": scopes} if role["name"] == "admin" else role for role in defaults()
         ]
 
     roles.get_default_roles = get_default_roles

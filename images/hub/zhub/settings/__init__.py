@@ -273,6 +273,11 @@ def read(environment: Mapping[str, str]) -> Settings:
     if not environment.get("ZHUB_LDAP_SERVERS"):
         problems.append("no directory to check passwords with: set it with --ldap=HOST[,HOST...]")
     problems += ldap.problems(settings.ldap)
+    if settings.services.by_groups and not settings.ldap.group_base:
+        problems.append(
+            "ZHUB_SERVICES or ZHUB_ROLES names a group, which needs ZHUB_LDAP_GROUP_BASE: without"
+            " it, the directory does not say who is in a group of the hub"
+        )
     if settings.shared_folders and not settings.confined:
         problems.append(
             "ZHUB_SHARED_FOLDERS needs the guard, which a hub run by hand does not have"

@@ -50,6 +50,13 @@ class Services:
     tokens_file: Path | None = None
     """ZHUB_SERVICE_TOKENS_FILE: the services' tokens by their names, in JSON."""
 
+    @property
+    def by_groups(self) -> bool:
+        """Whether some right depends on who is in a group of the hub."""
+        given = [one.scopes for one in self.services] + [one.scopes for one in self.roles]
+        limited = any("!group=" in scope for scopes in given for scope in scopes)
+        return limited or any(role.groups for role in self.roles)
+
 
 def tokens(file: Path) -> dict[str, str]:
     """Read the tokens of services.

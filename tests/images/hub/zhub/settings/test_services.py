@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyterhub import roles
 from jupyterhub.app import JupyterHub
 from zhub import settings
 from zhub.settings.services import OWN
@@ -15,6 +16,7 @@ from tests.images.hub.zhub.settings.conftest import LDAP, problems
 
 SERVICE = {"name": "class-start", "scopes": ["start:servers"], "url": "https://x.example.com"}
 ROLE = {"name": "tutors", "scopes": ["read:servers"], "users": ["bob"], "groups": ["research"]}
+GROUPS = {"ZHUB_LDAP_GROUP_BASE": "ou=groups,dc=example,dc=org"}
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def variables(*services: Any, roles: Any = ()) -> dict[str, str]:
 
 
 def test_services_and_roles_reach_jupyterhub(config: Any, tokens: dict[str, str]) -> None:
-    hub = config(**tokens, **variables(SERVICE, roles=[ROLE])).JupyterHub
+    hub = config(**tokens, **GROUPS, **variables(SERVICE, roles=[ROLE])).JupyterHub
     service = hub.services[-1]
     assert service["name"] == "class-start"
     assert not service.keys() & {"url", "command", "admin", "api_token"}
@@ -74,8 +76,22 @@ def test_a_service_needs_a_token_and_a_name_of_its_own(tokens: dict[str, str]) -
     [problem] = problems(LDAP | variables(SERVICE))
     assert problem == "the service class-start has no token in the file of ZHUB_SERVICE_TOKENS_FILE"
     same = ROLE | {"name": "class-start"}
-    [problem] = problems(LDAP | tokens | variables(SERVICE, roles=[same]))
+    [problem] = problems(LDAP | GROUPS | tokens | variables(SERVICE, roles=[same]))
     assert problem == "there are two services or roles with the name class-start"
+
+
+@pytest.mark.parametrize(
+    "role", [ROLE, {"name": "tutors", "scopes": ["read:servers!group=research"], "users": ["bob"]}]
+)
+def test_where_groups_give_rights_only_the_directory_changes_them(
+    config: Any, role: dict[str, Any]
+) -> None:
+    [problem] = problems(LDAP | variables(roles=[role]))
+    assert problem.startswith("ZHUB_SERVICES or ZHUB_ROLES names a group, which needs ZHUB_LDAP_GR")
+    for given, changes in (([role], False), ([{**role, "scopes": ["self"], "groups": []}], True)):
+        config(**GROUPS, **variables(roles=given))
+        [admin] = [one for one in roles.get_default_roles() if one["name"] == "admin"]
+        assert ("admin:groups" in admin["scopes"]) is changes
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"class-start": 1}'])
