@@ -65,8 +65,9 @@ class Count:
         finally:
             with self._lock:
                 self._under_way.remove(one)
-                # Also after an error: the object may exist all the same.
-                self._seen[name] = takes
+                # Also after an error: the object may exist all the same. Not less than was known:
+                # the engine may have refused this one, as there is a larger one of the name.
+                self._seen[name] = max(takes, self._seen.get(name, 0))
 
     def _too_many(self, name: str, takes: int) -> bool:
         there = self._there()
@@ -76,7 +77,10 @@ class Count:
         return sum(there.values()) + takes > self._limit
 
     def _there(self) -> dict[str, int]:
-        return {**(self._seen or {}), **dict(self._under_way)}
+        there = dict(self._seen or {})
+        for name, takes in self._under_way:
+            there[name] = max(takes, there.get(name, 0))
+        return there
 
 
 class Counts:

@@ -206,3 +206,22 @@ def test_without_a_limit_no_memory_is_counted() -> None:
 @pytest.mark.parametrize(("pool", "most"), [("10.1.0.0/24", 16), ("10.0.0.0/12", 500)])
 def test_there_are_no_more_servers_than_networks_for_them(pool: str, most: int) -> None:
     assert settings.read_guard({"ZHUB_USER_NETWORK_POOL": pool}).most_servers == most
+
+
+def test_asking_for_a_server_again_with_less_memory_frees_none() -> None:
+    """The engine refuses the second one, and the first keeps what it has."""
+    there: dict[str, int] = {}
+    count = Count(4, lambda: dict(there), "{taken} of {limit}")
+    for number in range(2):
+        name = f"server-{number}"
+        with count.one_more(name, 2):
+            there[name] = 2
+        with contextlib.suppress(RuntimeError), count.one_more(name, 1):
+            assert count._there()[name] == 2
+            raise RuntimeError("the name is taken")
+    with pytest.raises(Full, match="4 of 4"), count.one_more("another", 1):
+        pass
+    # One that is removed, and made again smaller, takes less as soon as that matters.
+    there["server-0"] = 1
+    with count.one_more("another", 1):
+        pass
