@@ -68,8 +68,10 @@ class Api:
                 # token may not see it.
                 state = server.get("state") or {}
                 options = server.get("user_options") or {}
-                folders = tuple(state.get("folders", ()))
-                yield Server(user["name"], name, folders, options.get("profile"))
+                folders, profile = tuple(state.get("folders", ())), options.get("profile")
+                # Until a start looks at its options, they are whatever its user has sent.
+                known = profile if isinstance(profile, str) else None
+                yield Server(user["name"], name, folders, known)
 
     def user(self, name: str) -> dict[str, Any]:
         """Return JupyterHub's model of a user."""

@@ -41,7 +41,7 @@ class Hub:
     folders: dict[str, list[str]] = field(default_factory=dict)
     """The shared folders that users' servers have."""
     stopped: list[str] = field(default_factory=list)
-    profiles: dict[str, str] = field(default_factory=dict)
+    profiles: dict[str, object] = field(default_factory=dict)
     """Of users' servers."""
     broken: set[str] = field(default_factory=set)
     """Paths whose servers cannot be stopped."""
@@ -165,6 +165,15 @@ def test_who_left_the_group_of_a_profile_loses_a_server_with_it(
     recheck.check(Api(hub.environment()), recheck.by_directory(looking, (), tuple(known)))
     assert hub.stopped == ["alice/server"]
     assert "may not use the profile others any more" in caplog.text
+
+
+def test_options_of_a_start_that_nobody_has_looked_at_yet_end_nothing(
+    hub: Hub, directory: Directory
+) -> None:
+    hub.servers = {"alice": [""], "nobody": [""]}
+    hub.profiles = {"alice": ["others"], "nobody": {"a": "b"}}
+    recheck.check(Api(hub.environment()), recheck.by_directory(directory))
+    assert hub.stopped == ["nobody/server"]
 
 
 def test_a_server_that_does_not_stop_keeps_no_other_running(
