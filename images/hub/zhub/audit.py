@@ -22,10 +22,11 @@ import docker
 import requests.exceptions
 from tornado.web import HTTPError
 
+from zhub.logs import shortened
 from zhub.room import Room
 
 BATCH = 20
-"""Events in one report."""
+"""Events in one report: of the longest, as many as the guard reads."""
 
 MOST = 10_000
 """Events that wait for the guard; further ones are lost, and the hub's log says how many."""
@@ -247,7 +248,13 @@ def report(event: str, *, of: str = "", **fields: str | int) -> None:
 
 
 def _report(event: str, **fields: str | int) -> None:
-    found: Event = {"event": event, "at": time.time(), **fields}
+    # Strangers choose some of them. The guard reads no more of a report than it has to, and would
+    # not take this one, nor the others that are sent with it.
+    texts = {
+        name: shortened(value) if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+    found: Event = {"event": event, "at": time.time(), **texts}
     if _reporter:
         _reporter.report(found)
     else:

@@ -24,6 +24,9 @@ APPLICATION = (
 )
 """A line of JupyterHub or one of its services; theirs, without colours."""
 
+LONGEST = 200
+"""Bytes of a text in the audit log, as JSON writes it; the rest is cut off."""
+
 VERBOSE = ("oauthlib", "urllib3", "asyncio")
 """Loggers that never log below INFO: oauthlib's details are what a login is made of."""
 
@@ -102,6 +105,14 @@ class JsonLines(logging.Formatter):
 def moment(seconds: float) -> str:
     """Return a time since 1970 as ISO 8601 has it, in UTC with milliseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def shortened(text: str) -> str:
+    """Return as much of a text as a line of the audit log has room for."""
+    text = text[:LONGEST]
+    while len(json.dumps(text)) - len('""') > LONGEST:
+        text = text[: len(text) * 3 // 4]
+    return text
 
 
 def chosen(environment: Mapping[str, str]) -> tuple[Level, Form]:

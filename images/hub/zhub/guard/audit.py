@@ -25,7 +25,7 @@ from typing import Any
 from zhub.contract import AUDITED
 from zhub.guard.bodies import Refused
 from zhub.guard.counts import Full
-from zhub.logs import moment
+from zhub.logs import moment, shortened
 from zhub.room import Room
 
 FOLDER = Path("/var/log/zhub")
@@ -56,9 +56,6 @@ RUNS = 5000
 
 MOST_EVENTS = 50
 """In one report."""
-
-LONGEST = 200
-"""Bytes of a text, as JSON writes it; the rest is cut off."""
 
 EARLIER = 2
 """Seconds that a report may take; if it takes longer, its line has the hub's own time, too."""
@@ -193,14 +190,6 @@ def _check(event: object) -> None:
         number = type(value) is int and abs(value) < 1 << 31
         if not number and not isinstance(value, str):
             raise Refused("an event has fields that are neither texts nor numbers")
-
-
-def shortened(text: str) -> str:
-    """Return as much of a text as a line has room for."""
-    text = text[:LONGEST]
-    while len(json.dumps(text)) - len('""') > LONGEST:
-        text = text[: len(text) * 3 // 4]
-    return text
 
 
 def _resumed(file: Path) -> int:

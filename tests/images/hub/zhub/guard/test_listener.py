@@ -14,10 +14,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import docker
 import pytest
-from zhub import settings
+from zhub import audit, settings
+from zhub.audit import Reporter, to_guard
+from zhub.contract import AUDITED
 from zhub.guard import listener, server
-from zhub.guard.audit import Audit
+from zhub.guard.audit import FILE, Audit
 from zhub.guard.calls import Guard
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
@@ -232,3 +235,24 @@ def test_a_report_of_the_hub_is_in_the_audit_log_and_so_is_what_is_refused(
     ]
     assert lines[1]["call"] == "POST /v1.41/zhub/audit"
     assert lines[1]["reason"] == "an event is not known, or has other fields"
+
+
+def test_reports_of_what_strangers_send_are_never_too_long(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report that the guard does not read would be sent for ever, and all others would wait."""
+    client = docker.APIClient(f"unix://{site.path}", version="1.41")
+    reporter = Reporter(to_guard(client))
+    monkeypatch.setattr(audit, "_reporter", reporter)
+    for text in ("x", "\N{GRINNING FACE}", '"', "\0"):
+        for kind, fields in AUDITED.items():
+            for _ in range(3):
+                audit.report(kind, **dict.fromkeys(fields, text * 16_000))
+    audit.report("hub.start")
+    reporter.start()
+    try:
+        file = tmp_path / FILE
+        wait_until(lambda: file.exists() and '"hub.start"' in file.read_text()[-200:], seconds=20)
+    finally:
+        reporter.end()
+    assert len(file.read_text().splitlines()) == 4 * 3 * len(AUDITED) + 1
