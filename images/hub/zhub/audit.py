@@ -22,8 +22,9 @@ import docker
 import requests.exceptions
 from tornado.web import HTTPError
 
+from zhub import room
 from zhub.logs import shortened
-from zhub.room import Room
+from zhub.room import Rooms
 
 BATCH = 20
 """Events in one report: of the longest, as many as the guard reads."""
@@ -41,9 +42,6 @@ SHARE = 600, 0.2
 """Events that one user or one address may cause: so many at once, and then so many a second. A
 school behind one address that logs in at once stays below it. With as many as the guard has room
 for, a stranger who asks without end, and is refused, could hide what others do."""
-
-REMEMBERED = 10_000
-"""Users and addresses whose shares are remembered."""
 
 SERVICE = "service "
 """In front of a service's name, which then is no user's: those have no blanks."""
@@ -184,9 +182,8 @@ class Shares:
     """Counts events of users and addresses."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._rooms: OrderedDict[str, Room] = OrderedDict()
-        self._lost: dict[str, int] = {}
+        self._rooms = Rooms(*SHARE, clock)
+        self._lost: OrderedDict[str, int] = OrderedDict()
 
     def take(self, cause: str) -> int | None:
         """Take room for an event, if there is any.
@@ -194,16 +191,13 @@ class Shares:
         Returns:
             How many had none since the last one; None if this one has none.
         """
-        room = self._rooms.setdefault(cause, Room(*SHARE, self._clock))
-        self._rooms.move_to_end(cause)
-        if len(self._rooms) > REMEMBERED:
-            gone, _ = self._rooms.popitem(last=False)
-            self._lost.pop(gone, None)
-        if room.take():
+        if self._rooms.take(cause):
             return self._lost.pop(cause, 0)
         if cause not in self._lost:
             log.warning("%s causes too many events: not all are in the audit log", cause)
         self._lost[cause] = self._lost.get(cause, 0) + 1
+        if len(self._lost) > room.REMEMBERED:
+            self._lost.popitem(last=False)
         return None
 
 

@@ -26,7 +26,7 @@ from zhub.contract import AUDITED
 from zhub.guard.bodies import Refused
 from zhub.guard.counts import Full
 from zhub.logs import moment, shortened
-from zhub.room import Room
+from zhub.room import Room, Rooms
 
 FOLDER = Path("/var/log/zhub")
 """A volume that only the guard's container has; the folder's owner is the guard's user."""
@@ -48,8 +48,12 @@ REFUSALS = 1000, 0.2
 """The same, of its calls that are refused."""
 
 STARTS = 10_000, 0.5
-"""Containers of servers that the hub can make or start; each is two lines at most. Further ones are
-refused: these lines must not be left out, nor push the older ones out."""
+"""How often the hub can make or start a container, of which a server takes one each; each is two
+lines at most. More is refused: these lines must not be left out, nor push the older ones out."""
+
+OF_USER = 400, 0.03
+"""The same, of one user: 200 starts of a server at once, and then one a minute. Otherwise a few
+users who start and stop their servers all day would keep those of all others from starting."""
 
 RUNS = 5000
 """Runs of containers that are remembered, to write once that each was stopped."""
@@ -89,7 +93,7 @@ class Audit:
         self._number = _resumed(folder / FILE) or _resumed(folder / f"{FILE}.1")
         self._file = _Private(folder / FILE, maxBytes=SIZE, backupCount=KEPT, delay=True)
         self._reports, self._refusals = Room(*REPORTS, clock), Room(*REFUSALS, clock)
-        self._starts = Room(*STARTS, clock)
+        self._starts, self._of_user = Room(*STARTS, clock), Rooms(*OF_USER, clock)
         self._stopped: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lost = 0
 
@@ -98,13 +102,15 @@ class Audit:
         with self._lock:
             self._write(event, {"by": "guard", **fields})
 
-    def start(self) -> None:
-        """Take room for what becomes of a container before it is made or started.
+    def start(self, user: str) -> None:
+        """Take room for what becomes of a user's container before it is made or started.
 
         Raises:
             Full: there is none.
         """
         with self._lock:
+            if not self._of_user.take(user):
+                raise Full("Your server was started too often. Please try again in a few minutes.")
             if not self._starts.take():
                 raise Full("The hub starts too many servers. Please try again in a minute.")
 

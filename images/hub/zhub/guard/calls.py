@@ -144,7 +144,7 @@ class Guard:
             body["HostConfig"]["Mounts"] = self._folders.mounts(one.name for one in shared)
         if servers := self._confinement.name_servers:
             body["HostConfig"]["Dns"] = servers
-        self.audit.start()
+        self.audit.start(body["Labels"][USER])
         with self._counts.server(name, body["HostConfig"]["Memory"]), homes.mounting():
             made = self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
         self.audit.seen("container.make", user=body["Labels"][USER])
@@ -156,7 +156,7 @@ class Guard:
         # With a network from before, it would run without a filter, if only for a moment.
         if not set(found["NetworkSettings"]["Networks"]) <= {NO_NETWORK}:
             raise Refused("the container has a network already")
-        self.audit.start()
+        self.audit.start(found["Config"]["Labels"][USER])
         with homes.mounting():
             self._client.start(found["Id"])
         self.audit.seen("container.start", user=found["Config"]["Labels"][USER])

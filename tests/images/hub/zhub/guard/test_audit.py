@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from zhub.contract import AUDITED
 from zhub.guard import audit
-from zhub.guard.audit import FILE, REFUSALS, REPORTS, STARTS, Audit
+from zhub.guard.audit import FILE, OF_USER, REFUSALS, REPORTS, STARTS, Audit
 from zhub.guard.bodies import Refused
 from zhub.guard.counts import Full
 
@@ -194,16 +194,25 @@ def test_a_flood_of_the_hubs_is_cut_off_and_said_and_the_guards_own_lines_are_no
 def test_servers_without_end_do_not_push_older_lines_out(
     log: Audit, lines: Callable[[], list[dict[str, Any]]], clock: Clock
 ) -> None:
-    for _ in range(STARTS[0]):
-        log.start()
+    for number in range(STARTS[0]):
+        log.start(str(number))
     with pytest.raises(Full, match="starts too many servers"):
-        log.start()
+        log.start("alice")
     clock.now += 1 / STARTS[1]
-    log.start()
+    log.start("alice")
     for _ in range(100):
         log.stopped("abc", "2027-01-15T08:00:00Z", "alice")
     log.stopped("abc", "2027-01-15T08:00:01Z", "alice")
     assert [(line["event"], line["user"]) for line in lines()] == [("container.stop", "alice")] * 2
+
+
+def test_a_user_does_not_keep_others_servers_from_starting(log: Audit) -> None:
+    for _ in range(OF_USER[0]):
+        log.start("mallory")
+    for _ in range(STARTS[0]):
+        with pytest.raises(Full, match="Your server was started too often"):
+            log.start("mallory")
+    log.start("alice")
 
 
 def test_the_runs_that_are_remembered_are_no_more_than_so_many(

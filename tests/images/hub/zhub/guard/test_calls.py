@@ -75,7 +75,7 @@ def guard(**variables: str) -> tuple[Guard, Engine]:
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
     policy = Policy(guard_settings, dict.fromkeys(guard_settings.images, Image((), frozenset())))
     written: Any = SimpleNamespace(
-        seen=lambda event, user: engine.seen.append((event, user)), start=lambda: None
+        seen=lambda event, user: engine.seen.append((event, user)), start=lambda _: None
     )
     return Guard(engine, policy, confinement, folders, written), engine
 
