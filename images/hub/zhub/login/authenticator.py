@@ -304,7 +304,7 @@ def typed(data: object) -> tuple[str, str] | None:
 def _ended(outcome: Outcome, name: str, address: str) -> None:
     """Count a login, and have it in the audit log."""
     ended(outcome)
-    of = audit.cause(name if outcome in PROVEN else "", origin.network(address))
+    of = audit.cause(name.lower() if outcome in PROVEN else "", origin.network(address))
     audit.report("login", of=of, user=name[:64], address=address, outcome=outcome)
 
 

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import StaticPool, create_engine
 from sqlalchemy.orm import Session
 from tornado import httputil, web
+from zhub import audit
 from zhub.front import origin
 from zhub.login import authenticator as module
 from zhub.login import directory
@@ -312,6 +313,19 @@ def test_a_name_that_the_hub_cannot_have_is_explained(make: Make, server: Slapd,
         log_in(make(), name, "x")
     assert refused.value.status_code == 403
     assert len(server.searches()) == before
+
+
+def test_whose_share_of_the_audit_log_a_login_takes(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address's, unless the password was right; and one share for all spellings of a name."""
+    shares: list[str] = []
+    monkeypatch.setattr(audit, "report", lambda _, *, of, **__: shares.append(of))
+    authenticator = make()
+    for name, password in (("alice", "alice"), ("Dave", "dave"), ("DAVE", "dave"), ("dave", "")):
+        with contextlib.suppress(web.HTTPError):
+            log_in(authenticator, name, PASSWORDS.get(password, "wrong"))
+    assert shares == ["alice", "dave", "dave", "192.0.2.1"]
 
 
 def test_a_password_in_the_field_of_the_name_is_not_logged(
