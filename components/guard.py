@@ -10,7 +10,7 @@ import pulumi
 import pulumi_docker as docker
 
 from components import variables
-from components.names import Names, named
+from components.names import Names, kept, named
 from components.service import ServiceArgs, service
 from components.settings.ldap import Ldap
 from components.settings.logs import Logs
@@ -91,9 +91,7 @@ class Guard(pulumi.ComponentResource):
             f"{name}audit",
             name=names("audit"),
             labels=names.labels("audit"),
-            opts=pulumi.ResourceOptions.merge(
-                named(self), pulumi.ResourceOptions(retain_on_delete=args.retain)
-            ),
+            opts=kept(self, retain=args.retain),
         )
         service(
             "guard",

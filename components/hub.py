@@ -16,7 +16,7 @@ from components.files import FOLDER as CERTIFICATES
 from components.files import File, carrier
 from components.guard import Guard, GuardArgs
 from components.marks import digest, secret_mark
-from components.names import Names, named
+from components.names import Names, kept, named
 from components.proxy import Proxy, ProxyArgs
 from components.service import ServiceArgs, service
 from components.settings.engine import UNPRIVILEGED
@@ -40,10 +40,6 @@ USER = "1000"
 
 #: Seconds within which the hub must answer; under emulation it takes most of a minute.
 START_SECONDS = 300
-
-#: A change of these replaces a volume by an empty one. A volume that was there before the stack,
-#: such as one restored by hand, has other labels and options than the program declares.
-NOT_WORTH_THE_DATA = ["labels", "driver", "driverOpts"]
 
 #: The clean-up that `pulumi destroy` runs.
 REMOVE_NOTEBOOKS = Path(__file__).with_name("remove_notebooks.sh")
@@ -131,15 +127,7 @@ class Hub(pulumi.ComponentResource):
             "state",
             name=names("state"),
             labels=names.labels("state"),
-            opts=pulumi.ResourceOptions.merge(
-                child,
-                pulumi.ResourceOptions(
-                    # What a destroy leaves in place needs no protection from it.
-                    protect=args.protect and not args.retain,
-                    retain_on_delete=args.retain,
-                    ignore_changes=NOT_WORTH_THE_DATA,
-                ),
-            ),
+            opts=kept(self, retain=args.retain, protect=args.protect),
         )
         files = carrier(names, args.image, certs, _contents(args), self)
         # `pulumi destroy` goes through the dependencies in the opposite order: first the hub, then

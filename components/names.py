@@ -51,3 +51,27 @@ def named(parent: pulumi.Resource) -> pulumi.ResourceOptions:
     volume, the new one would be the old one, and be removed.
     """
     return pulumi.ResourceOptions(parent=parent, delete_before_replace=True)
+
+
+#: A change of these replaces a volume by an empty one. A volume that was there before the stack,
+#: such as one restored by hand, has other labels and options than the program declares.
+NOT_WORTH_THE_DATA = ["labels", "driver", "driverOpts"]
+
+
+def kept(parent: pulumi.Resource, *, retain: bool, protect: bool = False) -> pulumi.ResourceOptions:
+    """Return options of a volume with data that nothing makes again.
+
+    Args:
+        parent: of the volume.
+        retain: whether a destroy leaves it on the engine.
+        protect: whether Pulumi refuses to delete it, unless it leaves it on the engine.
+    """
+    return pulumi.ResourceOptions.merge(
+        named(parent),
+        pulumi.ResourceOptions(
+            # What a destroy leaves in place needs no protection from it.
+            protect=protect and not retain,
+            retain_on_delete=retain,
+            ignore_changes=NOT_WORTH_THE_DATA,
+        ),
+    )

@@ -126,15 +126,15 @@ def test_a_destroy_leaves_database_and_audit_log_in_place_which_needs_no_protect
     assert kept == (["state", "guardaudit"] if retain else [])
 
 
-def test_what_would_replace_the_state_is_ignored(demo: Recording) -> None:
-    """All but its name, by which the stack's own is found."""
+def test_what_would_replace_database_or_audit_log_is_ignored(demo: Recording) -> None:
+    """All but their names, by which the stack's own are found."""
     (token,) = {one.type for one in demo.all("Volume")}
     assert token == Volume.token
     replacing = {row.name for row in Volume.properties if row.replaces}
     ignored = {one.name: set(one.request.ignoreChanges) for one in objects(demo)}
-    assert {name: found for name, found in ignored.items() if found} == {
-        "state": replacing - {"name"}
-    }
+    assert {name: found for name, found in ignored.items() if found} == dict.fromkeys(
+        ("state", "guardaudit"), replacing - {"name"}
+    )
 
 
 def test_names_are_free_before_what_replaces_their_holder_comes(demo: Recording) -> None:

@@ -178,10 +178,12 @@ def test_a_destroy_that_retains_keeps_the_database_for_the_next_up(
     assert not engine.containers.list(all=True, filters=ours)
     assert not engine.networks.list(filters=ours)
     kept = {volume.name for volume in engine.volumes.list(filters=ours)}
-    assert {f"{stack.prefix}-state", f"{stack.prefix}-home-carol"} <= kept
-    assert not {f"{stack.prefix}-certs", f"{stack.prefix}-guard"} & kept
+    assert {f"{stack.prefix}-{part}" for part in ("state", "audit", "home-carol")} <= kept
+    assert not {f"{stack.prefix}-{part}" for part in ("certs", "guardsocket")} & kept
 
-    assert f"volume {stack.prefix}-state was there already" in stack.up()
+    shown = stack.up()
+    for part in ("state", "audit"):
+        assert f"volume {stack.prefix}-{part} was there already" in shown
     carol.authority.write_text(Entrance.of(stack).authority.read_text())
     tokens = carol.request("GET", "hub/api/users/carol/tokens").json()["api_tokens"]
     assert token["id"] in {known["id"] for known in tokens}, "still logged in, and known"

@@ -22,7 +22,9 @@ from tests.engine.stack import Stack, checkout
 pytestmark = pytest.mark.engine
 
 NATIVE = CONFIG | {"platform": "linux/amd64", "baseImage": CONFIG["buildImage"], "port": 15443}
-STATE = ("pulumi:providers:docker::engine", "zhub:hub:Hub::hub", "Volume::state")
+HUB = ("pulumi:providers:docker::engine", "zhub:hub:Hub::hub")
+STATE = (*HUB, "Volume::state")
+AUDIT = (*HUB, "zhub:guard:Guard::guard", "Volume::guardaudit")
 DATABASE = "jupyterhub.sqlite"
 FILTER = ("pulumi:providers:docker::engine", "zhub:images:Images::images", "Image::filter")
 
@@ -125,15 +127,16 @@ def test_a_volume_restored_by_hand_stays(
         assert volume.users() == [("alice",)]
 
 
+@pytest.mark.parametrize(("role", "parts"), [("state", STATE), ("audit", AUDIT)])
 def test_a_volume_that_was_there_before_the_stack_stays(
-    engine: docker.DockerClient, stack: Stack
+    engine: docker.DockerClient, stack: Stack, role: str, parts: tuple[str, ...]
 ) -> None:
-    volume = Volume(engine, f"{stack.prefix}-state")
+    volume = Volume(engine, f"{stack.prefix}-{role}")
     engine.volumes.create(volume.name, labels={"made": "by hand"})
     volume.fill()
-    assert f"volume {volume.name} was there already" in stack.up(*only(STATE))
+    assert f"volume {volume.name} was there already" in stack.up(*only(parts))
     for arguments in ((), ("--refresh",), ()):
-        shown = stack.up(*arguments, *only(STATE))
+        shown = stack.up(*arguments, *only(parts))
         assert "replace" not in shown
         assert volume.users() == [("alice",)]
 
