@@ -233,6 +233,9 @@ class Images(pulumi.ComponentResource):
             child,
         )
         # Nothing else runs from these while no user has a server.
+        # They wait for all that hub and guard wait for: where an image cannot be built, both go on
+        # with the images of before, which nothing else holds.
+        built = [hub, packet_filter, *of_profiles.values()]
         # An engine cannot lose an image that a container runs from. So where it has lost one, the
         # holder was gone before it, and is made again as well.
         for role, folder, image in (
@@ -244,7 +247,7 @@ class Images(pulumi.ComponentResource):
             ),
         ):
             again = pulumi.ResourceOptions(
-                parent=self, replacement_trigger=build.lost.get(folder, 0)
+                parent=self, depends_on=built, replacement_trigger=build.lost.get(folder, 0)
             )
             holder(role, names, image.repo_digest, again)
         if build.registry is None:

@@ -158,6 +158,26 @@ def test_what_nothing_else_runs_from_has_a_container_that_holds_it(demo: Recordi
         assert container.inputs["restart"] == "always"
 
 
+def test_no_image_is_let_go_before_all_are_built_that_hub_and_guard_wait_for() -> None:
+    """If one cannot be built, both go on, and start servers from the images of before.
+
+    Those have lost their names to the new ones, so that a plain `docker image prune` takes them
+    unless a container runs from them.
+    """
+    recording = run(DEMO | PROFILES)
+    images = {one.urn for one in recording.all("Image")}
+    needed = {
+        image
+        for name in ("hub", "guard")
+        for image in recording.one("Container", name).dependencies & images
+    }
+    assert len(needed) == 5
+    holders = [one for one in recording.all("Container") if one.inputs.get("stdinOpen")]
+    assert len(holders) == 4
+    for holder in holders:
+        assert needed <= holder.dependencies | {recording.one("Image", "notebook").urn}
+
+
 def test_images_are_built_from_folders_that_exist() -> None:
     for image in run(DEMO | PROFILES).all("Image"):
         build = image.inputs["build"]
