@@ -80,7 +80,36 @@ DEFAULTS: Mapping[Driver, Mapping[str, str]] = {
 }
 
 _OPTION = re.compile(r"([a-z][a-z-]{0,63})=(.+)", re.DOTALL)
-_AMOUNT = re.compile(r"[1-9][0-9]{0,5}[kmg]?")
+_AMOUNT = r"[1-9][0-9]{0,5}[kmg]?", "a number from 1 up, or one with k, m or g"
+_BYTES = r"[1-9][0-9]{0,9}[kmgKMG]?[bB]?", "a number of bytes from 1 up, or one with k, m or g"
+_COUNT = r"[1-9][0-9]{0,5}", "a number from 1 up"
+_FLAG = r"true|false", "true or false"
+_HOST = r"([^\s/:\[\]]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?"
+_SOCKET = r"unix(gram)?://(/[^\s/]+)+"
+_FACILITY = r"kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local[0-7]"
+
+#: What the engine takes as an option's value, and how a message says it. With any other, a
+#: container is not made or does not start, and the one that it was to replace is gone by then.
+#: https://github.com/moby/moby/tree/v20.10.24/daemon/logger
+_VALUES: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(("max-size", "max-buffer-size"), _AMOUNT),
+    **dict.fromkeys(("cache-max-size", "fluentd-buffer-limit"), _BYTES),
+    **dict.fromkeys(("max-file", "cache-max-file"), _COUNT),
+    **dict.fromkeys(("compress", "cache-disabled", "cache-compress", "fluentd-async"), _FLAG),
+    **dict.fromkeys(("fluentd-request-ack", "fluentd-sub-second-precision"), _FLAG),
+    "fluentd-address": (rf"((tcp|tls)://)?{_HOST}|{_SOCKET}", "HOST:PORT or unix:///PATH"),
+    "fluentd-max-retries": (r"[0-9]{1,9}", "a whole number"),
+    "fluentd-retry-wait": (r"([0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h))+", "a time such as 500ms or 2s"),
+    "mode": (r"blocking|non-blocking", "blocking or non-blocking"),
+    "syslog-address": (
+        rf"(udp|tcp|tcp\+tls)://{_HOST}|{_SOCKET}",
+        "udp://HOST:PORT, tcp://HOST:PORT, tcp+tls://HOST:PORT or unixgram:///PATH",
+    ),
+    "syslog-facility": (rf"{_FACILITY}|1?[0-9]|2[0-3]", "a facility such as daemon or local0"),
+    "syslog-format": (r"rfc5424|rfc5424micro|rfc3164", "rfc5424, rfc5424micro or rfc3164"),
+    # The engine only looks whether there is such an option (parseTLSConfig in syslog.go).
+    "syslog-tls-skip-verify": (r"true", "true; where the option is left out, it is verified"),
+}
 _VARIABLES = {"env", "env-regex"}
 
 #: Of an option's value.
@@ -110,8 +139,9 @@ def option(text: str) -> str:
         )
     if not value.isprintable() or len(value) > LONGEST:
         raise RefusedError(f"{name} is not one line of at most {LONGEST} printable characters")
-    if name in {"max-size", "max-file", "max-buffer-size"} and not _AMOUNT.fullmatch(value):
-        raise RefusedError(f"{name} is not a number from 1 up, or one with k, m or g")
+    pattern, words = _VALUES.get(name, (".*", ""))
+    if not re.fullmatch(pattern, value):
+        raise RefusedError(f"{name} is not {words}", superfluous=True)
     return text
 
 
@@ -166,7 +196,7 @@ class Logs:
         """What is allowed but not advised, a sentence each."""
         for name in ("syslog-address", "fluentd-address"):
             yield from _of_address(name, self.options.get(name, ""))
-        if self.options.get("syslog-tls-skip-verify", "false") != "false":
+        if "syslog-tls-skip-verify" in self.options:
             yield (
                 "logOptions has syslog-tls-skip-verify: whoever is between engine and log server"
                 " can read all logs; syslog-tls-ca-cert names the CA that verifies it"
@@ -216,6 +246,13 @@ def read(config: Config) -> Logs:
             config.refuse(LOG_OPTIONS, RefusedError(reason, item=number, superfluous=True))
             break
         options[name] = value
+    compressed = options.get("compress", "true" if driver is Driver.LOCAL else "false")
+    if compressed == "true" and options.get("max-file") == "1":
+        config.clash(
+            LOG_OPTIONS,
+            f"has max-file=1, and {LOG_DRIVER} {driver} compresses all files but the newest",
+            LOG_OPTIONS.set_command("max-file=2", item=given.index("max-file=1")),
+        )
     if "max-buffer-size" in options and options.get("mode") != "non-blocking":
         config.clash(
             LOG_OPTIONS,

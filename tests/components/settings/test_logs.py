@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from components.settings.logs import DEFAULTS, OPTIONS, Driver
+from components.settings.logs import DEFAULTS, OPTIONS, Driver, option
 from tests.components.recorder import environment, run
 from tests.components.stack_config import NOW, SITE, fixed, read, refused
 
@@ -36,6 +36,8 @@ def test_every_driver_has_defaults_that_it_takes(driver: Driver) -> None:
     logs = read(config(driver))[0].logs
     assert logs.options == DEFAULTS[driver]
     assert logs.options.keys() <= OPTIONS[driver]
+    for name, value in logs.options.items():
+        assert option(f"{name}={value}")
     assert warned(driver, []) == []
 
 
@@ -59,6 +61,20 @@ def test_options_are_added_to_the_stacks_own() -> None:
         ("journald", ["max-size=10m"], "max-size is no option of logDriver journald"),
         ("journald", ["splunk-token=abc"], "splunk-token is no option that a stack may set"),
         ("", ["max-buffer-size=1m"], "which the engine takes only with mode=non-blocking"),
+        ("", ["max-file=2m"], "max-file is not a number from 1 up"),
+        ("", ["mode=nonblocking"], "mode is not blocking or non-blocking"),
+        ("", ["compress=yes"], "compress is not true or false"),
+        ("", ["tag=x", "compress=true", "max-file=1"], "json-file compresses all files but"),
+        ("local", ["max-file=1"], "has max-file=1, and logDriver local compresses all files but"),
+        ("fluentd", ["fluentd-async=on"], "fluentd-async is not true or false"),
+        ("fluentd", ["fluentd-address=logs.example.com:24224:1"], "fluentd-address is not HOST:"),
+        ("fluentd", ["fluentd-retry-wait=2"], "fluentd-retry-wait is not a time such as 500ms"),
+        ("fluentd", ["fluentd-max-retries=-1"], "fluentd-max-retries is not a whole number"),
+        ("fluentd", ["fluentd-buffer-limit=big"], "fluentd-buffer-limit is not a number of bytes"),
+        ("syslog", ["syslog-address=logs.example.com:514"], "syslog-address is not udp://HOST:P"),
+        ("syslog", ["syslog-facility=local8"], "syslog-facility is not a facility such as"),
+        ("syslog", ["syslog-format=rfc5425"], "syslog-format is not rfc5424, rfc5424micro or"),
+        ("syslog", ["syslog-tls-skip-verify=false"], "is left out, it is verified"),
     ],
 )
 def test_what_the_engine_would_refuse_is_refused_before(
@@ -67,6 +83,20 @@ def test_what_the_engine_would_refuse_is_refused_before(
     given = config(driver, options)
     assert reason in refused(given)
     assert fixed(given, set()).logs.options
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("max-size=999999g", "max-buffer-size=4m", "cache-max-size=20m", "cache-disabled=true"),
+        *("fluentd-address=logs.example.com", "fluentd-address=tcp://[2001:db8::1]:24224"),
+        *("fluentd-buffer-limit=1048576", "fluentd-buffer-limit=8MB", "fluentd-max-retries=0"),
+        *("fluentd-retry-wait=1m30s", "fluentd-retry-wait=1.5s", "syslog-address=udp://[::1]:514"),
+        *("syslog-facility=local7", "syslog-facility=23", "syslog-tls-skip-verify=true"),
+    ],
+)
+def test_what_the_engine_takes_is_taken(given: str) -> None:
+    assert option(given) == given
 
 
 @pytest.mark.parametrize(
