@@ -122,6 +122,14 @@ def read(config: Config, users: UserServers, *, recheck: bool) -> UserServers:
                 f" it is a part of; see {servers.SHARED_MEMORY}",
                 remove(f"profiles[{number}].sharedMemory"),
             )
+        if users.all_memory and "memory" in given and profile.memory > users.all_memory:
+            config.clash(
+                PROFILES,
+                f"profile {profile.name}: its memory ({memory}M) is more than {servers.ALL_MEMORY}"
+                f" ({users.all_memory}M), so that no server with it could start",
+                servers.ALL_MEMORY.set_command(f"{memory}M"),
+                f"or {remove(f'profiles[{number}].memory')}",
+            )
         found.append(profile)
     if PROFILES not in config.refused:
         folders.refuse_without_profile(config, users.folders, [one.name for one in found])

@@ -72,6 +72,14 @@ def test_less_memory_brings_less_shared_memory() -> None:
     assert settings.users.profiles[0].shared_memory == 64
 
 
+def test_a_profile_that_all_servers_together_have_no_memory_for_is_refused() -> None:
+    config = stack({"name": "small"}, {"name": "large", "memory": "16G"}, usersMemory="8G")
+    [problem] = read(config)[1].problems
+    assert "profile large: its memory (16384M) is more than usersMemory (8192M)" in str(problem)
+    assert problem.commands[0] == "pulumi config set usersMemory 16384M"
+    assert read(config | {"zhub:usersMemory": "16G"})[1].problems == []
+
+
 WRONG: list[tuple[Any, str, str]] = [
     ({"name": "Large"}, "not a name of lower-case letters", "profiles[0].name' large"),
     ({"memory": "1G"}, "has no name", "profiles[0].name' large"),
