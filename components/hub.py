@@ -334,14 +334,8 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
         **variables.log(args.logs),
         **variables.hub_folders(args.users.folders),
         **variables.services(args.services),
-        **(
-            {"ZHUB_CONFIG_FILE": f"{CERTIFICATES}/{variables.OWN_CONFIG}"}
-            if args.own_config
-            else {}
-        ),
-        "ZHUB_PROFILES": json.dumps(
-            [variables.described(one) | {"groups": one.groups} for one in args.users.profiles]
-        ),
+        **variables.own_config(args.own_config),
+        **variables.hub_profiles(args.users.profiles),
     }
 
 
