@@ -14,6 +14,8 @@ from plugins.docker.volume import Volume
 from tests.components.recorder import Declared, Recording, environment, key_pem, labels, run, texts
 from tests.components.stacks import DEMO, LDAP_PASSWORD, REGISTRY_PASSWORD, SITE
 
+TOKEN = "0123456789abcdef" * 4
+
 
 def objects(recording: Recording) -> Iterator[Declared]:
     """What there is on the engine, but for images."""
@@ -176,14 +178,21 @@ def secrets_of(config: dict[str, str], tmp_path: Path) -> dict[str, str]:
         return keys | users
     # In this line is most of the secret number of an elliptic key.
     key = (tmp_path / "hub.key").read_text().splitlines()[2]
-    return {"registry password": REGISTRY_PASSWORD, "key": key, "LDAP": LDAP_PASSWORD}
+    return {
+        "registry password": REGISTRY_PASSWORD,
+        "key": key,
+        "LDAP": LDAP_PASSWORD,
+        "token of a service": TOKEN,
+    }
 
 
 @pytest.mark.parametrize("variant", ["demo", "brought"])
 def test_secrets_are_never_declared_in_clear(
     variant: str, brought: dict[str, str], tmp_path: Path
 ) -> None:
-    config = DEMO if variant == "demo" else brought
+    service = {"name": "class-start", "scopes": ["read:servers"], "token": TOKEN}
+    with_service = brought | {"zhub:hubServices": json.dumps([service])}
+    config = DEMO if variant == "demo" else with_service
     recording = run(config)
     everything: list[Any] = [one.raw for one in recording.declared]
     plain = "\n".join(texts(everything, secret=False))
