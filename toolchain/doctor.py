@@ -130,7 +130,7 @@ def certificate(outputs: Mapping[str, object], now: datetime) -> Iterator[Findin
 
 def own_configuration(outputs: Mapping[str, object]) -> Iterator[Finding]:
     """Whether the hub runs configuration of the site's own, which nobody else has tried."""
-    if digest := outputs.get("hubConfigDigest"):
+    if digest := outputs.get("hubConfigSha256"):
         yield Finding(
             good=False,
             text=f"hubConfigFile: unsupported; the hub runs a file of your own (sha256 {digest})",

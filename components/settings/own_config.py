@@ -15,8 +15,8 @@ KEY = "hubConfigFile"
 #: Bytes. More than this is a program of its own, which belongs into a service.
 MOST = 64 << 10
 
-#: The stack's output that says so to `make doctor`.
-OUTPUT = "hubConfigDigest"
+#: The stack's output that says so to `make doctor`. Those that end with Digest are images.
+OUTPUT = "hubConfigSha256"
 
 
 @dataclass(frozen=True)

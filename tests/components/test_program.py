@@ -170,6 +170,27 @@ def test_outputs_say_where_the_hub_is(demo: Recording) -> None:
     assert {name for name, output in demo.outputs.items() if output["secret"]} == {"demoUsers"}
 
 
+def test_outputs_with_digests_are_the_images_that_the_stack_runs(tmp_path: Path) -> None:
+    """`make sbom` and `make audit` take every output that ends so for an image."""
+    (tmp_path / "own.py").write_text("c.A.b = 1\n")
+    everything = DEMO | {
+        "zhub:separateProxy": "true",
+        "zhub:hubConfigFile": str(tmp_path / "own.py"),
+        "zhub:profiles": '[{"name": "with-r", "packages": ["r-base-dev"]}]',
+    }
+    recording = run(everything)
+    found = {
+        name.removesuffix("Digest"): output["value"]
+        for name, output in recording.outputs.items()
+        if name.endswith("Digest")
+    }
+    assert found == {
+        image.name: image.outputs["repoDigest"]
+        for image in recording.all("Image")
+        if not image.name.endswith("-latest")
+    }
+
+
 def secrets_of(config: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """What must never be seen, by what it is; of keys a line that no other key has."""
     if "zhub:demoDirectory" in config:
