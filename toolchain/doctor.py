@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -180,6 +181,37 @@ def _networks(name: str) -> Iterator[Finding]:
         yield Finding(good=False, text=text, fix=fix, word="WARNING", serious=False)
 
 
+def _logs(name: str) -> Iterator[Finding]:
+    """Log options that the engine has added to those of the stack, from its daemon.json.
+
+    It does so where both have one driver. Pulumi sees the difference at each `up`.
+    """
+    client = next(engine.clients(), None)
+    if client is None:
+        return
+    shown = "{{json .HostConfig.LogConfig.Config}}\n{{json .Config.Env}}"
+    hub = f"{stack.prefix(name)}-hub"
+    command = [client, *stack.docker_options(name), "inspect", "--format", shown, hub]
+    found = output(command, timeout=ENGINE_SECONDS)
+    if found is None:
+        return
+    made, lines = map(json.loads, found.splitlines())
+    variables = dict(line.partition("=")[::2] for line in lines)
+    if "ZHUB_LOG_OPTIONS" not in variables:
+        return  # of a release before
+    if added := sorted((made or {}).keys() - json.loads(variables["ZHUB_LOG_OPTIONS"]).keys()):
+        yield Finding(
+            good=False,
+            text=(
+                f"logs: the engine's daemon.json adds {', '.join(added)} to the options of all"
+                " containers, so that every pulumi up replaces hub, guard and proxy"
+            ),
+            fix="set the same in logOptions, or another logDriver: docs/logs.md",
+            word="WARNING",
+            serious=False,
+        )
+
+
 def check(name: str, *, with_engine: bool) -> None:
     """Run all checks and print the results. Changes nothing.
 
@@ -196,7 +228,7 @@ def check(name: str, *, with_engine: bool) -> None:
         *_live_restore(name),
         *certificate(outputs, datetime.now(UTC)),
         *own_configuration(outputs),
-        *((*_groups(name), *_networks(name)) if "container" in outputs else ()),
+        *((*_groups(name), *_networks(name), *_logs(name)) if "container" in outputs else ()),
     ]
     for finding in findings:
         if finding.good:

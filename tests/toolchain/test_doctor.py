@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,6 +82,35 @@ def test_networks_that_overlap_are_a_warning_with_what_to_do(
     [warning] = found
     assert (warning.good, warning.serious, warning.word) == (False, False, "WARNING")
     assert (warning.text, warning.fix) == ("one is in two", "pulumi config set three")
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "added"),
+    [
+        ({"max-size": "10m"}, {"max-size": "10m"}, None),
+        ({"max-size": "10m", "tag": "x", "mode": "y"}, {"max-size": "10m"}, "adds mode, tag to"),
+        ({"max-size": "10m"}, None, None),
+        (None, {}, None),
+    ],
+)
+def test_log_options_that_the_engine_adds_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    made: object,
+    options: object,
+    added: str | None,
+) -> None:
+    variables = ["PATH=/bin"] if options is None else [f"ZHUB_LOG_OPTIONS={json.dumps(options)}"]
+    (tmp_path / "said").write_text(f"{json.dumps(made)}\n{json.dumps(variables)}\n")
+    client = tmp_path / "docker"
+    client.write_text(
+        f'#!/bin/sh\n[ "$1 $4" = "inspect zhub-nowhere-hub" ] && cat {tmp_path}/said\n'
+    )
+    client.chmod(0o755)
+    monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
+    found = list(doctor._logs("nowhere"))
+    assert [added in one.text for one in found if added] == [True] * len(found)
+    assert bool(found) is bool(added)
 
 
 @pytest.mark.parametrize(
