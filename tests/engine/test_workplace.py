@@ -25,7 +25,7 @@ from tests.docs.commands import as_typed, runs
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
 from tests.engine.scrapes import metrics_token, samples, scrape
-from tests.engine.stack import Stack
+from tests.engine.stack import PulumiError, Stack
 from tests.hubclient import Kernel, User
 from tests.ports import free_port
 
@@ -423,6 +423,41 @@ def test_groups_decide_which_server_a_user_gets(
     directory.restart()
     health = "/usr/local/bin/directory-health"
     wait_until(lambda: directory.exec_run(health).exit_code == 0, seconds=60)
+
+
+@pytest.mark.long
+def test_where_an_image_cannot_be_built_servers_go_on_starting(
+    workplace: Stack, engine: docker.DockerClient
+) -> None:
+    """From the image of before, which has lost its name, and which only its holder keeps."""
+
+    def containers() -> dict[str, str]:
+        roles = ("hub", "guard", "notebookimage", "filterimage", "profileimage_large")
+        return {role: str(engine.containers.get(f"{workplace.prefix}-{role}").id) for role in roles}
+
+    before, digest = containers(), workplace.outputs()["notebookDigest"]
+    [name] = [tag for tag in engine.images.get(digest).tags if tag.endswith(f":{workplace.prefix}")]
+    broken = {"name": "broken", "packages": ["no-such-package"]}
+    source = {"imageSource": "https://git.example.com/another"}
+    workplace.configure(source | {"profiles": [*PROFILES, broken]})
+    with pytest.raises(PulumiError, match="no-such-package"):
+        workplace.up()
+    assert engine.images.get(name).id != digest
+    assert containers() == before
+    assert engine.containers.get(before["notebookimage"]).attrs["Image"] == digest
+    bob = Entrance.of(workplace).logged_in("bob")
+    bob.start_server()
+    assert server_of(workplace, engine, "bob")["Image"] == digest
+
+    # With the package's name corrected. The server goes on.
+    workplace.on_stack("config rm", "--path", "zhub:profiles[2]")
+    workplace.up()
+    assert engine.images.get(name).id == workplace.outputs()["notebookDigest"] != digest
+    changed = {role for role, made in containers().items() if made != before[role]}
+    assert {"hub", "guard", "notebookimage"} <= changed
+    assert server_of(workplace, engine, "bob")["Image"] == digest
+    bob.stop_server()
+    workplace.on_stack("preview", "--refresh", "--expect-no-changes")
 
 
 @pytest.mark.long
