@@ -136,7 +136,7 @@ class Config:
 
 def _fix(setting: Setting[object], error: RefusedError) -> tuple[str, ...]:
     if error.fix:
-        return (error.fix,)
+        return tuple(error.fix.splitlines())
     if error.superfluous and error.item is not None:
         return (setting.remove_command(item=error.item),)
     if setting.is_list and error.item is None:

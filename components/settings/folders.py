@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
@@ -95,16 +96,20 @@ def _folder(number: int, item: Any) -> SharedFolder:
     )
 
 
+def _list_fix(number: int, key: str, error: RefusedError, example: str) -> str:
+    """The commands that fix a list of those who get a folder, which is never left without any."""
+    if error.item is not None:
+        element = f"{key}[{error.item}]"
+        return _remove(number, element) if error.superfluous else _set(number, element, example)
+    # Not a list so far, so nothing could be put into it.
+    return f"{_remove(number, key)}\n{_set(number, f'{key}[0]', example)}"
+
+
 def _groups(number: int, about: str, groups: Any) -> tuple[str, ...]:
     try:
         return parsing.dns(json.dumps(groups))
     except RefusedError as error:
-        key = "groups" if error.item is None else f"groups[{error.item}]"
-        fix = (
-            _remove(number, key)
-            if error.superfluous or error.item is None
-            else _set(number, key, "cn=research,ou=groups,dc=example,dc=org")
-        )
+        fix = _list_fix(number, "groups", error, "cn=research,ou=groups,dc=example,dc=org")
         raise RefusedError(f"{about}, groups: {error}", fix=fix) from None
 
 
@@ -112,8 +117,8 @@ def _profiles(number: int, about: str, profiles: Any) -> tuple[str, ...]:
     try:
         return parsing.list_of(str)(json.dumps(profiles))
     except RefusedError as error:
-        key = "profiles" if error.item is None else f"profiles[{error.item}]"
-        raise RefusedError(f"{about}, profiles: {error}", fix=_remove(number, key)) from None
+        fix = _list_fix(number, "profiles", error, "large")
+        raise RefusedError(f"{about}, profiles: {error}", fix=fix) from None
 
 
 def _path(number: int, about: str, path: Any) -> str:
@@ -208,14 +213,22 @@ def refuse_without_profile(config: Config, shared: SharedFolders, profiles: Iter
     """Note folders for servers of a profile that the stack has not."""
     known = list(profiles)
     for number, folder in enumerate(shared.folders):
-        for item, name in enumerate(folder.profiles):
-            if name not in known:
-                there = f"there are {', '.join(known)}" if known else "there are none"
-                config.clash(
-                    SHARED_FOLDERS,
-                    f"has {folder.name} for the profile {json.dumps(name)}, but {there}",
-                    _remove(number, f"profiles[{item}]"),
-                )
+        missing = [name for name in folder.profiles if name not in known]
+        for name in missing:
+            there = f"there are {', '.join(known)}" if known else "there are none"
+            item = f"profiles[{folder.profiles.index(name)}]"
+            # Without groups and profiles, everybody would get it.
+            if folder.groups or len(missing) < len(folder.profiles):
+                commands = [_remove(number, item)]
+            else:
+                near = get_close_matches(name, known, n=1, cutoff=0)
+                commands = [_set(number, item, one) for one in near]
+                commands.append(f"{'or ' if near else ''}{_remove(number)}")
+            config.clash(
+                SHARED_FOLDERS,
+                f"has {folder.name} for the profile {json.dumps(name)}, but {there}",
+                *commands,
+            )
 
 
 def read(config: Config, *, recheck: bool) -> SharedFolders:

@@ -96,7 +96,9 @@ class Objects:
             if error.superfluous and error.item is not None:
                 fix = remove(f"{self.key}[{number}].{key}[{error.item}]")
             elif key in self.lists and error.item is None:
-                fix = error.fix or remove(f"{self.key}[{number}].{key}")
+                # Without groups, it would be for everybody.
+                anew = (remove(f"{self.key}[{number}].{key}"), self.set(number, key))
+                fix = error.fix or "\n".join(anew)
             else:
                 fix = self.set(number, key, error.item or 0)
             hidden = error.secret or key == self.secret

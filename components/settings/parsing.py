@@ -58,7 +58,7 @@ class RefusedError(ValueError):
         self.secret = secret
         """Whether the value must not be shown."""
         self.fix = fix
-        """Command that fixes it, where that is not setting the value anew."""
+        """Command that fixes it, where that is not setting the value anew; or several lines."""
 
 
 def whole_number(low: int, high: int, *, also: int | None = None) -> Callable[[str], int]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.components.recorder import environment, run
-from tests.components.stack_config import DEMO, SITE, read, refused
+from tests.components.stack_config import DEMO, SITE, fixed, read, refused
 
 GROUP = "cn=research,ou=groups,dc=example,dc=org"
 ROOT = {"zhub:sharedRoot": "/srv/shared"}
@@ -111,7 +111,31 @@ def test_a_folder_for_servers_of_a_profile_names_one_that_there_is() -> None:
     message = refused(having({"name": "models", "profiles": ["large", "huge"]}) | profiles)
     assert 'has models for the profile "huge", but there are small, large' in message
     assert message.endswith("pulumi config rm --path 'sharedFolders[0].profiles[1]'")
-    assert 'for the profile "large", but there are none' in refused(having(folder))
+    message = refused(having(folder))
+    assert 'for the profile "large", but there are none' in message
+    assert message.endswith("pulumi config rm --path 'sharedFolders[0]'")
+
+
+@pytest.mark.parametrize(
+    ("folder", "profiles"),
+    [
+        ({"profiles": ["larg"]}, ["small", "large"]),
+        ({"profiles": ["larg", "medium"]}, ["small", "large"]),
+        ({"profiles": ["large"]}, []),
+        ({"profiles": "large"}, ["large"]),
+        ({"profiles": ["gone"], "groups": [GROUP]}, ["large"]),
+        ({"groups": GROUP}, []),
+    ],
+)
+def test_no_command_of_a_message_gives_a_folder_to_everybody(
+    folder: dict[str, object], profiles: list[str]
+) -> None:
+    """As after a profile was renamed: what is for some servers stays for some, or is no more."""
+    named = json.dumps([{"name": name} for name in profiles])
+    given = having({"name": "models"} | folder) | {"zhub:profiles": named}
+    for one in fixed(given, set()).users.folders.folders:
+        assert one.profiles or one.groups
+        assert set(one.profiles) <= set(profiles)
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,12 @@ def test_a_wrong_profile_is_refused_with_the_command_that_fixes_it(
     fixed(stack(profile), set())
 
 
+def test_no_command_of_a_message_gives_a_profile_to_everybody() -> None:
+    given = stack({"name": "a", "groups": QUANTS})
+    [profile] = fixed(given, set()).users.profiles
+    assert profile.groups
+
+
 def test_a_secret_in_a_profile_is_not_shown() -> None:
     said = refused(stack({"name": "a", "environment": ["HF_TOKEN=swordfish"]}))
     assert "looks like a secret" in said
