@@ -19,6 +19,9 @@ from components.settings.setting import Setting
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _KEYS = ("name", "groups", "profiles", "mode", "path")
 
+#: Who may get a folder, each with a value for the command that fixes it.
+EXAMPLES = {"groups": "cn=research,ou=groups,dc=example,dc=org", "profiles": "large"}
+
 
 class Mode(StrEnum):
     """What users may do in a folder."""
@@ -87,29 +90,37 @@ def _folder(number: int, item: Any) -> SharedFolder:
             f"{about}: the mode {json.dumps(mode)} is none of {', '.join(Mode)}",
             fix=_set(number, "mode", Mode.READ_ONLY),
         )
-    return SharedFolder(
+    folder = SharedFolder(
         name=name,
         mode=Mode(mode),
         groups=_groups(number, about, item.get("groups", [])),
         profiles=_profiles(number, about, item.get("profiles", [])),
         path=_path(number, about, item.get("path", "")),
     )
+    for key, example in EXAMPLES.items():
+        if key in item and not (folder.groups or folder.profiles):
+            # As `pulumi config rm` leaves it of the last one; it must not be everybody's by that.
+            raise RefusedError(
+                f"{about}, {key}: names none; leave it out if everybody may have the folder",
+                fix=_set(number, f"{key}[0]", example),
+            )
+    return folder
 
 
-def _list_fix(number: int, key: str, error: RefusedError, example: str) -> str:
+def _list_fix(number: int, key: str, error: RefusedError) -> str:
     """The commands that fix a list of those who get a folder, which is never left without any."""
-    if error.item is not None:
-        element = f"{key}[{error.item}]"
-        return _remove(number, element) if error.superfluous else _set(number, element, example)
-    # Not a list so far, so nothing could be put into it.
-    return f"{_remove(number, key)}\n{_set(number, f'{key}[0]', example)}"
+    element = _set(number, f"{key}[{error.item or 0}]", EXAMPLES[key])
+    if error.item is None:
+        # Not a list so far, so nothing could be put into it.
+        return f"{_remove(number, key)}\n{element}"
+    return _remove(number, f"{key}[{error.item}]") if error.superfluous else element
 
 
 def _groups(number: int, about: str, groups: Any) -> tuple[str, ...]:
     try:
         return parsing.dns(json.dumps(groups))
     except RefusedError as error:
-        fix = _list_fix(number, "groups", error, "cn=research,ou=groups,dc=example,dc=org")
+        fix = _list_fix(number, "groups", error)
         raise RefusedError(f"{about}, groups: {error}", fix=fix) from None
 
 
@@ -117,7 +128,7 @@ def _profiles(number: int, about: str, profiles: Any) -> tuple[str, ...]:
     try:
         return parsing.list_of(str)(json.dumps(profiles))
     except RefusedError as error:
-        fix = _list_fix(number, "profiles", error, "large")
+        fix = _list_fix(number, "profiles", error)
         raise RefusedError(f"{about}, profiles: {error}", fix=fix) from None
 
 

@@ -125,12 +125,14 @@ def test_a_folder_for_servers_of_a_profile_names_one_that_there_is() -> None:
         ({"profiles": "large"}, ["large"]),
         ({"profiles": ["gone"], "groups": [GROUP]}, ["large"]),
         ({"groups": GROUP}, []),
+        ({"groups": []}, []),
+        ({"profiles": []}, ["small"]),
     ],
 )
 def test_no_command_of_a_message_gives_a_folder_to_everybody(
     folder: dict[str, object], profiles: list[str]
 ) -> None:
-    """As after a profile was renamed: what is for some servers stays for some, or is no more."""
+    """As after a profile was renamed, or the last group was removed by `pulumi config rm`."""
     named = json.dumps([{"name": name} for name in profiles])
     given = having({"name": "models"} | folder) | {"zhub:profiles": named}
     for one in fixed(given, set()).users.folders.folders:

@@ -135,9 +135,9 @@ def test_a_wrong_profile_is_refused_with_the_command_that_fixes_it(
     fixed(stack(profile), set())
 
 
-def test_no_command_of_a_message_gives_a_profile_to_everybody() -> None:
-    given = stack({"name": "a", "groups": QUANTS})
-    [profile] = fixed(given, set()).users.profiles
+@pytest.mark.parametrize("groups", [QUANTS, []])
+def test_no_command_of_a_message_gives_a_profile_to_everybody(groups: object) -> None:
+    [profile] = fixed(stack({"name": "a", "groups": groups}), set()).users.profiles
     assert profile.groups
 
 
