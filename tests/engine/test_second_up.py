@@ -24,7 +24,9 @@ pytestmark = pytest.mark.engine
 NATIVE = CONFIG | {"platform": "linux/amd64", "baseImage": CONFIG["buildImage"], "port": 15443}
 HUB = ("pulumi:providers:docker::engine", "zhub:hub:Hub::hub")
 STATE = (*HUB, "Volume::state")
-AUDIT = (*HUB, "zhub:guard:Guard::guard", "Volume::guardaudit")
+# With what the guard depends on.
+GUARD = ("Network::hub", "Command::remove-notebooks", "zhub:guard:Guard::guard")
+AUDIT = (*HUB, *GUARD, "Volume::guardaudit")
 DATABASE = "jupyterhub.sqlite"
 FILTER = ("pulumi:providers:docker::engine", "zhub:images:Images::images", "Image::filter")
 
