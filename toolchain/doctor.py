@@ -96,13 +96,21 @@ def _engine() -> Iterator[Finding]:
         yield Finding(good=False, text=text)
 
 
-def _live_restore(name: str) -> Iterator[Finding]:
-    """Whether the stack's engine keeps containers while it restarts; neither is a fault."""
+def _docker(name: str, *arguments: str, seconds: int = ENGINE_SECONDS) -> str | None:
+    """What `docker` prints about the stack's engine; None without a client, or if it fails."""
     client = next(engine.clients(), None)
     if client is None:
-        return
-    command = [client, *stack.docker_options(name), "info"]
-    on = output([*command, "--format", "{{.LiveRestoreEnabled}}"], timeout=ENGINE_SECONDS)
+        return None
+    return output([client, *stack.docker_options(name), *arguments], timeout=seconds)
+
+
+def _warning(text: str, fix: str) -> Finding:
+    return Finding(good=False, text=text, fix=fix, word="WARNING", serious=False)
+
+
+def _live_restore(name: str) -> Iterator[Finding]:
+    """Whether the stack's engine keeps containers while it restarts; neither is a fault."""
+    on = _docker(name, "info", "--format", "{{.LiveRestoreEnabled}}")
     if on == "true":
         text = "live-restore: on; users' servers run on while the engine restarts"
     elif on == "false":
@@ -132,53 +140,34 @@ def certificate(outputs: Mapping[str, object], now: datetime) -> Iterator[Findin
 def own_configuration(outputs: Mapping[str, object]) -> Iterator[Finding]:
     """Whether the hub runs configuration of the site's own, which nobody else has tried."""
     if digest := outputs.get("hubConfigSha256"):
-        yield Finding(
-            good=False,
-            text=f"hubConfigFile: unsupported; the hub runs a file of your own (sha256 {digest})",
-            fix=(
-                "before you report a fault, see whether it also happens without the file:"
-                " pulumi config rm hubConfigFile (docs/own-configuration.md)"
-            ),
-            word="WARNING",
-            serious=False,
+        yield _warning(
+            f"hubConfigFile: unsupported; the hub runs a file of your own (sha256 {digest})",
+            "before you report a fault, see whether it also happens without the file:"
+            " pulumi config rm hubConfigFile (docs/own-configuration.md)",
         )
 
 
 def _groups(name: str) -> Iterator[Finding]:
     """Groups that settings name and the directory does not have: nobody is in them."""
-    client = next(engine.clients(), None)
-    if client is None:
-        return
     hub = f"{stack.prefix(name)}-hub"
-    command = [client, *stack.docker_options(name), "exec", hub]
-    asked = [*command, "zhub", "check-directory", "--groups"]
-    found = output(asked, timeout=ENGINE_SECONDS)
+    found = _docker(name, "exec", hub, "zhub", "check-directory", "--groups")
     for line in (found or "").splitlines():
         setting, _, group = line.partition(" ")
-        yield Finding(
-            good=False,
-            text=f"{setting}: the service account finds no group {group} in the directory",
-            fix=(
-                f"correct {setting}, make the group, or let the account read it; nothing, if"
-                " people's own entries name it: docs/identity.md"
-            ),
-            word="WARNING",
-            serious=False,
+        yield _warning(
+            f"{setting}: the service account finds no group {group} in the directory",
+            f"correct {setting}, make the group, or let the account read it; nothing, if people's"
+            " own entries name it: docs/identity.md",
         )
 
 
 def _networks(name: str) -> Iterator[Finding]:
     """Networks that overlap on the stack's engine; a guard of an older release says nothing."""
-    client = next(engine.clients(), None)
-    if client is None:
-        return
     guard = f"{stack.prefix(name)}-guard"
-    command = [client, *stack.docker_options(name), "exec", guard]
     # It starts containers, and under emulation Python alone takes long.
-    found = output([*command, "zhub", "check-networks"], timeout=3 * ENGINE_SECONDS)
+    found = _docker(name, "exec", guard, "zhub", "check-networks", seconds=3 * ENGINE_SECONDS)
     for line in (found or "").splitlines():
         text, _, fix = line.partition("\t")
-        yield Finding(good=False, text=text, fix=fix, word="WARNING", serious=False)
+        yield _warning(text, fix)
 
 
 def _logs(name: str) -> Iterator[Finding]:
@@ -186,13 +175,8 @@ def _logs(name: str) -> Iterator[Finding]:
 
     It does so where both have one driver. Pulumi sees the difference at each `up`.
     """
-    client = next(engine.clients(), None)
-    if client is None:
-        return
     shown = "{{json .HostConfig.LogConfig.Config}}\n{{json .Config.Env}}"
-    hub = f"{stack.prefix(name)}-hub"
-    command = [client, *stack.docker_options(name), "inspect", "--format", shown, hub]
-    found = output(command, timeout=ENGINE_SECONDS)
+    found = _docker(name, "inspect", "--format", shown, f"{stack.prefix(name)}-hub")
     if found is None:
         return
     made, lines = map(json.loads, found.splitlines())
@@ -200,15 +184,10 @@ def _logs(name: str) -> Iterator[Finding]:
     if "ZHUB_LOG_OPTIONS" not in variables:
         return  # of a release before
     if added := sorted((made or {}).keys() - json.loads(variables["ZHUB_LOG_OPTIONS"]).keys()):
-        yield Finding(
-            good=False,
-            text=(
-                f"logs: the engine's daemon.json adds {', '.join(added)} to the options of all"
-                " containers, so that every pulumi up replaces hub, guard and proxy"
-            ),
-            fix="set the same in logOptions, or another logDriver: docs/logs.md",
-            word="WARNING",
-            serious=False,
+        yield _warning(
+            f"logs: the engine's daemon.json adds {', '.join(added)} to the options of all"
+            " containers, so that every pulumi up replaces hub, guard and proxy",
+            "set the same in logOptions, or another logDriver: docs/logs.md",
         )
 
 
