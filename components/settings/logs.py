@@ -145,15 +145,6 @@ def option(text: str) -> str:
     return text
 
 
-def _options(text: str) -> tuple[str, ...]:
-    found = parsing.list_of(option)(text)
-    names = [one.partition("=")[0] for one in found]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise RefusedError(f"{name}: given twice", item=number, superfluous=True)
-    return found
-
-
 LOG_DRIVER = Setting(
     "logDriver",
     Driver.JSON_FILE.value,
@@ -165,7 +156,7 @@ LOG_OPTIONS = Setting(
     "logOptions",
     (),
     "Options of logDriver, each NAME=VALUE, in addition to the stack's own; no secrets",
-    _options,
+    parsing.assignments_of(option),
     example="max-size=20m",
 )
 LOG_LEVEL = Setting(

@@ -286,6 +286,20 @@ def list_of(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
     return lambda text: _each(_elements(text), parse)
 
 
+def assignments_of(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Lists of what `parse` takes, each NAME=VALUE, no name twice."""
+
+    def parse_all(text: str) -> tuple[str, ...]:
+        found = list_of(parse)(text)
+        names = [one.partition("=")[0] for one in found]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise RefusedError(f"{name}: given twice", item=number, superfluous=True)
+        return found
+
+    return parse_all
+
+
 def dns(text: str) -> tuple[str, ...]:
     """Lists of DNs, by which all settings name groups."""
     return list_of(dn)(text)

@@ -68,12 +68,7 @@ def variable(text: str) -> str:
 
 def variables(text: str) -> tuple[str, ...]:
     """Lists of variables, none of them twice."""
-    found = parsing.list_of(variable)(text)
-    names = [one.partition("=")[0] for one in found]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise RefusedError(f"{name}: given twice", item=number, superfluous=True)
-    return found
+    return parsing.assignments_of(variable)(text)
 
 
 def as_mapping(given: tuple[str, ...]) -> dict[str, str]:
