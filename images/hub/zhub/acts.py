@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from jupyterhub import log as jupyterhub_log
 from jupyterhub import orm
 from jupyterhub.handlers import BaseHandler
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import RequestHandler
 
 from zhub import audit
 from zhub.front import origin
@@ -125,10 +125,7 @@ def _used(handler: BaseHandler) -> None:
     if not text:
         return
     address = origin.address(handler)
-    try:
-        user = handler.current_user
-    except (HTTPError, RuntimeError):
-        user = None
+    user = audit.caller(handler)
     if user is None:
         if _recent.is_new(address):
             audit.report("token.refuse", of=_cause(handler), address=address)

@@ -151,17 +151,22 @@ def changes(environment: Mapping[str, str], file: Path) -> list[tuple[str, str, 
     ]
 
 
+def caller(handler: Any) -> Any:
+    """Return the user or service that makes a request of JupyterHub's; None for nobody known."""
+    try:
+        return handler.current_user
+    except (HTTPError, RuntimeError):
+        # Refused before it was known.
+        return None
+
+
 def actor(handler: Any) -> str:
     """Return who makes a request of JupyterHub's: a user's name, `service` and a name, or nothing.
 
     Args:
         handler: JupyterHub's; None when the hub does something by itself.
     """
-    try:
-        who = handler.current_user if handler else None
-    except (HTTPError, RuntimeError):
-        # Refused before it was known.
-        who = None
+    who = caller(handler) if handler else None
     if who is None:
         return ""
     # Services have no servers.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+
+from zhub.settings import parsing
 
 PLACE = "/shared"
 """Where servers have them: in no home, and on no path from which a program is started."""
@@ -70,10 +71,7 @@ def parse(text: str) -> tuple[SharedFolder, ...]:
     Raises:
         ValueError: it is something else.
     """
-    items = json.loads(text)
-    if not isinstance(items, list):
-        raise ValueError(text)  # noqa: TRY004 - of the text, as all parsers
-    found = tuple(map(_folder, items))
+    found = tuple(map(_folder, parsing.elements(text)))
     if len({folder.name for folder in found}) != len(found):
         raise ValueError(text)
     return found
@@ -103,20 +101,16 @@ def _folder(item: Any) -> SharedFolder:
     if not isinstance(item, dict) or not item.keys() <= _KEYS:
         raise ValueError(item)
     name, mode = item.get("name"), item.get("mode")
-    groups, path = item.get("groups", []), item.get("path", "")
-    of_profiles = item.get("profiles", [])
+    path = item.get("path", "")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or mode not in _MODES:
         raise ValueError(item)
-    for names in (groups, of_profiles):
-        if not isinstance(names, list) or not all(isinstance(one, str) and one for one in names):
-            raise ValueError(item)
     if not isinstance(path, str) or (path and not _PATH.fullmatch(path)):
         raise ValueError(item)
     return SharedFolder(
         name=name,
         read_only=_MODES[mode],
-        groups=tuple(groups),
-        profiles=tuple(of_profiles),
+        groups=parsing.strings(item.get("groups", [])),
+        profiles=parsing.strings(item.get("profiles", [])),
         path=str(PurePosixPath(path)) if path else "",
     )
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -129,10 +129,22 @@ def boolean(text: str) -> bool:
 
 def texts(text: str) -> tuple[str, ...]:
     """Parse a JSON list of strings, none of them empty."""
-    items = json.loads(text)
+    return strings(json.loads(text))
+
+
+def strings(items: Any) -> tuple[str, ...]:
+    """Parse what JSON has as a list of strings, none of them empty."""
     if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
-        raise ValueError(text)
+        raise ValueError(items)
     return tuple(items)
+
+
+def elements(text: str) -> list[Any]:
+    """Parse a JSON list."""
+    items = json.loads(text)
+    if not isinstance(items, list):
+        raise ValueError(text)  # noqa: TRY004 - of the text, as all parsers
+    return items
 
 
 def variables(text: str) -> dict[str, str]:

@@ -55,8 +55,8 @@ def parser(image: str, images: Mapping[str, str] | None = None) -> Any:
     """
 
     def parse(text: str) -> tuple[Profile, ...]:
-        given = json.loads(text)
-        if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+        given = parsing.elements(text)
+        if not all(isinstance(each, dict) for each in given):
             raise ValueError(text)
         try:
             found = tuple(_profile(each, (images or {}).get(each["name"], image)) for each in given)
@@ -74,7 +74,7 @@ def _profile(given: Mapping[str, Any], image: str) -> Profile:
     return Profile(
         name=parsing.matching(_NAME)(given["name"]),
         description=str(given["description"]),
-        groups=parsing.texts(json.dumps(given.get("groups", []))),
+        groups=parsing.strings(given.get("groups", [])),
         image=image,
         memory=parsing.size(given["memory"]),
         shared_memory=parsing.size(given["sharedMemory"]),

@@ -107,7 +107,7 @@ def problems(found: Services) -> list[str]:
 def _services(text: str) -> tuple[Service, ...]:
     return tuple(
         Service(name=name, scopes=scopes, url=str(item.get("url", "")))
-        for name, scopes, item in map(_named, _list(text))
+        for name, scopes, item in map(_named, parsing.elements(text))
     )
 
 
@@ -116,18 +116,11 @@ def _roles(text: str) -> tuple[Role, ...]:
         Role(
             name=name,
             scopes=scopes,
-            users=_texts(item.get("users", [])),
-            groups=_texts(item.get("groups", [])),
+            users=parsing.strings(item.get("users", [])),
+            groups=parsing.strings(item.get("groups", [])),
         )
-        for name, scopes, item in map(_named, _list(text))
+        for name, scopes, item in map(_named, parsing.elements(text))
     )
-
-
-def _list(text: str) -> list[Any]:
-    items = json.loads(text)
-    if not isinstance(items, list):
-        raise ValueError(text)  # noqa: TRY004 - of the text, as all parsers
-    return items
 
 
 def _named(item: Any) -> tuple[str, tuple[str, ...], Mapping[str, Any]]:
@@ -136,10 +129,4 @@ def _named(item: Any) -> tuple[str, tuple[str, ...], Mapping[str, Any]]:
     name = item.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in OWN:
         raise ValueError(name)
-    return name, _texts(item.get("scopes")), item
-
-
-def _texts(items: Any) -> tuple[str, ...]:
-    if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
-        raise ValueError(items)
-    return tuple(items)
+    return name, parsing.strings(item.get("scopes")), item
