@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ldap3
 import pytest
 from ldap3.core.exceptions import LDAPException
+from zhub.settings.ldap import LdapTls
 
 from tests.pki import Identity
 from tests.ports import free_port
@@ -87,6 +89,16 @@ class Slapd:
     def ca_file(self) -> Path:
         """The authority of its certificate, if the certificate is a valid one."""
         return self.folder / "ca.crt"
+
+    def everybody(self) -> dict[str, Any]:
+        """Settings of a hub, without a service account, that lets everybody in."""
+        return {
+            "servers": ("127.0.0.1",),
+            "port": self.port,
+            "tls": LdapTls.NONE,
+            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
+            "allow_everyone": True,
+        }
 
     @property
     def log(self) -> str:

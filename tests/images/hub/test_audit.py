@@ -12,12 +12,11 @@ import requests
 from zhub.audit import SHARE
 from zhub.contract import AUDITED
 from zhub.guard.audit import Audit
-from zhub.settings.ldap import LdapTls
 
 from tests.built import wait_until
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
-from tests.images.hub.slapd import PASSWORDS, SUFFIX
+from tests.images.hub.slapd import PASSWORDS
 
 pytestmark = pytest.mark.slow
 
@@ -78,13 +77,7 @@ class Hub:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     with slapd.running(tmp_path_factory.mktemp("slapd")) as directory:
-        ldap: dict[str, Any] = {
-            "servers": (HERE,),
-            "port": directory.port,
-            "tls": LdapTls.NONE,
-            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-            "allow_everyone": True,
-        }
+        ldap = directory.everybody()
         with real_hub.running(tmp_path_factory.mktemp("hub"), ldap, more=MORE) as real:
             yield Hub(real)
 

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from zhub.settings.ldap import LdapTls
 
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
-from tests.images.hub.slapd import PASSWORDS, SUFFIX, Slapd
+from tests.images.hub.slapd import PASSWORDS, Slapd
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +28,7 @@ def running(
     directory: Slapd, folder: Path, *, idle_timeout: int = 0, max_age: int = 0
 ) -> Iterator[RealHub]:
     """A hub that stops servers after so many seconds."""
-    ldap: dict[str, Any] = {
-        "servers": ("127.0.0.1",),
-        "port": directory.port,
-        "tls": LdapTls.NONE,
-        "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-        "allow_everyone": True,
-    }
+    ldap = directory.everybody()
     more = f"""
         from zhub.servers import culling
         culler = culling.service({idle_timeout}, {max_age}, environment={{}})

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from zhub.settings.ldap import LdapTls
 
 from tests.images.hub import real_hub, slapd
-from tests.images.hub.slapd import PASSWORDS, SUFFIX
+from tests.images.hub.slapd import PASSWORDS
 
 pytestmark = pytest.mark.slow
 
@@ -44,13 +43,7 @@ MORE = """
 
 def test_the_page_and_the_log_have_the_last_lines_of_the_servers_log(tmp_path: Path) -> None:
     with slapd.running(tmp_path / "slapd") as server:
-        ldap = {
-            "servers": ("127.0.0.1",),
-            "port": server.port,
-            "tls": LdapTls.NONE,
-            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-            "allow_everyone": True,
-        }
+        ldap = server.everybody()
         with real_hub.running(tmp_path / "hub", ldap, more=MORE) as hub:
             alice = hub.browser("alice", PASSWORDS["alice"])
             alice.get(f"{hub.url}hub/spawn/alice", timeout=30)

@@ -14,11 +14,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from zhub.settings.ldap import LdapTls
 
 from tests.built import wait_until
 from tests.images.hub import real_hub, slapd
-from tests.images.hub.slapd import PASSWORDS, SUFFIX
+from tests.images.hub.slapd import PASSWORDS
 
 pytestmark = pytest.mark.slow
 
@@ -45,13 +44,7 @@ def in_the_database(file: Path) -> bool:
 
 def test_logins_go_on(disk: Path, tmp_path: Path) -> None:
     with slapd.running(tmp_path / "slapd") as directory:
-        ldap = {
-            "servers": ("127.0.0.1",),
-            "port": directory.port,
-            "tls": LdapTls.NONE,
-            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-            "allow_everyone": True,
-        }
+        ldap = directory.everybody()
         folder = disk / "hub"
         folder.mkdir()
         (folder / "hub.log").symlink_to(tmp_path / "hub.log")

@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from zhub.settings.ldap import LdapTls
 
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
-from tests.images.hub.slapd import PASSWORDS, SUFFIX
+from tests.images.hub.slapd import PASSWORDS
 
 pytestmark = pytest.mark.slow
 
@@ -28,13 +27,7 @@ MORE = """
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHub]:
     with slapd.running(tmp_path_factory.mktemp("slapd")) as server:
-        ldap = {
-            "servers": ("127.0.0.1",),
-            "port": server.port,
-            "tls": LdapTls.NONE,
-            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-            "allow_everyone": True,
-        }
+        ldap = server.everybody()
         folder: Path = tmp_path_factory.mktemp("hub") / "state"
         with real_hub.running(folder, ldap, more=MORE) as hub:
             yield replace(hub, url=f"{hub.url}site/")

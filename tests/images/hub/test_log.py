@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from zhub.settings.ldap import LdapTls
 
 from tests.built import wait_until
 from tests.images.hub import real_hub, slapd
-from tests.images.hub.slapd import PASSWORDS, SUFFIX, Slapd
+from tests.images.hub.slapd import PASSWORDS, Slapd
 
 pytestmark = pytest.mark.slow
 
@@ -39,13 +38,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
 
 def log(directory: Slapd, folder: Path, form: str) -> tuple[str, list[str]]:
     """What a hub logs while people use it, and the secrets that they use."""
-    ldap = {
-        "servers": ("127.0.0.1",),
-        "port": directory.port,
-        "tls": LdapTls.NONE,
-        "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-        "allow_everyone": True,
-    }
+    ldap = directory.everybody()
     with real_hub.running(folder, ldap, more=MORE.format(form=form)) as hub:
         browser = hub.browser("bob", PASSWORDS["bob"])
         token = hub.token("bob", PASSWORDS["bob"]).json()["token"]

@@ -15,13 +15,12 @@ from zhub.api import Api
 from zhub.people import command, service
 from zhub.people.servers import Server
 from zhub.settings import SettingsError
-from zhub.settings.ldap import LdapTls
 from zhub.state import database, plan
 from zhub.state.plan import Action, Plan
 
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
-from tests.images.hub.slapd import PASSWORDS, SUFFIX
+from tests.images.hub.slapd import PASSWORDS
 
 pytestmark = pytest.mark.slow
 
@@ -39,13 +38,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHub]:
     """A hub in which alice and bob have logged in."""
     folder = tmp_path_factory.mktemp("people")
     with slapd.running(folder / "slapd") as server:
-        ldap = {
-            "servers": ("127.0.0.1",),
-            "port": server.port,
-            "tls": LdapTls.NONE,
-            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-            "allow_everyone": True,
-        }
+        ldap = server.everybody()
         with real_hub.running(folder / "hub", ldap, more=CONFIG) as hub:
             for name in ("alice", "bob"):
                 hub.browser(name, PASSWORDS[name])

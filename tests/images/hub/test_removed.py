@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import requests
 from zhub.login.tokens import MOST
-from zhub.settings.ldap import LdapTls
 from zhub.state import logins
 
 from tests.images.hub import real_hub, slapd
@@ -34,13 +33,7 @@ def directory(tmp_path: Path) -> Iterator[Slapd]:
 @pytest.fixture
 def ldap(directory: Slapd) -> dict[str, Any]:
     """Settings without a service account."""
-    return {
-        "servers": ("127.0.0.1",),
-        "port": directory.port,
-        "tls": LdapTls.NONE,
-        "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-        "allow_everyone": True,
-    }
+    return directory.everybody()
 
 
 @pytest.fixture

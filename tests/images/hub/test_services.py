@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from zhub.settings.ldap import LdapTls
 
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
@@ -53,14 +52,7 @@ def running(
     directory: Slapd, folder: Path, tokens: dict[str, str], roles: list[Any]
 ) -> Iterator[RealHub]:
     """A hub with a service for each token, in a folder that may have been a hub's before."""
-    ldap: dict[str, Any] = {
-        "servers": ("127.0.0.1",),
-        "port": directory.port,
-        "tls": LdapTls.NONE,
-        "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-        "allow_everyone": True,
-        "group_base": f"ou=groups,{SUFFIX}",
-    }
+    ldap = directory.everybody() | {"group_base": f"ou=groups,{SUFFIX}"}
     folder.mkdir(exist_ok=True)
     (folder / "tokens.json").write_text(json.dumps(tokens))
     services = [{"name": name, "scopes": SCOPES} for name in tokens]

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from zhub.settings.ldap import LdapTls
 
 from tests.images.hub import real_hub, slapd
-from tests.images.hub.slapd import PASSWORDS, SUFFIX
+from tests.images.hub.slapd import PASSWORDS
 
 # In one process with the engine's tests: it measures how long pages take.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engine")]
@@ -46,13 +45,7 @@ def page_times(folder: Path, more: str) -> list[float]:
     if not shutil.which("strace"):
         pytest.skip("no strace: apt-get install strace")
     with slapd.running(folder / "slapd") as directory:
-        ldap = {
-            "servers": ("127.0.0.1",),
-            "port": directory.port,
-            "tls": LdapTls.NONE,
-            "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-            "allow_everyone": True,
-        }
+        ldap = directory.everybody()
         # With far more checkpoints than in production.
         often = "database.CHECKPOINT = 5\n"
         with real_hub.running(folder / "hub", ldap, more=often + more, prefix=SLOW) as hub:

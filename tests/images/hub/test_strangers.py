@@ -9,11 +9,10 @@ from urllib.parse import urlencode
 
 import pytest
 import requests
-from zhub.settings.ldap import LdapTls
 
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
-from tests.images.hub.slapd import PASSWORDS, SUFFIX, Slapd
+from tests.images.hub.slapd import PASSWORDS, Slapd
 
 pytestmark = pytest.mark.slow
 
@@ -29,13 +28,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
 
 @pytest.fixture(scope="module")
 def hub(directory: Slapd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHub]:
-    ldap = {
-        "servers": ("127.0.0.1",),
-        "port": directory.port,
-        "tls": LdapTls.NONE,
-        "dn_templates": (f"uid={{username}},ou=people,{SUFFIX}",),
-        "allow_everyone": True,
-    }
+    ldap = directory.everybody()
     more = """
     from tornado.httpserver import HTTPServer
     from zhub.front.limits import BODY_SIZE, HEADER_SIZE, LimitedServer
