@@ -10,8 +10,7 @@ quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
 # Two at a time: tests with an engine one after another, the others beside them (tests/conftest.py).
 BESIDE = -n 2 --dist loadgroup
-# Some unit tests wait for something, so that three at a time keep two processors busy.
-UNIT = -m unit -n 3 --dist loadgroup
+UNIT = -m unit $(BESIDE)
 # Not from the environment, where LDAP and YES may mean something else.
 LDAP =
 YES =

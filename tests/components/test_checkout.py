@@ -58,6 +58,7 @@ def digests(images: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {name: digest("images", f"images/{name}/Dockerfile") for name in IMAGES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o002, 0o007, 0o027, 0o077], ids=oct)
 def test_the_umask_of_a_clone_does_not_count(
     umask: int,

@@ -88,6 +88,7 @@ def test_the_way_of_a_setting_matches_idle_timeout() -> None:
         assert written in (ROOT / file).read_text(), file
 
 
+@pytest.mark.slow
 def test_one_entry_is_enough_for_a_setting(tmp_path: Path) -> None:
     """The page's diff, applied to a copy, gives schema, docs row, check and example."""
     # The second are names that one of the settings takes.

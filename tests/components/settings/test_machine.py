@@ -33,6 +33,7 @@ def test_a_machine_without_further_ca_certificates(
     assert machine.ca_certificates() == b""
 
 
+@pytest.mark.slow
 def test_pip_is_asked_and_its_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,12 +45,14 @@ def test_pip_is_asked_and_its_environment_wins(
     assert machine.pip_index_url() == "https://packages.example.com/environment"
 
 
+@pytest.mark.slow
 def test_a_pip_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     assert machine.pip_index_url() == ""
 
 
+@pytest.mark.slow
 def test_a_pip_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pip.conf").write_text("index-url = before any section\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyterhub.scopes import scope_definitions
 from zhub.settings.services import OWN
 
 from components.settings import scopes, services
@@ -28,12 +27,22 @@ def roles(*given: object) -> dict[str, str]:
     return stack(hubRoles=json.dumps(given))
 
 
-def test_the_program_knows_the_scopes_of_the_images_jupyterhub() -> None:
-    """The images' release is the one that is installed here (tests/toolchain/test_lock.py)."""
+@pytest.fixture
+def scope_definitions() -> dict[str, Any]:
+    """JupyterHub's, of the images' release (tests/toolchain/test_lock.py)."""
+    # Not above: each process that collects tests would import it.
+    from jupyterhub.scopes import scope_definitions as found
+
+    return dict(found)
+
+
+def test_the_program_knows_the_scopes_of_the_images_jupyterhub(
+    scope_definitions: dict[str, Any],
+) -> None:
     assert scope_definitions.keys() == scopes.SCOPES | scopes.NO_ROLES
 
 
-def test_what_contains_something_dangerous_is_dangerous() -> None:
+def test_what_contains_something_dangerous_is_dangerous(scope_definitions: dict[str, Any]) -> None:
     """Scopes hold others; none that is taken for harmless may hold one that is not."""
     for scope in scopes.SCOPES - scopes.DANGEROUS.keys():
         inside = {scope}

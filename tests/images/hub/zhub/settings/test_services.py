@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from jupyterhub import roles
-from jupyterhub.app import JupyterHub
 from zhub import settings
 from zhub.settings.services import OWN
 
@@ -22,6 +21,9 @@ GROUPS = {"ZHUB_LDAP_GROUP_BASE": "ou=groups,dc=example,dc=org"}
 @pytest.fixture
 def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The variable with the file of tokens."""
+    # Each process that collects tests would import it, for two seconds.
+    from jupyterhub.app import JupyterHub
+
     # The config changes it in the whole process: here, until the test ends.
     monkeypatch.setattr(JupyterHub, "init_api_tokens", JupyterHub.init_api_tokens)
     file = tmp_path / "tokens"
