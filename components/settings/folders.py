@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any
 
 from components.settings import homes, ldap_entries, machine_path, parsing
 from components.settings.config import Config
+from components.settings.objects import Objects, remove, some
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_KEYS = ("name", "groups", "profiles", "mode", "path")
-
-#: Who may get a folder, each with a value for the command that fixes it.
-EXAMPLES = {"groups": "cn=research,ou=groups,dc=example,dc=org", "profiles": "large"}
+_PART = re.compile(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]*")
 
 
 class Mode(StrEnum):
@@ -40,7 +36,7 @@ class SharedFolder:
     """A folder that several users have in their servers, at /shared/NAME."""
 
     name: str
-    mode: Mode
+    mode: Mode = Mode.READ_ONLY
     groups: tuple[str, ...] = ()
     """DNs of the groups whose members get it; with no profiles either, everybody does."""
     profiles: tuple[str, ...] = ()
@@ -58,119 +54,64 @@ class SharedFolders:
     """Folder of the engine's machine that those with a path are below."""
 
 
-def _set(number: int, key: str, value: str) -> str:
-    return shlex.join(
-        ["pulumi", "config", "set", "--path", f"sharedFolders[{number}].{key}", value]
-    )
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise RefusedError("not a name of a-z, 0-9 and -, at most 32 of them, such as project")
+    return value
 
 
-def _remove(number: int, key: str = "") -> str:
-    path = f"sharedFolders[{number}]" + (f".{key}" if key else "")
-    return shlex.join(["pulumi", "config", "rm", "--path", path])
+def _mode(value: object) -> Mode:
+    if not isinstance(value, str) or value not in list(Mode):
+        raise RefusedError(f"none of {', '.join(Mode)}")
+    return Mode(value)
 
 
-def _folder(number: int, item: Any) -> SharedFolder:
-    if not isinstance(item, dict):
-        raise RefusedError(f"element {number} is no folder with a name", fix=_remove(number))
-    name = item.get("name", "")
-    about = f"folder {json.dumps(name)}"
-    if unknown := sorted(item.keys() - set(_KEYS)):
-        raise RefusedError(
-            f"{about} has {unknown[0]}, which is none of {', '.join(_KEYS)}",
-            fix=_remove(number, unknown[0]),
-        )
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise RefusedError(
-            f"{about}: the name is not of a-z, 0-9 and -, at most 32 of them",
-            fix=_set(number, "name", "project"),
-        )
-    mode = item.get("mode", Mode.READ_ONLY)
-    if mode not in list(Mode):
-        raise RefusedError(
-            f"{about}: the mode {json.dumps(mode)} is none of {', '.join(Mode)}",
-            fix=_set(number, "mode", Mode.READ_ONLY),
-        )
-    folder = SharedFolder(
-        name=name,
-        mode=Mode(mode),
-        groups=_groups(number, about, item.get("groups", [])),
-        profiles=_profiles(number, about, item.get("profiles", [])),
-        path=_path(number, about, item.get("path", "")),
-    )
-    for key, example in EXAMPLES.items():
-        if key in item and not (folder.groups or folder.profiles):
-            # As `pulumi config rm` leaves it of the last one; it must not be everybody's by that.
-            raise RefusedError(
-                f"{about}, {key}: names none; leave it out if everybody may have the folder",
-                fix=_set(number, f"{key}[0]", example),
-            )
-    return folder
-
-
-def _list_fix(number: int, key: str, error: RefusedError) -> str:
-    """The commands that fix a list of those who get a folder, which is never left without any."""
-    element = _set(number, f"{key}[{error.item or 0}]", EXAMPLES[key])
-    if error.item is None:
-        # Not a list so far, so nothing could be put into it.
-        return f"{_remove(number, key)}\n{element}"
-    return _remove(number, f"{key}[{error.item}]") if error.superfluous else element
-
-
-def _groups(number: int, about: str, groups: Any) -> tuple[str, ...]:
-    try:
-        return parsing.dns(json.dumps(groups))
-    except RefusedError as error:
-        fix = _list_fix(number, "groups", error)
-        raise RefusedError(f"{about}, groups: {error}", fix=fix) from None
-
-
-def _profiles(number: int, about: str, profiles: Any) -> tuple[str, ...]:
-    try:
-        return parsing.list_of(str)(json.dumps(profiles))
-    except RefusedError as error:
-        fix = _list_fix(number, "profiles", error)
-        raise RefusedError(f"{about}, profiles: {error}", fix=fix) from None
-
-
-def _path(number: int, about: str, path: Any) -> str:
+def _path(value: object) -> str:
     """A path below the root; a relative one for the operator, so that it cannot be elsewhere."""
-    parts = path.split("/") if isinstance(path, str) and path else []
-    usable = isinstance(path, str) and all(
-        re.fullmatch(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]*", part) for part in parts
-    )
-    if not usable:
-        raise RefusedError(
-            f"{about}: the path {json.dumps(path)} is not one below sharedRoot, such as data/2026",
-            fix=_set(number, "path", "data"),
-        )
-    return str(path)
+    parts = value.split("/") if isinstance(value, str) and value else []
+    if not isinstance(value, str) or not all(map(_PART.fullmatch, parts)):
+        raise RefusedError("not a path below sharedRoot, such as data/2026")
+    return value
+
+
+EVERYBODY = "leave it out if everybody may have the folder"
+
+FOLDER = Objects(
+    key="sharedFolders",
+    noun="folder",
+    fields={
+        "name": (_name, "project"),
+        "groups": (
+            some(parsing.dn, otherwise=EVERYBODY),
+            "cn=research,ou=groups,dc=example,dc=org",
+        ),
+        "profiles": (some(str, otherwise=EVERYBODY), "large"),
+        "mode": (_mode, Mode.READ_ONLY),
+        "path": (_path, "data"),
+    },
+    lists={"groups", "profiles"},
+    most=100,
+)
 
 
 def _folders(text: str) -> tuple[SharedFolder, ...]:
     """Lists of folders, each of another name, none at a path within another's."""
-    try:
-        items = json.loads(text)
-    except (ValueError, RecursionError):
-        items = None
-    if not isinstance(items, list):
-        raise RefusedError("not a list of folders", fix=SHARED_FOLDERS.remove_command())
-    found: list[SharedFolder] = []
-    for number, item in enumerate(items):
-        folder = _folder(number, item)
-        for other in found:
-            if folder.name == other.name:
-                raise RefusedError(
-                    f'folder "{folder.name}" is given twice', fix=_set(number, "name", "other")
-                )
+    found = tuple(SharedFolder(**given) for given in FOLDER(text))
+    for number, folder in enumerate(found):
+        for other in found[:number]:
             inner, outer = sorted((folder.path, other.path), key=len, reverse=True)
             if outer and inner.startswith(f"{outer}/"):
                 raise RefusedError(
                     f"the path {inner} is in another folder's, {outer}: who may write there could"
                     " put a link in its place",
-                    fix=_set(number, "path", f"{folder.name}-data"),
+                    fix=_elsewhere(number, folder),
                 )
-        found.append(folder)
-    return tuple(found)
+    return found
+
+
+def _elsewhere(number: int, folder: SharedFolder) -> str:
+    """The command that puts the folder of that number at another path."""
+    return FOLDER.set(number, "path", value=f"{folder.name}-data")
 
 
 SHARED_FOLDERS = Setting(
@@ -209,7 +150,7 @@ def refuse_in_homes(config: Config, shared: SharedFolders, paths: Iterable[str])
         for path in paths if at else ():
             if not (machine_path.within(at, path) or machine_path.within(path, at)):
                 continue
-            command = _set(number, "path", f"{folder.name}-data")
+            command = _elsewhere(number, folder)
             if machine_path.within(shared.root, path):
                 usable = not machine_path.within(SHARED_ROOT.example, path)
                 command = SHARED_ROOT.set_command() if usable else homes.HOMES_PATH.set_command()
@@ -227,14 +168,14 @@ def refuse_without_profile(config: Config, shared: SharedFolders, profiles: Iter
         missing = [name for name in folder.profiles if name not in known]
         for name in missing:
             there = f"there are {', '.join(known)}" if known else "there are none"
-            item = f"profiles[{folder.profiles.index(name)}]"
+            item = folder.profiles.index(name)
             # Without groups and profiles, everybody would get it.
             if folder.groups or len(missing) < len(folder.profiles):
-                commands = [_remove(number, item)]
+                commands = [remove(f"sharedFolders[{number}].profiles[{item}]")]
             else:
                 near = get_close_matches(name, known, n=1, cutoff=0)
-                commands = [_set(number, item, one) for one in near]
-                commands.append(f"{'or ' if near else ''}{_remove(number)}")
+                commands = [FOLDER.set(number, "profiles", item, value=one) for one in near]
+                commands.append(f"{'or ' if near else ''}{remove(f'sharedFolders[{number}]')}")
             config.clash(
                 SHARED_FOLDERS,
                 f"has {folder.name} for the profile {json.dumps(name)}, but {there}",

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.settings.parsing import RefusedError
+from components.settings.parsing import RefusedError, list_of
+from components.settings.setting import remove_command
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[[object], Any]:
@@ -18,6 +19,25 @@ def parsed(parse: Callable[[str], Any]) -> Callable[[object], Any]:
         return parse(value if isinstance(value, str) else json.dumps(value))
 
     return take
+
+
+def some(parse: Callable[[str], str], *, otherwise: str = "") -> Callable[[object], Any]:
+    """What takes lists of what `parse` takes, with one element at least.
+
+    `pulumi config rm` of the last one leaves an empty list. It must not stand for everybody.
+
+    Args:
+        parse: of one element.
+        otherwise: what to do for no element at all, as messages say it.
+    """
+
+    def parse_all(text: str) -> tuple[str, ...]:
+        found = list_of(parse)(text)
+        if not found:
+            raise RefusedError(f"names none{otherwise and f'; {otherwise}'}")
+        return found
+
+    return parsed(parse_all)
 
 
 def remove(path: str) -> str:
@@ -42,14 +62,15 @@ class Objects:
     most: int = 32
     """How many there may be: the containers get all of them as one variable."""
 
-    def set(self, number: int, field: str, item: int = 0) -> str:
-        """The command that sets a field of the object of that number."""
+    def set(self, number: int, field: str, item: int = 0, *, value: str = "") -> str:
+        """The command that sets a field of the object of that number, or that item of a list."""
         path = f"{self.key}[{number}].{field}" + (f"[{item}]" if field in self.lists else "")
         if field == self.secret:
             # From a program that makes one: nothing to think of, and in no shell's history.
             command = shlex.join(["pulumi", "config", "set", "--secret", "--path", path])
             return f"{self.fields[field][1]} | {command}"
-        return shlex.join(["pulumi", "config", "set", "--path", path, self.fields[field][1]])
+        value = value or self.fields[field][1]
+        return shlex.join(["pulumi", "config", "set", "--path", path, value])
 
     def __call__(self, text: str) -> tuple[dict[str, Any], ...]:
         """Parse a list of objects; returns the checked fields that each has."""
@@ -57,8 +78,9 @@ class Objects:
             given = json.loads(text)
         except (ValueError, RecursionError):
             given = None
-        if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-            raise RefusedError(f"not a list of {self.noun}s, each with a name")
+        if not isinstance(given, list):
+            fix = remove_command(self.key)
+            raise RefusedError(f"not a list of {self.noun}s, each with a name", fix=fix)
         if len(given) > self.most:
             raise RefusedError(
                 f"more than {self.most} {self.noun}s", item=self.most, superfluous=True
@@ -73,7 +95,13 @@ class Objects:
             found.append(made)
         return tuple(found)
 
-    def _object(self, number: int, given: dict[str, Any]) -> dict[str, Any]:
+    def _object(self, number: int, given: object) -> dict[str, Any]:
+        if not isinstance(given, dict):
+            raise RefusedError(
+                f"element {number + 1}: no {self.noun} with a name",
+                item=number,
+                superfluous=True,
+            )
         named = isinstance(given.get("name"), str)
         if "name" not in given:
             raise RefusedError(f"element {number + 1}: has no name", fix=self.set(number, "name"))

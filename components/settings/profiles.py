@@ -10,7 +10,7 @@ from typing import Any
 from components.settings import build, folders, ldap_entries, parsing, surroundings
 from components.settings import users as servers
 from components.settings.config import Config
-from components.settings.objects import Objects, parsed, remove
+from components.settings.objects import Objects, parsed, remove, some
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 from components.settings.users import Profile, UserServers
@@ -49,19 +49,14 @@ def _device(value: str) -> str:
     return device
 
 
-def _groups(text: str) -> tuple[str, ...]:
-    found = parsing.dns(text)
-    if not found:
-        # As `pulumi config rm` leaves it of the last one; it must not be everybody's by that.
-        raise RefusedError("names none; leave it out if everybody may have the profile")
-    return found
-
-
 #: What a profile may say: how it is checked, and a value for the command that fixes it.
 FIELDS: dict[str, tuple[Callable[[object], Any], str]] = {
     "name": (_name, "large"),
     "description": (_text, "For large models"),
-    "groups": (parsed(_groups), "cn=quants,ou=groups,dc=example,dc=org"),
+    "groups": (
+        some(parsing.dn, otherwise="leave it out if everybody may have the profile"),
+        "cn=quants,ou=groups,dc=example,dc=org",
+    ),
     "memory": (parsed(parsing.size("128M")), "4G"),
     "sharedMemory": (parsed(parsing.size("64M")), "1G"),
     "cpus": (parsed(parsing.processors), "2.0"),

@@ -13,7 +13,7 @@ import pulumi
 from components.settings import ldap_entries, parsing, scopes
 from components.settings.config import Config
 from components.settings.ldap import Ldap
-from components.settings.objects import Objects, parsed, remove
+from components.settings.objects import Objects, parsed, remove, some
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 
@@ -62,24 +62,12 @@ def _group(text: str) -> str:
     return text
 
 
-def _some(parse: Any) -> Any:
-    """Lists of what `parse` takes, with one element at least."""
-
-    def parse_all(text: str) -> tuple[str, ...]:
-        found: tuple[str, ...] = parsing.list_of(parse)(text)
-        if not found:
-            raise RefusedError("names none")
-        return found
-
-    return parsed(parse_all)
-
-
 SERVICE = Objects(
     key="hubServices",
     noun="service",
     fields={
         "name": (_name, "class-start"),
-        "scopes": (_some(scopes.parse), "read:servers"),
+        "scopes": (some(scopes.parse), "read:servers"),
         "token": (_token, _MAKE),
         "url": (parsed(parsing.url), "https://classes.example.com"),
     },
@@ -91,9 +79,9 @@ ROLE = Objects(
     noun="role",
     fields={
         "name": (_name, "tutors"),
-        "scopes": (_some(scopes.parse), "read:servers"),
-        "users": (_some(parsing.user), "alice"),
-        "groups": (_some(_group), "research"),
+        "scopes": (some(scopes.parse), "read:servers"),
+        "users": (some(parsing.user), "alice"),
+        "groups": (some(_group), "research"),
     },
     lists={"scopes", "users", "groups"},
 )

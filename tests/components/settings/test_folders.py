@@ -48,28 +48,28 @@ def test_a_stack_without_them_is_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("folder", "reason", "command"),
     [
-        ("x", "element 0 is no folder", "config rm --path 'sharedFolders[0]'"),
-        ({}, "the name is not of a-z", "'sharedFolders[0].name' project"),
-        ({"name": "A"}, 'folder "A": the name', "'sharedFolders[0].name' project"),
-        ({"name": "../x"}, "the name is not of a-z", "'sharedFolders[0].name' project"),
+        ("x", "element 1: no folder with a name", "config rm --path 'sharedFolders[0]'"),
+        ({}, "element 1: has no name", "'sharedFolders[0].name' project"),
+        ({"name": "A"}, 'folder A, name "A": not a name', "'sharedFolders[0].name' project"),
+        ({"name": "../x"}, "not a name of a-z", "'sharedFolders[0].name' project"),
         (
             {"name": "a", "mode": "rw"},
-            'the mode "rw" is none of read-only, read-write',
+            'folder a, mode "rw": none of read-only, read-write',
             "'sharedFolders[0].mode' read-only",
         ),
         (
             {"name": "a", "group": GROUP},
-            "has group, which is none of name, groups, profiles, mode, path",
-            "rm --path 'sharedFolders[0].group'",
+            'folder a, "group": no part of a folder; those are name, groups, profiles, mode, path',
+            "rm --path 'sharedFolders[0][\"group\"]'",
         ),
         (
             {"name": "a", "groups": GROUP},
-            'folder "a", groups: not a list of texts',
+            ": not a list of texts",
             "rm --path 'sharedFolders[0].groups'",
         ),
         (
             {"name": "a", "groups": ["research"]},
-            'groups: "research": not a DN',
+            'groups ["research"]: "research": not a DN',
             "'sharedFolders[0].groups[0]' cn=research",
         ),
         (
@@ -79,11 +79,11 @@ def test_a_stack_without_them_is_as_it_was() -> None:
         ),
         (
             {"name": "a", "profiles": "large"},
-            'folder "a", profiles: not a list of texts',
+            ": not a list of texts",
             "rm --path 'sharedFolders[0].profiles'",
         ),
         *(
-            ({"name": "a", "path": path}, "is not one below sharedRoot", ".path' data")
+            ({"name": "a", "path": path}, "not a path below sharedRoot", ".path' data")
             for path in ("/etc", "../x", "a/../../etc", "a//b", ".hidden", "a/", "a\nb", 1)
         ),
     ],
@@ -95,6 +95,16 @@ def test_a_wrong_folder_is_refused_with_the_command_that_fixes_it(
     assert message.startswith("sharedFolders is ")
     assert reason in message
     assert command in message
+
+
+@pytest.mark.parametrize("key", ["0[", "a.b", 'a"b', "a\u0085b", "a b"])
+def test_the_command_names_whatever_key_it_is_about(key: str) -> None:
+    assert not fixed(having({"name": "a", key: 1}), set()).users.folders.folders[0].groups
+
+
+def test_an_empty_path_is_that_of_a_volume() -> None:
+    """As older releases took it."""
+    assert read(having({"name": "a", "path": ""}))[0].users.folders.folders[0].path == ""
 
 
 def test_a_folder_for_servers_of_a_profile_names_one_that_there_is() -> None:
@@ -143,7 +153,7 @@ def test_no_command_of_a_message_gives_a_folder_to_everybody(
 @pytest.mark.parametrize(
     ("others", "reason"),
     [
-        ([{"name": "a"}, {"name": "a"}], "is given twice"),
+        ([{"name": "a"}, {"name": "a"}], "folder a: given twice"),
         (
             [{"name": "a", "path": "x", "mode": "read-write"}, {"name": "b", "path": "x/y"}],
             "the path x/y is in another folder's, x",

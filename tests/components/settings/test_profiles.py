@@ -121,7 +121,7 @@ WRONG: list[tuple[Any, str, str]] = [
         "requirements has no elsewhere.txt; there are workplace",
         "profiles[0].requirements[0]' workplace",
     ),
-    ("large", "not a list of profiles", "pulumi config rm profiles"),
+    ("large", "element 1: no profile with a name", "pulumi config rm --path 'profiles[0]'"),
 ]
 
 
