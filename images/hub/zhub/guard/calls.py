@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
+from urllib.parse import unquote
 
 import docker
 from docker.errors import APIError, NotFound
@@ -38,6 +39,8 @@ STOP_SECONDS = 60
 """The longest grace period for stopping a server."""
 
 _NAME = "([A-Za-z0-9][A-Za-z0-9_.-]{0,254})"
+_IMAGE = "([A-Za-z0-9](?:[A-Za-z0-9_./:@-]|%40){0,254})"
+"""With a digest, as images of a registry have it: docker's client writes its @ as %40."""
 _TRUE, _FALSE = {"True", "true", "1"}, {"False", "false", "0"}
 
 
@@ -97,9 +100,10 @@ class Guard:
 
     def inspect_image(self, request: Request) -> Any:
         request.done()
-        if request.name not in self._policy.settings.images:
+        name = unquote(request.name)
+        if name not in self._policy.settings.images:
             raise Refused("the image is none of the users' servers")
-        return self._client.inspect_image(request.name)  # type: ignore[no-untyped-call]
+        return self._client.inspect_image(name)  # type: ignore[no-untyped-call]
 
     def inspect_container(self, request: Request) -> Any:
         request.done()
@@ -329,7 +333,7 @@ class Guard:
 
 
 CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [
-    ("GET", "/images/([A-Za-z0-9][A-Za-z0-9_./:@-]{0,254})/json", Guard.inspect_image),
+    ("GET", f"/images/{_IMAGE}/json", Guard.inspect_image),
     ("GET", "/containers/json", Guard.list_containers),
     ("GET", f"/containers/{_NAME}/json", Guard.inspect_container),
     ("POST", "/containers/create", Guard.create_container),

@@ -33,6 +33,7 @@ from tests.built import wait_until
 
 pytestmark = pytest.mark.slow
 
+IMAGE = f"registry.example.com:5000/team/notebook@sha256:{'0a' * 32}"
 CREATE = "POST /v1.41/volumes/create HTTP/1.1\r\nHost: guard\r\n"
 AUDIT = CREATE.replace("volumes/create", "zhub/audit")
 HOME = {
@@ -49,6 +50,9 @@ class Engine:
     calls: int = 0
     size: int = 10
     api_version: str = "1.41"
+
+    def inspect_image(self, name: str) -> dict[str, str]:
+        return {"Id": name}
 
     def create_volume(self, *_: Any, **__: Any) -> dict[str, str]:
         self.calls += 1
@@ -100,7 +104,8 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     engine: Any = Engine()
-    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096"})
+    variables = {"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096", "ZHUB_NOTEBOOK_IMAGE": IMAGE}
+    guard_settings = settings.read_guard(variables)
     confinement: Any = SimpleNamespace(name_servers=[])
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
     policy = Policy(guard_settings, dict.fromkeys(guard_settings.images, Image((), frozenset())))
@@ -127,6 +132,16 @@ def post(body: Any, *headers: str) -> str:
 
 
 VERSION = "GET /version HTTP/1.1\r\nHost: guard\r\n\r\n"
+
+
+def test_an_image_of_a_registry_is_found_by_its_digest(site: Site) -> None:
+    """As docker's client asks for it."""
+    client = docker.APIClient(f"unix://{site.path}", version="1.41")
+    assert client.inspect_image(IMAGE) == {"Id": IMAGE}  # type: ignore[no-untyped-call]
+    for other in (IMAGE.replace("0a", "0b"), "notebook%40", "notebook%2540"):
+        with pytest.raises(docker.errors.APIError, match="the guard refuses this"):
+            client.inspect_image(other)  # type: ignore[no-untyped-call]
+    client.close()
 
 
 def test_more_connections_than_there_is_room_for_wait(site: Site) -> None:
