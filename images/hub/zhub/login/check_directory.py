@@ -22,9 +22,9 @@ import ldap3
 from cryptography import x509
 
 from zhub import settings
-from zhub.login import tls_advice
+from zhub.login import answer_advice, tls_advice
 from zhub.login.directory import Directory
-from zhub.login.directory.groups import exists
+from zhub.login.directory.groups import exists, refuses_nested
 from zhub.login.directory.people import Person, administers, allowed
 from zhub.login.directory.session import (
     CONNECT_SECONDS,
@@ -87,12 +87,15 @@ def check(found: Settings, name: str = "", password: str | None = None) -> bool:
         except ServiceAccountError as error:
             report.failed(
                 str(error),
-                "are ldapBindDn and ldapBindPassword right, is the account locked? Nothing more is"
-                " tried: more wrong passwords could lock it",
+                answer_advice.on(
+                    error,
+                    "are ldapBindDn and ldapBindPassword right, is the account locked? Nothing more"
+                    " is tried: more wrong passwords could lock it",
+                ),
             )
             return False
         except DirectoryError as error:
-            report.failed(str(error), "the log of that server says why")
+            report.failed(str(error), answer_advice.on(error))
     if name and working:
         report.about(f"user {name}")
         ldap = replace(found.ldap, servers=tuple(working))
@@ -200,7 +203,14 @@ def _session(ldap: Ldap, session: Session, report: Report) -> bool:
             )
             return False
         report.ok(f"it finds users below {ldap.search_base}")
-    for group in ldap.configured_groups:
+    groups = ldap.configured_groups
+    if ldap.nested_groups and any(refuses_nested(session, group) for group in groups[:1]):
+        report.note(
+            "the server does not know Active Directory's rule for nested groups, so that"
+            " ldapNestedGroups does nothing: members of a group's groups count only where people's"
+            " own entries name that group (389's plugin MemberOf)"
+        )
+    for group in groups:
         if exists(session, group):
             report.ok(f"it finds the group {group}")
         else:
@@ -237,7 +247,7 @@ def _user(
         report.failed(str(refused), advice or "name or password is wrong, or the account is locked")
         return
     except DirectoryError as problem:
-        report.failed(str(problem), "the log of that server says why")
+        report.failed(str(problem), answer_advice.on(problem))
         return
     report.ok(f"{name} is {person.dn}{'' if password is None else ', and the password is right'}")
     listed = "; ".join(person.listed_groups)

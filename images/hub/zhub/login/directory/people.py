@@ -15,9 +15,12 @@ from zhub.login.directory.entries import DISABLED, IDENTITY, Entry, disabled, id
 from zhub.login.directory.groups import (
     GROUPS_OF_USER,
     PRIMARY_GROUP,
+    PRIMARY_GROUP_AD,
+    SID,
     all_groups,
     is_member,
     listed_groups,
+    memberships,
 )
 from zhub.login.directory.session import (
     LoginRefusedError,
@@ -90,8 +93,8 @@ class People:
         return entry
 
     def _wanted(self) -> list[str]:
-        attributes = (*self._ldap.name_attributes, *GROUPS_OF_USER, PRIMARY_GROUP)
-        return [*attributes, *DISABLED, *IDENTITY]
+        primary = (PRIMARY_GROUP, PRIMARY_GROUP_AD, SID)
+        return [*self._ldap.name_attributes, *GROUPS_OF_USER, *primary, *DISABLED, *IDENTITY]
 
     def read(self, dn: str) -> Entry | None:
         """Return one entry, with the attributes that the bound account may read."""
@@ -174,15 +177,16 @@ class People:
             ),
             name,
         )
+        filters = memberships(self._session, self._ldap, entry, spelt)
         return Person(
             name=name.lower(),
             dn=entry.dn,
             groups=frozenset(
                 group
                 for group in self._ldap.configured_groups
-                if is_member(self._session, self._ldap, entry, spelt, group)
+                if is_member(self._session, self._ldap, entry, filters, group)
             ),
-            all_groups=all_groups(self._session, self._ldap, entry, spelt),
+            all_groups=all_groups(self._session, self._ldap, filters),
             listed_groups=listed_groups(entry),
             identity=identity(entry),
         )

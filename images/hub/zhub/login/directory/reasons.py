@@ -47,6 +47,7 @@ DISABLED = Reason(
     "Your account is disabled.",
     "the account has to be enabled again in the directory",
 )
+INACTIVATED = Reason("the account is disabled", advice=DISABLED.advice)
 LOCKED = Reason(
     "the account is locked",
     advice="most locks end by themselves after a while; the directory's administrator can end them",
@@ -68,6 +69,10 @@ _ACTIVE_DIRECTORY = {
     "775": LOCKED,
 }
 _ACTIVE_DIRECTORY_SAYS = re.compile(r"AcceptSecurityContext error, data ([0-9a-f]+)\b")
+
+#: 389, about accounts with nsAccountLock. It does not look at the password, and says in POLICY that
+#: the account is locked.
+_INACTIVATED = "Account inactivated"
 
 #: z/OS LDAP, SDBM and native authentication: R000100, R004109. RACF looks at the password first.
 _RACF_EXPIRED = re.compile(r"\bR00\d{4} The password has expired")
@@ -94,6 +99,8 @@ def reason(result: Mapping[str, Any]) -> Reason | None:
     text = result.get("message") or ""
     if not said and (code := _ACTIVE_DIRECTORY_SAYS.search(text)):
         said = _ACTIVE_DIRECTORY.get(code[1])
+    if text.startswith(_INACTIVATED):
+        said = INACTIVATED
     return said or (EXPIRED if _RACF_EXPIRED.search(text) else None)
 
 

@@ -43,6 +43,9 @@ NOTHING = {
     results.RESULT_UNWILLING_TO_PERFORM,
 }
 
+#: Attributes that are no text: [MS-ADA3] 2.44, [MS-ADA3] 2.45.
+BYTES = ("objectguid", "objectsid")
+
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +84,10 @@ class DirectoryError(Exception):
 
 class ServiceAccountError(DirectoryError):
     """The directory refuses the service account."""
+
+
+class UnknownRuleError(DirectoryError):
+    """The server does not know a matching rule of a filter."""
 
 
 class Session:
@@ -159,7 +166,9 @@ class Session:
             raise self._problem("StartTLS", self._connection.last_error)
         if self._ldap.tls is LdapTls.NONE:
             # Make sure first that the server answers: a password should not be sent twice.
-            self.search("", "(objectClass=*)", ldap3.BASE, ["1.1"], step="first answer")
+            # Also where nobody may search before a bind: that is an answer, too.
+            root = ("", "(objectClass=*)", ldap3.BASE)
+            self._step("first answer", lambda: self._connection.search(*root, attributes=["1.1"]))
 
     @property
     def tls(self) -> ssl.SSLSocket:
@@ -231,7 +240,8 @@ class Session:
         """Return the entries found, at most `limit`.
 
         Raises:
-            DirectoryError: also when the base does not exist, unless it may be missing.
+            DirectoryError: also when the base does not exist, unless it may be missing, and when
+                the server does not know a matching rule.
         """
         self._check_open(step)
         connection = self._connection
@@ -244,6 +254,9 @@ class Session:
         result = connection.result
         if result["result"] in NOTHING and may_be_missing:
             return []
+        if result["result"] == results.RESULT_UNAVAILABLE_CRITICAL_EXTENSION:
+            # What 389 says; others find nothing.
+            raise UnknownRuleError(f"{self.address}, {step} below {base!r}: {_said(result)}")
         if result["result"] not in (results.RESULT_SUCCESS, results.RESULT_SIZE_LIMIT_EXCEEDED):
             raise self._problem(f"{step} below {base!r}", _said(result))
         found: list[Entry] = self._step(step, lambda: _entries(connection.response or ()))
@@ -274,8 +287,7 @@ def _entries(response: Sequence[Mapping[str, Any]]) -> list[Entry]:
 
 
 def _text(attribute: str, value: bytes) -> str:
-    # [MS-ADA3] 2.44: 16 bytes, which are no text.
-    return value.hex() if attribute.lower() == "objectguid" else value.decode(errors="replace")
+    return value.hex() if attribute.lower() in BYTES else value.decode(errors="replace")
 
 
 def _said(result: Mapping[str, Any]) -> str:

@@ -309,6 +309,52 @@ def test_when_all_are_dead_only_one_login_waits() -> None:
 NAMES = ("sAMAccountName", "userPrincipalName")
 
 
+class Test389:
+    """A stand-in that refuses what a real 389 Directory Server was seen to refuse."""
+
+    def conversation(self, client: Client) -> None:
+        """Answer searches only after a bind, and with an error to Active Directory's rule."""
+        bound = False
+        while True:
+            request = client.request()
+            if request.tag == BIND:
+                bound = True
+                client.bind_response(request, 0)
+            elif request.tag == SEARCH:
+                client.search_response(request, *self.found(request, bound=bound))
+
+    def found(
+        self, request: Request, *, bound: bool
+    ) -> tuple[dict[str, dict[str, list[str]]], int]:
+        base, filter_ = request.text(0), request.fields[6]
+        if not bound:
+            return {}, 48
+        if b"1.2.840.113556.1.4.1941" in filter_[1]:
+            return {}, 12
+        if base == group_dn("jupyter"):
+            return ({base: {}} if b"uid=alice" in filter_[1] else {}), 0
+        return ({base: {"uid": ["alice"]}} if base.startswith("uid=") else {}), 0
+
+    def test_no_answer_before_the_bind_and_no_rule_for_nested_groups(self) -> None:
+        options = {"allow_everyone": False, "allowed_groups": (group_dn("jupyter"),)}
+        with scripted(self.conversation) as server:
+            for nested in (False, True):
+                directory = ask(server.port, LdapTls.NONE, nested_groups=nested, **options)
+                assert allowed(directory.ldap, directory.log_in("alice", PASSWORD))
+                assert not allowed(directory.ldap, directory.log_in("bob", PASSWORD))
+
+    def test_a_rule_in_a_filter_of_the_site_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "password").write_text("right")
+        account = {"bind_dn": SERVICE, "bind_password_file": tmp_path / "password"}
+        filter_ = f"(memberOf:1.2.840.113556.1.4.1941:={group_dn('jupyter')})"
+        search = {"search_base": SUFFIX, "user_filter": filter_, "dn_templates": ()}
+        with (
+            scripted(self.conversation) as server,
+            pytest.raises(DirectoryError, match="unavailableCriticalExtension"),
+        ):
+            ask(server.port, LdapTls.NONE, **account, **search).log_in("alice", PASSWORD)
+
+
 class TestActiveDirectory:
     """A stand-in with features that OpenLDAP lacks: binds as user@domain, and the matching rule."""
 

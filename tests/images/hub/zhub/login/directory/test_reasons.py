@@ -11,12 +11,15 @@ from zhub.login.directory.reasons import (
     DISABLED,
     EXPIRED,
     EXPIRED_CONTROL,
+    INACTIVATED,
     LOCKED,
     MUST_CHANGE,
     POLICY,
     Reason,
     reason,
 )
+
+from tests.images.hub.recorded_answers import DS389, DS389_WRONG, SAMBA, SAMBA_WRONG, Answer
 
 WRONG, RIGHT = 49, 0
 
@@ -87,6 +90,38 @@ def test_the_codes_of_active_directory(code: str, log: str, page: str) -> None:
     found = reason(result(WRONG, text)) or Reason("")
     assert (found.log, found.page) == (log, page)
     assert reason(result(RIGHT, text)) is None
+
+
+def said(answer: Answer) -> Reason | None:
+    controls = {oid: {"value": value} for oid, value in answer.controls}
+    return reason({"result": answer.code, "message": answer.text, "controls": controls})
+
+
+def test_what_samba_was_seen_to_answer() -> None:
+    logs = {name: (said(answer) or Reason("")).log for name, answer in SAMBA.items()}
+    assert logs == {
+        "expired": "the account has expired",
+        "disabled": DISABLED.log,
+        "reset": MUST_CHANGE.log,
+        "night": "not at this time",
+        "station": "not from this machine",
+        "locked": LOCKED.log,
+        "old": EXPIRED.log,
+    }
+    assert said(SAMBA_WRONG) is None
+
+
+def test_what_389_was_seen_to_answer() -> None:
+    assert {name: said(answer) for name, answer in DS389.items()} == {
+        "inactive": INACTIVATED,
+        "locked": LOCKED,
+        "old": EXPIRED,
+        "reset": MUST_CHANGE,
+        "grace": None,
+    }
+    assert said(DS389_WRONG) is None
+    # It does not look at the password of either, so the page must not tell.
+    assert (INACTIVATED.page, LOCKED.page) == ("", "")
 
 
 @pytest.mark.parametrize(
