@@ -1,14 +1,21 @@
 """Which stack a `pulumi` command means, from its arguments.
 
-The CLI takes a stack's name as an option (`-s NAME`, `-sNAME`, `--stack NAME`, `--stack=NAME`), or
-as a positional argument (`stack init NAME`). The tables describe the CLI version in
+The CLI takes a stack's name as an option (`-s NAME`, `-sNAME`, `--stack NAME`, `--stack=NAME`), as a
+positional argument (`stack init NAME`), or in a variable, as it does with the value of every option
+(`PULUMI_OPTION_STACK=NAME`). The tables describe the CLI version in
 toolchain/pins.py; tests/toolchain/test_arguments.py compares them with that CLI's own help.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+#: What the names of variables begin with that stand for options.
+OPTION = "PULUMI_OPTION_"
+
+#: Values of a switch that is off (Go's strconv.ParseBool), in small letters.
+OFF = ("0", "f", "false")
 
 #: Commands' aliases.
 ALIASES = {
@@ -100,7 +107,7 @@ class Command:
     words: tuple[str, ...]
     """The positional arguments."""
     options: dict[str, str] = field(default_factory=dict)
-    """Values of the options, by long name; empty for an option that takes none."""
+    """Values of the options, by long name; empty for an option that takes none, mostly."""
 
     @property
     def stack(self) -> str:
@@ -118,8 +125,8 @@ class Command:
     @property
     def creates(self) -> bool:
         """Whether the command creates the stack it names."""
-        selects = self.verb == ("stack", "select") and "create" in self.options
-        return selects or self.verb == ("stack", "new")
+        wanted = self.options.get("create", "false").lower() not in OFF
+        return self.verb == ("stack", "new") or (self.verb == ("stack", "select") and wanted)
 
     @property
     def needs_secrets(self) -> bool:
@@ -147,15 +154,25 @@ def _takes_value(name: str, verb: tuple[str, ...]) -> bool:
     return name in WITH_VALUE or name in WITH_VALUE_IN.get(verb, ())
 
 
-def parse(arguments: Sequence[str]) -> Command:
+def _of_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Options that are not on the command line; the CLI takes an empty variable for none."""
+    return {
+        name.removeprefix(OPTION).lower().replace("_", "-"): value
+        for name, value in environment.items()
+        if name.startswith(OPTION) and value
+    }
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Command:
     """Parse a command as the CLI does.
 
     Args:
         arguments: those after `pulumi`.
+        environment: its variables.
     """
     verb: tuple[str, ...] = ()
     words: list[str] = []
-    options: dict[str, str] = {}
+    options = _of_variables(environment or {})
     wanting = ""
     rest = iter(arguments)
     for argument in rest:

@@ -151,7 +151,7 @@ def environment(arguments: Sequence[str]) -> dict[str, str]:
         Problem: the stack's passphrase is missing, or it is the public one.
     """
     variables: dict[str, str | None] = dict(os.environ)
-    command = command_line.parse(arguments)
+    command = command_line.parse(arguments, os.environ)
     if is_here(Path(command.options.get("cwd", ".")).resolve()):
         name = meant(command)
         if name:

@@ -23,6 +23,9 @@ def settings(stack: str) -> dict[str, str | None]:
     `pulumi login`. No passphrase is added: .toolchain/bin/pulumi finds it for each command.
     """
     variables: dict[str, str | None] = {"PULUMI_STACK": stack}
+    if "PULUMI_OPTION_STACK" in os.environ:
+        # It has more weight, and `pulumi stack select NAME` refuses it.
+        variables["PULUMI_OPTION_STACK"] = None
     if not passphrase.of_the_shell(stack) or os.environ.get(passphrase.TEXT) == passphrase.PUBLIC:
         variables |= {passphrase.TEXT: None, passphrase.FILE: None}
     if not CREDENTIALS.exists():

@@ -76,6 +76,36 @@ def test_the_stack_of_a_command(line: str, stack: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "environment", "stack"),
+    [
+        ("up", {"PULUMI_OPTION_STACK": "site"}, "site"),
+        ("stack init", {"PULUMI_OPTION_STACK": "site"}, "site"),
+        ("up --stack other", {"PULUMI_OPTION_STACK": "site"}, "other"),
+        ("up", {"PULUMI_OPTION_STACK": ""}, ""),
+        ("up", {"PULUMI_STACK": "site"}, ""),
+    ],
+)
+def test_an_option_may_be_a_variable(line: str, environment: dict[str, str], stack: str) -> None:
+    """As the CLI takes them since 3.208."""
+    assert arguments.parse(line.split(), environment).stack == stack
+
+
+def test_every_option_may_be_a_variable() -> None:
+    environment = {"PULUMI_OPTION_SECRETS_PROVIDER": "awskms://zhub", "PULUMI_OPTION_CWD": "/zhub"}
+    assert arguments.parse(["stack", "init", "site"], environment).options == {
+        "secrets-provider": "awskms://zhub",
+        "cwd": "/zhub",
+    }
+
+
+@pytest.mark.parametrize(("value", "creates"), [("true", True), ("1", True), ("false", False)])
+def test_a_switch_may_be_a_variable(value: str, *, creates: bool) -> None:
+    line = ["stack", "select", "site"]
+    assert arguments.parse(line, {"PULUMI_OPTION_CREATE": value}).creates == creates
+    assert arguments.parse([*line, f"--create={value}"]).creates == creates
+
+
+@pytest.mark.parametrize(
     ("line", "creates"),
     [
         ("stack init site", True),

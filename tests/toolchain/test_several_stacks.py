@@ -56,6 +56,8 @@ LINES = [
     "pulumi stack select -c site",
     "pulumi stack select -cs site",
     "pulumi -C . stack init site",
+    "PULUMI_OPTION_STACK=site pulumi stack init",
+    "cd /; PULUMI_OPTION_CWD=$OLDPWD PULUMI_OPTION_STACK=site pulumi stack init",
     "cd docs; pulumi stack init site",
     'eval "$(make -s env STACK=site)"; pulumi stack init site',
 ]
@@ -81,11 +83,13 @@ def test_a_new_stack_gets_its_own_passphrase_however_it_is_created(
     assert_own(site, "site")
 
 
-@pytest.mark.parametrize("name", ["PULUMI_STACK", "-s", "--stack=", "selected"])
+@pytest.mark.parametrize(
+    "name", ["PULUMI_STACK", "PULUMI_OPTION_STACK", "-s", "--stack=", "selected"]
+)
 def test_settings_of_one_stack_while_another_is_selected(site: Site, name: str) -> None:
     site.shell("pulumi stack init site; pulumi stack init other; pulumi stack select --create dev")
     option = {"-s": "-s site", "--stack=": "--stack=site"}.get(name, "")
-    more = {"PULUMI_STACK": "site"} if name == "PULUMI_STACK" else {}
+    more = {name: "site"} if name.startswith("PULUMI_") else {}
     if name == "selected":
         site.shell("pulumi stack select site")
     key = f"ldapBindPassword {option}"

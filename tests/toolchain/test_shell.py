@@ -34,6 +34,13 @@ def test_a_shell_is_set_to_the_stack_and_holds_no_passphrase(state: Path, name: 
     assert list(state.iterdir()) == []
 
 
+def test_no_other_way_to_name_a_stack_is_left(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would have more weight than PULUMI_STACK."""
+    monkeypatch.setenv("PULUMI_OPTION_STACK", "other")
+    assert shell.settings("site")["PULUMI_OPTION_STACK"] is None
+    assert "unset PULUMI_OPTION_STACK" in shell.exports("site")
+
+
 @pytest.mark.parametrize("name", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
 @pytest.mark.parametrize("of", ["dev", "site"])
 def test_the_shells_own_passphrase_stays(
