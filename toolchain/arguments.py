@@ -1,9 +1,9 @@
 """Which stack a `pulumi` command means, from its arguments.
 
-The CLI takes a stack's name as an option (`-s NAME`, `-sNAME`, `--stack NAME`, `--stack=NAME`), as a
-positional argument (`stack init NAME`), or in a variable, as it does with the value of every option
-(`PULUMI_OPTION_STACK=NAME`). The tables describe the CLI version in
-toolchain/pins.py; tests/toolchain/test_arguments.py compares them with that CLI's own help.
+The CLI takes a stack's name as an option (`-s NAME`, `-sNAME`, `--stack NAME`, `--stack=NAME`) or
+as a positional argument (`stack init NAME`). Every option may be a variable instead, such as
+`PULUMI_OPTION_STACK=NAME`. The tables describe the CLI version in toolchain/pins.py;
+tests/toolchain/test_arguments.py compares them with that CLI's own help.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ TRIES = 5
 PAUSE = 0.5
 
 STACK = "pulumi:pulumi:Stack"
+CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
 VOLUME = "docker:index/volume:Volume"
 PROVIDER = "pulumi:providers:docker"
@@ -27,7 +28,7 @@ LOST_IMAGES = "lostImages"
 
 #: What has a name that begins with the stack's prefix, what holds data first: where resources
 #: disagree, after an `up` that failed halfway, the volume with the database decides.
-NAMED = (VOLUME, "docker:index/network:Network", "docker:index/container:Container")
+NAMED = (VOLUME, "docker:index/network:Network", CONTAINER)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,17 @@ class Deployed:
                 if kind == wanted and (name := outputs.get("name")):
                     return str(name).rpartition("-")[0]
         return None
+
+    @property
+    def ports(self) -> set[int]:
+        """The ports of the engine's machine that its containers have."""
+        containers = (outputs for kind, outputs in self.resources.values() if kind == CONTAINER)
+        return {
+            int(port["external"])
+            for outputs in containers
+            for port in outputs.get("ports") or ()
+            if port.get("external")
+        }
 
     @property
     def images(self) -> dict[str, tuple[str, str]]:

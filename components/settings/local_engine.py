@@ -136,12 +136,23 @@ def refuse_taken_prefix(config: Config, local: LocalEngine, prefix: str, before:
         )
 
 
-def refuse_taken_port(local: LocalEngine, prefix: str, address: str, port: int) -> None:
+def refuse_taken_port(
+    local: LocalEngine, prefix: str, address: str, port: int, before: Deployed
+) -> None:
     """Refuse a port that something other than the stack's own hub has.
+
+    Args:
+        local: the engine.
+        prefix: of the names of all that the stack has on it.
+        address: on which the hub's port is to be opened.
+        port: the hub's.
+        before: the stack's state. An engine that does not answer cannot say whose port it is.
 
     Raises:
         RefusedError: when another container or program has it.
     """
+    if local.id is None and port in before.ports:
+        return
     # The engine lists no ports of a container that it is just restarting.
     for hub in local.hubs(prefix):
         if hub["State"] == "restarting" or _published(hub, port):

@@ -257,6 +257,7 @@ def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before
                 before.prefix or settings.prefix,
                 settings.bind_address,
                 settings.port,
+                before,
             ),
         )
     if (path := settings.users.homes.path) and HOMES_PATH not in config.refused:

@@ -12,6 +12,7 @@ import pulumi
 import pytest
 
 from components.settings import local_engine, prefix
+from components.settings.deployed import Deployed
 from components.settings.engine import Engine
 from components.settings.parsing import RefusedError
 from tests.components.recorder import Recording, run
@@ -29,7 +30,7 @@ from tests.components.stacks import DEMO
 def refuse_taken_port(engine: Engine, prefix: str, address: str, port: int) -> None:
     local = local_engine.ask(engine)
     assert local
-    local_engine.refuse_taken_port(local, prefix, address, port)
+    local_engine.refuse_taken_port(local, prefix, address, port, Deployed())
 
 
 def test_a_free_port_is_fine(engine_with: Callable[..., Engine], free: int) -> None:
@@ -102,6 +103,25 @@ def test_a_hub_that_is_being_restarted_keeps_its_port(
     refuse_taken_port(engine_with(restarting), "zhub-test", LOOPBACK, taken)
     with pytest.raises(RefusedError, match="taken by another program"):
         refuse_taken_port(engine_with(restarting), "zhub-other", LOOPBACK, taken)
+
+
+def test_an_engine_that_does_not_answer_leaves_the_stack_its_port(
+    tmp_path: Path, taken: int, free: int
+) -> None:
+    """A busy engine takes longer than a preview waits; the stack's own hub has the port."""
+    config = local(tmp_path, taken)
+    state = stack_on(config["docker:host"], provider=config["docker:host"])
+    ports = [{"external": taken, "internal": taken, "ip": LOOPBACK, "protocol": "tcp"}]
+    state["urn::hub"] = {
+        "type": "docker:index/container:Container",
+        "outputs": {"name": "zhub-test-hub", "ports": ports},
+    }
+    recording = run(config, preview=True, deployed=state)
+    assert recording.declared
+    assert any("does not answer" in text for text in recording.warnings)
+    ports[0]["external"] = free
+    with pytest.raises(pulumi.RunError, match="taken by another program"):
+        run(config, preview=True, deployed=state)
 
 
 def test_another_machine_is_not_looked_at(taken: int) -> None:
