@@ -64,3 +64,19 @@ def test_a_process_that_hangs_is_restarted_without_a_hand(
     )
     assert becomes(engine, str(container.name), "healthy")
     assert "hangs: no sign of life" in container.logs(tail=2000).decode()
+
+
+@pytest.mark.long
+def test_a_proxy_that_hangs_in_the_hubs_container_is_started_again(
+    stack: Stack, engine: docker.DockerClient
+) -> None:
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+
+    def proxy() -> list[int]:
+        return [int(line[1]) for line in hub.top()["Processes"] if "proxy.mjs" in line[-1]]
+
+    [before] = proxy()
+    os.kill(before, signal.SIGSTOP)
+    wait_until(lambda: before not in proxy() and len(proxy()) == 1, seconds=SECONDS)
+    assert becomes(engine, str(hub.name), "healthy")
+    assert "the proxy hangs: no sign of life" in hub.logs(tail=2000).decode()

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from aiohttp import ClientError, ClientTimeout
 from tornado.ioloop import PeriodicCallback
 
 from zhub.front.handle import ProxyHandle
 from zhub.front.proxy import Launcher
+
+MISSED = 9
+"""Looks in a row without an answer after which the proxy counts as hung. Each then takes five to
+ten seconds. They are counted, and not the time: after a pause of the whole container, the proxy
+gets to answer first."""
 
 
 class EarlyProxy(ProxyHandle):
@@ -21,6 +27,8 @@ class EarlyProxy(ProxyHandle):
     """Launcher of the proxy to take over; set once, before JupyterHub starts."""
 
     _check_running_callback: PeriodicCallback | None
+
+    _missed = 0
 
     async def start(self) -> None:
         """Wait until the proxy answers.
@@ -38,6 +46,26 @@ class EarlyProxy(ProxyHandle):
                 self.check_running, 1e3 * self.check_running_interval
             )
             self._check_running_callback.start()
+
+    async def check_running(self) -> None:
+        """Start the proxy again if it has ended; end it first if it hangs."""
+        if self.proxy_process.poll() is None:
+            self._missed = 0 if await self._alive() else self._missed + 1
+            if self._missed < MISSED:
+                return
+            self.log.critical("the proxy hangs: no sign of life; ended, to be started again")
+            self.proxy_process.kill()
+            self.proxy_process.wait()
+        self._missed = 0
+        await super().check_running()
+
+    async def _alive(self) -> bool:
+        """Return whether the proxy's process answers anything."""
+        try:
+            async with await self._ask_for_hub(timeout=ClientTimeout(self.check_running_interval)):
+                return True
+        except (ClientError, TimeoutError):
+            return False
 
     async def _answers(self) -> bool:
         try:

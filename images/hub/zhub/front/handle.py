@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiohttp import ClientResponse
+from jupyterhub.httpclient import fetch
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.user import User
+
+from zhub.front.proxy import API
 
 
 class ProxyHandle(ConfigurableHTTPProxy):  # type: ignore[misc] # untyped
@@ -26,3 +30,14 @@ class ProxyHandle(ConfigurableHTTPProxy):  # type: ignore[misc] # untyped
     async def delete_user(self, user: User, server_name: str = "") -> None:
         """Remove a server's route, also one under another base path than the hub's (links.py)."""
         await self.delete_route(user.spawners[server_name].proxy_spec)
+
+    async def _ask(self, path: str, **options: Any) -> ClientResponse:
+        """Ask the proxy, once, for one route; for all without a path."""
+        headers = {"Authorization": f"token {self.auth_token}"}
+        answer: ClientResponse = await fetch(f"{API}/api/routes{path}", headers=headers, **options)
+        return answer
+
+    async def _ask_for_hub(self, **options: Any) -> ClientResponse:
+        """Ask the proxy for the hub's route, which it may not have."""
+        path = self._routespec_to_chp_path(self.app.hub.routespec)
+        return await self._ask(path, raise_for_status=False, **options)

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import ClientError, ClientResponse
-from jupyterhub.httpclient import fetch
+from aiohttp import ClientError
 from tornado.ioloop import PeriodicCallback
 
 from zhub.front import shared_folder
 from zhub.front.handle import ProxyHandle
-from zhub.front.proxy import API, API_PORT
+from zhub.front.proxy import API_PORT
 
 LOOK_SECONDS = 1
 """Between two looks at whether the proxy still has its routes."""
@@ -104,9 +103,8 @@ class SeparateProxy(ProxyHandle):
             self._looking.start()
 
     async def _look(self) -> None:
-        path = self._routespec_to_chp_path(self.app.hub.routespec)
         try:
-            async with await self._ask(path, raise_for_status=False) as answer:
+            async with await self._ask_for_hub() as answer:
                 lost = answer.status == HTTPStatus.NOT_FOUND
         except (ClientError, TimeoutError, OSError):
             # It is being restarted.
@@ -114,9 +112,3 @@ class SeparateProxy(ProxyHandle):
         if lost:
             log.warning("the proxy has no routes, as after a restart: setting them again")
             await self.check_routes(self.app.users, self.app._service_map)  # noqa: SLF001
-
-    async def _ask(self, path: str, **options: Any) -> ClientResponse:
-        """Ask the proxy, once, for one route; for all without a path."""
-        headers = {"Authorization": f"token {self.auth_token}"}
-        answer: ClientResponse = await fetch(f"{API}/api/routes{path}", headers=headers, **options)
-        return answer

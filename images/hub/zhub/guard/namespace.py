@@ -1,9 +1,12 @@
-"""Keeps hub and proxy in the network that they share, which is that of a third container.
+"""Keeps hub and proxy in the network that they share, that of a third container, and alive.
 
 A container joins the network of another when it starts. When the other one is restarted, it gets
 a new network, and those that had joined stay in the old one, which nothing reaches. An engine that
 starts all of them at once, as after a reboot, may start some before the one they join: that fails
 with "cannot join network of a non running container", and the engine does not try again.
+
+A proxy that hangs is restarted too. Hub and guard are ended by what watches them (watchdog.py); for
+the proxy, that is its health check, and this.
 """
 
 from __future__ import annotations
@@ -21,6 +24,13 @@ from zhub.guard.helpers import IN_NAMESPACE
 
 PERIOD = 5
 """Seconds between two looks."""
+
+SILENT = 6
+"""Health checks in a row, ten seconds apart, after which a proxy counts as hung. The first one
+fails 30 seconds after the last sign of life (images/proxy/rootfs/usr/local/bin/proxy-health)."""
+
+SAID_NO = 1
+"""Exit code of a health check that has found something."""
 
 STOP_SECONDS = 2
 """Grace period of a container that nothing reaches any more."""
@@ -46,11 +56,13 @@ class Namespace:
             time.sleep(PERIOD)
 
     def look(self) -> None:
-        """Look at the containers once; do nothing while the front container does not run."""
+        """Look at the containers once; do nothing while somebody has stopped the front one."""
         front = self._inspect(Role.FRONT)
         if front and front["State"]["Running"]:
             for role in (Role.PROXY, Role.HUB):
                 self._rejoin(role, front)
+        elif front and front["State"]["Error"]:
+            self._start_front(front)
 
     def _inspect(self, role: Role) -> dict[str, Any] | None:
         try:
@@ -58,6 +70,31 @@ class Namespace:
         except NotFound:
             return None
         return found
+
+    def _start_front(self, front: dict[str, Any]) -> None:
+        """Start the front container, which the engine could not.
+
+        If a user's network was removed while it was stopped, it still has that network, and the
+        engine does not start it without.
+        """
+        name = front["Name"].removeprefix("/")
+        log.warning("starting %s, which the engine could not: %s", name, front["State"]["Error"])
+        users = f"{self._prefix}-user-"
+        try:
+            for network, there in front["NetworkSettings"]["Networks"].items():
+                if network.startswith(users) and self._is_gone(there["NetworkID"]):
+                    log.warning("%s leaves %s, which is gone", name, network)
+                    self._client.disconnect_container_from_network(name, network, force=True)
+            self._client.start(front["Id"])
+        except APIError as error:
+            log.warning("%s cannot be started now: %s", name, error)
+
+    def _is_gone(self, network: str) -> bool:
+        try:
+            self._client.inspect_network(network)
+        except NotFound:
+            return True
+        return False
 
     def _rejoin(self, role: Role, front: dict[str, Any]) -> None:
         found = self._inspect(role)
@@ -79,8 +116,29 @@ class Namespace:
                 log.warning("restarting %s, which is in a network that is gone", name)
                 self._rejoined[role] = since["StartedAt"]
                 self._client.restart(found["Id"], timeout=STOP_SECONDS)
+            elif role == Role.PROXY and _hangs(state):
+                log.warning("restarting %s, which hangs: it does not answer itself", name)
+                self._client.restart(found["Id"], timeout=STOP_SECONDS)
         except APIError as error:
             log.warning("%s cannot be started now: %s", name, error)
+
+
+def _hangs(state: dict[str, Any]) -> bool:
+    """Return whether a container runs whose health check has said no again and again.
+
+    A check that the engine gave up or could not begin, as on a machine with too much to do, says
+    nothing: its exit code is another one. Health begins anew with each start, and the engine does
+    not look at the health of one that is paused.
+    """
+    health = state.get("Health") or {}
+    said = [look["ExitCode"] for look in health.get("Log") or ()]
+    return (
+        state["Running"]
+        and not state["Paused"]
+        and health.get("Status") == "unhealthy"
+        and health["FailingStreak"] >= SILENT
+        and set(said) == {SAID_NO}
+    )
 
 
 def _time(text: str) -> datetime:

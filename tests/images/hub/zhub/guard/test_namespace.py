@@ -21,6 +21,7 @@ class Engine:
             "site-proxy": self.container("proxy", AFTER + "Z"),
             "site-hub": self.container("hub", AFTER + "Z"),
         }
+        self.networks: set[str] = set()
         self.asked: list[tuple[str, str]] = []
 
     def container(
@@ -30,13 +31,23 @@ class Engine:
             "Id": f"id-{role}",
             "Name": f"/site-{role}",
             "HostConfig": {"NetworkMode": mode},
-            "State": {"Running": True, "StartedAt": started, "Error": ""},
+            "State": {"Running": True, "Paused": False, "StartedAt": started, "Error": ""},
         }
 
     def inspect_container(self, name: str) -> dict[str, Any]:
         if name not in self.found:
             raise NotFound("no such container")
         return self.found[name]
+
+    def inspect_network(self, name: str) -> None:
+        if name not in self.networks:
+            raise NotFound("no such network")
+
+    def disconnect_container_from_network(
+        self, container: str, network: str, *, force: bool
+    ) -> None:
+        assert force, "the engine finds no such network"
+        self.asked.append((f"leave {network}", container))
 
     def start(self, container: str) -> None:
         self.asked.append(("start", container))
@@ -99,6 +110,56 @@ def test_one_that_somebody_has_stopped_stays_so(engine: Engine, namespace: Names
     }
     namespace.look()
     assert engine.asked == []
+
+
+def test_the_network_itself_is_started_without_users_networks_that_are_gone(
+    engine: Engine, namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the engine leaves it when it was stopped while a user's server was."""
+    front = engine.found["site-front"]
+    front["State"] |= {"Running": False, "Error": "network 17 not found"}
+    names = ("site-hub", "site-user-alice", "site-user-bob")
+    front["NetworkSettings"] = {"Networks": {name: {"NetworkID": f"id-{name}"} for name in names}}
+    engine.networks = {"id-site-user-bob"}
+    with caplog.at_level(logging.WARNING):
+        namespace.look()
+    assert engine.asked == [("leave site-user-alice", "site-front"), ("start", "id-front")]
+    assert caplog.messages == [
+        "starting site-front, which the engine could not: network 17 not found",
+        "site-front leaves site-user-alice, which is gone",
+    ]
+
+
+def health(streak: int, *codes: int) -> dict[str, Any]:
+    log = [{"ExitCode": code} for code in codes]
+    return {"Status": "unhealthy", "FailingStreak": streak, "Log": log}
+
+
+def test_a_proxy_that_hangs_is_restarted(
+    engine: Engine, namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    silent = health(6, 1, 1, 1)
+    state = engine.found["site-proxy"]["State"]
+    for other in (
+        silent | {"Status": "starting"},
+        health(0, 0, 0, 0) | {"Status": "healthy"},
+        health(5, 1, 1, 1),
+        # The engine has given up a check.
+        health(6, 1, -1, 1),
+    ):
+        state["Health"] = other
+        namespace.look()
+    state |= {"Health": silent, "Paused": True}
+    namespace.look()
+    # The hub has a watchdog of its own, and is unhealthy for other reasons as well.
+    engine.found["site-hub"]["State"]["Health"] = silent
+    namespace.look()
+    assert engine.asked == []
+    state["Paused"] = False
+    with caplog.at_level(logging.WARNING):
+        namespace.look()
+    assert engine.asked == [("restart", "id-proxy")]
+    assert caplog.messages == ["restarting site-proxy, which hangs: it does not answer itself"]
 
 
 def test_without_a_network_to_join_nothing_is_done(engine: Engine, namespace: Namespace) -> None:
