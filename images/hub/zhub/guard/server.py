@@ -165,7 +165,13 @@ class Handler(RequestHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if isinstance(value, (Full, UnusableError)):
             log.warning("%s", value)
-        elif not isinstance(value, (APIError, HTTPError)):
+        elif isinstance(value, (APIError, HTTPError)):
+            # An answer of the engine, which is a RequestException as well, or of the guard's own.
+            return
+        elif isinstance(value, requests.exceptions.RequestException):
+            # As while it is restarted, in the middle of an answer.
+            log.warning("%s failed: the engine does not answer: %s", self.request.method, value)
+        else:
             log.error("%s failed", self.request.method, exc_info=(typ, value, tb))
 
 

@@ -27,6 +27,11 @@ DISK_FULL = "no space left on device"
 """In what the engine answers then (ENOSPC)."""
 
 
+NO_CONTAINERD = ("containerd.sock", ": unavailable")
+"""In what the engine answers while its containerd is started again: a socket that nobody listens
+at, or gRPC's word for it."""
+
+
 class NoServerError(web.HTTPError):
     """Shown by JupyterHub's pages and API when a server cannot be started now."""
 
@@ -65,7 +70,7 @@ def saying_why(
                     "Servers cannot be started: the engine's disk is full. Please tell your"
                     " administrator."
                 ) from None
-            if error.status_code == HTTPStatus.BAD_GATEWAY:
+            if _restarting(error):
                 raise NoServerError(_silent("engine")) from None
             raise
         except (DockerException, RequestException) as error:
@@ -74,6 +79,13 @@ def saying_why(
             raise NoServerError(_silent("guard" if guarded(os.environ) else "engine")) from None
 
     return wrapped
+
+
+def _restarting(error: APIError) -> bool:
+    """Return whether the engine, or its containerd, is not there at the moment."""
+    away = error.status_code in {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE}
+    text = str(error.explanation).lower()
+    return away or (error.is_server_error() and any(sign in text for sign in NO_CONTAINERD))
 
 
 def _silent(who: str) -> str:

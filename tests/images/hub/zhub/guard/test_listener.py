@@ -16,6 +16,7 @@ from typing import Any
 
 import docker
 import pytest
+import requests.exceptions
 from zhub import audit, settings
 from zhub.audit import Reporter, to_guard
 from zhub.contract import AUDITED
@@ -142,6 +143,39 @@ def test_an_image_of_a_registry_is_found_by_its_digest(site: Site) -> None:
         with pytest.raises(docker.errors.APIError, match="the guard refuses this"):
             client.inspect_image(other)  # type: ignore[no-untyped-call]
     client.close()
+
+
+def test_an_engine_that_goes_away_in_the_middle_is_one_line_of_the_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lost(_: str) -> dict[str, str]:
+        raise requests.exceptions.ChunkedEncodingError("Connection broken")
+
+    monkeypatch.setattr(site.engine, "inspect_image", lost)
+    client = docker.APIClient(f"unix://{site.path}", version="1.41")
+    with pytest.raises(docker.errors.APIError, match="502") as caught:
+        client.inspect_image(IMAGE)  # type: ignore[no-untyped-call]
+    client.close()
+    assert caught.value.explanation == "the engine does not answer the guard"
+    [record] = [one for one in caplog.records if one.name == "zhub.guard.server"]
+    assert record.getMessage() == "GET failed: the engine does not answer: Connection broken"
+    assert not record.exc_info
+
+
+def test_an_answer_of_the_engine_is_no_line_of_the_log(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(_: str) -> dict[str, str]:
+        answer = requests.Response()
+        answer.status_code = 404
+        raise docker.errors.NotFound("no such image", answer, "no such image")
+
+    monkeypatch.setattr(site.engine, "inspect_image", gone)
+    client = docker.APIClient(f"unix://{site.path}", version="1.41")
+    with pytest.raises(docker.errors.ImageNotFound):
+        client.inspect_image(IMAGE)  # type: ignore[no-untyped-call]
+    client.close()
+    assert not [one for one in caplog.records if one.name == "zhub.guard.server"]
 
 
 def test_more_connections_than_there_is_room_for_wait(site: Site) -> None:

@@ -82,6 +82,19 @@ def test_the_engine_does_not_answer_the_guard() -> None:
     assert "the hub's engine does not answer" in said
 
 
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (503, 'connection error: desc = "transport: Error while dialing"'),
+        (500, "dial unix /run/containerd/containerd.sock: connect: connection refused"),
+        (500, "failed to create task: error reading from server: EOF: unavailable"),
+    ],
+)
+def test_the_engines_containerd_is_away(status: int, text: str) -> None:
+    """The engine starts it again."""
+    assert "the hub's engine does not answer" in message(answer(APIError, status, text))
+
+
 @pytest.mark.parametrize("error", [answer(APIError, 500, "x"), RuntimeError("ended")], ids=repr)
 def test_other_errors_are_passed_on(error: Exception) -> None:
     assert outcome(error) is error
