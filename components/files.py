@@ -20,6 +20,11 @@ MEMORY = 16
 GROUP = "1000"
 
 
+#: Content of a file that no setting has a value for. It takes the place of the one before: files
+#: that are only left out stay in the volume, and with them a password that was taken away.
+UNUSED = "unused\n"
+
+
 class File(NamedTuple):
     """A file for one reader."""
 

@@ -13,7 +13,7 @@ import pulumi_docker as docker
 
 from components import guard, proxy, variables
 from components.files import FOLDER as CERTIFICATES
-from components.files import File, carrier
+from components.files import UNUSED, File, carrier
 from components.guard import Guard, GuardArgs
 from components.marks import digest, secret_mark
 from components.names import Names, kept, named
@@ -252,15 +252,17 @@ def _contents(args: HubArgs) -> dict[str, File]:
         # The hub reads it for each page: a change of it needs no other hub.
         SITE: File(args.texts, USER),
     }
-    if args.ldap.ca_pem is not None:
-        contents[variables.LDAP_CA] = File(args.ldap.ca_pem, USER)
-    if args.ldap.bind_password is not None:
-        contents[variables.LDAP_PASSWORD] = File(args.ldap.bind_password, USER)
-    if args.services.tokens is not None:
-        contents[variables.SERVICE_TOKENS] = File(args.services.tokens, USER)
-    if args.own_config:
+    optional = {
+        variables.LDAP_CA: args.ldap.ca_pem,
+        variables.LDAP_PASSWORD: args.ldap.bind_password,
+        variables.SERVICE_TOKENS: args.services.tokens,
         # A preview shows the digest of it, in the hub's label.
-        contents[variables.OWN_CONFIG] = File(pulumi.Output.secret(args.own_config.text), USER)
+        variables.OWN_CONFIG: pulumi.Output.secret(args.own_config.text)
+        if args.own_config
+        else None,
+    }
+    for name, content in optional.items():
+        contents[name] = File(UNUSED if content is None else content, USER)
     return contents
 
 

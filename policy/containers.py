@@ -34,6 +34,9 @@ GUARD_SOCKET = "/run/guard/engine.sock"
 OWN_CONFIG = "/certs/hub_config.py"
 """Configuration of the site's own, which the hub runs; own_configuration in policies.py says so."""
 
+UNUSED = "unused\n"
+"""Content of a file that no setting has a value for."""
+
 HEALTH = "/usr/local/bin/zhub-health"
 IMAGE = later(DIGEST)
 """Any digest; own_images in policies.py checks that it is the right Image's."""

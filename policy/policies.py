@@ -168,8 +168,12 @@ def _image_of(container: str) -> str | None:
 def own_configuration(args: ResourceValidationArgs, report: ReportViolation) -> None:
     """Report a file of the site's own that the hub runs: no policy sees what it does."""
     uploads = (plain(args.props) or {}).get("uploads") or ()
-    files = [one.get("file") for one in uploads if one is not UNKNOWN]
-    if args.resource_type == CONTAINER and containers.OWN_CONFIG in files:
+    used = [
+        one.get("file")
+        for one in uploads
+        if one is not UNKNOWN and one.get("content") != containers.UNUSED
+    ]
+    if args.resource_type == CONTAINER and containers.OWN_CONFIG in used:
         report(
             f"{args.name}: hubConfigFile is set, so the hub runs a file of this stack's own, which"
             " can change all that the hub does; read it",

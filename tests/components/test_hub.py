@@ -12,6 +12,7 @@ import pulumi
 import pytest
 
 from components import directory
+from components.files import UNUSED
 from components.hub import Hub, HubArgs
 from components.names import Names
 from components.settings.engine import Engine
@@ -167,6 +168,8 @@ def test_key_and_certificate_come_into_the_volume_by_a_container_that_never_runs
         "/certs/ldap-ca.pem": certificate_pem("directory"),
         "/certs/ldap-password": directory.passwords(key_pem("directory"))["hub"],
         "/certs/site.json": '{"name": "", "contact": "", "announcement": "", "terms": ""}',
+        "/certs/service-tokens.json": UNUSED,
+        "/certs/hub_config.py": UNUSED,
     }
     modes = {(u["permissions"], u["owner"], u["group"]) for u in uploads(files).values()}
     assert modes == {("0600", "1000", "1000")}
@@ -221,7 +224,8 @@ def test_the_service_accounts_password_is_a_file_that_the_hub_alone_reads(site: 
     assert upload["content"] == LDAP_PASSWORD
     assert (upload["permissions"], upload["owner"], upload["group"]) == ("0600", "1000", "1000")
     without = run({key: value for key, value in SITE.items() if "ldapBind" not in key})
-    assert "/certs/ldap-password" not in uploads(without.one("Container", "files"))
+    # Left out, it would stay in the volume.
+    assert uploads(without.one("Container", "files"))["/certs/ldap-password"]["content"] == UNUSED
     assert labels(without.one("Container", "hub"))["zhub.ldap-password"] == ""
 
 
@@ -319,6 +323,10 @@ def test_alone_it_takes_plain_values() -> None:
         "/certs/hub.key": "the key",
         "/certs/hub.crt": "the certificate",
         "/certs/site.json": '{"name": "Institute"}',
+        "/certs/ldap-ca.pem": UNUSED,
+        "/certs/ldap-password": UNUSED,
+        "/certs/service-tokens.json": UNUSED,
+        "/certs/hub_config.py": UNUSED,
     }
     assert "the key" not in texts(files.raw, secret=False)
     own = {name: value for name, value in labels(hub).items() if name not in labels(files)}

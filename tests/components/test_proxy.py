@@ -105,7 +105,10 @@ def test_each_reads_only_what_it_needs(site: Recording) -> None:
     assert {one["file"]: one["owner"] for one in uploads} == {
         "/certs/hub.key": "1002",
         "/certs/hub.crt": "1002",
+        "/certs/ldap-ca.pem": "1000",
         "/certs/ldap-password": "1000",
+        "/certs/service-tokens.json": "1000",
+        "/certs/hub_config.py": "1000",
         "/certs/site.json": "1000",
     }
     # In memory, a restarted engine would mount another one for a restarted hub.
