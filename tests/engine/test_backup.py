@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import docker
 import pytest
 from zhub.guard import homes
 
-from tests.built import wait_until
+from tests.built import healthy, wait_until
+from tests.docs.commands import runs
 from tests.engine.conftest import native, stack_in_checkout
 from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import PASSPHRASE, Stack
@@ -387,3 +388,38 @@ def test_restored_under_another_name_all_is_the_same(
     assert alice.read("shared/team/odd/hard").startswith("a name that")
     alice.stop_server()
     other.up("--expect-no-changes")
+
+
+@pytest.mark.long
+def test_the_state_is_lost_after_an_up_that_the_backup_does_not_know(
+    stack: Stack, engine: docker.DockerClient, backup: Path, tmp_path: Path
+) -> None:
+    """The stack's own containers are others than the state knows, under the same names."""
+    commands = runs("docs/backup.md", "Restore", "pulumi", "docker")
+    alice = logged_in(stack, "alice")
+    if not alice.server():
+        alice.ask_for_server()
+    alice.open_lab()
+    kernel = alice.start_kernel()
+    kernel.run("answer = 6 * 7")
+    stack.configure({"idleTimeout": 7200})
+    stack.up()
+    lost = replace(stack, folder=tmp_path)
+    script = "\n".join(commands).replace("<stack>", stack.name)
+    for shown, here in {
+        f"backups/{stack.name}-20261129T030000Z": str(backup),
+        "pulumi up": "pulumi up --yes --skip-preview",
+    }.items():
+        assert shown in script
+        script = script.replace(shown, here)
+    said = lost.shell(
+        f"set -euo pipefail; export PULUMI_STACK={stack.name}\n{script}", stack.project
+    )
+    print(said)
+    wait_until(lambda: healthy(engine.containers.get(f"{stack.prefix}-hub")), seconds=120)
+    assert kernel.run("print(answer)") == "42\n"
+    # The fixture destroys the stack with the state in its own place.
+    exported = tmp_path / "state.json"
+    exported.write_text(lost.pulumi("stack", "export", "--stack", stack.name))
+    stack.pulumi("stack", "import", "--stack", stack.name, "--file", str(exported))
+    stack.up("--expect-no-changes")
