@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import docker
 import docker.errors
@@ -20,6 +20,9 @@ from tests.engine import mirror as mirrors
 from tests.engine.stack import PULUMI, Stack, checkout
 from tests.ports import free_port, free_privileged_port
 from toolchain.places import ROOT
+
+if TYPE_CHECKING:
+    from tests.engine.own_engine import Site
 
 MIRROR = "10.222.0.9"
 
@@ -128,6 +131,18 @@ def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("e2e")
     config = CONFIG | {"port": free_port(), "homeLimit": "1G", **shared_folders(folder / "shared")}
     yield from running_stack(engine, "e2e", folder, config)
+
+
+@pytest.fixture(scope="session")
+def own_site(
+    engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """The stack on an engine of its own, for long tests that restart the engine."""
+    # It imports from this file.
+    from tests.engine.own_engine import own_engine_site
+
+    with own_engine_site(engine, tmp_path_factory.mktemp("own"), "e2e-own") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

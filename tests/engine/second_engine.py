@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -86,6 +87,7 @@ class SecondEngine:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        self.began = time.monotonic()
         with (self.folder / "dockerd.log").open("a") as log:
             self.process = subprocess.Popen(
                 [
@@ -100,13 +102,20 @@ class SecondEngine:
             )
         self.client = _answering(self.socket, self.process)
 
-    def restart(self, *, kill: bool = False) -> None:
-        """Stop it, or end it with SIGKILL, and start it again."""
+    @property
+    def containerd(self) -> int:
+        """The number of its containerd's process."""
+        return int((self.folder / "run" / "containerd" / "containerd.pid").read_text())
+
+    def restart(self, *, kill: bool = False, containerd: bool = False) -> None:
+        """Stop it, or end it with SIGKILL, perhaps with its containerd, and start it again."""
         self.client.close()
         if kill:
             self.process.kill()
         else:
             self.process.terminate()
+        if containerd:
+            os.kill(self.containerd, signal.SIGKILL)
         self.process.wait(timeout=120)
         for left in reversed(range(TRIES)):
             # An engine that was killed leaves its containerd, which may be ending only now. systemd

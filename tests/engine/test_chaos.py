@@ -1,19 +1,27 @@
-"""Parts of a stack are killed at any moment while people log in: nothing wrong comes of it."""
+"""Parts of a stack are killed at any moment while people are at work: nothing wrong comes of it.
+
+A short one is `test_whatever_is_struck_is_back_by_itself` in test_separate_proxy.py. With another
+`dockerd` in ZHUB_SECOND_DOCKERD, the last test runs on that version.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import docker
 import pytest
 import requests
 
 from tests.built import bridge_address, healthy, wait_until
+from tests.engine import chaos
 from tests.engine.conftest import native, running_stack
+from tests.engine.own_engine import MORE_USERS, Site, seconds_until
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 from tests.hubclient import LoginRefused
@@ -25,6 +33,20 @@ SECONDS = 120
 """For which parts are killed."""
 
 PARTS = ("hub", "guard", "directory")
+
+LONG = int(os.environ.get("ZHUB_CHAOS_SECONDS", "1200"))
+"""Seconds for which a stack with ten users at work is knocked about."""
+
+TEN = ("alice", "bob", "carol", "grace", *MORE_USERS)
+
+COMERS = 2
+"""How many of the ten stop and start their servers again and again; the others keep theirs."""
+
+SOON = 60
+"""Seconds after the last blow in which all is healthy, and everybody gets in."""
+
+HANG = 120
+"""Seconds that it takes until a process that hangs is ended and its container works again."""
 
 #: Tries to reach the engine's machine, which the packet filter forbids. Without a filter, a port
 #: that nobody listens on would refuse.
@@ -109,3 +131,88 @@ def test_who_is_killed_comes_back_and_nobody_is_let_in_meanwhile(
         assert said == "EHOSTUNREACH\n"
         user.stop_server()
     stack.up("--expect-no-changes")
+
+
+def knock(site: Site, blows: chaos.Blows) -> None:
+    """Strike for as long as it takes: the stack's parts, and now and then the engine."""
+    chance, begin = blows.chance, time.monotonic()
+    while (passed := time.monotonic() - begin) < LONG:
+        what = chance.choices(
+            ("hub", "proxy", "guard", "directory", "front", "engine", "hang"),
+            (5, 5, 5, 2, 1, 2, 1),
+        )[0]
+        if what == "engine":
+            kill, containerd = chance.choice(((False, False), (True, False), (True, True)))
+            blows.note(f"restart the engine, {kill=}, {containerd=}")
+            site.second.restart(kill=kill, containerd=containerd)
+        elif what == "front":
+            blows.note("restart front")
+            # It may be starting already; and one that cannot start, the guard starts.
+            with suppress(docker.errors.APIError):
+                site.second.client.containers.get(f"{site.stack.prefix}-front").restart(timeout=1)
+        elif what == "hang":
+            if passed < LONG - HANG:
+                blows.hang(chance.choice(("hub", "proxy", "guard")))
+        else:
+            blows.strike(what)
+        time.sleep(chance.uniform(0, 12))
+
+
+@contextmanager
+def kept(
+    site: Site, blows: chaos.Blows, workers: dict[str, chaos.Worker], seed: int
+) -> Iterator[None]:
+    """Keep what was done and what came of it, in the folder of this test."""
+    folder = site.stack.folder / "log"
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        blows.note("the end")
+        for name, worker in workers.items():
+            blows.note(f"{name}: {worker.served} times served, {len(worker.failed)} times not")
+            for line in (*worker.failed[-30:], *worker.wrong):
+                blows.note(f"{name}: {line}")
+        (folder / "chaos.log").write_text("\n".join([f"{seed=}", *blows.log]))
+        for container in site.containers():
+            if container.attrs["HostConfig"]["LogConfig"]["Type"] != "none":
+                (folder / f"{container.name}.log").write_bytes(container.logs())
+        print(f"the log is in {folder}")
+
+
+def test_ten_at_work_lose_nothing(own_site: Site) -> None:
+    site, seed = own_site, time.time_ns()
+    site.live_restore(on=True)
+    workers = {
+        name: chaos.Worker(
+            site.second.machine,
+            lambda name=name: site.browser(name),  # type: ignore[misc]
+            keeps=number >= COMERS,
+        )
+        for number, name in enumerate(TEN)
+    }
+    chance = random.Random(seed)  # noqa: S311 - nothing secret comes of it
+    blows = chaos.Blows(lambda: site.second.client, site.stack.prefix, chance)
+    with kept(site, blows, workers, seed):
+        with site.second.machine():
+            for worker in workers.values():
+                worker.begin()
+        began = time.time()
+        with chaos.at_work(workers):
+            knock(site, blows)
+            last = time.monotonic()
+            seconds = seconds_until(site.all_healthy, 2 * SOON, last)
+            print(f"{seed=}: all is healthy {seconds:.1f} s after the last blow")
+        with site.second.machine():
+            for worker in workers.values():
+                worker.check()
+            known = {
+                name for name, worker in workers.items() if worker.user and worker.user.server()
+            }
+        assert known == set(TEN)
+        assert [wrong for worker in workers.values() for wrong in worker.wrong] == []
+        assert chaos.orphans(site.second.client, site.stack.prefix, known) == []
+        assert site.tracebacks(began) == {}
+        assert seconds < SOON
+        # Some came through, and some met what had been struck: or nothing was tried here.
+        assert all(worker.served and worker.failed for worker in workers.values())

@@ -5,150 +5,160 @@ With another `dockerd` in ZHUB_SECOND_DOCKERD, on that version. Run with `-s`, i
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import docker
-import docker.errors
 import pytest
-import requests
-import websocket
 
-from tests.engine.conftest import native, remove_leftovers
-from tests.engine.second_engine import SecondEngine, able, second_engine
-from tests.engine.stack import Stack
-from tests.hubclient import Kernel, User
-from tests.pki import Identity
-from tests.ports import free_port
+from tests.built import wait_until
+from tests.engine.own_engine import LIVE, Site, at_work, seconds_until
+from tests.hubclient import User
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
-LIVE = "--live-restore"
+#: Seconds in which servers can be started again after a restart with live-restore.
+SOON = 15
 
-#: What asking a hub raises that is just restarting.
-AWAY = (requests.RequestException, OSError, websocket.WebSocketException, KeyError, AssertionError)
+#: What happens to the engine: the arguments of `SecondEngine.restart`.
+RESTARTS = {
+    "stopped": {"kill": False},
+    "killed": {"kill": True},
+    "killed with containerd": {"kill": True, "containerd": True},
+}
 
-
-@dataclass
-class Site:
-    """The stack on its engine, with a user at work."""
-
-    second: SecondEngine
-    stack: Stack
-    alice: User
-    bob: User
-    passwords: dict[str, str]
-
-    def log_in(self) -> None:
-        """Open both users' browsers."""
-        for user, name in ((self.alice, "alice"), (self.bob, "bob")):
-            user.log_in(name, self.passwords[name])
-
-    def at_work(self) -> Kernel:
-        """A kernel of alice's with a variable."""
-        if not self.alice.server():
-            self.alice.ask_for_server()
-        self.alice.open_lab()
-        kernel = self.alice.start_kernel()
-        kernel.run("answer = 6 * 7")
-        return kernel
-
-    def started(self) -> dict[str, str]:
-        """When each container of the stack was started, by its name."""
-        ours: dict[str, Any] = {"label": f"zhub.stack={self.stack.prefix}"}
-        found = self.second.client.containers.list(filters=ours)
-        return {str(one.name): one.attrs["State"]["StartedAt"] for one in found}
+restarts = pytest.mark.parametrize("how", RESTARTS)
 
 
 @pytest.fixture(scope="module")
-def site(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    if not able():
-        pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
-    folder = tmp_path_factory.mktemp("restarts")
-    authority = Identity.create("Test authority", authority=True)
-    authority.write(folder, "authority")
-    Identity.create("localhost", issuer=authority).write(folder, "hub")
-    with TemporaryDirectory(prefix="zhub-") as short, second_engine(Path(short)) as second:
-        config = native(engine) | {
-            "port": free_port(),
-            "tlsCertFile": str(folder / "hub.crt"),
-            "tlsKeyFile": str(folder / "hub.key"),
-            "separateProxy": True,
-            "notebookPackages": ["python3-six"],
-            "engineSocket": str(second.socket),
-        }
-        base = engine.images.get(config["buildImage"])
-        second.client.images.load(b"".join(base.save(named=True)))
-        stack = Stack("e2e-restarts", folder)
-        stack.init(config)
-        stack.on_stack("config set", "docker:host", second.address)
-        stack.up()
-        outputs = stack.outputs()
-        alice, bob = (User(outputs["url"], folder / "authority.crt") for _ in range(2))
-        made = Site(second, stack, alice, bob, outputs["demoUsers"])
-        try:
-            with second.machine():
-                made.log_in()
-            yield made
-        finally:
-            # They would run on without their engine.
-            remove_leftovers(second.client, stack.prefix)
+def site(own_site: Site) -> Site:
+    return own_site
 
 
-def seconds_until(done: Callable[[], object], most: float) -> float:
-    """Try until it works."""
-    begin = time.monotonic()
-    while True:
-        try:
-            done()
-        except AWAY:
-            if time.monotonic() - begin > most:
-                raise
-            time.sleep(0.2)
-        else:
-            return time.monotonic() - begin
-
-
-@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-def test_without_live_restore_all_is_back_by_itself(site: Site, *, kill: bool) -> None:
+@pytest.fixture(scope="module")
+def users(site: Site) -> list[User]:
+    """Two who work, and one who starts a server in the end."""
     with site.second.machine():
-        site.at_work()
-        site.alice.save("kept.txt", "of alice")
+        return [site.browser(name) for name in ("alice", "carol", "bob")]
+
+
+@contextmanager
+def unharmed(site: Site) -> Iterator[dict[str, float]]:
+    """Check that all is healthy in the end, and that no log has a traceback."""
+    begin, seconds = time.time(), dict[str, float]()
+    yield seconds
+    seconds["all healthy after"] = seconds_until(
+        site.all_healthy, 60, seconds.pop("since", time.monotonic())
+    )
+    assert site.tracebacks(begin) == {}
+
+
+def say(site: Site, how: str, seconds: dict[str, float]) -> None:
+    live = "with" if LIVE in site.second.options else "without"
+    version = site.second.client.version()["Version"]
+    said = ", ".join(f"{what} {number:.1f} s" for what, number in seconds.items())
+    print(f"\nDocker {version} {live} live-restore, {how}: {said}")
+
+
+@restarts
+def test_without_live_restore_all_is_back_by_itself(
+    site: Site, users: list[User], how: str
+) -> None:
+    alice, carol, bob = users
+    site.live_restore(on=False)
+    with site.second.machine():
+        for user in (alice, carol):
+            at_work(user)
+            user.save("kept.txt", f"of {user.name}")
     before = site.started()
-    site.second.restart(kill=kill)
-    with site.second.machine():
-        back = seconds_until(site.alice.start_server, 90)
-        assert site.alice.read("kept.txt") == "of alice"
-        site.bob.start_server()
-        site.bob.stop_server()
+    with unharmed(site) as seconds:
+        site.second.restart(**RESTARTS[how])
+        seconds["since"] = site.second.began
+        with site.second.machine():
+            seconds["servers start after"] = seconds_until(
+                alice.start_server, 90, site.second.began
+            )
+            for user in (carol, bob):
+                user.start_server()
+            for user in (alice, carol):
+                assert user.read("kept.txt") == f"of {user.name}"
+            bob.stop_server()
     after = site.started()
-    print(f"\nwithout live-restore, {kill=}: a server starts after {back:.1f} s")
+    say(site, how, seconds)
     assert set(after) == set(before)
     assert all(before[name] != after[name] for name in after), "all were started again"
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-def test_with_live_restore_no_kernel_is_lost(site: Site, *, kill: bool) -> None:
-    if LIVE not in site.second.options:
-        site.second.options += (LIVE,)
-        site.second.restart()
-        with site.second.machine():
-            seconds_until(site.alice.start_server, 90)
+@restarts
+def test_with_live_restore_no_kernel_is_lost(site: Site, users: list[User], how: str) -> None:
+    alice, carol, bob = users
+    site.live_restore(on=True)
     with site.second.machine():
-        kernel = site.at_work()
+        kernels = [at_work(user) for user in (alice, carol)]
     before = site.started()
-    site.second.restart(kill=kill)
-    with site.second.machine():
-        assert kernel.run("print(answer)") == "42\n"
-        back = seconds_until(site.bob.start_server, 30)
-        site.bob.stop_server()
-        assert kernel.run("print(answer)") == "42\n"
+    with unharmed(site) as seconds:
+        site.second.restart(**RESTARTS[how])
+        seconds["since"] = site.second.began
+        with site.second.machine():
+            assert [kernel.run("print(answer)") for kernel in kernels] == 2 * ["42\n"]
+            seconds["servers start after"] = seconds_until(bob.start_server, 30, site.second.began)
+            bob.stop_server()
+            assert [kernel.run("print(answer)") for kernel in kernels] == 2 * ["42\n"]
     after = site.started()
-    print(f"\nwith live-restore, {kill=}: a server starts after {back:.1f} s")
-    assert back < 15
+    say(site, how, seconds)
+    assert seconds["servers start after"] < SOON
     restarted = {name for name in after if before.get(name) != after[name]}
     assert restarted == {f"{site.stack.prefix}-guard"}
+
+
+def test_no_kernel_is_lost_with_containerd_alone(site: Site, users: list[User]) -> None:
+    """The engine starts it again."""
+    alice, _, bob = users
+    site.live_restore(on=True)
+    with site.second.machine():
+        kernel = at_work(alice)
+    with unharmed(site) as seconds:
+        os.kill(site.second.containerd, signal.SIGKILL)
+        begin = time.monotonic()
+        with site.second.machine():
+            seconds["servers start after"] = seconds_until(bob.start_server, 60, begin)
+            bob.stop_server()
+            assert kernel.run("print(answer)") == "42\n"
+    say(site, "containerd alone killed", seconds)
+
+
+@pytest.mark.parametrize("role", ["guard", "hub", "proxy"])
+def test_a_process_that_hangs_is_restarted_without_a_hand(
+    site: Site, users: list[User], role: str
+) -> None:
+    """The whole process, with all its threads."""
+    alice = users[0]
+    with site.second.machine():
+        kernel = at_work(alice)
+    container = site.second.client.containers.get(f"{site.stack.prefix}-{role}")
+    began = container.attrs["State"]["StartedAt"]
+    processes = container.top()["Processes"]
+    # Who watches is left alone, which is the parent of the one that works.
+    parents = [line[2] for line in processes]
+    watcher = str(container.attrs["State"]["Pid"])
+    working = [line[1] for line in processes if line[2] == watcher] or [watcher]
+    if role == "hub":
+        # Below tini.
+        working = [line[1] for line in processes if line[2] == working[0]]
+    assert len(working) == 1, (processes, parents)
+    os.kill(int(working[0]), signal.SIGSTOP)
+    begin = time.monotonic()
+
+    def restarted() -> bool:
+        found = site.second.client.containers.get(str(container.id)).attrs["State"]
+        return bool(found["Running"] and found["StartedAt"] != began)
+
+    wait_until(restarted, seconds=150)
+    seconds = {"restarted after": time.monotonic() - begin}
+    seconds["all healthy after"] = seconds_until(site.all_healthy, 60, begin)
+    with site.second.machine():
+        assert seconds_until(lambda: kernel.run("print(answer)"), 30)
+        assert kernel.run("print(answer)") == "42\n"
+    say(site, f"{role} hangs", seconds)

@@ -6,11 +6,14 @@ One stack, natively, in the order of the tests: it begins without a separate pro
 from __future__ import annotations
 
 import json
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ import requests
 from docker.models.containers import Container
 
 from tests.built import bridge_address, wait_until
+from tests.engine import chaos
 from tests.engine.conftest import native, running_stack
 from tests.engine.counting import Away, Count, Work
 from tests.engine.listener import LogServer
@@ -330,6 +334,32 @@ def test_the_engine_may_start_them_in_any_order(site: Site) -> None:
     site.container("front").start()
     wait_until(lambda: site.answers() and site.healthy(), seconds=90)
     assert site.kernel_lives()
+
+
+def test_whatever_is_struck_is_back_by_itself(site: Site) -> None:
+    """A short one of test_chaos.py, where ten users are at work for twenty minutes."""
+    seed = time.time_ns()
+    print(f"{seed=}")
+    chance = random.Random(seed)  # noqa: S311 - nothing secret comes of it
+    blows = chaos.Blows(lambda: site.engine, site.stack.prefix, chance)
+    entrance = Entrance(site.stack.outputs(), site.user.authority)
+    site.user.save("struck.txt", "kept")
+    worker = chaos.Worker(nullcontext, partial(entrance.logged_in, "bob"), keeps=True)
+    worker.begin()
+    with chaos.at_work({"bob": worker}):
+        for role in chance.sample(("hub", "proxy", "guard", "directory"), 4):
+            blows.strike(role)
+            time.sleep(chance.uniform(0, 2))
+        print("\n".join(blows.log))
+        wait_until(lambda: site.answers() and site.healthy(), seconds=60)
+    worker.check()
+    assert worker.wrong == []
+    assert worker.served
+    assert site.kernel_lives()
+    assert site.user.read("struck.txt") == "kept"
+    assert worker.user
+    worker.user.stop_server()
+    assert chaos.orphans(site.engine, site.stack.prefix, {"alice"}) == []
 
 
 def test_hub_and_proxy_are_behind_the_filter_of_their_network(site: Site) -> None:
