@@ -47,7 +47,8 @@ def stack_file(stack: str) -> Path:
 def entry(file: Path, key: str) -> str:
     """The value of a top-level key of a stack file; empty if there is none."""
     text = file.read_text() if file.exists() else ""
-    found = re.search(rf"^{key}:\s*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
+    # Not over the end of the line, where the next entry is.
+    found = re.search(rf"^{key}:[ \t]*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
     return found[1] if found else ""
 
 

@@ -51,7 +51,8 @@ def _setting(stack: str, key: str) -> str | None:
     """A value in the stack file, by its full key; None if it has none."""
     file = ROOT / f"Pulumi.{stack}.yaml"
     text = file.read_text() if file.exists() else ""
-    found = re.search(rf"^\s*{key}:\s*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
+    # Not over the end of the line, where the next setting is.
+    found = re.search(rf"^[ \t]*{key}:[ \t]*['\"]?([^\s'\"#]+)", text, re.MULTILINE)
     return found[1] if found else None
 
 

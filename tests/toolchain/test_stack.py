@@ -35,6 +35,10 @@ def test_a_stack_name_cannot_leave_its_folder(clone: Clone) -> None:
         ('docker:host: "tcp://z.example.com:2376"  # TLS', "tcp://z.example.com:2376", True),
         ("docker:host: unix:///var/run/docker.sock", "unix:///var/run/docker.sock", False),
         ("# docker:host: ssh://ops@z.example.com", None, False),
+        # Pulumi takes all three for none.
+        ('docker:host: ""', None, False),
+        ("docker:host:\n  zhub:demoDirectory: true", None, False),
+        ("docker:host: # none\n  zhub:demoDirectory: true", None, False),
     ],
 )
 def test_an_engine_of_another_machine_is_recognised(
@@ -275,6 +279,8 @@ def test_names_on_the_engine_follow_the_stacks_prefix(
     assert stack.prefix("site") == "zhub-site"
     (tmp_path / "Pulumi.site.yaml").write_text("config:\n  zhub:prefix: zhub-old # renamed\n")
     assert stack.prefix("site") == "zhub-old"
+    (tmp_path / "Pulumi.site.yaml").write_text("config:\n  zhub:prefix:\n  zhub:port: 8443\n")
+    assert stack.prefix("site") == "zhub-site"
 
 
 def test_images_to_look_at_are_the_stacks_by_digest(
