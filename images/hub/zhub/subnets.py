@@ -9,19 +9,43 @@ import docker
 
 from zhub.contract import SUBNET_PREFIX
 
+SIZE = 1 << (32 - SUBNET_PREFIX)
+"""Addresses of a user's subnet."""
 
-def free_subnets(pool: IPv4Network, taken: Iterable[str]) -> Iterator[IPv4Network]:
-    """Yield the subnets of the pool that overlap none of the taken ones, lowest first."""
-    first, last, size = int(pool[0]), int(pool[-1]), 1 << (32 - SUBNET_PREFIX)
-    # By number: to compare each subnet with each taken one takes a second for 800 servers.
-    used: set[int] = set()
-    for network in map(ip_network, taken):
-        if isinstance(network, IPv4Network) and network.overlaps(pool):
-            low, high = max(int(network[0]), first), min(int(network[-1]), last)
-            used.update(range((low - first) // size, (high - first) // size + 1))
-    for number in range(pool.num_addresses // size):
-        if number not in used:
-            yield IPv4Network((first + number * size, SUBNET_PREFIX))
+
+class Pool:
+    """The users' subnets of a pool, and which of them are taken, as far as is known.
+
+    By number: to compare each subnet with each taken one takes a second for 800 servers.
+    """
+
+    def __init__(self, pool: IPv4Network, taken: Iterable[str]) -> None:
+        self._first, self._last = int(pool[0]), int(pool[-1])
+        self._pool = pool
+        self._taken: set[int] = set()
+        for network in map(ip_network, taken):
+            if isinstance(network, IPv4Network):
+                self._taken.update(self._numbers(network))
+
+    def _numbers(self, network: IPv4Network) -> range:
+        if not network.overlaps(self._pool):
+            return range(0)
+        low, high = max(int(network[0]), self._first), min(int(network[-1]), self._last)
+        return range((low - self._first) // SIZE, (high - self._first) // SIZE + 1)
+
+    def take(self, subnet: IPv4Network) -> None:
+        """Note that a subnet has been taken."""
+        self._taken.update(self._numbers(subnet))
+
+    def give(self, subnet: IPv4Network) -> None:
+        """Note that nothing has a subnet any more."""
+        self._taken.difference_update(self._numbers(subnet))
+
+    def free(self) -> Iterator[IPv4Network]:
+        """Yield the subnets that overlap none of the taken ones, lowest first."""
+        for number in range(self._pool.num_addresses // SIZE):
+            if number not in self._taken:
+                yield IPv4Network((self._first + number * SIZE, SUBNET_PREFIX))
 
 
 def taken_subnets(client: docker.APIClient) -> list[str]:

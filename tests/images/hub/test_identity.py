@@ -17,7 +17,7 @@ from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 from zhub.front.origin import COOKIE
 from zhub.login.attempts import PER_NAME
-from zhub.subnets import free_subnets, taken_subnets
+from zhub.subnets import Pool, taken_subnets
 
 from tests.built import Images, Site, wait_until
 from tests.doctor import doctor
@@ -275,7 +275,7 @@ def test_a_server_that_gets_no_network_leaves_nothing(hub: Hub, site: Site, caro
             labels={"zhub.stack": site.prefix},
             ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))]),
         )
-        for number, subnet in enumerate(free_subnets(POOL, taken_subnets(site.engine.api)))
+        for number, subnet in enumerate(Pool(POOL, taken_subnets(site.engine.api)).free())
     ]
     assert others
     begin = time.time()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,10 +16,8 @@ from zhub.contract import (
     NO_NETWORK,
     USER,
     Role,
-    addressing,
     hub_address,
     labelled,
-    network_options,
 )
 from zhub.guard import folders, homes
 from zhub.guard.audit import Audit
@@ -31,6 +27,7 @@ from zhub.guard.counts import Counts
 from zhub.guard.folders import Folders
 from zhub.guard.homes import Homes
 from zhub.guard.measures import Measures, Usage
+from zhub.guard.networks import Network, Networks
 from zhub.guard.policy import Policy
 from zhub.guard.sizes import Sizes
 from zhub.subnets import taken_subnets
@@ -85,7 +82,8 @@ class Guard:
         self._counts = Counts(client, policy.settings)
         self._homes = Homes(client, policy.settings)
         self.sizes: Sizes | None = None
-        self._making_networks = threading.Lock()
+        self._networks = Networks(client, policy, self._counts.networks)
+        self._hub: tuple[str, str] | None = None
         self.measures = Measures(Usage(client, policy.settings.prefix))
         if policy.settings.home_limit:
             self.sizes = Sizes(client, policy.settings, enforced=self._homes.limited)
@@ -199,14 +197,20 @@ class Guard:
         if filters:
             if filters != labelled(self._policy.settings.prefix, Role.NETWORK):
                 raise Refused("the filter does not select the users' networks")
-            return self._client.networks(filters=filters)
+            listed = self._client.networks(filters=filters)
+            for found in listed:
+                self._networks.seen(found)
+            return listed
         taken = (*taken_subnets(self._client), *map(str, self._confinement.left_out))
         subnets = [{"Subnet": subnet} for subnet in taken]
         return [{"IPAM": {"Config": subnets}}]
 
     def inspect_network(self, request: Request) -> Any:
         request.done()
-        return self._own_network(request.name)
+        self._policy.suffix(request.name)
+        found: dict[str, Any] = self._client.inspect_network(request.name)
+        self._networks.seen(found)
+        return found
 
     def create_network(self, request: Request) -> Any:
         request.done()
@@ -216,49 +220,53 @@ class Guard:
             raise APIError(
                 "overlap", explanation=f"Pool overlaps with a network of the site: {subnet}"
             )
-        # Docker 20.10 makes a second network of the same name unless it is told to check, and even
-        # then when two requests come at the same moment. Neither could be addressed by its name,
-        # or removed, any more.
-        with self._making_networks, self._counts.networks.one_more(name):
-            return self._client.create_network(
-                name,
-                driver="bridge",
-                check_duplicate=True,
-                internal=self._policy.settings.internal,
-                options=network_options(internal=self._policy.settings.internal),
-                ipam=addressing(subnet),
-                labels=labels,
-            )
+        return self._networks.make(name, subnet, labels)
 
     def connect(self, request: Request) -> None:
         request.done()
-        network = self._own_network(request.name)
         container, endpoint = self._policy.connection(request.body)
-        found = self._client.inspect_container(container)
-        if self._is_hub(found):
-            address = hub_address(IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
-            wanted = {"Aliases": [HUB_ALIAS], "IPAMConfig": {"IPv4Address": address}}
-            agree(endpoint, wanted, "EndpointConfig.")
-            self._client.connect_container_to_network(
-                found["Id"], network["Id"], aliases=[HUB_ALIAS], ipv4_address=address
-            )
-        elif self._is_notebook(found) and found["Name"] == f"/{network['Name']}":
-            agree(endpoint, {}, "EndpointConfig.")
-            # A stopped container has no network namespace to set a filter in.
-            if not found["State"]["Running"]:
-                raise Refused("the container does not run")
-            self._connect_notebook(found, network)
-        else:
-            raise Refused("the container is neither the hub nor the network's own user's server")
+        with self._networks.used(request.name) as network:
+            hub, found = self._one_of_ours(container)
+            if hub:
+                address = hub_address(network.subnet)
+                wanted = {"Aliases": [HUB_ALIAS], "IPAMConfig": {"IPv4Address": address}}
+                agree(endpoint, wanted, "EndpointConfig.")
+                self._client.connect_container_to_network(
+                    hub, network.id, aliases=[HUB_ALIAS], ipv4_address=address
+                )
+            elif self._is_notebook(found) and found["Name"] == f"/{network.name}":
+                agree(endpoint, {}, "EndpointConfig.")
+                # A stopped container has no network namespace to set a filter in.
+                if not found["State"]["Running"]:
+                    raise Refused("the container does not run")
+                self._connect_notebook(found, network)
+            else:
+                raise Refused(
+                    "the container is neither the hub nor the network's own user's server"
+                )
 
-    def _connect_notebook(self, found: dict[str, Any], network: dict[str, Any]) -> None:
+    def _one_of_ours(self, container: str) -> tuple[str, dict[str, Any]]:
+        """Return the ID of the hub's container if a call names that one; else what it names.
+
+        Which one it was is remembered, as an ID stands for the same container forever: what the
+        engine says of the hub has all its networks.
+        """
+        if self._hub and self._hub[0] == container:
+            return self._hub[1], {}
+        found = self._client.inspect_container(container)
+        if not self._is_hub(found):
+            return "", found
+        self._hub = container, found["Id"]
+        return found["Id"], found
+
+    def _connect_notebook(self, found: dict[str, Any], network: Network) -> None:
         container = found["Id"]
         try:
             # First the filter, then the interface: there is never a moment in which a process in
             # the container, such as a command that a captured hub chose, has a network without a
             # filter.
-            self._confinement.server(found, IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
-            self._client.connect_container_to_network(container, network["Id"])
+            self._confinement.server(found, network.subnet)
+            self._client.connect_container_to_network(container, network.id)
             # The machine's addresses, which the filter follows, may have changed meanwhile, and
             # the update skips containers that have no network yet.
             self._confinement.again(container)
@@ -270,14 +278,15 @@ class Guard:
         request.done()
         container = self._policy.disconnection(request.body)
         if request.name == NO_NETWORK:
-            network, container = NO_NETWORK, self._notebook(container)["Id"]
-        else:
-            network = self._own_network(request.name)["Id"]
-        self._client.disconnect_container_from_network(container, network, force=True)
+            own = self._notebook(container)["Id"]
+            self._client.disconnect_container_from_network(own, NO_NETWORK, force=True)
+            return
+        with self._networks.used(request.name) as network:
+            self._client.disconnect_container_from_network(container, network.id, force=True)
 
     def remove_network(self, request: Request) -> None:
         request.done()
-        self._client.remove_network(self._own_network(request.name)["Id"])
+        self._networks.remove(request.name)
 
     def confine_hub(self, request: Request) -> Any:
         """Set the hub's own packet filter; the hub asks for it before it serves anyone."""
@@ -322,13 +331,6 @@ class Guard:
         found: dict[str, Any] = self._client.inspect_container(name)
         if not self._is_notebook(found):
             raise Refused("the container is not a user's")
-        return found
-
-    def _own_network(self, name: str) -> dict[str, Any]:
-        self._policy.suffix(name)
-        found: dict[str, Any] = self._client.inspect_network(name)
-        if not self._policy.owns(found["Labels"], Role.NETWORK):
-            raise Refused("the network is not a user's")
         return found
 
 

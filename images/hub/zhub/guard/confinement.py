@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Any
 
 import docker
@@ -18,13 +18,13 @@ from zhub.contract import (
     ROLE,
     STACK,
     Role,
-    hub_address,
     in_users_networks,
     labelled,
 )
 from zhub.guard import filters
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
 from zhub.guard.machine import Directory
+from zhub.guard.rules import Rules
 from zhub.guard.sight import Overlap, Sight
 from zhub.settings import GuardSettings
 
@@ -76,6 +76,8 @@ class Confinement:
         self._made: dict[str, tuple[str, str]] = {}
         self._looked = float("-inf")
         self._sight = Sight()
+        self._texts = Rules(settings)
+        self._subnets: dict[str, IPv4Network] = {}
         self._said: frozenset[Overlap] = frozenset()
 
     def begin(self) -> None:
@@ -145,11 +147,6 @@ class Confinement:
         ]
         return allowed or [NOWHERE]
 
-    @property
-    def _pools(self) -> list[IPv4Network]:
-        """Where users' networks are: in the pool, and those from before it was changed."""
-        return [self._settings.user_network_pool, *self._sight.outside]
-
     def server(self, found: dict[str, Any], subnet: IPv4Network) -> None:
         """Set the filter of a running user's server, for its present or future network.
 
@@ -160,7 +157,7 @@ class Confinement:
         Raises:
             RuntimeError: when that failed.
         """
-        self._set(found, self._rules_of_server(subnet))
+        self._set(found, self._texts.of_server(self._sight, subnet))
 
     def hub_asks(self, found: dict[str, Any]) -> bool:
         """Confine the hub, which asks for it when it starts and when no directory server answers.
@@ -175,7 +172,7 @@ class Confinement:
         """
         with self._asking:
             self.look()
-            return self._renew(found, self._rules_of_hub())
+            return self._renew(found, self._texts.of_hub(self._sight))
 
     def all(self) -> None:
         """Set the filters of all running containers that lack theirs; remove servers on failure."""
@@ -185,6 +182,9 @@ class Confinement:
         running = self._running()
         for gone in known.difference(running):
             self._made.pop(gone, None)
+        used = set().union(*running.values())
+        for gone in set(self._subnets) - used:
+            self._subnets.pop(gone, None)
         with ThreadPoolExecutor(AT_A_TIME) as threads:
             list(threads.map(self.again, running))
 
@@ -215,49 +215,23 @@ class Confinement:
 
     def _rules(self, found: dict[str, Any], networks: set[str]) -> str:
         if found["Config"]["Labels"].get(ROLE) == self._hub:
-            return self._rules_of_hub()
+            return self._texts.of_hub(self._sight)
         name = found["Name"].removeprefix("/")
         if networks != {name}:
             raise RuntimeError(f"the container is in the networks {', '.join(sorted(networks))}")
-        network = self._client.inspect_network(name)
-        return self._rules_of_server(IPv4Network(network["IPAM"]["Config"][0]["Subnet"]))
+        network = found["NetworkSettings"]["Networks"][name]["NetworkID"]
+        return self._texts.of_server(self._sight, self._subnet(network))
 
-    def _rules_of_server(self, subnet: IPv4Network) -> str:
-        settings, machine, pools = self._settings, self._sight.machine, self._pools
-        networks = filters.by_width(
-            open_=settings.user_allowed_networks,
-            closed=(
-                *filters.ALWAYS_CLOSED,
-                *settings.user_blocked_networks,
-                # Those in the pool come and go with users; the rule for the whole pool closes them.
-                *(own for own in machine.addresses if not any(map(own.subnet_of, pools))),
-            ),
-        )
-        servers = {one for one in machine.name_servers if not machine.has(one)}
-        return filters.of_server(
-            subnet,
-            IPv4Address(hub_address(subnet)),
-            filters.Reach(
-                pools=pools,
-                name_servers=servers if settings.user_internet else (),
-                networks=networks,
-                internet=settings.user_internet,
-            ),
-        )
+    def _subnet(self, network: str) -> IPv4Network:
+        """Return the subnet of the network with an ID, which stays the same for good.
 
-    def _rules_of_hub(self) -> str:
-        settings, machine, pools = self._settings, self._sight.machine, self._pools
-        # In internal networks the machine has no address, and a server that an older release
-        # started on Docker 28 may have the first one. So only addresses that the machine still has
-        # from earlier networks are closed.
-        left = [own for own in machine.addresses if any(map(own.subnet_of, pools))]
-        return filters.of_hub(
-            settings.hub_port,
-            pools=pools,
-            machine=left if settings.internal else None,
-            name_servers=machine.name_servers,
-            directory=self._sight.directory,
-        )
+        The engine goes through all networks to find one, so asking it for each server would take
+        seconds where hundreds of servers run.
+        """
+        if not (subnet := self._subnets.get(network)):
+            found = self._client.inspect_network(network)
+            subnet = self._subnets[network] = IPv4Network(found["IPAM"]["Config"][0]["Subnet"])
+        return subnet
 
     def _renew(self, found: dict[str, Any], rules: str) -> bool:
         """Set a filter, unless this guard has set the same one since the container was started."""
@@ -297,12 +271,13 @@ class Confinement:
             if error.status_code not in {404, 409}:
                 raise
 
-    def _running(self) -> list[str]:
-        return [
-            container["Id"]
+    def _running(self) -> dict[str, set[str]]:
+        """Return the networks of each running container, by IDs."""
+        return {
+            found["Id"]: {one["NetworkID"] for one in found["NetworkSettings"]["Networks"].values()}
             for role in (self._hub, Role.SERVER)
-            for container in self._client.containers(filters=labelled(self._settings.prefix, role))
-        ]
+            for found in self._client.containers(filters=labelled(self._settings.prefix, role))
+        }
 
     def watch(self) -> None:
         """Confine containers as they start, for as long as the guard runs.

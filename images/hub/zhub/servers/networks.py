@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from http import HTTPStatus
 from ipaddress import IPv4Network
+from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import docker
 from docker.errors import APIError, NotFound
@@ -19,12 +22,23 @@ from zhub.contract import (
     labelled,
     network_options,
 )
-from zhub.subnets import free_subnets, taken_subnets
+from zhub.subnets import Pool, taken_subnets
 
 _CREATING = threading.Lock()
 """Two starts at the same time would try the same subnet."""
 
+_KNOWN: WeakKeyDictionary[docker.APIClient, Pool] = WeakKeyDictionary()
+"""What is taken of the pool, as far as this process has seen: the engine's list of all its networks
+is long where many servers run. The engine refuses a subnet that something else has taken."""
+
+TRIES = 3
+"""How often a network is made that is there already, or with other settings, but goes meanwhile."""
+
 log = logging.getLogger(__name__)
+
+
+class _ExistsError(Exception):
+    """The engine has a network of the name."""
 
 
 class UserNetworks:
@@ -52,15 +66,30 @@ class UserNetworks:
 
     def open(self, name: str, labels: dict[str, str]) -> None:
         """Make sure that the network exists with the present settings, and the hub is in it."""
-        if network := self._inspect(name):
-            hub = self._client.inspect_container(self._hub)
-            if network["Internal"] == self._internal or _others(network, hub):
-                if name not in hub["NetworkSettings"]["Networks"]:
-                    self._connect(name, _subnet(network))
+        # Each call to the engine takes time: a new network need not be inspected, before or after.
+        for _ in range(TRIES):
+            try:
+                subnet = self._create(name, labels)
+            except _ExistsError:
+                if self._take(name):
+                    return
+            else:
+                self._connect(name, subnet)
                 return
+        raise RuntimeError(f"the network {name} can neither be made nor be used")
+
+    def _take(self, name: str) -> bool:
+        """Attach the hub to a network that is there, or remove it; return whether it is used."""
+        network = self._inspect(name)
+        if not network:
+            return False
+        hub = self._client.inspect_container(self._hub)
+        if network["Internal"] != self._internal and not _others(network, hub):
             self.close(name)
-        # Each call to the engine takes time: a new network need not be inspected.
-        self._connect(name, self._create(name, labels))
+            return False
+        if name not in hub["NetworkSettings"]["Networks"]:
+            self._connect(name, _subnet(network))
+        return True
 
     def join(self, name: str, labels: dict[str, str], container: str) -> None:
         """Open the network, and move a container from the network "none" into it."""
@@ -76,6 +105,9 @@ class UserNetworks:
         for container in network["Containers"]:
             self._client.disconnect_container_from_network(container, name, force=True)
         self._client.remove_network(name)
+        with _CREATING:
+            if known := _KNOWN.get(self._client):
+                known.give(_subnet(network))
 
     def restore(self) -> None:
         """Attach the hub to the networks of running servers, and remove the others.
@@ -104,32 +136,58 @@ class UserNetworks:
         return network
 
     def _create(self, name: str, labels: dict[str, str]) -> IPv4Network:
-        """Create a network in the first subnet that is free; return the subnet."""
-        with _CREATING:
-            return self._created(name, labels)
+        """Create a network in the first subnet that is free; return the subnet.
 
-    def _created(self, name: str, labels: dict[str, str]) -> IPv4Network:
-        for subnet in free_subnets(self._pool, taken_subnets(self._client)):
+        Raises:
+            _ExistsError: there is a network of this name.
+        """
+        with _CREATING:
+            known = _KNOWN.get(self._client)
+            if known and (made := self._created(name, labels, known, tries=1)):
+                return made
+            # Something else has taken a subnet, or given one back.
+            known = _KNOWN[self._client] = Pool(self._pool, taken_subnets(self._client))
+            if made := self._created(name, labels, known):
+                return made
+        raise RuntimeError(
+            f"no free subnet is left in {self._pool}: `make doctor` says what else has it, if not"
+            " users' servers; set another userNetworkPool, or a larger one"
+        )
+
+    def _created(
+        self, name: str, labels: dict[str, str], known: Pool, tries: int | None = None
+    ) -> IPv4Network | None:
+        """Create it in a subnet that is not known to be taken; None if the engine refuses these.
+
+        Args:
+            name: of the network.
+            labels: of the network.
+            known: what is taken.
+            tries: so many subnets; None for all.
+        """
+        for subnet in islice(known.free(), tries):
             try:
                 self._client.create_network(
                     name,
                     driver="bridge",
+                    # Docker 20.10 makes another one of the name otherwise.
+                    check_duplicate=True,
                     internal=self._internal,
                     options=network_options(internal=self._internal),
                     ipam=addressing(subnet),
                     labels=labels,
                 )
             except APIError as error:
+                if error.status_code == HTTPStatus.CONFLICT:
+                    raise _ExistsError from None
                 # Another hub on the same engine has just taken it, or the guard has just seen that
                 # it is the site's.
                 if "overlap" not in str(error.explanation):
                     raise
                 continue
+            known.take(subnet)
             return subnet
-        raise RuntimeError(
-            f"no free subnet is left in {self._pool}: `make doctor` says what else has it, if not"
-            " users' servers; set another userNetworkPool, or a larger one"
-        )
+        return None
 
     def _connect(self, name: str, subnet: IPv4Network) -> None:
         self._client.connect_container_to_network(

@@ -45,6 +45,10 @@ class Engine:
     def networks(self, **_: Any) -> list[Any]:
         return []
 
+    def create_network(self, name: str, **named: Any) -> dict[str, Any]:
+        self.asked.append(("create_network", (name,), named))
+        return {"Id": "net"}
+
     def containers(self, **named: Any) -> list[dict[str, Any]]:
         self.asked.append(("containers", (), named))
         more = {"Image": "x", "Command": "y", "Ports": [], "Mounts": []}

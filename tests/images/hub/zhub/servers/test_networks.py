@@ -16,7 +16,7 @@ from docker.utils import kwargs_from_env
 from hypothesis import given
 from hypothesis import strategies as st
 from zhub.servers.networks import UserNetworks
-from zhub.subnets import free_subnets
+from zhub.subnets import Pool
 
 from tests.built import bridge_address
 
@@ -27,14 +27,14 @@ IMAGE = "zhub-base:trixie-build"
 
 def test_free_subnets_come_lowest_first_without_taken_ones() -> None:
     taken = ["10.214.7.0/28", "10.214.7.40/29", "172.17.0.0/16", "fd00::/8"]
-    assert [str(subnet) for subnet in free_subnets(POOL, taken)] == [
+    assert [str(subnet) for subnet in Pool(POOL, taken).free()] == [
         "10.214.7.16/28",
         "10.214.7.48/28",
     ]
 
 
 def test_a_network_around_the_pool_takes_all_of_it() -> None:
-    assert not list(free_subnets(POOL, ["10.0.0.0/8"]))
+    assert not list(Pool(POOL, ["10.0.0.0/8"]).free())
 
 
 @given(
@@ -45,7 +45,7 @@ def test_a_network_around_the_pool_takes_all_of_it() -> None:
     )
 )
 def test_no_free_subnet_overlaps_a_taken_one(taken: list[str]) -> None:
-    for subnet in islice(free_subnets(IPv4Network("10.213.0.0/16"), taken), 20):
+    for subnet in islice(Pool(IPv4Network("10.213.0.0/16"), taken).free(), 20):
         assert not any(subnet.overlaps(IPv4Network(network)) for network in taken)
 
 
@@ -54,7 +54,7 @@ def test_the_last_free_subnet_is_found_as_quickly_as_the_first() -> None:
     pool = IPv4Network("10.213.0.0/16")
     *taken, last = map(str, pool.subnets(new_prefix=28))
     begin = time.process_time()
-    assert list(map(str, free_subnets(pool, taken))) == [last]
+    assert list(map(str, Pool(pool, taken).free())) == [last]
     assert time.process_time() - begin < 1
 
 
@@ -231,6 +231,44 @@ def test_a_new_hub_takes_one_call_for_each_network(
         assert counting.count == 3 + servers + 3, "all are there already"
     for user in users:
         assert f"{prefix}-new" in addresses(client, user)
+
+
+@pytest.mark.engine
+def test_one_more_network_takes_two_calls_however_many_there_are(
+    client: docker.APIClient, prefix: str, run: Run
+) -> None:
+    run("hub")
+    with closing(Counting(version=client.api_version, **kwargs_from_env())) as counting:
+        of_hub = UserNetworks(
+            counting, prefix=prefix, hub=f"{prefix}-hub", pool=POOL, internal=False
+        )
+        of_hub.open(f"{prefix}-user-0", labels(prefix))
+        assert counting.count == 3, "the engine's list, a network, the hub in it"
+        of_hub.open(f"{prefix}-user-1", labels(prefix))
+        assert counting.count == 3 + 2
+        of_hub.close(f"{prefix}-user-0")
+        counting.count = 0
+        of_hub.open(f"{prefix}-user-2", labels(prefix))
+        assert counting.count == 2
+    assert addresses(client, f"{prefix}-user-2") == {f"{prefix}-hub": "10.214.7.2"}
+
+
+@pytest.mark.engine
+def test_a_subnet_that_something_else_takes_or_gives_back_is_noticed(
+    client: docker.APIClient, prefix: str, networks: Callable[..., UserNetworks]
+) -> None:
+    of_hub = networks()
+    of_hub.open(f"{prefix}-user-0", labels(prefix))
+    # Another hub's client.
+    with closing(docker.APIClient(version=client.api_version, **kwargs_from_env())) as other:
+        theirs = UserNetworks(other, prefix=prefix, hub=f"{prefix}-hub", pool=POOL, internal=False)
+        for number in (1, 2, 3):
+            theirs.open(f"{prefix}-user-{number}", labels(prefix))
+        with pytest.raises(RuntimeError, match="no free subnet is left"):
+            of_hub.open(f"{prefix}-user-4", labels(prefix))
+        theirs.close(f"{prefix}-user-2")
+    of_hub.open(f"{prefix}-user-4", labels(prefix))
+    assert addresses(client, f"{prefix}-user-4") == {f"{prefix}-hub": "10.214.7.34"}
 
 
 @pytest.mark.engine
