@@ -116,7 +116,7 @@ SERVER_MAX_AGE = Setting(
 START_TIMEOUT = Setting(
     "startTimeout",
     300,
-    "Seconds a user's server may take to start",
+    "Seconds that each step of the start of a user's server may take",
     parsing.whole_number(10, 86400),
 )
 

@@ -27,6 +27,10 @@ GUARD_SECONDS = 120
 SECONDS = 60
 """How long a call to the engine may take, besides the time a server has to stop."""
 
+GUARDED_SECONDS = 5 * SECONDS
+"""How long a call to the guard may take, which makes up to ten of the engine for it. If one of them
+has no answer, the guard says so. On a machine with too much to do, all together take minutes."""
+
 RECENT = 5
 """Seconds for which the answer "the directory has moved" stays valid: logins that asked the old
 address fail a little later than the first."""
@@ -56,16 +60,17 @@ def connect() -> docker.APIClient:
     Raises:
         SettingsError: when no engine answers there.
     """
-    own = socket_path(os.environ)
+    own, seconds = socket_path(os.environ), SECONDS
     if own and own != SOCKET:
         _wait_for(own)
+        seconds = GUARDED_SECONDS
     host = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
     if host == f"unix://{SOCKET}" and not SOCKET.is_socket():
         raise SettingsError(
             [f"no engine: mount its socket with -v {SOCKET}:{SOCKET}, or set DOCKER_HOST"]
         )
     try:
-        return docker.APIClient(version="auto", timeout=SECONDS, **kwargs_from_env())
+        return docker.APIClient(version="auto", timeout=seconds, **kwargs_from_env())
     except DockerException as error:
         raise SettingsError([f"the engine at {host} cannot be reached: {error}"]) from None
 

@@ -16,6 +16,7 @@ from zhub.login import administrators, services, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.metrics.token import SERVICE as METRICS
 from zhub.servers import culling, last_words
+from zhub.servers.measures import Stage
 from zhub.servers.spawner import UserSpawner, as_written
 from zhub.state import database, logins, plan
 
@@ -93,7 +94,8 @@ c.UserSpawner.hub_connect_url = HUB_URL
 c.UserSpawner.stack = hub.prefix
 c.UserSpawner.prefix = f"{hub.prefix}-user"
 c.UserSpawner.image = hub.notebook_image
-c.UserSpawner.pull_policy = "never"
+# A start looks at the image anyway, for its command, and fails if there is none.
+c.UserSpawner.pull_policy = "skip"
 c.UserSpawner.remove = True
 # By address: a host name must be a valid DNS label, and user names need not be.
 c.UserSpawner.use_internal_ip = True
@@ -115,7 +117,9 @@ c.UserSpawner.extra_host_config = {
 }
 # Files in a user's home must not change the process that holds the user's hub token.
 c.UserSpawner.disable_user_config = True
-c.UserSpawner.start_timeout = hub.start_timeout
+c.UserSpawner.step_timeout = hub.start_timeout
+# JupyterHub's own limit is one for all steps.
+c.UserSpawner.start_timeout = hub.start_timeout * len(Stage)
 c.UserSpawner.http_timeout = hub.start_timeout
 # They wait for their turn (servers/turns.py) instead of being refused.
 c.JupyterHub.concurrent_spawn_limit = 0

@@ -151,11 +151,12 @@ def _import_nothing(name: str) -> Any:
     raise ImportError(f"{name} is not imported: a notebook must not choose what its server runs")
 
 
-def wait_for(url: str, seconds: float = 30) -> None:
+def wait_for(url: str, seconds: float = 600) -> None:
     """Wait until the URL's port accepts connections, or the seconds have passed.
 
-    A server may have loaded before it has a network. JupyterHub would try once, log a traceback and
-    sleep for two seconds. When nothing ever listens, JupyterHub's own error reports it.
+    A server may have loaded before it has a network: on a machine with too much to do, minutes
+    before. JupyterHub would try once, log a traceback and sleep for two seconds. When nothing ever
+    listens, JupyterHub's own error reports it, unless the hub has removed the server by then.
     """
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]

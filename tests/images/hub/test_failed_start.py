@@ -67,5 +67,28 @@ def test_the_page_and_the_log_have_the_last_lines_of_the_servers_log(tmp_path: P
             assert "too late" not in hub.log
 
 
+def test_of_a_start_that_fails_late_the_log_has_one_line(tmp_path: Path) -> None:
+    """The page that asked for the server has been answered by then."""
+    late = MORE.replace(
+        "async def start(self):", "async def start(self):\n            await sleep(3)"
+    )
+    settings = """
+    from asyncio import sleep
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 1}
+    """
+    with slapd.running(tmp_path / "slapd") as server:
+        ldap = server.everybody()
+        with real_hub.running(tmp_path / "hub", ldap, more=settings + late) as hub:
+            alice = hub.browser("alice", PASSWORDS["alice"])
+            assert "spawn-pending" in alice.get(f"{hub.url}hub/spawn/alice", timeout=30).url
+            end = time.monotonic() + 60
+            while "Your server ended while it started" not in _pending(alice, hub.url):
+                assert time.monotonic() < end, hub.log
+                time.sleep(0.2)
+            failed = "Error starting alice's server: The server of alice ended while it started: 0"
+            assert failed in hub.log
+            assert "Traceback (most recent call last)" not in hub.log
+
+
 def _pending(session: requests.Session, url: str) -> str:
     return session.get(f"{url}hub/spawn-pending/alice", timeout=30).text

@@ -17,6 +17,7 @@ from zhub.contract import USER, Role, labelled
 from zhub.servers import leftovers
 from zhub.servers.calls import CALLING, answered
 from zhub.servers.networks import UserNetworks
+from zhub.servers.running import Running
 from zhub.servers.spawner import UserSpawner
 
 ROUTES_SECONDS = 1
@@ -49,6 +50,7 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         yet, if the hub ended while the server started.
         """
         self._tasks: set[asyncio.Task[None]] = set()
+        UserSpawner.running = Running(partial(_that_run, self.config.UserSpawner.stack))
         self._go_on(watchdog.beat(self.lives))
         for container in await self._containers():
             record = self._record(container["Labels"][USER])
@@ -144,6 +146,12 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
     async def _ended(self, user: User) -> None:
         await self.proxy.delete_user(user)
         await user.stop()
+
+
+def _that_run(stack: str) -> set[str]:
+    """Return the IDs of the servers that run."""
+    servers = UserSpawner.client.containers(filters=labelled(stack, Role.SERVER))
+    return {server["Id"] for server in servers}
 
 
 async def _in_thread(call: partial[Any]) -> Any:

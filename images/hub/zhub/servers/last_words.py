@@ -39,11 +39,15 @@ def advice(lines: list[str]) -> str:
     return " ".join([*known, "Your files are still there. Please show this to your administrator."])
 
 
-class EndedError(RuntimeError):
-    """A server ended while it started. JupyterHub shows the user one of the two messages."""
+class EndedError(web.HTTPError):
+    """A server ended while it started. JupyterHub shows the user one of the two messages.
+
+    Of such an error JupyterHub logs one line, and of others a traceback.
+    """
 
     def __init__(self, user: str, status: object, lines: list[str]) -> None:
-        super().__init__(f"The server of {user} ended while it started: {status}")
+        self._text = f"The server of {user} ended while it started: {status}"
+        super().__init__(500, self._text)
         said = advice(lines)
         self.jupyterhub_message = f"Your server ended while it started. {said}"
         shown = html.escape("\n".join(lines))
@@ -51,6 +55,9 @@ class EndedError(RuntimeError):
         self.jupyterhub_html_message = (
             f"Your server ended while it started. {html.escape(said)}{log}"
         )
+
+    def __str__(self) -> str:
+        return self._text
 
 
 def clean(body: bytes) -> list[str]:

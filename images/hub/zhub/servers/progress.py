@@ -23,6 +23,11 @@ class Progress:
         self._events: list[dict[str, Any]] = []
         self._changed = asyncio.Condition()
 
+    @property
+    def now(self) -> str:
+        """What the last step says."""
+        return str(self._events[-1]["message"]) if self._events else ""
+
     async def reached(self, percent: int, message: str) -> None:
         """Note that a step begins."""
         async with self._changed:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
-import docker
-from docker.errors import APIError, DockerException, NotFound
 from jupyterhub.utils import maybe_future
 from traitlets import Dict, Instance, Int, List, Unicode, default
 
@@ -17,29 +13,24 @@ from zhub import audit
 from zhub.contract import NO_NETWORK, PROFILE, ROLE, STACK, USER, Role
 from zhub.front import origin
 from zhub.servers import home_limit, leftovers
-from zhub.servers.calls import STOPPING, Calls, answered, undecided
-from zhub.servers.choosing import ChoosingSpawner
+from zhub.servers.calls import answered, undecided
+from zhub.servers.container import ContainerSpawner
 from zhub.servers.last_words import EndedError
 from zhub.servers.listening import ended
 from zhub.servers.measures import Measure, Stage
 from zhub.servers.networks import UserNetworks
+from zhub.servers.patience import Patience
 from zhub.servers.progress import SLOWLY, Progress
-from zhub.servers.turns import Turns
+from zhub.servers.turns import Turn, Turns
 from zhub.servers.unavailable import saying_why
 from zhub.settings.folders import SharedFolder, granted
 from zhub.settings.profiles import named
 
-POLL_SECONDS = 2
-"""How long a poll waits for the engine: the hub's first page waits for it, too."""
-
 TURNS = Turns()
 
 
-class UserSpawner(ChoosingSpawner):
+class UserSpawner(ContainerSpawner):
     """DockerSpawner whose containers share no network and leave nothing behind but the home."""
-
-    client: ClassVar[docker.APIClient]
-    """Client of the engine for all users; set once, before JupyterHub starts."""
 
     network_options = Dict(config=True, help="Arguments of UserNetworks, except for the client.")
 
@@ -59,13 +50,12 @@ class UserSpawner(ChoosingSpawner):
 
     last_words = List(Unicode(), help="Last lines of the log of a server that ended in its start.")
 
-    _calls = Instance(Calls)
+    step_timeout = Int(300, config=True, help="Seconds that each step of a start may take.")
 
-    _end_turn: Callable[[], None] = staticmethod(lambda: None)
-    """Ends the turn that a start has taken."""
+    _turn: Turn | None = None
+    """The turn that a start has taken."""
 
-    _asked: asyncio.Future[Any] | None = None
-    """What the last poll has asked, until there is an answer."""
+    _patience = Instance(Patience)
 
     _in_doubt = False
     """Whether the last start had no answer of the engine, which may have made a container."""
@@ -78,9 +68,9 @@ class UserSpawner(ChoosingSpawner):
     def _labelled(self) -> dict[str, dict[str, str]]:
         return {"labels": self.labels(Role.SERVER)}
 
-    @default("_calls")
-    def _own_calls(self) -> Calls:
-        return Calls()
+    @default("_patience")
+    def _own_patience(self) -> Patience:
+        return Patience(self.step_timeout)
 
     @property
     def networks(self) -> UserNetworks:
@@ -125,14 +115,10 @@ class UserSpawner(ChoosingSpawner):
             host = self.user.proxy_spec.removesuffix(self.user.base_url)
             self.proxy_spec: str = f"{host}{self.server.base_url}"
 
-    async def docker(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Make a call of docker's client, as the parent class does in one thread for all users."""
-        return await self._calls.make(partial(getattr(self.client, method), *arguments, **named))
-
     async def run_pre_spawn_hook(self) -> None:
         """Wait for a turn; JupyterHub counts the start's seconds only afterwards."""
         self.measure.reached(Stage.TURN)
-        self._end_turn = await TURNS.take()
+        self._turn = await TURNS.take()
         await maybe_future(super().run_pre_spawn_hook())
 
     @saying_why
@@ -145,14 +131,15 @@ class UserSpawner(ChoosingSpawner):
         self._in_doubt = True
         self.folders = self._may_have()
         self.grants = [folder.grant for folder in self.folders]
-        self.measure.reached(Stage.FILES)
+        self._reached(Stage.FILES)
         try:
-            with self.measure.counted():
-                left = await self.get_object()
-                if left and not leftovers.unfit(self, left):
-                    address = await self._adopt(left)
-                else:
-                    address = await self._start_new(left)
+            async with self._patience.limited(lambda: self.steps.now):
+                with self.measure.counted():
+                    left = await self.get_object()
+                    if left and not leftovers.unfit(self, left):
+                        address = await self._adopt(left)
+                    else:
+                        address = await self._start_new(left)
         except BaseException as error:
             self._in_doubt = undecided(error)
             raise
@@ -161,6 +148,17 @@ class UserSpawner(ChoosingSpawner):
             self._audit()
         self._in_doubt = False
         return address
+
+    def _reached(self, stage: Stage) -> None:
+        """Note that the start goes on."""
+        self.measure.reached(stage)
+        self._patience.goes_on()
+        if self._turn:
+            self._turn.goes_on()
+
+    def _end_turn(self) -> None:
+        if self._turn:
+            self._turn.end()
 
     def _audit(self) -> None:
         """Report the start with its outcome, and who asked for it: nobody if the hub itself did."""
@@ -187,10 +185,11 @@ class UserSpawner(ChoosingSpawner):
                 ask = home_limit.ask
                 full += await self._calls.make(ask, self.client, volume, self.home_limit)
         self.network_name = NO_NETWORK
-        self.measure.reached(Stage.CONTAINER)
+        self._reached(Stage.CONTAINER)
+        self._gone = True
         await self.steps.reached(20, "Making a container for your server")
         address: tuple[str, int] = await super().start()
-        self.measure.reached(Stage.SERVER)
+        self._reached(Stage.SERVER)
         # The last step's words stay longest.
         await self.steps.reached(SLOWLY, ". ".join(["Waiting until JupyterLab has loaded", *full]))
         await self._accepts_connections(*address)
@@ -219,7 +218,7 @@ class UserSpawner(ChoosingSpawner):
         meanwhile, and then waits for the hub.
         """
         await super().start_object()
-        self.measure.reached(Stage.NETWORK)
+        self._reached(Stage.NETWORK)
         await self.steps.reached(50, "Connecting it to its network")
         labels = self.labels(Role.NETWORK)
         try:
@@ -229,41 +228,6 @@ class UserSpawner(ChoosingSpawner):
             await self.remove_object()
             raise
         self.network_name = self.object_name
-
-    async def get_object(self) -> dict[str, Any] | None:
-        """Return the container as the engine has it; None when the engine says there is none.
-
-        The parent class takes a failure of the engine for the same.
-        """
-        try:
-            found: dict[str, Any] = await self.docker("inspect_container", self.object_name)
-        except NotFound as error:
-            if "no such container" not in str(error.explanation).lower():
-                raise
-            self.object_id = ""
-            return None
-        self.object_id = found["Id"]
-        return found
-
-    async def poll(self) -> int | str | None:
-        """Return None unless the engine has said that the server has ended.
-
-        JupyterHub forgets the server otherwise, and an engine that is silent, restarts or fails
-        says nothing about it. An answer that comes late is the next poll's.
-        """
-        asked = self._asked = self._asked or asyncio.ensure_future(super().poll())
-        done, _ = await asyncio.wait([asked], timeout=POLL_SECONDS)
-        if not done:
-            return None
-        if self._asked is asked:
-            self._asked = None
-        try:
-            status: int | str | None = asked.result()
-        except (DockerException, OSError) as error:
-            if not undecided(error):
-                self.log.warning("%s is not known to run: %s", self.object_name, error)
-            return None
-        return status
 
     async def _accepts_connections(self, host: str, port: int) -> None:
         """Wait until the server listens, or has ended.
@@ -276,26 +240,6 @@ class UserSpawner(ChoosingSpawner):
         """
         if (status := await ended(host, port, self.poll)) is not None:
             raise EndedError(self.user.name, status, self.last_words)
-
-    async def remove_object(self) -> None:
-        """Remove the container, running or not, and wait until its name is free again.
-
-        The parent class does not remove a running container, such as one left over from a lost
-        database, and does not wait for a removal that has begun; either would make the next start
-        fail.
-
-        Raises:
-            TimeoutError: when the engine has not removed it after a minute.
-        """
-        async with asyncio.timeout(60):
-            while await self.get_object():
-                try:
-                    await self.docker("remove_container", self.object_id, v=True, force=True)
-                except APIError as error:
-                    # Already gone, or the engine is removing it.
-                    if error.status_code not in {404, 409}:
-                        raise
-                    await asyncio.sleep(0.2)
 
     async def stop(self, now: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as called
         """Stop the server; returns when the engine says that it is gone.
@@ -310,12 +254,6 @@ class UserSpawner(ChoosingSpawner):
         await self._remove()
         self.object_id = ""
         self.clear_state()
-
-    async def stop_object(self) -> None:
-        """Stop the container."""
-        stop = partial(self._calls.make, self.client.stop, self.object_name, threads=STOPPING)
-        with suppress(NotFound):
-            await answered(stop, f"stopping {self.object_name}")
 
     async def run_post_stop_hook(self) -> None:
         """Remove what is left of the server, also of one that ended by itself or never started.
@@ -332,9 +270,6 @@ class UserSpawner(ChoosingSpawner):
         await self._remove()
         close = partial(self._calls.make, self.networks.close, self.object_name)
         await answered(close, f"removing network {self.object_name}")
-
-    async def _remove(self) -> None:
-        await answered(self.remove_object, f"removing {self.object_name}")
 
 
 def as_written(texts: Mapping[str, str]) -> dict[str, str]:

@@ -72,7 +72,10 @@ def saying_why(
                 ) from None
             if _restarting(error):
                 raise NoServerError(_silent("engine")) from None
-            raise
+            raise NoServerError(
+                "Your server could not be started. Please tell your administrator:"
+                f" {error.explanation}"
+            ) from None
         except (DockerException, RequestException) as error:
             if not unanswered(error):
                 raise

@@ -95,6 +95,11 @@ def test_the_engines_containerd_is_away(status: int, text: str) -> None:
     assert "the hub's engine does not answer" in message(answer(APIError, status, text))
 
 
-@pytest.mark.parametrize("error", [answer(APIError, 500, "x"), RuntimeError("ended")], ids=repr)
-def test_other_errors_are_passed_on(error: Exception) -> None:
+def test_the_engine_refuses_for_another_reason() -> None:
+    """One line in the log, where the engine's error would be a traceback."""
+    assert "administrator: no such driver" in message(answer(APIError, 500, "no such driver"))
+
+
+def test_other_errors_are_passed_on() -> None:
+    error = RuntimeError("a mistake of the program")
     assert outcome(error) is error

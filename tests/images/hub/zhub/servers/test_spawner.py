@@ -16,7 +16,8 @@ from docker.errors import APIError, NotFound
 from traitlets import Unicode
 from zhub.front import origin
 from zhub.servers import calls, listening
-from zhub.servers import spawner as spawner_module
+from zhub.servers import container as container_module
+from zhub.servers.last_words import EndedError
 from zhub.servers.spawner import UserSpawner
 from zhub.servers.unavailable import NoServerError
 
@@ -59,7 +60,7 @@ def test_a_server_that_begins_to_listen_is_noticed_at_once() -> None:
 def test_a_server_that_has_ended_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listening, "POLL_SECONDS", 0.1)
     waiting = spawner("ExitCode=1")._accepts_connections("127.0.0.1", free_port())
-    with pytest.raises(RuntimeError, match="alice ended while it started: ExitCode=1"):
+    with pytest.raises(EndedError, match="alice ended while it started: ExitCode=1"):
         asyncio.run(asyncio.wait_for(waiting, 30))
 
 
@@ -165,7 +166,7 @@ def test_only_the_engine_says_that_a_server_has_ended(
 
 def test_a_poll_does_not_wait_for_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answer, when it comes, is the next poll's."""
-    monkeypatch.setattr(spawner_module, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(container_module, "POLL_SECONDS", 0.1)
     free = threading.Event()
 
     def inspect(_: str) -> dict[str, Any]:

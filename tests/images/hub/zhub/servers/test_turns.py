@@ -17,13 +17,13 @@ def test_who_comes_first_is_ready_first() -> None:
 
         async def start(number: int) -> None:
             nonlocal under_way, most
-            end = await turns.take()
+            turn = await turns.take()
             under_way += 1
             most = max(most, under_way)
             await asyncio.sleep(0)
             ready.append(number)
             under_way -= 1
-            end()
+            turn.end()
 
         await asyncio.gather(*map(start, range(20)))
 
@@ -36,13 +36,29 @@ def test_a_start_that_lasts_too_long_gives_its_turn_away() -> None:
     async def second() -> None:
         turns = Turns(at_a_time=1, longest=0.1)
         late = await turns.take()
-        end = await asyncio.wait_for(turns.take(), 30)
+        other = await asyncio.wait_for(turns.take(), 30)
         # Ended once by its length: this must let nobody else go ahead.
-        late()
-        end()
-        end()
+        late.goes_on()
+        late.end()
+        other.end()
+        other.end()
         last = await turns.take()
         assert turns._free.locked()
-        last()
+        last.end()
 
     asyncio.run(second())
+
+
+def test_a_start_that_goes_on_keeps_its_turn_however_long_it_takes() -> None:
+    """On a busy machine all starts would be under way otherwise, and none would end in time."""
+
+    async def slow() -> None:
+        turns = Turns(at_a_time=1, longest=0.5)
+        turn = await turns.take()
+        for _ in range(6):
+            await asyncio.sleep(0.2)
+            assert turns._free.locked()
+            turn.goes_on()
+        await asyncio.wait_for(turns.take(), 30)
+
+    asyncio.run(slow())
