@@ -57,6 +57,7 @@ class Bench:
         subjects: what is compared.
         repeats: how often everything is measured, except the usual way's emulated cold build: once.
         limit: seconds that one build may take.
+        minutes: that each part with many users may take.
         note: conditions of this run's measurements.
         kept: keys of the series that this run has measured.
         builds: subjects and platforms whose images this run built, with the error if it failed.
@@ -67,6 +68,7 @@ class Bench:
     subjects: Sequence[str]
     repeats: int
     limit: int
+    minutes: int
     note: str
     kept: set[tuple[str, str, str]] = field(default_factory=set)
     builds: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -91,6 +93,11 @@ class Bench:
         measured.save(KEPT, self.results)
         said = " ".join(map(table.number, rounded)) or f"not run: {not_run}"
         say("bench", f"{platform} {SUBJECTS[subject]}, {metric}: {said}")
+
+    def subjects_of(self, part: str) -> list[str]:
+        """Those that a part is measured of in this run."""
+        measured_ = {subject for one in METRICS if one.part == part for subject in one.subjects}
+        return [subject for subject in self.subjects if subject in measured_]
 
     def cannot(self, part: str, subject: str, platform: str, why: str) -> None:
         """Save why a part has no values, or only some."""
@@ -244,9 +251,7 @@ class Bench:
             "growth": partial(crowds.grow, self),
         }
         well = True
-        for subject in self.subjects:
-            if not any(m.part == part and subject in m.subjects for m in METRICS):
-                continue
+        for subject in self.subjects_of(part):
             # Emulated servers would measure the emulator.
             if part in NATIVE and platform != self.results.native:
                 continue
@@ -305,6 +310,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--subjects", type=choice(list(SUBJECTS)), default=list(SUBJECTS))
     parser.add_argument("--repeats", type=count, default=5)
     parser.add_argument("--limit", type=count, default=60, help="minutes that one build may take")
+    parser.add_argument(
+        "--minutes", type=count, default=20, help="for each part with many users: rush, growth"
+    )
     parser.add_argument("--note", default="", help="conditions to show on the page")
     options = parser.parse_args(arguments)
     if not running.local(engine):
@@ -313,7 +321,15 @@ def main(arguments: Sequence[str]) -> int:
     kept = measured.load(KEPT, machine.describe(engine, qemu), native)
     if not kept.series:
         say("bench", f"no earlier results: {KEPT.relative_to(ROOT)} has none of this machine")
-    bench = Bench(engine, kept, options.subjects, options.repeats, options.limit * 60, options.note)
+    bench = Bench(
+        engine,
+        kept,
+        options.subjects,
+        options.repeats,
+        options.limit * 60,
+        options.minutes,
+        options.note,
+    )
     try:
         well = [
             bench.measure(part, platform)

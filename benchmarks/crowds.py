@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import growth, guarded, images, processes, running, rush
+from benchmarks import growth, guarded, images, own_engine, processes, running, rush
 from benchmarks.measured import GROWTH, RUNS, RUSH
 from toolchain.console import say
 
@@ -15,23 +18,49 @@ if TYPE_CHECKING:
     from benchmarks.__main__ import Bench
 
 
+class Time:
+    """What is left of the time that a part may take, for one number of users after the other."""
+
+    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._minutes = minutes
+        self._clock = clock
+        self._began = self._last = clock()
+        self._each = 0.0
+
+    def done(self, users: int) -> None:
+        """Note that so many users more have been measured."""
+        now = self._clock()
+        self._each, self._last = (now - self._last) / users, now
+
+    def too_short(self, users: int) -> str:
+        """Why so many users more would take too long; empty if they would not."""
+        needed = self._clock() - self._began + self._each * users
+        if needed <= self._minutes * 60:
+            return ""
+        return f"it would have taken more than {self._minutes:.0f} minutes"
+
+
 def come(bench: Bench, subject: str, platform: str) -> None:
     """Let many users log in at once, and start as many bare containers."""
     bench.built(subject, platform)
     if subject == "project":
         images.build(images.packet_filter(platform), cached=True, limit=bench.limit)
+    left = Time(bench.minutes / len(bench.subjects_of(RUSH.part)))
     for number in RUSH.numbers:
 
         def keep(row: str, values: Sequence[float], not_run: str = "", of: int = number) -> None:
             bench.keep(RUSH.key(row, of), subject, platform, values, not_run)
 
-        if processes.available() < number * rush.EACH:
-            keep("ready", [], f"{number} servers need {number * rush.EACH} MiB of free memory")
+        missing = processes.available() < number * rush.EACH
+        need = f"{number} servers need {number * rush.EACH} MiB of free memory" if missing else ""
+        if why := need or left.too_short(number):
+            keep("ready", [], why)
             continue
         bare = rush.best(bench.engine, subject, platform, number)
         names = rush.users(number)
         with bench.site(names) as site, _crowd(bench, site, subject, platform) as (hub, parts):
             found = rush.rush(hub, site, names, parts)
+        left.done(number)
         keep("bare", bare.ready)
         keep("bare-seconds", [bare.seconds])
         keep("login", found.login, "no login succeeded")
@@ -48,42 +77,51 @@ def come(bench: Bench, subject: str, platform: str) -> None:
 
 def grow(bench: Bench, subject: str, platform: str) -> None:
     """Start more and more tiny servers, and measure what one more costs."""
+    if why := own_engine.unable():
+        raise RuntimeError(why)
     bench.built(subject, platform)
-    images.build(images.packet_filter(platform), cached=True, limit=bench.limit)
+    for recipe in (images.packet_filter(platform), images.directory(platform)):
+        images.build(recipe, cached=True, limit=bench.limit)
+    left = Time(bench.minutes)
+    with _grown(subject, platform) as stack:
+        running_ = 0
+        for number in GROWTH.numbers:
+            missing = processes.available() < (number - running_) * growth.EACH
+            need = f"{number} stand-ins need {number * growth.EACH} MiB of free memory"
+            if why := (need if missing else "") or left.too_short(number - running_):
+                bench.keep(GROWTH.key("start", number), subject, platform, [], why)
+                continue
+            names = rush.users(number + growth.STARTS)
+            stack.fill(names[running_:number])
+            found = stack.measure(names[number:])
+            left.done(number - running_)
+            running_ = number
+            for row, _, _ in GROWTH.rows:
+                bench.keep(GROWTH.key(row, number), subject, platform, found.rows.get(row, [0.0]))
+
+
+@contextmanager
+def _grown(subject: str, platform: str) -> Iterator[growth.Stack]:
+    """A hub with its guard on an engine of its own, for stand-ins."""
     notebook = images.tag("notebook", subject, platform)
-    tiny = growth.stand_in(bench.engine.api, notebook)
-    names = rush.users(max(GROWTH.numbers) + growth.STARTS)
-    try:
-        with (
-            bench.site(names) as site,
-            guarded.running_hub(site, platform, tiny) as (hub, guard),
-        ):
-            running_ = 0
-            for number in GROWTH.numbers:
-                growth.fill(hub, site, names[running_:number])
-                further = names[number : number + growth.STARTS]
-                found = growth.measure(
-                    hub, site, further, partial(guarded.of_containers, hub, guard, site)
-                )
-                running_ = number + growth.STARTS
-                _keep(bench, found, number, subject, platform)
-    finally:
-        bench.engine.images.remove(tiny, force=True)
-
-
-def _keep(bench: Bench, found: growth.Growth, number: int, subject: str, platform: str) -> None:
-    """Save what was measured with a number of servers."""
-    rows: dict[str, Sequence[float]] = {
-        "start": found.start,
-        "users": found.users,
-        "restart": [found.restart],
-        "routed": [found.routed],
-        "restart-seconds": [found.restart_seconds],
-        **{f"seconds-{run}": [found.seconds.get(run, 0.0)] for run in RUNS},
-        **{f"memory-{run}": [found.memory[run]] for run in RUNS},
-    }
-    for row, values in rows.items():
-        bench.keep(GROWTH.key(row, number), subject, platform, values)
+    others = [images.tag(image, "project", platform) for image in ("directory", "filter")]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for name in ("engine", "site"):
+            (folder / name).mkdir()
+        own = stack.enter_context(
+            own_engine.own_engine(
+                folder / "engine", [notebook, images.tag("hub", subject, platform), *others]
+            )
+        )
+        engine = own.engine.client
+        tiny = growth.stand_in(engine.api, notebook)
+        names = rush.users(max(GROWTH.numbers) + growth.STARTS)
+        site = running.begin_site(engine, folder / "site", platform, names)
+        hub, guard = guarded.begin_hub(site, platform, tiny)
+        parts = partial(guarded.of_containers, hub, guard, site)
+        # Nothing is removed one by one: the engine ends with all that it has.
+        yield growth.Stack(own, hub, site, parts)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""What a hub with many servers costs: one more start, a list of users, a restart of the hub.
+"""What a hub with many servers costs: one more of them, their list, the periodic looks, a restart.
 
-The servers are tiny stand-ins; spawner, guard, networks, filters and engine are the real ones.
+The servers are tiny stand-ins; spawner, guard, networks, filters and engine are the real ones. The
+engine is one for this benchmark alone, so that its calls and its processor time can be counted.
 """
 
 from __future__ import annotations
@@ -9,23 +10,30 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import docker
 import requests
-from docker.models.containers import Container
 
 from benchmarks import processes
 from benchmarks.logins import session
+from benchmarks.own_engine import OwnEngine, Watch
 from benchmarks.running import PATIENCE, USER, Hub, Site
 from benchmarks.rush import wait_for_server
 from tests.hubclient import User
 
-#: Starts that are measured with each number of servers.
+#: Starts that are measured with each number of servers; as many servers are stopped afterwards.
 STARTS = 5
 
 #: Starts at a time on the way to the next number.
 AT_A_TIME = 4
+
+#: Memory in MiB that a stand-in must find, with all that the engine runs for it.
+EACH = 16
+
+#: Seconds after a scrape in which the guard asks the engine for the numbers of the next one.
+RENEWED = 5
 
 #: Answers every request on the server's port, with as little memory as Python takes.
 STAND_IN = """
@@ -41,53 +49,143 @@ while True:
             pass
 """
 
+PYTHON = "/opt/jupyter/bin/python3"
+
+#: One round of the culler that stops nothing, and of the recheck: what the hub starts as services.
+ROUNDS = {
+    "cull": f"timeout 5 {PYTHON} -I -m zhub.servers.culling --timeout=1000000 --cull-every=100000",
+    "recheck": f"""{PYTHON} -I -c '
+import os
+from zhub.api import Api
+from zhub.login import recheck
+from zhub.state import database
+recheck.check(Api(os.environ), recheck.by_login(database.FILE))
+'""",
+}
+
+DATABASE = "du -cb /srv/jupyterhub/jupyterhub.sqlite* | tail -n 1"
+
 
 def stand_in(engine: docker.APIClient, image: str) -> str:
     """Make the stand-in's image from the notebook image; return its ID."""
     made = engine.create_container(image, ["true"], entrypoint=[])["Id"]
     try:
         escaped = STAND_IN.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-        command = f'CMD ["/opt/jupyter/bin/python3", "-I", "-S", "-c", "{escaped}"]'
+        command = f'CMD ["{PYTHON}", "-I", "-S", "-c", "{escaped}"]'
         return str(engine.commit(made, changes=[command, "ENTRYPOINT []"])["Id"])
     finally:
         engine.remove_container(made, v=True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Growth:
-    """What was measured with a number of servers.
+    """What was measured with a number of servers; rows of the table, by their keys."""
 
-    Attributes:
-        start: seconds of each of some further starts.
-        seconds: processor seconds of one of them, by part.
-        users: seconds of each answer with all users and their servers.
-        restart: seconds until the restarted hub answers.
-        routed: seconds until the last server is reached through the proxy again.
-        restart_seconds: processor seconds of the hub until then.
-        memory: MiB of each part, before the restart.
-    """
+    rows: dict[str, list[float]] = field(default_factory=dict)
 
-    start: list[float]
-    seconds: dict[str, float]
-    users: list[float]
-    restart: float
-    routed: float
-    restart_seconds: float
-    memory: Counter[str]
+    def spent(self, row: str, used: Mapping[str, float]) -> None:
+        """Add the processor seconds of all parts together."""
+        self.rows[row] = [sum(used.values())]
 
 
-def start(hub: Hub, site: Site, name: str) -> User:
-    """Log a user in and start the server."""
-    user = User(hub.url, site.authority, timeout=PATIENCE)
-    user.log_in(name, site.password)
-    wait_for_server(user)
-    return user
+@dataclass(frozen=True)
+class Stack:
+    """The hub that is measured, with all around it."""
+
+    own: OwnEngine
+    hub: Hub
+    site: Site
+    containers: Callable[[], Mapping[str, str]]
+    """Parts of the containers, by their IDs."""
+
+    def start(self, name: str) -> User:
+        """Log a user in and start the server."""
+        user = User(self.hub.url, self.site.authority, timeout=PATIENCE)
+        user.log_in(name, self.site.password)
+        wait_for_server(user)
+        return user
+
+    def fill(self, names: Sequence[str]) -> None:
+        """Start the servers of many users."""
+        with ThreadPoolExecutor(AT_A_TIME) as threads:
+            list(threads.map(self.start, names))
+
+    def used(self, work: Callable[[], object]) -> Counter[str]:
+        """Processor seconds that some work takes, by part."""
+        watch = Watch.of(self.own)
+        work()
+        return watch.seconds(self.containers())
+
+    def run(self, command: str, token: str) -> str:
+        """Run a command in the hub's container, as a service with a token."""
+        environment = {
+            "JUPYTERHUB_API_URL": "http://127.0.0.1:8081/hub/api",
+            "JUPYTERHUB_API_TOKEN": token,
+        }
+        code, output = self.hub.container.exec_run(["sh", "-c", command], environment=environment)
+        text = output.decode() if isinstance(output, bytes) else ""
+        if code not in {0, 124}:  # timeout has ended it
+            raise RuntimeError(f"{command} failed: {text[-500:]}")
+        return text
+
+    def measure(self, names: Sequence[str]) -> Growth:
+        """Measure with the servers that run; `names` are users without one, who get one."""
+        found = Growth()
+        users = self._starts(names, found)
+        admin = User(self.hub.url, self.site.authority, timeout=PATIENCE)
+        admin.log_in(USER, self.site.password)
+        self._looks(admin, found)
+        memory = processes.memory(self.containers())
+        found.rows |= {f"memory-{part}": [value] for part, value in memory.items()}
+        self._restart(users[-1], found)
+        found.spent("stop-seconds", self.used(partial(_stop, users)))
+        found.rows["stop-seconds"][0] /= len(users)
+        return found
+
+    def _starts(self, names: Sequence[str], found: Growth) -> list[User]:
+        watch, starts, users = Watch.of(self.own), [], []
+        for name in names:
+            begin = time.monotonic()
+            users.append(self.start(name))
+            starts.append(time.monotonic() - begin)
+        used = watch.seconds(self.containers())
+        found.rows["calls"] = [watch.calls() / len(names)]
+        found.rows["start"] = starts
+        found.rows["seconds"] = [sum(used.values()) / len(names)]
+        for part, value in used.items():
+            found.rows[f"seconds-{part}"] = [value / len(names)]
+        return users
+
+    def _looks(self, admin: User, found: Growth) -> None:
+        made = admin.request("POST", f"hub/api/users/{USER}/tokens", json={"expires_in": 3600})
+        made.raise_for_status()
+        token = made.json()["token"]
+        found.rows["users"] = [asked(admin) for _ in range(STARTS)]
+        found.spent("admin-seconds", self.used(lambda: opened(admin)))
+
+        def scraped() -> None:
+            headers = {"Authorization": f"token {token}"}
+            admin.request("GET", "hub/metrics", headers=headers).raise_for_status()
+            time.sleep(RENEWED)
+
+        found.spent("scrape-seconds", self.used(scraped))
+        for row, command in ROUNDS.items():
+            found.spent(f"{row}-seconds", self.used(partial(self.run, command, token)))
+        found.rows["database"] = [int(self.run(DATABASE, token).split()[0]) / 1e6]
+
+    def _restart(self, last: User, found: Growth) -> None:
+        health, browser = f"{last.base}hub/health", session(self.site)
+        watch, begin = Watch.of(self.own), time.monotonic()
+        self.hub.container.restart()
+        found.rows["restart"] = [_until(lambda: browser.get(health, timeout=10).ok, begin)]
+        page = f"user/{last.name}/api"
+        found.rows["routed"] = [_until(lambda: last.request("GET", page).ok, begin)]
+        found.spent("restart-seconds", watch.seconds(self.containers()))
 
 
-def fill(hub: Hub, site: Site, names: Sequence[str]) -> None:
-    """Start the servers of many users."""
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
-        list(threads.map(lambda name: start(hub, site, name), names))
+def _stop(users: Sequence[User]) -> None:
+    for user in users:
+        user.stop_server()
 
 
 def asked(admin: User) -> float:
@@ -102,44 +200,11 @@ def asked(admin: User) -> float:
         offset += len(page.json())
 
 
-def measure(
-    hub: Hub, site: Site, names: Sequence[str], containers: Callable[[], Mapping[str, str]]
-) -> Growth:
-    """Measure with the servers that run; `names` are users without one, who get one."""
-    container: Container = hub.container
-    starts = []
-    watch = processes.Watch()
-    for name in names:
-        begin = time.monotonic()
-        last = start(hub, site, name)
-        starts.append(time.monotonic() - begin)
-    used = watch.seconds(containers())
-    admin = User(hub.url, site.authority, timeout=PATIENCE)
-    admin.log_in(USER, site.password)
-    users = [asked(admin) for _ in range(STARTS)]
-    memory = processes.memory(containers())
-
-    begin = time.monotonic()
-    container.restart()
-    health = f"{admin.base}hub/health"
-    browser = session(site)
-    restart = _until(lambda: browser.get(health, timeout=10).ok, begin)
-    routed = _until(lambda: last.request("GET", f"user/{last.name}/api").ok, begin)
-    known = containers()
-    seconds = sum(
-        process.seconds
-        for _, process in processes.running()
-        if processes.part(process, known) == "hub"
-    )
-    return Growth(
-        starts,
-        {part: value / len(names) for part, value in used.items()},
-        users,
-        restart,
-        routed,
-        seconds,
-        memory,
-    )
+def opened(admin: User) -> None:
+    """Open the page of administrators, with its first users."""
+    users = "hub/api/users?include_stopped_servers=1&offset=0&limit=50"
+    for path in ("hub/admin", users):
+        admin.request("GET", path).raise_for_status()
 
 
 def _until(done: Callable[[], bool], begin: float) -> float:

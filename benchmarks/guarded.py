@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import docker
 from docker.models.containers import Container
 
 from benchmarks import images
@@ -22,10 +24,24 @@ GUARD = ["/opt/jupyter/bin/python3", "-I", "-m", "zhub"]
 def running_hub(
     site: Site, platform: str, notebook: str, **settings: str
 ) -> Iterator[tuple[Hub, Container]]:
-    """A hub and its guard.
+    """A hub and its guard; removed, with all that they made, in the end."""
+    hub, guard = begin_hub(site, platform, notebook, **settings)
+    try:
+        yield hub, guard
+    finally:
+        hub.container.remove(force=True, v=True)
+        guard.remove(force=True, v=True)
+        remove_spawned(site.engine)
+        for network in site.engine.networks.list(filters={"label": f"zhub.stack={PREFIX}"}):
+            network.remove()
+        site.engine.volumes.get(f"{PREFIX}-guardsocket").remove()
+
+
+def begin_hub(site: Site, platform: str, notebook: str, **settings: str) -> tuple[Hub, Container]:
+    """Start a hub and its guard.
 
     Args:
-        site: directory and certificate.
+        site: directory and certificate, and the engine, which may be one of its own.
         platform: of the images.
         notebook: ID of the image of users' servers.
         settings: variables of both, without ZHUB_.
@@ -61,7 +77,7 @@ def running_hub(
         labels=labels("guard"),
         network_mode="none",
         environment=environment,
-        volumes=[f"{SOCKET}:{SOCKET}", f"{volume.name}:/run/guard"],
+        volumes=[f"{socket_of(engine)}:{SOCKET}", f"{volume.name}:/run/guard"],
     )
     container = engine.containers.run(
         image,
@@ -79,17 +95,15 @@ def running_hub(
         ports={f"{port}/tcp": ("127.0.0.1", port)},
         volumes=[f"{site.certificates}:/certs:ro", f"{volume.name}:/run/guard:ro"],
     )
-    try:
-        url = f"https://127.0.0.1:{port}/"
-        until_it_answers(url, container, site.authority)
-        yield Hub(container, url, 0), guard
-    finally:
-        container.remove(force=True, v=True)
-        guard.remove(force=True, v=True)
-        remove_spawned(engine)
-        for network in engine.networks.list(filters={"label": f"zhub.stack={PREFIX}"}):
-            network.remove()
-        volume.remove()
+    url = f"https://127.0.0.1:{port}/"
+    until_it_answers(url, container, site.authority)
+    return Hub(container, url, 0), guard
+
+
+def socket_of(engine: docker.DockerClient) -> str:
+    """Path of an engine's socket on this machine."""
+    adapter: Any = engine.api.get_adapter(engine.api.base_url)
+    return str(adapter.socket_path)
 
 
 def of_containers(hub: Hub, guard: Container | None, site: Site) -> dict[str, str]:

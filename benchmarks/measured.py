@@ -81,6 +81,11 @@ RUNS = {
     "servers": "users' servers",
 }
 
+#: The same on an engine of its own, whose shims are counted with it.
+OWN_RUNS = {run: title for run, title in RUNS.items() if run != "shims"} | {
+    "engine": "engine (dockerd, containerd, shims, iptables)"
+}
+
 RUSH = Grid(
     "rush",
     "Users who log in within a second",
@@ -105,17 +110,22 @@ RUSH = Grid(
 GROWTH = Grid(
     "growth",
     "Servers that run (tiny ones; each in its network)",
-    (50, 100, 200, 400),
+    (50, 100, 200, 400, 800),
     (
         ("start", "one more start", "s"),
-        *(
-            (f"seconds-{run}", f"processor seconds of one more start: {title}", "s")
-            for run, title in RUNS.items()
-        ),
-        ("users", "list of users and servers: the culler's, the recheck's, the admin page's", "s"),
+        ("calls", "calls of the engine for one more start", ""),
+        ("seconds", "processor seconds of one more start", "s"),
+        *((f"seconds-{run}", f"of these: {title}", "s") for run, title in OWN_RUNS.items()),
+        ("stop-seconds", "processor seconds of one stop", "s"),
+        ("users", "list of users and servers, as culler, recheck and admin page ask for it", "s"),
+        ("admin-seconds", "processor seconds of the admin page, with 50 users", "s"),
+        ("cull-seconds", "processor seconds of the culler's round, with its start", "s"),
+        ("recheck-seconds", "processor seconds of the recheck's round, with its start", "s"),
+        ("scrape-seconds", "processor seconds of a scrape of the metrics", "s"),
         ("restart", "restart of the hub until it answers", "s"),
         ("routed", "restart of the hub until the last server has its route", "s"),
-        ("restart-seconds", "processor seconds of the hub in a restart", "s"),
+        ("restart-seconds", "processor seconds of a restart", "s"),
+        ("database", "database", "MB"),
         *((f"memory-{run}", f"memory: {title}", "MiB") for run, title in RUNS.items()),
     ),
     PROGRAM,

@@ -152,6 +152,17 @@ def running_site(
     engine: docker.DockerClient, folder: Path, platform: str, names: Sequence[str] = USERS
 ) -> Iterator[Site]:
     """A directory with users, in a container for a platform, and a certificate for hubs."""
+    site = begin_site(engine, folder, platform, names)
+    try:
+        yield site
+    finally:
+        engine.containers.get(site.container).remove(force=True, v=True)
+
+
+def begin_site(
+    engine: docker.DockerClient, folder: Path, platform: str, names: Sequence[str]
+) -> Site:
+    """Start what hubs need."""
     authority = Identity.create("Benchmarks", authority=True)
     authority.write(folder / "authority", "ca")
     Identity.create("localhost", "127.0.0.1", issuer=authority).write(folder / "hub", "hub")
@@ -172,10 +183,11 @@ def running_site(
         container.reload()
         address = container.attrs["NetworkSettings"]["IPAddress"]
         _wait_for(lambda: container.exec_run("directory-health").exit_code == 0, "the directory")
-        authority_file = folder / "authority" / "ca.crt"
-        yield Site(engine, address, password, folder / "hub", authority_file, str(container.id))
-    finally:
+    except BaseException:
         container.remove(force=True, v=True)
+        raise
+    authority_file = folder / "authority" / "ca.crt"
+    return Site(engine, address, password, folder / "hub", authority_file, str(container.id))
 
 
 def _wait_for(done: Callable[[], bool], what: str) -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from benchmarks import grids, processes, rush
+from benchmarks import crowds, grids, processes, rush
 from benchmarks.measured import RUSH, Results, Series
 from benchmarks.processes import Process, part
 
@@ -77,3 +77,16 @@ def test_the_first_user_is_the_one_that_administers_the_hub() -> None:
 
 def test_memory_that_is_available_is_read() -> None:
     assert 10 < processes.available() < 1 << 24
+
+
+def test_a_number_of_users_that_would_take_too_long_is_left_out() -> None:
+    now = 0.0
+    left = crowds.Time(2, lambda: now)
+    assert not left.too_short(1000), "nobody knows yet"
+    now = 30.0
+    left.done(10)
+    assert not left.too_short(30)
+    assert left.too_short(31) == "it would have taken more than 2 minutes"
+    now = 100.0
+    assert left.too_short(7)
+    assert not left.too_short(6)
