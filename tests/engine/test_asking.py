@@ -255,7 +255,9 @@ def test_a_full_hub_says_so_and_when_to_try_again(
 
 
 @contextmanager
-def computing(engine: docker.DockerClient, like: Container, stack: Stack) -> Iterator[None]:
+def computing(
+    engine: docker.DockerClient, like: Container, stack: Stack
+) -> Iterator[list[Container]]:
     """Containers with the weight of a user's server, and that server, take all processors."""
     work = ["sh", "-c", "while :; do :; done & while :; do :; done"]
     stand_ins = [
@@ -271,7 +273,7 @@ def computing(engine: docker.DockerClient, like: Container, stack: Stack) -> Ite
         for _ in range(COMPUTING)
     ]
     try:
-        yield
+        yield stand_ins
     finally:
         for one in stand_ins:
             one.remove(force=True)
@@ -336,6 +338,40 @@ def test_servers_that_take_all_processors_do_not_slow_the_hubs_pages(
             break
     print("busy : idle", ratios)
     assert min(ratios) <= 3
+    alice.stop_server()
+
+
+def logins(entrance: Entrance, number: int) -> list[float]:
+    """Seconds of logins one after the other, from the form to the answer."""
+    found = []
+    for _ in range(number):
+        begin = time.monotonic()
+        entrance.logged_in("bob")
+        found.append(time.monotonic() - begin)
+    return found
+
+
+@pytest.mark.long
+def test_servers_that_take_all_processors_do_not_slow_logins(
+    stack: Stack, entrance: Entrance, engine: docker.DockerClient
+) -> None:
+    alice = entrance.logged_in("alice")
+    alice.start_server()
+    idle: list[float] = []
+    busy: list[float] = []
+    # In turn, since other work on the machine comes and goes.
+    with computing(engine, server(engine, stack, "alice"), stack) as stand_ins:
+        for _ in range(10):
+            busy += logins(entrance, 4)
+            for one in stand_ins:
+                one.pause()
+            idle += logins(entrance, 4)
+            for one in stand_ins:
+                one.unpause()
+    # Of 40 logins the third longest.
+    slow, quick = sorted(busy)[-3], sorted(idle)[-3]
+    print(f"p95 of a login: {slow:.3f} s busy, {quick:.3f} s idle, {slow / quick:.2f}x")
+    assert slow <= 3 * quick
     alice.stop_server()
 
 

@@ -19,16 +19,16 @@ class Pool:
     By number: to compare each subnet with each taken one takes a second for 800 servers.
     """
 
-    def __init__(self, pool: IPv4Network, taken: Iterable[str]) -> None:
-        self._first, self._last = int(pool[0]), int(pool[-1])
-        self._pool = pool
+    def __init__(self, network: IPv4Network, taken: Iterable[str]) -> None:
+        self._first, self._last = int(network[0]), int(network[-1])
+        self.network = network
         self._taken: set[int] = set()
-        for network in map(ip_network, taken):
-            if isinstance(network, IPv4Network):
-                self._taken.update(self._numbers(network))
+        for one in map(ip_network, taken):
+            if isinstance(one, IPv4Network):
+                self._taken.update(self._numbers(one))
 
     def _numbers(self, network: IPv4Network) -> range:
-        if not network.overlaps(self._pool):
+        if not network.overlaps(self.network):
             return range(0)
         low, high = max(int(network[0]), self._first), min(int(network[-1]), self._last)
         return range((low - self._first) // SIZE, (high - self._first) // SIZE + 1)
@@ -43,7 +43,7 @@ class Pool:
 
     def free(self) -> Iterator[IPv4Network]:
         """Yield the subnets that overlap none of the taken ones, lowest first."""
-        for number in range(self._pool.num_addresses // SIZE):
+        for number in range(self.network.num_addresses // SIZE):
             if number not in self._taken:
                 yield IPv4Network((self._first + number * SIZE, SUBNET_PREFIX))
 

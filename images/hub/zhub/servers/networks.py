@@ -106,7 +106,7 @@ class UserNetworks:
             self._client.disconnect_container_from_network(container, name, force=True)
         self._client.remove_network(name)
         with _CREATING:
-            if known := _KNOWN.get(self._client):
+            if known := self._known:
                 known.give(_subnet(network))
 
     def restore(self) -> None:
@@ -128,6 +128,11 @@ class UserNetworks:
                 log.info("removing network %s, which nothing uses", name)
                 self.close(name)
 
+    @property
+    def _known(self) -> Pool | None:
+        known = _KNOWN.get(self._client)
+        return known if known and known.network == self._pool else None
+
     def _inspect(self, name: str) -> dict[str, Any] | None:
         try:
             network: dict[str, Any] = self._client.inspect_network(name)
@@ -142,7 +147,7 @@ class UserNetworks:
             _ExistsError: there is a network of this name.
         """
         with _CREATING:
-            known = _KNOWN.get(self._client)
+            known = self._known
             if known and (made := self._created(name, labels, known, tries=1)):
                 return made
             # Something else has taken a subnet, or given one back.
