@@ -18,8 +18,8 @@ import requests
 
 from benchmarks import processes
 from benchmarks.logins import session
-from benchmarks.own_engine import OwnEngine, Watch
-from benchmarks.running import PATIENCE, USER, Hub, Site
+from benchmarks.own_engine import PATIENCE, OwnEngine, Watch
+from benchmarks.running import USER, Hub, Site
 from benchmarks.rush import wait_for_server
 from tests.hubclient import User
 
@@ -135,7 +135,7 @@ class Stack:
         admin = User(self.hub.url, self.site.authority, timeout=PATIENCE)
         admin.log_in(USER, self.site.password)
         self._looks(admin, found)
-        memory = processes.memory(self.containers())
+        memory = {**processes.memory(self.containers()), "engine": self.own.memory()}
         found.rows |= {f"memory-{part}": [value] for part, value in memory.items()}
         self._restart(users[-1], found)
         found.spent("stop-seconds", self.used(partial(_stop, users)))

@@ -37,13 +37,16 @@ def running_hub(
         site.engine.volumes.get(f"{PREFIX}-guardsocket").remove()
 
 
-def begin_hub(site: Site, platform: str, notebook: str, **settings: str) -> tuple[Hub, Container]:
+def begin_hub(
+    site: Site, platform: str, notebook: str, *, subject: str = "project", **settings: str
+) -> tuple[Hub, Container]:
     """Start a hub and its guard.
 
     Args:
         site: directory and certificate, and the engine, which may be one of its own.
         platform: of the images.
         notebook: ID of the image of users' servers.
+        subject: whose image the hub's is.
         settings: variables of both, without ZHUB_.
     """
     port = free_port()
@@ -62,7 +65,7 @@ def begin_hub(site: Site, platform: str, notebook: str, **settings: str) -> tupl
         "ZHUB_MAX_SERVERS": "1000",
         **{f"ZHUB_{name}": value for name, value in settings.items()},
     }
-    image = images.tag("hub", "project", platform)
+    image = images.tag("hub", subject, platform)
     volume = engine.volumes.create(f"{PREFIX}-guardsocket", labels=LABEL)
 
     def labels(role: str) -> dict[str, str]:

@@ -126,7 +126,11 @@ GROWTH = Grid(
         ("routed", "restart of the hub until the last server has its route", "s"),
         ("restart-seconds", "processor seconds of a restart", "s"),
         ("database", "database", "MB"),
-        *((f"memory-{run}", f"memory: {title}", "MiB") for run, title in RUNS.items()),
+        *(
+            (f"memory-{run}", f"memory: {title}", "MiB")
+            for run, title in OWN_RUNS.items()
+            if run != "filters"
+        ),
     ),
     PROGRAM,
 )

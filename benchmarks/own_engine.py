@@ -32,6 +32,12 @@ GROUPS = (
 #: The group of an engine with its shims, and the one of its containers.
 ENGINE, CONTAINERS = (f"zhub-bench-{os.getpid()}-{what}" for what in ("engine", "containers"))
 
+#: Microseconds in which a limited group gets its share; the kernel's own default.
+PERIOD = 100_000
+
+#: Seconds that a call may take: a container in hundreds of networks is restarted in minutes.
+PATIENCE = 900
+
 #: What the engine's log has of each call but those that ask whether it lives.
 _CALL = re.compile(r"Calling (?:GET|POST|DELETE|PUT) (?!/_ping)/")
 
@@ -68,9 +74,24 @@ class OwnEngine:
         with (self.engine.folder / "dockerd.log").open(errors="replace") as log:
             return sum(1 for line in log if _CALL.search(line))
 
+    def memory(self) -> float:
+        """Resident memory in MiB of engine and shims; shared pages count for each process."""
+        group = (self.root / ENGINE / "cgroup.procs").read_text().split()
+        own = {int(process) for process in group}
+        return sum(one.resident for _, one in processes.running() if one.number in own) / (1 << 20)
+
     def used(self) -> dict[str, float]:
         """Processor seconds of each group."""
         return {name: _used(self.root / name) for name in (ENGINE, CONTAINERS)}
+
+    def slow_down(self, share: float) -> None:
+        """Give the engine, and what it runs outside of containers, this share of one processor."""
+        group, limit = self.root / ENGINE, "cpu.max"
+        if (old := Path("/sys/fs/cgroup/cpu")).exists():
+            group, limit = old / ENGINE, "cpu.cfs_quota_us"
+            group.mkdir(exist_ok=True)
+            _move(self.engine.process.pid, group)
+        (group / limit).write_text(str(int(share * PERIOD)))
 
     def end(self) -> None:
         """Kill all its processes: to stop hundreds of containers in order takes minutes."""
@@ -123,8 +144,8 @@ def own_engine(folder: Path, images: Sequence[str]) -> Iterator[OwnEngine]:
     try:
         with second_engine(folder, *options, f"--cgroup-parent=/{CONTAINERS}") as engine:
             own = OwnEngine(engine, root)
-            for process in _family(engine.process.pid):
-                (root / ENGINE / "cgroup.procs").write_text(str(process))
+            engine.client.api.timeout = PATIENCE
+            _move(engine.process.pid, root / ENGINE)
             try:
                 _load(engine, images)
                 with entered(engine.apart.name):
@@ -133,7 +154,7 @@ def own_engine(folder: Path, images: Sequence[str]) -> Iterator[OwnEngine]:
                 own.end()
     finally:
         for group in (ENGINE, CONTAINERS):
-            for one in sorted((root / group).glob("**/"), reverse=True):
+            for one in sorted(Path("/sys/fs/cgroup").glob(f"**/{group}/**/"), reverse=True):
                 with suppress(OSError):
                     one.rmdir()
 
@@ -147,7 +168,8 @@ def _load(engine: SecondEngine, images: Sequence[str]) -> None:
         raise RuntimeError(f"the images could not be saved: {' '.join(images)}")
 
 
-def _family(parent: int) -> list[int]:
-    """A process and its children: the engine's containerd is one."""
-    children = Path(f"/proc/{parent}/task").glob("*/children")
-    return [parent, *(int(one) for file in children for one in file.read_text().split())]
+def _move(engine: int, group: Path) -> None:
+    """Move an engine's process and its children, such as its containerd, into a group."""
+    children = Path(f"/proc/{engine}/task").glob("*/children")
+    for process in (str(engine), *(one for file in children for one in file.read_text().split())):
+        (group / "cgroup.procs").write_text(process)
