@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from zhub.servers.calls import CALLING
 
-FRESH = 10
+FRESH = 5
 """Seconds for which an answer is used."""
 
 
