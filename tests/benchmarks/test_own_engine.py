@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +27,28 @@ SLOW = 0.04
 CROWD = 12
 
 
+@dataclass(frozen=True)
+class Place:
+    """An engine with images of a platform, by what they are for."""
+
+    engine: own_engine.OwnEngine
+    folder: Path
+    platform: str
+    tags: dict[str, str]
+
+    def stack(self, names: list[str], notebook: str) -> growth.Stack:
+        """Begin a hub with its guard."""
+        site = running.begin_site(
+            self.engine.engine.client, self.folder / "site", self.platform, names
+        )
+        hub, guard = guarded.begin_hub(site, self.platform, notebook, subject=SUBJECT)
+        parts = partial(guarded.of_containers, hub, guard, site)
+        return growth.Stack(self.engine, hub, site, parts)
+
+
 @contextmanager
-def own(folder: Path) -> Iterator[tuple[own_engine.OwnEngine, str, dict[str, str]]]:
-    """An engine with the images of a platform, and their names."""
+def place() -> Iterator[Place]:
+    """Run one."""
     if why := own_engine.unable():
         pytest.skip(why)
     with closing(docker.from_env()) as engine:
@@ -39,29 +60,25 @@ def own(folder: Path) -> Iterator[tuple[own_engine.OwnEngine, str, dict[str, str
     )
     for recipe in recipes:
         images.build(recipe, cached=True, limit=1800)
-    names = dict(zip(("notebook", "hub", "directory", "filter"), recipes, strict=True))
-    (folder / "engine").mkdir()
-    (folder / "site").mkdir()
-    with own_engine.own_engine(folder / "engine", [one.tag for one in recipes]) as made:
-        yield made, platform, {name: one.tag for name, one in names.items()}
+    tags = dict(
+        zip(("notebook", "hub", "directory", "filter"), (one.tag for one in recipes), strict=True)
+    )
+    # Not pytest's folder: paths of sockets are short.
+    with tempfile.TemporaryDirectory(prefix="zhub-") as temporary:
+        folder = Path(temporary)
+        for name in ("engine", "site"):
+            (folder / name).mkdir()
+        with own_engine.own_engine(folder / "engine", list(tags.values())) as engine:
+            yield Place(engine, folder, platform, tags)
 
 
-def begun(
-    made: own_engine.OwnEngine, folder: Path, platform: str, names: list[str], notebook: str
-) -> growth.Stack:
-    """A hub with its guard on the engine."""
-    site = running.begin_site(made.engine.client, folder / "site", platform, names)
-    hub, guard = guarded.begin_hub(site, platform, notebook, subject=SUBJECT)
-    return growth.Stack(made, hub, site, partial(guarded.of_containers, hub, guard, site))
-
-
-def test_with_an_engine_that_is_far_too_slow_everybody_gets_a_server(tmp_path: Path) -> None:
+def test_with_an_engine_that_is_far_too_slow_everybody_gets_a_server() -> None:
     """Later, but they get one: two of 24 did."""
     names = rush.users(CROWD)
-    with own(tmp_path) as (made, platform, tags):
-        notebook = str(made.engine.client.images.get(tags["notebook"]).id)
-        stack = begun(made, tmp_path, platform, names, notebook)
-        made.slow_down(SLOW)
+    with place() as here:
+        client = here.engine.engine.client
+        stack = here.stack(names, str(client.images.get(here.tags["notebook"]).id))
+        here.engine.slow_down(SLOW)
         found = rush.rush(stack.hub, stack.site, names, stack.containers)
         print("seconds:", *(round(seconds) for seconds in sorted(found.ready)))
         log = stack.hub.container.logs().decode()
@@ -70,12 +87,12 @@ def test_with_an_engine_that_is_far_too_slow_everybody_gets_a_server(tmp_path: P
     assert "Traceback" not in log
 
 
-def test_one_more_server_takes_as_many_calls_where_many_run(tmp_path: Path) -> None:
+def test_one_more_server_takes_as_many_calls_where_many_run() -> None:
     few, many = 3, 15
     names = rush.users(many + 2 * growth.STARTS)
-    with own(tmp_path) as (made, platform, tags):
-        tiny = growth.stand_in(made.engine.client.api, tags["notebook"])
-        stack = begun(made, tmp_path, platform, names, tiny)
+    with place() as here:
+        tiny = growth.stand_in(here.engine.engine.client.api, here.tags["notebook"])
+        stack = here.stack(names, tiny)
         stack.fill(names[:few])
         first = stack.measure(names[few : few + growth.STARTS])
         stack.fill(names[few + growth.STARTS : many + growth.STARTS])
