@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 #: Fixtures of the images and of containers, for the tests of images, toolchain and engine.
 pytest_plugins = ["tests.built"]
@@ -38,6 +39,10 @@ FILE_MARKS = re.compile(r"^pytestmark = (.*)$", re.MULTILINE)
 # Python looks through all objects for garbage again and again, by default after each 700 new ones.
 # That was a third of the unit tests' time.
 gc.set_threshold(100_000)
+
+# On a machine with much other work, Hypothesis' own limits of time fail tests that are right.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
