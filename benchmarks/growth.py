@@ -144,12 +144,14 @@ class Stack:
 
     def _starts(self, names: Sequence[str], found: Growth) -> list[User]:
         watch, starts, users = Watch.of(self.own), [], []
+        calls: list[float] = []
         for name in names:
-            begin = time.monotonic()
+            begin, before = time.monotonic(), self.own.calls()
             users.append(self.start(name))
             starts.append(time.monotonic() - begin)
+            calls.append(self.own.calls() - before)
         used = watch.seconds(self.containers())
-        found.rows["calls"] = [watch.calls() / len(names)]
+        found.rows["calls"] = calls
         found.rows["start"] = starts
         found.rows["seconds"] = [sum(used.values()) / len(names)]
         for part, value in used.items():

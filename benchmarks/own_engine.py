@@ -108,13 +108,12 @@ class Watch:
 
     own: OwnEngine
     before: Mapping[str, float]
-    asked: int
     processes: processes.Watch = field(default_factory=processes.Watch)
 
     @classmethod
     def of(cls, own: OwnEngine) -> Watch:
         """Begin to watch."""
-        return cls(own, own.used(), own.calls())
+        return cls(own, own.used())
 
     def seconds(self, containers: Mapping[str, str]) -> Counter[str]:
         """Processor seconds by part; the shims are the engine's, what has ended is filters'."""
@@ -124,10 +123,6 @@ class Watch:
         alive = {part: found[part] for part in parts}
         ended = max(used[CONTAINERS] - sum(alive.values()), 0.0)
         return Counter({**alive, "engine": used[ENGINE], "filters": ended})
-
-    def calls(self) -> int:
-        """Calls of the engine."""
-        return self.own.calls() - self.asked
 
 
 @contextmanager

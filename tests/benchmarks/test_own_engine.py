@@ -98,6 +98,6 @@ def test_one_more_server_takes_as_many_calls_where_many_run() -> None:
         stack.fill(names[few + growth.STARTS : many + growth.STARTS])
         last = stack.measure(names[many + growth.STARTS :])
     print({row: (first.rows[row], last.rows[row]) for row in first.rows})
-    # Looks at all servers, once a minute or so, come in between.
-    assert abs(last.rows["calls"][0] - first.rows["calls"][0]) < 3
+    # Looks at all servers, once a minute or so, come in between, and at one that takes long.
+    assert abs(min(last.rows["calls"]) - min(first.rows["calls"])) < 3
     assert set(first.rows) == set(last.rows)
