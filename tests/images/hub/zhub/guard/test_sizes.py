@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,6 +157,30 @@ def test_one_that_takes_too_long_is_left_as_it_was_known(
     found.count()
     assert found.of_users()["alice"] == 1 << 20
     assert "site-home-alice is not counted: du did not end in 300 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fails", "printed"),
+    [("kill -KILL $$", "2\t/homes/0\n2\t/homes/1\n"), ("exit 124", ""), ("exit 1", "")],
+)
+def test_in_a_home_with_too_many_files_of_several_names_each_name_counts(
+    tmp_path: Path, fails: str, printed: str
+) -> None:
+    """Otherwise nobody who makes that many would ever be full."""
+    du = tmp_path / "du"
+    du.write_text(
+        f"#!/bin/sh\nfor last; do :; done\ncase $* in *--count-links*) ;; *) {fails} ;; esac\n"
+        'printf "2\\t%s\\n" "$last"\n'
+    )
+    du.chmod(0o755)
+    counted = subprocess.run(
+        ["sh", "-c", sizes.COUNT, "sh", "0", "1"],
+        env={"PATH": f"{tmp_path}:{os.defpath}"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert counted.stdout == printed
 
 
 def test_a_volume_that_leads_elsewhere_is_not_read(
