@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_core.paths import jupyter_path
 
-from zsingleuser import own_kernels
+from zsingleuser import home, own_kernels
 
 CLASH = "-home"
 """Added to the name of a kernel in the home that the image has as well, such as python3."""
@@ -23,9 +24,9 @@ class Kernels(KernelSpecManager):  # type: ignore[misc] # untyped
     """
 
     def _kernel_dirs_default(self) -> list[str]:
-        home = Path.home()
-        found: list[str] = super()._kernel_dirs_default()
-        return [folder for folder in found if not Path(folder).is_relative_to(home)]
+        # jupyter_client's own would make ~/.ipython as well, and fail where the disk is full.
+        found: list[str] = jupyter_path("kernels")
+        return [folder for folder in found if not Path(folder).is_relative_to(Path.home())]
 
     def find_kernel_specs(self) -> dict[str, str]:
         """Return the kernels' folders by name. Those of the image keep their names."""
@@ -46,7 +47,7 @@ class Kernels(KernelSpecManager):  # type: ignore[misc] # untyped
             if folder is None:
                 raise
             return self._read(kernel_name, folder)
-        spec.env = {"PATH": own_kernels.PROGRAMS, **spec.env}
+        spec.env = {"PATH": own_kernels.PROGRAMS, **home.ipython(Path.home()), **spec.env}
         return spec
 
     def _of_home(self, taken: set[str]) -> dict[str, Path]:
@@ -60,4 +61,5 @@ class Kernels(KernelSpecManager):  # type: ignore[misc] # untyped
         except (OSError, ValueError) as error:
             self.log.warning("%s: %s", file, error)
             raise NoSuchKernel(name) from None
+        kernel["env"] = {**home.ipython(Path.home()), **kernel["env"]}
         return KernelSpec(**kernel)

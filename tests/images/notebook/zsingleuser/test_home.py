@@ -27,6 +27,18 @@ def test_a_home_that_cannot_be_written_keeps_no_server_from_starting(
     home.prepare()
 
 
+def test_a_kernel_has_its_profile_in_the_home(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert home.ipython(tmp_path) == {}
+        assert list((tmp_path / home.PROFILE).iterdir()) == []
+
+
+def test_where_the_home_cannot_be_written_it_has_the_profile_in_memory(tmp_path: Path) -> None:
+    """A home that is really full is in tests/images/notebook/test_full.py."""
+    (tmp_path / ".ipython").write_text("a file where a folder must be")
+    assert home.ipython(tmp_path) == {"IPYTHONDIR": home.SPARE}
+
+
 def test_shared_folders_are_found_in_the_home(tmp_path: Path) -> None:
     shared, link = tmp_path / "elsewhere", tmp_path / "shared"
     home.link_shared(tmp_path, shared)
