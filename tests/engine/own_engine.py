@@ -15,7 +15,7 @@ import pytest
 import requests
 import websocket
 
-from tests.engine.conftest import native, remove_leftovers
+from tests.engine.conftest import native
 from tests.engine.second_engine import SecondEngine, able, second_engine
 from tests.engine.stack import Stack, checkout
 from tests.hubclient import Kernel, User
@@ -130,8 +130,9 @@ def own_engine_site(engine: docker.DockerClient, folder: Path, name: str) -> Ite
         try:
             yield made
         finally:
-            # They would run on without their engine.
-            remove_leftovers(own.client, stack.prefix)
+            # They would run on without their engine; all else goes with its folder.
+            for container in own.client.containers.list(all=True):
+                container.remove(force=True)
 
 
 def at_work(user: User) -> Kernel:
