@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -104,6 +105,19 @@ def _docker(name: str, *arguments: str, seconds: int = ENGINE_SECONDS) -> str | 
     return output([client, *stack.docker_options(name), *arguments], timeout=seconds)
 
 
+def _remote(name: str) -> Finding:
+    """Whether the stack's engine on another machine answers."""
+    address = stack.engine_address(name)
+    version = _docker(name, "version", "--format", "{{.Server.Version}}")
+    state = f"answers, Docker {version}" if version else "does not answer"
+    command = shlex.join(["docker", *stack.docker_options(name), "version"])
+    return Finding(
+        version is not None,
+        f"the stack's engine at {address}: {state}",
+        f"this says why: {command}",
+    )
+
+
 def _warning(text: str, fix: str) -> Finding:
     return Finding(good=False, text=text, fix=fix, word="WARNING", serious=False)
 
@@ -202,13 +216,18 @@ def check(name: str, *, with_engine: bool) -> None:
         Problem: something is missing.
     """
     outputs = stack.outputs(name)
+    remote = [_remote(name)] if stack.remote(name) else []
+    # Of an engine that does not answer, each question would wait again.
+    answers = all(finding.good for finding in remote)
     findings = [
         *(_python(), *_cli(), _disk(), *(_engine() if with_engine else [])),
-        *_live_restore(name),
+        *remote,
+        *(_live_restore(name) if answers else ()),
         *certificate(outputs, datetime.now(UTC)),
         *own_configuration(outputs),
-        *((*_groups(name), *_networks(name), *_logs(name)) if "container" in outputs else ()),
     ]
+    if answers and "container" in outputs:
+        findings += [*_groups(name), *_networks(name), *_logs(name)]
     for finding in findings:
         if finding.good:
             print(f"     ok  {finding.text}", flush=True)
@@ -228,10 +247,12 @@ def check_directory(name: str, user: str) -> None:
     docker = next(engine.clients(), None)
     if docker is None:
         raise Problem("no Docker client: apt-get install docker.io")
-    address = stack.engine_address(name)
-    command = [docker, *(["--host", address] if address else [])]
+    command = [docker, *stack.docker_options(name)]
     hub = f"{stack.prefix(name)}-hub"
     if output([*command, "inspect", "--format", "{{.State.Running}}", hub]) != "true":
+        if stack.remote(name) and not (there := _remote(name)).good:
+            raise Problem(f"{there.text}; {there.fix}")
+        address = stack.engine_address(name)
         where = address or os.environ.get("DOCKER_HOST") or "this machine's engine"
         raise Problem(f"no container {hub} runs on {where}: make up{named(name)}")
     asked = [*command, "exec", hub, "zhub", "check-directory", "--", user]

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from toolchain import runs
@@ -66,11 +67,16 @@ def prefix(stack: str) -> str:
     return _setting(stack, f"{PROJECT}:prefix") or f"{PROJECT}-{stack}"
 
 
+def _certificates(stack: str) -> Path | None:
+    """The folder of the files for TLS to the stack's engine; None for no TLS."""
+    found = _setting(stack, "docker:certPath")
+    return ROOT / found if found else None
+
+
 def docker_options(stack: str) -> list[str]:
     """The options with which `docker` talks to the stack's engine."""
     options = ["--host", address] if (address := engine_address(stack)) else []
-    if certificates := _setting(stack, "docker:certPath"):
-        folder = ROOT / certificates
+    if folder := _certificates(stack):
         options += ["--tlsverify", f"--tlscacert={folder / 'ca.pem'}"]
         options += [f"--tlscert={folder / 'cert.pem'}", f"--tlskey={folder / 'key.pem'}"]
     return options
@@ -236,6 +242,9 @@ def images(stack: str, chosen: Sequence[str]) -> dict[str, str]:
         for key, digest in outputs(stack).items()
         if key.endswith(suffix)
     }
-    if address := engine_address(stack):
-        os.environ.setdefault("DOCKER_HOST", address)
+    address = engine_address(stack)
+    if address and "DOCKER_HOST" not in os.environ:
+        os.environ["DOCKER_HOST"] = address
+        if folder := _certificates(stack):
+            os.environ |= {"DOCKER_CERT_PATH": str(folder), "DOCKER_TLS_VERIFY": "1"}
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.settings.own_config import OUTPUT
-from toolchain import doctor, engine
+from toolchain import doctor, engine, stack
+from toolchain.console import Problem
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -132,3 +134,57 @@ def test_live_restore(
     assert [(one.good, one.text.startswith(said or "")) for one in found] == [(True, True)] * bool(
         said
     )
+
+
+def test_a_user_is_asked_about_at_an_engine_with_tls(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = "config:\n  docker:host: tcp://z.example.com:2376\n  docker:certPath: engine-tls\n"
+    (tmp_path / "Pulumi.site.yaml").write_text(settings)
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    client = tmp_path / "docker"
+    client.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/calls\necho true\n')
+    client.chmod(0o755)
+    monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
+    doctor.check_directory("site", "alice")
+    folder = tmp_path / "engine-tls"
+    options = f"--host tcp://z.example.com:2376 --tlsverify --tlscacert={folder}/ca.pem"
+    options += f" --tlscert={folder}/cert.pem --tlskey={folder}/key.pem"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"{options} inspect --format {{{{.State.Running}}}} zhub-site-hub",
+        f"{options} exec zhub-site-hub zhub check-directory -- alice",
+    ]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_engine_elsewhere_that_does_not_answer_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    answers: bool,
+) -> None:
+    """It was asked five questions in silence, and then all was well."""
+    settings = "config:\n  docker:host: ssh://ops@z.example.com\n"
+    (tmp_path / "Pulumi.site.yaml").write_text(settings)
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    monkeypatch.setattr(stack, "outputs", lambda _: {"container": "zhub-site-hub"})
+    client = tmp_path / "docker"
+    said = f'[ "$3 {answers}" = "version True" ] && echo 20.1'
+    client.write_text(f'#!/bin/sh\necho "$3" >>{tmp_path}/calls\n{said}\n')
+    client.chmod(0o755)
+    monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
+    with contextlib.suppress(Problem):
+        doctor.check("site", with_engine=False)
+    shown = capsys.readouterr().out
+    about = "the stack's engine at ssh://ops@z.example.com"
+    asked = (tmp_path / "calls").read_text().split()
+    if answers:
+        assert f"     ok  {about}: answers, Docker 20.1\n" in shown
+        assert "exec" in asked
+        return
+    fix = "this says why: docker --host ssh://ops@z.example.com version"
+    assert f"MISSING  {about}: does not answer\n         → {fix}\n" in shown
+    assert asked == ["version"]
+    with pytest.raises(Problem, match=f"^{about}: does not answer; {fix}$"):
+        doctor.check_directory("site", "alice")

@@ -304,3 +304,24 @@ def test_images_to_look_at_are_the_stacks_by_digest(
         "zhub-test_hub": "sha256:1",
         "zhub-test_filter": "registry.example.com/f@sha256:2",
     }
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_images_are_looked_at_on_the_stacks_engine_with_its_files_for_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, elsewhere: bool
+) -> None:
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    monkeypatch.setattr(stack, "outputs", lambda _: {"hubDigest": "sha256:1"})
+    for name in ("DOCKER_HOST", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"):
+        # So that what the code sets is gone after the test.
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+    if elsewhere:
+        monkeypatch.setenv("DOCKER_HOST", "ssh://other.example.com")
+    settings = "config:\n  docker:host: tcp://z.example.com:2376\n  docker:certPath: tls\n"
+    (tmp_path / "Pulumi.site.yaml").write_text(settings)
+    assert stack.images("site", []) == {"zhub-site_hub": "sha256:1"}
+    found = [os.environ.get(name) for name in ("DOCKER_HOST", "DOCKER_CERT_PATH")]
+    expected = ["tcp://z.example.com:2376", f"{tmp_path}/tls"]
+    assert found == (["ssh://other.example.com", None] if elsewhere else expected)
+    assert os.environ.get("DOCKER_TLS_VERIFY") == (None if elsewhere else "1")
