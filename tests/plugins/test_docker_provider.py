@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import shutil
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from pulumi.runtime.proto import provider_pb2
 
 from plugins.docker import engine as engines
 from plugins.values import UNKNOWN, Secret
+from tests import ssh as sshd
 from tests.plugins.docker_tools import (
     CONTAINER,
     IMAGE,
@@ -38,6 +36,7 @@ from tests.plugins.plugin_driver import (
     wait_until,
 )
 from tests.ports import free_port
+from tests.ssh import Ssh
 
 pytestmark = pytest.mark.slow
 
@@ -206,49 +205,10 @@ class TestTls:
         assert f"cannot use the engine's TLS files {tmp_path}/ca.pem" in str(failure.value)
 
 
-@dataclass
-class Ssh:
-    """A real sshd on loopback."""
-
-    port: int
-    folder: Path
-
-    @property
-    def host(self) -> str:
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
-
-    @property
-    def options(self) -> list[str]:
-        known = f"UserKnownHostsFile={self.folder}/known"
-        return [
-            "-i",
-            f"{self.folder}/client",
-            "-o",
-            known,
-            "-o",
-            "StrictHostKeyChecking=accept-new",
-        ]
-
-
 @pytest.fixture(scope="module")
 def ssh(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
     assert engine
-    program = debian_tool("openssh-server", "usr/sbin/sshd")
-    folder = tmp_path_factory.mktemp("ssh")
-    for key in ("host", "client"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True
-        )
-    shutil.copy(folder / "client.pub", folder / "authorized")
-    found = Ssh(free_port(), folder)
-    (folder / "config").write_text(
-        f"Port {found.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
-        f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
-        "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
-    )
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    with server([program, "-D", "-e", "-f", folder / "config"], found.port):
+    with sshd.running(tmp_path_factory.mktemp("ssh")) as found:
         yield found
 
 
@@ -273,7 +233,7 @@ class TestSsh:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True
         )
-        options = ["-i", str(tmp_path / "other"), *ssh.options[2:], "-o", "IdentitiesOnly=yes"]
+        options = ["-i", str(tmp_path / "other"), *ssh.options[2:]]
         plugin.configure(host=ssh.host, sshOpts=options)
         with pytest.raises(PluginError) as failure:
             plugin.create(VOLUME, {"name": "pdk-never"})
