@@ -50,12 +50,6 @@ EXCUSED = {
     Claim("docs/shared-folders.md", "Backups", ("docker volume rm",)): (
         "removes a folder for good; the stacks of tests/engine remove theirs at their end"
     ),
-    Claim("docs/homes.md", "A limit for homes", ()): (
-        "brings a stack up; the stacks of tests/engine have such a limit from the start"
-    ),
-    Claim("docs/homes.md", "How large the homes are", ()): (
-        "test_backup.py runs the code behind it, on a stack"
-    ),
     Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
         "would clean up an engine that others use; test_prune.py does it on one of its own"
     ),

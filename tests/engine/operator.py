@@ -11,13 +11,18 @@ from tests.engine.stack import Stack
 MAKE = """
 make() {
     case $1 in
-        backup) "${python[@]}" backup "${2#STACK=}" '' '' '' ;;
-        homes) "${python[@]}" homes "${2#STACK=}" ;;
-        restore) "${python[@]}" restore "${2#STACK=}" "${3#FROM=}" "$(user "$@")" '' ;;
+        backup) "${python[@]}" backup "$(of STACK "$@")" '' '' '' ;;
+        doctor) "${python[@]}" directory "$(of STACK "$@")" "$(of LDAP "$@")" ;;
+        homes) "${python[@]}" homes "$(of STACK "$@")" ;;
+        restore) "${python[@]}" restore "$(of STACK "$@")" "$(of FROM "$@")" "$(of USER "$@")" '' ;;
+        sizes) "${python[@]}" sizes "$(of STACK "$@")" "$(of LIMIT "$@")" ;;
+        users) "${python[@]}" users "$(of STACK "$@")" "$(of DO "$@")" "$(of USER "$@")" '' '' '' ;;
     esac
 }
-user() {
-    for word; do case $word in USER=*) echo "${word#USER=}" ;; esac; done
+of() {
+    local name=$1 word
+    shift
+    for word; do case $word in "$name"=*) echo "${word#*=}" ;; esac; done
 }
 """
 

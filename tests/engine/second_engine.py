@@ -80,6 +80,8 @@ class SecondEngine:
     folder: Path
     options: tuple[str, ...]
     """Of `dockerd`."""
+    mounts: Path | None = None
+    """A file that stands for the mount namespace in which it runs; None for the machine's."""
 
     @property
     def socket(self) -> Path:
@@ -91,7 +93,9 @@ class SecondEngine:
         with (self.folder / "dockerd.log").open("a") as log:
             self.process = subprocess.Popen(
                 [
-                    *("nsenter", f"--net=/var/run/netns/{self.apart.name}", DOCKERD),
+                    *("nsenter", f"--net=/var/run/netns/{self.apart.name}"),
+                    *([f"--mount={self.mounts}"] if self.mounts else []),
+                    DOCKERD,
                     *("--data-root", self.folder / "data", "--exec-root", self.folder / "run"),
                     *("--pidfile", self.folder / "pid", "--host", self.address),
                     *_own_proxy(),
@@ -198,10 +202,12 @@ def _free() -> IPv4Network:
 
 
 @contextmanager
-def second_engine(folder: Path, *options: str) -> Iterator[SecondEngine]:
+def second_engine(
+    folder: Path, *options: str, mounts: Path | None = None
+) -> Iterator[SecondEngine]:
     """Run an engine whose data is in the folder; needs root."""
     with apart() as network:
-        engine = SecondEngine(network, folder, options)
+        engine = SecondEngine(network, folder, options, mounts)
         try:
             engine.start()
             yield engine

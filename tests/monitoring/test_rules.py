@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from tests.docs.commands import runs
+from tests.engine.faults import FAULTS
 from tests.monitoring.names import FOLDER, used
+from tests.monitoring.quick import DURATION, FACTOR, SECONDS, quicker
 from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -55,6 +57,24 @@ def test_each_alert_is_tested_to_fire_and_to_end() -> None:
     names = {rule["alert"] for rule in RULES}
     assert {check["alertname"] for check in checks if check.get("exp_alerts")} == names
     assert {check["alertname"] for check in checks if not check.get("exp_alerts")} == names
+
+
+def test_each_alert_has_a_fault_under_which_it_is_seen() -> None:
+    """In tests/engine/test_alerts.py, which is long."""
+    named = [name for names in FAULTS.values() for name in names]
+    assert sorted(named) == sorted({rule["alert"] for rule in RULES})
+
+
+def test_the_rules_that_are_seen_to_fire_differ_from_these_in_durations_alone() -> None:
+    rules = (FOLDER / "rules.yml").read_text()
+    quick = quicker(rules)
+    assert quick != rules
+
+    def in_seconds(found: re.Match[str]) -> str:
+        return f"{found[1]}{int(found[2]) * SECONDS[found[3]]}s"
+
+    again = re.sub(r"(\d+)ms\b", lambda found: f"{int(found[1]) * FACTOR // 1000}s", quick)
+    assert again == DURATION.sub(in_seconds, rules)
 
 
 def test_each_alert_names_its_section_on_the_page() -> None:

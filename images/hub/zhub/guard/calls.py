@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import docker
 from docker.errors import APIError, NotFound
+from docker.utils import parse_bytes
 
 from zhub.contract import (
     HUB_ALIAS,
@@ -84,7 +85,8 @@ class Guard:
         self.sizes: Sizes | None = None
         self._networks = Networks(client, policy, self._counts.networks)
         self._hub: tuple[str, str] | None = None
-        self.measures = Measures(Usage(client, policy.settings.prefix))
+        together = int(parse_bytes(policy.settings.users_memory or "0"))
+        self.measures = Measures(Usage(client, policy.settings.prefix, together))
         if policy.settings.home_limit:
             self.sizes = Sizes(client, policy.settings, enforced=self._homes.limited)
             self.measures.registry.register(self.sizes)

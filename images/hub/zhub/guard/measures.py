@@ -75,21 +75,47 @@ class Usage(Collector):
         self,
         client: docker.APIClient,
         stack: str,
+        limit: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Prepare to ask.
+
+        Args:
+            client: of the engine.
+            stack: the prefix of its names.
+            limit: bytes that all servers may take together (usersMemory); 0 for any number.
+            clock: returns seconds.
+        """
         self._client = client
         self._stack = stack
+        self._limit = limit
         self._clock = clock
         self._asking = threading.Lock()
         self._asked: float | None = None
         self._known: list[Metric] = []
         self._layers_asked: float | None = None
-        self._layers: list[Metric] = []
+        self._layers: dict[str, tuple[str, int]] = {}
+        self._running: set[str] = set()
 
     def collect(self) -> Iterator[Metric]:
         """Yield what is known, and have it renewed when it is old."""
         yield from self._known
-        yield from self._layers
+        layer = GaugeMetricFamily(
+            "guard_server_layer_bytes",
+            "What a user's server has written outside home and shared folders, such as in /tmp",
+            labels=["user"],
+        )
+        # That of a server that has ended is gone from the disk.
+        for one in self._layers.keys() & self._running:
+            user, size = self._layers[one]
+            layer.add_metric([user], size)
+        yield layer
+        if self._limit:
+            yield GaugeMetricFamily(
+                "guard_users_memory_limit_bytes",
+                "How much memory users' servers may take together (usersMemory)",
+                value=self._limit,
+            )
         disk = os.statvfs(FOLDER)
         for name, help_, blocks in (
             ("size", "Size of the engine's disk", disk.f_blocks),
@@ -124,7 +150,7 @@ class Usage(Collector):
         except Failure as error:
             log.warning("no metrics of the engine: %s", error)
             up.add_metric([], 0)
-            self._known = [up]
+            self._known, self._running = [up], set()
             return
         up.add_metric([], 1)
         total = GaugeMetricFamily(
@@ -140,27 +166,28 @@ class Usage(Collector):
             value=time.monotonic() - began,
         )
         self._known = [up, total, count, *used, took]
+        self._running = {server["Id"] for server in servers}
 
     def renew_layers(self) -> None:
         """Ask the engine what servers have written outside their homes, such as in /tmp."""
-        layer = GaugeMetricFamily(
-            "guard_server_layer_bytes",
-            "What a user's server has written outside home and shared folders, such as in /tmp",
-            labels=["user"],
-        )
         try:
             servers = self._client.containers(filters=labelled(self._stack, Role.SERVER), size=True)
         except Failure as error:
             log.warning("no sizes of servers: %s", error)
             servers = []
-        for server in servers:
-            layer.add_metric([server["Labels"][USER]], server.get("SizeRw", 0))
-        self._layers = [layer]
+        self._layers = {
+            server["Id"]: (server["Labels"][USER], server.get("SizeRw", 0)) for server in servers
+        }
 
     def _servers(self, servers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
         memory = GaugeMetricFamily(
             "guard_server_memory_bytes",
             "Memory in use by a user's server, without the page cache",
+            labels=["user"],
+        )
+        limit = GaugeMetricFamily(
+            "guard_server_memory_limit_bytes",
+            "Memory that a user's server may take",
             labels=["user"],
         )
         processor = CounterMetricFamily(
@@ -169,20 +196,23 @@ class Usage(Collector):
         with ThreadPoolExecutor(READERS, thread_name_prefix="usage") as threads:
             for user, numbers in threads.map(self._of_server, servers):
                 if numbers:
-                    used, spent = numbers
+                    used, allowed, spent = numbers
                     memory.add_metric([user], used)
+                    limit.add_metric([user], allowed)
                     processor.add_metric([user], spent)
-        yield memory
-        yield processor
+        yield from (memory, limit, processor)
 
-    def _of_server(self, server: Mapping[str, Any]) -> tuple[str, tuple[int, float] | None]:
-        """Return whose server it is, its bytes and its seconds; without these when it has ended."""
+    def _of_server(self, server: Mapping[str, Any]) -> tuple[str, tuple[int, int, float] | None]:
+        """Return whose server it is, and its bytes in use, those allowed, and its seconds.
+
+        None in place of these when it has ended.
+        """
         user: str = server["Labels"][USER]
         try:
             # Not two measurements, for a percentage, with a second between them.
             stats = self._client.stats(server["Id"], stream=False, one_shot=True)
             spent = stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
-            return user, (memory_in_use(stats), spent)
+            return user, (memory_in_use(stats), int(stats["memory_stats"]["limit"]), spent)
         except (*Failure, KeyError):
             return user, None
 

@@ -21,6 +21,7 @@ class Engine:
         self.servers = {"alice": 1 << 20, "bob": 2 << 20}
         self.silent = False
         self.added_up = 0
+        self.names: tuple[str, ...] = ("alice", "bob", "gone")
 
     def info(self) -> dict[str, Any]:
         self.asked += 1
@@ -35,7 +36,7 @@ class Engine:
         more = {"SizeRw": 5 << 20, "SizeRootFs": 1 << 30} if size else {}
         return [
             {"Id": user, "Labels": {"zhub.user": user}, **(more if user == "alice" else {})}
-            for user in ("alice", "bob", "gone")
+            for user in self.names
         ]
 
     def stats(self, container: str, **how: Any) -> dict[str, Any]:
@@ -43,7 +44,11 @@ class Engine:
         if container not in self.servers:
             raise NotFound("gone")
         return {
-            "memory_stats": {"usage": self.servers[container], "stats": {"inactive_file": 1000}},
+            "memory_stats": {
+                "usage": self.servers[container],
+                "limit": 1 << 29,
+                "stats": {"inactive_file": 1000},
+            },
             "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
         }
 
@@ -70,6 +75,7 @@ def test_servers_are_shown_with_their_users_and_one_that_ended_is_left_out(engin
     found.renew()
     text = Measures(found).text()
     assert 'guard_server_memory_bytes{user="alice"} 1.047576e+06\n' in text
+    assert 'guard_server_memory_limit_bytes{user="bob"} 5.36870912e+08\n' in text
     assert 'guard_server_cpu_seconds_total{user="bob"} 2.5\n' in text
     assert "gone" not in text
     assert "guard_engine_up 1.0\n" in text
@@ -110,6 +116,29 @@ def test_what_servers_have_written_outside_their_homes_is_asked_seldom(engine: E
     found.text()
     settled()
     assert "guard_server_layer_bytes{" not in found.text(), "old numbers would look like new ones"
+    settled()
+
+
+def test_what_a_server_has_written_goes_with_it(engine: Engine) -> None:
+    found = usage(engine)
+    found.renew()
+    found.renew_layers()
+    text = Measures(found).text()
+    assert 'guard_server_layer_bytes{user="alice"}' in text
+    settled()
+    engine.names = ("bob",)
+    found.renew()
+    text = Measures(found).text()
+    assert 'guard_server_layer_bytes{user="alice"}' not in text
+    assert 'guard_server_layer_bytes{user="bob"}' in text
+    settled()
+
+
+def test_the_memory_of_all_servers_is_shown_where_it_is_limited(engine: Engine) -> None:
+    limited = Measures(usage(engine, limit=200 << 30)).text()
+    assert "guard_users_memory_limit_bytes 2.147483648e+11\n" in limited
+    settled()
+    assert "guard_users_memory_limit_bytes" not in Measures(usage(engine)).text()
     settled()
 
 

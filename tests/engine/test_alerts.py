@@ -1,0 +1,148 @@
+"""Each alert of monitoring/ fires in Debian's Prometheus under a real fault, and ends.
+
+One stack, on an engine of its own: only such a one can hang, have a small disk, and take its
+machine for a small one. The rules are those of monitoring/, with shorter durations.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.engine.conftest import CONFIG, native, remove_leftovers
+from tests.engine.faults import FAULTS, GIB, PROMISED, Scene, certificate, get_the_token
+from tests.engine.namespaces import entered
+from tests.engine.people import Entrance
+from tests.engine.prometheus import PROGRAM, Prometheus, configure, prometheus
+from tests.engine.second_engine import SecondEngine, able, second_engine
+from tests.engine.stack import Stack, checkout
+from tests.monitoring.names import FOLDER
+from tests.ports import free_port
+from toolchain.places import ROOT
+
+pytestmark = [pytest.mark.engine, pytest.mark.long]
+
+SIZE = 20 * GIB
+"""Bytes of the engine's disk, most of which is never written."""
+
+WRITTEN = 4 * GIB
+
+
+@contextmanager
+def own_meminfo(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Make a mount namespace with a file in place of /proc/meminfo; yield both."""
+    meminfo, held = folder / "meminfo", folder / "held"
+    meminfo.write_text(Path("/proc/meminfo").read_text())
+    held.mkdir()
+    # A namespace can be held by a file only where mounts do not spread.
+    subprocess.run(["mount", "--bind", held, held], check=True)
+    subprocess.run(["mount", "--make-private", held], check=True)
+    mounts = held / "mounts"
+    mounts.touch()
+    try:
+        subprocess.run(
+            [
+                *("unshare", f"--mount={mounts}", "--propagation=slave"),
+                *("mount", "--bind", meminfo, "/proc/meminfo"),
+            ],
+            check=True,
+        )
+        yield mounts, meminfo
+    finally:
+        # The engine's end has unmounted what is in this folder, if it came so far.
+        subprocess.run(["umount", "--recursive", "--quiet", held], check=False)
+
+
+@pytest.fixture
+def scene(
+    engine: docker.DockerClient, short_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
+    if not able() or not shutil.which("mkfs.ext4"):
+        pytest.skip("a second engine needs root, ip, iptables, dockerd, and here mkfs.ext4")
+    if not shutil.which(PROGRAM):
+        pytest.skip("no prometheus: apt-get install prometheus")
+    if shutil.disk_usage(short_folder).free < WRITTEN * 1.2:
+        pytest.skip(f"images and their build take {WRITTEN // GIB} GiB in {short_folder}")
+    disk, data = short_folder / "disk", short_folder / "data"
+    with disk.open("wb") as file:
+        file.truncate(SIZE)
+    subprocess.run(["mkfs.ext4", "-q", disk], check=True)
+    data.mkdir()
+    with own_meminfo(short_folder) as (mounts, meminfo):
+        subprocess.run(["mount", "-o", "loop", disk, data], check=True)
+        # Its end unmounts the disk as well.
+        with second_engine(short_folder, mounts=mounts) as own:
+            base = engine.images.get(CONFIG["buildImage"])
+            own.client.images.load(b"".join(base.save(named=True)))
+            project = checkout(tmp_path_factory.mktemp("alerts") / "project")
+            (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+            yield from on(own, Stack("e2e-alerts", project, project=project), meminfo, engine)
+
+
+def on(
+    own: SecondEngine, stack: Stack, meminfo: Path, engine: docker.DockerClient
+) -> Iterator[Scene]:
+    """Bring the stack up, and Prometheus beside it."""
+    port = free_port()
+    stack.init(
+        native(engine)
+        | certificate(stack, 7)
+        | {
+            "port": port,
+            "notebookPackages": [],
+            "notebookRequirements": [],
+            "engineSocket": str(own.socket),
+            "homeLimit": "128M",
+            "userMemory": PROMISED,
+            "usersMemory": "2G",
+            "maxServers": 2,
+        }
+    )
+    stack.on_stack("config set", "docker:host", own.address)
+    stack.environment["DOCKER_HOST"] = own.address
+    try:
+        with entered(own.apart.name):
+            stack.up()
+            configure(stack.folder, stack, port)
+            made = Prometheus(own.apart.name)
+            scene = Scene(own, stack, Entrance.of(stack), made, meminfo)
+            get_the_token(scene)
+            with prometheus(stack.folder, made):
+                yield scene
+        stack.on_stack("destroy", "--yes")
+    finally:
+        remove_leftovers(own.client, stack.prefix)
+
+
+def test_each_alert_fires_and_ends(scene: Scene) -> None:
+    for fault, alerts in FAULTS.items():
+        steps = fault(scene)
+        next(steps)
+        scene.prometheus.wait_for(frozenset(alerts), seconds=180)
+        if fault is list(FAULTS)[-1]:
+            the_dashboard_has_data(scene)
+        assert next(steps, "done") == "done"
+        print(fault.__name__, scene.prometheus.fired)
+    scene.prometheus.wait_for_silence(seconds=300)
+    # What fired says of which stack, as the rules have it.
+    assert {one["stack"] for one in scene.prometheus.labels} == {scene.stack.name}
+
+
+def the_dashboard_has_data(scene: Scene) -> None:
+    """Each query has an answer on a stack in use, and the stack can be chosen."""
+    found = json.loads((FOLDER / "dashboard.json").read_text())
+    for panel in found["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"].replace("$stack", scene.stack.name)
+            assert scene.prometheus.query(expression), (panel["title"], expression)
+    choice = [one["query"] for one in found["templating"]["list"] if one["name"] == "stack"]
+    assert choice == ["label_values(zhub_max_servers, stack)"]
+    names = scene.prometheus.get("label/stack/values", **{"match[]": "zhub_max_servers"})
+    assert names == [scene.stack.name]
