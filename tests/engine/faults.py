@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.built import healthy, wait_until
 from tests.docs.commands import runs
 from tests.engine.namespaces import entered
 from tests.engine.operator import typed
-from tests.engine.people import Entrance
+from tests.engine.people import Entrance, served_pem
 from tests.engine.prometheus import Prometheus
 from tests.engine.second_engine import SecondEngine
 from tests.engine.stack import Stack
@@ -46,7 +47,7 @@ SLOW = 66
 LATE = 4
 """Seconds until the directory answers: the alert counts those above three, the hub waits five."""
 
-GUESSES = 40
+GUESSES = 25
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,9 @@ def from_the_first_day(scene: Scene) -> Iterator[None]:
     # All else is well, and no alert says otherwise.
     assert set(scene.prometheus.fired) == set(FAULTS[from_the_first_day])
     scene.typed(*runs("docs/operations.md", "Back up"))
-    certificate(scene.stack, 90)
+    new = Path(certificate(scene.stack, 90)["tlsCertFile"]).read_text()
     scene.stack.up()
+    wait_until(lambda: served_pem(scene.stack) == new, seconds=60)
     get_the_token(scene)
 
 
@@ -100,6 +102,21 @@ def get_the_token(scene: Scene) -> None:
     """Put token and certificate where Prometheus has them."""
     block, _ = runs("docs/monitoring.md", "Get the token")
     scene.stack.shell(block.replace("<stack>", scene.stack.name), scene.stack.folder)
+
+
+def pause(container: Container) -> None:
+    """Pause it; the kernel refuses this now and then, while processes begin or end."""
+
+    def paused() -> bool:
+        try:
+            container.pause()
+        except docker.errors.APIError as error:
+            if "unable to freeze" not in str(error):
+                raise
+            return False
+        return True
+
+    wait_until(paused, seconds=30)
 
 
 def all_is_slow(scene: Scene) -> Iterator[None]:
@@ -111,7 +128,8 @@ def all_is_slow(scene: Scene) -> Iterator[None]:
             alice.start_server()
 
     def log_in(name: str) -> None:
-        with entered(scene.engine.apart.name):
+        # On a busy machine the directory may be too late, which is slow as well.
+        with entered(scene.engine.apart.name), suppress(LoginRefused):
             scene.entrance.logged_in(name)
 
     def there() -> bool:
@@ -125,18 +143,20 @@ def all_is_slow(scene: Scene) -> Iterator[None]:
         started = threads.submit(start)
         wait_until(there, seconds=60)
         server, began = scene.container("user-alice"), time.monotonic()
-        server.pause()
+        pause(server)
         directory = scene.container("directory")
-        directory.pause()
+        pause(directory)
         logins = [threads.submit(log_in, name) for name in ("bob", "carol", "grace")]
         time.sleep(LATE)
         directory.unpause()
         for login in logins:
             login.result()
         stranger = scene.entrance.browser()
+        stranger.open_login_form()
         for _ in range(GUESSES):
-            with pytest.raises(LoginRefused):
-                stranger.log_in("nobody", "a guess")
+            # After the fifth, the hub has them wait.
+            with pytest.raises((LoginRefused, requests.HTTPError)):
+                stranger.send_password("nobody", "a guess")
         time.sleep(max(began + SLOW - time.monotonic(), 0))
         server.unpause()
         started.result()
@@ -147,7 +167,7 @@ def parts_are_stopped(scene: Scene) -> Iterator[None]:
     """Somebody stops the directory, and then the hub."""
     bob = scene.entrance.browser()
     scene.container("directory").stop()
-    with pytest.raises(LoginRefused, match="directory does not answer"):
+    with pytest.raises(requests.HTTPError, match="503"):
         bob.log_in("bob", scene.entrance.password("bob"))
     scene.prometheus.wait_for(frozenset({"DirectoryDown", "DirectoryServerDown"}), seconds=60)
     [doctor] = runs("docs/monitoring.md", "Alerts", "make doctor")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-FACTOR = 10
-"""How much shorter."""
+FACTOR = 5
+"""How much shorter: a busy machine takes seconds for a scrape, which must still come in time."""
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
