@@ -66,7 +66,7 @@ class Scene:
 
     def healthy(self, *names: str) -> None:
         """Wait until these answer."""
-        wait_until(lambda: all(healthy(self.container(name)) for name in names), seconds=180)
+        wait_until(lambda: all(healthy(self.container(name)) for name in names), seconds=600)
 
     def typed(self, *blocks: str) -> str:
         """Type commands of a page."""

@@ -39,8 +39,14 @@ THREADS = 16
 """Calls to the engine at the same time, and as many more that stop a server: these last until it
 has ended, which its user can delay."""
 
+WITHOUT_THE_ENGINE = {Guard.metrics, Guard.home_size, Guard.home_sizes, Guard.reported}
+"""Calls that the guard answers alone: an engine that hangs must not keep these waiting, too."""
+
+FEW = 2
+"""Such calls at the same time."""
+
 READS = threading.BoundedSemaphore(4)
-"""How many of these calls may be GET: with many networks, each answer is large."""
+"""How many calls to the engine may be GET: with many networks, each answer is large."""
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +56,12 @@ class Threads:
 
     def __init__(self) -> None:
         self._stopping, self._others = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
+        self._own = ThreadPoolExecutor(FEW)
 
     def of(self, call: Callable[[Guard, Request], Any]) -> ThreadPoolExecutor:
         """Return those for a call."""
+        if call in WITHOUT_THE_ENGINE:
+            return self._own
         return self._stopping if call is Guard.stop_container else self._others
 
 
@@ -117,7 +126,8 @@ class Handler(RequestHandler):
 
     def _answer(self, call: Callable[[Guard, Request], Any], request: Request) -> bytes | None:
         """Carry out a call in a thread; return only the text, so that parsed objects are freed."""
-        with READS if self.request.method == "GET" else nullcontext():
+        large = self.request.method == "GET" and call not in WITHOUT_THE_ENGINE
+        with READS if large else nullcontext():
             result = call(self._guard, request)
             return None if result is None else json.dumps(result).encode()
 

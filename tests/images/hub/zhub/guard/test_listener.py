@@ -20,7 +20,7 @@ import requests.exceptions
 from zhub import audit, settings
 from zhub.audit import Reporter, to_guard
 from zhub.contract import AUDITED
-from zhub.guard import listener, server
+from zhub.guard import listener, measures, server
 from zhub.guard.audit import FILE, Audit
 from zhub.guard.calls import Guard
 from zhub.guard.environment import Image
@@ -50,6 +50,10 @@ class Engine:
     free: threading.Event = field(default_factory=threading.Event)
     calls: int = 0
     size: int = 10
+    hangs: bool = False
+    """Whether it does not even say that it is there."""
+    pings: int = 0
+    """That have begun meanwhile."""
     api_version: str = "1.41"
 
     def inspect_image(self, name: str) -> dict[str, str]:
@@ -61,10 +65,16 @@ class Engine:
         return {"Name": "x" * self.size}
 
     def ping(self) -> bool:
+        if self.hangs:
+            self.pings += 1
+            self.free.wait(30)
         return True
 
-    def info(self) -> dict[str, str]:
-        return {"DockerRootDir": "/var/lib/docker"}
+    def info(self) -> dict[str, Any]:
+        return {"DockerRootDir": "/var/lib/docker", "MemTotal": 1 << 30}
+
+    def containers(self, **_: Any) -> list[dict[str, Any]]:
+        return []
 
     def volumes(self, **_: Any) -> dict[str, Any]:
         return {"Volumes": []}
@@ -133,6 +143,7 @@ def post(body: Any, *headers: str) -> str:
 
 
 VERSION = "GET /version HTTP/1.1\r\nHost: guard\r\n\r\n"
+METRICS = VERSION.replace("/version", "/v1.41/zhub/metrics")
 
 
 def test_an_image_of_a_registry_is_found_by_its_digest(site: Site) -> None:
@@ -209,6 +220,21 @@ def test_disconnected_clients_leave_no_more_calls_than_the_limit(site: Site) -> 
     thread.join()
     assert site.status(VERSION) == b"HTTP/1.1 200 OK"
     assert site.has_taken(0)
+
+
+def test_an_engine_that_hangs_keeps_waiting_only_who_asks_for_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Otherwise no scrape would say that it hangs, and no login be in the audit log."""
+    monkeypatch.setattr(measures, "FOLDER", tmp_path)
+    site.engine.hangs = True
+    waiting = [site.open(VERSION) for _ in range(server.THREADS)]
+    assert site.has_taken(2 * server.THREADS)
+    assert site.engine.pings
+    assert site.status(METRICS) == b"HTTP/1.1 200 OK"
+    assert site.status(post({"Events": []}).replace(CREATE, AUDIT)) == b"HTTP/1.1 204 No Content"
+    for connection in waiting:
+        connection.close()
 
 
 def test_an_answer_that_nobody_reads_is_given_up(
