@@ -169,7 +169,7 @@ def parts_are_stopped(scene: Scene) -> Iterator[None]:
     scene.container("directory").stop()
     with pytest.raises(requests.HTTPError, match="503"):
         bob.log_in("bob", scene.entrance.password("bob"))
-    scene.prometheus.wait_for(frozenset({"DirectoryDown", "DirectoryServerDown"}), seconds=60)
+    scene.prometheus.wait_for(frozenset({"DirectoryDown", "DirectoryServerDown"}), seconds=120)
     [doctor] = runs("docs/monitoring.md", "Alerts", "make doctor")
     assert "FAILED" in scene.typed(f"{doctor} || true")
     scene.container("hub").stop()
@@ -198,7 +198,7 @@ def users_take_all(scene: Scene) -> Iterator[None]:
     carol = scene.entrance.logged_in("carol")
     with pytest.raises(requests.HTTPError):
         carol.start_server()
-    scene.prometheus.wait_for(frozenset({"GuardRefuses", "StartsFail"}), seconds=60)
+    scene.prometheus.wait_for(frozenset({"GuardRefuses", "StartsFail"}), seconds=120)
     [copy] = runs("docs/operations.md", "Somebody's server does not start")
     scene.typed(copy.replace("alice", "carol"))
     carol = scene.entrance.logged_in("carol")
@@ -217,7 +217,7 @@ def users_take_all(scene: Scene) -> Iterator[None]:
     rest = shutil.disk_usage(disk).free - shutil.disk_usage(disk).total // 20
     bob.run(f"import subprocess as s; s.run(['fallocate', '-l', '{rest}', 'much'], check=True)")
     scene.container("guard").stop()
-    scene.prometheus.wait_for(frozenset({"PartDown"}), seconds=60)
+    scene.prometheus.wait_for(frozenset({"PartDown"}), seconds=120)
     # What servers have written is measured when the guard starts, and then every ten minutes.
     scene.typed(
         *runs("docs/monitoring.md", "Alerts", "docker logs", "docker start zhub-<stack>-guard")

@@ -87,6 +87,7 @@ class Guard:
         self._hub: tuple[str, str] | None = None
         together = int(parse_bytes(policy.settings.users_memory or "0"))
         self.measures = Measures(Usage(client, policy.settings.prefix, together))
+        self.measures.expect(*(call.__name__ for _, _, call in CALLS))
         if policy.settings.home_limit:
             self.sizes = Sizes(client, policy.settings, enforced=self._homes.limited)
             self.measures.registry.register(self.sizes)

@@ -238,10 +238,17 @@ class Measures:
             buckets=BOUNDS,
             registry=self.registry,
         )
-        # So that an alert sees the first refusal as an increase.
-        self.calls.labels("unknown", "refused")
+        self.expect(UNKNOWN)
         ProcessCollector(namespace="guard", registry=self.registry)
         self.registry.register(usage)
+
+    def expect(self, *calls: str) -> None:
+        """Count refusals of these calls from zero, so that an alert sees the first as an increase.
+
+        To Prometheus, a series that begins with 1 has not increased.
+        """
+        for call in calls:
+            self.calls.labels(call, "refused")
 
     def ended(self, call: str, outcome: str, seconds: float) -> None:
         """Count a call."""

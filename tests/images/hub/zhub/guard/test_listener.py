@@ -237,6 +237,18 @@ def test_an_engine_that_hangs_keeps_waiting_only_who_asks_for_it(
         connection.close()
 
 
+def test_an_alert_sees_the_first_refusal_of_each_call(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(measures, "FOLDER", tmp_path)
+    with site.open(METRICS) as connection:
+        text = ""
+        while not text.endswith('"}'):
+            text += connection.recv(1 << 16).decode()
+    for call in ("create_container", "start_container", "unknown"):
+        assert f'guard_calls_total{{call=\\"{call}\\",outcome=\\"refused\\"}} 0.0' in text
+
+
 def test_an_answer_that_nobody_reads_is_given_up(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
