@@ -92,6 +92,8 @@ def configure(folder: Path, stack: Stack, port: int) -> None:
         ("hub.example.com:11119", f"localhost:{port}"),
         ("zhub-production", stack.prefix),
         ("stack: production", f"stack: {stack.name}"),
+        # With the ten seconds that Prometheus waits by default: a busy machine needs them.
+        ("scrape_interval: 30s", "scrape_interval: 10s"),
     ):
         assert printed in text
         text = text.replace(printed, here)

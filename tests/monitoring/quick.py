@@ -10,7 +10,7 @@ FACTOR = 5
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 #: A duration of a rule, of a range or of the configuration, with what is before it.
-DURATION = re.compile(r"(\bfor: |_interval: |\[|\boffset )(\d+)([smh])\b")
+DURATION = re.compile(r"(\bfor: |evaluation_interval: |\[|\boffset )(\d+)([smh])\b")
 
 
 def quicker(text: str) -> str:
