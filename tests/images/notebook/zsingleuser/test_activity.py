@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -111,9 +112,21 @@ def terminal() -> Iterator[tuple[int, Callable[[str], None]]]:
         os.write(typed, f"{line}\n".encode())
 
     yield shell, enter
-    os.kill(shell, signal.SIGHUP)
+    # The shell hands a hang-up on, but not always when it comes soon after a line.
+    for process in in_session(shell):
+        os.kill(process, signal.SIGKILL)
     os.close(typed)
     os.waitpid(shell, 0)
+
+
+def in_session(leader: int) -> list[int]:
+    """The IDs of the processes of a terminal's session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):
+            if os.getsid(int(folder.name)) == leader:
+                found.append(int(folder.name))
+    return found
 
 
 def wait_until(shell: int, *, works: bool) -> None:
