@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -99,9 +99,21 @@ def site_args() -> dict[str, str | None]:
 
 
 def build(
-    folder: str, tag: str, args: dict[str, str | None], platform: str = "linux/s390x"
+    folder: str,
+    tag: str,
+    args: Mapping[str, str | None],
+    platform: str = "linux/s390x",
+    root: Path = ROOT,
 ) -> None:
-    """Build an image of `images/`; if that fails, fail the test with the build's last lines."""
+    """Build an image of `images/`; if that fails, fail the test with the build's last lines.
+
+    Args:
+        folder: in `images/`, with the Dockerfile.
+        tag: the image's name.
+        args: of the build.
+        platform: of the image.
+        root: where `images/` is.
+    """
     arguments = [
         part for name, value in args.items() for part in ("--build-arg", f"{name}={value}")
     ]
@@ -110,7 +122,7 @@ def build(
             *(docker_command(), "build", f"--platform={platform}", f"--tag={tag}"),
             *(f"--file=images/{folder}/Dockerfile", *arguments, "images"),
         ],
-        cwd=ROOT,
+        cwd=root,
         env={**os.environ, "DOCKER_BUILDKIT": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ architecture=$1
 shift
 
 mkdir /debs /unpacked
+[ $# -gt 0 ] || exit 0
 export APT_CONFIG=/build/apt.conf
 cat >"$APT_CONFIG" <<EOF
 APT::Architecture "$architecture";
@@ -51,11 +52,11 @@ for package; do
 done
 if [ "$unknown" ]; then
     echo "${SETTING:-notebookPackages}: Debian has no package for $architecture that is called$unknown" >&2
-    if [ "${SETTING:-}" ]; then
-        echo "Fix the list in the stack's file." >&2
-    else
-        echo "Fix the list in the stack's file; for the default: pulumi config rm notebookPackages" >&2
-    fi
+    case ${SETTING:-} in
+        images/*) echo "Fix it in that file." >&2 ;;
+        ?*) echo "Fix the list in the stack's file." >&2 ;;
+        *) echo "Fix the list in the stack's file; for the default: pulumi config rm notebookPackages" >&2 ;;
+    esac
     exit 1
 fi
 apt-get install --quiet --yes --no-install-recommends --download-only "$@"

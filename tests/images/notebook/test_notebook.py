@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 import uuid
 import zipfile
@@ -15,7 +14,6 @@ import pytest
 
 from tests.built import Images, build, site_args
 from toolchain import base
-from toolchain.places import ROOT
 
 pytestmark = pytest.mark.engine
 
@@ -178,31 +176,3 @@ def test_an_unknown_package_is_named(images: Images) -> None:
         "notebookPackages: Debian has no package for s390x that is called python3-nmpy\n" in error
     )
     assert "pulumi config rm notebookPackages" in error
-
-
-def test_a_package_without_a_wheel_is_named(
-    engine: docker.DockerClient, images: Images, tmp_path: Path
-) -> None:
-    """The index has one for x86-64 only, as PyPI of many packages."""
-    (tmp_path / "requirements").mkdir()
-    locked = f"elsewhere==1.0 --hash=sha256:{64 * '0'}\n"
-    (tmp_path / "requirements" / "site.txt").write_text(locked)
-    wheel(tmp_path, "elsewhere", "")
-    made = tmp_path / "elsewhere-1.0-py3-none-any.whl"
-    made.rename(tmp_path / "elsewhere-1.0-cp313-cp313-manylinux_2_17_x86_64.whl")
-    for script in ("sets.sh", "pip.sh"):
-        shutil.copy(ROOT / "images" / "notebook" / script, tmp_path)
-    with pytest.raises(docker.errors.ContainerError) as failure:
-        engine.containers.run(
-            images.notebook,
-            ["sh", "/build/sets.sh", "s390x", "site"],
-            platform="linux/s390x",
-            user="0",
-            environment={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/build"},
-            volumes=[f"{tmp_path}:/build"],
-            network_mode="none",
-            remove=True,
-        )
-    said = str(failure.value)
-    assert "notebookRequirements: PyPI has no wheel of elsewhere==1.0 for s390x" in said
-    assert "python3-elsewhere, and name that among the Debian packages" in said

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import docker
 import pytest
 
 from tests.built import Images, build, site_args
 from tests.images.notebook.test_packages import R, built, native, use
+from toolchain.places import ROOT
 
 pytestmark = pytest.mark.engine
 
 
-def of_profile(notebook: str, name: str, platform: str = "linux/s390x", **args: str) -> str:
+def of_profile(
+    notebook: str, name: str, platform: str = "linux/s390x", root: Path = ROOT, **args: str
+) -> str:
     """Build the image of a profile from a notebook image; return its name."""
     tag = f"zhub-test-profile-{name}:latest"
-    build("profile", tag, {"NOTEBOOK_IMAGE": notebook, **args, **site_args()}, platform)
+    build("profile", tag, {"NOTEBOOK_IMAGE": notebook, **args, **site_args()}, platform, root)
     return tag
 
 
