@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from docker.utils import parse_repository_tag
 from plugins.calls import Call, CheckCall, Created, InitError, ResourceError
 from plugins.docker import hostconfig, inspected
 from plugins.docker.container_table import PROPERTIES, mounts_replace
-from plugins.docker.errors import is_missing, said
+from plugins.docker.errors import gone_is_fine, is_missing, said
 from plugins.docker.resource import EngineResource
 from plugins.properties import Change, Failure, ListOf
 from plugins.values import UNKNOWN, Properties, has_unknown
@@ -85,9 +84,9 @@ class Container(EngineResource):
         with self.engine.explained(f"remove container {state.get('name', id[:12])}"):
             if not state.get("attach"):
                 # 0 kills at once, even if the container has its own stop timeout.
-                with _gone_is_fine():
+                with gone_is_fine():
                     client.stop(id, timeout=state.get("destroyGraceSeconds") or 0)
-            with _gone_is_fine():
+            with gone_is_fine():
                 client.remove_container(id, v=state.get("removeVolumes", True), force=True)
 
     def _brought_up(
@@ -220,16 +219,6 @@ UPDATED = {
     "memorySwap",
     *hostconfig.RATES,
 }
-
-
-@contextmanager
-def _gone_is_fine() -> Iterator[None]:
-    """Ignore that a container is gone already, or about to be."""
-    try:
-        yield
-    except APIError as error:
-        if not (is_missing(error) or "is already in progress" in said(error)):
-            raise
 
 
 def _health_in_words(found: dict[str, Any]) -> str:

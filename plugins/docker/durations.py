@@ -41,6 +41,18 @@ def written(nanoseconds: int) -> str:
     return f"{minutes}m{seconds}" if minutes else seconds
 
 
+def short(nanoseconds: int) -> str:
+    """Return a duration as services' are stored: `1m` for 60 seconds, `1h` for an hour.
+
+    `shortDur` in resource_docker_service_structures.go of kreuzwerker/terraform-provider-docker.
+    """
+    text = written(nanoseconds)
+    for zero, rest in (("m0s", "m"), ("h0m", "h")):
+        if text.endswith(zero):
+            text = text.removesuffix(zero) + rest
+    return text
+
+
 def _decimal(nanoseconds: int, unit: str) -> str:
     value = f"{Decimal(nanoseconds) / _NANOSECONDS[unit]:f}"
     return value.rstrip("0").rstrip(".") if "." in value else value

@@ -186,12 +186,21 @@ class Engine:
         if call.cancelled:
             raise Cancelled
 
-    def post(self, path: str, body: Any) -> None:
-        """POST a body as JSON, for calls or settings that docker-py lacks."""
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+        """POST a body as JSON, for calls or settings that docker-py lacks; return the answer."""
+        return self._answer("POST", path, json=body, headers=headers)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Any:
+        """GET, for calls or headers that docker-py lacks; return the answer."""
+        return self._answer("GET", path, headers=headers)
+
+    def _answer(self, method: str, path: str, **more: Any) -> Any:
         client = self.client
-        answer = client.post(f"{client.base_url}/v{client.api_version}{path}", json=body)
+        url = f"{client.base_url}/v{client.api_version}{path}"
+        answer = client.request(method, url, **more)
         if answer.status_code >= 400:
             raise APIError(message_of(answer.content), answer, message_of(answer.content))
+        return answer.json() if answer.content else None
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from docker.errors import APIError
@@ -37,6 +39,16 @@ def said(error: APIError) -> str:
 def is_missing(error: APIError) -> bool:
     """Tell whether the engine does not have the object."""
     return error.status_code == 404
+
+
+@contextmanager
+def gone_is_fine() -> Iterator[None]:
+    """Ignore that a container is gone already, or about to be."""
+    try:
+        yield
+    except APIError as error:
+        if not (is_missing(error) or "is already in progress" in said(error)):
+            raise
 
 
 def explain(error: APIError, engine: Engine) -> str:

@@ -95,11 +95,11 @@ NETWORK_DATA = {
 
 def create_body(inputs: Properties) -> dict[str, Any]:
     """Return the body of the engine's call that creates a container."""
-    config = _renamed(inputs, CONFIG)
+    config = renamed(inputs, CONFIG)
     config |= {"Image": inputs["image"], "Labels": label_map(inputs)}
     config["Env"] = in_order(inputs.get("envs", []))
     if inputs.get("healthcheck"):
-        config["Healthcheck"] = _healthcheck(inputs["healthcheck"])
+        config["Healthcheck"] = healthcheck(inputs["healthcheck"])
     ports = inputs.get("ports", [])
     config["ExposedPorts"] = {_port_key(port): {} for port in ports}
     volumes = inputs.get("volumes", [])
@@ -108,10 +108,10 @@ def create_body(inputs: Properties) -> dict[str, Any]:
 
 
 def _host_config(inputs: Properties) -> dict[str, Any]:
-    host = {"Init": False, **_renamed(inputs, HOST_CONFIG), **_renamed(inputs, WRITTEN_ONLY)}
+    host = {"Init": False, **renamed(inputs, HOST_CONFIG), **renamed(inputs, WRITTEN_ONLY)}
     host |= limits(inputs)
     host |= {key: bytes_of(inputs.get(name, 0)) for name, key in SIZES.items()}
-    host["Mounts"] = [_mount(item) for item in inputs.get("mounts", [])]
+    host["Mounts"] = [mount(item) for item in inputs.get("mounts", [])]
     host["LogConfig"] = {"Type": inputs.get("logDriver", ""), "Config": inputs.get("logOpts", {})}
     bindings: dict[str, list[dict[str, str]]] = {}
     for port in inputs.get("ports", []):
@@ -143,7 +143,7 @@ def _host_config(inputs: Properties) -> dict[str, Any]:
     if inputs.get("cpus"):
         host["NanoCpus"] = int(Decimal(inputs["cpus"]) * 10**9)
     else:
-        host |= _renamed(inputs, {"cpuPeriod": "CpuPeriod", "cpuQuota": "CpuQuota"})
+        host |= renamed(inputs, {"cpuPeriod": "CpuPeriod", "cpuQuota": "CpuQuota"})
     return host
 
 
@@ -184,7 +184,8 @@ def bytes_of(megabytes: int) -> int:
     return megabytes * MEGABYTE if megabytes > 0 else megabytes
 
 
-def _renamed(inputs: Properties, names: dict[str, str]) -> dict[str, Any]:
+def renamed(inputs: Properties, names: dict[str, str]) -> dict[str, Any]:
+    """Return those properties that are set, under the engine's names."""
     return {key: inputs[name] for name, key in names.items() if inputs.get(name)}
 
 
@@ -201,12 +202,14 @@ def _bind(volume: Properties) -> str:
     return f"{source}:{volume['containerPath']}:{mode}"
 
 
-def _healthcheck(check: Properties) -> dict[str, Any]:
+def healthcheck(check: Properties) -> dict[str, Any]:
+    """Return a health check in the engine's form."""
     times = {key: durations.parse(check[name]) for name, key in HEALTH.items() if name in check}
     return {"Test": check.get("tests", []), "Retries": check.get("retries", 0), **times}
 
 
-def _mount(mount: Properties) -> dict[str, Any]:
+def mount(mount: Properties) -> dict[str, Any]:
+    """Return a mount in the engine's form."""
     body: dict[str, Any] = {
         "Type": mount["type"],
         "Target": mount["target"],

@@ -49,7 +49,7 @@ def stored(found: dict[str, Any], before: Properties) -> Properties:
         "restart": host["RestartPolicy"]["Name"],
         "maxRetryCount": host["RestartPolicy"]["MaximumRetryCount"],
         "logDriver": host["LogConfig"]["Type"],
-        "mounts": in_order(map(_stored_mount, host.get("Mounts") or [])),
+        "mounts": in_order(map(stored_mount, host.get("Mounts") or [])),
         "hosts": in_order(map(_stored_host, host.get("ExtraHosts") or [])),
         "bridge": networks.get("Bridge", ""),
         "networkDatas": _network_datas(networks),
@@ -119,7 +119,8 @@ def _stored_host(entry: str) -> Properties:
     return {"host": host, "ip": ip}
 
 
-def _stored_mount(mount: dict[str, Any]) -> Properties:
+def stored_mount(mount: dict[str, Any]) -> Properties:
+    """Return a mount in the stored form."""
     result: Properties = {
         "target": mount["Target"],
         "source": mount.get("Source", ""),

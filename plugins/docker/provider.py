@@ -7,6 +7,7 @@ from plugins.docker import engine, registries
 from plugins.docker.container import Container
 from plugins.docker.image import Image
 from plugins.docker.network import Network
+from plugins.docker.service import Service
 from plugins.docker.volume import Volume
 from plugins.properties import BOOLEAN, STRING, ListOf, Object, Property
 
@@ -35,7 +36,7 @@ class DockerProvider(Provider):
         super().__init__(
             "docker",
             VERSION,
-            [Image, Container, Network, Volume],
+            [Image, Container, Network, Volume, Service],
             [
                 Property("host", STRING),
                 Property("context", STRING, unsupported=True),

@@ -1,6 +1,6 @@
-"""What containers, networks and volumes share: rows of tables, and diffs as Terraform does them.
+"""What all but images share: rows of tables, and diffs as Terraform does them.
 
-The official plugin bridges these three from kreuzwerker/terraform-provider-docker. That compares
+The official plugin bridges these from kreuzwerker/terraform-provider-docker. That compares
 inputs with the stored state, not with the stored inputs: a value that the engine chose for a
 missing property is a change, unless the property is marked as computed.
 """
@@ -51,14 +51,14 @@ def object_type(name: str, *rows: Property) -> Object:
     return Object(f"docker:index/{module}:{name}", rows, empty_is_none=True)
 
 
-def labels(owner: str, *, computed: bool = False) -> Property:
+def labels(owner: str, *, computed: bool = False, replaces: bool = True) -> Property:
     """Return the row of a resource's labels; `owner` is its name in the SDK."""
     label = object_type(
         f"{owner}Label",
         Property("label", STRING, required=True),
         Property("value", STRING, required=True),
     )
-    return Property("labels", set_of(label), computed=computed, replaces=True)
+    return Property("labels", set_of(label), computed=computed, replaces=replaces)
 
 
 def label_map(inputs: Properties) -> dict[str, str]:
