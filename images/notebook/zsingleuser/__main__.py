@@ -5,11 +5,23 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from zsingleuser import activity, first, home, last_words, memory, pulls, singleuser, wait_for
+from zsingleuser import (
+    activity,
+    filtered,
+    first,
+    home,
+    last_words,
+    lease,
+    memory,
+    pulls,
+    singleuser,
+    wait_for,
+)
 
 # Before the many imports, so that the first process stays small and shares its memory with the
 # server.
-port = first.become_server(os.environ["JUPYTERHUB_SERVICE_URL"])
+own_lease = lease.of(os.environ)
+port = first.become_server(os.environ["JUPYTERHUB_SERVICE_URL"], own_lease)
 with last_words.reported(port, os.environ):
     home.prepare()
     start = singleuser()
@@ -24,5 +36,9 @@ with last_words.reported(port, os.environ):
     import_module("jupyter_core.application").JupyterApp.migrate_config = lambda _: None
     sys.argv += activity.options(os.environ)
     first.listen_on(port)
+    # Nothing of the user's has run so far: only what the image has, and none of it used a network.
+    filtered.wait(os.environ)
     wait_for(os.environ["JUPYTERHUB_API_URL"])
+    if own_lease:
+        own_lease.keep(os.environ)
     start()

@@ -24,6 +24,8 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
+from zsingleuser.lease import Lease
+
 _PR_SET_DUMPABLE = 4
 """From linux/prctl.h."""
 
@@ -54,13 +56,14 @@ def bound(url: str) -> socket.socket:
     return own
 
 
-def become_server(url: str) -> socket.socket:
+def become_server(url: str, lease: Lease | None = None) -> socket.socket:
     """Continue as the server, in a child of this process; return the socket for it to listen on.
 
     Returns only in the child. The first process stays in this function and ends with the server.
 
     Args:
         url: JUPYTERHUB_SERVICE_URL, where the server must listen.
+        lease: for how long the server may be without its hub; None for as long as it likes.
 
     Raises:
         OSError: when the port is taken, or the kernel refuses to hide the memory.
@@ -69,11 +72,11 @@ def become_server(url: str) -> socket.socket:
     own = bound(url)
     server = os.fork()
     if server:
-        sys.exit(watch(server))
+        sys.exit(watch(server, lease))
     return own
 
 
-def watch(server: int) -> int:
+def watch(server: int, lease: Lease | None = None) -> int:
     """Act as init until the server has ended; return the exit status for this process.
 
     Forwards signals and reaps processes. At the end it kills all other processes at once: none may
@@ -87,9 +90,13 @@ def watch(server: int) -> int:
     # All others are ignored: with their default action, QEMU would try to end itself, in vain.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
         signal.signal(number, forward if number in FORWARDED else signal.SIG_IGN)
+    if lease:
+        lease.watch(server)
     ended = 0
     while ended != server:
         ended, status = os.wait()
+    if lease:
+        lease.unwatch()
     # Outside of a container, this would kill all of the user's processes.
     if os.getpid() == 1:
         with suppress(ProcessLookupError):
