@@ -1,7 +1,7 @@
 """Entry point of the hub image and its roles: the hub, its guard, and helpers of the hub.
 
-`zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub recheck`, `zhub people`,
-`zhub check-directory [USER]`, `zhub check-networks`, `zhub users [COMMAND]`, or
+`zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub nodeguard`, `zhub recheck`,
+`zhub people`, `zhub check-directory [USER]`, `zhub check-networks`, `zhub users [COMMAND]`, or
 `zhub metrics-token [--new]`.
 """
 
@@ -246,6 +246,13 @@ def run_check_networks(arguments: Sequence[str]) -> None:
     check_networks.run(arguments)
 
 
+def run_node_guard(_: Sequence[str]) -> None:
+    """Confine users' servers on one node of a swarm."""
+    from zhub.guard import nodes
+
+    nodes.run(os.environ)
+
+
 def run_people(_: Sequence[str]) -> None:
     """Carry out, when it is time, what operators have planned for all servers."""
     from zhub.people import service
@@ -271,6 +278,7 @@ def main() -> None:
     roles = {
         "hub": run_hub,
         "guard": run_guard,
+        "nodeguard": run_node_guard,
         "recheck": run_recheck,
         "check-directory": run_check_directory,
         "check-networks": run_check_networks,

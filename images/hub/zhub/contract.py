@@ -27,6 +27,20 @@ OOM_SCORE = 500
 no memory left, the kernel ends a process of the largest score: one of a server, and not the hub,
 the proxy, the guard or the directory, which add nothing."""
 
+FILTER_SIGN = ("127.0.9.9", 9)
+"""Address and TCP port of a server's own loopback that its packet filter refuses. By that, a server
+whose network was there before the filter knows that the filter stands."""
+
+AWAIT_FILTER = "ZHUB_AWAIT_FILTER"
+"""Variable with that address, HOST:PORT, of a server that must wait for its filter."""
+
+LEASE = "ZHUB_LEASE"
+"""Variable with the seconds that a server runs on without an answer of its hub."""
+
+LEASE_SECONDS = 180
+"""The value of it. The hub may be away for so long, as while it is started on another machine; and
+so long, and a little more, users wait whose machine is lost."""
+
 CPU_SHARES = 64
 """Weight of a user's server where processors are short; other containers have 1024. Sixteen servers
 that compute get as much as the hub alone would take."""

@@ -101,6 +101,12 @@ def of_hub(prefix: str, *, guarded: bool) -> Heartbeat:
     return Heartbeat(HUB_FILE, lambda: client.version(api_version=False), who)
 
 
+def of_engine(socket: Path) -> Heartbeat:
+    """Return the heartbeat of the guard of a node, which nobody asks: it asks its engine."""
+    client = docker.APIClient(f"unix://{socket}", version="1.24", timeout=ANSWER_SECONDS)
+    return Heartbeat(GUARD_FILE, lambda: client.version(api_version=False), "the engine")
+
+
 def of_guard(socket: Path) -> Heartbeat:
     """Return the heartbeat of the guard, which calls its own socket and through it the engine."""
     client = docker.APIClient(f"unix://{socket}", version="1.24", timeout=ANSWER_SECONDS)

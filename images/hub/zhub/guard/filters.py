@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from zhub.contract import HUB_PORT
+from zhub.contract import FILTER_SIGN, HUB_PORT
 from zhub.guard.environment import PORT
 
 NAME_SERVICE = 53
@@ -62,6 +62,10 @@ _ANSWER = "tcp flags & (syn | ack) != syn"
 
 # So the sender gets an error at once, and not a timeout after minutes.
 _REFUSE = "reject with icmpx admin-prohibited"
+
+# EHOSTUNREACH (`icmp_err_convert` in Linux' net/ipv4/icmp.c), and not the error of a port at which
+# nobody listens. All rules are set at once: where this one is, all are.
+_SIGN = f"ip daddr {FILTER_SIGN[0]} tcp dport {FILTER_SIGN[1]} {_REFUSE}"
 
 
 def table(rules: Iterable[str], entrances: Iterable[str] = ()) -> str:
@@ -131,12 +135,45 @@ class Reach:
 
 def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
     """Return the filter of a user's server in a network, given the hub's address there."""
+    return _of_server([subnet], hub, reach)
+
+
+def of_service(subnet: IPv4Network, ways_out: Collection[IPv4Network], reach: Reach) -> str:
+    """Return the filter of a user's server that is a service of a swarm, and waits for it.
+
+    Of the user's network, only the subnet is known on its node. Nobody is there but the hub and the
+    server, and addresses of the swarm's own at which nobody listens.
+
+    Args:
+        subnet: of the user's network.
+        ways_out: of the node's networks by which services reach other hosts.
+        reach: what all servers may reach.
+    """
+    return _of_server([subnet, *ways_out], subnet, reach, [_SIGN])
+
+
+def _of_server(
+    own: Sequence[IPv4Network],
+    hub: IPv4Address | IPv4Network,
+    reach: Reach,
+    first: Sequence[str] = (),
+) -> str:
+    """Return a server's filter.
+
+    Args:
+        own: networks that the server has addresses in; it can send from no others.
+        hub: where the hub is.
+        reach: what all servers may reach.
+        first: rules before all others.
+    """
+    sources = str(own[0]) if len(own) == 1 else f"{{ {', '.join(map(str, own))} }}"
     new = f"tcp dport {HUB_PORT} {_FIRST} limit rate over {NEW_CONNECTIONS}"
     return table(
         (
+            *first,
             'oifname "lo" accept',
             f"meta nfproto ipv6 {_REFUSE}",
-            f"ip saddr != {subnet} {_REFUSE}",
+            f"ip saddr != {sources} {_REFUSE}",
             # TCP retries by itself after a second: a server that opens too many has to wait.
             f"ip daddr {hub} {new} drop",
             f"ip daddr {hub} tcp dport {HUB_PORT} accept",

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from zhub.contract import hub_address
 from zhub.guard import filters
+from zhub.guard.machine import Machine
 from zhub.guard.sight import Sight
 from zhub.settings import GuardSettings
+
+
+def reach(settings: GuardSettings, machine: Machine, pools: Sequence[IPv4Network]) -> filters.Reach:
+    """Return what all users' servers on a machine may reach.
+
+    Args:
+        settings: of the stack.
+        machine: as it was seen last.
+        pools: where users' networks are.
+    """
+    networks = filters.by_width(
+        open_=settings.user_allowed_networks,
+        closed=(
+            *filters.ALWAYS_CLOSED,
+            *settings.user_blocked_networks,
+            # Those in the pool come and go with users; the rule for the whole pool closes them.
+            *(own for own in machine.addresses if not any(map(own.subnet_of, pools))),
+        ),
+    )
+    servers = {one for one in machine.name_servers if not machine.has(one)}
+    return filters.Reach(
+        pools=pools,
+        name_servers=servers if settings.user_internet else (),
+        networks=networks,
+        internet=settings.user_internet,
+    )
 
 
 class Rules:
@@ -21,7 +49,7 @@ class Rules:
         """Return the filter of a user's server in a network."""
         last = self._last
         if not last or last[0] is not sight:
-            last = self._last = sight, self._reach(sight)
+            last = self._last = sight, reach(self._settings, sight.machine, self._pools(sight))
         return filters.of_server(subnet, IPv4Address(hub_address(subnet)), last[1])
 
     def of_hub(self, sight: Sight) -> str:
@@ -42,22 +70,3 @@ class Rules:
     def _pools(self, sight: Sight) -> list[IPv4Network]:
         """Return where users' networks are: in the pool, and those from before it was changed."""
         return [self._settings.user_network_pool, *sight.outside]
-
-    def _reach(self, sight: Sight) -> filters.Reach:
-        settings, machine, pools = self._settings, sight.machine, self._pools(sight)
-        networks = filters.by_width(
-            open_=settings.user_allowed_networks,
-            closed=(
-                *filters.ALWAYS_CLOSED,
-                *settings.user_blocked_networks,
-                # Those in the pool come and go with users; the rule for the whole pool closes them.
-                *(own for own in machine.addresses if not any(map(own.subnet_of, pools))),
-            ),
-        )
-        servers = {one for one in machine.name_servers if not machine.has(one)}
-        return filters.Reach(
-            pools=pools,
-            name_servers=servers if settings.user_internet else (),
-            networks=networks,
-            internet=settings.user_internet,
-        )

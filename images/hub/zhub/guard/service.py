@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from docker import APIClient
 from docker.errors import DockerException
@@ -19,14 +20,17 @@ from docker.utils import parse_bytes
 from zhub import audit, engine, heartbeat, privileges, settings, watchdog
 from zhub.guard.audit import FOLDER, Audit
 from zhub.guard.calls import Guard
-from zhub.guard.confinement import Confinement, EngineLostError
+from zhub.guard.confinement import Confinement
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
 from zhub.guard.homes import Homes
+from zhub.guard.keeping import EngineLostError
 from zhub.guard.namespace import Namespace
 from zhub.guard.policy import Policy
 from zhub.guard.server import listen
+from zhub.guard.services import LEAST_ENGINE, WALLS_API, Swarm
+from zhub.guard.swarm import Services
 from zhub.settings import GuardSettings, SettingsError
 
 SOCKET = Path("/run/guard/engine.sock")
@@ -34,6 +38,9 @@ SOCKET = Path("/run/guard/engine.sock")
 
 PERIOD = 300
 """Seconds between two looks at the addresses of the machine and of the directory."""
+
+STOP_SECONDS = 10
+"""Seconds that a server on a swarm has to end: as long as DockerSpawner gives it on one engine."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +61,7 @@ def run(environment: Mapping[str, str]) -> None:
     client = engine.connect()
     policy = Policy(found, {name: Image.of_engine(client, name) for name in found.images})
     helpers = Helpers(client, found.filter_image, found.prefix)
-    confinement = Confinement(client, helpers, found)
+    confinement = Confinement(client, helpers, found, servers=not found.swarm)
     shared = Folders(client, helpers, found)
     try:
         confinement.begin()
@@ -69,14 +76,42 @@ def run(environment: Mapping[str, str]) -> None:
     written.seen("guard.start")
     for name, before, now in audit.changes(environment, FOLDER / "settings.json"):
         written.seen("setting", name=name, before=before, now=now)
-    guard = Guard(client, policy, confinement, shared, written)
+    guard = Guard(made_by(client, found), policy, confinement, shared, written)
     if not asyncio.run(_serve(guard, confinement, namespace, lives)):
         sys.exit(1)
 
 
+def made_by(client: APIClient, found: GuardSettings) -> APIClient:
+    """Return the client of the engine by which users' servers are made.
+
+    Raises:
+        SettingsError: that engine makes no services, or none with the walls of users' servers.
+    """
+    if not found.swarm:
+        return client
+    if not client.info()["Swarm"]["ControlAvailable"]:
+        raise SettingsError(["swarm is set, but the engine manages none: docker swarm init"])
+    major, minor = client.api_version.split(".")
+    if (int(major), int(minor)) < WALLS_API:
+        old = (
+            f"swarm is set, but this engine is older than {LEAST_ENGINE}: its services have neither"
+            " no-new-privileges nor a seccomp profile of their own"
+        )
+        raise SettingsError([old])
+    image = client.inspect_image(found.notebook_image)  # type: ignore[no-untyped-call]
+    swarm = Swarm(
+        label=found.swarm_nodes,
+        processor=image["Architecture"],
+        grace=STOP_SECONDS,
+        api=(int(major), int(minor)),
+    )
+    # Where the guard makes calls, it has all that they need.
+    return cast("APIClient", Services(client, found.prefix, swarm))
+
+
 def beyond(client: APIClient, found: GuardSettings) -> str:
     """Return what to know where servers may take more memory than there is; empty otherwise."""
-    if found.users_memory:
+    if found.users_memory or found.swarm:
         return ""
     each, machine = int(parse_bytes(found.user_memory)), int(client.info()["MemTotal"])
     if found.most_servers * each <= machine:

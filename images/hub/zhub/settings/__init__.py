@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 _SIZE_OR_NONE = re.compile(rf"({parsing.SIZE})?")
 
+_LABEL_OR_NONE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-z0-9][A-Za-z0-9._-]*)?")
+
 _PORT = (parsing.number(1, 65535), "a port number from 1 to 65535")
 
 
@@ -77,6 +79,10 @@ class GuardSettings(ServerSettings):
     engine's own."""
     former_homes_paths: tuple[str, ...]
     """ZHUB_FORMER_HOMES_PATHS: JSON list; folders that were that before, so homes may be there."""
+    swarm: bool
+    """ZHUB_SWARM: whether users' servers run on the nodes of a swarm; the engine is a manager."""
+    swarm_nodes: str
+    """ZHUB_SWARM_NODES: label of the nodes that they run on, NAME=VALUE; empty for all."""
 
     @property
     def homes_paths(self) -> tuple[str, ...]:
@@ -213,6 +219,10 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
             "[]",
             parsing.folders,
             'a JSON list of paths, such as ["/srv/homes"]',
+        ),
+        swarm=reader.value("SWARM", "false", parsing.boolean, "true or false"),
+        swarm_nodes=reader.value(
+            "SWARM_NODES", "", parsing.matching(_LABEL_OR_NONE), "a label such as zhub=servers"
         ),
     )
     reader.problems += folders.outside(settings.shared_folders, settings.shared_root)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from docker.errors import APIError
-from zhub import engine, settings
+from zhub import settings
 from zhub.contract import NO_HOST, NO_IPV6
-from zhub.guard import audit, confinement, measures
+from zhub.guard import audit, measures
 from zhub.guard.audit import Audit
 from zhub.guard.bodies import Refused
 from zhub.guard.calls import Guard, Request
@@ -220,39 +220,6 @@ def test_the_version_call_fails_when_the_engine_does_not_answer() -> None:
     made, engine = guard()
     assert made.version(Request("", {}, {}))["ApiVersion"] == "1.41"
     assert [call for call, _, _ in engine.asked] == ["ping"]
-
-
-@pytest.mark.parametrize(
-    ("listens", "seconds"),
-    [(True, confinement.LOST_SECONDS), (False, confinement.REFUSED_SECONDS)],
-)
-def test_a_guard_that_loses_its_engine_exits_to_be_restarted(
-    monkeypatch: pytest.MonkeyPatch, *, listens: bool, seconds: int
-) -> None:
-    """With live-restore, a restarted engine has a new socket; the guard would keep the old one."""
-    now = 0.0
-
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
-    class Gone:
-        asked = 0
-
-        def events(self, **_: Any) -> Any:
-            self.asked += 1
-            raise ConnectionRefusedError
-
-    monkeypatch.setattr(
-        confinement, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 1 + now)
-    )
-    monkeypatch.setattr(engine, "listens", lambda _: listens)
-    gone: Any = Gone()
-    guard_settings = settings.read_guard({"ZHUB_PREFIX": "site"})
-    helpers: Any = None
-    with pytest.raises(confinement.EngineLostError):
-        confinement.Confinement(gone, helpers, guard_settings).watch()
-    assert seconds <= gone.asked <= seconds + 3
 
 
 def test_a_home_is_mounted_on_itself_so_that_pruning_leaves_it() -> None:

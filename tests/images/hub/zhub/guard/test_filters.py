@@ -82,6 +82,26 @@ def test_a_server_reaches_the_hubs_port_name_servers_port_and_what_is_open() -> 
     ]
 
 
+def test_a_service_sees_its_filter_before_all_else_and_reaches_what_a_server_does() -> None:
+    subnet, out = IPv4Network("10.214.0.16/28"), IPv4Network("172.18.0.0/16")
+    found = filters.of_service(subnet, [out], REACH)
+    # In place of the hub's address, which its node does not know.
+    servers = [
+        rule.replace("10.214.0.18", str(subnet))
+        for rule in rules(filters.of_server(subnet, IPv4Address("10.214.0.18"), REACH))
+    ]
+    servers[servers.index(f"ip saddr != {subnet}")] = f"ip saddr != {{ {subnet}, {out} }}"
+    assert rules(found) == ["ip daddr 127.0.9.9 tcp dport 9", *servers]
+    # Any other error is also what a server gets that has no filter.
+    assert "tcp dport 9 reject with icmpx admin-prohibited\n" in found
+    assert entrances(found)[1:] == [
+        f"ip saddr {subnet} tcp dport 8888 accept",
+        "tcp flags & (syn | ack) == syn drop",
+    ]
+    without = filters.of_service(subnet, [], REACH)
+    assert f"ip saddr != {subnet}" in rules(without)
+
+
 def entrances(text: str) -> list[str]:
     """Return the rules for incoming packets."""
     chain = text.partition("chain input")[2].partition("policy accept;\n")[2].partition("  }")[0]

@@ -1,0 +1,162 @@
+"""The guard of a swarm's node: sets the filters of servers that the swarm starts there.
+
+It has the engine's socket, and nobody asks it for anything: what it does follows from the stack's
+settings and from what starts. Servers are made by the guard beside the hub.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from ipaddress import IPv4Network, ip_network
+from typing import Any
+
+import docker
+from docker.errors import DockerException, NotFound
+
+from zhub import engine, heartbeat, privileges, settings
+from zhub.contract import Role
+from zhub.guard import filters
+from zhub.guard.helpers import IN_NAMESPACE, Helpers
+from zhub.guard.keeping import AT_A_TIME, EngineLostError, Keeper
+from zhub.guard.machine import Machine
+from zhub.guard.rules import reach
+from zhub.guard.sight import outside
+from zhub.settings import GuardSettings, SettingsError
+
+PERIOD = 300
+"""Seconds between two looks at the machine."""
+
+SERVICE = "com.docker.swarm.service.name"
+"""Label of a service's containers, with the service's name. The engine sets it."""
+
+WAY_OUT = "docker_gwbridge"
+"""The engine's network by which containers in a network of the swarm reach other hosts."""
+
+log = logging.getLogger(__name__)
+
+
+class Nodes(Keeper):
+    """The filters of users' servers on one node."""
+
+    def __init__(self, client: docker.APIClient, helpers: Helpers, found: GuardSettings) -> None:
+        super().__init__(client, helpers, found.prefix, (Role.SERVER,))
+        self._settings = found
+        self._machine = Machine(frozenset(), frozenset())
+        self._ways_out: tuple[IPv4Network, ...] = ()
+        self._outside: list[IPv4Network] = []
+        self._threads = ThreadPoolExecutor(AT_A_TIME)
+
+    @property
+    def machine(self) -> Machine:
+        return self._machine
+
+    def begin(self) -> None:
+        """Close this container's own network, then as the other guard.
+
+        A service without networks is in the engine's own bridge, and needs nothing there.
+        """
+        try:
+            closed = filters.table(['oifname "lo" accept'])
+            self._filter(IN_NAMESPACE + engine.own_container(), closed)
+        except RuntimeError as error:
+            raise RuntimeError(f"the guard cannot close its own network: {error}") from None
+        super().begin()
+
+    def look(self) -> None:
+        self._machine = Machine.seen(self._helpers)
+        self._ways_out = self._found_ways_out()
+        self._outside = outside(self._client.networks(), self._settings)
+
+    def _found_ways_out(self) -> tuple[IPv4Network, ...]:
+        try:
+            network = self._client.inspect_network(WAY_OUT)
+        except NotFound:
+            return ()  # no service has needed one so far
+        subnets = [ip_network(one["Subnet"]) for one in network["IPAM"]["Config"] or ()]
+        return tuple(subnet for subnet in subnets if isinstance(subnet, IPv4Network))
+
+    def _started(self, container: str) -> None:
+        # Many servers may start at once, and each waits for its filter.
+        self._threads.submit(self._confine, container)
+
+    def _confine(self, container: str) -> None:
+        try:
+            self.again(container)
+        except (RuntimeError, DockerException, OSError) as error:
+            # The server waits for a minute, then ends.
+            log.warning("a server that has started gets no filter now: %s", error)
+
+    def _rules(self, found: dict[str, Any], networks: set[str]) -> str:
+        name = found["Config"]["Labels"].get(SERVICE)
+        if networks != {name}:
+            raise RuntimeError(f"the container is in the networks {', '.join(sorted(networks))}")
+        network = self._client.inspect_network(name)
+        if not network["Internal"] and not self._ways_out:
+            # The engine makes it with the first service that needs it.
+            self._ways_out = self._found_ways_out()
+        return filters.of_service(
+            IPv4Network(network["IPAM"]["Config"][0]["Subnet"]),
+            () if network["Internal"] else self._ways_out,
+            reach(
+                self._settings, self._machine, [self._settings.user_network_pool, *self._outside]
+            ),
+        )
+
+
+def run(environment: Mapping[str, str]) -> None:
+    """Set filters until SIGTERM.
+
+    Raises:
+        SettingsError: when a setting is wrong, the engine cannot be reached, or packet filters
+            cannot be set there.
+    """
+    found = settings.read_guard(environment)
+    if os.geteuid() == 0:
+        # The folder is in memory, and root's whatever its mode is to be: runc before 1.2 gives it
+        # the mode of the image's.
+        heartbeat.GUARD_FILE.touch()
+        heartbeat.GUARD_FILE.chmod(0o666)
+        privileges.drop(engine.SOCKET, privileges.GUARD_USER)
+    client = engine.connect()
+    nodes = Nodes(client, Helpers(client, found.filter_image, found.prefix), found)
+    try:
+        nodes.begin()
+    except (RuntimeError, DockerException) as error:
+        raise SettingsError([str(error)]) from None
+    heartbeat.of_engine(engine.SOCKET).start()
+    log.info("the guard watches this node")
+    if not until_ended({"watch": nodes.watch, "keep": partial(nodes.keep, PERIOD)}):
+        sys.exit(1)
+
+
+def until_ended(threads: Mapping[str, Callable[[], None]]) -> bool:
+    """Run the threads until SIGTERM and return True, or until one of them ends and return False."""
+    ended = threading.Event()
+    signalled = threading.Event()
+
+    def beside(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except EngineLostError as error:
+            log.error("the guard exits, to be restarted: %s", error)  # noqa: TRY400
+        except BaseException:
+            log.exception("the guard exits: its thread %s failed", threading.current_thread().name)
+        finally:
+            ended.set()
+
+    def end(*_: object) -> None:
+        signalled.set()
+        ended.set()
+
+    signal.signal(signal.SIGTERM, end)
+    for name, work in threads.items():
+        threading.Thread(target=beside, args=[work], name=name, daemon=True).start()
+    ended.wait()
+    return signalled.is_set()

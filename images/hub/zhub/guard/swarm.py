@@ -1,0 +1,362 @@
+"""The engine as the guard sees it where users' servers run on a swarm.
+
+The guard makes the calls that it makes on a single engine; those about users' servers and their
+networks become calls about services here, and all others go to the engine as they are. A service
+has its network from the start, so it is made when the guard connects the container to its network;
+until then there is only what was asked for.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+from docker.errors import APIError, NotFound
+
+from zhub.contract import ROLE, STACK, USER, Role, labelled
+from zhub.guard import homes, services
+from zhub.guard.helpers import UnusableError
+from zhub.guard.leases import Leases, in_words
+from zhub.guard.services import ID, Swarm
+
+GONE_SECONDS = 30
+"""How long to wait until the machine of a server says that it is gone. It has its grace period, and
+the engine waits two seconds before it ends a service's container."""
+
+ADDRESS_SECONDS = 20
+"""How long to wait until the swarm's managers have given a server an address."""
+
+PAUSE = 0.2
+
+UNATTACHED = "attaching to network failed"
+"""What the engine says where the managers do not answer, or do not let a container in."""
+
+IN_USE = "in use by task"
+"""What the engine says of a network whose servers are not gone yet."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A server that was asked for, and is not in its network yet."""
+
+    name: str
+    body: dict[str, Any]
+
+
+class Services:
+    """A client of a manager's engine, in which users' servers are services."""
+
+    def __init__(self, client: docker.APIClient, prefix: str, swarm: Swarm) -> None:
+        self._client: Any = client
+        self._prefix = prefix
+        self._swarm = swarm
+        self._asked: dict[str, Asked] = {}
+        self._lock = threading.Lock()
+        self._leases = Leases()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    # What the guard asks of containers.
+
+    def create_container_from_config(self, body: dict[str, Any], name: str) -> dict[str, Any]:
+        """Note what a server is to be; nothing runs yet."""
+        made = secrets.token_hex(32)
+        with self._lock:
+            self._forget(name)
+            self._asked[made] = Asked(name, body)
+        return {"Id": made, "Warnings": []}
+
+    def start(self, container: str) -> None:
+        """Do nothing: a service runs when it is made."""
+        if not self._found(container):
+            self._client.start(container)
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        """Return a server in the form of a container, or any other container as it is."""
+        with self._lock:
+            asked = self._asked_for(container)
+        if asked:
+            made, server = asked
+            return services.not_yet(made, server.name, server.body)
+        service = self._service(container)
+        if service:
+            return self._shown(service)
+        found: dict[str, Any] = self._client.inspect_container(container)
+        if (found["Config"]["Labels"] or {}).get(ROLE) == Role.SERVER:
+            # One of a service's own containers, on this machine: not what the hub knows it by.
+            raise NotFound("no such container: a task of a service")
+        return found
+
+    def containers(self, **options: Any) -> list[dict[str, Any]]:
+        """List users' servers, if those are asked for, as containers are listed."""
+        if options.get("filters") != labelled(self._prefix, Role.SERVER):
+            found: list[dict[str, Any]] = self._client.containers(**options)
+            return found
+        if options.get("size"):
+            # Only the engines of the servers' machines know what servers write outside their homes.
+            return []
+        shown = self._all_shown()
+        return [
+            {
+                "Id": one["Id"],
+                "Names": [one["Name"]],
+                "Labels": one["Config"]["Labels"],
+                "NetworkSettings": one["NetworkSettings"],
+            }
+            for one in shown
+            if options.get("all") or one["State"]["Running"]
+        ]
+
+    def stop(self, container: str, timeout: int) -> None:
+        """Remove a server's service; its grace period is part of it.
+
+        Raises:
+            docker.errors.NotFound: there is no such server.
+        """
+        if not self._removed(container):
+            self._client.stop(container, timeout=timeout)
+
+    def remove_container(self, container: str, **options: Any) -> None:
+        """Remove a server's service, or what was asked for."""
+        if not self._removed(container):
+            self._client.remove_container(container, **options)
+
+    # What it asks of networks.
+
+    def create_network(self, name: str, **options: Any) -> dict[str, Any]:
+        """Make a user's network, which all nodes have that need it.
+
+        Raises:
+            docker.errors.APIError: its subnet is taken, as an engine says of its own networks. The
+                swarm's managers take any, and such a network then gets no addresses.
+        """
+        others = [one for one in self._client.networks() if one["Name"] != name]
+        wanted = services.subnets(options["ipam"])
+        for taken in (one for other in others for one in services.subnets(other["IPAM"])):
+            if any(map(taken.overlaps, wanted)):
+                raise APIError("overlap", explanation=f"Pool overlaps with another one: {taken}")
+        # The driver's options are of a bridge. Others may attach to it: the hub does.
+        options |= {"driver": "overlay", "attachable": True, "options": None}
+        made: dict[str, Any] = self._client.create_network(name, **options)
+        return made
+
+    def inspect_network(self, name: str) -> dict[str, Any]:
+        """Return a network, with those in it that the hub knows.
+
+        An engine knows only its own containers, and calls addresses of the swarm's own by names.
+        """
+        found: dict[str, Any] = self._client.inspect_network(name)
+        inside = {k: v for k, v in (found["Containers"] or {}).items() if not k.startswith("lb-")}
+        if service := self._service(found["Name"]):
+            inside[_id(service)] = {"Name": found["Name"]}
+        return found | {"Containers": inside}
+
+    def connect_container_to_network(self, container: str, network: str, **options: Any) -> None:
+        """Make the service of a server that was asked for, in this network."""
+        with self._lock:
+            asked = self._asked_for(container)
+        if not asked:
+            self._attach(container, network, **options)
+            return
+        made, server = asked
+        self._await_gone(server.body["Labels"])
+        self._make(made, server, self._client.inspect_network(network)["Id"])
+        with self._lock:
+            self._asked.pop(made, None)
+
+    def _attach(self, container: str, network: str, **options: Any) -> None:
+        """Connect the hub to a user's network.
+
+        The managers have to allow it, and they do not where the node takes no tasks.
+        """
+        try:
+            self._client.connect_container_to_network(container, network, **options)
+        except APIError as error:
+            if UNATTACHED not in str(error.explanation):
+                raise
+            raise UnusableError(
+                "The swarm does not let the hub into your server's network. Please tell your"
+                " administrator: the hub's machine must be a node that is active (docker node ls),"
+                " neither paused nor drained"
+            ) from None
+
+    def disconnect_container_from_network(
+        self, container: str, network: str, **options: Any
+    ) -> None:
+        """Do nothing for servers: they are in no network, or in theirs until they end."""
+        if not self._found(container):
+            self._client.disconnect_container_from_network(container, network, **options)
+
+    def remove_network(self, network: str) -> None:
+        """Remove a network, once the servers in it are gone."""
+        end = time.monotonic() + GONE_SECONDS
+        while True:
+            try:
+                self._client.remove_network(network)
+            except APIError as error:
+                if IN_USE not in str(error.explanation) or time.monotonic() > end:
+                    raise
+                time.sleep(PAUSE)
+            else:
+                return
+
+    # The services.
+
+    def _make(self, made: str, server: Asked, network: str) -> None:
+        volume = server.body["HostConfig"]["Binds"][0].partition(":")[0]
+        home = self._client.inspect_volume(volume)
+        if homes.plain(home):
+            raise UnusableError(
+                "Your files are on one machine, and your server may start on another. Please tell"
+                " your administrator, who has to move them (make homes)."
+            )
+        if old := services.without_walls(self._nodes().values(), self._swarm.label):
+            raise UnusableError(
+                "Servers are not safe on all machines, so yours does not start. Please tell your"
+                f" administrator: engines before {services.LEAST_ENGINE} start services without"
+                f" no-new-privileges, and such are on {', '.join(old)}"
+            )
+        body = services.body(server.name, server.body, home, network, self._swarm)
+        service = self._client.create_service(
+            body["TaskTemplate"],
+            name=server.name,
+            labels=body["Labels"] | {ID: made},
+            mode=body["Mode"],
+            endpoint_spec=body["EndpointSpec"],
+        )
+        self._await_address(service["ID"])
+
+    def _await_address(self, service: str) -> None:
+        """Wait until the swarm has given a server its address, by which the hub reaches it.
+
+        It has one before it is known where it runs.
+        """
+        end = time.monotonic() + ADDRESS_SECONDS
+        while True:
+            task = services.newest(self._client.tasks(filters={"service": service}))
+            if services.addresses(task):
+                return
+            if time.monotonic() > end:
+                self._client.remove_service(service)
+                raise UnusableError("The swarm gives your server no address. Please try again.")
+            time.sleep(PAUSE)
+
+    def _await_gone(self, labels: Mapping[str, str]) -> None:
+        """Wait until no other server of this user can run.
+
+        Raises:
+            UnusableError: one may still run, on a machine that does not answer, or does not end.
+        """
+        own = {"label": [f"{name}={labels[name]}" for name in (STACK, ROLE, USER)]}
+        end = time.monotonic() + GONE_SECONDS
+        while left := [task for task in self._client.tasks(filters=own) if services.may_run(task)]:
+            nodes = self._nodes()
+            # Of those on machines that somebody has removed from the swarm, nothing is left.
+            there = [task for task in left if _node(task) in nodes or not _node(task)]
+            away = [task for task in there if not _answers(task, nodes)]
+            if seconds := max((self._leases.left(task["ID"]) for task in away), default=0):
+                raise UnusableError(
+                    "Your last server was on a machine that does not answer, and may still write to"
+                    f" your files. It ends by itself: please try again in {in_words(seconds)}."
+                )
+            if len(away) == len(there):
+                return
+            if time.monotonic() > end:
+                raise UnusableError("Your last server does not end. Please try again.")
+            time.sleep(PAUSE)
+
+    def _removed(self, container: str) -> bool:
+        """Remove a server, if it is one, and say whether it was."""
+        with self._lock:
+            asked = self._asked_for(container)
+            if asked:
+                self._asked.pop(asked[0])
+        service = self._service(container)
+        if service:
+            tasks = self._client.tasks(filters={"service": service["ID"]})
+            self._client.remove_service(service["ID"])
+            for task in tasks:
+                self._leases.end(task["ID"])
+        return bool(asked or service)
+
+    def _found(self, container: str) -> bool:
+        with self._lock:
+            asked = self._asked_for(container)
+        return bool(asked or self._service(container))
+
+    def _asked_for(self, container: str) -> tuple[str, Asked] | None:
+        """Return what was asked for, by ID or name; with the lock."""
+        for made, server in self._asked.items():
+            if container in {made, server.name}:
+                return made, server
+        return None
+
+    def _forget(self, name: str) -> None:
+        for made in [made for made, server in self._asked.items() if server.name == name]:
+            del self._asked[made]
+
+    def _service(self, container: str) -> dict[str, Any] | None:
+        """Return a server's service, by its ID or its name."""
+        of = {"label": [f"{STACK}={self._prefix}", f"{ROLE}={Role.SERVER}"]}
+        by = {"label": [*of["label"], f"{ID}={container}"]} if _is_id(container) else None
+        found = self._client.services(filters=by or of | {"name": container})
+        # The engine takes a name for the beginning of one.
+        return next((one for one in found if by or one["Spec"]["Name"] == container), None)
+
+    def _all_shown(self) -> list[dict[str, Any]]:
+        """Return all servers, by three calls."""
+        own = labelled(self._prefix, Role.SERVER)
+        tasks: dict[str, list[dict[str, Any]]] = {}
+        for task in self._client.tasks(filters=own):
+            tasks.setdefault(task["ServiceID"], []).append(task)
+        nodes = self._nodes()
+        return [
+            _shown(service, tasks.get(service["ID"], []), nodes)
+            for service in self._client.services(filters=own)
+        ]
+
+    def _shown(self, service: dict[str, Any]) -> dict[str, Any]:
+        tasks = self._client.tasks(filters={"service": service["ID"]})
+        shown = _shown(service, tasks, self._nodes())
+        return shown | {"Image": self._image(shown["Image"])}
+
+    def _image(self, name: str) -> str:
+        """Return an image's ID; its name if it is one of before, which this engine has no more."""
+        try:
+            return str(self._client.inspect_image(name)["Id"])
+        except NotFound:
+            return name
+
+    def _nodes(self) -> dict[str, dict[str, Any]]:
+        return {node["ID"]: node for node in self._client.nodes()}
+
+
+def _shown(
+    service: dict[str, Any], tasks: list[dict[str, Any]], nodes: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    task = services.newest(tasks)
+    return services.as_container(service, task, nodes.get(_node(task)) if task else None)
+
+
+def _node(task: Mapping[str, Any]) -> str:
+    return str(task.get("NodeID") or "")
+
+
+def _answers(task: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> bool:
+    """Return whether the machine of a task says what becomes of it; of no machine yet, yes."""
+    node = nodes.get(_node(task))
+    return node is None or bool(node["Status"]["State"] == "ready")
+
+
+def _id(service: Mapping[str, Any]) -> str:
+    return str(service["Spec"]["Labels"][ID])
+
+
+def _is_id(container: str) -> bool:
+    return len(container) == 64 and set(container) <= set("0123456789abcdef")

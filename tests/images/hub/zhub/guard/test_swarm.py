@@ -1,0 +1,514 @@
+"""The calls that the guard makes for a server, on a swarm that is a few lists."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from ipaddress import IPv4Network
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import APIError, NotFound
+from zhub.contract import HUB_ALIAS, addressing, labelled
+from zhub.guard import services, swarm
+from zhub.guard.calls import Guard, Request
+from zhub.guard.folders import Folders
+from zhub.guard.helpers import Helpers, UnusableError
+from zhub.guard.services import Swarm
+from zhub.guard.swarm import Services
+from zhub.people import servers
+
+from tests.images.hub.zhub.guard.test_policy import LABELS, NAME, POLICY, asked
+from tests.images.hub.zhub.guard.test_services import HOME
+
+SUBNET = IPv4Network("10.213.0.0/28")
+SERVERS = labelled("site", "notebook")
+SWARM = Swarm(label="", processor="s390x", grace=10, api=(1, 54))
+NETWORK_LABELS = LABELS | {"zhub.role": "user-network"}
+HUB: dict[str, Any] = {
+    "Id": "f" * 64,
+    "Name": "/site-hub",
+    "Config": {"Labels": {"zhub.stack": "site", "zhub.role": "hub"}},
+    "State": {"Running": True},
+    "NetworkSettings": {"Networks": {}},
+}
+
+
+class Manager:
+    """A manager's engine: what was made there, and what becomes of it if the test says so."""
+
+    api_version = "1.54"
+
+    def __init__(self) -> None:
+        self.made: dict[str, dict[str, Any]] = {}
+        self.running: list[dict[str, Any]] = []
+        self.networked: dict[str, dict[str, Any]] = {}
+        self.machines = {"a": "ready", "b": "ready"}
+        self.engine = "25.0.1"
+        self.images: dict[str, str] = {}
+        self.calls: list[str] = []
+        self.busy = 0
+        self.addresses = ["10.213.0.4/28"]
+
+    def services(self, filters: dict[str, Any]) -> list[dict[str, Any]]:
+        wanted = dict(label.split("=", 1) for label in filters["label"])
+        return [
+            one
+            for one in self.made.values()
+            if wanted.items() <= one["Spec"]["Labels"].items()
+            and one["Spec"]["Name"].startswith(filters.get("name", ""))
+        ]
+
+    def create_service(self, template: Any, name: str, labels: Any, **more: Any) -> dict[str, str]:
+        spec = {"Name": name, "Labels": labels, "TaskTemplate": template, **more}
+        self.made[name] = {"ID": f"s-{name}", "Spec": spec}
+        self.running.append(
+            {
+                "ID": f"t-{len(self.running)}",
+                "CreatedAt": f"2026-11-29T10:00:{len(self.running):02}Z",
+                "ServiceID": f"s-{name}",
+                "NodeID": "b",
+                "Labels": labels,
+                "Status": {"State": "running"},
+                "NetworksAttachments": [
+                    {"Network": {"Spec": {"Name": name}}, "Addresses": self.addresses}
+                ],
+            }
+        )
+        return {"ID": f"s-{name}"}
+
+    def remove_service(self, service: str) -> None:
+        self.calls.append(f"remove {service}")
+        self.made = {name: one for name, one in self.made.items() if one["ID"] != service}
+        if self.machines["b"] == "ready":
+            self.running = [one for one in self.running if one["ServiceID"] != service]
+
+    def tasks(self, filters: dict[str, Any]) -> list[dict[str, Any]]:
+        if "service" in filters:
+            return [one for one in self.running if one["ServiceID"] == filters["service"]]
+        wanted = dict(label.split("=", 1) for label in filters["label"])
+        return [one for one in self.running if wanted.items() <= one["Labels"].items()]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        about = {"Hostname": "host", "Engine": {"EngineVersion": self.engine}}
+        return [
+            {"ID": one, "Status": {"State": s}, "Description": about, "Spec": {"Labels": None}}
+            for one, s in self.machines.items()
+        ]
+
+    def inspect_image(self, name: str) -> dict[str, str]:
+        if name not in self.images:
+            raise NotFound("no such image")
+        return {"Id": self.images[name]}
+
+    def inspect_container(self, container: str) -> dict[str, Any]:
+        if container not in {HUB["Id"], "site-hub"}:
+            raise NotFound("no such container")
+        return HUB
+
+    def containers(self, **options: Any) -> list[dict[str, Any]]:
+        self.calls.append(f"containers {options}")
+        return []
+
+    def create_network(self, name: str, **options: Any) -> dict[str, Any]:
+        self.networked[name] = {
+            "Id": f"n-{name}",
+            "Name": name,
+            "Labels": options["labels"],
+            "Internal": options["internal"],
+            "IPAM": options["ipam"],
+            "Containers": {HUB["Id"]: {}, f"lb-{name}": {}},
+            "options": options,
+        }
+        return {"Id": f"n-{name}"}
+
+    def inspect_network(self, name: str) -> dict[str, Any]:
+        name = name.removeprefix("n-")
+        if name not in self.networked:
+            raise NotFound("no such network")
+        return self.networked[name]
+
+    def remove_network(self, name: str) -> None:
+        if self.busy:
+            self.busy -= 1
+            raise APIError("", explanation=f"network {name} is in use by task x")
+        del self.networked[name.removeprefix("n-")]
+
+    def networks(self, **_: Any) -> list[dict[str, Any]]:
+        return [*self.networked.values(), {"Name": "host", "IPAM": {"Config": None}}]
+
+    def inspect_volume(self, _: str) -> dict[str, Any]:
+        return HOME
+
+    def connect_container_to_network(self, container: str, network: str, **more: Any) -> None:
+        self.calls.append(f"connect {container[:4]} {network} {more['aliases']}")
+
+    def disconnect_container_from_network(self, container: str, network: str, **_: Any) -> None:
+        self.calls.append(f"disconnect {container[:4]} {network}")
+
+    def volumes(self, **_: Any) -> dict[str, Any]:
+        return {"Volumes": []}
+
+    def info(self) -> dict[str, str]:
+        return {"DockerRootDir": "/var/lib/docker"}
+
+
+@pytest.fixture
+def manager(monkeypatch: pytest.MonkeyPatch) -> Manager:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return Manager()
+
+
+@pytest.fixture
+def engine(manager: Manager) -> Services:
+    client: Any = manager
+    return Services(client, "site", SWARM)
+
+
+BODY = POLICY.container(NAME, asked())
+
+
+def started(engine: Services) -> str:
+    """Start alice's server; return its ID."""
+    made = str(engine.create_container_from_config(BODY, NAME)["Id"])
+    engine.create_network(
+        NAME, driver="bridge", labels=NETWORK_LABELS, internal=False, ipam=addressing(SUBNET)
+    )
+    engine.connect_container_to_network(made, NAME)
+    return made
+
+
+class TestServer:
+    def test_nothing_runs_before_it_has_its_network(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        made = engine.create_container_from_config(BODY, NAME)["Id"]
+        engine.start(made)
+        found = engine.inspect_container(NAME)
+        assert found["Id"] == made
+        assert found["State"]["Running"]
+        assert set(found["NetworkSettings"]["Networks"]) == {"none"}
+        engine.disconnect_container_from_network(made, "none", force=True)
+        assert (manager.made, manager.calls) == ({}, [])
+
+    def test_its_network_makes_it_a_service(self, engine: Services, manager: Manager) -> None:
+        made = started(engine)
+        [service] = manager.made.values()
+        assert service["Spec"]["Labels"] == LABELS | {"zhub.id": made}
+        assert service["Spec"]["TaskTemplate"]["Networks"] == [{"Target": f"n-{NAME}"}]
+        for by in (made, NAME):
+            found = engine.inspect_container(by)
+            assert found["Id"] == made
+            assert found["Config"]["Labels"] == LABELS
+            assert found["NetworkSettings"]["Networks"] == {NAME: {"IPAddress": "10.213.0.4"}}
+
+    def test_it_is_there_once_it_has_its_address(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        manager.addresses = []
+        monkeypatch.setattr("time.sleep", lambda _: manager.addresses.append("10.213.0.5/28"))
+        made = started(engine)
+        networks = engine.inspect_container(made)["NetworkSettings"]["Networks"]
+        assert networks == {NAME: {"IPAddress": "10.213.0.5"}}
+
+    def test_without_an_address_it_is_removed(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(swarm, "ADDRESS_SECONDS", -1)
+        manager.addresses = []
+        with pytest.raises(UnusableError, match="gives your server no address"):
+            started(engine)
+        assert manager.made == {}
+
+    def test_another_users_is_not_found_by_the_beginning_of_a_name(self, engine: Services) -> None:
+        started(engine)
+        with pytest.raises(NotFound):
+            engine.inspect_container(NAME[:-1])
+
+    @pytest.mark.parametrize("remove", ["stop", "remove_container"])
+    def test_it_ends_as_a_service(self, engine: Services, manager: Manager, remove: str) -> None:
+        made = started(engine)
+        arguments = {"timeout": 10} if remove == "stop" else {"force": True}
+        getattr(engine, remove)(made, **arguments)
+        assert manager.calls == [f"remove s-{NAME}"]
+        with pytest.raises(NotFound):
+            engine.inspect_container(made)
+
+    def test_what_was_asked_for_can_be_removed(self, engine: Services, manager: Manager) -> None:
+        made = engine.create_container_from_config(BODY, NAME)["Id"]
+        engine.remove_container(made, force=True)
+        assert manager.calls == []
+        with pytest.raises(NotFound):
+            engine.inspect_container(NAME)
+
+    def test_asked_for_again_it_is_another(self, engine: Services) -> None:
+        first = engine.create_container_from_config(BODY, NAME)["Id"]
+        second = engine.create_container_from_config(BODY, NAME)["Id"]
+        assert engine.inspect_container(NAME)["Id"] == second != first
+        with pytest.raises(NotFound):
+            engine.inspect_container(first)
+
+    def test_lists(self, engine: Services, manager: Manager) -> None:
+        assert engine.containers(all=True, filters=SERVERS) == []
+        made = started(engine)
+        [one] = engine.containers(filters=SERVERS)
+        assert (one["Id"], one["Names"], one["Labels"]) == (made, [f"/{NAME}"], LABELS)
+        manager.running[0]["Status"]["State"] = "failed"
+        assert engine.containers(filters=SERVERS) == []
+        assert len(engine.containers(all=True, filters=SERVERS)) == 1
+        other = labelled("site", "hub")
+        assert engine.containers(filters=other) == []
+        assert manager.calls == [f"containers {{'filters': {other}}}"]
+
+
+class TestOneHomeOneServer:
+    def test_while_the_last_one_ends_the_next_waits(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started(engine)
+        ending = list(manager.running)
+        engine.stop(NAME, 10)
+        manager.running = ending
+
+        def gone(_: float) -> None:
+            assert len(manager.running) == 1, "there is no other one yet"
+            manager.running = []
+
+        monkeypatch.setattr("time.sleep", gone)
+        started(engine)
+        assert len(manager.running) == 1
+
+    def test_one_that_does_not_end_is_said(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(swarm, "GONE_SECONDS", -1)
+        started(engine)
+        ending = list(manager.running)
+        engine.stop(NAME, 10)
+        manager.running = ending
+        with pytest.raises(UnusableError, match="Your last server does not end"):
+            started(engine)
+        assert manager.made == {}
+
+    def test_on_a_machine_that_does_not_answer_it_may_still_write(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        started(engine)
+        manager.machines["b"] = "down"
+        assert engine.inspect_container(NAME)["State"]["Error"] == services.AWAY
+        engine.stop(NAME, 10)
+        with pytest.raises(UnusableError, match=r"may still write .* try again in 4 minutes"):
+            started(engine)
+        assert manager.made == {}
+
+    @pytest.mark.parametrize(
+        ("passed", "said"), [(90, "in 2 minutes"), (200, "in a minute"), (211, "")]
+    )
+    def test_it_ends_with_its_lease(
+        self,
+        engine: Services,
+        manager: Manager,
+        monkeypatch: pytest.MonkeyPatch,
+        passed: int,
+        said: str,
+    ) -> None:
+        started(engine)
+        manager.machines["b"] = "down"
+        began = time.monotonic()
+        monkeypatch.setattr("time.monotonic", lambda: began)
+        engine.stop(NAME, 10)
+        monkeypatch.setattr("time.monotonic", lambda: began + passed)
+        if said:
+            with pytest.raises(UnusableError, match=said):
+                started(engine)
+        else:
+            started(engine)
+        assert len(manager.made) == (not said)
+
+    def test_a_guard_that_has_just_started_knows_of_no_removal(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started(engine)
+        manager.machines["b"] = "down"
+        engine.stop(NAME, 10)
+        began = time.monotonic()
+        monkeypatch.setattr("time.monotonic", lambda: began + 1000)
+        client: Any = manager
+        restarted = Services(client, "site", SWARM)
+        with pytest.raises(UnusableError, match="try again in 4 minutes"):
+            started(restarted)
+        monkeypatch.setattr("time.monotonic", lambda: began + 1211)
+        started(restarted)
+
+    def test_on_a_machine_that_was_removed_it_does_not(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        started(engine)
+        manager.machines["b"] = "down"
+        engine.stop(NAME, 10)
+        del manager.machines["b"]
+        started(engine)
+        assert len(manager.made) == 1
+
+
+def test_files_of_one_machine_alone_get_no_server(
+    engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a stack that was on one engine before: another would make an empty home."""
+    own = HOME | {"Options": HOME["Options"] | {"device": HOME["Mountpoint"]}}
+    for home in (own, HOME | {"Options": None}):
+        monkeypatch.setattr(manager, "inspect_volume", lambda _, home=home: home)
+        with pytest.raises(UnusableError, match="Your files are on one machine"):
+            started(engine)
+    assert manager.made == {}
+
+
+def test_users_servers_are_listed_for_operators(engine: Services, manager: Manager) -> None:
+    """As `make users` asks: it says whether a server runs another image than a new one gets."""
+    started(engine)
+    client: Any = engine
+    manager.images = dict.fromkeys(POLICY.settings.images, "sha256:new")
+    [server] = servers.running(client, POLICY.settings).values()
+    assert (server.memory, server.old) == (1 << 30, False)
+    made = manager.made[NAME]["Spec"]["TaskTemplate"]["ContainerSpec"]
+    made["Image"] = "registry.example.com/notebook@sha256:before"
+    [server] = servers.running(client, POLICY.settings).values()
+    assert server.old
+
+
+class TestNetwork:
+    def test_it_is_on_all_nodes_and_the_hub_may_join_it(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        bridges = {"com.docker.network.enable_ipv6": "false"}
+        engine.create_network(
+            NAME,
+            driver="bridge",
+            options=bridges,
+            labels=NETWORK_LABELS,
+            internal=True,
+            ipam=addressing(SUBNET),
+        )
+        options = manager.networked[NAME]["options"]
+        assert (options["driver"], options["attachable"]) == ("overlay", True)
+        assert options["internal"]
+        assert not options["options"]
+
+    def test_a_subnet_that_is_taken_is_refused_as_by_an_engine(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        """The hub then asks for the next one."""
+        options: dict[str, Any] = {"labels": NETWORK_LABELS, "internal": True}
+        engine.create_network("other", **options, ipam=addressing(SUBNET))
+        with pytest.raises(APIError) as refused:
+            engine.create_network(NAME, **options, ipam=addressing(SUBNET))
+        assert "overlap" in str(refused.value.explanation)
+        assert NAME not in manager.networked
+        engine.create_network(NAME, **options, ipam=addressing(IPv4Network("10.213.0.16/28")))
+
+    def test_who_is_in_it(self, engine: Services) -> None:
+        made = started(engine)
+        assert set(engine.inspect_network(NAME)["Containers"]) == {HUB["Id"], made}
+        engine.stop(made, 10)
+        assert set(engine.inspect_network(NAME)["Containers"]) == {HUB["Id"]}
+
+    def test_its_removal_waits_for_the_server(self, engine: Services, manager: Manager) -> None:
+        started(engine)
+        engine.stop(NAME, 10)
+        manager.busy = 3
+        engine.remove_network(NAME)
+        assert manager.networked == {}
+
+    def test_any_other_error_is_the_engines(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started(engine)
+        monkeypatch.setattr(swarm, "GONE_SECONDS", -1)
+        manager.busy = 1
+        with pytest.raises(APIError):
+            engine.remove_network(NAME)
+
+
+def test_a_hub_on_a_paused_machine_cannot_join_networks(
+    engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an engine 28 says."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise APIError("", explanation=said)
+
+    monkeypatch.setattr(manager, "connect_container_to_network", fails)
+    said = "attaching to network failed, make sure your network options are correct and check"
+    with pytest.raises(UnusableError, match="neither paused nor drained"):
+        engine.connect_container_to_network(HUB["Id"], NAME)
+    said = "no such network"
+    with pytest.raises(APIError, match="no such network"):
+        engine.connect_container_to_network(HUB["Id"], NAME)
+
+
+def test_no_server_starts_where_an_engine_would_leave_out_its_walls(
+    engine: Services, manager: Manager
+) -> None:
+    manager.engine = "24.0.7"
+    with pytest.raises(UnusableError, match=r"engines before 25 .* host \(24.0.7\)"):
+        started(engine)
+    assert manager.made == {}
+
+
+def test_the_guard_makes_the_calls_that_it_always_makes(engine: Services, manager: Manager) -> None:
+    """As the hub asks, from the first call of a start to the last of an end."""
+    client: Any = engine
+    confinement: Any = type(
+        "Confinement",
+        (),
+        {
+            "name_servers": [],
+            "left_out": [],
+            "server": lambda *_: None,
+            "again": lambda *_: None,
+        },
+    )()
+    events: list[str] = []
+    stopped: list[tuple[str, ...]] = []
+    audit: Any = SimpleNamespace(
+        seen=lambda event, **_: events.append(event),
+        start=lambda _: None,
+        stopped=lambda *run, user: stopped.append((*run, user)),
+    )
+    policy = replace(POLICY, settings=replace(POLICY.settings, homes_path="/srv/homes"))
+    folders = Folders(client, Helpers(client, "filter", "site"), policy.settings)
+    guard = Guard(client, policy, confinement, folders, audit)
+
+    made = guard.create_container(Request("", {"name": NAME}, asked()))["Id"]
+    guard.start_container(Request(made, {}, {}))
+    guard.create_network(
+        Request(
+            "",
+            {},
+            {
+                "Name": NAME,
+                "Labels": NETWORK_LABELS,
+                "IPAM": {"Config": [{"Subnet": "10.214.0.0/28"}]},
+            },
+        )
+    )
+    endpoint = {"Aliases": [HUB_ALIAS], "IPAMConfig": {"IPv4Address": "10.214.0.2"}}
+    guard.connect(Request(NAME, {}, {"Container": HUB["Id"], "EndpointConfig": endpoint}))
+    guard.disconnect(Request("none", {}, {"Container": made}))
+    guard.connect(Request(NAME, {}, {"Container": made}))
+    assert guard.inspect_container(Request(NAME, {}, {}))["State"]["Status"] == "running"
+    query = {"all": "1", "filters": f'{{"label": {SERVERS["label"]}}}'.replace("'", '"')}
+    [one] = guard.list_containers(Request("", query, {}))
+    assert one["Id"] == made
+    guard.stop_container(Request(NAME, {"t": "10"}, {}))
+    guard.disconnect(Request(NAME, {}, {"Container": HUB["Id"], "Force": True}))
+    guard.remove_network(Request(NAME, {}, {}))
+    assert (manager.made, manager.networked) == ({}, {})
+    assert manager.calls == [
+        f"connect ffff n-{NAME} ['{HUB_ALIAS}']",
+        f"remove s-{NAME}",
+        f"disconnect ffff n-{NAME}",
+    ]
+    assert events == ["container.make", "container.start"]
+    assert stopped == [(made, "2026-11-29T10:00:00Z", "alice")]
