@@ -11,6 +11,7 @@ from components.directory import USERS, Directory, DirectoryArgs
 from components.hub import Hub, HubArgs
 from components.images import Images, ImagesArgs, of_profile
 from components.names import Names
+from components.nodes import Nodes, NodesArgs
 from components.settings import own_config
 from components.settings.deployed import LOST_IMAGES
 from components.settings.homes import OUTPUT as HOMES_PATHS
@@ -81,9 +82,27 @@ hub = Hub(
         protect=settings.protect,
         retain=settings.retain,
         profile_images=images.profiles,
+        swarm=settings.swarm,
     ),
     docker_opts,
 )
+if settings.swarm:
+    Nodes(
+        "nodes",
+        NodesArgs(
+            names=names,
+            swarm=settings.swarm,
+            platform=settings.build.platform,
+            engine_socket=settings.engine.socket,
+            image=images.hub,
+            notebook_image=images.notebook,
+            filter_image=images.filter,
+            profile_images=images.profiles,
+            users=settings.users,
+            logs=settings.logs,
+        ),
+        docker_opts,
+    )
 
 pulumi.export("url", settings.url)
 pulumi.export("basePath", settings.base_path)

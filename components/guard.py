@@ -14,6 +14,7 @@ from components.names import Names, kept, named
 from components.service import ServiceArgs, service
 from components.settings.ldap import Ldap
 from components.settings.logs import Logs
+from components.settings.swarm import Swarm
 from components.settings.users import UserServers
 
 #: Where the guard finds the engine's socket, and the hub finds the guard's.
@@ -61,6 +62,8 @@ class GuardArgs:
     """Whether Pulumi leaves the audit log on the engine when it is destroyed."""
     profile_images: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Digests of the images of profiles that have one, by the profiles' names."""
+    swarm: Swarm | None = None
+    """Where users' servers run; None for the engine itself."""
 
 
 class Guard(pulumi.ComponentResource):
@@ -147,4 +150,5 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
         **variables.log(args.logs),
         **variables.guard_folders(args.users.folders),
         **variables.homes_paths(args.users.homes),
+        **variables.swarm(args.swarm),
     }

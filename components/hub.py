@@ -24,6 +24,7 @@ from components.settings.ldap import Ldap
 from components.settings.logs import Logs
 from components.settings.own_config import OwnConfig
 from components.settings.services import Services
+from components.settings.swarm import Swarm
 from components.settings.users import UserServers
 
 #: Where the hub keeps its database, inside the container.
@@ -98,6 +99,8 @@ class HubArgs:
     """Whether Pulumi leaves the hub's state on the engine when it is destroyed."""
     profile_images: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Digests of the images of profiles that have one, by the profiles' names."""
+    swarm: Swarm | None = None
+    """Where users' servers run; None for the engine itself."""
 
 
 class Hub(pulumi.ComponentResource):
@@ -158,6 +161,7 @@ class Hub(pulumi.ComponentResource):
                 logs=args.logs,
                 retain=args.retain,
                 profile_images=args.profile_images,
+                swarm=args.swarm,
             ),
             pulumi.ResourceOptions(parent=self, depends_on=[remove_notebooks]),
         )

@@ -15,6 +15,7 @@ from components.settings.ldap import Ldap
 from components.settings.logs import Logs
 from components.settings.own_config import OwnConfig
 from components.settings.services import Services
+from components.settings.swarm import Swarm
 from components.settings.users import Profile, UserServers
 
 #: Names of files beside key and certificate, which variables name.
@@ -119,6 +120,14 @@ def homes_paths(homes: Homes) -> dict[str, str]:
     path = {"ZHUB_HOMES_PATH": homes.path} if homes.path else {}
     former = {"ZHUB_FORMER_HOMES_PATHS": json.dumps(homes.former)} if homes.former else {}
     return {**path, **former}
+
+
+def swarm(found: Swarm | None) -> dict[str, str]:
+    """Which nodes servers run on; nothing where they run on the engine itself."""
+    if found is None:
+        return {}
+    nodes = {"ZHUB_SWARM_NODES": found.label} if found.label else {}
+    return {"ZHUB_SWARM": "true", **nodes}
 
 
 def services(args: Services) -> dict[str, str]:

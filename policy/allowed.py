@@ -37,6 +37,7 @@ COMPONENTS = {
     "zhub:guard:Guard": r"guard",
     "zhub:hub:Hub": r"hub",
     "zhub:images:Images": r"images",
+    "zhub:nodes:Nodes": r"nodes",
     "zhub:proxy:Proxy": r"proxy",
 }
 
@@ -44,7 +45,7 @@ COMPONENTS = {
 #: changed script before you put its new digest here: it runs on the machine of whoever runs Pulumi.
 SCRIPTS = {
     "create": "c6939ad0c5e45bac52cab21debb2f3a12cadcffa55cedd8047d853d0758015bd",
-    "delete": "a5fed8dce20586b044779bb71cbe8a6c4ff2d28859bab0c1aedfb2d6c4e869bf",
+    "delete": "290902971537d8f88ebbf3ee32d665b0de95246b449f775476a731088a234441",
 }
 
 TEXT = matching(r"[^\0]+", "a text")

@@ -14,6 +14,7 @@ from typing import Any
 
 import allowed
 import containers
+import services
 from allowed import Table
 from pulumi_policy import (
     EnforcementLevel,
@@ -27,6 +28,7 @@ from pulumi_policy import (
 from rules import UNKNOWN, fields, plain, shown
 
 CONTAINER = "docker:index/container:Container"
+SERVICE = "docker:index/service:Service"
 IMAGE = "docker:index/image:Image"
 
 #: The setting that says how names begin; without it, that follows from the stack's name.
@@ -47,6 +49,9 @@ IMAGE_OF = {
     "notebookimage": "notebook",
     "filterimage": "filter",
 }
+
+#: The image that a service's containers run, by the service's name.
+IMAGE_OF_SERVICE = {"nodeguard": "hub", "nodefilter": "filter", "nodenotebook": "notebook"}
 
 #: The image that a variable names, by the variable's name.
 IMAGE_IN = {"ZHUB_NOTEBOOK_IMAGE": "notebook", "ZHUB_FILTER_IMAGE": "filter"}
@@ -69,6 +74,7 @@ def tables(own: str) -> dict[str, dict[str, Table]]:
     """Return the tables by policy and by resource type, for a stack with that prefix."""
     return {
         "containers": {CONTAINER: containers.containers(own)},
+        "services": {SERVICE: services.services(own)},
         "images": {IMAGE: allowed.images(own)},
         "networks": {"docker:index/network:Network": allowed.networks(own)},
         "volumes": {"docker:index/volume:Volume": allowed.volumes(own)},
@@ -84,6 +90,7 @@ def tables(own: str) -> dict[str, dict[str, Table]]:
 
 SUMMARIES = {
     "containers": "Only containers of the project's roles, each with no more than its role needs.",
+    "services": "Only services of the project's roles, each with no more than its role needs.",
     "images": "Only images of the folders in images/, for the configured platform.",
     "networks": "Only this stack's own bridges.",
     "volumes": "Only this stack's own volumes, on the engine's disk or in memory.",
@@ -119,18 +126,17 @@ def known_types(args: ResourceValidationArgs, report: ReportViolation) -> None:
 
 
 def own_images(args: StackValidationArgs, report: ReportViolation) -> None:
-    """Report containers that run, or will start, images other than those this stack builds."""
+    """Report what runs, or will start, images other than those this stack builds."""
     images = [one for one in args.resources if one.resource_type == IMAGE]
     digests = {one.name: _property(one, "repoDigest") for one in images}
     for one in args.resources:
-        if one.resource_type != CONTAINER:
+        if one.resource_type not in {CONTAINER, SERVICE}:
             continue
         if not _runs_own(one, digests):
-            image, its = shown(_property(one, "image")), _image_of(one.name)
+            image, its = shown(_image(one)), _its(one)
             report(f"{one.name}: image is {image}; allowed: that of the Image {its}", one.urn)
-        for line in _property(one, "envs") or ():
-            # Unknown lines contain the digest of an image that is not built yet.
-            for name, value, its in () if line is UNKNOWN else _named_images(line):
+        for line in _variables(one):
+            for name, value, its in _named_images(line):
                 if value != digests.get(its):
                     report(
                         f"{one.name}: {name} is {shown(value)}; allowed: that of the Image {its}",
@@ -181,13 +187,42 @@ def own_configuration(args: ResourceValidationArgs, report: ReportViolation) -> 
         )
 
 
-def _runs_own(container: PolicyResource, digests: Mapping[str, Any]) -> bool:
-    name = _image_of(container.name)
-    made = container.property_dependencies.get("image", [])
-    if [(one.resource_type, one.name) for one in made] != [(IMAGE, name)]:
+def _runs_own(one: PolicyResource, digests: Mapping[str, Any]) -> bool:
+    name = _its(one)
+    whole = one.resource_type == SERVICE
+    made = one.property_dependencies.get("taskSpec" if whole else "image", [])
+    found = [(each.resource_type, each.name) for each in made]
+    # All of a service's task is one property, which other images may be in as well.
+    if (IMAGE, name) not in found if whole else found != [(IMAGE, name)]:
         return False
     # In a preview that changes the image, both are unknown.
-    return bool(_property(container, "image") == digests.get(name or ""))
+    return bool(_image(one) == digests.get(name or ""))
+
+
+def _its(one: PolicyResource) -> str | None:
+    if one.resource_type != SERVICE:
+        return _image_of(one.name)
+    if one.name.startswith("nodeprofile_"):
+        return one.name.removeprefix("node")
+    return IMAGE_OF_SERVICE.get(one.name)
+
+
+def _container(service: PolicyResource) -> Mapping[str, Any]:
+    task = _property(service, "taskSpec")
+    found = task.get("containerSpec") if isinstance(task, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _image(one: PolicyResource) -> Any:
+    return _container(one).get("image") if one.resource_type == SERVICE else _property(one, "image")
+
+
+def _variables(one: PolicyResource) -> Iterator[str]:
+    """Yield what is known; what is not has the digest of an image that is not built yet."""
+    if one.resource_type == SERVICE:
+        given = _container(one).get("env") or {}
+        yield from (f"{name}={value}" for name, value in given.items() if value is not UNKNOWN)
+    yield from (line for line in _property(one, "envs") or () if line is not UNKNOWN)
 
 
 def _property(resource: PolicyResource, name: str) -> Any:

@@ -25,6 +25,10 @@ DISK_NEEDED = 8 * 1000**3
 #: How long the stack's engine may take to say what it is.
 ENGINE_SECONDS = 20
 
+#: Templates for `docker info` and `docker node ls`: the last has a fourth word for managers.
+SWARM_STATE = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"
+SWARM_NODES = "{{.Hostname}} {{.Status}},{{.Availability}} {{.EngineVersion}} {{.ManagerStatus}}"
+
 #: Days before its end in which `pulumi up` renews a certificate that Pulumi has made.
 RENEWAL_DAYS = 30
 
@@ -137,6 +141,37 @@ def _live_restore(name: str) -> Iterator[Finding]:
     yield Finding(good=True, text=text)
 
 
+def _swarm(name: str) -> Iterator[Finding]:
+    """The nodes of the swarm that users' servers run on, as the stack's engine knows them."""
+    if not stack.on_swarm(name):
+        return
+    command = shlex.join(["docker", *stack.docker_options(name)])
+    state = _docker(name, "info", "--format", SWARM_STATE)
+    if state != "active true":
+        yield Finding(
+            good=False,
+            text=f"swarm: the stack's engine is no manager that works ({state or 'no answer'})",
+            fix=f"pulumi preview says what is wrong; {command} info shows more",
+        )
+        return
+    listed = _docker(name, "node", "ls", "--format", SWARM_NODES)
+    nodes = [line.split(maxsplit=3) for line in (listed or "").splitlines()]
+    managers = sum(len(node) > len(("name", "state", "engine")) for node in nodes)
+    yield Finding(
+        bool(nodes),
+        f"swarm: {len(nodes)} nodes, {managers} of them managers",
+        f"most of the managers are away: start them; {command} node ls",
+    )
+    for host, status, version, *_ in nodes:
+        yield Finding(
+            status == "Ready,Active",
+            f"node {host}: {status.lower()}, engine {version}",
+            f"{command} node inspect --pretty {host}",
+            "WARNING",
+            serious=False,
+        )
+
+
 def certificate(outputs: Mapping[str, object], now: datetime) -> Iterator[Finding]:
     """Whether the certificate of a stack that is up is to be renewed."""
     found = outputs.get("certificateExpires")
@@ -222,7 +257,7 @@ def check(name: str, *, with_engine: bool) -> None:
     findings = [
         *(_python(), *_cli(), _disk(), *(_engine() if with_engine else [])),
         *remote,
-        *(_live_restore(name) if answers else ()),
+        *((*_live_restore(name), *_swarm(name)) if answers else ()),
         *certificate(outputs, datetime.now(UTC)),
         *own_configuration(outputs),
     ]

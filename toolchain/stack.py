@@ -73,6 +73,11 @@ def _certificates(stack: str) -> Path | None:
     return ROOT / found if found else None
 
 
+def on_swarm(stack: str) -> bool:
+    """Whether users' servers run on the nodes of a swarm."""
+    return _setting(stack, f"{PROJECT}:swarm") == "true"
+
+
 def docker_options(stack: str) -> list[str]:
     """The options with which `docker` talks to the stack's engine."""
     options = ["--host", address] if (address := engine_address(stack)) else []

@@ -248,7 +248,7 @@ def forget(people: People, wish: Wish) -> None:
     user = _whom(wish, "forget", people.name)
     homes = people.homes(user)
     known = user in {row["name"] for row in people.hub("list")["users"] if row["known"]}
-    servers = people.labelled("container", "ls", "notebook", user)
+    servers = people.engine.servers(user)
     if not homes and not known and not servers:
         raise Problem(f"there is no home of {user}, and the hub does not know the name")
     lost = [f"the home: volume {volume}, with all files" for volume in homes]
@@ -272,10 +272,10 @@ def forget(people: People, wish: Wish) -> None:
     )
     people.hub("forget", user)
     end = time.monotonic() + STOP_SECONDS
-    while found := people.labelled("container", "ls", "notebook", user):
+    while found := people.engine.servers(user):
         if time.monotonic() > end:
             # The hub does not know it, or cannot stop it.
-            people.engine.ask("rm", "--force", *found)
+            people.engine.remove_servers(found)
         time.sleep(0.5)
     for volume in homes:
         people.engine.ask("volume", "rm", volume)

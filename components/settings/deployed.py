@@ -21,6 +21,7 @@ STACK = "pulumi:pulumi:Stack"
 CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
 VOLUME = "docker:index/volume:Volume"
+CONTAINER = "docker:index/container:Container"
 PROVIDER = "pulumi:providers:docker"
 
 #: The output that counts them, so that Pulumi's state and the next run agree on what was built.
@@ -104,6 +105,14 @@ class Deployed:
     def engine_id(self) -> str | None:
         """ID of the engine that the last good `up` went to; None if it was on another machine."""
         return self.outputs.get("engineId")
+
+    @property
+    def guard(self) -> Mapping[str, str] | None:
+        """The variables of the guard's container; None for a stack that has none."""
+        for urn, (kind, outputs) in self.resources.items():
+            if kind == CONTAINER and urn.endswith("::guard"):
+                return dict(str(line).partition("=")[::2] for line in outputs.get("envs") or ())
+        return None
 
 
 def _state_first(item: tuple[str, object]) -> tuple[bool, str]:

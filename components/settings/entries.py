@@ -19,6 +19,7 @@ from components.settings import (
     services,
     site,
     surroundings,
+    swarm,
     users,
 )
 from components.settings.setting import Setting
@@ -34,7 +35,7 @@ MODULES = {
     "What the hub gets": (hub, own_config),
     "Programs that use the hub's API, and further rights": (services,),
     "Where logs go, and what is in them": (logs,),
-    "Which engine it all runs on, and by which names": (engine, prefix),
+    "Which engine it all runs on, and by which names": (engine, swarm, prefix),
     "How the images are built": (build,),
 }
 

@@ -15,13 +15,14 @@ import pulumi
 import requests.exceptions
 
 from components.settings import address as at
-from components.settings import routes
+from components.settings import routes, swarm_facts
 from components.settings.config import Config
 from components.settings.deployed import Deployed
 from components.settings.engine import UNPRIVILEGED, Engine
 from components.settings.parsing import RefusedError
 from components.settings.prefix import PREFIX
 from components.settings.routes import Route
+from components.settings.swarm_facts import Facts
 
 #: Seconds the engine has to answer a question.
 ANSWER_TIMEOUT = 5
@@ -55,6 +56,8 @@ class LocalEngine:
     """This machine's."""
     default_pools: Sequence[IPv4Network] = ()
     """What it gives networks addresses from for which nobody names any."""
+    swarm: Facts | None = None
+    """What it says of its swarm; None if the engine does not answer."""
 
     def hubs(self, prefix: str) -> list[Mapping[str, Any]]:
         """The containers of the stack with that prefix that may have its port: front or hub."""
@@ -76,6 +79,7 @@ def ask(engine: Engine) -> LocalEngine | None:
             return LocalEngine(
                 id=info["ID"],
                 root=info["DockerRootDir"],
+                swarm=swarm_facts.ask(client, info),
                 containers=client.containers(all=True),
                 networks=client.networks(),
                 routes=routes.read(),

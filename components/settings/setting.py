@@ -55,25 +55,26 @@ class Setting(Generic[T_co]):
     def is_list(self) -> bool:
         return isinstance(self.default, tuple)
 
-    def set_command(self, value: str = "", *, item: int = 0) -> str:
+    def set_command(self, value: str = "", *, item: int = 0, member: str = "") -> str:
         """The command that sets it.
 
         Args:
             value: nothing for an example that would do; a secret is never part of the command.
             item: which element of a list.
+            member: which member of that element, in place of the one that `example` is for.
         """
         if self.secret:
             source = f" < {self.example}" if self.example else ""
             return f"pulumi config set --secret {self.key}{source}"
         value = value or self.example or self.default_text
-        member = f".{self.member}" if self.member else ""
+        member = f".{member or self.member}" if member or self.member else ""
         key = ["--path", f"{self.key}[{item}]{member}"] if self.is_list else [self.key]
         # What begins with a dash would be taken for an option.
         return shlex.join(["pulumi", "config", "set", *key, *["--"] * value.startswith("-"), value])
 
-    def remove_command(self, *, item: int | None = None) -> str:
-        """The command that removes it, or one element of a list."""
-        return remove_command(self.key) if item is None else _remove_item(self.key, item)
+    def remove_command(self, *, item: int | None = None, member: str = "") -> str:
+        """The command that removes it, or one element of a list, or one member of that element."""
+        return remove_command(self.key) if item is None else _remove_item(self.key, item, member)
 
 
 def remove_command(key: str) -> str:
@@ -81,5 +82,6 @@ def remove_command(key: str) -> str:
     return shlex.join(["pulumi", "config", "rm", key])
 
 
-def _remove_item(key: str, item: int) -> str:
-    return shlex.join(["pulumi", "config", "rm", "--path", f"{key}[{item}]"])
+def _remove_item(key: str, item: int, member: str) -> str:
+    path = f"{key}[{item}]" + (f".{member}" if member else "")
+    return shlex.join(["pulumi", "config", "rm", "--path", path])

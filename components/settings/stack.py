@@ -34,6 +34,8 @@ from components.settings import (
     services,
     site,
     surroundings,
+    swarm,
+    swarm_facts,
     users,
 )
 from components.settings import engine as engines
@@ -50,6 +52,8 @@ from components.settings.logs import Logs
 from components.settings.own_config import OwnConfig
 from components.settings.parsing import RefusedError
 from components.settings.services import Services
+from components.settings.swarm import Swarm
+from components.settings.swarm_facts import Facts
 from components.settings.users import UserServers
 
 
@@ -96,6 +100,10 @@ class Settings:
     """Whether a destroy leaves the hub's database on the engine."""
     logs: Logs
     build: Build
+    swarm: Swarm | None = None
+    """Where users' servers run; None for the engine itself."""
+    swarm_seen: Facts | None = None
+    """What the engine says of its swarm; None if it is not asked, or does not answer."""
     changes: tuple[str, ...] = ()
     """What an `up` changes for those who use the hub, a sentence each."""
 
@@ -175,6 +183,7 @@ class Settings:
         found += self.services.warnings()
         found += own_config.warnings_of(self.own_config)
         found += self.logs.warnings()
+        found += swarm_facts.warnings(self.swarm, self.swarm_seen, self.build.platform)
         return found
 
     def _named(self) -> dict[str, Sequence[str]]:
@@ -202,6 +211,8 @@ def load() -> Settings:
     before = deployed.last()
     prefix.refuse_another(config, settings.prefix, before)
     services.refuse_in_clear(config, _stack_file(stack))
+    if swarm.SWARM not in config.refused:
+        swarm.refuse_change(config, settings.swarm, settings.users.homes.path, before)
     homes = settings.users.homes.after(before.outputs)
     folders.refuse_in_homes(config, settings.users.folders, homes.paths)
     settings = replace(
@@ -216,7 +227,11 @@ def load() -> Settings:
     if engines.HOST not in config.refused:
         local = local_engine.ask(settings.engine)
         if local:
-            settings = replace(settings, engine=replace(settings.engine, id=local.id))
+            settings = replace(
+                settings,
+                engine=replace(settings.engine, id=local.id),
+                swarm_seen=local.swarm,
+            )
         engines.refuse_move(config, settings.engine, before)
         if local and engines.HOST not in config.refused:
             _refuse_taken(config, local, settings, before)
@@ -243,6 +258,10 @@ def _stack_file(stack: str) -> Mapping[str, Any]:
 def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before: Deployed) -> None:
     """Note what the stack's settings ask for and the engine on this machine cannot give."""
     local_engine.refuse_taken_prefix(config, local, settings.prefix, before)
+    if settings.swarm and local.swarm and swarm.SWARM_NODES not in config.refused:
+        swarm_facts.refuse_unfit(
+            config, settings.swarm, local.swarm, settings.engine, settings.build.platform
+        )
     if address.BIND_ADDRESS not in config.refused:
         config.check(
             address.BIND_ADDRESS,
@@ -321,6 +340,7 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
         logs=logs.read(config),
         build=images,
     )
+    settings = replace(settings, swarm=swarm.read(config, images, settings.users))
     config.check_unread()
     return settings
 

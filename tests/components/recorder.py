@@ -184,9 +184,9 @@ def run(
     return _isolated(program, config, stack=stack, preview=preview, deployed=deployed)
 
 
-def run_alone(declare: Callable[[], object]) -> Recording:
+def run_alone(declare: Callable[[], object], *, preview: bool = False) -> Recording:
     """Run what declares a component or two, in a stack without config."""
-    return _isolated(declare, {}, stack="test", preview=False)
+    return _isolated(declare, {}, stack="test", preview=preview)
 
 
 def _isolated(

@@ -10,7 +10,9 @@ import pulumi_docker as docker
 import pytest
 
 from components.guard import Guard, GuardArgs
+from components.guard import environment as of_guard
 from components.names import Names
+from components.settings.swarm import Swarm
 from tests.components.recorder import Recording, environment, run, run_alone
 from tests.components.stack_config import read
 from tests.components.stacks import SITE
@@ -176,3 +178,34 @@ def test_guard_and_hub_know_the_limit_of_homes_where_there_is_one() -> None:
     assert of_hub["ZHUB_HOME_LIMIT"] == of_guard["ZHUB_HOME_LIMIT"] == "2048M"
     for name in ("guard", "hub"):
         assert "ZHUB_HOME_LIMIT" not in environment(run(SITE).one("Container", name))
+
+
+def test_only_on_a_swarm_the_guard_learns_of_nodes() -> None:
+    from zhub import settings as hub_settings
+
+    settings, _ = read(SITE)
+    assert settings.ldap
+    args = GuardArgs(
+        names=Names("zhub-test"),
+        engine_socket="/var/run/docker.sock",
+        image="sha256:1",
+        notebook_image="sha256:2",
+        filter_image="sha256:3",
+        hub_port=8443,
+        base_path="/test/",
+        separate_proxy=False,
+        ldap=settings.ldap,
+        users=settings.users,
+        logs=settings.logs,
+        retain=False,
+    )
+
+    def seen(swarm: Swarm | None) -> tuple[bool, str]:
+        environment = {name: str(v) for name, v in of_guard(replace(args, swarm=swarm)).items()}
+        assert ("ZHUB_SWARM" in environment) is (swarm is not None)
+        found = hub_settings.read_guard(environment)
+        return found.swarm, found.swarm_nodes
+
+    assert seen(None) == (False, "")
+    assert seen(Swarm()) == (True, "")
+    assert seen(Swarm(label="zhub=servers")) == (True, "zhub=servers")

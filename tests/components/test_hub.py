@@ -249,6 +249,7 @@ def test_clean_up_asks_the_stacks_own_engine(demo: Recording) -> None:
     assert "zhub.role=notebook" in command["delete"]
     assert "zhub.role=guard-helper" in command["delete"]
     assert "zhub.role=user-network" in command["delete"]
+    assert "docker service rm" in command["delete"]
     assert "volume rm" not in command["delete"], "users' homes are theirs"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,12 @@ from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, unknown_checking_proxy
 from rules import shown
 
 from components.hub import REMOVE_NOTEBOOKS
-from tests.components.recorder import Declared, Recording, run
+from components.images import Images, ImagesArgs
+from components.names import Names
+from components.nodes import Nodes, NodesArgs
+from components.settings.swarm import Swarm
+from tests.components.recorder import Declared, Recording, run, run_alone
+from tests.components.stack_config import read
 from tests.pki import Identity, quick_key
 from tests.policy.worse_containers import CONTAINERS, Case
 from tests.policy.worse_proxy import PROXY
@@ -40,6 +46,7 @@ from tests.policy.worse_resources import (
     PROVIDERS,
     VOLUMES,
 )
+from tests.policy.worse_services import SERVICES
 
 REMOTE = {"docker:host": "ssh://ops@z.example.com"}
 DEMO = REMOTE | {"zhub:demoDirectory": "true"}
@@ -126,6 +133,9 @@ def stack_violations(recording: Recording, **images: str) -> list[str]:
             outputs.setdefault("repoDigest", UNKNOWN_STRING_VALUE)
         if one.type == policies.CONTAINER and one.name in images:
             outputs["image"] = images[one.name]
+        if one.type == policies.SERVICE and one.name in images:
+            outputs = deepcopy(outputs)
+            outputs["taskSpec"]["containerSpec"]["image"] = images[one.name]
         resources[one.urn] = PolicyResource(
             one.type, judged(outputs), one.urn, one.name, OPTIONS, None, None, [], {}
         )
@@ -199,6 +209,78 @@ def demo() -> Recording:
 @pytest.fixture(scope="module")
 def separate() -> Recording:
     return recorded(preview=False, separate=True)
+
+
+@cache
+def on_nodes(*, preview: bool = False) -> Recording:
+    """What a stack on a swarm has besides: the program itself does not declare it yet."""
+    names = Names("zhub-test")
+
+    def declare() -> None:
+        settings, _ = read(SITE | PROFILES)
+        images = Images(
+            "images",
+            ImagesArgs(
+                names=names,
+                build=settings.build,
+                separate_proxy=False,
+                profiles=settings.users.profiles,
+            ),
+        )
+        Nodes(
+            "nodes",
+            NodesArgs(
+                names=names,
+                swarm=Swarm(label="zhub=servers"),
+                platform=settings.build.platform,
+                engine_socket="/var/run/docker.sock",
+                image=images.hub,
+                notebook_image=images.notebook,
+                filter_image=images.filter,
+                profile_images=images.profiles,
+                users=settings.users,
+                logs=settings.logs,
+            ),
+        )
+
+    return run_alone(declare, preview=preview)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_what_runs_on_nodes_passes(*, preview: bool) -> None:
+    recording = on_nodes(preview=preview)
+    services = recording.all("Service")
+    assert len(services) > 3
+    assert {one.name: violations(one) for one in services} == {one.name: {} for one in services}
+    assert stack_violations(recording) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "message"),
+    SERVICES,
+    ids=[f"{name}-{path}-{number}" for number, (name, path, *_) in enumerate(SERVICES)],
+)
+def test_a_service_changed_for_the_worse_is_found(
+    name: str, path: str, value: Any, message: str
+) -> None:
+    service = on_nodes().one("Service", name)
+    inputs = deepcopy(service.raw)
+    *parents, last = path.split(".")
+    place = inputs
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    if value is None:
+        del place[last]
+    # Others follow from it: of a log that goes nowhere, the options are not known either.
+    found, *_ = violations(service, inputs)["services"]
+    assert found.startswith(f"{name}: {message or f'{path} is {shown(value)}; allowed: not set'}")
+
+
+def test_a_service_that_runs_something_else_is_found() -> None:
+    other = f"sha256:{'1' * 64}"
+    found = stack_violations(on_nodes(), nodeguard=other)
+    assert found == [f"nodeguard: image is {shown(other)}; allowed: that of the Image hub"]
 
 
 #: Containers of stacks with a separate proxy only.
@@ -290,7 +372,6 @@ def test_an_additional_resource_is_found(demo: Recording, kind: str, name: str) 
 @pytest.mark.parametrize(
     "kind",
     [
-        "docker:index/service:Service",
         "docker:index/plugin:Plugin",
         "docker:index/remoteImage:RemoteImage",
         "docker-build:index:Image",
@@ -444,5 +525,6 @@ def test_configuration_of_the_sites_own_is_allowed_and_named(tmp_path: Path) -> 
 def test_every_policy_is_shown_to_find_something() -> None:
     """A new policy needs a test of its own."""
     elsewhere = {"known-types", "own-images", "own-network", "own-configuration", "components"}
+    elsewhere |= {"services"}
     shown = {policy for _, policy, *_ in CASES} | elsewhere
     assert {policy.name for policy in policies.POLICIES} == shown

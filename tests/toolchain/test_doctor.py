@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -188,3 +189,55 @@ def test_an_engine_elsewhere_that_does_not_answer_is_a_fault(
     assert asked == ["version"]
     with pytest.raises(Problem, match=f"^{about}: does not answer; {fix}$"):
         doctor.check_directory("site", "alice")
+
+
+INFO, NODES = doctor.SWARM_STATE, doctor.SWARM_NODES
+
+
+@pytest.fixture
+def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str], list[str]]:
+    """What is said of a swarm, given what `docker info` and `docker node ls` print."""
+
+    def said(info: str, nodes: str) -> list[str]:
+        client = tmp_path / "docker"
+        client.write_text(
+            f"""#!/bin/sh
+            [ "$*" = "info --format {INFO}" ] && echo '{info}' && exit
+            [ "$*" = "node ls --format {NODES}" ] && echo '{nodes}' && exit
+            exit 2
+            """
+        )
+        client.chmod(0o755)
+        monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
+        monkeypatch.setattr(stack, "ROOT", tmp_path)
+        return [f"{one.good} {one.text}" for one in doctor._swarm("nowhere")]
+
+    (tmp_path / "Pulumi.nowhere.yaml").write_text("config:\n  zhub:swarm: true\n")
+    return said
+
+
+def test_the_nodes_of_a_swarm(swarm: Callable[[str, str], list[str]]) -> None:
+    nodes = "a Ready,Active 28.5.2 Leader\nb Ready,Drain 28.5.2 \nc Down,Active 27.1.1 "
+    assert swarm("active true", nodes) == [
+        "True swarm: 3 nodes, 1 of them managers",
+        "True node a: ready,active, engine 28.5.2",
+        "False node b: ready,drain, engine 28.5.2",
+        "False node c: down,active, engine 27.1.1",
+    ]
+
+
+@pytest.mark.parametrize("info", ["active false", "inactive false"])
+def test_an_engine_that_manages_no_swarm(swarm: Callable[[str, str], list[str]], info: str) -> None:
+    [said] = swarm(info, "")
+    assert said == f"False swarm: the stack's engine is no manager that works ({info})"
+
+
+def test_a_swarm_without_a_leader_has_no_nodes(swarm: Callable[[str, str], list[str]]) -> None:
+    assert swarm("active true", "") == ["False swarm: 0 nodes, 0 of them managers"]
+
+
+def test_a_stack_on_one_engine_is_not_asked(
+    swarm: Callable[[str, str], list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "Pulumi.nowhere.yaml").write_text("config: {}\n")
+    assert swarm("inactive false", "") == []

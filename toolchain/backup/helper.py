@@ -7,7 +7,7 @@ import secrets
 import string
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,8 +161,11 @@ class Engine:
         return dict(line.split("\t") for line in sorted(listed.splitlines()))
 
     def written(self) -> dict[str, int]:
-        """The bytes that users' servers have written outside their volumes, by users."""
-        servers = self.servers()
+        """The bytes that users' servers have written outside their volumes, by users.
+
+        Of none on a swarm: only the engines of the servers' machines know.
+        """
+        servers = [] if self.on_swarm() else self.servers()
         if not servers:
             return {}
         # One that ends meanwhile is left out, and the command then says that it failed.
@@ -252,17 +255,25 @@ class Engine:
             volume,
         )
 
-    def servers(self) -> list[str]:
-        """The users' servers that run."""
-        return self.ask(
-            *("ps", "--all", "--format", "{{.Names}}"),
-            *(
-                "--filter",
-                f"label=zhub.stack={self.prefix}",
-                "--filter",
-                "label=zhub.role=notebook",
-            ),
-        ).split()
+    def on_swarm(self) -> bool:
+        """Whether users' servers are services of a swarm, by the stack's guard."""
+        return self._of_guard("ZHUB_SWARM") == "true"
+
+    def servers(self, user: str = "") -> list[str]:
+        """The users' servers that there are, on any machine; of one user, or of all."""
+        labels = {"zhub.stack": self.prefix, "zhub.role": "notebook"}
+        if user:
+            labels["zhub.user"] = user
+        listed = ["container", "ls", "--all", "--format", "{{.Names}}"]
+        if self.on_swarm():
+            listed = ["service", "ls", "--format", "{{.Name}}"]
+        filters = (f"--filter=label={key}={text}" for key, text in labels.items())
+        return self.ask(*listed, *filters).split()
+
+    def remove_servers(self, names: Sequence[str]) -> None:
+        """Remove users' servers that the hub does not stop."""
+        command = ("service", "rm") if self.on_swarm() else ("rm", "--force")
+        self.ask(*command, *names)
 
 
 @dataclass(frozen=True)

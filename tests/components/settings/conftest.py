@@ -6,16 +6,17 @@ import json
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from components.settings.engine import Engine
-from tests.components.settings.engines import ID, LOOPBACK, at
+from tests.components.settings.engines import ID, LOOPBACK, NO_LEADER, at
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -32,21 +33,30 @@ def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
     servers: list[UnixServer] = []
 
     def start(
-        *containers: dict[str, Any], id: str = ID, images: Sequence[dict[str, Any]] = ()
+        *containers: dict[str, Any],
+        id: str = ID,
+        images: Sequence[dict[str, Any]] = (),
+        api: str = "1.41",
+        more: Mapping[str, object] = MappingProxyType({}),
+        nodes: Sequence[dict[str, Any]] | None = None,
     ) -> Engine:
+        info = {"ID": id, "DockerRootDir": "/var/lib/docker", **more}
         answers: dict[str, object] = {
-            "/version": {"ApiVersion": "1.41", "MinAPIVersion": "1.12"},
-            "/v1.41/info": {"ID": id, "DockerRootDir": "/var/lib/docker"},
-            "/v1.41/containers/json": containers,
-            "/v1.41/networks": [],
-            "/v1.41/images/json": images,
+            "/version": {"ApiVersion": api, "MinAPIVersion": "1.12"},
+            f"/v{api}/info": info,
+            f"/v{api}/containers/json": containers,
+            f"/v{api}/networks": [],
+            f"/v{api}/images/json": images,
+            f"/v{api}/nodes": nodes,
         }
 
         class Api(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 answer = answers[urlsplit(self.path).path]
-                content = json.dumps(answer).encode()
-                self.send_response(200)
+                fine = answer is not None
+                # As the engine says it; only /nodes can have no answer.
+                content = json.dumps(answer if fine else {"message": NO_LEADER}).encode()
+                self.send_response(200 if fine else 503)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()

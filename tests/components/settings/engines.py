@@ -10,6 +10,9 @@ from components.settings.engine import Engine
 LOOPBACK = "127.0.0.1"
 ID = "HSQL:OBMU"
 
+#: What a manager says while most of the managers are away.
+NO_LEADER = "rpc error: code = Unknown desc = The swarm does not have a leader."
+
 
 def container(name: str, ip: str, port: int, **labels: str) -> dict[str, Any]:
     """A container as the engine lists it."""
