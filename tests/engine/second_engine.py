@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import TypeVar
 
 import docker
 import docker.errors
@@ -27,6 +28,8 @@ DOCKERD = os.environ.get("ZHUB_SECOND_DOCKERD", "dockerd")
 
 #: Where the networks of these engines are looked for, one that nothing on the machine has.
 POOL = IPv4Network("10.222.128.0/17")
+
+E = TypeVar("E", bound="SecondEngine")
 
 TRIES = 3
 """How often an engine is started that ends at once."""
@@ -68,7 +71,8 @@ class Apart:
         return [
             ("filter", f"FORWARD -i {self.name} -j ACCEPT"),
             ("filter", f"FORWARD -o {self.name} -j ACCEPT"),
-            ("nat", f"POSTROUTING -s {self.inner}/32 ! -d {self.subnet} -j MASQUERADE"),
+            # Engines see each other's own addresses: VXLAN between them does not work otherwise.
+            ("nat", f"POSTROUTING -s {self.inner}/32 ! -d {POOL} -j MASQUERADE"),
         ]
 
 
@@ -82,28 +86,35 @@ class SecondEngine:
     """Of `dockerd`."""
     mounts: Path | None = None
     """A file that stands for the mount namespace in which it runs; None for the machine's."""
+    program: str = DOCKERD
 
     @property
     def socket(self) -> Path:
         return self.folder / "docker.sock"
 
+    @property
+    def listens(self) -> str:
+        """The socket's path on the engine's machine."""
+        return str(self.socket)
+
+    @property
+    def command(self) -> list[str]:
+        """What runs it in its network."""
+        return [
+            *("nsenter", f"--net=/var/run/netns/{self.apart.name}"),
+            *([f"--mount={self.mounts}"] if self.mounts else []),
+            self.program,
+            *("--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "run")),
+            *("--pidfile", str(self.folder / "pid"), "--host", f"unix://{self.listens}"),
+            *_own_proxy(self.program),
+            *self.options,
+        ]
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.began = time.monotonic()
         with (self.folder / "dockerd.log").open("a") as log:
-            self.process = subprocess.Popen(
-                [
-                    *("nsenter", f"--net=/var/run/netns/{self.apart.name}"),
-                    *([f"--mount={self.mounts}"] if self.mounts else []),
-                    DOCKERD,
-                    *("--data-root", self.folder / "data", "--exec-root", self.folder / "run"),
-                    *("--pidfile", self.folder / "pid", "--host", self.address),
-                    *_own_proxy(),
-                    *self.options,
-                ],
-                stdout=log,
-                stderr=log,
-            )
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
         self.client = _answering(self.socket, self.process)
 
     @property
@@ -145,9 +156,9 @@ class SecondEngine:
             yield
 
 
-def _own_proxy() -> list[str]:
+def _own_proxy(program: str) -> list[str]:
     """The option with the program that publishes ports, which must be of the engine's version."""
-    beside = Path(DOCKERD).with_name("docker-proxy")
+    beside = Path(program).with_name("docker-proxy")
     return ["--userland-proxy-path", str(beside)] if beside.exists() else []
 
 
@@ -156,9 +167,13 @@ def _run(command: str, *, check: bool = True) -> None:
 
 
 @contextmanager
-def apart() -> Iterator[Apart]:
-    """Make a network namespace with a way out, and remove it; needs root."""
-    made = Apart(f"ztest-{os.getpid()}", _free())
+def apart(number: int = 0) -> Iterator[Apart]:
+    """Make a network namespace with a way out, and remove it; needs root.
+
+    Args:
+        number: of this one, where a test has several; one digit.
+    """
+    made = Apart(f"ztest{number}-{os.getpid()}", _free())
     _run(f"ip netns add {made.name}")
     try:
         _run(f"ip link add {made.name} type veth peer name eth0 netns {made.name}")
@@ -206,18 +221,23 @@ def second_engine(
     folder: Path, *options: str, mounts: Path | None = None
 ) -> Iterator[SecondEngine]:
     """Run an engine whose data is in the folder; needs root."""
-    with apart() as network:
-        engine = SecondEngine(network, folder, options, mounts)
-        try:
-            engine.start()
-            yield engine
-            engine.client.close()
-        finally:
-            if process := getattr(engine, "process", None):
-                process.terminate()
-                process.wait(timeout=60)
-            unmount_below(folder)
-            shutil.rmtree(folder / "data", ignore_errors=True)
+    with apart() as network, running(SecondEngine(network, folder, options, mounts)) as engine:
+        yield engine
+
+
+@contextmanager
+def running(engine: E) -> Iterator[E]:
+    """Run an engine, and remove its data."""
+    try:
+        engine.start()
+        yield engine
+        engine.client.close()
+    finally:
+        if process := getattr(engine, "process", None):
+            process.terminate()
+            process.wait(timeout=60)
+        unmount_below(engine.folder)
+        shutil.rmtree(engine.folder / "data", ignore_errors=True)
 
 
 def _answering(socket: Path, process: subprocess.Popen[bytes]) -> docker.DockerClient:

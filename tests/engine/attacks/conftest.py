@@ -214,6 +214,8 @@ def machine(stack: Stack, engine: docker.DockerClient) -> Iterator[Machine]:
         gateways = [
             config["Gateway"]
             for network in networks
+            # In an overlay network, a machine has no address of its own.
+            if network.attrs["Driver"] != "overlay"
             for config in network.attrs["IPAM"]["Config"] or ()
             if "Gateway" in config and "." in config["Gateway"]
         ]

@@ -1,0 +1,1 @@
+"""A stack whose users' servers run on the three engines of a swarm."""
