@@ -11,7 +11,7 @@ READ = re.compile(r"""value\(\s*"([A-Z_]+)",""")
 #: Settings of the guard, which a hub by hand has not.
 GUARDS = {
     *("FILTER_IMAGE", "DIRECTORY_NETWORK", "USER_BLOCKED_NETWORKS", "SHARED_ROOT"),
-    *("HOMES_PATH", "FORMER_HOMES_PATHS", "USERS_MEMORY"),
+    *("HOMES_PATH", "FORMER_HOMES_PATHS", "USERS_MEMORY", "SWARM", "SWARM_NODES"),
 }
 
 #: Passed as arguments.

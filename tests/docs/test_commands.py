@@ -50,6 +50,12 @@ EXCUSED = {
     Claim("docs/shared-folders.md", "Backups", ("docker volume rm",)): (
         "removes a folder for good; the stacks of tests/engine remove theirs at their end"
     ),
+    Claim("docs/swarm.md", "Set it up", ()): (
+        "needs several machines; tests/engine/swarm/conftest.py makes such a swarm and such a stack"
+    ),
+    Claim("docs/swarm.md", "When a machine is lost", ()): (
+        "needs several machines; tests/engine/swarm/test_loss.py cuts one off, and takes none out"
+    ),
     Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
         "would clean up an engine that others use; test_prune.py does it on one of its own"
     ),
