@@ -100,7 +100,9 @@ class User:
         answer = self.request("POST", f"hub/api/users/{self.name}/server")
         answer.raise_for_status()
         # On a busy machine, the hub has also answered 201 for a server that was not ready.
-        while not self.server()["ready"]:
+        while not (found := self.server()).get("ready"):
+            if not found:
+                raise RuntimeError(f"the start of {self.name}'s server failed: see the hub's log")
             if time.monotonic() > end:
                 raise TimeoutError(f"the server of {self.name} is not ready after {timeout} s")
             time.sleep(0.2)

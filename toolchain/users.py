@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -70,7 +71,12 @@ class People:
         )
         if done.returncode:
             raise Problem(done.stderr.strip().removeprefix("[zhub] CRITICAL: "))
-        return json.loads(done.stdout)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            # As where the connection to the engine was cut.
+            command = shlex.join([*self.engine.docker, "exec", hub, "zhub", "users", *arguments])
+            raise Problem(f"the hub's answer is not complete; this shows it: {command}") from None
 
     def _one(self, kind: str, verb: str, role: str) -> str:
         found = self.labelled(kind, verb, role)

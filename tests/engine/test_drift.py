@@ -66,18 +66,22 @@ def test_who_starts_a_server_without_a_guard_is_told(
     bob = logged_in(stack, "bob")
     begin = int(time.time())
     guard.stop(timeout=1)
-    page = bob.request("GET", "hub/spawn")
-    assert page.status_code == requests.codes.unavailable
-    assert "guard does not answer. Please try again" in page.text
-    answer = bob.request("POST", "hub/api/users/bob/server")
-    assert answer.status_code == requests.codes.unavailable
-    assert "guard does not answer. Please try again" in answer.json()["message"]
-    log = engine.containers.get(f"{stack.prefix}-hub").logs(since=begin).decode()
-    assert "guard does not answer" in log
-    assert "Traceback" not in log
+    try:
+        page = bob.request("GET", "hub/spawn")
+        assert page.status_code == requests.codes.unavailable
+        assert "guard does not answer. Please try again" in page.text
+        answer = bob.request("POST", "hub/api/users/bob/server")
+        assert answer.status_code == requests.codes.unavailable
+        assert "guard does not answer. Please try again" in answer.json()["message"]
+        log = engine.containers.get(f"{stack.prefix}-hub").logs(since=begin).decode()
+        assert "guard does not answer" in log
+        assert "Traceback" not in log
 
-    # It ends when the guard works again.
-    assert "1 updated" in stack.up("--refresh")
+        # It ends when the guard works again.
+        assert "1 updated" in stack.up("--refresh")
+    finally:
+        # Nothing, unless the test has failed: the next ones use it.
+        guard.start()
     assert healthy(guard)
     bob.start_server()
     bob.stop_server()

@@ -78,3 +78,12 @@ def test_a_home_whose_volume_is_gone_leaves_no_folder_behind(
     users.forget(People("site", Engine(("docker",), "zhub-site")), Wish("o.brien", "", "", ""))
     assert "what is in /srv/homes/zhub-site-home-o-2ebrien" in capsys.readouterr().out
     assert jobs == [helper.remove_folder("/srv/homes", "zhub-site-home-o-2ebrien")]
+
+
+def test_half_an_answer_is_said(tmp_path: Path) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\n[ $1 = exec ] || echo abc\n")
+    client.chmod(0o755)
+    people = People("site", Engine((str(client),), "zhub-site"))
+    with pytest.raises(Problem, match=r"not complete; .*docker exec abc zhub users list$"):
+        people.hub("list")
