@@ -150,7 +150,7 @@ def _swarm(name: str) -> Iterator[Finding]:
     if state != "active true":
         yield Finding(
             good=False,
-            text=f"swarm: the stack's engine is no manager that works ({state or 'no answer'})",
+            text=f"swarm: the stack's engine is not a working manager ({state or 'no answer'})",
             fix=f"pulumi preview says what is wrong; {command} info shows more",
         )
         return

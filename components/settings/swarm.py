@@ -91,9 +91,9 @@ def refuse_change(config: Config, swarm: Swarm | None, path: str | None, before:
     if was != (swarm is not None):
         config.clash(
             SWARM,
-            f"changes, but the stack is up {'on a swarm' if was else 'without a swarm'}, and nobody"
-            " would end the servers that run now, with their users' homes open. Take the stack down"
-            f" first: {down}. To leave it as it is",
+            f"changes, but the stack is up {'on a swarm' if was else 'without a swarm'}. Servers"
+            " that run now would go on using their users' homes, and nothing would end them. Take"
+            f" the stack down first: {down}. To leave it as it is",
             SWARM.set_command("true") if was else SWARM.remove_command(),
         )
     elif swarm and path and (former := guard.get("ZHUB_HOMES_PATH", "")) != path:
@@ -112,15 +112,14 @@ def _refuse_of_one_machine(config: Config, images: Build, servers: UserServers) 
     if images.registry is None and build.REGISTRY not in config.refused:
         config.clash(
             build.REGISTRY,
-            f"is not set, but with {SWARM} every node needs the images, and gets them from there",
+            f"is not set, but with {SWARM} every node gets the images from a registry",
             build.REGISTRY.set_command(),
         )
     if servers.homes.path is None and homes.HOMES_PATH not in config.refused:
         config.clash(
             homes.HOMES_PATH,
-            f"is not set, but with {SWARM} a user's server runs on any node, and a volume of one"
-            " engine is on no other: name a folder of a file system that all nodes have mounted"
-            " there",
+            f"is not set, but with {SWARM} a user's server runs on any node, and a volume is on one"
+            " engine only. Name a folder on a file system that all nodes have mounted at that path",
             homes.HOMES_PATH.set_command(),
         )
     for number, folder in enumerate(servers.folders.folders):
@@ -128,7 +127,7 @@ def _refuse_of_one_machine(config: Config, images: Build, servers: UserServers) 
             config.clash(
                 folders.SHARED_FOLDERS,
                 f"has {folder.name} without a path, so in a volume of one engine: with {SWARM},"
-                " servers on other nodes would get an empty one. Name a folder below"
+                " servers on other nodes would get an empty folder. Name one below"
                 f" {folders.SHARED_ROOT}, on a file system that all nodes have mounted there",
                 folders.SHARED_FOLDERS.set_command(folder.name, item=number, member="path"),
                 f"or {folders.SHARED_FOLDERS.remove_command(item=number)}",
@@ -137,7 +136,7 @@ def _refuse_of_one_machine(config: Config, images: Build, servers: UserServers) 
         if profile.devices:
             config.clash(
                 profiles.PROFILES,
-                f"has devices in {profile.name}: with {SWARM}, servers are services, and the"
-                " engine gives those none",
+                f"has devices in {profile.name}: with {SWARM}, servers are services, which get no"
+                " devices",
                 profiles.PROFILES.remove_command(item=number, member="devices"),
             )

@@ -142,11 +142,11 @@ def refuse_unfit(
     """
     docker_ = f"docker --host {engine.host}"
     if facts.state == "inactive":
-        first = ", which goes with live-restore only once that is off" if facts.live_restore else ""
+        first = ", and cannot be while live-restore is on" if facts.live_restore else ""
         config.clash(
             SWARM,
-            f"is set, but the engine at {engine.host} is in no swarm{first}. Make one, and have the"
-            " others join",
+            f"is set, but the engine at {engine.host} is in no swarm{first}. Make one, and let the"
+            " other machines join",
             f"{docker_} swarm init",
             f"or {SWARM.remove_command()}",
         )
@@ -192,16 +192,16 @@ def _refuse_nodes(
         config.clash(
             SWARM,
             f"is set, but {_listed(old)}: before {ENGINE[0]}, an engine starts services without"
-            " no-new-privileges and says nothing. Install a newer one, or keep users' servers away",
+            " no-new-privileges and reports no error. Install a newer one, or run no servers there",
             settings.SWARM_NODES.set_command(),
             *(f"{docker_} {_labelling(node)}" for node in facts.nodes if node not in old),
         )
     for own in (node for node in facts.nodes if node.id == facts.node and not node.active):
         config.clash(
             HOST,
-            f"is {own.name}, which is paused or drained: so no container joins users'"
-            " networks there, and the hub has to. To keep users' servers away from it, set"
-            f" {settings.SWARM_NODES}",
+            f"is {own.name}, which is paused or drained. The engine does not let containers of such"
+            " a node into users' networks, and the hub needs that. Make it active; to run no"
+            f" servers there, set {settings.SWARM_NODES}",
             f"{docker_} node update --availability active {own.name}",
         )
     if not any(node.ready and node.active and node.runs(platform) for node in chosen):
@@ -250,17 +250,17 @@ def warnings(wanted: Swarm | None, facts: Facts | None, platform: Platform) -> I
     managers = sum(node.manager for node in facts.nodes)
     if managers == 1:
         yield (
-            "the swarm has one manager: if its machine is lost, the swarm has to be made anew; with"
-            " three, one may be lost"
+            "the swarm has one manager: if its machine is lost, you have to make a new swarm; of"
+            " three managers, one may be lost"
         )
     elif managers % 2 == 0:
         yield (
-            f"the swarm has {managers} managers, of which no more may be away than of"
-            f" {managers - 1}: make it an odd number"
+            f"the swarm has {managers} managers, which is no safer than {managers - 1}: use an odd"
+            " number"
         )
     fits = [node for node in chosen if node.ready and node.active and node.runs(platform)]
     if others := [node for node in chosen if node not in fits]:
-        yield f"no servers, which are for {platform}, start on {'; '.join(map(_state, others))}"
+        yield f"no server, all for {platform}, starts on {'; '.join(map(_state, others))}"
     if len({node.engine for node in facts.nodes}) > 1:
         yield (
             f"the swarm's engines are of different versions, as during an update:"
@@ -268,17 +268,17 @@ def warnings(wanted: Swarm | None, facts: Facts | None, platform: Platform) -> I
         )
     if facts.api < SWAP_API:
         yield (
-            "services have no limit of swap before engine 29: a user's server may swap as much as"
-            " it has of memory. Turn swap off on all nodes"
+            "before engine 29, services have no limit of swap: a user's server may take as much"
+            " swap as memory. Turn swap off on all nodes"
         )
     if facts.api < OOM_API:
         yield (
-            "services have no OOM score before engine 27: on a machine without memory, the kernel"
-            " may end something else than a user's server"
+            "before engine 27, services have no OOM score: when a machine runs out of memory, the"
+            " kernel may end something else than a user's server"
         )
     yield (
-        "on a swarm, users' servers have no smaller share of processor time than other containers"
-        " (engines do not offer it to services)"
+        "on a swarm, users' servers get as much processor time as other containers, not less"
+        " (services have no such setting)"
     )
 
 

@@ -229,7 +229,7 @@ def test_the_nodes_of_a_swarm(swarm: Callable[[str, str], list[str]]) -> None:
 @pytest.mark.parametrize("info", ["active false", "inactive false"])
 def test_an_engine_that_manages_no_swarm(swarm: Callable[[str, str], list[str]], info: str) -> None:
     [said] = swarm(info, "")
-    assert said == f"False swarm: the stack's engine is no manager that works ({info})"
+    assert said == f"False swarm: the stack's engine is not a working manager ({info})"
 
 
 def test_a_swarm_without_a_leader_has_no_nodes(swarm: Callable[[str, str], list[str]]) -> None:

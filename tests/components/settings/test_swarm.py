@@ -98,7 +98,7 @@ class TestSettings:
         [
             (
                 {"zhub:registry": ""},
-                "registry: is not set, but with swarm every node needs the images",
+                "registry: is not set, but with swarm every node gets the images from a registry",
                 "pulumi config set registry registry.example.com/jupyter",
             ),
             (
@@ -171,7 +171,7 @@ class TestRefused:
 
     def test_an_engine_that_could_not_be_in_one(self, engine_with: Engines, free: int) -> None:
         said = problems(engine_with(more={"LiveRestoreEnabled": True}), free)
-        assert "is in no swarm, which goes with live-restore only once that is off" in said
+        assert "is in no swarm, and cannot be while live-restore is on" in said
 
     def test_a_worker(self, engine_with: Engines, free: int) -> None:
         engine = engine_with(more=WORKER)
@@ -264,13 +264,13 @@ class TestWarnings:
         first, second = warnings(facts(*three)).splitlines()
         assert first.startswith("servers on a swarm are experimental: hub, proxy and directory")
         assert second.startswith(
-            "on a swarm, users' servers have no smaller share of processor time"
+            "on a swarm, users' servers get as much processor time as other containers"
         )
 
     def test_managers(self, facts: Callable[..., Facts]) -> None:
         managers = [node(name, role="manager") for name in "abcd"]
         assert "the swarm has one manager" in warnings(facts(managers[0], node("w")))
-        assert "has 2 managers, of which no more may be away than of 1" in warnings(
+        assert "has 2 managers, which is no safer than 1: use an odd number" in warnings(
             facts(*managers[:2])
         )
         assert "has 4 managers" in warnings(facts(*managers))
@@ -283,7 +283,7 @@ class TestWarnings:
                 node("c", processor="x86_64"),
             )
         )
-        assert "no servers, which are for linux/s390x, start on b (s390x, answers, paused" in said
+        assert "no server, all for linux/s390x, starts on b (s390x, answers, paused" in said
         assert "different versions, as during an update: a has engine 27.1.1, b has" in said
         assert "; c (x86_64, answers)" in said
 
@@ -292,7 +292,7 @@ class TestWarnings:
             facts(node("a", label="zhub=servers"), node("b", state="down", processor="x86_64")),
             "zhub=servers",
         )
-        assert "no servers" not in said
+        assert "no server, all for" not in said
 
     def test_what_older_engines_lack(self, facts: Callable[..., Facts]) -> None:
         assert "swap" in warnings(facts(api="1.51"))

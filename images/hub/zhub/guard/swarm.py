@@ -218,9 +218,9 @@ class Services:
             )
         if old := services.without_walls(self._nodes().values(), self._swarm.label):
             raise UnusableError(
-                "Servers are not safe on all machines, so yours does not start. Please tell your"
-                f" administrator: engines before {services.LEAST_ENGINE} start services without"
-                f" no-new-privileges, and such are on {', '.join(old)}"
+                "Your server does not start, because not all machines are safe for servers. Please"
+                f" tell your administrator: engines before {services.LEAST_ENGINE} start services"
+                f" without no-new-privileges. Older ones are on {', '.join(old)}"
             )
         body = services.body(server.name, server.body, home, network, self._swarm)
         service = self._client.create_service(

@@ -1,4 +1,4 @@
-"""How long a start may take: as long as it goes on."""
+"""How long a start may take: as long as it makes progress."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from zhub.servers.unavailable import NoServerError
 
 
 class Patience:
-    """Ends a start that has come to no next step for a number of seconds.
+    """Ends a start that has not reached its next step within a number of seconds.
 
-    Not one that is slow as a whole: on a machine with too much to do, each step takes long, and a
-    start that is given up has only cost time that the others need.
+    It does not end a start that is slow as a whole. On an overloaded machine each step takes long,
+    and a start that is given up has only cost time that the others need.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -34,8 +34,8 @@ class Patience:
             if not (self._limit and self._limit.expired()):
                 raise
             raise NoServerError(
-                f"Your server has not come further for {self._seconds:.0f} seconds, so its start"
-                f" was given up ({step()}). Please try again. If it lasts, tell your"
+                f"The start of your server made no progress for {self._seconds:.0f} seconds, so it"
+                f" was given up ({step()}). Please try again. If this happens again, tell your"
                 " administrator: startTimeout is how long a step may take."
             ) from None
         finally:

@@ -107,7 +107,7 @@ class Settings(ServerSettings):
     server_max_age: int
     """ZHUB_SERVER_MAX_AGE: seconds before a server is stopped, used or not; 0 for never."""
     start_timeout: int
-    """ZHUB_START_TIMEOUT: seconds a notebook server may take to answer."""
+    """ZHUB_START_TIMEOUT: seconds that each step of a server's start may take."""
     token_max_age: int
     """ZHUB_TOKEN_MAX_AGE: longest life of API tokens, in seconds."""
     subdomain_host: str
