@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -47,6 +48,7 @@ from tests.policy.worse_resources import (
     VOLUMES,
 )
 from tests.policy.worse_services import SERVICES
+from toolchain.places import ROOT
 
 REMOTE = {"docker:host": "ssh://ops@z.example.com"}
 DEMO = REMOTE | {"zhub:demoDirectory": "true"}
@@ -528,3 +530,10 @@ def test_every_policy_is_shown_to_find_something() -> None:
     elsewhere |= {"services"}
     shown = {policy for _, policy, *_ in CASES} | elsewhere
     assert {policy.name for policy in policies.POLICIES} == shown
+
+
+def test_the_page_on_security_says_what_each_policy_allows() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    [table] = re.findall(r"\| policy \| allows \|\n((?:\|.*\n)+)", page)
+    named = re.findall("`([a-z-]+)`", "".join(row.split("|")[1] for row in table.splitlines()))
+    assert sorted(named) == sorted(policy.name for policy in policies.POLICIES)
