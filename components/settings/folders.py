@@ -62,7 +62,7 @@ def _name(value: object) -> str:
 
 def _mode(value: object) -> Mode:
     if not isinstance(value, str) or value not in list(Mode):
-        raise RefusedError(f"none of {', '.join(Mode)}")
+        raise RefusedError(f"not one of {', '.join(Mode)}")
     return Mode(value)
 
 

@@ -34,7 +34,7 @@ def some(parse: Callable[[str], str], *, otherwise: str = "") -> Callable[[objec
     def parse_all(text: str) -> tuple[str, ...]:
         found = list_of(parse)(text)
         if not found:
-            raise RefusedError(f"names none{otherwise and f'; {otherwise}'}")
+            raise RefusedError(f"an empty list{otherwise and f'; {otherwise}'}")
         return found
 
     return parsed(parse_all)
@@ -98,7 +98,7 @@ class Objects:
     def _object(self, number: int, given: object) -> dict[str, Any]:
         if not isinstance(given, dict):
             raise RefusedError(
-                f"element {number + 1}: no {self.noun} with a name",
+                f"element {number + 1}: not a {self.noun} with a name",
                 item=number,
                 superfluous=True,
             )
@@ -115,7 +115,7 @@ class Objects:
         """The checked value of a field of the object of that number."""
         if key not in self.fields:
             raise RefusedError(
-                f"{json.dumps(key)}: no part of a {self.noun}; those are {', '.join(self.fields)}",
+                f"{json.dumps(key)}: unknown; a {self.noun} has {', '.join(self.fields)}",
                 fix=remove(f"{self.key}[{number}][{json.dumps(key)}]"),
             )
         try:

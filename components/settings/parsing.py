@@ -82,7 +82,7 @@ def boolean(text: str) -> bool:
 def one_of(choices: type[E]) -> Callable[[str], E]:
     def parse(text: str) -> E:
         if text not in list(choices):
-            raise RefusedError(f"none of {', '.join(choices)}")
+            raise RefusedError(f"not one of {', '.join(choices)}")
         return choices(text)
 
     return parse

@@ -48,18 +48,18 @@ def test_a_stack_without_them_is_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("folder", "reason", "command"),
     [
-        ("x", "element 1: no folder with a name", "config rm --path 'sharedFolders[0]'"),
+        ("x", "element 1: not a folder with a name", "config rm --path 'sharedFolders[0]'"),
         ({}, "element 1: has no name", "'sharedFolders[0].name' project"),
         ({"name": "A"}, 'folder A, name "A": not a name', "'sharedFolders[0].name' project"),
         ({"name": "../x"}, "not a name of a-z", "'sharedFolders[0].name' project"),
         (
             {"name": "a", "mode": "rw"},
-            'folder a, mode "rw": none of read-only, read-write',
+            'folder a, mode "rw": not one of read-only, read-write',
             "'sharedFolders[0].mode' read-only",
         ),
         (
             {"name": "a", "group": GROUP},
-            'folder a, "group": no part of a folder; those are name, groups, profiles, mode, path',
+            'folder a, "group": unknown; a folder has name, groups, profiles, mode, path',
             "rm --path 'sharedFolders[0][\"group\"]'",
         ),
         (

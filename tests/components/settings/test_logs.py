@@ -49,8 +49,8 @@ def test_options_are_added_to_the_stacks_own() -> None:
 @pytest.mark.parametrize(
     ("driver", "options", "reason"),
     [
-        ("splunk", None, 'logDriver is "splunk": none of json-file, local, journald, syslog, flu'),
-        ("none", None, 'logDriver is "none": none of json-file'),
+        ("splunk", None, 'logDriver is "splunk": not one of json-file, local, journald, syslog'),
+        ("none", None, 'logDriver is "none": not one of json-file'),
         ("", ["max-size"], "not an option, such as max-size=20m"),
         ("", ["max-size=0"], "max-size is not a number from 1 up, or one with k, m or g"),
         ("", ["max-size=-1"], "max-size is not a number from 1 up"),

@@ -93,7 +93,7 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"name": "a", "groups": [QUANTS] * 2}, "given twice", "rm --path 'profiles[0].groups[1]'"),
     ({"name": "a", "description": ""}, "not one line of text", "profiles[0].description'"),
     ({"name": "a", "sharedMemory": "9G"}, "more than its memory", "profiles[0].sharedMemory'"),
-    ({"name": "a", "image": "x"}, "no part of a profile", "rm --path 'profiles[0][\"image\"]'"),
+    ({"name": "a", "image": "x"}, "unknown; a profile has", "rm --path 'profiles[0][\"image\"]'"),
     (
         {"name": "a", "devices": ["../sda"]},
         "not a device below",
@@ -121,7 +121,7 @@ WRONG: list[tuple[Any, str, str]] = [
         "requirements has no elsewhere.txt; there are workplace",
         "profiles[0].requirements[0]' workplace",
     ),
-    ("large", "element 1: no profile with a name", "pulumi config rm --path 'profiles[0]'"),
+    ("large", "element 1: not a profile with a name", "pulumi config rm --path 'profiles[0]'"),
 ]
 
 

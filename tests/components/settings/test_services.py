@@ -106,7 +106,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"name": "user"}, "role of all users", "hubServices[0].name' class-start"),
     ({"token": "short"}, "not a token of 32", "--secret --path 'hubServices[0].token'"),
     ({"token": f"{TOKEN}\n"}, "not a token of 32", "--secret --path 'hubServices[0].token'"),
-    ({"scopes": []}, "names none", "rm --path 'hubServices[0].scopes'"),
+    ({"scopes": []}, "an empty list", "rm --path 'hubServices[0].scopes'"),
     ({"scopes": ["start:server"]}, "did you mean start:servers?", "scopes[0]' read:servers"),
     ({"scopes": ["custom:x"]}, "no scope of JupyterHub", "scopes[0]' read:servers"),
     ({"scopes": ["inherit"]}, "means nothing here", "scopes[0]' read:servers"),
@@ -115,7 +115,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"scopes": ["servers!user=a b"]}, "not a user's name", "scopes[0]' read:servers"),
     ({"scopes": ["servers!user"]}, "limited to nothing", "scopes[0]' read:servers"),
     ({"url": "https://me:pw@x.org"}, "name or password", "hubServices[0].url' https://classes"),
-    ({"admin": True}, '"admin": no part of a service', "rm --path 'hubServices[0][\"admin\"]'"),
+    ({"admin": True}, '"admin": unknown; a service has', "rm --path 'hubServices[0][\"admin\"]'"),
 ]
 
 
