@@ -18,6 +18,7 @@ import pytest
 from ldap3.core.exceptions import LDAPException
 from ldap3.utils.dn import escape_rdn
 
+from tests.images.hub.real_directory import RealDirectory
 from tests.pki import Identity
 from tests.ports import free_port
 from toolchain.places import ROOT
@@ -61,24 +62,11 @@ def group_dn(name: str) -> str:
 
 
 @dataclass
-class Ds389:
+class Ds389(RealDirectory):
     """The server."""
 
-    folder: Path
     port: int
     tls_port: int
-    version: str
-    connection: Any
-    """The directory manager's."""
-
-    @property
-    def ca_file(self) -> Path:
-        """The authority of its certificate."""
-        return self.folder / "ca.crt"
-
-    def add(self, dn: str, kind: str | list[str], **attributes: Any) -> None:
-        """Add an entry."""
-        self._done(self.connection.add(dn, kind, attributes), dn)
 
     def person(self, name: str, **attributes: Any) -> str:
         """Add a person, whose password is PASSWORD, and return the DN."""
@@ -94,17 +82,6 @@ class Ds389:
         more: dict[str, Any] = {attribute: list(members)} if members else {}
         self.add(dn, kind, **more)
         return dn
-
-    def change(self, dn: str, **attributes: Any) -> None:
-        """Replace attributes of an entry; by None, remove them."""
-        changes = {
-            name: [(ldap3.MODIFY_REPLACE, [] if value is None else [value])]
-            for name, value in attributes.items()
-        }
-        self._done(self.connection.modify(dn, changes), dn)
-
-    def _done(self, done: bool, dn: str) -> None:  # noqa: FBT001 - as ldap3 returns it
-        assert done, (dn, self.connection.result)
 
 
 @contextmanager
@@ -129,7 +106,7 @@ def running(folder: Path) -> Iterator[Ds389]:
         asked = subprocess.run([program, "-v"], check=False, capture_output=True, text=True)
         version = asked.stdout.splitlines()[1].split()[0]
         connection = _connected(process, folder, port)
-        server = Ds389(folder, port, tls_port, version, connection)
+        server = Ds389(folder, version, connection, port, tls_port)
         _fill(server)
         yield server
         connection.unbind()

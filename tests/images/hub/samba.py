@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ldap3.core.exceptions import LDAPException
 from ldap3.utils.dn import escape_rdn
 
 from tests.engine.namespaces import entered
+from tests.images.hub.real_directory import RealDirectory
 from tests.pki import Identity
 
 SUFFIX = "DC=example,DC=org"
@@ -68,23 +68,8 @@ def group_dn(name: str) -> str:
     return f"CN={escape_rdn(name)},{GROUPS}"
 
 
-@dataclass
-class Samba:
+class Samba(RealDirectory):
     """The server, which is at 127.0.0.1 for whoever is in its namespace."""
-
-    folder: Path
-    version: str
-    connection: Any
-    """The administrator's."""
-
-    @property
-    def ca_file(self) -> Path:
-        """The authority of its certificate."""
-        return self.folder / "ca.crt"
-
-    def add(self, dn: str, kind: str, **attributes: Any) -> None:
-        """Add an entry."""
-        self._done(self.connection.add(dn, kind, attributes), dn)
 
     def person(self, name: str, *, cn: str = "", **attributes: Any) -> str:
         """Add a person, whose password is PASSWORD, and return the DN.
@@ -126,28 +111,17 @@ class Samba:
         asked = ["/usr/bin/python3", "-c", code, str(database), dn, str(then)]
         subprocess.run(asked, check=True)
 
-    def change(self, dn: str, **attributes: Any) -> None:
-        """Replace attributes of an entry; by None, remove them."""
-        changes = {
-            name: [(ldap3.MODIFY_REPLACE, [] if value is None else [value])]
-            for name, value in attributes.items()
-        }
-        self._done(self.connection.modify(dn, changes), dn)
-
     def join(self, group: str, *members: str) -> None:
         """Add members to a group."""
         changes = {"member": [(ldap3.MODIFY_ADD, list(members))]}
-        self._done(self.connection.modify(group, changes), group)
+        self.done(self.connection.modify(group, changes), group)
 
     def value(self, dn: str, attribute: str) -> Any:
         """Return the first value of an entry's attribute, as the administrator sees it."""
-        self._done(
+        self.done(
             self.connection.search(dn, "(objectClass=*)", ldap3.BASE, attributes=[attribute]), dn
         )
         return self.connection.response[0]["raw_attributes"][attribute][0].decode()
-
-    def _done(self, done: bool, dn: str) -> None:  # noqa: FBT001 - as ldap3 returns it
-        assert done, (dn, self.connection.result)
 
 
 @contextmanager

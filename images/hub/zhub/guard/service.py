@@ -90,7 +90,7 @@ def made_by(client: APIClient, found: GuardSettings) -> APIClient:
     if not found.swarm:
         return client
     if not client.info()["Swarm"]["ControlAvailable"]:
-        raise SettingsError(["swarm is set, but the engine manages none: docker swarm init"])
+        raise SettingsError(["swarm is set, but the engine manages no swarm: docker swarm init"])
     major, minor = client.api_version.split(".")
     if (int(major), int(minor)) < WALLS_API:
         old = (

@@ -51,7 +51,7 @@ def test_on_a_swarm_servers_are_services_on_nodes_of_the_images_processor() -> N
 @pytest.mark.parametrize(
     ("manager", "api", "said"),
     [
-        (False, "1.54", "swarm is set, but the engine manages none"),
+        (False, "1.54", "swarm is set, but the engine manages no swarm"),
         (True, "1.43", "swarm is set, but this engine is older than 25"),
     ],
 )
