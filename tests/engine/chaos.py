@@ -20,7 +20,7 @@ from docker.models.containers import Container
 
 from tests.hubclient import Kernel, KernelError, LoginRefused, User
 
-#: What a user may see of a stack that is being knocked about.
+#: What a user may see while parts of the stack are stopped or killed.
 KNOCKED = (
     requests.RequestException,
     OSError,
@@ -61,7 +61,7 @@ class Blows:
         )
         container = self.client().containers.get(f"{self.prefix}-{role}")
         self.note(f"{blow.__name__} {role}")
-        # It is ending or starting already, from a blow before.
+        # It is ending or starting already, because of what was done to it before.
         with suppress(docker.errors.APIError, ProcessLookupError):
             blow(container)
 

@@ -35,7 +35,7 @@ SECONDS = 120
 PARTS = ("hub", "guard", "directory")
 
 LONG = int(os.environ.get("ZHUB_CHAOS_SECONDS", "1200"))
-"""Seconds for which a stack with ten users at work is knocked about."""
+"""Seconds for which parts of a stack with ten users at work are stopped and killed."""
 
 TEN = ("alice", "bob", "carol", "grace", *MORE_USERS)
 
@@ -43,7 +43,7 @@ COMERS = 2
 """How many of the ten stop and start their servers again and again; the others keep theirs."""
 
 SOON = 60
-"""Seconds after the last blow in which all is healthy, and everybody gets in."""
+"""Seconds after the last fault in which all is healthy, and everybody gets in."""
 
 HANG = 120
 """Seconds that it takes until a process that hangs is ended and its container works again."""
@@ -202,7 +202,7 @@ def test_ten_at_work_lose_nothing(own_site: Site) -> None:
             knock(site, blows)
             last = time.monotonic()
             seconds = seconds_until(site.all_healthy, 2 * SOON, last)
-            print(f"{seed=}: all is healthy {seconds:.1f} s after the last blow")
+            print(f"{seed=}: all is healthy {seconds:.1f} s after the last fault")
         with site.second.machine():
             for worker in workers.values():
                 worker.check()

@@ -28,8 +28,8 @@ no memory left, the kernel ends a process of the largest score: one of a server,
 the proxy, the guard or the directory, which add nothing."""
 
 FILTER_SIGN = ("127.0.9.9", 9)
-"""Address and TCP port of a server's own loopback that its packet filter refuses. By that, a server
-whose network was there before the filter knows that the filter stands."""
+"""Address and TCP port of a server's own loopback that its packet filter refuses. A server that has
+its network before its filter connects there, to see whether the filter is set."""
 
 AWAIT_FILTER = "ZHUB_AWAIT_FILTER"
 """Variable with that address, HOST:PORT, of a server that must wait for its filter."""
@@ -38,8 +38,8 @@ LEASE = "ZHUB_LEASE"
 """Variable with the seconds that a server runs on without an answer of its hub."""
 
 LEASE_SECONDS = 180
-"""The value of it. The hub may be away for so long, as while it is started on another machine; and
-so long, and a little more, users wait whose machine is lost."""
+"""Its value. Servers go on while the hub is away for less. Users whose machine is lost wait a bit
+longer than this for their next server."""
 
 CPU_SHARES = 64
 """Weight of a user's server where processors are short; other containers have 1024. Sixteen servers

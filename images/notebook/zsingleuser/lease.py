@@ -1,12 +1,12 @@
 """Ends a server that cannot reach its hub: its user may have another one elsewhere by then.
 
 On a swarm, a machine that is cut off goes on running its servers, and the swarm cannot end them. So
-a server has its home on loan: it asks the hub for anything at all every half minute, and when there
-was no answer for the time of the lease, its first process ends everything in the container. That
-process can be neither ended nor stopped by the user's programs (first.py), and it needs neither the
-engine nor the network for it. The hub keeps when it last had a request with the server's token
-(JupyterHub's `APIToken.last_activity`), in its database, and lets the user start elsewhere only
-when the lease must be over.
+a server may use its home for a time only, the lease. It asks the hub for something every half
+minute. When there was no answer for the time of the lease, its first process ends everything in the
+container. The user's programs can neither end nor stop that process (first.py), and it needs
+neither the engine nor the network for it. The hub keeps when it last had a request with the
+server's token (JupyterHub's `APIToken.last_activity`), in its database, and lets the user start
+elsewhere only when the lease must be over.
 
 The time is since the machine started, also while it was suspended, and no other machine's.
 """
@@ -34,11 +34,12 @@ ANSWER = 60
 is to end for that."""
 
 SENT = struct.Struct("d")
-"""What the server tells the first process: the time at which it has sent a request that was
-answered. What the hub said holds for that time, and not for when it has arrived."""
+"""What the server sends to the first process: when it sent a request that was then answered. An
+answer counts from when its request was sent, not from when it arrived."""
 
 LOOK = 5
-"""Seconds between two looks of the first process: the longest that a server writes too long."""
+"""Seconds between two looks of the first process. For so long, a server may still write after its
+lease is over."""
 
 
 def boottime() -> float:
@@ -47,7 +48,7 @@ def boottime() -> float:
 
 
 class Lease:
-    """What the server tells the first process, and what that one goes by."""
+    """What the server sends to the first process, which ends the server by it."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = boottime) -> None:
         """Begin now; before the server's process is forked from the first one."""

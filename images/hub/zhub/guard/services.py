@@ -34,8 +34,8 @@ SHARED_MEMORY_MODE = 0o1777
 NANO = 10**9
 
 RESERVED_CPUS = 10
-"""A server reserves a tenth of the processors that it may take: most servers wait for their users.
-Of memory it reserves all, which nobody gives back."""
+"""A server reserves its processors divided by this: most servers wait for their users. It reserves
+all of its memory, because a machine cannot take that back."""
 
 SWAP_API = (1, 52)
 OOM_API = (1, 46)

@@ -10,8 +10,8 @@ AT_A_TIME = max(4, os.cpu_count() or 1)
 no sooner, and then all together: everybody would wait as long as the last one."""
 
 LONGEST = 30
-"""Seconds without a next step after which a start counts no more, so that servers that hang do not
-stop the others."""
+"""Seconds without a next step after which a start gives up its turn, so that servers that hang do
+not delay the others."""
 
 
 class Turn:
