@@ -4,9 +4,9 @@ On a swarm, a machine that is cut off goes on running its servers, and the swarm
 a server may use its home for a time only, the lease. It asks the hub for something every half
 minute. When there was no answer for the time of the lease, its first process ends everything in the
 container. The user's programs can neither end nor stop that process (first.py), and it needs
-neither the engine nor the network for it. The hub keeps when it last had a request with the
-server's token (JupyterHub's `APIToken.last_activity`), in its database, and lets the user start
-elsewhere only when the lease must be over.
+neither the engine nor the network for it. The hub forgets a server's token when it stops the
+server. So the guard knows when the lease is over, and lets the user start elsewhere only then
+(zhub/guard/leases.py).
 
 The time is since the machine started, also while it was suspended, and no other machine's.
 """
