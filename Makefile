@@ -22,6 +22,8 @@ ONLY =
 DO =
 AT =
 NOTICE =
+TEXT =
+UNTIL =
 # Every shell has a USER: only the command line says which user is meant.
 HOME_OF := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
 IMAGES ?=
@@ -62,9 +64,9 @@ homes: ## move homes to where new ones are made (homesPath), which pruning the e
 sizes: ## show how large homes, servers and shared folders are, while people work (LIMIT=10G: which homes have nearly that)
 	@$(TOOLCHAIN) sizes $(call quoted,STACK) $(call quoted,LIMIT)
 
-users: ## list users (DO=stop, drain, renew, open, export, forget, accept, orphans; USER=NAME; docs/people.md)
+users: ## list users (DO=stop, drain, renew, open, message, export, forget, accept, orphans; USER=NAME; docs/people.md)
 	@$(if $(value YES),ZHUB_YES=1 )$(TOOLCHAIN) users $(call quoted,STACK) $(call quoted,DO) $(call quoted,HOME_OF) \
-		$(call quoted,AT) $(call quoted,NOTICE) $(call quoted,TO)
+		$(call quoted,AT) $(call quoted,NOTICE) $(call quoted,TO) $(call quoted,TEXT) $(call quoted,UNTIL)
 
 test: ## run the tests, after installing what they need (TESTS=unit: quick ones, which need no engine)
 ifneq ($(filter unit,$(TESTS)),)

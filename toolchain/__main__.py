@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from toolchain import base, cli, doctor, engine, environment, plugins, shell, stack, users
+from toolchain import base, cli, doctor, engine, environment, people, plugins, shell, stack, users
 from toolchain.backup import homes, sizes
 from toolchain.backup import restore as restoring
 from toolchain.backup import save as saving
@@ -179,9 +179,10 @@ def show_sizes(name: str, limit: str) -> None:
 
 
 def look_after_users(  # noqa: PLR0913, PLR0917 - as on the command line
-    name: str, do: str, user: str, at: str, notice: str, to: str
+    name: str, do: str, user: str, at: str, notice: str, to: str, text: str, until: str
 ) -> None:
-    users.run(name, engine.client(), do, users.Wish(user, at, notice, to))
+    wish = people.Wish(user, at, notice, to, text, until)
+    users.run(name, engine.client(), do, wish)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -210,7 +211,7 @@ MORE = {
     "backup": ("TO", "RECIPIENT", "KEEP"),
     "restore": ("FROM", "USER", "ONLY"),
     "sizes": ("LIMIT",),
-    "users": ("DO", "USER", "AT", "NOTICE", "TO"),
+    "users": ("DO", "USER", "AT", "NOTICE", "TO", "TEXT", "UNTIL"),
 }
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -25,114 +22,12 @@ from toolchain.backup.helper import Engine, Helpers
 from toolchain.backup.save import MB
 from toolchain.backup.sizes import GIB
 from toolchain.console import Problem, say, timed
+from toolchain.people import People, Wish, seconds, when
 
 STEP = "users"
 
 #: Seconds that the engine gets to remove a server after the hub has stopped it.
 STOP_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the command line asks for; texts are empty where it does not say."""
-
-    user: str
-    at: str
-    notice: str
-    to: str
-
-
-@dataclass(frozen=True)
-class People:
-    """The users of a stack."""
-
-    name: str
-    """Of the stack."""
-    engine: Engine
-
-    def hub(self, *arguments: str, names: list[str] | None = None) -> Any:
-        """Ask `zhub users` in the hub's container.
-
-        Args:
-            arguments: its own.
-            names: of users, which it reads.
-
-        Raises:
-            Problem: it says what is wrong.
-        """
-        hub = self._one("container", "ls", "hub")
-        given = ("--interactive",) if names is not None else ()
-        done = subprocess.run(
-            [*self.engine.docker, "exec", *given, hub, "zhub", "users", *arguments],
-            input=json.dumps(names) if names is not None else "",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise Problem(done.stderr.strip().removeprefix("[zhub] CRITICAL: "))
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            # As where the connection to the engine was cut.
-            command = shlex.join([*self.engine.docker, "exec", hub, "zhub", "users", *arguments])
-            raise Problem(f"the hub's answer is not complete; this shows it: {command}") from None
-
-    def _one(self, kind: str, verb: str, role: str) -> str:
-        found = self.labelled(kind, verb, role)
-        if not found:
-            raise Problem(
-                f"no hub of stack {self.name} runs on its engine: make up{stack.named(self.name)}"
-            )
-        return found[0]
-
-    def labelled(self, kind: str, verb: str, role: str, user: str = "") -> list[str]:
-        """Return ids of containers, or names of volumes, that have these labels."""
-        labels = {"zhub.stack": self.engine.prefix, "zhub.role": role}
-        if user:
-            labels["zhub.user"] = user
-        filters = (f"--filter=label={key}={text}" for key, text in labels.items())
-        return self.engine.ask(kind, verb, "--quiet", *filters).split()
-
-    def homes(self, user: str) -> list[str]:
-        return self.labelled("volume", "ls", "home", user)
-
-    def owners(self) -> list[str]:
-        """Return whose homes there are."""
-        return sorted(set(self.engine.homes().values()))
-
-    def memory(self, containers: list[str]) -> dict[str, str]:
-        """Return how much memory containers use of how much, by their ids."""
-        if not containers:
-            return {}
-        shown = self.engine.find(
-            *("stats", "--no-stream", "--no-trunc", "--format", "{{.ID}}\t{{.MemUsage}}"),
-            *containers,
-        )
-        return dict(line.split("\t") for line in (shown or "").splitlines())
-
-
-def _when(text: str | None) -> str:
-    """A time of the hub's, as the operator's clock shows it."""
-    if not text:
-        return "never"
-    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def _seconds(text: str) -> float:
-    """The operator's AT, in seconds since 1970; now, if it is empty.
-
-    Raises:
-        Problem: it is no time.
-    """
-    if not text:
-        return time.time()
-    try:
-        return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError:
-        raise Problem(
-            f"AT={text}: not a time of this machine's clock, such as AT='2026-12-01 18:00'"
-        ) from None
 
 
 def _whom(wish: Wish, do: str, name: str) -> str:
@@ -169,7 +64,7 @@ def show(people: People, _: Wish) -> None:
                 server,
                 {None: "-", True: "old", False: "new"}[user["old"]],
                 memory.get(user["container"] or "", "-"),
-                _when(user["active"]),
+                when(user["active"]),
                 home(user["name"]),
                 ", ".join(user["groups"]) or "-",
             ]
@@ -179,6 +74,10 @@ def show(people: People, _: Wish) -> None:
     print(_table(rows))
     if plan := found["plan"]:
         print(f"\n{_described(plan)}")
+    # A hub that the release before has brought up knows no messages.
+    for message in found.get("messages", []):
+        end = f" until {_shown(message['until'])}" if message["until"] else ""
+        print(f"\nMessage to {message['user'] or 'everybody'}{end}: {message['text']}")
 
 
 def _share(size: int, limit: int) -> str:
@@ -186,8 +85,13 @@ def _share(size: int, limit: int) -> str:
     return f"{size / GIB:.1f} of {limit / GIB:.1f} GiB" + (" FULL" if size >= limit else "")
 
 
+def _shown(at: float) -> str:
+    """Seconds since 1970, as the operator's clock shows them."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def _described(plan: dict[str, Any]) -> str:
-    at = datetime.fromtimestamp(plan["at"]).astimezone().strftime("%Y-%m-%d %H:%M")
+    at = _shown(plan["at"])
     if plan["action"] == "renew":
         return f"Planned: servers of an old image are restarted at {at}."
     done = "all servers were stopped" if plan["done"] else f"all servers are stopped at {at}"
@@ -203,7 +107,7 @@ def stop(people: People, wish: Wish) -> None:
 
 def plan(people: People, wish: Wish, *, do: str) -> None:
     """Make the plan that all servers are stopped, or those of an old image restarted."""
-    at = _seconds(wish.at)
+    at = seconds(wish.at, "AT")
     people.hub(do, f"--at={at}", f"--notice={wish.notice}")
     print(_described(people.hub("list")["plan"] or {"action": do, "at": at, "done": True}))
     own = stack.named(people.name)
@@ -214,6 +118,25 @@ def open_(people: People, _: Wish) -> None:
     """Remove the plan."""
     people.hub("open")
     say(STEP, "nothing is planned any more, and servers can be started")
+
+
+def message(people: People, wish: Wish) -> None:
+    """Say something to one user, or to everybody; an empty text takes back what was said."""
+    own = stack.named(people.name)
+    if wish.at:
+        raise Problem(f"AT={wish.at}: a message is shown at once; its end is UNTIL")
+    until = seconds(wish.until, "UNTIL") if wish.until else None
+    people.hub("message", *filter(None, [wish.user]), given={"text": wish.text, "until": until})
+    whom = wish.user or "everybody"
+    if not wish.text.strip(" "):
+        say(STEP, f"the message to {whom} is removed")
+        return
+    to = f" USER={wish.user}" if wish.user else ""
+    say(
+        STEP,
+        f"{whom} can read it on the hub's pages now, and in JupyterLab within a minute. To take it"
+        f" back: make users{own} DO=message{to} TEXT=",
+    )
 
 
 def export(people: People, wish: Wish) -> None:
@@ -331,7 +254,7 @@ def accept(people: People, wish: Wish) -> None:
 def orphans(people: People, _: Wish) -> None:
     """Print the homes whose owners the directory does not let in any more."""
     owners = people.owners()
-    refused: dict[str, str] = people.hub("unknown", names=owners) if owners else {}
+    refused: dict[str, str] = people.hub("unknown", given=owners) if owners else {}
     if not refused:
         print("The directory knows the owners of all homes.")
         return
@@ -350,6 +273,7 @@ DO: dict[str, Callable[[People, Wish], None]] = {
     "drain": partial(plan, do="drain"),
     "renew": partial(plan, do="renew"),
     "open": open_,
+    "message": message,
     "export": export,
     "forget": forget,
     "accept": accept,

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin
 
 import docker
 import docker.errors
@@ -522,6 +523,32 @@ def test_a_rename(operator: Operator) -> None:
     assert shown.count("unchanged") == 2
 
 
+def read_messages(operator: Operator, bob: User, show: str) -> None:
+    """Send messages, which are read on the hub's pages and in Bob's server, and remove them."""
+    to_one, to_all, remove = runs("docs/people.md", "Send a message")
+    shown = operator.types(to_one, to_all.replace("2026", "2099"), show)
+    assert "Message to bob: Your home is nearly full." in shown
+    assert "Message to everybody until 2099-12-04 20:00: New disks on Friday" in shown
+    pages = [
+        user.request("GET", "hub/home").text for user in (bob, logged_in(operator.stack, "alice"))
+    ]
+    assert ["Your home is nearly full." in page for page in pages] == [True, False]
+    assert all("New disks on Friday" in page for page in pages)
+
+    def in_lab() -> list[str]:
+        found = bob.request("GET", urljoin(bob.home, "zhub/messages")).json()["messages"] or []
+        return [message["text"][:9] for message in found]
+
+    wait_until(lambda: in_lab() == ["Your home", "New disks"], seconds=60)
+    operator.types(remove)
+    assert "New disks on Friday" not in bob.request("GET", "hub/home").text
+    wait_until(lambda: in_lab() == [], seconds=60)
+    of_bob, _ = remove.splitlines()
+    assert "there is none for bob" in operator.types(f"{of_bob} 2>&1 || true")
+    [log] = runs("docs/logs.md", "The audit log", "docker exec")
+    assert '"command": "message"' in operator.types(log)
+
+
 def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> None:
     with_server(operator, "bob")
     show, stop = (
@@ -546,6 +573,8 @@ def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> 
     assert "A new Python." in bob.request("GET", "hub/home").text
     operator.types(open_again)
     assert "Planned" not in operator.types(show)
+
+    read_messages(operator, bob, show)
 
     [accept] = runs("docs/people.md", "A name is given away again")
     assert "who logs in next as bob" in operator.types(accept)

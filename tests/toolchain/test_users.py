@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from pathlib import Path
 
 import pytest
 from zhub.guard.policy import escaped
 
-from toolchain import users
+from toolchain import people, users
 from toolchain.backup import helper
 from toolchain.backup.helper import Engine, Helpers, Job
 from toolchain.console import Problem
-from toolchain.users import People, Wish
+from toolchain.people import People, Wish
 
 NOBODY = Wish("", "", "", "")
 
@@ -37,12 +39,13 @@ def test_a_time_is_of_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        assert users._seconds("2026-12-01 18:00") == 1796144400
+        assert people.seconds("2026-12-01 18:00", "AT") == 1796144400
     finally:
         monkeypatch.undo()
         time.tzset()
-    with pytest.raises(Problem, match="AT=tomorrow: not a time of this machine"):
-        users._seconds("tomorrow")
+    for name in ("AT", "UNTIL"):
+        with pytest.raises(Problem, match=f"{name}=tomorrow: not a time of this machine"):
+            people.seconds("tomorrow", name)
 
 
 def test_who_cannot_be_asked_removes_nothing(
@@ -84,6 +87,71 @@ def test_half_an_answer_is_said(tmp_path: Path) -> None:
     client = tmp_path / "docker"
     client.write_text("#!/bin/sh\n[ $1 = exec ] || echo abc\n")
     client.chmod(0o755)
-    people = People("site", Engine((str(client),), "zhub-site"))
+    site = People("site", Engine((str(client),), "zhub-site"))
     with pytest.raises(Problem, match=r"not complete; .*docker exec abc zhub users list$"):
-        people.hub("list")
+        site.hub("list")
+
+
+def docker_that_notes(folder: Path) -> Path:
+    """A client that writes what it is asked and given into files; it has one container, abc."""
+    client = folder / "docker"
+    client.write_text(
+        "#!/bin/sh\n"
+        "[ $1 = exec ] || { echo abc; exit; }\n"
+        f'echo "$@" > {folder}/asked; cat > {folder}/given; echo null\n'
+    )
+    client.chmod(0o755)
+    return client
+
+
+def test_a_message_is_no_argument_of_a_command_on_the_engines_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = docker_that_notes(tmp_path)
+    site = People("site", Engine((str(client),), "zhub-site"))
+
+    def sent(**wish: str) -> tuple[str, object]:
+        users.message(site, Wish(**{"user": "", "at": "", "notice": "", "to": ""} | wish))
+        given = json.loads((tmp_path / "given").read_text())
+        return (tmp_path / "asked").read_text().strip(), given
+
+    to_one = sent(user="o.brien", text="It's 'you' & \"me\" <b>", until="2026-12-01 18:00+01:00")
+    assert to_one == (
+        "exec --interactive abc zhub users message o.brien",
+        {"text": "It's 'you' & \"me\" <b>", "until": 1796144400},
+    )
+    assert "make users STACK=site DO=message USER=o.brien TEXT=" in capsys.readouterr().err
+    to_all = sent(text="Hello.")
+    assert to_all == (
+        "exec --interactive abc zhub users message",
+        {"text": "Hello.", "until": None},
+    )
+    assert "everybody can read it" in capsys.readouterr().err
+    assert sent()[1] == {"text": "", "until": None}
+    assert "the message to everybody is removed" in capsys.readouterr().err
+
+
+def test_a_message_does_not_wait_for_a_time() -> None:
+    with pytest.raises(Problem, match="AT=tomorrow: a message is shown at once; its end is UNTIL"):
+        users.run("site", "docker", "message", Wish("bob", "tomorrow", "", "", "Hello."))
+
+
+def test_messages_are_in_the_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(People, "owners", lambda _: [])
+    found = {"users": [], "home_limit": 0, "homes": {}, "plan": None}
+    said = [
+        {"user": "", "text": "New disks.", "until": None},
+        {"user": "bob", "text": "Call us.", "until": 1796144400.0},
+    ]
+    site = People("site", Engine(("docker",), "zhub-site"))
+    monkeypatch.setattr(People, "hub", lambda *_: found | {"messages": said})
+    users.show(site, NOBODY)
+    shown = capsys.readouterr().out
+    assert "Message to everybody: New disks.\n" in shown
+    assert re.search(r"Message to bob until 2026-12-01 \d\d:00: Call us\.\n", shown)
+    # A hub of the release before has none.
+    monkeypatch.setattr(People, "hub", lambda *_: found)
+    users.show(site, NOBODY)
+    assert "Message" not in capsys.readouterr().out

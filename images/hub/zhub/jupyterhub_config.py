@@ -15,6 +15,7 @@ from zhub.front.separate_proxy import SeparateProxy
 from zhub.login import administrators, services, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.metrics.token import SERVICE as METRICS
+from zhub.people import messages
 from zhub.servers import culling, last_words
 from zhub.servers.measures import Stage
 from zhub.servers.spawner import UserSpawner, as_written
@@ -48,6 +49,7 @@ c.JupyterHub.template_paths = [str(site.TEMPLATES)]
 c.JupyterHub.template_vars = {
     "site": site.read,
     "plan": plan.notice,
+    "messages": messages.of,
     "links": services.links(hub.services),
 }
 HTTPServer.configure(LimitedServer)
@@ -83,7 +85,7 @@ c.JupyterHub.token_expires_in_max_seconds = hub.longest_token
 
 # Servers: one container, one network and one volume a user.
 c.JupyterHub.spawner_class = UserSpawner
-c.JupyterHub.extra_handlers = last_words.HANDLERS
+c.JupyterHub.extra_handlers = [*last_words.HANDLERS, *messages.HANDLERS]
 c.UserSpawner.network_options = {
     "prefix": hub.prefix,
     "hub": socket.gethostname(),

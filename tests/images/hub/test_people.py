@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import shutil
+import subprocess
 import time
+from argparse import Namespace
 from collections.abc import Iterator
+from html import unescape
 from http import HTTPStatus
+from io import StringIO
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
+import requests
 from zhub import people
 from zhub.api import Api
 from zhub.people import command, service
 from zhub.people.servers import Server
 from zhub.settings import SettingsError
-from zhub.state import database, plan
+from zhub.state import database, messages, plan
 from zhub.state.plan import Action, Plan
+from zsingleuser.messages import Messages
 
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
@@ -26,6 +36,13 @@ pytestmark = pytest.mark.slow
 
 TOKEN = "of-the-service-people"
 CONFIG = f"""
+from zhub.front import site
+from zhub.people import messages
+from zhub.state import messages as said
+said.FILE = FOLDER / "messages.json"
+c.JupyterHub.extra_handlers = messages.HANDLERS
+c.JupyterHub.template_paths = [str(site.TEMPLATES)]
+c.JupyterHub.template_vars = {{"messages": messages.of, "site": site.Site()}}
 c.JupyterHub.services = [{{"name": "people", "api_token": "{TOKEN}"}}]
 c.JupyterHub.load_roles = [
     {{"name": "people", "services": ["people"], "scopes": {list(people.SCOPES)}}}
@@ -54,6 +71,22 @@ def api(hub: RealHub, tmp_path: Path) -> Api:
     assert json.loads(file.read_text()) == kept
     assert file.stat().st_mode & 0o777 == 0o600
     return service.entrance(file)
+
+
+@pytest.fixture
+def _said(hub: RealHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Messages where the hub reads them, and none afterwards."""
+    monkeypatch.setattr(messages, "FILE", hub.folder / "messages.json")
+    monkeypatch.setattr(database, "FILE", hub.database)
+    yield
+    messages.FILE.unlink(missing_ok=True)
+
+
+def page(hub: RealHub, name: str) -> str:
+    """Return what the hub's page shows to somebody who is logged in."""
+    answer = hub.browser(name, PASSWORDS[name]).get(f"{hub.url}hub/home", timeout=30)
+    answer.raise_for_status()
+    return answer.text
 
 
 def servers(api: Api) -> list[str]:
@@ -116,6 +149,132 @@ def test_only_servers_of_an_old_image_are_restarted(api: Api, tmp_path: Path) ->
     api.stop("bob")
 
 
+@pytest.mark.usefixtures("_said")
+def test_a_message_is_shown_to_its_user_until_it_is_removed(api: Api, hub: RealHub) -> None:
+    command.message(api, "alice", "Your home is full.", None)
+    command.message(api, "", "New disks on Friday: https://status.example.com", time.time() + 600)
+    alice, bob = page(hub, "alice"), page(hub, "bob")
+    assert "Your home is full." in alice
+    assert "Your home is full." not in bob
+    for each in (alice, bob):
+        assert 'href="https://status.example.com"' in each
+    login = requests.get(f"{hub.url}hub/login", timeout=30).text
+    assert "New disks" not in login
+    assert "zhub-messages" not in login
+    assert command.record(api, "alice")["message"]["text"] == "Your home is full."
+    command.message(api, "alice", "", None)
+    assert "Your home is full." not in page(hub, "alice")
+    assert "New disks" in page(hub, "alice")
+    with pytest.raises(SettingsError, match="there is none for alice"):
+        command.message(api, "alice", " ", None)
+
+
+@pytest.mark.usefixtures("_said")
+def test_no_message_becomes_code(api: Api, hub: RealHub) -> None:
+    evil = '<script>alert(1)</script><b onclick="x">{{ 7 * 7 }}</b> javascript:alert(2)'
+    command.message(api, "alice", evil, None)
+    shown = page(hub, "alice")
+    assert "<script>alert" not in shown
+    assert "<b onclick" not in shown
+    assert 'href="javascript:' not in shown
+    assert evil in unescape(shown)
+
+
+#: Runs the script of the hub's page, whose messages have these ids, and dismisses the first; then
+#: the script of the next page, and of one where something else is kept.
+BROWSER = """
+const kept = {};
+const window = { localStorage: {
+  getItem: (key) => kept[key] ?? null, setItem: (key, text) => (kept[key] = text),
+} };
+const seen = [];
+const page = (ids, dismiss) => {
+  const shown = ids.map((id) => ({ dataset: { message: id }, hidden: false }));
+  for (const each of shown) {
+    each.querySelector = () => ({ addEventListener: (_, click) => (each.click = click) });
+  }
+  new Function("window", "document", SCRIPT)(window, { querySelectorAll: () => shown });
+  if (dismiss) shown[0].click();
+  seen.push(shown.map((each) => each.hidden));
+};
+page(IDS, true);
+page(IDS, false);
+kept["zhub-messages"] = "5";
+page(IDS, false);
+console.log(JSON.stringify(seen));
+"""
+
+
+@pytest.mark.usefixtures("_said")
+def test_a_message_that_was_dismissed_is_not_shown_again(api: Api, hub: RealHub) -> None:
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("no node: apt-get install nodejs")
+    command.message(api, "alice", "One.", None)
+    command.message(api, "", "Two.", None)
+    shown = page(hub, "alice")
+    ids = re.findall('data-message="([^"]+)"', shown)
+    assert [one.partition(":")[0] for one in ids] == ["alice", "alice"]
+    [script] = [
+        one for one in re.findall("<script>(.*?)</script>", shown, re.DOTALL) if "zhub-" in one
+    ]
+    said = BROWSER.replace("SCRIPT", json.dumps(script)).replace("IDS", json.dumps(ids))
+    printed = subprocess.check_output([node, "-"], input=said, text=True, timeout=60)
+    assert json.loads(printed) == [[True, False], [True, False], [False, False]]
+
+
+@pytest.mark.usefixtures("_said")
+def test_what_cannot_be_said_changes_nothing(api: Api) -> None:
+    command.message(api, "alice", "Hello.", None)
+    before = messages.FILE.read_bytes()
+    for user, text, until, why in (
+        ("nobody", "Hello.", None, "does not know a user nobody"),
+        ("alice", "Hello.", time.time() - 1, "UNTIL has passed"),
+        ("alice", "two\nlines", None, "TEXT cannot be shown: its character 4 is .* U\\+000A"),
+        ("", "x" * 501, None, "it has 501 characters, and may have 500"),
+    ):
+        with pytest.raises(SettingsError, match=why):
+            command.message(api, user, text, until)
+    assert messages.FILE.read_bytes() == before
+
+
+@pytest.mark.usefixtures("_said")
+def test_a_server_gets_its_own_users_messages_and_nobody_elses(api: Api, hub: RealHub) -> None:
+    """The server's side is the one in the notebook image."""
+    command.message(api, "alice", "Only for alice.", None)
+    command.message(api, "", "For all.", None)
+    api.start("alice")
+    eventually(api, ["alice"])
+    token = (hub.folder / "server-token").read_text()
+    clock = iter(range(0, 1000, 10))
+    url = f"{hub.url}hub/api/users/alice/activity"
+    environment = {"JUPYTERHUB_ACTIVITY_URL": url, "JUPYTERHUB_API_TOKEN": token}
+    server = Messages(environment, lambda: next(clock))
+
+    async def twice() -> list[list[str]]:
+        return [[one["text"] for one in await server.now() or []] for _ in range(2)]
+
+    assert asyncio.run(twice()) == [["Only for alice.", "For all."]] * 2
+    # What has not changed has no content, and is no line in the log.
+    assert hub.log.count(" 200 GET /hub/api/users/alice/messages ") == 1
+
+    assert hub.api("GET", "users/bob/messages", token).status_code == HTTPStatus.NOT_FOUND
+    for name in ("bob", "carol"):
+        # Carol is an administrator.
+        own = hub.token(name, PASSWORDS[name]).json()["token"]
+        assert hub.api("GET", "users/alice/messages", own).status_code == HTTPStatus.NOT_FOUND
+        found = hub.api("GET", f"users/{name}/messages", own).json()["messages"]
+        assert [one["text"] for one in found] == ["For all."]
+    assert hub.api("GET", "users/alice/messages", TOKEN).status_code == HTTPStatus.FORBIDDEN
+    assert hub.api("GET", "users/alice/messages").status_code == HTTPStatus.FORBIDDEN
+
+    command.message(api, "alice", "", None)
+    assert asyncio.run(twice())[1] == ["For all."]
+    api.stop("alice")
+    eventually(api, [])
+    assert hub.api("GET", "users/alice/messages", token).status_code == HTTPStatus.FORBIDDEN
+
+
 def test_a_forgotten_user_has_no_token_any_more(api: Api, hub: RealHub) -> None:
     token = hub.token("alice", PASSWORDS["alice"]).json()["token"]
     assert hub.api("GET", "user", token).ok
@@ -135,3 +294,18 @@ def test_the_service_cannot_get_into_servers_or_make_tokens(api: Api, hub: RealH
 def test_without_a_hub_there_is_no_entrance(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="the hub starts, or this is not its container"):
         service.entrance(tmp_path / "none")
+
+
+@pytest.mark.usefixtures("_said")
+def test_the_next_person_of_a_name_does_not_get_the_message(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "entrance", lambda: api)
+    settings: Any = None  # neither looks at them
+    for user in ("bob", ""):
+        given = json.dumps({"text": "Call us.", "until": None})
+        monkeypatch.setattr("sys.stdin", StringIO(given))
+        command._message(settings, Namespace(user=user))
+    assert list(messages.read()) == ["", "bob"]
+    command._forget(settings, Namespace(user="bob"))
+    assert list(messages.read()) == [""]

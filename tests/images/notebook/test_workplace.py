@@ -26,6 +26,7 @@ FRONT_ENDS = {
     "jupyterlab-plotly",
     "zhub-home",
     "zhub-login",
+    "zhub-messages",
 }
 
 #: Opens the pages of two kernels, lets the first compute and print nothing, and says which are left

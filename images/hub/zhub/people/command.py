@@ -27,7 +27,7 @@ from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.people import service
 from zhub.people.servers import Server, home_sizes, running
 from zhub.settings import Settings, SettingsError
-from zhub.state import database, logins, persons, plan
+from zhub.state import database, logins, messages, persons, plan
 from zhub.state.plan import Action, Plan
 
 
@@ -67,12 +67,23 @@ def record(api: Api, name: str) -> dict[str, Any]:
     Raises:
         SettingsError: the hub does not know the user.
     """
+    said = messages.read().get(name)
+    return {
+        "user": known(api, name),
+        "tokens": api.tokens(name),
+        "last_login": logins.last(database.FILE, name),
+        "message": said and {"text": said.text, "until": said.until},
+    }
+
+
+def known(api: Api, name: str) -> dict[str, Any]:
+    """Return JupyterHub's model of a user.
+
+    Raises:
+        SettingsError: the hub does not know the user.
+    """
     try:
-        return {
-            "user": api.user(name),
-            "tokens": api.tokens(name),
-            "last_login": logins.last(database.FILE, name),
-        }
+        return api.user(name)
     except HTTPError as error:
         if error.code != HTTPStatus.NOT_FOUND:
             raise
@@ -122,7 +133,9 @@ def run(arguments: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(prog="users", description="List users, and what to do.")
     parser.add_argument("do", choices=sorted(COMMANDS), nargs="?", default="list")
-    parser.add_argument("user", nargs="?", default="", help="for stop, record, forget, accept")
+    parser.add_argument(
+        "user", nargs="?", default="", help="for stop, record, forget, accept, message"
+    )
     parser.add_argument("--at", type=float, default=0, help="seconds since 1970; default: now")
     parser.add_argument("--notice", default="", help="shown on the hub's pages until then")
     options = parser.parse_args(arguments)
@@ -155,6 +168,10 @@ def _list(found: Settings, _: argparse.Namespace) -> Any:
         "home_limit": found.home_limit,
         "homes": homes,
         "plan": planned and {"action": planned.action, "at": planned.at, "done": planned.done},
+        "messages": [
+            {"user": user, "text": message.text, "until": message.until}
+            for user, message in messages.read().items()
+        ],
     }
 
 
@@ -178,6 +195,40 @@ def _open(_: Settings, __: argparse.Namespace) -> None:
     plan.write(None)
 
 
+def message(api: Api, user: str, text: str, until: float | None) -> None:
+    """Say something to a user, or to everybody, instead of what was said before.
+
+    Args:
+        api: the hub's.
+        user: the name; empty for everybody.
+        text: the message; empty to remove the present one.
+        until: its end, in seconds since 1970; None for none.
+
+    Raises:
+        SettingsError: that cannot be said, or there is nobody to read it, or nothing to remove.
+    """
+    if not text.strip(" "):
+        if not messages.remove(user):
+            raise SettingsError(
+                [f"TEXT is empty, which removes a message: there is none for {user or 'everybody'}"]
+            )
+        return
+    if until is not None and until <= time.time():
+        raise SettingsError(["UNTIL has passed: nobody would see the message"])
+    if user:
+        known(api, user)
+    try:
+        messages.set_to(user, text, until)
+    except ValueError as error:
+        raise SettingsError([f"TEXT cannot be shown: {error}"]) from None
+
+
+def _message(_: Settings, options: argparse.Namespace) -> None:
+    # Other users of the engine's machine see the arguments of commands.
+    given = json.load(sys.stdin)
+    message(service.entrance(), options.user, given["text"], given["until"])
+
+
 def _record(_: Settings, options: argparse.Namespace) -> Any:
     return record(service.entrance(), options.user)
 
@@ -185,6 +236,8 @@ def _record(_: Settings, options: argparse.Namespace) -> Any:
 def _forget(_: Settings, options: argparse.Namespace) -> Any:
     known = forget(service.entrance(), options.user)
     persons.forget(database.FILE, options.user)
+    # The next person with the name is not who it was said to.
+    messages.remove(options.user)
     return known
 
 
@@ -205,6 +258,7 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Any]] = {
     "open": _open,
     "record": _record,
     "forget": _forget,
+    "message": _message,
     "accept": _accept,
     "unknown": _unknown,
 }

@@ -1,0 +1,124 @@
+"""The users of a stack, as its hub and its engine know them; for `make users`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from toolchain import stack
+from toolchain.backup.helper import Engine
+from toolchain.console import Problem
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for; texts are empty where it does not say."""
+
+    user: str
+    at: str
+    notice: str
+    to: str
+    text: str = ""
+    until: str = ""
+
+
+@dataclass(frozen=True)
+class People:
+    """The users of a stack."""
+
+    name: str
+    """Of the stack."""
+    engine: Engine
+
+    def hub(self, *arguments: str, given: Any = None) -> Any:
+        """Ask `zhub users` in the hub's container.
+
+        Args:
+            arguments: its own.
+            given: what it reads, in JSON; None for nothing.
+
+        Raises:
+            Problem: it says what is wrong.
+        """
+        hub = self._one("container", "ls", "hub")
+        open_input = ("--interactive",) if given is not None else ()
+        done = subprocess.run(
+            [*self.engine.docker, "exec", *open_input, hub, "zhub", "users", *arguments],
+            input=json.dumps(given) if given is not None else "",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise Problem(done.stderr.strip().removeprefix("[zhub] CRITICAL: "))
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            # As where the connection to the engine was cut.
+            command = shlex.join([*self.engine.docker, "exec", hub, "zhub", "users", *arguments])
+            raise Problem(f"the hub's answer is not complete; this shows it: {command}") from None
+
+    def _one(self, kind: str, verb: str, role: str) -> str:
+        found = self.labelled(kind, verb, role)
+        if not found:
+            raise Problem(
+                f"no hub of stack {self.name} runs on its engine: make up{stack.named(self.name)}"
+            )
+        return found[0]
+
+    def labelled(self, kind: str, verb: str, role: str, user: str = "") -> list[str]:
+        """Return ids of containers, or names of volumes, that have these labels."""
+        labels = {"zhub.stack": self.engine.prefix, "zhub.role": role}
+        if user:
+            labels["zhub.user"] = user
+        filters = (f"--filter=label={key}={text}" for key, text in labels.items())
+        return self.engine.ask(kind, verb, "--quiet", *filters).split()
+
+    def homes(self, user: str) -> list[str]:
+        return self.labelled("volume", "ls", "home", user)
+
+    def owners(self) -> list[str]:
+        """Return whose homes there are."""
+        return sorted(set(self.engine.homes().values()))
+
+    def memory(self, containers: list[str]) -> dict[str, str]:
+        """Return how much memory containers use of how much, by their ids."""
+        if not containers:
+            return {}
+        shown = self.engine.find(
+            *("stats", "--no-stream", "--no-trunc", "--format", "{{.ID}}\t{{.MemUsage}}"),
+            *containers,
+        )
+        return dict(line.split("\t") for line in (shown or "").splitlines())
+
+
+def when(text: str | None) -> str:
+    """A time of the hub's, as the operator's clock shows it."""
+    if not text:
+        return "never"
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def seconds(text: str, name: str) -> float:
+    """A time on the command line, in seconds since 1970; now, if it is empty.
+
+    Args:
+        text: the time.
+        name: what it is called there.
+
+    Raises:
+        Problem: it is no time.
+    """
+    if not text:
+        return time.time()
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError:
+        raise Problem(
+            f"{name}={text}: not a time of this machine's clock, such as {name}='2026-12-01 18:00'"
+        ) from None
