@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -103,3 +104,18 @@ def test_another_error_of_pip_stops_the_build(
         )
     assert stopped.value.code == 3
     assert said.partition("\\n")[0] in capfd.readouterr().err
+
+
+def test_what_is_compiled_cannot_write_to_the_cache_of_other_builds() -> None:
+    """A package that is compiled runs its own code, as root of the build.
+
+    pip checks no hash of a wheel in its cache, only that of the source which a file beside it names.
+    Whoever can write there chooses what goes into the hub's image, and into those of other stacks.
+    """
+    caches: dict[bool, set[str]] = {True: set(), False: set()}
+    for file in ROOT.glob("images/*/Dockerfile"):
+        for command in re.findall(r"^RUN (?:.*\\\n)*.*", file.read_text(), re.MULTILINE):
+            of_others = "compile.sh" in command
+            caches[of_others] |= set(re.findall(r"type=cache,id=([\w-]+)", command))
+    assert caches[True]
+    assert caches[True].isdisjoint(caches[False])
