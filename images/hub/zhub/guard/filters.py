@@ -67,6 +67,12 @@ _REFUSE = "reject with icmpx admin-prohibited"
 # nobody listens. All rules are set at once: where this one is, all are.
 _SIGN = f"ip daddr {FILTER_SIGN[0]} tcp dport {FILTER_SIGN[1]} {_REFUSE}"
 
+# Packets of users' networks, VXLAN of the engine's usual port (RFC 7348), which machines of a swarm
+# take from each other without a proof. What a server sends comes from its node's address, so no
+# filter of the site's tells it from the node's own. And a node does not know the others' addresses,
+# which may be public, or in a network that the site has opened.
+_FRAMES = f'oifname != "lo" udp dport 4789 {_REFUSE}'
+
 
 def table(rules: Iterable[str], entrances: Iterable[str] = ()) -> str:
     """Return the commands that replace the namespace's rules with these.
@@ -149,7 +155,7 @@ def of_service(subnet: IPv4Network, ways_out: Collection[IPv4Network], reach: Re
         ways_out: of the node's networks by which services reach other hosts.
         reach: what all servers may reach.
     """
-    return _of_server([subnet, *ways_out], subnet, reach, [_SIGN])
+    return _of_server([subnet, *ways_out], subnet, reach, [_SIGN, _FRAMES])
 
 
 def _of_server(

@@ -91,13 +91,16 @@ def test_a_service_sees_its_filter_before_all_else_and_reaches_what_a_server_doe
         for rule in rules(filters.of_server(subnet, IPv4Address("10.214.0.18"), REACH))
     ]
     servers[servers.index(f"ip saddr != {subnet}")] = f"ip saddr != {{ {subnet}, {out} }}"
-    assert rules(found) == ["ip daddr 127.0.9.9 tcp dport 9", *servers]
+    first = ["ip daddr 127.0.9.9 tcp dport 9", 'oifname != "lo" udp dport 4789']
+    assert rules(found) == [*first, *servers]
     # Any other error is also what a server gets that has no filter.
     assert "tcp dport 9 reject with icmpx admin-prohibited\n" in found
     assert entrances(found)[1:] == [
         f"ip saddr {subnet} tcp dport 8888 accept",
         "tcp flags & (syn | ack) == syn drop",
     ]
+    # To a machine of the swarm, that would be a packet in any user's network, from anybody.
+    assert "udp dport 4789 reject with icmpx admin-prohibited\n" in found
     without = filters.of_service(subnet, [], REACH)
     assert f"ip saddr != {subnet}" in rules(without)
 
