@@ -23,6 +23,7 @@ from docker.errors import DockerException, NotFound
 from zhub import engine, heartbeat, privileges, settings
 from zhub.contract import Role
 from zhub.guard import filters
+from zhub.guard.environment import HOME
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
 from zhub.guard.keeping import AT_A_TIME, EngineLostError, Keeper
 from zhub.guard.machine import Machine
@@ -93,7 +94,29 @@ class Nodes(Keeper):
             # The server waits for a minute, then ends.
             log.warning("a server that has started gets no filter now: %s", error)
 
+    def _check_home(self, found: Mapping[str, Any]) -> None:
+        """Check that a server has the home that was asked for.
+
+        An engine that has a volume of a name takes that one, whatever the service says of it. It may
+        be from a hub that this machine had, or lead where the homes were before.
+
+        Raises:
+            RuntimeError: it has another one.
+        """
+        for mount in found["HostConfig"]["Mounts"]:
+            if mount["Target"] == HOME:
+                name, wanted = mount["Source"], mount["VolumeOptions"]
+                there = self._client.inspect_volume(name)
+                has = there["Options"], there["Labels"]
+                if has != (wanted["DriverConfig"]["Options"], wanted["Labels"]):
+                    raise RuntimeError(
+                        f"volume {name} was on this machine before, and is another one. See whether"
+                        " its files are needed; without it, the next server gets the right one:"
+                        f" docker volume rm {name}"
+                    )
+
     def _rules(self, found: dict[str, Any], networks: set[str]) -> str:
+        self._check_home(found)
         name = found["Config"]["Labels"].get(SERVICE)
         if networks != {name}:
             raise RuntimeError(f"the container is in the networks {', '.join(sorted(networks))}")

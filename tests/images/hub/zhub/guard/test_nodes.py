@@ -17,6 +17,11 @@ from zhub.guard.machine import Machine
 from zhub.guard.nodes import Nodes
 
 NAME = "site-user-alice"
+HOME: dict[str, Any] = {
+    "Name": "site-home-alice",
+    "Labels": {"zhub.stack": "site", "zhub.role": "home", "zhub.user": "alice"},
+    "Options": {"type": "none", "o": "bind", "device": "/srv/homes/site-home-alice"},
+}
 MACHINE = Machine(frozenset({IPv4Network("192.0.2.9")}), frozenset({IPv4Address("9.9.9.9")}))
 
 
@@ -33,7 +38,22 @@ class Engine:
             "Config": {"Labels": {nodes.SERVICE: NAME, "zhub.role": "notebook"}},
             "State": {"Running": True, "StartedAt": "now"},
             "NetworkSettings": {"Networks": {NAME: {}}},
+            "HostConfig": {
+                "Mounts": [
+                    {"Type": "tmpfs", "Target": "/dev/shm"},  # noqa: S108 - of the container
+                    {
+                        "Type": "volume",
+                        "Source": HOME["Name"],
+                        "Target": "/home/jovyan",
+                        "VolumeOptions": {
+                            "Labels": HOME["Labels"],
+                            "DriverConfig": {"Name": "local", "Options": HOME["Options"]},
+                        },
+                    },
+                ]
+            },
         }
+        self.volume: dict[str, Any] = dict(HOME)
         self.removed: list[str] = []
 
     def inspect_network(self, name: str) -> dict[str, Any]:
@@ -43,6 +63,10 @@ class Engine:
 
     def inspect_container(self, _: str) -> dict[str, Any]:
         return self.container
+
+    def inspect_volume(self, name: str) -> dict[str, Any]:
+        assert name == HOME["Name"]
+        return self.volume
 
     def networks(self) -> list[dict[str, Any]]:
         return list(self.named.values())
@@ -128,6 +152,26 @@ def test_a_server_in_other_networks_does_not_run_on(
     engine.container["NetworkSettings"]["Networks"] = {name: {} for name in networks}
     node(engine, helpers).again("abc")
     assert (helpers.set, engine.removed) == ([], ["abc"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        # Of a hub that this machine had, whose alice may be somebody else.
+        {"Options": None},
+        {"Options": HOME["Options"] | {"device": "/srv/before/site-home-alice"}},
+        {"Labels": HOME["Labels"] | {"zhub.user": "bob"}},
+        {"Labels": None},
+    ],
+)
+def test_a_server_does_not_run_on_with_another_home_of_that_name(
+    node: Callable[..., Nodes], caplog: pytest.LogCaptureFixture, other: dict[str, Any]
+) -> None:
+    engine, helpers = Engine(), Filters()
+    engine.volume |= other
+    node(engine, helpers).again("abc")
+    assert (helpers.set, engine.removed) == ([], ["abc"])
+    assert "volume site-home-alice was on this machine before" in caplog.text
 
 
 def test_a_server_whose_filter_cannot_be_set_does_not_run_on(node: Callable[..., Nodes]) -> None:
