@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, collapse_addresses, ip_network
 from typing import Any
 
 import docker
@@ -124,12 +124,14 @@ class Nodes(Keeper):
         if not network["Internal"] and not self._ways_out:
             # The engine makes it with the first service that needs it.
             self._ways_out = self._found_ways_out()
+        ways_out = () if network["Internal"] else self._ways_out
+        # All servers here are in the networks that lead out, too, like those of the pool.
+        pools = (self._settings.user_network_pool, *self._outside, *ways_out)
         return filters.of_service(
             IPv4Network(network["IPAM"]["Config"][0]["Subnet"]),
-            () if network["Internal"] else self._ways_out,
-            reach(
-                self._settings, self._machine, [self._settings.user_network_pool, *self._outside]
-            ),
+            ways_out,
+            # nft takes no networks that overlap, and the engine chose that of the way out.
+            reach(self._settings, self._machine, [*collapse_addresses(pools)]),
         )
 
 

@@ -113,10 +113,11 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Nodes]:
 
 def expected(*ways_out: str, **variables: str) -> str:
     found = settings.read_guard({"ZHUB_PREFIX": "site"} | variables)
+    out = [IPv4Network(one) for one in ways_out]
     return filters.of_service(
         IPv4Network("10.213.0.16/28"),
-        [IPv4Network(one) for one in ways_out],
-        rules.reach(found, MACHINE, [found.user_network_pool]),
+        out,
+        rules.reach(found, MACHINE, [found.user_network_pool, *out]),
     )
 
 
@@ -127,6 +128,27 @@ def test_a_server_gets_the_filter_that_it_waits_for(node: Callable[..., Nodes]) 
     assert "127.0.9.9" in helpers.set[0][1]
     # What the settings of the stack close, and the node itself.
     assert "192.0.2.9/32 reject" in helpers.set[0][1]
+
+
+def test_other_servers_on_the_way_out_stay_closed_whatever_the_site_opens(
+    node: Callable[..., Nodes],
+) -> None:
+    """All servers of a node have an address in that network, whoever their users are."""
+    helpers = Filters()
+    opened = {"ZHUB_USER_ALLOWED_NETWORKS": '["172.16.0.0/12"]'}
+    node(Engine(), helpers, **opened).again("abc")
+    ((_, text),) = helpers.set
+    shut = "ip daddr { 10.213.0.0/16, 172.18.0.0/16 } reject"
+    assert text.index(shut) < text.index("ip daddr 172.16.0.0/12 accept")
+
+
+def test_a_way_out_in_the_pool_is_said_once(node: Callable[..., Nodes]) -> None:
+    """nft refuses sets of networks that overlap."""
+    helpers = Filters()
+    node(Engine(), helpers, ZHUB_USER_NETWORK_POOL="172.16.0.0/12").again("abc")
+    ((_, text),) = helpers.set
+    assert "ip daddr 172.16.0.0/12 reject" in text
+    assert "172.16.0.0/12, " not in text
 
 
 def test_in_an_internal_network_there_is_no_way_out(node: Callable[..., Nodes]) -> None:
