@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http.client import HTTPException
 from urllib.request import Request, urlopen
 
 VARIABLE = "ZHUB_LEASE"
@@ -112,7 +113,7 @@ class Lease:
             while True:
                 sent = self._clock()
                 # Not of an error, such as of a hub that does not know the token any more.
-                with suppress(OSError), urlopen(request, timeout=ANSWER):
+                with suppress(OSError, HTTPException), urlopen(request, timeout=ANSWER):
                     self.renew(sent)
                 time.sleep(RENEWAL)
 
