@@ -109,8 +109,8 @@ def test_another_error_of_pip_stops_the_build(
 def test_what_is_compiled_cannot_write_to_the_cache_of_other_builds() -> None:
     """A package that is compiled runs its own code, as root of the build.
 
-    pip checks no hash of a wheel in its cache, only that of the source which a file beside it names.
-    Whoever can write there chooses what goes into the hub's image, and into those of other stacks.
+    pip checks no hash of a wheel in its cache, only the one that a file beside it names. Whoever
+    can write there chooses what goes into the hub's image, and into those of other stacks.
     """
     caches: dict[bool, set[str]] = {True: set(), False: set()}
     for file in ROOT.glob("images/*/Dockerfile"):

@@ -97,8 +97,8 @@ class Nodes(Keeper):
     def _check_home(self, found: Mapping[str, Any]) -> None:
         """Check that a server has the home that was asked for.
 
-        An engine that has a volume of a name takes that one, whatever the service says of it. It may
-        be from a hub that this machine had, or lead where the homes were before.
+        An engine that has a volume of a name takes that one, whatever the service says of it. It
+        may be from a hub that this machine had, or lead where the homes were before.
 
         Raises:
             RuntimeError: it has another one.
