@@ -200,6 +200,8 @@ def _with_naming(check: sdk.CheckRequest, request: Any) -> sdk.CheckRequest:
 
 async def serve(provider: Provider, engine_address: str | None) -> None:
     """Serve until a signal comes. Prints the port as the first line, as the engine expects."""
+    # Before the engine can know of the port: it may be gone a moment later.
+    engine = os.getppid()
     if engine_address:
         provider.log = EngineLog(engine_address)
     server = grpc.aio.server(options=_GRPC_CHANNEL_OPTIONS)
@@ -213,16 +215,15 @@ async def serve(provider: Provider, engine_address: str | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
-    watch = asyncio.create_task(_watch_engine(ending))
+    watch = asyncio.create_task(_watch_engine(engine, ending))
     await ending.wait()
     watch.cancel()
     provider.stop()
     await server.stop(grace=3)  # the engine kills after 5 seconds
 
 
-async def _watch_engine(ending: asyncio.Event) -> None:
-    """End the plugin when the process that started it is gone."""
-    engine = os.getppid()
+async def _watch_engine(engine: int, ending: asyncio.Event) -> None:
+    """End the plugin when the process that started it, the engine, is gone."""
     while os.getppid() == engine:  # noqa: ASYNC110  (there is no event for it)
         await asyncio.sleep(1)
     ending.set()
