@@ -45,7 +45,7 @@ COMPONENTS = {
 #: changed script before you put its new digest here: it runs on the machine of whoever runs Pulumi.
 SCRIPTS = {
     "create": "c6939ad0c5e45bac52cab21debb2f3a12cadcffa55cedd8047d853d0758015bd",
-    "delete": "290902971537d8f88ebbf3ee32d665b0de95246b449f775476a731088a234441",
+    "delete": "ea4b654486a8acaab55d4104e02b485f3dbb122c91e75d6c004e051a8f8c7624",
 }
 
 TEXT = matching(r"[^\0]+", "a text")
