@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from plugins.docker import durations, hostconfig
-from plugins.docker.resource import flag, labels, number, object_type, options, strings, text
+from plugins.docker import hostconfig
+from plugins.docker.resource import (
+    DURATION,
+    NOT_NEGATIVE,
+    flag,
+    labels,
+    number,
+    object_type,
+    options,
+    strings,
+    text,
+)
 from plugins.properties import BOOLEAN, INTEGER, STRING, ListOf, Property, Scalar, one_of, set_of
 from plugins.values import UNKNOWN, Properties
 
-NOT_NEGATIVE = Scalar("integer", minimum=0)
-DURATION = Scalar(
-    "string", pattern=durations.PATTERN, pattern_in_words="a duration such as 500ms, 30s or 1m30s"
-)
 DEVICE_RATE = set_of(
     object_type(
         "ContainerDeviceRate",

@@ -16,6 +16,7 @@ from typing import Any
 from docker.errors import APIError
 
 from plugins.calls import Call, CheckCall, ResourceError
+from plugins.docker import durations
 from plugins.docker.engine import Engine
 from plugins.docker.errors import is_missing, said
 from plugins.properties import (
@@ -28,11 +29,17 @@ from plugins.properties import (
     MapOf,
     Object,
     Property,
+    Scalar,
     Type,
     set_of,
 )
 from plugins.resource import Resource
 from plugins.values import Properties
+
+NOT_NEGATIVE = Scalar("integer", minimum=0)
+DURATION = Scalar(
+    "string", pattern=durations.PATTERN, pattern_in_words="a duration such as 500ms, 30s or 1m30s"
+)
 
 #: Rows whose zero value means the same as none.
 text = partial(Property, type=STRING, output_default="")

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from plugins.docker import durations
-from plugins.docker.resource import flag, labels, number, object_type, options, strings, text
+from plugins.docker.resource import (
+    DURATION,
+    NOT_NEGATIVE,
+    flag,
+    labels,
+    number,
+    object_type,
+    options,
+    strings,
+    text,
+)
 from plugins.properties import BOOLEAN, INTEGER, STRING, ListOf, Property, Scalar, one_of, set_of
 
-NOT_NEGATIVE = Scalar("integer", minimum=0)
-DURATION = Scalar(
-    "string", pattern=durations.PATTERN, pattern_in_words="a duration such as 500ms, 30s or 1m30s"
-)
 LIST = ListOf(STRING)
 RATIO = Scalar("string", pattern=r"0(\.\d+)?|1(\.0+)?", pattern_in_words="a number from 0.0 to 1.0")
 

@@ -85,27 +85,31 @@ def test_the_guard_alone_has_the_engines_socket_and_no_network(site: Recording) 
     assert container.urn in site.one("Container", "hub").dependencies
 
 
+def arguments(max_servers: int = 500) -> GuardArgs:
+    settings = read(SITE)[0]
+    assert settings.ldap
+    return GuardArgs(
+        names=Names("zhub-test"),
+        engine_socket="/run/user/1000/docker.sock",
+        image="sha256:1",
+        notebook_image="sha256:2",
+        filter_image="sha256:3",
+        hub_port=8443,
+        base_path="/test/",
+        separate_proxy=False,
+        ldap=settings.ldap,
+        users=replace(settings.users, max_servers=max_servers),
+        logs=settings.logs,
+        retain=False,
+    )
+
+
 def alone(max_servers: int = 500) -> Recording:
     def program() -> None:
-        settings = read(SITE)[0]
-        assert settings.ldap
         before = docker.Network("before", name="before")
         guard = Guard(
             "guard",
-            GuardArgs(
-                names=Names("zhub-test"),
-                engine_socket="/run/user/1000/docker.sock",
-                image="sha256:1",
-                notebook_image="sha256:2",
-                filter_image="sha256:3",
-                hub_port=8443,
-                base_path="/test/",
-                separate_proxy=False,
-                ldap=settings.ldap,
-                users=replace(settings.users, max_servers=max_servers),
-                logs=settings.logs,
-                retain=False,
-            ),
+            arguments(max_servers),
             pulumi.ResourceOptions(depends_on=[before]),
         )
         pulumi.export("volume", guard.volume)
@@ -183,22 +187,7 @@ def test_guard_and_hub_know_the_limit_of_homes_where_there_is_one() -> None:
 def test_only_on_a_swarm_the_guard_learns_of_nodes() -> None:
     from zhub import settings as hub_settings
 
-    settings, _ = read(SITE)
-    assert settings.ldap
-    args = GuardArgs(
-        names=Names("zhub-test"),
-        engine_socket="/var/run/docker.sock",
-        image="sha256:1",
-        notebook_image="sha256:2",
-        filter_image="sha256:3",
-        hub_port=8443,
-        base_path="/test/",
-        separate_proxy=False,
-        ldap=settings.ldap,
-        users=settings.users,
-        logs=settings.logs,
-        retain=False,
-    )
+    args = arguments()
 
     def seen(swarm: Swarm | None) -> tuple[bool, str]:
         environment = {name: str(v) for name, v in of_guard(replace(args, swarm=swarm)).items()}

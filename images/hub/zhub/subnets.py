@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, ip_network
+from typing import Any
 
 import docker
 
@@ -46,6 +47,21 @@ class Pool:
         for number in range(self.network.num_addresses // SIZE):
             if number not in self._taken:
                 yield IPv4Network((self._first + number * SIZE, SUBNET_PREFIX))
+
+
+def subnet_of(network: Mapping[str, Any]) -> IPv4Network:
+    """Return the subnet of a user's network, which has one, as Docker's API shows the network."""
+    return IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
+
+
+def subnets_of(networks: Iterable[Mapping[str, Any]]) -> list[IPv4Network]:
+    """Return the IPv4 subnets of networks as Docker's API lists them."""
+    found = (
+        ip_network(config["Subnet"])
+        for network in networks
+        for config in network["IPAM"]["Config"] or ()
+    )
+    return [subnet for subnet in found if isinstance(subnet, IPv4Network)]
 
 
 def taken_subnets(client: docker.APIClient) -> list[str]:

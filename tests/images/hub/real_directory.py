@@ -1,12 +1,16 @@
-"""What tests of real directories share: entries, written as the administrator."""
+"""What tests of real directories share: entries, written as the administrator; refused logins."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ldap3
+import pytest
+from zhub.login.directory import Directory
+from zhub.login.directory.session import LoginRefusedError
 
 
 @dataclass
@@ -38,3 +42,14 @@ class RealDirectory:
     def done(self, done: bool, dn: str) -> None:  # noqa: FBT001 - as ldap3 returns it
         """Check that the last change was made."""
         assert done, (dn, self.connection.result)
+
+
+def assert_refused(ask: Callable[[], Directory], name: str, password: str, page: str) -> None:
+    """Check what the login page says to a user with the right password, who may not log in."""
+    with pytest.raises(LoginRefusedError) as refused:
+        ask().log_in(name, password)
+    assert refused.value.page == page
+    # Nobody learns it without the password.
+    with pytest.raises(LoginRefusedError) as refused:
+        ask().log_in(name, "wrong")
+    assert refused.value.page == ""

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from toolchain.places import ROOT
+from tests.images.notebook import programs
 
 
 @pytest.fixture
 def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("repair", ROOT / "images/notebook/repair.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return programs.program("repair")
 
 
 def test_each_repair_changes_one_place(program: ModuleType, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.images.notebook import programs
 from toolchain.places import ROOT
 
 LOCK = """\
@@ -34,12 +34,7 @@ for name in pathlib.Path(sys.argv[1]).read_text().split():
 
 @pytest.fixture
 def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sets", ROOT / "images/notebook/sets.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return programs.program("sets")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
@@ -17,6 +18,7 @@ from zhub.contract import NO_NETWORK, ROLE, STACK, labelled
 from zhub.guard import filters
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
 from zhub.guard.machine import Machine
+from zhub.subnets import subnet_of
 
 AT_A_TIME = 4
 """Filters set in parallel when all containers need one."""
@@ -38,7 +40,7 @@ class EngineLostError(Exception):
     """The engine can no longer be reached through the guard's socket."""
 
 
-class Keeper:
+class Keeper(ABC):
     """Sets the filters of a stack's containers of some roles, and keeps them set.
 
     A container whose filter cannot be set must not keep running.
@@ -55,9 +57,9 @@ class Keeper:
         self._subnets: dict[str, IPv4Network] = {}
 
     @property
+    @abstractmethod
     def machine(self) -> Machine:
         """The engine's machine as of the last look."""
-        raise NotImplementedError
 
     def begin(self) -> None:
         """Remove an earlier guard's helpers, set a filter as a test, and look at the machine.
@@ -89,21 +91,21 @@ class Keeper:
                 server,
             )
 
+    @abstractmethod
     def look(self) -> None:
         """Look again at what filters depend on, unless the last look was a moment ago.
 
         Raises:
             RuntimeError: when that fails; the last result stays valid.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _rules(self, found: dict[str, Any], networks: set[str]) -> str:
         """Return the filter of a container in these networks.
 
         Raises:
             RuntimeError: when it may not be in them.
         """
-        raise NotImplementedError
 
     def all(self) -> None:
         """Set the filters of all running containers that lack theirs; remove servers on failure."""
@@ -201,7 +203,7 @@ class Keeper:
         """
         if not (subnet := self._subnets.get(network)):
             found = self._client.inspect_network(network)
-            subnet = self._subnets[network] = IPv4Network(found["IPAM"]["Config"][0]["Subnet"])
+            subnet = self._subnets[network] = subnet_of(found)
         return subnet
 
     def _started(self, container: str) -> None:

@@ -16,6 +16,7 @@ from zhub.contract import Role, addressing, network_options
 from zhub.guard.bodies import Refused
 from zhub.guard.counts import Count
 from zhub.guard.policy import Policy
+from zhub.subnets import subnet_of
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Networks:
         """
         if not self._policy.owns(found["Labels"], Role.NETWORK):
             raise Refused("the network is not a user's")
-        subnet = IPv4Network(found["IPAM"]["Config"][0]["Subnet"])
-        network = self._known[found["Name"]] = Network(found["Id"], found["Name"], subnet)
+        network = self._known[found["Name"]] = Network(found["Id"], found["Name"], subnet_of(found))
         return network
 
     @contextmanager

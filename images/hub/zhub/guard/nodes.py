@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from ipaddress import IPv4Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, collapse_addresses
 from typing import Any
 
 import docker
@@ -30,6 +30,7 @@ from zhub.guard.machine import Machine
 from zhub.guard.rules import reach
 from zhub.guard.sight import outside
 from zhub.settings import GuardSettings, SettingsError
+from zhub.subnets import subnet_of, subnets_of
 
 PERIOD = 300
 """Seconds between two looks at the machine."""
@@ -80,8 +81,7 @@ class Nodes(Keeper):
             network = self._client.inspect_network(WAY_OUT)
         except NotFound:
             return ()  # no service has needed one so far
-        subnets = [ip_network(one["Subnet"]) for one in network["IPAM"]["Config"] or ()]
-        return tuple(subnet for subnet in subnets if isinstance(subnet, IPv4Network))
+        return tuple(subnets_of([network]))
 
     def _started(self, container: str) -> None:
         # Many servers may start at once, and each waits for its filter.
@@ -128,7 +128,7 @@ class Nodes(Keeper):
         # All servers here are in the networks that lead out, too, like those of the pool.
         pools = (self._settings.user_network_pool, *self._outside, *ways_out)
         return filters.of_service(
-            IPv4Network(network["IPAM"]["Config"][0]["Subnet"]),
+            subnet_of(network),
             ways_out,
             # nft takes no networks that overlap, and the engine chose that of the way out.
             reach(self._settings, self._machine, [*collapse_addresses(pools)]),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 from zhub.contract import (
@@ -312,9 +311,3 @@ def not_yet(made: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         "NetworkSettings": {"Networks": {NO_NETWORK: {}}},
         "Mounts": [],
     }
-
-
-def subnets(addressing: Mapping[str, Any]) -> list[IPv4Network]:
-    """Return the subnets of a network's address configuration (IPAM)."""
-    found = (ip_network(one["Subnet"]) for one in addressing["Config"] or ())
-    return [one for one in found if isinstance(one, IPv4Network)]

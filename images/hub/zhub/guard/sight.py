@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses, ip_network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Any
 
 import docker
@@ -19,6 +19,7 @@ from zhub.contract import ROLE, STACK, SUBNET_PREFIX, Role
 from zhub.guard.helpers import Helpers
 from zhub.guard.machine import Directory, Machine
 from zhub.settings import GuardSettings
+from zhub.subnets import subnets_of
 
 NAMED = 5
 """How many networks a message names."""
@@ -66,14 +67,14 @@ class Sight:
         """
         # Twice, since servers start and stop meanwhile: the route of a user's network must not be
         # taken for one of the site's.
-        before = subnets(client.networks())
+        before = subnets_of(client.networks())
         machine, servers = Machine.seen(helpers), directory.addresses()
         networks = client.networks()
         out = of_the_site(
             machine,
             {address for address, _ in servers},
             pool=settings.user_network_pool,
-            engine={*before, *subnets(networks)},
+            engine={*before, *subnets_of(networks)},
         )
         return cls(machine, servers, networks, out, outside(networks, settings))
 
@@ -110,7 +111,7 @@ class Sight:
                 "stop these users' servers: make users DO=stop USER=<name>",
             )
         around = [one for one in self.machine.near if pool.subnet_of(one) and one != pool]
-        if around := [one for one in around if one not in subnets(self.networks)]:
+        if around := [one for one in around if one not in subnets_of(self.networks)]:
             yield Overlap(
                 f"{what} is part of {_listed(sorted(around))}, which the engine's machine is in:"
                 " what users' servers take of it becomes unreachable from that machine",
@@ -130,7 +131,7 @@ class Sight:
         others = [one for one in self.networks if not _of_users(one, settings.prefix)]
         parts = [
             one if one.prefixlen <= SUBNET_PREFIX else one.supernet(new_prefix=SUBNET_PREFIX)
-            for one in {*subnets(others), *self.left_out}
+            for one in {*subnets_of(others), *self.left_out}
             if one.overlaps(pool)
         ]
         inside = collapse_addresses(pool if pool.subnet_of(one) else one for one in parts)
@@ -149,7 +150,7 @@ class Sight:
         for network in self.networks:
             if network["Name"] == settings.directory_network or _of_users(network, settings.prefix):
                 continue
-            for subnet in subnets([network]):
+            for subnet in subnets_of([network]):
                 if inside := [one for one in elsewhere if one in subnet]:
                     yield Overlap(
                         f"the LDAP server at {_listed(inside)} is in the network"
@@ -163,7 +164,7 @@ class Sight:
         """Yield the stack's networks that overlap what is the site's."""
         for network in self.networks:
             if _of_users(network, settings.prefix):
-                for subnet in subnets([network]):
+                for subnet in subnets_of([network]):
                     if any(subnet.overlaps(one) for one in self.left_out):
                         yield f"{network['Name']} ({subnet})"
 
@@ -171,7 +172,7 @@ class Sight:
         """Return the command that sets a pool apart from all that is seen, if there is one."""
         pool = settings.user_network_pool
         used = {
-            *(one for one in subnets(self.networks) if not one.subnet_of(pool)),
+            *(one for one in subnets_of(self.networks) if not one.subnet_of(pool)),
             *(one for one in self.machine.routes if not one.subnet_of(pool)),
             *self.machine.addresses,
             *self.left_out,
@@ -218,7 +219,7 @@ def outside(networks: Collection[Mapping[str, Any]], settings: GuardSettings) ->
 
     Neighbours are put together, as a filter's text has to be short.
     """
-    own = subnets([one for one in networks if _of_users(one, settings.prefix)])
+    own = subnets_of([one for one in networks if _of_users(one, settings.prefix)])
     pool = settings.user_network_pool
     return [*collapse_addresses(one for one in own if not one.subnet_of(pool))]
 
@@ -234,16 +235,6 @@ def opens(settings: GuardSettings, address: IPv4Address) -> IPv4Network | None:
     if narrowest and narrowest in opened and narrowest.num_addresses > 1:
         return narrowest
     return None
-
-
-def subnets(networks: Collection[Mapping[str, Any]]) -> list[IPv4Network]:
-    """Return the IPv4 subnets of networks as Docker's API lists them."""
-    found = (
-        ip_network(config["Subnet"])
-        for network in networks
-        for config in network["IPAM"]["Config"] or ()
-    )
-    return [subnet for subnet in found if isinstance(subnet, IPv4Network)]
 
 
 def _within(network: IPv4Network, others: Collection[IPv4Network]) -> bool:

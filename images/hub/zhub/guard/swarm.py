@@ -23,6 +23,7 @@ from zhub.guard import homes, services
 from zhub.guard.helpers import UnusableError
 from zhub.guard.leases import Leases, in_words
 from zhub.guard.services import ID, Swarm
+from zhub.subnets import subnets_of
 
 GONE_SECONDS = 30
 """How long to wait until the machine of a server says that it is gone. It has its grace period, and
@@ -137,8 +138,8 @@ class Services:
                 swarm's managers take any, and such a network then gets no addresses.
         """
         others = [one for one in self._client.networks() if one["Name"] != name]
-        wanted = services.subnets(options["ipam"])
-        for taken in (one for other in others for one in services.subnets(other["IPAM"])):
+        wanted = subnets_of([{"IPAM": options["ipam"]}])
+        for taken in subnets_of(others):
             if any(map(taken.overlaps, wanted)):
                 raise APIError("overlap", explanation=f"Pool overlaps with another one: {taken}")
         # The driver's options are of a bridge. Others may attach to it: the hub does.

@@ -22,7 +22,7 @@ from zhub.contract import (
     labelled,
     network_options,
 )
-from zhub.subnets import Pool, taken_subnets
+from zhub.subnets import Pool, subnet_of, taken_subnets
 
 _CREATING = threading.Lock()
 """Two starts at the same time would try the same subnet."""
@@ -88,7 +88,7 @@ class UserNetworks:
             self.close(name)
             return False
         if name not in hub["NetworkSettings"]["Networks"]:
-            self._connect(name, _subnet(network))
+            self._connect(name, subnet_of(network))
         return True
 
     def join(self, name: str, labels: dict[str, str], container: str) -> None:
@@ -107,7 +107,7 @@ class UserNetworks:
         self._client.remove_network(name)
         with _CREATING:
             if known := self._known:
-                known.give(_subnet(network))
+                known.give(subnet_of(network))
 
     def restore(self) -> None:
         """Attach the hub to the networks of running servers, and remove the others.
@@ -123,7 +123,7 @@ class UserNetworks:
             if name in used or _others(self._inspect(name), hub):
                 if name not in hub["NetworkSettings"]["Networks"]:
                     log.info("attaching the hub to network %s", name)
-                    self._connect(name, _subnet(network))
+                    self._connect(name, subnet_of(network))
             else:
                 log.info("removing network %s, which nothing uses", name)
                 self.close(name)
@@ -198,10 +198,6 @@ class UserNetworks:
         self._client.connect_container_to_network(
             self._hub, name, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
         )
-
-
-def _subnet(network: dict[str, Any]) -> IPv4Network:
-    return IPv4Network(network["IPAM"]["Config"][0]["Subnet"])
 
 
 def _others(network: dict[str, Any] | None, hub: dict[str, Any]) -> bool:

@@ -29,6 +29,7 @@ from tests.images.hub.ds389 import (
     group_dn,
     person_dn,
 )
+from tests.images.hub.real_directory import assert_refused
 from tests.images.hub.recorded_answers import DS389, DS389_WRONG, SAME_AFTER_WRONG
 
 pytestmark = pytest.mark.long
@@ -194,13 +195,7 @@ PAGES = {"inactive": "", "locked": "", "old": EXPIRED.page, "reset": MUST_CHANGE
 
 @pytest.mark.parametrize(("name", "page"), PAGES.items())
 def test_why_an_account_may_not_log_in(ask: Ask, name: str, page: str) -> None:
-    with pytest.raises(LoginRefusedError) as refused:
-        ask().log_in(name, PASSWORD)
-    assert refused.value.page == page
-    # Nobody learns it without the password.
-    with pytest.raises(LoginRefusedError) as refused:
-        ask().log_in(name, "wrong")
-    assert refused.value.page == ""
+    assert_refused(ask, name, PASSWORD, page)
 
 
 @pytest.mark.parametrize("name", DS389)

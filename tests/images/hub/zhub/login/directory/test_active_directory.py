@@ -19,6 +19,7 @@ from zhub.settings.ldap import Ldap, LdapTls
 
 from tests.images.hub import samba
 from tests.images.hub.binds import answer
+from tests.images.hub.real_directory import assert_refused
 from tests.images.hub.recorded_answers import SAMBA, SAMBA_WRONG
 from tests.images.hub.samba import PASSWORD, PEOPLE, SERVICE, SUFFIX, Samba, group_dn, person_dn
 
@@ -226,13 +227,7 @@ PAGES = {
 
 @pytest.mark.parametrize(("name", "page"), PAGES.items())
 def test_why_an_account_may_not_log_in(ask: Ask, name: str, page: str) -> None:
-    with pytest.raises(LoginRefusedError) as refused:
-        ask().log_in(name, PASSWORD)
-    assert refused.value.page == page
-    # Nobody learns it without the password.
-    with pytest.raises(LoginRefusedError) as refused:
-        ask().log_in(name, "wrong")
-    assert refused.value.page == ""
+    assert_refused(ask, name, PASSWORD, page)
 
 
 @pytest.mark.parametrize("name", SAMBA)
