@@ -8,7 +8,7 @@ RUN = .venv/bin/python -m
 # Quote a value as one word for the shell, even with an apostrophe or a dollar sign in it.
 quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
-# Two at a time: tests with an engine one after another, the others beside them (tests/conftest.py).
+# Two at a time; what may run beside what: tests/conftest.py.
 BESIDE = -n 2 --dist loadgroup
 UNIT = -m unit $(BESIDE)
 # Not from the environment, where LDAP and YES may mean something else.

@@ -74,6 +74,9 @@ def marks_of_all(code: str) -> set[str]:
 def group(path: str, marks: set[str], fixtures: list[str]) -> str:
     """Name what a test belongs to: tests of one group run one after another, in one process.
 
+    Files may name another one by `xdist_group`. Those of `native` have stacks and images of their
+    own, for which nothing is emulated, or an engine of their own: they run beside `engine`.
+
     Args:
         path: of its file, below `tests/`.
         marks: the markers it has.

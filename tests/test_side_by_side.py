@@ -42,7 +42,7 @@ def test_tests_of_one_group_run_in_one_process(tmp_path: Path) -> None:
     assert len(set(ran_in)) == 1, ran_in
 
 
-def test_whole_stacks_and_images_are_one_group() -> None:
+def test_emulated_stacks_and_images_are_one_group() -> None:
     assert group("engine/test_stack.py", {"engine"}, ["stack"]) == "engine"
     assert group("images/test_contents.py", {"engine"}, ["images"]) == "engine"
     assert group("toolchain/test_sbom.py", {"engine"}, ["images"]) == "engine"

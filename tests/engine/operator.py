@@ -7,25 +7,6 @@ import shlex
 from tests.docs.commands import as_typed
 from tests.engine.stack import Stack
 
-#: What `make` does here, where all is installed already..
-MAKE = """
-make() {
-    case $1 in
-        backup) "${python[@]}" backup "$(of STACK "$@")" '' '' '' ;;
-        doctor) "${python[@]}" directory "$(of STACK "$@")" "$(of LDAP "$@")" ;;
-        homes) "${python[@]}" homes "$(of STACK "$@")" ;;
-        restore) "${python[@]}" restore "$(of STACK "$@")" "$(of FROM "$@")" "$(of USER "$@")" '' ;;
-        sizes) "${python[@]}" sizes "$(of STACK "$@")" "$(of LIMIT "$@")" ;;
-        users) "${python[@]}" users "$(of STACK "$@")" "$(of DO "$@")" "$(of USER "$@")" '' '' '' ;;
-    esac
-}
-of() {
-    local name=$1 word
-    shift
-    for word; do case $word in "$name"=*) echo "${word#*=}" ;; esac; done
-}
-"""
-
 
 def typed(stack: Stack, *blocks: str) -> str:
     """Run these commands in one shell, which goes on in the next call; return what they print.
@@ -34,7 +15,9 @@ def typed(stack: Stack, *blocks: str) -> str:
     """
     variables = stack.folder / "variables"
     script = as_typed(list(blocks), stack.name, stack.config_file)
-    script = f"[ ! -e '{variables}' ] || . '{variables}'\n{MAKE}\n{script}\n"
+    # Here, all is installed already.
+    toolchain = shlex.quote(f"TOOLCHAIN={shlex.join(stack.toolchain)}")
+    make = f'make() {{ MAKEFLAGS= command make --no-print-directory {toolchain} "$@"; }}'
+    script = f"[ ! -e '{variables}' ] || . '{variables}'\n{make}\n{script}\n"
     script += f"[ -z \"${{old-}}\" ] || declare -p old > '{variables}'\n"
-    words = shlex.join(stack.operator("")[:-2])
-    return stack.shell(f"python=({words})\n{script}", stack.project)
+    return stack.shell(script, stack.project)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolchain.__main__ import MORE
 from toolchain.engine import client
 from toolchain.places import ROOT
 
@@ -127,8 +128,9 @@ class Stack:
         assert ended.returncode == 0, ended.stdout
         return ended.stdout
 
-    def operator(self, command: str, *arguments: str) -> list[str]:
-        """The command behind one of `make`, for a stack whose checkout has its stack file.
+    @property
+    def toolchain(self) -> list[str]:
+        """What runs the commands of `make`, for a stack whose checkout has its stack file.
 
         Nothing is installed first: the checkout's `.venv` is this clone's.
         """
@@ -136,12 +138,23 @@ class Stack:
             "import sys; from toolchain import __main__ as it; it.ensure = lambda **_: None;"
             " sys.exit(it.main(sys.argv[1:]))"
         )
-        return [sys.executable, "-c", program, command, self.name, *arguments]
+        return [sys.executable, "-c", program]
 
-    def make(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def operator(self, command: str, **variables: str) -> list[str]:
+        """The command behind one of `make` on this stack.
+
+        Args:
+            command: of `make`.
+            variables: as on its command line, such as `USER`; each other one is empty.
+        """
+        arguments = [variables.pop(name, "") for name in MORE.get(command, ())]
+        assert not variables, f"make {command} has no {', '.join(variables)}"
+        return [*self.toolchain, command, self.name, *arguments]
+
+    def make(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command of `make` on this stack, with what it prints on both streams."""
         return subprocess.run(
-            self.operator(command, *arguments),
+            self.operator(command, **variables),
             cwd=self.project,
             env=self.variables(),
             stdout=subprocess.PIPE,

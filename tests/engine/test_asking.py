@@ -27,7 +27,7 @@ from tests.lan import lan
 from tests.ports import free_port
 from toolchain import doctor
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 #: Makes a copy of the hub's database, or puts it in the place of the present one.
 COPY = """

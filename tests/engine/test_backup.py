@@ -26,7 +26,7 @@ from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import PASSPHRASE, Stack
 from tests.ports import free_port
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 #: What a user may have in a home, made by a kernel.
 ODD = """
@@ -120,7 +120,7 @@ def backup(stack: Stack, token: str, engine: docker.DockerClient) -> Path:
     """The backup, made while they work."""
     [alice] = engine.containers.list(filters=stack.labelled("notebook", "alice"))
     hub = engine.containers.get(f"{stack.prefix}-hub")
-    done = stack.make("backup", "", "", "")
+    done = stack.make("backup")
     assert done.returncode == 0, done.stdout
     assert "home 2 of 2: bob" in done.stdout
     assert "the shared folder team, " in done.stdout
@@ -193,7 +193,7 @@ class Seen:
 def refused(engine: docker.DockerClient, stack: Stack, folder: Path) -> str:
     """What a restore says that is refused and changes nothing."""
     before = Seen.of(engine, stack)
-    done = stack.make("restore", str(folder), "", "")
+    done = stack.make("restore", FROM=str(folder))
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stdout
     assert Seen.of(engine, stack) == before
@@ -209,7 +209,7 @@ def changed(folder: Path, **values: str) -> None:
 def test_sizes_are_shown_while_people_work(stack: Stack, engine: docker.DockerClient) -> None:
     server = engine.containers.list(filters=stack.labelled("notebook", "alice"))[0]
     in_home(engine, stack, "alice", "head -c 3000000 /dev/urandom >/d/random")
-    shown = stack.make("sizes", "2M")
+    shown = stack.make("sizes", LIMIT="2M")
     assert shown.returncode == 0, shown.stdout
     lines = [line.partition("home of ")[2] for line in shown.stdout.splitlines()]
     # The file with a hole of a gibibyte does not count as one.
@@ -220,7 +220,7 @@ def test_sizes_are_shown_while_people_work(stack: Stack, engine: docker.DockerCl
     server.reload()
     assert server.status == "running"
     in_home(engine, stack, "alice", "rm /d/random")
-    wrong = stack.make("sizes", "much")
+    wrong = stack.make("sizes", LIMIT="much")
     assert wrong.returncode == 1
     assert "LIMIT=much: must be a size, as in LIMIT=10G" in wrong.stdout
 
@@ -288,7 +288,7 @@ def test_what_an_interrupted_backup_leaves_is_none(
     in_home(engine, stack, "large", "head -c 200000000 /dev/urandom > /d/random")
     for number, left in ((signal.SIGTERM, 0), (signal.SIGKILL, 1)):
         backing_up = subprocess.Popen(
-            stack.operator("backup", str(tmp_path), "", ""),
+            stack.operator("backup", TO=str(tmp_path)),
             cwd=stack.project,
             env=stack.variables(),
         )
@@ -303,9 +303,9 @@ def test_what_an_interrupted_backup_leaves_is_none(
         wait_until(lambda: not engine.containers.list(filters=stack.labelled("backup")), seconds=60)
     volume.remove()
     [partial] = tmp_path.iterdir()
-    done = stack.make("restore", str(partial), "", "")
+    done = stack.make("restore", FROM=str(partial))
     assert f"{partial} is no whole backup: it was interrupted" in done.stdout
-    done = stack.make("backup", str(tmp_path), "", "")
+    done = stack.make("backup", TO=str(tmp_path))
     assert done.returncode == 0, done.stdout
     assert f"removing what an interrupted backup has left: {partial}" in done.stdout
     [whole] = tmp_path.iterdir()
@@ -319,7 +319,7 @@ def test_one_home_into_a_folder_of_its_owner_who_works(
     alice.open_lab()
     alice.save("later.txt", "not in the backup")
     before = json.loads(printed(engine, stack, "alice"))
-    done = stack.make("restore", str(backup), "alice", "")
+    done = stack.make("restore", FROM=str(backup), USER="alice")
     assert done.returncode == 0, done.stdout
     after = json.loads(printed(engine, stack, "alice"))
     top = b"/d".hex()
@@ -364,10 +364,10 @@ def test_restored_under_another_name_all_is_the_same(
     # Nobody works, so that both sides can be compared.
     for server in engine.containers.list(filters=stack.labelled("notebook")):
         server.stop()
-    made = stack.make("backup", str(backup.parent), "", "")
+    made = stack.make("backup", TO=str(backup.parent))
     assert made.returncode == 0, made.stdout
     folder = max(backup.parent.iterdir())
-    done = other.make("restore", str(folder), "", "")
+    done = other.make("restore", FROM=str(folder))
     assert done.returncode == 0, done.stdout
     assert people(engine, other) == people(engine, stack)
     for user in ("alice", "bob"):

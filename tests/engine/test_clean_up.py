@@ -13,7 +13,7 @@ import pytest
 from components.hub import REMOVE_NOTEBOOKS
 from tests.engine.conftest import CONFIG, remove_leftovers
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 PREFIX = "zhub-clean-up"
 COUNT = 12

@@ -33,7 +33,7 @@ from tests.toolchain.conftest import make_site
 from toolchain.engine import client
 from toolchain.places import CACHE
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("resolved_localhost")]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 NAME = "e2e-docs"
 BY_HAND = "zhub-e2e-byhand"
@@ -111,7 +111,7 @@ class Operator:
 
 @pytest.fixture(scope="module")
 def operator(
-    engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
+    engine: docker.DockerClient, resolved_localhost: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Operator]:
     """An operator who has brought a stack up as the README prints it.
 

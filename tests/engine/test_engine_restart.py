@@ -22,7 +22,7 @@ from tests.components.stacks import SITE
 from tests.engine.conftest import CONFIG
 from tests.engine.second_engine import SecondEngine, able, second_engine
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 IMAGE = CONFIG["buildImage"]
 

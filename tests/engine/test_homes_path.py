@@ -100,12 +100,12 @@ def back_from_a_backup(stack: Stack, engine: docker.DockerClient, folder: Path) 
     """One that was removed comes back, not over what its folder still has."""
     engine.volumes.get(f"{stack.prefix}-home-bob").remove()
     backup = max((stack.project / "backups").iterdir())
-    refused = stack.make("restore", str(backup), "bob", "")
+    refused = stack.make("restore", FROM=str(backup), USER="bob")
     assert refused.returncode == 1
     assert "has files in it, which are left alone" in refused.stdout
     home = folder / f"{stack.prefix}-home-bob"
     home.rename(folder / "aside")
-    done = stack.make("restore", str(backup), "bob", "")
+    done = stack.make("restore", FROM=str(backup), USER="bob")
     assert done.returncode == 0, done.stdout
     assert (home / "kept.txt").read_text() == "of bob"
     bob = logged_in(stack, "bob")
@@ -117,7 +117,7 @@ def back_from_a_backup(stack: Stack, engine: docker.DockerClient, folder: Path) 
 def forgotten(stack: Stack, first: Path, second: Path) -> None:
     """Nothing of a home is left in any of the folders: the next person may have the name."""
     stack.environment["ZHUB_YES"] = "1"
-    done = stack.make("users", "forget", "bob", "", "", "")
+    done = stack.make("users", DO="forget", USER="bob")
     assert done.returncode == 0, done.stdout
     for folder in (first, second):
         assert f"what is in {folder}/{stack.prefix}-home-bob" in done.stdout

@@ -123,7 +123,7 @@ def not_over_a_home_of_earlier(stack: Stack, new: SecondEngine) -> None:
     labels = {"zhub.stack": stack.prefix, "zhub.role": "home", "zhub.user": "alice"}
     volume = new.client.volumes.create(f"{stack.prefix}-home-alice", labels=labels)
     [backup] = (stack.project / "backups").iterdir()
-    done = stack.make("restore", str(backup), "", "")
+    done = stack.make("restore", FROM=str(backup))
     assert done.returncode == 1
     assert f"has users in it (homes: {volume.name}): nothing was changed" in done.stdout
     volume.remove()

@@ -23,7 +23,7 @@ from tests.engine.stack import PulumiError, Stack, checkout
 from tests.ports import free_port
 from toolchain.places import ROOT
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 #: By this label of their images and containers, what is pruned is the tests' own.
 SOURCE = "https://git.example.com/test-names"

@@ -15,7 +15,7 @@ from toolchain import base
 from toolchain.backup.helper import Engine
 from toolchain.engine import client
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 #: The widest commands that clean an engine up.
 CLEANING = ("system prune --all --volumes --force", "volume prune --force")

@@ -33,16 +33,13 @@ class Remote:
     stack: Stack
     ssh: Ssh
 
-    def make(self, command: str, *arguments: str) -> str:
+    def make(self, command: str, **variables: str) -> str:
         """Run a command of `make`; return what it prints."""
         calls = self.ssh.calls
-        done = self.stack.make(command, *arguments)
+        done = self.stack.make(command, **variables)
         assert done.returncode == 0, done.stdout
         assert self.ssh.calls > calls, done.stdout
         return done.stdout
-
-    def users(self, do: str = "", user: str = "", to: str = "") -> str:
-        return self.make("users", do, user, "", "", to)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +81,7 @@ def alice(remote: Remote) -> User:
 @pytest.fixture(scope="module")
 def backup(remote: Remote, alice: User) -> Path:
     assert alice
-    said = remote.make("backup", "", "", "")
+    said = remote.make("backup")
     [folder] = (remote.stack.project / "backups").iterdir()
     assert str(folder) in said
     return folder
@@ -95,24 +92,26 @@ def test_doctor(remote: Remote) -> None:
     assert f"     ok  the stack's engine at {remote.ssh.host}: answers, Docker " in said
     assert "live-restore: " in said
     assert "certificate: expires at " in said
-    assert "alice is uid=alice" in remote.make("directory", "alice")
-    refused = remote.stack.make("directory", "mallory")
+    assert "alice is uid=alice" in remote.make("directory", USER="alice")
+    refused = remote.stack.make("directory", USER="mallory")
     assert "mallory cannot log in, or not all of the directory works" in refused.stdout
 
 
 def test_users_and_sizes(remote: Remote, alice: User) -> None:
     assert alice
-    assert re.search(r"^alice +runs +new ", remote.users(), re.MULTILINE)
-    assert "home of alice: " in remote.make("sizes", "")
-    remote.users("drain")
-    remote.users("open")
-    remote.users("stop", "alice")
-    wait_until(lambda: not re.search(r"^alice +runs", remote.users(), re.MULTILINE), seconds=60)
+    assert re.search(r"^alice +runs +new ", remote.make("users"), re.MULTILINE)
+    assert "home of alice: " in remote.make("sizes")
+    remote.make("users", DO="drain")
+    remote.make("users", DO="open")
+    remote.make("users", DO="stop", USER="alice")
+    wait_until(
+        lambda: not re.search(r"^alice +runs", remote.make("users"), re.MULTILINE), seconds=60
+    )
 
 
 def test_export(remote: Remote, backup: Path, tmp_path: Path) -> None:
     assert backup
-    remote.users("export", "alice", str(tmp_path / "left"))
+    remote.make("users", DO="export", USER="alice", TO=str(tmp_path / "left"))
     assert json.loads((tmp_path / "left" / "hub.json").read_text())
     listed = ["tar", "-tzf", str(tmp_path / "left" / "home.tar.gz")]
     assert "notes.txt" in subprocess.run(listed, check=True, capture_output=True, text=True).stdout
@@ -125,10 +124,10 @@ def test_homes_of_releases_before(remote: Remote, engine: docker.DockerClient) -
     engine.volumes.create(name, labels=labels)
     assert "home 1 of 1: dora" in remote.make("homes")
     assert engine.volumes.get(name).attrs["Options"]
-    remote.users("forget", "dora")
+    remote.make("users", DO="forget", USER="dora")
     assert name not in [volume.name for volume in engine.volumes.list()]
 
 
 def test_one_home_comes_back(remote: Remote, backup: Path) -> None:
-    said = remote.make("restore", str(backup), "alice", "")
+    said = remote.make("restore", FROM=str(backup), USER="alice")
     assert "alice finds the files of " in said

@@ -12,7 +12,7 @@ import pytest
 from tests.engine import second_engine
 from tests.engine.namespaces import entered
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 
 def answered(network: second_engine.Apart) -> bool:

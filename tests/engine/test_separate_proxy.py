@@ -36,7 +36,7 @@ from tests.hubclient import Kernel, User
 from tests.pki import Identity
 from tests.ports import free_port
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 APART = ("front", "proxy", "hub")
 

@@ -29,7 +29,7 @@ from tests.engine.stack import PulumiError, Stack
 from tests.hubclient import Kernel, User
 from tests.ports import free_port
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 ODD = "%C3%9Cbung%20%231%20100%25%20%F0%9F%9A%80.ipynb"
 """The name of a file, as it is in a link: `Übung #1 100% 🚀.ipynb`."""
@@ -138,9 +138,9 @@ def test_a_full_home_is_known_to_its_user_and_to_the_operator(
     assert shown()["taken"] > shown()["limit"] == 512 << 20
     carol.run("import subprocess; subprocess.run('fallocate -l 70M /tmp/large', shell=True)")
     # The operator sees it.
-    listed = workplace.make("users", "list", "", "", "", "").stdout
+    listed = workplace.make("users", DO="list").stdout
     assert re.search(r"(?m)^carol .* 0\.6 of 0\.5 GiB FULL", listed), listed
-    sizes = workplace.make("sizes", "").stdout
+    sizes = workplace.make("sizes").stdout
     assert re.search(r"home of carol: .*, 11\d % of the limit - OVER IT", sizes), sizes
     assert "server of carol: 0.07 GiB outside the home, such as in /tmp" in sizes
     # Its user can clean up, and what is deleted does not lie in the home's trash.

@@ -17,7 +17,7 @@ from toolchain import engine
 from toolchain.console import Problem
 
 # Not beside tests of whole stacks: on two processors, an engine then takes a minute to start.
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine")]
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 #: Debian's client, whatever else is on PATH.
 CLIENT = next(filter(engine.builds, engine.clients()), None)

@@ -20,7 +20,7 @@ from tests.images.profile.test_profile import of_profile
 from toolchain import base
 from toolchain.places import ROOT
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 #: Builds a wheel with a library in it, with the compiler of the image.
 BACKEND = """

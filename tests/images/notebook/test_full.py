@@ -15,7 +15,7 @@ import pytest
 from tests.images.notebook.serving import serving
 from tests.images.notebook.test_packages import FEW, built, native
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.built import build, site_args
 from toolchain import base
 from toolchain.places import ROOT
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 #: A few with what slimming once took away: headers, static libraries, tests that are imported.
 FEW = ("gcc", "libc6-dev", "python3-networkx")
