@@ -44,6 +44,19 @@ gc.set_threshold(100_000)
 # On a machine with much other work, Hypothesis' own limits of time fail tests that are right.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+#: All examples run with `make test`.
+settings.register_profile("unit", settings.get_profile("busy"), max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples when only unit tests run."""
+    if only_unit_tests(config):
+        settings.load_profile("unit")
+
+
+def only_unit_tests(config: pytest.Config) -> bool:
+    """Whether this is `make test TESTS=unit`."""
+    return bool(config.getoption("markexpr") == "unit")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -52,7 +65,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     Of a folder that has no other files, pytest then does not import the `conftest.py` either.
     `None` leaves the decision to pytest.
     """
-    if config.getoption("markexpr") != "unit":
+    if not only_unit_tests(config):
         return None
     if collection_path.is_dir():
         return not any(map(may_have_unit_tests, collection_path.rglob("test_*.py"))) or None

@@ -24,7 +24,7 @@ from pulumi.runtime.mocks import MockMonitor, MockResourceArgs, Mocks, set_mocks
 
 from components.settings.deployed import READ_RESOURCES
 from components.settings.entries import SETTINGS
-from tests.pki import Identity
+from tests.pki import Identity, quick_key
 from toolchain.places import ROOT
 
 #: How the SDK writes a secret to the engine (sdk/go/common/resource/properties.go).
@@ -35,7 +35,7 @@ SECRET = "1b47061264138c4ac30d75fd1eb44270"
 @cache
 def identity(name: str) -> Identity:
     """The key and certificate that stand for those the provider would make for a resource."""
-    return Identity.create(name)
+    return Identity.create(name, key=quick_key())
 
 
 def key_pem(name: str) -> str:

@@ -89,6 +89,7 @@ def test_what_the_server_starts_cannot_renew_it() -> None:
     assert not os.get_inheritable(own._writing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("renewals", "least"), [(0, 0.4), (4, 1.0)])
 def test_the_first_process_ends_a_server_whose_lease_is_over(renewals: int, least: float) -> None:
     ended = subprocess.run(
@@ -105,6 +106,7 @@ def test_the_first_process_ends_a_server_whose_lease_is_over(renewals: int, leas
     assert "the hub has not answered for 0.4 s, so this server ends" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_stopped_server_ends_as_well() -> None:
     """Its programs may stop it; nobody stops the first process."""
     watching = subprocess.Popen(

@@ -12,7 +12,7 @@ from zhub.guard import leases
 def test_it_counts_from_the_first_time_that_it_was_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept, began = leases.Leases(), time.monotonic()
+    kept, began = leases.Leases(), 1000.0
     monkeypatch.setattr("time.monotonic", lambda: began)
     kept.end("t")
     monkeypatch.setattr("time.monotonic", lambda: began + 60)

@@ -12,6 +12,8 @@ from jupyterhub import orm, roles
 from jupyterhub.scopes import get_scopes_for
 from zhub.login import administrators
 
+pytestmark = pytest.mark.usefixtures("without_migrations")
+
 WAYS_IN = ("access:servers", "access:services", "tokens", "shares", "users:shares", "admin:users")
 
 

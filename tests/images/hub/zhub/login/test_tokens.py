@@ -10,6 +10,7 @@ from jupyterhub.oauth.provider import JupyterHubRequestValidator
 from zhub.login import tokens
 
 
+@pytest.mark.usefixtures("without_migrations")
 def test_the_oldest_logins_to_a_server_make_room_for_new_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,6 +9,7 @@ from zhub.servers.patience import Patience
 from zhub.servers.unavailable import NoServerError
 
 
+@pytest.mark.slow
 def test_a_start_that_goes_on_is_not_given_up() -> None:
     async def slow() -> str:
         patience = Patience(0.5)

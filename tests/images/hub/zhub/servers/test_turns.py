@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from zhub.servers.turns import Turns
 
 
@@ -49,6 +50,7 @@ def test_a_start_that_lasts_too_long_gives_its_turn_away() -> None:
     asyncio.run(second())
 
 
+@pytest.mark.slow
 def test_a_start_that_goes_on_keeps_its_turn_however_long_it_takes() -> None:
     """On a busy machine all starts would be under way otherwise, and none would end in time."""
 

@@ -19,6 +19,7 @@ from toolchain.places import ROOT
 FIX = "Correct the file and run pulumi up; without it: pulumi config rm hubConfigFile"
 
 
+@pytest.mark.slow
 def test_it_is_read_after_all_that_the_hub_sets(config: Any, tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(

@@ -19,13 +19,8 @@ GROUPS = {"ZHUB_LDAP_GROUP_BASE": "ou=groups,dc=example,dc=org"}
 
 
 @pytest.fixture
-def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def tokens(tmp_path: Path) -> dict[str, str]:
     """The variable with the file of tokens."""
-    # Each process that collects tests would import it, for two seconds.
-    from jupyterhub.app import JupyterHub
-
-    # The config changes it in the whole process: here, until the test ends.
-    monkeypatch.setattr(JupyterHub, "init_api_tokens", JupyterHub.init_api_tokens)
     file = tmp_path / "tokens"
     file.write_text(json.dumps({"class-start": "a token"}))
     return {"ZHUB_SERVICE_TOKENS_FILE": str(file)}
@@ -35,7 +30,15 @@ def variables(*services: Any, roles: Any = ()) -> dict[str, str]:
     return {"ZHUB_SERVICES": json.dumps(services), "ZHUB_ROLES": json.dumps(roles)}
 
 
-def test_services_and_roles_reach_jupyterhub(config: Any, tokens: dict[str, str]) -> None:
+@pytest.mark.slow
+def test_services_and_roles_reach_jupyterhub(
+    config: Any, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The import takes two seconds.
+    from jupyterhub.app import JupyterHub
+
+    # The config changes it in the whole process: here, until the test ends.
+    monkeypatch.setattr(JupyterHub, "init_api_tokens", JupyterHub.init_api_tokens)
     hub = config(**tokens, **GROUPS, **variables(SERVICE, roles=[ROLE])).JupyterHub
     service = hub.services[-1]
     assert service["name"] == "class-start"

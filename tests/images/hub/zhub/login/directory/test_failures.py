@@ -35,7 +35,7 @@ from tests.images.hub.scripted_ldap import (
     scripted,
 )
 from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
-from tests.pki import Identity
+from tests.pki import Identity, quick_key
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -202,7 +202,7 @@ def test_a_connection_that_was_closed_is_not_opened_again_without_tls(
 
 
 class TestSeveralServers:
-    CERTIFICATE = Identity.create("127.0.0.1", authority=True)
+    CERTIFICATE = Identity.create("127.0.0.1", authority=True, key=quick_key())
 
     @pytest.fixture
     def servers(self, tmp_path: Path) -> Iterator[list[Slapd]]:
