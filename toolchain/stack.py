@@ -136,7 +136,7 @@ def up(stack: str) -> None:
             print(f"  {name:8} {outputs['demoUsers'][name]}  {role}")
     print(f"Its certificate has the SHA-256 fingerprint {outputs['certificateFingerprint']}")
     own = named(stack)
-    kept = "the users' volumes"
+    kept = "homes and shared folders"
     if any(found.get("retainOnDelete") for found in resources(stack)):
         kept += " and the hub's database"
     print(
@@ -181,11 +181,12 @@ def _refuse_protected(stack: str) -> None:
     raise Problem(
         f"stack {stack} is protected ({', '.join(kept)}): nothing was removed. Taking it down "
         f"would remove {what}: the hub with its database, and all running servers of users. Only "
-        f"the users' volumes would stay. To do it, first: make backup{own}; then:\n"
+        f"homes and shared folders would stay. To do it, first: make backup{own}; then:\n"
         f'  eval "$(make -s env{own})"\n'
         "  pulumi config set protect false && pulumi up\n"
         f"  make down{own}\n"
-        "To keep the hub's database as well, in place of protect: pulumi config set retain true"
+        "To keep the hub's database and the audit log as well, this in place of its second line:\n"
+        "  pulumi config set retain true && pulumi up"
     )
 
 

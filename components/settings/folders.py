@@ -207,8 +207,8 @@ def read(config: Config, *, recheck: bool) -> SharedFolders:
                 SHARED_ROOT.remove_command(),
             )
         if not recheck:
-            of_groups = [folder.name for folder in folders if folder.groups]
-            ldap_entries.refuse_groups(config, SHARED_FOLDERS, of_groups)
+            groups = {folder.name: folder.groups for folder in folders}
+            ldap_entries.refuse_groups(config, SHARED_FOLDERS, groups)
     return SharedFolders(
         folders=tuple(
             SharedFolder(

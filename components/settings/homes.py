@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pulumi
+
 from components.settings import machine_path, parsing
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
@@ -73,7 +75,7 @@ class Homes:
             (
                 f"homesPath changes from {before or _OWN} to {self.path or _OWN}: homes that are"
                 " there stay there and go on working, and new ones are made in the new place. To"
-                " move them: make homes STACK=NAME"
+                f" move them, after this up: make homes STACK={pulumi.get_stack()}"
             )
         ]
 

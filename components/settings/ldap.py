@@ -65,7 +65,7 @@ class Ldap:
             whose = " OF USERS AND OF THE SERVICE ACCOUNT" if self.bind_dn else ""
             found.append(
                 f"ldapTls is none: PASSWORDS{whose} ARE SENT TO THE DIRECTORY IN CLEAR, and anybody"
-                " on the way can read them"
+                f" on the way can read them; with TLS: {entries.TLS.set_command()}"
             )
         if not self.dn_templates and not self.search_base:
             found.append(
@@ -82,7 +82,7 @@ class Ldap:
         }:
             found.append(
                 "ldapAdminGroups holds all of ldapAllowedGroups: whoever may log in administers the"
-                " hub, and may open everybody's server"
+                " hub: lists users, and starts and stops everybody's server"
             )
         if not self.bind_dn:
             found.append(

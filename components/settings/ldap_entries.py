@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 
 import pulumi
@@ -206,19 +206,22 @@ DEMO_DIRECTORY = Setting(
 )
 
 
-def refuse_groups(config: Config, setting: Setting[object], of_groups: Sequence[str]) -> None:
+def refuse_groups(config: Config, setting: Setting[object], groups: Mapping[str, object]) -> None:
     """Refuse what only members of groups get, as in a stack without a service account.
 
     Args:
         config: of the stack.
         setting: that names the groups.
-        of_groups: names of its elements that have groups.
+        groups: of each of its elements, by name and in order; empty where all users get it.
     """
-    if of_groups:
+    for number, (name, names) in enumerate(groups.items()):
+        if not names:
+            continue
         config.clash(
             setting,
-            f"has {of_groups[0]} for members of groups, and without a service account nobody would"
+            f"has {name} for members of groups, and without a service account nobody would"
             " notice that somebody has left a group",
             BIND_DN.set_command(),
-            f"or {setting.remove_command()}",
+            f"or {setting.remove_command(item=number)}",
         )
+        return

@@ -58,7 +58,7 @@ def check(config: Config, users: UserServers, ldap: Ldap | None) -> None:
                     ALLOWED_NETWORKS,
                     f"holds {text}, which is in {NETWORK_POOL} ({pool}): there are only users'"
                     " servers, and none reaches another's",
-                    ALLOWED_NETWORKS.remove_command(),
+                    ALLOWED_NETWORKS.remove_command(item=_index(users, text)),
                     f"or, if the site has it: {offered(named_by(users, ldap))}",
                 )
     if ldap and not config.refused & {ldap_entries.SERVER, NETWORK_POOL}:

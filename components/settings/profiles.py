@@ -137,6 +137,6 @@ def read(config: Config, users: UserServers, *, recheck: bool) -> UserServers:
     if PROFILES not in config.refused:
         folders.refuse_without_profile(config, users.folders, [one.name for one in found])
     if not recheck:
-        of_groups = [profile.name for profile in found if profile.groups]
-        ldap_entries.refuse_groups(config, PROFILES, of_groups)
+        groups = {profile.name: profile.groups for profile in found}
+        ldap_entries.refuse_groups(config, PROFILES, groups)
     return replace(users, profiles=tuple(found))

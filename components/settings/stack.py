@@ -141,7 +141,8 @@ class Settings:
             )
         if self.hostname == "localhost" and not (loopback and self.engine.local):
             found.append(
-                "hostname is localhost, so the URL and the certificate are of no use elsewhere"
+                "hostname is localhost, so the URL and the certificate are of no use elsewhere;"
+                f" {address.HOSTNAME.set_command()}"
             )
         if not self.subdomain_host and not loopback:
             found.append(
@@ -164,7 +165,8 @@ class Settings:
         if self.engine.host.startswith("tcp://") and not self.engine.cert_path:
             found.append(
                 f"docker:host is {self.engine.host} without docker:certPath: whoever reaches that"
-                " port is root on the engine's machine; use ssh:// or TLS"
+                " port is root on the engine's machine; with TLS:"
+                f" {engines.CERT_PATH.set_command()}, or use ssh://"
             )
         if self.ldap is None and not loopback:
             found.append(

@@ -76,7 +76,7 @@ EXCUSED = {
     ),
     Claim(
         "docs/operations.md",
-        "What is in the images, and is it still good?",
+        "Packages in the images, and known vulnerabilities",
         ("make audit", "export PIP_AUDIT_", "npm config set registry"),
     ): (
         "needs services with advisories; tests/toolchain/test_audit.py runs the audit with these"

@@ -367,7 +367,7 @@ def test_the_certificate_is_renewed_and_brought(operator: Operator) -> None:
 def test_newer_packages(operator: Operator, engine: docker.DockerClient) -> None:
     sbom, rebuild = runs(
         "docs/operations.md",
-        "What is in the images, and is it still good?",
+        "Packages in the images, and known vulnerabilities",
         "pulumi up --target-replace",
         "make sbom",
     )

@@ -204,7 +204,7 @@ def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     assert "pulumi config set protect false && pulumi up\n  make down STACK=test" in str(
         caught.value
     )
-    assert "in place of protect: pulumi config set retain true" in str(caught.value)
+    assert "in place of its second line:\n  pulumi config set retain true && pulumi up" in str(caught.value)
     assert file.exists()
     assert driven.pulumi("stack", "export") == before
 
@@ -259,7 +259,8 @@ def test_up_says_what_down_keeps(
         "pulumi.export('certificateFingerprint', 'AB:CD')\n"
     )
     stack.up("test")
-    words = "except the users' volumes and the hub's database." if retain else "volumes.\n"
+    words = "except homes and shared folders"
+    words += " and the hub's database." if retain else ".\n"
     assert words in capfd.readouterr().out
 
 

@@ -147,8 +147,8 @@ class Engine:
         found = self.find("container", "inspect", "--format", "{{.Image}}", hub)
         if found is None:
             raise Problem(
-                f"the engine has no container {hub}, so the stack is not up there. Bring it up "
-                "first: make up STACK=NAME"
+                f"the engine has no container {hub}. If you mean another stack, name it:"
+                " STACK=NAME. If this stack is not up: make up STACK=NAME"
             )
         return found
 

@@ -120,7 +120,7 @@ def confine(client: docker.APIClient) -> bool:
         raise SettingsError([f"the guard does not answer: {error}"]) from None
     if not answer.ok:
         raise SettingsError(
-            ["the guard has not closed the hub's own way out: the guard's log says why"]
+            ["the guard has not set the hub's packet filter: its log (docker logs) says why"]
         )
     return bool(answer.json()["Changed"])
 

@@ -59,7 +59,7 @@ def test_a_wider_pool_leaves_the_directory_to_the_site() -> None:
 def test_an_allowed_network_in_the_pool_is_refused_with_both_ways_out() -> None:
     text = refused(SITE | {"zhub:userAllowedNetworks": '["10.213.5.5"]'})
     assert "userAllowedNetworks: holds 10.213.5.5/32, which is in userNetworkPool" in text
-    assert "\n    pulumi config rm userAllowedNetworks" in text
+    assert "\n    pulumi config rm --path 'userAllowedNetworks[0]'" in text
     assert f"\n    or, if the site has it: {OTHER}" in text
     assert not warned(userAllowedNetworks='["10.0.0.0/8"]'), "around it, the pool stays closed"
 

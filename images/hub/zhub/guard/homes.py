@@ -231,8 +231,8 @@ class Homes:
         size = int(shown.split()[-1])
         if size > self._limit:
             log.warning(
-                "the kernel does not keep homes below homeLimit: in a volume of %d bytes there"
-                " are %d",
+                "the kernel does not keep homes below homeLimit: a volume of %d bytes has a"
+                " file system of %d bytes",
                 self._limit,
                 size,
             )

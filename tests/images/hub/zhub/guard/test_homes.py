@@ -87,7 +87,7 @@ def test_they_have_none_where_the_engine_promises_what_does_not_hold(
 ) -> None:
     engine = QuotaEngine(1 << 40)
     assert not homes(engine, monkeypatch).limited
-    assert "in a volume of 10485760 bytes there are 1099511627776" in caplog.text
+    assert "a volume of 10485760 bytes has a file system of 1099511627776 bytes" in caplog.text
     assert engine.removed == ["site-quota"]
 
 
