@@ -16,9 +16,9 @@ from components.settings.setting import Setting
 #: The port that browsers take when the address has none, and leave out of it.
 HTTPS = 443
 
-#: Ports that JupyterHub and its proxy use inside the hub's container.
-HUB_PORTS = {8001, 8081}
-
+#: Ports that JupyterHub and its proxy use inside the hub's container: of the proxy's API, of its
+#: metrics, of the hub.
+HUB_PORTS = {8001, 8002, 8081}
 
 #: What JupyterHub's addresses go on with, behind the base path. By them, the hub finds where in an
 #: address a base path ends.
@@ -141,6 +141,13 @@ def base_path(config: Config, prefix: str) -> str:
     Cookies belong to a host and a path, not to a port. So by default each stack has its own.
     """
     path = config.value(BASE_PATH) or f"/{prefix}"
+    if path[1:] in HUB_PARTS:
+        config.clash(
+            BASE_PATH,
+            f"is not set, so it is {path}, from the prefix; but with {path[1:]} the hub's own"
+            " addresses begin behind it",
+            BASE_PATH.set_command(),
+        )
     return path if path == "/" else f"{path}/"
 
 

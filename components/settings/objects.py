@@ -102,6 +102,8 @@ class Objects:
                 item=number,
                 superfluous=True,
             )
+        # `pulumi config set --path` makes numbers of digits, also where they are a name or a path.
+        given = {key: str(one) if type(one) is int else one for key, one in given.items()}
         named = isinstance(given.get("name"), str)
         if "name" not in given:
             raise RefusedError(f"element {number + 1}: has no name", fix=self.set(number, "name"))

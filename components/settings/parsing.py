@@ -257,9 +257,13 @@ def _elements(text: str) -> list[str]:
         items = json.loads(text)
     except (ValueError, RecursionError):
         items = None
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+    if not isinstance(items, list):
         raise RefusedError("not a list of texts")
-    return items
+    # `pulumi config set --path` makes numbers of digits, also where they are a name.
+    texts = [str(item) if type(item) is int else item for item in items]
+    if not all(isinstance(text, str) for text in texts):
+        raise RefusedError("not a list of texts")
+    return texts
 
 
 def _each(items: list[str], parse: Callable[[str], str]) -> tuple[str, ...]:

@@ -204,7 +204,9 @@ def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     assert "pulumi config set protect false && pulumi up\n  make down STACK=test" in str(
         caught.value
     )
-    assert "in place of its second line:\n  pulumi config set retain true && pulumi up" in str(caught.value)
+    assert "in place of its second line:\n  pulumi config set retain true && pulumi up" in str(
+        caught.value
+    )
     assert file.exists()
     assert driven.pulumi("stack", "export") == before
 

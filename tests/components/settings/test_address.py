@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pulumi import RunError
 
 from components.settings import address
+from components.settings.prefix import USER_WORDS
 from tests.components.recorder import run
 from tests.components.stack_config import DEMO
 
@@ -32,6 +34,14 @@ def test_the_address_for_people_and_programs_has_the_base_path(
     assert found.outputs["url"]["value"] == url
     for name in ("hub", "guard"):
         assert f"ZHUB_BASE_PATH={path}" in found.one("Container", name).inputs["envs"]
+
+
+def test_a_prefix_from_which_the_base_path_would_be_the_hubs_own_needs_another_one() -> None:
+    for taken in address.HUB_PARTS - USER_WORDS:
+        with pytest.raises(RunError, match=f"basePath: is not set, so it is /{taken}") as raised:
+            run(DEMO | {"zhub:prefix": taken})
+        assert "\n    pulumi config set basePath /jupyter" in str(raised.value)
+        assert run(DEMO | {"zhub:prefix": taken, "zhub:basePath": "/jupyter"})
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_stack_without_them_is_as_it_was() -> None:
         ),
         *(
             ({"name": "a", "path": path}, "not a path below sharedRoot", ".path' data")
-            for path in ("/etc", "../x", "a/../../etc", "a//b", ".hidden", "a/", "a\nb", 1)
+            for path in ("/etc", "../x", "a/../../etc", "a//b", ".hidden", "a/", "a\nb", True)
         ),
     ],
 )

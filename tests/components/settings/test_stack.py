@@ -16,6 +16,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from components import proxy
 from components.settings.config import Config
 from components.settings.entries import SETTINGS
 from tests.components.recorder import identity, run
@@ -61,7 +62,10 @@ def test_the_stack_files_are_fine(
         ("port", "", "not a whole number"),
         ("port", "1e4", "not a whole number"),
         ("port", "١١١١٩", "not a whole number"),
-        ("port", "8081", "JupyterHub uses it itself"),
+        *(
+            ("port", str(port), "JupyterHub uses it itself")
+            for port in (proxy.API_PORT, proxy.METRICS_PORT, proxy.HUB_PORT)
+        ),
         ("hostname", "", "not a host name or address"),
         ("hostname", "hub_1.example.com", "not a host name or address"),
         ("hostname", "-hub", "not a host name or address"),
@@ -200,11 +204,31 @@ def test_a_wrong_group_is_named() -> None:
     assert '"jupyter": not a DN such as cn=' in refused(config)
 
 
-@pytest.mark.parametrize("value", ["hub.example.com", '{"a": 1}', "[1]", "[", "[" * 100_000, "7"])
+@pytest.mark.parametrize(
+    "value", ["hub.example.com", '{"a": 1}', "[true]", "[", "[" * 100_000, "7"]
+)
 def test_what_is_no_list_is_removed_before_it_is_set(value: str) -> None:
     _, remove, add = refused(SITE | {"zhub:extraNames": value}).split("\n    ")
     assert remove == "pulumi config rm extraNames"
     assert add == "pulumi config set --path 'extraNames[0]' hub.example.com"
+
+
+def test_digits_are_text_where_a_text_is_wanted() -> None:
+    """`pulumi config set --path 'adminUsers[0]' 4711` writes a number."""
+    folder = {"name": 2026, "mode": "read-only", "path": 2026}
+    found, declared = read(
+        DEMO
+        | {
+            "zhub:adminUsers": "[4711]",
+            "zhub:sharedFolders": json.dumps([folder]),
+            "zhub:sharedRoot": "/srv/shared",
+        }
+    )
+    assert declared.problems == []
+    assert found.admin_users == ("4711",)
+    assert [(one.name, one.path) for one in found.users.folders.folders] == [
+        ("2026", "/srv/shared/2026")
+    ]
 
 
 def test_all_mistakes_are_said_at_once_and_nothing_is_declared() -> None:
