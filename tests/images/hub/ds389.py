@@ -67,6 +67,18 @@ class Ds389(RealDirectory):
 
     port: int
     tls_port: int
+    process: subprocess.Popen[bytes]
+
+    def restart(self) -> None:
+        """Stop and start it: plugins that it has enabled at its first start work from then on."""
+        self.connection.unbind()
+        self.stop()
+        self.process = _started(self.folder)
+        self.connection = _connected(self.process, self.folder, self.port)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
 
     def person(self, name: str, **attributes: Any) -> str:
         """Add a person, whose password is PASSWORD, and return the DN."""
@@ -87,8 +99,7 @@ class Ds389(RealDirectory):
 @contextmanager
 def running(folder: Path) -> Iterator[Ds389]:
     """Start a new server, with a service account that has the rights that docs/identity.md says."""
-    program = shutil.which("ns-slapd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if not program or not shutil.which("pk12util"):
+    if not _program() or not shutil.which("pk12util"):
         pytest.skip("no 389 Directory Server: apt-get install 389-ds-base libnss3-tools")
     folder.mkdir(parents=True)
     authority = Identity.create("Test authority", authority=True)
@@ -96,23 +107,29 @@ def running(folder: Path) -> Iterator[Ds389]:
     Identity.create("127.0.0.1", "localhost", issuer=authority).write(folder, "tls")
     port, tls_port = free_port(), free_port()
     _write(folder, port, tls_port)
-    with (folder / "out").open("wb") as out:
-        process = subprocess.Popen(
-            [program, "-D", str(folder / "etc"), "-i", str(folder / "pid"), "-d", "0"],
+    asked = subprocess.run([_program(), "-v"], check=False, capture_output=True, text=True)
+    version = asked.stdout.splitlines()[1].split()[0]
+    server = Ds389(folder, version, None, port, tls_port, _started(folder))
+    try:
+        server.connection = _connected(server.process, folder, port)
+        _fill(server)
+        yield server
+        server.connection.unbind()
+    finally:
+        server.stop()
+
+
+def _program() -> str:
+    return shutil.which("ns-slapd", path=f"{os.environ['PATH']}:/usr/sbin") or ""
+
+
+def _started(folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "out").open("ab") as out:
+        return subprocess.Popen(
+            [_program(), "-D", str(folder / "etc"), "-i", str(folder / "pid"), "-d", "0"],
             stdout=out,
             stderr=out,
         )
-    try:
-        asked = subprocess.run([program, "-v"], check=False, capture_output=True, text=True)
-        version = asked.stdout.splitlines()[1].split()[0]
-        connection = _connected(process, folder, port)
-        server = Ds389(folder, version, connection, port, tls_port)
-        _fill(server)
-        yield server
-        connection.unbind()
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def _write(folder: Path, port: int, tls_port: int) -> None:

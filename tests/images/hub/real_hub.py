@@ -161,7 +161,9 @@ def running(
             server=free_port(),
             ldap=ldap,
             token_max_age=token_max_age,
-        ).replace("<LdapTls.NONE: 'none'>", "LdapTls.NONE")
+        )
+        .replace("<LdapTls.NONE: 'none'>", "LdapTls.NONE")
+        .replace("PosixPath(", "Path(")
         + textwrap.dedent(more)
     )
     with (folder / "hub.log").open("ab") as log:

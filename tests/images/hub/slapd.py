@@ -74,6 +74,9 @@ access to * by users read by anonymous auth by * none
 HIDDEN_GROUPS = ACCESS.replace("by users read by * none", "by * none", 1)
 """Access rules by which users themselves may not read groups."""
 
+HIDDEN_IDENTIFIERS = f"access to attrs=entryUUID by * none\n{ACCESS}"
+"""Access rules by which nobody may read what tells an entry from every other."""
+
 
 @dataclass
 class Slapd:

@@ -16,7 +16,7 @@ from zhub.state import logins
 
 from tests.images.hub import real_hub, slapd
 from tests.images.hub.real_hub import RealHub
-from tests.images.hub.slapd import PASSWORDS, SUFFIX, Slapd
+from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +90,45 @@ def test_a_day_after_the_last_login_nothing_of_a_removed_user_works(
     assert tries() == [403, 403, 302, 403, 403]
     assert hub.token("bob", PASSWORD).status_code == 403
     assert hub.api("DELETE", "users/bob/server", token).status_code == 403
+
+
+def test_nothing_of_the_person_before_works_after_a_name_was_given_away(
+    directory: Slapd, tmp_path: Path
+) -> None:
+    """Between two looks, so that the directory knows the name at each of them."""
+    secret = tmp_path / "password"
+    secret.write_text(slapd.SERVICE_PASSWORD)
+    service = {"bind_dn": SERVICE, "bind_password_file": secret, "search_base": SUFFIX}
+    with real_hub.running(tmp_path / "hub", directory.everybody() | service) as hub:
+        browser = hub.browser("bob", PASSWORD)
+        token = hub.token("bob", PASSWORD).json()["token"]
+        carols = hub.token("carol", PASSWORDS["carol"]).json()["token"]
+        assert hub.api("POST", "users/bob/server", token).status_code in {201, 202}
+        servers = (hub.folder / "server-token").read_text()
+
+        def tries() -> list[int]:
+            page = browser.get(f"{hub.url}hub/token", allow_redirects=False, timeout=30)
+            return [
+                hub.api("GET", "user", token).status_code,
+                page.status_code,
+                hub.api("GET", "user", servers).status_code,
+            ]
+
+        assert tries() == [200, 200, 200]
+        remove(directory, "bob")
+        directory.change(slapd.person("bob"))
+        time.sleep(1.1)
+        assert tries() == [403, 302, 403]
+        assert hub.api("DELETE", "users/bob/server", carols).status_code in {202, 204}
+        assert hub.api("POST", "users/bob/server", carols).status_code == 403
+        # The new person: with the right password.
+        assert hub.token("bob", PASSWORD).status_code == 403
+        assert "is not the entry that bob was before (entryuuid:" in hub.log
+        directory.stop()
+    # The session has ended, also for a hub that cannot ask anybody.
+    with real_hub.running(tmp_path / "hub", directory.everybody() | service) as hub:
+        page = browser.get(f"{hub.url}hub/token", allow_redirects=False, timeout=30)
+        assert page.status_code == 302
 
 
 def test_activity_does_not_change_the_last_login(hub: RealHub) -> None:

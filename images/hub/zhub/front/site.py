@@ -63,6 +63,15 @@ def another_person(name: str) -> str:
     )
 
 
+def not_recognized(name: str) -> str:
+    """Return what users are told of whom nobody can tell whether the name was another person's."""
+    return (
+        f"The directory does not say any more whether the name {name} is still the same person's,"
+        " whose files are kept. Your administrator has to decide before you can log in."
+        + _whom_to_ask("you are the same person")
+    )
+
+
 def _whom_to_ask(why: str) -> str:
     contact = read().contact
     return f" If you think that {why}, ask: {contact}" if contact else ""

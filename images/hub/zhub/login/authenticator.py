@@ -27,6 +27,7 @@ from zhub.login.measures import Outcome, asked, count_from_now, ended
 from zhub.login.tokens import LimitedTokenHandler
 from zhub.settings.ldap import Ldap
 from zhub.state import logins, persons
+from zhub.state.persons import Match
 
 T = TypeVar("T")
 
@@ -153,18 +154,30 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         """Refuse a new person of an old name, whose home is another person's.
 
         Raises:
-            tornado.web.HTTPError: 403.
+            tornado.web.HTTPError: 403; also where nobody can tell whether it is one.
         """
-        if persons.same(handler.db, person.name, person.identity):
+        match = persons.claim(handler.db, person.name, person.identities)
+        if match is Match.SAME:
             return
         _ended(Outcome.ANOTHER_PERSON, person.name, address)
+        if match is Match.NOT_SHOWN:
+            self.log.warning(
+                "Login of %s from %s: %s shows no identifier any more, such as entryUUID, so this"
+                " may be another person than before: let the account that reads the directory read"
+                " it; or, for a directory that has none: make users DO=accept USER=%s",
+                person.name,
+                address,
+                person.dn,
+                person.name,
+            )
+            raise web.HTTPError(403, site.not_recognized(person.name))
         self.log.warning(
             "Login of %s from %s: %s is not the entry that %s was before (%s)",
             person.name,
             address,
             person.dn,
             person.name,
-            person.identity,
+            ", ".join(sorted(person.identities)),
         )
         raise web.HTTPError(403, site.another_person(person.name))
 
@@ -243,12 +256,13 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
         if user.name not in self._let_in:
             return True
         person = self._let_in[user.name]
+        # Without an identifier it may well be the same: then only the next login is refused.
+        if person and persons.claim(user.db, user.name, person.identities) is Match.ANOTHER:
+            self.log.warning("%s is another person's name now: %s", user.name, person.dn)
+            person = None
         if not person and handler is not None and not handler._token_authenticated:  # noqa: SLF001
             # So that even a restarted hub, with the directory down, does not accept them again.
             end_sessions(user)
-        if person and not persons.same(user.db, user.name, person.identity):
-            self.log.warning("%s is another person's name now: %s", user.name, person.dn)
-            return False
         return self.model(person) if person else False
 
     def groups_of(self, name: str) -> frozenset[str] | None:

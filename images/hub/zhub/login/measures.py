@@ -27,7 +27,8 @@ class Outcome(StrEnum):
     NO_ANSWER = "no_answer"
     """No server of the directory gives a usable answer."""
     ANOTHER_PERSON = "another_person"
-    """The password is right, but the name was another person's, whose home is kept."""
+    """The password is right, but the name was another person's, whose home is kept; or the
+    directory does not show any more whose it is."""
 
 
 LOGINS = Counter("zhub_logins", "Logins with name and password by outcome", ["outcome"])

@@ -18,11 +18,11 @@ from pathlib import Path
 from zhub import settings
 from zhub.api import UNANSWERED, Api
 from zhub.login.directory import Directory
-from zhub.login.directory.people import allowed
+from zhub.login.directory.people import Person, allowed
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.settings.folders import SharedFolder, revoked
 from zhub.settings.profiles import Profile, named
-from zhub.state import database, logins
+from zhub.state import database, logins, persons
 
 #: Returns why a user's server must end, which has some shared folders and perhaps a profile;
 #: None if it may run, or when that is unknown.
@@ -35,6 +35,7 @@ def by_directory(
     directory: Directory,
     folders: tuple[SharedFolder, ...] = (),
     profiles: tuple[Profile, ...] = (),
+    file: Path = database.FILE,
 ) -> Refusal:
     """Return a Refusal that asks the directory, as the service account.
 
@@ -42,6 +43,7 @@ def by_directory(
         directory: to ask.
         folders: all that the stack has.
         profiles: the same.
+        file: the hub's database, which knows whose a name is.
     """
 
     def refusal(user: str, grants: tuple[str, ...], profile: str | None) -> str | None:
@@ -52,10 +54,15 @@ def by_directory(
         except DirectoryError as problem:
             log.warning("%s could not be looked up, so nothing changes: %s", user, problem)
             return None
+        if _given_away(file, user, person):
+            return f"{person.dn!r} is not the entry that {user} was before"
+        return lost(person, grants, profile)
+
+    def lost(person: Person, grants: tuple[str, ...], profile: str | None) -> str | None:
         if not allowed(directory.ldap, person):
             return f"{person.dn!r} is in no allowed group"
-        if lost := revoked(folders, person.groups, profile, grants):
-            return f"{person.dn!r} may not use the shared folder {', '.join(lost)} any more"
+        if gone := revoked(folders, person.groups, profile, grants):
+            return f"{person.dn!r} may not use the shared folder {', '.join(gone)} any more"
         # A server from before the stack had profiles, or had others, is left alone.
         used = named(profiles, profile)
         if used and not used.open_to(person.groups):
@@ -63,6 +70,16 @@ def by_directory(
         return None
 
     return refusal
+
+
+def _given_away(file: Path, user: str, person: Person) -> bool:
+    try:
+        match = persons.look(file, user, person.identities)
+    except sqlite3.Error as error:
+        log.warning("whose name %s is cannot be read, so nothing changes: %s", user, error)
+        return False
+    # One that shows no identifier any more may well be the same: only the next login is refused.
+    return match is persons.Match.ANOTHER
 
 
 def by_login(file: Path) -> Refusal:

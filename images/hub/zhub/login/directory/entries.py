@@ -39,12 +39,17 @@ class Entry:
         return self.attributes.get(attribute.lower(), ())
 
 
-def identity(entry: Entry) -> str:
-    """Return what tells an entry from every other, as `attribute:value`; empty if it shows none."""
-    for attribute in IDENTITY:
-        for value in entry.values(attribute)[:1]:
-            return f"{attribute}:{value.lower()}"
-    return ""
+def identities(entry: Entry) -> frozenset[str]:
+    """Return all that tells an entry from every other, each as `attribute:value`.
+
+    All, because entries of one directory may show different ones: in 389, entries from before its
+    plugin for entryUUID have only an nsUniqueId.
+    """
+    return frozenset(
+        f"{attribute}:{value.lower()}"
+        for attribute in IDENTITY
+        for value in entry.values(attribute)
+    )
 
 
 def same_dn(one: str, other: str) -> bool:

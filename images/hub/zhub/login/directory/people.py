@@ -11,7 +11,7 @@ from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn
 
 from zhub.login.directory import reasons
-from zhub.login.directory.entries import DISABLED, IDENTITY, Entry, disabled, identity, same_dn
+from zhub.login.directory.entries import DISABLED, IDENTITY, Entry, disabled, identities, same_dn
 from zhub.login.directory.groups import (
     GROUPS_OF_USER,
     PRIMARY_GROUP,
@@ -53,7 +53,7 @@ class Person:
     """Names of the groups below the configured base that the person is in."""
     listed_groups: tuple[str, ...] = ()
     """Groups that the person's own entry names, configured or not."""
-    identity: str = ""
+    identities: frozenset[str] = frozenset()
     """What tells the person from everyone else who ever had the name; empty if not shown."""
 
 
@@ -188,7 +188,7 @@ class People:
             ),
             all_groups=all_groups(self._session, self._ldap, filters),
             listed_groups=listed_groups(entry),
-            identity=identity(entry),
+            identities=identities(entry),
         )
 
 

@@ -29,7 +29,14 @@ from zhub.state import logins, persons
 
 from tests.images.hub import slapd
 from tests.images.hub.scripted_ldap import Client, mute, scripted
-from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
+from tests.images.hub.slapd import (
+    HIDDEN_IDENTIFIERS,
+    PASSWORDS,
+    SERVICE,
+    SUFFIX,
+    Slapd,
+    group_dn,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -148,6 +155,26 @@ def test_a_new_person_of_an_old_name_does_not_inherit(
     user: Any = SimpleNamespace(name="heir", db=Page.db)
     assert asyncio.run(make(**options).refresh_user(user)) is False
     server.change(f"dn: uid=heir,ou=people,{SUFFIX}\nchangetype: delete\n\n")
+
+
+def test_who_shows_no_identifier_any_more_may_not_log_in_but_stays_logged_in(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be a new person of an old name; a lost right must not end everybody's work, though."""
+    with slapd.running(tmp_path / "hidden", access=HIDDEN_IDENTIFIERS) as hidden:
+        changed = make(port=hidden.port, ca_file=hidden.ca_file)
+        assert log_in(changed, "carol")["name"] == "carol"
+        assert log_in(make(), "alice")["name"] == "alice"
+        with pytest.raises(web.HTTPError, match="does not say any more whether the name alice"):
+            log_in(changed, "alice")
+        assert "shows no identifier any more, such as entryUUID" in caplog.text
+        assert "make users DO=accept USER=alice" in caplog.text
+        user: Any = SimpleNamespace(name="alice", db=Page.db)
+        refreshed: Any = asyncio.run(changed.refresh_user(user))
+        assert refreshed["name"] == "alice"
+        # What `make users DO=accept` does.
+        Page.db.connection().exec_driver_sql("DELETE FROM zhub_persons WHERE name = 'alice'")
+        assert log_in(changed, "alice")["name"] == "alice"
 
 
 def test_every_outcome_of_a_login_is_reported_for_the_audit_log(

@@ -20,7 +20,7 @@ from zhub.login import recheck
 from zhub.login.directory import Directory
 from zhub.settings.folders import SharedFolder
 from zhub.settings.ldap import Ldap
-from zhub.state import database, logins
+from zhub.state import database, logins, persons
 
 from tests.images.hub import slapd
 from tests.images.hub.profiles import profile
@@ -258,6 +258,43 @@ def test_who_may_not_have_a_shared_folder_any_more_loses_the_server(
     assert "may not use the shared folder left any more" in caplog.text
 
 
+def test_a_name_that_is_given_away_between_two_looks_loses_its_server(
+    hub: Hub, directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The directory knows the name at each look, and lets the new person in."""
+    file = tmp_path / "hub.sqlite"
+    database.prepare(file, token_max_age=86400)
+    own = directory.look_up("alice").identities
+    hub.servers = {"alice": [""], "carol": [""]}
+    refusal = recheck.by_directory(directory, file=file)
+    for recorded, stopped in (
+        (next(iter(own)), []),
+        ("objectguid:1", []),
+        ("entryuuid:1", ["alice/server"]),
+    ):
+        with sqlite3.connect(file) as connection:
+            connection.execute("REPLACE INTO zhub_persons VALUES ('alice', ?)", [recorded])
+        connection.close()
+        recheck.check(Api(hub.environment()), refusal)
+        assert hub.stopped == stopped
+    assert f"'uid=alice,ou=people,{SUFFIX}' is not the entry that alice was before" in caplog.text
+
+
+def test_who_shows_no_identifier_any_more_keeps_the_server(
+    directory: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right that is taken from the service account must not end everybody's work."""
+    file = tmp_path / "hub.sqlite"
+    database.prepare(file, token_max_age=86400)
+    with sqlite3.connect(file) as connection:
+        connection.execute("INSERT INTO zhub_persons VALUES ('alice', 'entryuuid:1')")
+    connection.close()
+    alice = replace(directory.look_up("alice"), identities=frozenset())
+    assert persons.look(file, "alice", alice.identities) is persons.Match.NOT_SHOWN
+    monkeypatch.setattr(directory, "look_up", lambda _: alice)
+    assert recheck.by_directory(directory, file=file)("alice", (), None) is None
+
+
 def test_a_folder_of_a_profile_stays_with_its_servers(directory: Directory) -> None:
     models = SharedFolder(name="models", read_only=True, profiles=("large",))
     refusal = recheck.by_directory(directory, (models,))
@@ -293,3 +330,11 @@ def test_a_database_that_cannot_be_read_stops_nothing(hub: Hub, tmp_path: Path) 
     hub.servers = {"bob": [""]}
     recheck.check(Api(hub.environment()), recheck.by_login(tmp_path / "none.sqlite"))
     assert hub.stopped == []
+
+
+def test_a_database_that_does_not_say_whose_a_name_is_stops_nothing(
+    directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusal = recheck.by_directory(directory, file=tmp_path / "none.sqlite")
+    assert refusal("alice", (), None) is None
+    assert "whose name alice is cannot be read, so nothing changes: " in caplog.text

@@ -122,7 +122,36 @@ def ask(ldap: Make) -> Ask:
 def test_the_right_password_lets_in(ask: Ask, tls: LdapTls, typed: str) -> None:
     person = ask(tls).log_in(typed, PASSWORD)
     assert (person.name, {*person.groups}) == ("alice", {group_dn("jupyter")})
-    assert person.identity.startswith("nsuniqueid:")
+
+
+def test_a_new_person_of_a_name_from_before_entries_had_an_entryuuid(
+    ask: Ask, server: Ds389
+) -> None:
+    """A new server makes them from its second start on."""
+
+    def shown() -> dict[str, str]:
+        found = ask().look_up("heir").identities
+        return dict(sorted(one.split(":", 1) for one in found))
+
+    server.person("heir")
+    old = shown()
+    assert list(old) == ["nsuniqueid"]
+    server.restart()
+    assert shown() == old
+    assert server.connection.delete(person_dn("heir"))
+    server.person("heir")
+    new = shown()
+    assert list(new) == ["entryuuid", "nsuniqueid"]
+    assert new["nsuniqueid"] != old["nsuniqueid"]
+
+
+def test_rights_to_an_attribute_that_the_server_does_not_know_are_refused(server: Ds389) -> None:
+    rule = (
+        '(targetattr="uid || entryUUIDs")(version 3.0; acl "x"; allow (read) userdn="ldap:///all";)'
+    )
+    assert not server.connection.modify(PEOPLE, {"aci": [(ldap3.MODIFY_ADD, [rule])]})
+    said = server.connection.result["message"]
+    assert said.startswith('targetattr "entryUUIDs" does not exist in schema.')
 
 
 def test_a_private_ca(ask: Ask, server: Ds389) -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from zhub.login.directory import Directory
-from zhub.login.directory.entries import Entry, disabled, same_dn
+from zhub.login.directory.entries import Entry, disabled, identities, same_dn
 from zhub.login.directory.people import MAIL, NAME, administers, allowed
 from zhub.login.directory.reasons import EXPIRED, LOCKED, MUST_CHANGE, Reason
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
@@ -682,3 +682,9 @@ def test_disabled_accounts(attribute: str, value: str, is_disabled: bool) -> Non
 )
 def test_when_dns_are_the_same(one: str, other: str, same: bool) -> None:  # noqa: FBT001
     assert same_dn(one, other) is same
+
+
+def test_an_entrys_identifiers_are_all_that_it_shows() -> None:
+    shown = {"uid": ["heir"], "entryuuid": ["AB-1"], "nsuniqueid": ["7290bc1d-EC2c"]}
+    assert identities(Entry("cn=a", shown)) == {"entryuuid:ab-1", "nsuniqueid:7290bc1d-ec2c"}
+    assert identities(Entry("cn=a", {"uid": ["heir"], "entryuuid": []})) == frozenset()
