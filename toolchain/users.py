@@ -173,12 +173,17 @@ def _private(path: Path) -> Any:
 
 
 def forget(people: People, wish: Wish) -> None:
-    """Remove a user for good, after a question: server, home, tokens and the hub's record."""
+    """Remove a user for good, after a question: server, home, tokens and the hub's record.
+
+    Whose name it is, is forgotten last: until then a new person with the name is refused, who would
+    get what is left where something fails in between. A second run then finishes.
+    """
     user = _whom(wish, "forget", people.name)
     homes = people.homes(user)
-    known = user in {row["name"] for row in people.hub("list")["users"] if row["known"]}
+    found = people.hub("list")
+    known = user in {row["name"] for row in found["users"] if row["known"]}
     servers = people.engine.servers(user)
-    if not homes and not known and not servers:
+    if not (homes or known or servers or _recorded(found, user)):
         raise Problem(f"there is no home of {user}, and the hub does not know the name")
     lost = [f"the home: volume {volume}, with all files" for volume in homes]
     paths = people.engine.homes_paths()
@@ -190,6 +195,8 @@ def forget(people: People, wish: Wish) -> None:
         lost.append(f"{len(record['tokens'])} tokens, and the hub's record of {user}")
     if servers:
         lost.append("the server that runs, with what its kernels hold in memory")
+    if _recorded(found, user):
+        lost.append(f"what the hub recognizes the directory's entry of {user} by")
     print(f"This removes for good, of stack {people.name}:")
     print("\n".join(f"  - {what}" for what in lost), flush=True)
     own = stack.named(people.name)
@@ -199,18 +206,36 @@ def forget(people: People, wish: Wish) -> None:
         f"nothing was removed. To keep a copy first: make users{own} DO=export USER={user}"
         f" TO=FOLDER. Without a terminal: make users{own} DO=forget USER={user} YES=1",
     )
-    people.hub("forget", user)
+    try:
+        people.hub("forget", user)
+        _remove_servers(people.engine, user)
+        for volume in homes:
+            people.engine.ask("volume", "rm", volume)
+        for folder in folders:
+            _remove_folders(people.engine, paths, folder)
+        if _recorded(people.hub("list"), user):
+            people.hub("accept", user)
+    except Problem as error:
+        raise Problem(
+            f"{user} is not forgotten completely: {error}. Before anybody else gets the name:"
+            f" make users{own} DO=forget USER={user}"
+        ) from None
+    say(STEP, f"{user} is forgotten. Who logs in with this name begins with an empty home")
+
+
+def _recorded(found: dict[str, Any], user: str) -> bool:
+    """Whether it is recorded whose name this is, by the hub's list; an older hub does not say."""
+    return user in found.get("recorded", [])
+
+
+def _remove_servers(engine: Engine, user: str) -> None:
+    """Wait until the hub has stopped a user's servers, and remove those that it has not."""
     end = time.monotonic() + STOP_SECONDS
-    while found := people.engine.servers(user):
+    while left := engine.servers(user):
         if time.monotonic() > end:
             # The hub does not know it, or cannot stop it.
-            people.engine.remove_servers(found)
+            engine.remove_servers(left)
         time.sleep(0.5)
-    for volume in homes:
-        people.engine.ask("volume", "rm", volume)
-    for folder in folders:
-        _remove_folders(people.engine, paths, folder)
-    say(STEP, f"{user} is forgotten. Who logs in with this name begins with an empty home")
 
 
 def _remove_folders(engine: Engine, paths: list[str], volume: str) -> None:
@@ -225,9 +250,8 @@ def _remove_folders(engine: Engine, paths: list[str], volume: str) -> None:
             helpers.ask(helper.remove_folder(path, volume))
         except Problem as error:
             raise Problem(
-                f"the rest is removed, but {path}/{volume} may still be there, and whoever logs in"
-                f" with this name then gets it. Remove it on the engine's machine:"
-                f" rm -r {path}/{volume} ({error})"
+                f"{path}/{volume} may still be there ({error}). Remove it on the engine's machine:"
+                f" rm -r {path}/{volume}"
             ) from None
 
 

@@ -599,6 +599,8 @@ def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> 
     # Who lets a machine decide.
     with_server(operator, "bob")
     operator.types(f"{forget} YES=1")
+    assert "not recorded whose name bob is" in operator.types(f"{accept} 2>&1 || true")
+    assert "there is no home of bob" in operator.types(f"{forget} YES=1 2>&1 || true")
 
 
 def test_the_end(operator: Operator, engine: docker.DockerClient) -> None:

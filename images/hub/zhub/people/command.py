@@ -172,6 +172,7 @@ def _list(found: Settings, _: argparse.Namespace) -> Any:
             {"user": user, "text": message.text, "until": message.until}
             for user, message in messages.read().items()
         ],
+        "recorded": persons.recorded(database.FILE),
     }
 
 
@@ -234,8 +235,8 @@ def _record(_: Settings, options: argparse.Namespace) -> Any:
 
 
 def _forget(_: Settings, options: argparse.Namespace) -> Any:
+    # Whose name it is stays recorded until the home is gone: `make users` ends with `accept`.
     known = forget(service.entrance(), options.user)
-    persons.forget(database.FILE, options.user)
     # The next person with the name is not who it was said to.
     messages.remove(options.user)
     return known
