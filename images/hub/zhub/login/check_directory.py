@@ -22,7 +22,7 @@ import ldap3
 from cryptography import x509
 
 from zhub import settings
-from zhub.login import answer_advice, tls_advice
+from zhub.login import answer_advice, owner_advice, tls_advice
 from zhub.login.directory import Directory
 from zhub.login.directory.groups import exists, refuses_nested
 from zhub.login.directory.people import Person, administers, allowed
@@ -35,6 +35,7 @@ from zhub.login.directory.session import (
 )
 from zhub.settings import Settings
 from zhub.settings.ldap import Ldap, LdapTls
+from zhub.state import database
 
 FIRST_PROCESS = Path("/proc/1/cmdline")
 """Command line of the container's first process, which in the hub's container is the hub."""
@@ -253,6 +254,8 @@ def _user(
     listed = "; ".join(person.listed_groups)
     report.ok(f"groups that the entry names: {listed}" if listed else "the entry names no groups")
     _decision(ldap, person, admin_users, report)
+    if another := owner_advice.on(database.FILE, person):
+        report.failed(*another)
 
 
 def _decision(ldap: Ldap, person: Person, admin_users: frozenset[str], report: Report) -> None:

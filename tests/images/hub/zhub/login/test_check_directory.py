@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,11 +22,12 @@ from zhub.login import check_directory
 from zhub.login.directory import session
 from zhub.login.directory.reasons import EXPIRED, LOCKED, MUST_CHANGE, Reason
 from zhub.settings import Settings
+from zhub.state import database
 
 from tests.images.hub import slapd
 from tests.images.hub.profiles import described
 from tests.images.hub.scripted_ldap import mute, scripted
-from tests.images.hub.slapd import PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
+from tests.images.hub.slapd import HIDDEN_IDENTIFIERS, PASSWORDS, SERVICE, SUFFIX, Slapd, group_dn
 from tests.images.hub.zhub.login.directory.test_failures import refuse_starttls
 from tests.pki import Identity
 from tests.ports import free_port
@@ -124,6 +127,35 @@ def test_every_step_and_the_decision_are_shown(
         "     ok  groups in the hub: admins, jupyter",
     ]
     assert server.binds()[before:] == [SERVICE, SERVICE]
+
+
+def test_who_has_another_persons_name_is_told_apart(
+    config: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    file = tmp_path / "hub.sqlite"
+    database.prepare(file, token_max_age=86400)
+    monkeypatch.setattr(database, "FILE", file)
+
+    def check(found: Settings, recorded: str) -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("REPLACE INTO zhub_persons VALUES ('alice', ?)", [recorded])
+        good = check_directory.check(found, "alice")
+        shown = failures(capsys)
+        assert good is not bool(shown)
+        return shown
+
+    accept = "if it is the same person: make users DO=accept USER=alice"
+    assert check(config(), "objectguid:1") == []
+    assert check(config(), "entryuuid:1") == [
+        (
+            "this is not the entry that alice was before, whose home is kept",
+            f"{accept}; if not: make users DO=forget USER=alice, which removes the home",
+        )
+    ]
+    with slapd.running(tmp_path / "hidden", access=HIDDEN_IDENTIFIERS) as hidden:
+        [(said, advice)] = check(config(port=hidden.port, ca_file=hidden.ca_file), "entryuuid:1")
+    assert said.startswith("the entry shows no identifier any more, such as entryUUID")
+    assert advice == f"let the account that reads the directory read it; or, {accept}"
 
 
 def test_a_refusal_names_the_allowed_groups(config: MakeSettings, capsys: Output) -> None:
