@@ -19,7 +19,7 @@ import pytest
 from tests.engine.conftest import CONFIG, remove_leftovers
 from tests.engine.stack import Stack, checkout
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 NATIVE = CONFIG | {"platform": "linux/amd64", "baseImage": CONFIG["buildImage"], "port": 15443}
 HUB = ("pulumi:providers:docker::engine", "zhub:hub:Hub::hub")
