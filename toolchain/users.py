@@ -29,6 +29,9 @@ STEP = "users"
 #: Seconds that the engine gets to remove a server after the hub has stopped it.
 STOP_SECONDS = 60
 
+#: Seconds that the time of a plan may have passed: who says 18:00 may press Enter a bit later.
+LATE = 60
+
 
 def _whom(wish: Wish, do: str, name: str) -> str:
     if not wish.user:
@@ -108,6 +111,8 @@ def stop(people: People, wish: Wish) -> None:
 def plan(people: People, wish: Wish, *, do: str) -> None:
     """Make the plan that all servers are stopped, or those of an old image restarted."""
     at = seconds(wish.at, "AT")
+    if at < time.time() - LATE:
+        raise Problem(f"AT={wish.at}: has passed; without AT it happens now")
     people.hub(do, f"--at={at}", f"--notice={wish.notice}")
     print(_described(people.hub("list")["plan"] or {"action": do, "at": at, "done": True}))
     own = stack.named(people.name)

@@ -209,6 +209,13 @@ def test_a_message_does_not_wait_for_a_time() -> None:
         users.run("site", "docker", "message", Wish("bob", "tomorrow", "", "", "Hello."))
 
 
+@pytest.mark.parametrize("do", ["drain", "renew"])
+def test_a_plan_for_a_time_that_has_passed_is_refused(do: str) -> None:
+    """As with a typo in the year: it would stop servers at once."""
+    with pytest.raises(Problem, match="AT=2025-12-01 18:00: has passed; without AT it happens now"):
+        users.run("site", "docker", do, Wish("", "2025-12-01 18:00", "", "", ""))
+
+
 def test_messages_are_in_the_list(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from zhub import people
 from zhub.api import Api
 from zhub.people import command, service
 from zhub.people.servers import Server
+from zhub.people.service import Planned
 from zhub.settings import SettingsError
 from zhub.state import database, messages, plan
 from zhub.state.plan import Action, Plan
@@ -118,12 +119,12 @@ def test_a_plan_waits_for_its_time_and_stops_all(api: Api, tmp_path: Path) -> No
     api.start("alice")
     eventually(api, ["alice"])
     plan.write(Plan(Action.STOP, time.time() + 600), file)
-    service.carry_out(api, dict, file)
+    Planned(api, dict, file).carry_out()
     assert servers(api) == ["alice"]
     plan.write(Plan(Action.STOP, time.time()), file)
-    service.carry_out(api, dict, file)
+    Planned(api, dict, file).carry_out()
     eventually(api, [])
-    service.carry_out(api, dict, file)
+    Planned(api, dict, file).carry_out()
     done = plan.read(file)
     assert done is not None
     assert done.done
@@ -137,12 +138,12 @@ def test_only_servers_of_an_old_image_are_restarted(api: Api, tmp_path: Path) ->
     plan.write(Plan(Action.RENEW, 1), file)
     started = api.user("bob")["servers"][""]["started"]
     new = {"bob": Server("b", 1, old=False), "gone": Server("g", 1, old=True)}
-    service.carry_out(api, lambda: new, file)
+    Planned(api, lambda: new, file).carry_out()
     assert plan.read(file) is None
     assert api.user("bob")["servers"][""]["started"] == started
     plan.write(Plan(Action.RENEW, 1), file)
     found = iter([{"bob": Server("b", 1, old=True)}, new])
-    service.carry_out(api, lambda: next(found), file, pause=0.1)
+    Planned(api, lambda: next(found), file, pause=0.1).carry_out()
     assert plan.read(file) is None
     eventually(api, ["bob"])
     assert api.user("bob")["servers"][""]["started"] != started

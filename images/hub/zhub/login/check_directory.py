@@ -194,7 +194,7 @@ def _session(ldap: Ldap, session: Session, report: Report) -> bool:
             ldap3.SUBTREE,
             ["1.1"],
             limit=1,
-            may_be_missing=False,
+            nothing=(),
         )
         if not found:
             report.failed(

@@ -12,15 +12,17 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
+from urllib.error import HTTPError
 
 from zhub import engine, files, settings
 from zhub.api import UNANSWERED, Api
 from zhub.people.servers import Server, running
 from zhub.settings import STATE, SettingsError
 from zhub.state import plan
-from zhub.state.plan import Action
+from zhub.state.plan import Action, Plan
 
 #: Seconds between two looks at the plan.
 PAUSE = 10
@@ -54,41 +56,84 @@ def entrance(file: Path = ENTRANCE) -> Api:
         ) from None
 
 
-def carry_out(
-    api: Api, servers: Callable[[], dict[str, Server]], file: Path = plan.FILE, pause: float = 1
-) -> None:
-    """Do what is planned, if it is time.
+@dataclass
+class Planned:
+    """Carries out what is planned, look by look."""
 
-    Args:
-        api: the hub's.
-        servers: returns the users' containers.
-        file: the plan.
-        pause: seconds between two looks whether a server has stopped.
-    """
-    planned = plan.read(file)
-    if planned is None or planned.done or time.time() < planned.at:
-        return
-    if planned.action is Action.STOP:
-        for server in list(api.servers()):
+    api: Api
+    """Of the hub."""
+    servers: Callable[[], dict[str, Server]]
+    """Returns the users' containers."""
+    file: Path = plan.FILE
+    pause: float = 1
+    """Seconds between two looks whether a server has stopped."""
+    stopped: set[str] = field(default_factory=set)
+    """Users whose server was stopped to be started again, and was not yet."""
+
+    def carry_out(self) -> None:
+        """Do what is planned, if it is time, until the plan is taken back or replaced."""
+        planned = plan.read(self.file)
+        if planned and planned.action is Action.STOP:
+            self.stopped.clear()
+        for user in sorted(self.stopped):
+            _trying(user, lambda user=user: self._start(user))  # type: ignore[misc]
+        if planned is None or planned.done or time.time() < planned.at:
+            return
+        if planned.action is Action.STOP:
+            self._stop_all(planned)
+        else:
+            self._renew(planned)
+
+    def _stop_all(self, planned: Plan) -> None:
+        for server in list(self.api.servers()):
+            if plan.read(self.file) != planned:
+                return
             log.warning("stopping the server of %s, as planned", server.user)
-            _trying(server.user, lambda server=server: api.stop(server.user, server.name))  # type: ignore[misc]
-        done = replace(planned, done=True)
-    else:
-        known = {server.user for server in api.servers()}
-        for user in sorted(name for name, one in servers().items() if one.old and name in known):
+            _trying(server.user, lambda server=server: self.api.stop(server.user, server.name))  # type: ignore[misc]
+        # Servers that did not stop are tried again.
+        if plan.read(self.file) == planned and not any(self.api.servers()):
+            plan.write(replace(planned, done=True), self.file)
+
+    def _renew(self, planned: Plan) -> None:
+        for user in self._outdated():
+            if plan.read(self.file) != planned:
+                return
             log.warning("restarting the server of %s, which runs an old image", user)
-            _trying(user, lambda user=user: _restart(api, user, pause))  # type: ignore[misc]
-        done = None
-    # Another plan may have been made meanwhile; servers that did not stop are tried again.
-    if plan.read(file) == planned and not _left(api, planned.action, servers):
-        plan.write(done, file)
+            _trying(user, lambda user=user: self._restart(user))  # type: ignore[misc]
+        if plan.read(self.file) == planned and not self.stopped and not self._outdated():
+            plan.write(None, self.file)
 
+    def _outdated(self) -> list[str]:
+        """Return the users whose servers, which the hub knows, run an old image."""
+        known = {server.user for server in self.api.servers()}
+        return sorted(name for name, one in self.servers().items() if one.old and name in known)
 
-def _left(api: Api, action: Action, servers: Callable[[], dict[str, Server]]) -> bool:
-    if action is Action.STOP:
-        return any(api.servers())
-    known = {server.user for server in api.servers()}
-    return any(one.old and name in known for name, one in servers().items())
+    def _restart(self, user: str) -> None:
+        self.stopped.add(user)
+        self.api.stop(user)
+        self._start(user)
+
+    def _start(self, user: str) -> None:
+        """Start a server that was stopped for it.
+
+        Raises:
+            UNANSWERED: it has not stopped, or the hub does not answer; both may be over later.
+        """
+        end = time.monotonic() + PATIENCE
+        while servers := self.api.user(user)["servers"]:
+            if not any(server["pending"] == "stop" for server in servers.values()):
+                break  # it runs on, or its user was quicker
+            if time.monotonic() > end:
+                raise TimeoutError(f"it has not stopped in {PATIENCE} s")
+            time.sleep(self.pause)
+        else:
+            try:
+                self.api.start(user)
+            except HTTPError as error:
+                if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
+                log.warning("the server of %s cannot be started: %s", user, error)
+        self.stopped.discard(user)
 
 
 def _trying(user: str, step: Callable[[], None]) -> None:
@@ -97,17 +142,6 @@ def _trying(user: str, step: Callable[[], None]) -> None:
         step()
     except UNANSWERED as error:
         log.warning("the server of %s: %s; trying again", user, error)
-
-
-def _restart(api: Api, user: str, pause: float) -> None:
-    api.stop(user)
-    end = time.monotonic() + PATIENCE
-    # The model of a user with a server that still stops has it, as one that is not ready.
-    while api.user(user)["servers"]:
-        if time.monotonic() > end:
-            raise TimeoutError(f"it has not stopped in {PATIENCE} s")
-        time.sleep(pause)
-    api.start(user)
 
 
 def run() -> None:
@@ -120,10 +154,11 @@ def run() -> None:
         with closing(engine.connect()) as client:
             return running(client, found)
 
+    planned = Planned(api, servers)
     while True:
         time.sleep(PAUSE)
         try:
-            carry_out(api, servers)
+            planned.carry_out()
         except UNANSWERED as error:
             log.warning("hub or engine does not answer: %s", error)
         except SettingsError as error:

@@ -19,6 +19,7 @@ from zhub.login.directory.groups import exists
 from zhub.login.directory.passwords import spellings
 from zhub.login.directory.people import NAME, People, Person, filled_in, may_be_typed, no_name
 from zhub.login.directory.session import (
+    GONE,
     DirectoryError,
     LoginRefusedError,
     ServiceAccountError,
@@ -239,7 +240,8 @@ class Directory:
         if self.ldap.searches:
             return people.person(people.enabled(people.find(name, attributes)))
         for template in self.ldap.dn_templates:
-            entry = people.read(filled_in(template, name))
+            # Who is gone loses a running server.
+            entry = people.read(filled_in(template, name), GONE)
             if entry:
                 return people.person(people.enabled(people.alone(entry, name)), name)
         raise LoginRefusedError(f"{session.address} has no entry for {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import ldap3
@@ -23,6 +23,7 @@ from zhub.login.directory.groups import (
     memberships,
 )
 from zhub.login.directory.session import (
+    NOTHING,
     LoginRefusedError,
     Session,
     UnclearNameError,
@@ -96,9 +97,15 @@ class People:
         primary = (PRIMARY_GROUP, PRIMARY_GROUP_AD, SID)
         return [*self._ldap.name_attributes, *GROUPS_OF_USER, *primary, *DISABLED, *IDENTITY]
 
-    def read(self, dn: str) -> Entry | None:
-        """Return one entry, with the attributes that the bound account may read."""
-        found = self._session.search(dn, "(objectClass=*)", ldap3.BASE, self._wanted())
+    def read(self, dn: str, nothing: Collection[int] = NOTHING) -> Entry | None:
+        """Return one entry, with the attributes that the bound account may read.
+
+        Args:
+            dn: its DN.
+            nothing: results for which there is none.
+        """
+        wanted = self._wanted()
+        found = self._session.search(dn, "(objectClass=*)", ldap3.BASE, wanted, nothing=nothing)
         return found[0] if found else None
 
     def find(self, name: str, attributes: Sequence[str], also: str = "") -> Entry:
@@ -116,7 +123,7 @@ class People:
             ldap3.SUBTREE,
             self._wanted(),
             # Otherwise a base that cannot be read would look as if all users had been removed.
-            may_be_missing=False,
+            nothing=(),
         )
         if len(found) != 1:
             refusal = UnclearNameError if found else LoginRefusedError

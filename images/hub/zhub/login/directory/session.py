@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self
 
 import ldap3
@@ -42,6 +42,9 @@ NOTHING = {
     results.RESULT_INSUFFICIENT_ACCESS_RIGHTS,
     results.RESULT_UNWILLING_TO_PERFORM,
 }
+
+#: The same, where something would be lost if a server that is being repaired counted.
+GONE = {results.RESULT_NO_SUCH_OBJECT}
 
 #: Attributes that are no text: [MS-ADA3] 2.44, [MS-ADA3] 2.45.
 BYTES = ("objectguid", "objectsid")
@@ -235,13 +238,12 @@ class Session:
         *,
         step: str = "search",
         limit: int = 2,
-        may_be_missing: bool = True,
+        nothing: Collection[int] = NOTHING,
     ) -> list[Entry]:
-        """Return the entries found, at most `limit`.
+        """Return the entries found, at most `limit`; none if the result is one of `nothing`.
 
         Raises:
-            DirectoryError: also when the base does not exist, unless it may be missing, and when
-                the server does not know a matching rule.
+            DirectoryError: also when the server does not know a matching rule.
         """
         self._check_open(step)
         connection = self._connection
@@ -252,7 +254,7 @@ class Session:
             ),
         )
         result = connection.result
-        if result["result"] in NOTHING and may_be_missing:
+        if result["result"] in nothing:
             return []
         if result["result"] == results.RESULT_UNAVAILABLE_CRITICAL_EXTENSION:
             # What 389 says; others find nothing.

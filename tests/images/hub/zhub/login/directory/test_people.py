@@ -449,6 +449,21 @@ class TestGroups:
             assert allowed(helped.ldap, helped.log_in("bob", PASSWORDS["bob"]))
             assert allowed(helped.ldap, helped.look_up("bob"))
 
+    def test_a_server_that_refuses_to_search_says_of_nobody_that_there_is_no_entry(
+        self, tmp_path: Path, by_template: Make, secret: Path
+    ) -> None:
+        """As while it is being repaired: everybody would lose a running server."""
+        access = f"{slapd.ACCESS}restrict search\n"
+        with slapd.running(tmp_path / "restricted", access=access) as server:
+            directory = by_template(
+                port=server.port,
+                ca_file=server.ca_file,
+                bind_dn=SERVICE,
+                bind_password_file=secret,
+            )
+            with pytest.raises(DirectoryError, match="unwillingToPerform"):
+                directory.look_up("alice")
+
     def test_all_groups_below_a_base(self, by_search: Make) -> None:
         directory = by_search(group_base=f"ou=groups,{SUFFIX}")
         assert directory.look_up("carol").all_groups == ("admins", "jupyter")

@@ -1,0 +1,128 @@
+"""What is planned is carried out for one server after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email.message import Message
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+from zhub import api
+from zhub.people import service
+from zhub.people.servers import Server
+from zhub.people.service import Planned
+from zhub.state import plan
+from zhub.state.plan import Action, Plan
+
+
+class Api(api.Api):
+    """The API of a hub with servers, whose stops take as many looks as a test says."""
+
+    def __init__(self, *users: str) -> None:
+        """Reach no hub."""
+        self.running = dict.fromkeys(users, 0)
+        self.looks = 0
+        self.done: list[str] = []
+        self.refusals: list[int] = []
+
+    def servers(self) -> Iterator[Any]:
+        yield from (api.Server(user, "", (), None) for user in list(self.running))
+
+    def user(self, name: str) -> dict[str, Any]:
+        left = self.running.get(name)
+        if left is None:
+            return {"servers": {}}
+        if left == 1:
+            del self.running[name]
+        elif left:
+            self.running[name] -= 1
+        return {"servers": {"": {"pending": "stop" if left else None}}}
+
+    def stop(self, user: str, server: str = "") -> None:
+        self.done.append(f"stop {user}")
+        if self.looks:
+            self.running[user] = self.looks
+        else:
+            del self.running[user]
+
+    def start(self, user: str, server: str = "") -> None:
+        if self.refusals:
+            raise HTTPError(user, self.refusals.pop(), "no", Message(), None)
+        self.done.append(f"start {user}")
+        self.running[user] = 0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "plan.json"
+
+
+def old(*users: str) -> dict[str, Server]:
+    return {user: Server(user, 1, old=True) for user in users}
+
+
+@pytest.mark.parametrize("action", Action)
+def test_a_plan_that_is_taken_back_goes_no_further(action: Action, file: Path) -> None:
+    class TakenBack(Api):
+        def stop(self, user: str, server: str = "") -> None:
+            super().stop(user, server)
+            plan.write(None, file)
+
+    hub = TakenBack("a", "b", "c")
+    plan.write(Plan(action, 1), file)
+    planned = Planned(hub, lambda: old("a", "b", "c"), file)
+    planned.carry_out()
+    planned.carry_out()
+    # Who was stopped for a restart gets it.
+    assert hub.done == ["stop a", *(["start a"] if action is Action.RENEW else [])]
+    assert plan.read(file) is None
+
+
+def test_who_was_stopped_for_a_restart_is_started_however_long_it_takes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PATIENCE", 0)
+    hub = Api("a")
+    hub.looks = 5
+    servers = old("a")
+    plan.write(Plan(Action.RENEW, 1), file)
+    planned = Planned(hub, lambda: servers, file, pause=0)
+    planned.carry_out()
+    assert hub.done == ["stop a"]
+    servers.clear()
+    hub.refusals = [HTTPStatus.SERVICE_UNAVAILABLE]
+    for _ in range(10):
+        planned.carry_out()
+    assert hub.done == ["stop a", "start a"]
+    assert plan.read(file) is None
+
+
+def test_who_may_not_start_a_server_is_not_tried_again(file: Path) -> None:
+    hub = Api("a")
+    hub.refusals = [HTTPStatus.BAD_REQUEST]
+    found = iter([old("a"), {}])
+    plan.write(Plan(Action.RENEW, 1), file)
+    planned = Planned(hub, lambda: next(found), file)
+    planned.carry_out()
+    assert plan.read(file) is None
+    planned.carry_out()
+    assert hub.done == ["stop a"]
+
+
+def test_who_has_started_a_server_meanwhile_keeps_it(file: Path) -> None:
+    hub = Api("a")
+    planned = Planned(hub, dict, file, stopped={"a"})
+    planned.carry_out()
+    assert hub.done == []
+    assert planned.stopped == set()
+
+
+def test_all_servers_are_stopped_and_none_is_started_again(file: Path) -> None:
+    hub = Api("b")
+    plan.write(Plan(Action.STOP, 1), file)
+    Planned(hub, dict, file, stopped={"a"}).carry_out()
+    assert hub.done == ["stop b"]
+    assert plan.closed(file)
