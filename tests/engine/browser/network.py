@@ -57,7 +57,12 @@ def _forwarding(listener: socket.socket, port: int) -> Iterator[None]:
 
 async def _serve(listener: socket.socket, port: int) -> None:
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, requests = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            answers, requests = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            # Or the browser would wait for an answer for ever.
+            writer.close()
+            raise
         await asyncio.gather(_copy(reader, requests), _copy(answers, writer))
 
     await asyncio.start_server(forward, sock=listener)
