@@ -53,7 +53,9 @@ PYTHON = "/opt/jupyter/bin/python3"
 
 #: One round of the culler that stops nothing, and of the recheck: what the hub starts as services.
 ROUNDS = {
-    "cull": f"timeout 5 {PYTHON} -I -m zhub.servers.culling --timeout=1000000 --cull-every=100000",
+    "cull": (
+        f"timeout 5 {PYTHON} -I -m zhub.servers.culling 0 --timeout=1000000 --cull-every=100000"
+    ),
     "recheck": f"""{PYTHON} -I -c '
 import os
 from zhub.api import Api

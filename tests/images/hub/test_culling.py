@@ -25,13 +25,15 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
 
 @contextmanager
 def running(
-    directory: Slapd, folder: Path, *, idle_timeout: int = 0, max_age: int = 0
+    directory: Slapd, folder: Path, *, idle_timeout: int = 0, max_age: int = 0, reported: int = 0
 ) -> Iterator[RealHub]:
     """A hub that stops servers after so many seconds."""
     ldap = directory.everybody()
     more = f"""
         from zhub.servers import culling
-        culler = culling.service({idle_timeout}, {max_age}, environment={{}})
+        culler = culling.service(
+            {idle_timeout}, {max_age}, environment={{}}, reported={reported}
+        )
         # Here, the package is not installed.
         culler["command"].remove("-I")
         c.JupyterHub.services = [culler]
@@ -87,3 +89,17 @@ def test_a_server_that_is_used_is_stopped_at_its_greatest_age(
             time.sleep(0.2)
         assert time.monotonic() > begin + 2
         assert "Culling server bob (age:" in hub.log
+
+
+def test_no_server_is_stopped_before_it_could_say_that_it_is_used(
+    directory: Slapd, tmp_path: Path
+) -> None:
+    """As after a start of the hub, which knows only what was reported before it went away."""
+    begin = time.monotonic()
+    with running(directory, tmp_path / "hub", idle_timeout=1, reported=20) as hub:
+        is_up, _ = start(hub)
+        while is_up():
+            assert time.monotonic() < begin + 90, hub.log
+            time.sleep(0.2)
+        assert time.monotonic() > begin + 20
+        assert "No server is stopped yet" in hub.log

@@ -22,7 +22,7 @@ MORE = """
     environment = {{"ZHUB_LOG_LEVEL": "debug", "ZHUB_LOG_FORMAT": {form!r}}}
     logs.begin(environment)
     c.JupyterHub.update(logs.of_application(environment))
-    culler = culling.service(60, 0, environment=environment)
+    culler = culling.service(60, 0, environment=environment, reported=0)
     # Here, the package is not installed.
     culler["command"].remove("-I")
     c.JupyterHub.services = [culler]

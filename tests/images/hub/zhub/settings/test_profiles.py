@@ -42,8 +42,8 @@ def test_profiles_reach_the_spawner_and_the_culler(config: Any, account: dict[st
     [found] = loaded.UserSpawner.profiles
     assert (found.name, found.image, found.groups) == ("large", "sha256:12", (QUANTS,))
     culler = loaded.JupyterHub.services[0]
-    assert culler["command"][6] == "--cull-every=150"
-    assert Path(culler["command"][7].removeprefix("--config=")).is_file()
+    assert culler["command"][7] == "--cull-every=150"
+    assert Path(culler["command"][8].removeprefix("--config=")).is_file()
     assert json.loads(culler["environment"]["ZHUB_PROFILES"]) == [PROFILE]
     assert config().UserSpawner.profiles == []
 
@@ -75,7 +75,7 @@ def test_images_of_profiles_are_an_object_of_texts(wrong: str) -> None:
 def test_one_profile_with_a_timeout_is_enough_for_a_culler(config: Any) -> None:
     own = json.dumps([PROFILE | {"groups": []}])
     services = config(ZHUB_PROFILES=own, ZHUB_IDLE_TIMEOUT="0").JupyterHub.services
-    assert services[0]["command"][4] == "--timeout=2147483648"
+    assert services[0]["command"][5] == "--timeout=2147483648"
 
 
 @pytest.mark.parametrize(

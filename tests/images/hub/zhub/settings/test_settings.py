@@ -297,7 +297,7 @@ def test_a_server_is_stopped_after_the_timeouts_that_are_set(config: Any) -> Non
         assert "last_activity_interval" not in loaded.JupyterHub
         culler = loaded.JupyterHub.services[0]
         assert culler["name"] == "idle-culler"
-        return list(culler["command"][4:])
+        return list(culler["command"][5:])
 
     assert options() == ["--timeout=3600", "--max-age=0", "--cull-every=600"]
     assert options(ZHUB_IDLE_TIMEOUT="360", ZHUB_SERVER_MAX_AGE="86400") == [
