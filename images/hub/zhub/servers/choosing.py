@@ -27,6 +27,8 @@ def apply_options(spawner: ChoosingSpawner, options: dict[str, Any]) -> None:
         tornado.web.HTTPError: 400, when there are other options; 403, when the user may not have
             that profile; 503, when nobody knows, as the directory does not answer.
     """
+    if spawner.adopting:
+        return
     try:
         if spawner.profiles:
             spawner.use(profiles.chosen(spawner.profiles, spawner.groups, options))
@@ -41,6 +43,10 @@ class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
     """DockerSpawner whose servers differ by profiles, or not at all where there are none."""
 
     profiles = List(Instance(Profile), config=True, help="Kinds of servers; none if all are alike.")
+
+    adopting = False
+    """Whether the start is one of the hub itself, which takes over a server that runs and has all
+    that was chosen for it."""
 
     @default("apply_user_options")
     def _profile_only(self) -> Callable[[ChoosingSpawner, dict[str, Any]], None]:

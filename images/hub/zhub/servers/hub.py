@@ -13,10 +13,11 @@ from jupyterhub import app, orm
 from jupyterhub.user import User
 
 from zhub import logs, watchdog
-from zhub.contract import USER, Role, labelled
+from zhub.contract import PROFILE, USER, Role, labelled
 from zhub.servers import leftovers
 from zhub.servers.calls import CALLING, answered
 from zhub.servers.networks import UserNetworks
+from zhub.servers.profiles import OPTION
 from zhub.servers.running import Running
 from zhub.servers.spawner import UserSpawner
 
@@ -121,19 +122,35 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         spawner = user.get_or_create_spawner("", "", replace_failed=True)
         if spawner.active:
             return
-        # From here on the user's own start or stop has to wait.
+        # From here on the user's own start or stop has to wait: it would end the server.
         spawner._spawn_pending = True  # noqa: SLF001 - JupyterHub's own mark of a start
         try:
+            while not await spawner.may_be_judged():
+                log.warning(
+                    "%s has no record; it is kept if its user may have it, which the directory"
+                    " does not say now: asking again",
+                    spawner.object_name,
+                )
+                await asyncio.sleep(SWEEP_SECONDS)
             found = await answered(spawner.get_object, f"looking at {spawner.object_name}")
             if found and (why := leftovers.unfit(spawner, found)):
                 log.warning("removing %s, which has no record: %s", spawner.object_name, why)
                 await spawner.leave_nothing()
             elif found:
-                await user.spawn()
-                await self.proxy.add_user(user)
-                spawner.add_poll_callback(self._ended, user)
+                await self._adopt(user, spawner, leftovers.environment(found).get(PROFILE))
         finally:
             spawner._spawn_pending = False  # noqa: SLF001
+
+    async def _adopt(self, user: User, spawner: UserSpawner, profile: str | None) -> None:
+        """Take over a server, with the profile that it has: what was chosen last may be older."""
+        spawner.adopting = True
+        try:
+            await user.spawn(options={OPTION: profile} if profile else {})
+        finally:
+            spawner.adopting = False
+        # First: without a route it is found again, but without this its end would not be noticed.
+        spawner.add_poll_callback(self._ended, user)
+        await self.proxy.add_user(user)
 
     async def _remove(self, container: str, name: str) -> None:
         networks = UserNetworks(UserSpawner.client, **self.config.UserSpawner.network_options)

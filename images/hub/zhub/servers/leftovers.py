@@ -8,8 +8,9 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import url_path_join
 
 from zhub.contract import PROFILE, USER
-from zhub.settings.folders import PLACE
+from zhub.settings.folders import PLACE, revoked
 from zhub.settings.profiles import named
+from zhub.state import plan
 
 TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -27,13 +28,14 @@ def environment(found: dict[str, Any]) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in found["Config"]["Env"])
 
 
-def mounted(found: dict[str, Any]) -> dict[str, bool]:
-    """Return the shared folders of a container, and whether it may write to them."""
-    return {
-        mount["Destination"]: mount["RW"]
+def grants(found: dict[str, Any]) -> list[str]:
+    """Return the shared folders of a container, as the hub keeps them with a server."""
+    modes = {True: "rw", False: "ro"}
+    return sorted(
+        f"{mount['Destination'].removeprefix(f'{PLACE}/')}:{modes[mount['RW']]}"
         for mount in found.get("Mounts", ())
         if mount["Destination"].startswith(f"{PLACE}/")
-    }
+    )
 
 
 def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
@@ -47,8 +49,9 @@ def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
     # Not in its environment as long as JupyterHub knows no server.
     wanted["JUPYTERHUB_SERVICE_PREFIX"] = url_path_join(spawner.user.base_url, "/")
     differs = [name for name in wanted if variables.get(name) != wanted[name]]
-    may_have = {folder.target: not folder.read_only for folder in spawner.folders}
-    used = named(spawner.profiles, variables.get(PROFILE))
+    groups, profile = spawner.groups or (), variables.get(PROFILE)
+    used = named(spawner.profiles, profile)
+    gone = revoked(spawner.shared_folders, groups, profile, grants(found))
     reasons = {
         f"its state is {state['Status']}": not state["Running"] or state["Paused"],
         "it is not in its network": (
@@ -57,8 +60,10 @@ def unfit(spawner: Spawner, found: dict[str, Any]) -> str:
         "it is another user's": found["Config"]["Labels"].get(USER) != spawner.user.name,
         "it has no token": not variables.get(TOKEN),
         f"it was started with another {', '.join(differs)}": differs,
-        # As in login/recheck.py: one from before the stack had profiles, or others, is left alone.
-        "its user may not have its profile": bool(used and not used.open_to(spawner.groups or ())),
-        "it has other shared folders than its user may have": mounted(found) != may_have,
+        "all servers were to be stopped by now, as planned": plan.due(),
+        # Both as in login/recheck.py, and by the profile that the server has: one from before the
+        # stack had profiles, or others, is left alone.
+        "its user may not have its profile": bool(used and not used.open_to(groups)),
+        f"its user may not have the shared folder {', '.join(gone)}": gone,
     }
     return next((reason for reason, true in reasons.items() if true), "")

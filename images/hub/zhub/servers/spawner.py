@@ -22,9 +22,10 @@ from zhub.servers.networks import UserNetworks
 from zhub.servers.patience import Patience
 from zhub.servers.progress import SLOWLY, Progress
 from zhub.servers.turns import Turn, Turns
-from zhub.servers.unavailable import saying_why
+from zhub.servers.unavailable import NoServerError, saying_why
 from zhub.settings.folders import SharedFolder, granted
 from zhub.settings.profiles import named
+from zhub.state import plan
 
 TURNS = Turns()
 
@@ -96,6 +97,13 @@ class UserSpawner(ContainerSpawner):
             return []
         return list(granted(self.shared_folders, self.groups or (), self.chosen))
 
+    async def may_be_judged(self) -> bool:
+        """Return whether the hub knows what the user may have; the directory is asked for it."""
+        if not any(each.groups for each in (*self.profiles, *self.shared_folders)):
+            return True
+        await self.authenticator.refresh_user(self.user)
+        return self.groups is not None
+
     def get_state(self) -> dict[str, Any]:
         """Keep which folders a server has: the recheck compares them with its user's groups."""
         state: dict[str, Any] = super().get_state()
@@ -127,10 +135,10 @@ class UserSpawner(ContainerSpawner):
 
         A server of this user that runs already is kept, if nothing but its record is missing.
         """
+        if not self.adopting and (reason := plan.closed()):
+            raise NoServerError(reason)
         self._asked = None
         self._in_doubt = True
-        self.folders = self._may_have()
-        self.grants = [folder.grant for folder in self.folders]
         self._reached(Stage.FILES)
         try:
             async with self._patience.limited(lambda: self.steps.now):
@@ -174,8 +182,13 @@ class UserSpawner(ContainerSpawner):
         )
 
     async def _start_new(self, left: dict[str, Any] | None) -> tuple[str, int]:
+        if self.adopting:
+            # Nobody has asked for a new one.
+            raise EndedError(self.user.name, "it was not taken over in time", [])
         if left:
             await self.remove_object()
+        self.folders = self._may_have()
+        self.grants = [folder.grant for folder in self.folders]
         await self.steps.reached(10, "Looking for your files")
         full: list[str] = []
         for volume in self._homes:
@@ -201,6 +214,7 @@ class UserSpawner(ContainerSpawner):
         self.network_name = self.object_name
         variables = leftovers.environment(left)
         self.api_token = variables[leftovers.TOKEN]
+        self.grants = leftovers.grants(left)
         if running := named(self.profiles, variables.get(PROFILE)):
             self.use(running)
         self.log.warning("keeping %s, which runs without a record", self.object_name)

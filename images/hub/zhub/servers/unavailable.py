@@ -15,7 +15,6 @@ from tornado import web
 from zhub.contract import FULL, UNUSABLE
 from zhub.engine import guarded
 from zhub.heartbeat import unanswered
-from zhub.state import plan
 
 S = TypeVar("S")
 
@@ -53,8 +52,6 @@ def saying_why(
 
     @wraps(start)
     async def wrapped(spawner: S) -> tuple[str, int]:
-        if reason := plan.closed():
-            raise NoServerError(reason)
         try:
             return await start(spawner)
         except ImageNotFound as error:

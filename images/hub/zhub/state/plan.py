@@ -76,6 +76,12 @@ def closed(file: Path = FILE) -> str:
     return " ".join(filter(None, ("Servers cannot be started at the moment.", plan.notice)))
 
 
+def due(file: Path = FILE) -> bool:
+    """Return whether the time has come at which all servers are stopped."""
+    plan = read(file)
+    return plan is not None and plan.action is Action.STOP and time.time() >= plan.at
+
+
 def notice(_: object = None, file: Path = FILE) -> str:
     """Return what the hub's pages say of the plan; empty for nothing.
 

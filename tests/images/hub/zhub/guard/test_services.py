@@ -155,7 +155,7 @@ class TestSeen:
         assert found["State"]["Status"] == "running"
         assert found["State"]["Running"]
         assert found["NetworkSettings"]["Networks"] == {NAME: {"IPAddress": "10.214.0.4"}}
-        assert leftovers.mounted(found) == {}
+        assert leftovers.grants(found) == []
 
     @pytest.mark.parametrize("state", ["new", "pending", "assigned", "preparing", "starting"])
     def test_one_that_starts_has_not_ended(self, state: str) -> None:
@@ -195,7 +195,7 @@ class TestSeen:
             {"Type": "bind", "Target": "/shared/team"},
         ]
         found = services.as_container({"ID": "s1", "Spec": spec}, task("running"), READY)
-        assert leftovers.mounted(found) == {"/shared/project": False, "/shared/team": True}
+        assert leftovers.grants(found) == ["project:ro", "team:rw"]
 
     def test_the_newest_task_counts(self) -> None:
         old, new = task("failed"), task("running") | {"CreatedAt": "2026-11-29T10:00:01Z"}

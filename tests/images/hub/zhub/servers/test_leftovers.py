@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +11,8 @@ import pytest
 from zhub.servers import leftovers
 from zhub.settings.folders import SharedFolder
 from zhub.settings.profiles import Profile
+from zhub.state import plan
+from zhub.state.plan import Action, Plan
 
 from tests.images.hub.profiles import profile
 
@@ -23,7 +27,11 @@ VARIABLES = {
 
 
 def found(
-    *, state: dict[str, Any] | None = None, networks: tuple[str, ...] = (NAME,), **variables: str
+    *,
+    state: dict[str, Any] | None = None,
+    networks: tuple[str, ...] = (NAME,),
+    folders: tuple[str, ...] = (),
+    **variables: str,
 ) -> dict[str, Any]:
     """A container as it fits, but for the arguments."""
     own = {"JUPYTERHUB_API_TOKEN": "secret", "JUPYTERHUB_SERVICE_PREFIX": "/site/user/alice/"}
@@ -35,6 +43,13 @@ def found(
             "Env": [f"{name}={value}" for name, value in env.items()],
             "Labels": {"zhub.user": "alice"},
         },
+        "Mounts": [
+            {"Destination": "/home/jovyan", "RW": True},
+            *(
+                {"Destination": f"/shared/{name}", "RW": mode == "rw"}
+                for name, mode in (folder.split(":") for folder in folders)
+            ),
+        ],
     }
 
 
@@ -46,7 +61,7 @@ def unfit(
         user=user,
         object_name=NAME,
         get_env=lambda: dict(VARIABLES),
-        folders=folders,
+        shared_folders=folders,
         profiles=profiles,
         groups={"quants"},
     )
@@ -60,6 +75,42 @@ def test_a_server_is_kept_whose_profile_its_user_may_have(name: str, kept: bool)
     # As of a stack before it had profiles, or had others.
     assert unfit(found(), profiles=known) == ""
     assert unfit(found(ZHUB_PROFILE="gone"), profiles=known) == ""
+
+
+@pytest.mark.parametrize(
+    ("folders", "kept"),
+    [
+        # One that has come since, or that the user may write to since, is for the next server.
+        ((), True),
+        (("team:ro",), True),
+        (("team:rw", "large:ro"), True),
+        (("other:ro",), False),
+        (("gone:ro",), False),
+        (("large:rw",), False),
+    ],
+    ids=str,
+)
+def test_a_server_is_kept_whose_shared_folders_its_user_may_have(
+    folders: tuple[str, ...],
+    kept: bool,  # noqa: FBT001
+) -> None:
+    """By the profile that it has, whatever its user has chosen before or since."""
+    known = (
+        SharedFolder(name="team", read_only=False, groups=("quants",)),
+        SharedFolder(name="large", read_only=True, profiles=("large",)),
+        SharedFolder(name="other", read_only=True, groups=("students",)),
+    )
+    there = found(folders=folders, ZHUB_PROFILE="large")
+    assert (unfit(there, *known, profiles=(profile("large"),)) == "") is kept
+
+
+def test_none_is_kept_after_the_time_at_which_all_are_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(plan.due, "__defaults__", (tmp_path / "plan.json",))
+    for seconds, why in ((60, ""), (-60, "all servers were to be stopped by now, as planned")):
+        plan.write(Plan(Action.STOP, time.time() + seconds), tmp_path / "plan.json")
+        assert unfit(found()) == why
 
 
 def test_a_server_that_only_its_record_has_forgotten_is_kept() -> None:

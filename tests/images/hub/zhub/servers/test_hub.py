@@ -1,0 +1,291 @@
+"""How the hub takes servers over that have no record: JupyterHub's own users and database, with an
+engine, a directory and a proxy that the test scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import NotFound
+from jupyterhub import orm, roles
+from jupyterhub.user import User, UserDict
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+from traitlets.config import Config
+from zhub.servers import hub as hub_module
+from zhub.servers.hub import JupyterHub
+from zhub.servers.spawner import UserSpawner
+from zhub.settings.folders import SharedFolder
+from zhub.settings.profiles import Profile
+from zhub.state import plan
+from zhub.state.plan import Action, Plan
+
+from tests.images.hub.profiles import profile
+
+SERVER = "site-user-alice"
+TOKEN = "0123456789abcdef0123456789abcdef"
+STANDARD, LARGE = profile("standard"), profile("large", "quants")
+TEAM = SharedFolder(name="team", read_only=False, groups=("quants",))
+
+
+class Engine:
+    """Has one server that runs, until it is removed; its network, too."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.server: dict[str, Any] | None = {
+            "Id": "abc",
+            "Names": [f"/{SERVER}"],
+            "Labels": {"zhub.user": "alice"},
+            "State": {"Running": True, "Paused": False, "Status": "running"},
+            "NetworkSettings": {"Networks": {SERVER: {"IPAddress": "10.213.0.3"}}},
+            "Config": {"Labels": {"zhub.user": "alice"}, "Env": []},
+            "Mounts": [],
+        }
+
+    def runs(self, *folders: str, **variables: str) -> None:
+        """Give the server shared folders, to write to, and variables."""
+        assert self.server
+        own = {
+            "JUPYTERHUB_USER": "alice",
+            "JUPYTERHUB_CLIENT_ID": "jupyterhub-user-alice",
+            "JUPYTERHUB_API_URL": "http://hub:8081/hub/api",
+            "JUPYTERHUB_HOST": "",
+            "JUPYTERHUB_SERVICE_PREFIX": "/user/alice/",
+            "JUPYTERHUB_API_TOKEN": TOKEN,
+        }
+        self.server["Config"]["Env"] = [f"{n}={v}" for n, v in {**own, **variables}.items()]
+        self.server["Mounts"] = [{"Destination": f"/shared/{name}", "RW": True} for name in folders]
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*_: Any, **__: Any) -> Any:
+            self.calls.append(name)
+            if name in {"containers", "networks"}:
+                return [self.server] if self.server and name == "containers" else []
+            if name in {"stop", "remove_container"}:
+                self.server = None
+            if name == "inspect_container" and not self.server:
+                response: Any = SimpleNamespace(status_code=404, reason="x", url="/")
+                raise NotFound("x", response, "No such container: x")
+            return self.server if name == "inspect_container" else None
+
+        return call
+
+
+class Directory:
+    """An authenticator whose directory answers, or not yet."""
+
+    refresh_pre_spawn = True
+
+    def __init__(self) -> None:
+        self.groups: frozenset[str] | None = frozenset({"quants"})
+        self.silent = 0
+        self._known: frozenset[str] | None = None
+
+    async def refresh_user(self, _: User) -> bool:
+        if self.silent:
+            self.silent -= 1
+        else:
+            self._known = self.groups
+        return True
+
+    def groups_of(self, _: str) -> frozenset[str] | None:
+        return self._known
+
+    def pre_spawn_start(self, *_: Any) -> None:
+        pass
+
+    def post_spawn_stop(self, *_: Any) -> None:
+        pass
+
+
+class Site:
+    """A hub that has started, in whose database alice has no server."""
+
+    def __init__(
+        self, engine: Engine, profiles: tuple[Profile, ...], folders: tuple[SharedFolder, ...]
+    ) -> None:
+        self.engine = engine
+        self.directory = Directory()
+        database = create_engine("sqlite://")
+        orm.Base.metadata.create_all(database)
+        self.db = Session(database)
+        for role in roles.get_default_roles():
+            roles.create_role(self.db, role)
+        alice = orm.User(name="alice")
+        self.db.add_all([alice, orm.OAuthClient(identifier="jupyterhub")])
+        self.db.commit()
+        roles.assign_default_roles(self.db, alice)
+        config = Config()
+        config.UserSpawner.prefix = "site-user"
+        config.UserSpawner.hub_connect_url = "http://hub:8081"
+        config.UserSpawner.remove = True
+        config.UserSpawner.use_internal_ip = True
+        config.UserSpawner.stack = "site"
+        config.UserSpawner.network_options = {
+            "prefix": "site",
+            "hub": "hub",
+            "pool": IPv4Network("10.213.0.0/16"),
+            "internal": False,
+        }
+        config.UserSpawner.profiles = list(profiles)
+        config.UserSpawner.shared_folders = list(folders)
+        settings = {
+            "authenticator": self.directory,
+            "spawner_class": UserSpawner,
+            "config": config,
+            "hub": SimpleNamespace(
+                api_url="http://hub:8081/hub/api", base_url="/hub/", public_host=""
+            ),
+            "base_url": "/",
+            "internal_ssl": False,
+        }
+        self.hub = JupyterHub(config=config)
+        self.hub.db = self.db
+        self.hub.users = UserDict(lambda: self.db, settings)
+        self.hub._tasks = set()
+        self.routes: list[str] = []
+        self.hub.proxy = SimpleNamespace(add_user=self._route)
+        self.failing = False
+
+    async def _route(self, user: User) -> None:
+        if self.failing:
+            raise OSError("the proxy does not answer")
+        self.routes.append(user.name)
+
+    @property
+    def user(self) -> User:
+        return self.hub.users["alice"]
+
+    def settle(self) -> None:
+        """What the sweep does with the server."""
+        asyncio.run(self.hub._settle("abc", SERVER, "alice"))
+
+    @property
+    def kept(self) -> bool:
+        """Whether the hub knows the server now, as it was."""
+        spawner = self.user.spawner
+        known = spawner.ready and spawner.api_token == TOKEN
+        assert known is bool(self.engine.server)
+        assert known or "remove_container" in self.engine.calls
+        return bool(known)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Engine]:
+    async def up(_: User, spawner: UserSpawner) -> None:
+        spawner._start_pending = False
+
+    made = Engine()
+    monkeypatch.setattr(UserSpawner, "client", made, raising=False)
+    monkeypatch.setattr(UserSpawner, "start_polling", lambda _: None)
+    monkeypatch.setattr(JupyterHub, "lives", staticmethod(lambda: None), raising=False)
+    monkeypatch.setattr(User, "_wait_up", up)
+    monkeypatch.setattr(hub_module, "SWEEP_SECONDS", 0.01)
+    for function in (plan.closed, plan.due):
+        monkeypatch.setattr(function, "__defaults__", (tmp_path / "plan.json",))
+    yield made
+    JupyterHub.clear_instance()
+
+
+def test_a_server_with_a_shared_folder_and_a_groups_profile_is_kept(engine: Engine) -> None:
+    """Which the hub has to ask the directory about: it has just started."""
+    engine.runs("team", ZHUB_PROFILE="large")
+    site = Site(engine, (STANDARD, LARGE), (TEAM,))
+    site.settle()
+    assert site.kept
+    assert site.routes == ["alice"]
+    spawner = site.user.spawner
+    # As the recheck reads them.
+    assert spawner.orm_spawner.user_options == {"profile": "large"}
+    assert spawner.orm_spawner.state["folders"] == ["team:rw"]
+    assert not spawner.pending
+
+
+def test_it_is_kept_whatever_was_chosen_when_the_database_was_copied(engine: Engine) -> None:
+    engine.runs(ZHUB_PROFILE="large")
+    folder = SharedFolder(name="small", read_only=True, profiles=("standard",))
+    site = Site(engine, (STANDARD, LARGE), (folder,))
+    for before in ({"profile": "standard"}, {"profile": "no more"}):
+        site.user.spawner.orm_spawner.user_options = before
+        site.settle()
+        assert site.kept
+        site.user.spawner.server = None
+
+
+def test_one_whose_profile_the_stack_has_no_more_is_kept(engine: Engine) -> None:
+    """Also where its user may have no other, as the recheck leaves it."""
+    engine.runs(ZHUB_PROFILE="before")
+    site = Site(engine, (LARGE,), ())
+    site.directory.groups = frozenset()
+    site.settle()
+    assert site.kept
+
+
+def test_while_the_directory_does_not_answer_it_is_neither_kept_nor_removed(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    engine.runs("team")
+    site = Site(engine, (), (TEAM,))
+    site.directory.silent = 3
+    site.settle()
+    assert site.kept
+    assert caplog.text.count("has no record; it is kept if its user may have it") == 3
+
+
+def test_it_is_removed_if_its_user_may_not_have_it(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.runs("team")
+    site = Site(engine, (), (TEAM,))
+    site.directory.groups = frozenset()
+    site.settle()
+    assert not site.kept
+    assert "has no record: its user may not have the shared folder team" in caplog.text
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(3600, True), (-1, False)])
+def test_it_is_kept_until_the_time_at_which_all_are_stopped(
+    engine: Engine,
+    tmp_path: Path,
+    seconds: int,
+    kept: bool,  # noqa: FBT001
+) -> None:
+    engine.runs()
+    site = Site(engine, (), ())
+    plan.write(Plan(Action.STOP, time.time() + seconds), tmp_path / "plan.json")
+    site.settle()
+    assert site.kept is kept
+
+
+def test_the_end_of_one_without_a_route_is_noticed(engine: Engine) -> None:
+    """JupyterHub's own look at the routes adds what the proxy did not take."""
+    engine.runs()
+    site = Site(engine, (), ())
+    site.failing = True
+    site.settle()
+    assert site.kept
+    assert site.user.spawner._callbacks
+
+
+def test_no_server_is_started_in_place_of_one_that_ends_meanwhile(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.runs()
+    site = Site(engine, (), ())
+
+    async def ends(_: UserSpawner) -> None:
+        engine.server = None
+
+    monkeypatch.setattr(UserSpawner, "run_pre_spawn_hook", ends)
+    site.settle()
+    assert "create_container" not in engine.calls
+    assert not site.user.spawner.active
