@@ -98,7 +98,7 @@ def _end_tokens(connection: sqlite3.Connection, now: float, max_age: int) -> Non
         [ends],
     )
     running = {
-        (user, f"Server at {url}"): [
+        (user, note): [
             # The scope may name the user or not, which means the same.
             {f"users:activity!user{whose}", f"access:servers!server={name}/{server}"}
             for whose in ("", f"={name}")
@@ -108,6 +108,9 @@ def _end_tokens(connection: sqlite3.Connection, now: float, max_age: int) -> Non
             " JOIN users ON users.id = spawners.user_id"
             " JOIN servers ON servers.id = spawners.server_id"
         )
+        # JupyterHub's own two (jupyterhub/user.py): of a server that it started, and of one that it
+        # took over, as after a restored database.
+        for note in (f"Server at {url}", f"retrieved from spawner {server}")
     }
     # Anyone can give a token the note of a server's token. So it must also have exactly the scopes
     # that JupyterHub gives to servers (its role "server"): a token forged by hand can then only

@@ -69,6 +69,11 @@ def old(tmp_path: Path) -> Path:
     rights = ["users:activity!user", "access:servers!server=bob/"]
     add("Server at /user/bob/", bob, scopes=rights)
     add("Server at /user/carol/", carol, scopes=rights)
+    # As of a server that the hub took over, after a database was restored.
+    add("retrieved from spawner ", bob, scopes=rights)
+    add("retrieved from spawner ", carol, scopes=["users:activity!user"])
+    add("retrieved from spawner ", carol, scopes=rights)
+    add("retrieved from spawner ", bob, scopes=["inherit"])
     add("Server at a note that is a lie", bob)
     add("Server at a note that lies", bob, scopes=["self"])
     more = [*rights, "read:users!user=bob"]
@@ -89,13 +94,27 @@ def test_a_database_of_the_release_before_is_taken_over(old: Path) -> None:
     database.prepare(old, token_max_age=DAY, now=NOW)
     assert mode(old) == "wal"
     assert dict(query(old, "SELECT name, at FROM zhub_logins")) == {"bob": NOW, "carol": NOW}
-    ends = dict(query(old, "SELECT note, expires_at FROM api_tokens"))
+    ends = dict(
+        query(old, "SELECT note, expires_at FROM api_tokens WHERE note NOT LIKE 'retrieved%'")
+    )
     day = datetime.fromtimestamp(NOW + DAY, UTC).strftime("%Y-%m-%d %H:%M:%S")
     assert ends.pop("Server at /user/bob/") is None
     assert ends.pop("short") < day
     assert {end[:19] for end in ends.values()} == {day}
     assert "generated at startup" not in ends
     assert len(ends) == 7
+
+
+def test_the_token_of_a_server_that_was_taken_over_ends_with_the_server(old: Path) -> None:
+    """And not with others of its note, which anyone can give."""
+    database.prepare(old, token_max_age=DAY, now=NOW)
+    endless = query(
+        old,
+        "SELECT name, scopes FROM api_tokens JOIN users ON users.id = user_id"
+        " WHERE note = 'retrieved from spawner ' AND expires_at IS NULL",
+    )
+    rights = ["users:activity!user", "access:servers!server=bob/"]
+    assert [(name, json.loads(scopes)) for name, scopes in endless] == [("bob", rights)]
 
 
 def test_jupyterhub_reads_the_upgraded_database(old: Path) -> None:
