@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from jupyterhub import app, orm
 from jupyterhub.user import User
+from sqlalchemy.orm import selectinload
 
 from zhub import logs, watchdog
 from zhub.contract import PROFILE, USER, Role, labelled
@@ -52,16 +53,31 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         """
         self._tasks: set[asyncio.Task[None]] = set()
         UserSpawner.running = Running(partial(_that_run, self.config.UserSpawner.stack))
+        self._mark()
         self._go_on(watchdog.beat(self.lives))
         for container in await self._containers():
-            record = self._record(container["Labels"][USER])
-            if record and (record.state or {}).get("object_id") != container["Id"]:
-                record.server = None
+            spawner = self._marked(container["Labels"][USER])
+            if spawner and (spawner.orm_spawner.state or {}).get("object_id") != container["Id"]:
+                spawner.server = None
                 self.db.commit()
+                # The next one knows nothing of the earlier server's address.
+                del spawner.user.spawners[spawner.name]
         self._go_on(self._route())
         self._go_on(self._sweep())
         checked: int = await super().init_spawners()
         return checked
+
+    def _mark(self) -> None:
+        """Mark all servers of the database as to be checked.
+
+        JupyterHub does so itself, but only before its own first wait. It goes on with its start a
+        second later, and then removes the routes of all servers that it neither knows nor checks.
+        """
+        known = self.db.query(orm.Spawner).filter(orm.Spawner.server.has())
+        # As JupyterHub does: no query for each of them.
+        users = selectinload(orm.Spawner.user)
+        for record in known.options(users, users.selectinload(orm.User._orm_spawners)):  # noqa: SLF001
+            self.users[record.user].spawners[record.name]._check_pending = True  # noqa: SLF001
 
     def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside all else."""
@@ -69,10 +85,11 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _record(self, owner: str) -> orm.Spawner | None:
+    def _marked(self, owner: str) -> UserSpawner | None:
+        """Return a user's server if it is to be checked; not one that is being started already."""
         user = orm.User.find(self.db, owner)
-        record = user.orm_spawners.get("") if user else None
-        return record if record and record.server else None
+        spawner = self.users[user].spawners.get("") if user else None
+        return spawner if spawner and spawner.pending == "check" else None
 
     async def _containers(self) -> list[dict[str, Any]]:
         """Return the containers of all servers of this stack."""
@@ -94,19 +111,30 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         await self._start_future
         while any(spawner.pending == "check" for spawner in self._spawners()):
             await asyncio.sleep(ROUTES_SECONDS)
-            await self.proxy.check_routes(self.users, self._service_map)
+            try:
+                await self.proxy.check_routes(self.users, self._service_map)
+            except Exception:
+                log.exception("routes could not be checked; trying again")
 
     async def _sweep(self) -> None:
-        """Keep or remove servers without a record; none of them waits for another."""
+        """Look for servers without a record until the hub ends."""
         await self._start_future
         while True:
-            containers = await self._containers()
-            known = {each.object_name for each in self._spawners() if each.active}
-            for container in containers:
-                name = container["Names"][0].removeprefix("/")
+            try:
+                await self._look()
+            except Exception:
+                log.exception("servers without a record could not be looked for; trying again")
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _look(self) -> None:
+        """Keep or remove servers without a record; none of them waits for another."""
+        containers = await self._containers()
+        known = {each.object_name for each in self._spawners() if each.active}
+        for container in containers:
+            # A container has no name any more while it is removed.
+            for name in (path.removeprefix("/") for path in (container["Names"] or ())[:1]):
                 if name not in known:
                     self._go_on(self._settle(container["Id"], name, container["Labels"][USER]))
-            await asyncio.sleep(SWEEP_SECONDS)
 
     async def _settle(self, container: str, name: str, owner: str) -> None:
         try:

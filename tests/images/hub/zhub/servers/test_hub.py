@@ -1,5 +1,7 @@
-"""How the hub takes servers over that have no record: JupyterHub's own users and database, with an
-engine, a directory and a proxy that the test scripts."""
+"""How the hub finds its servers after a start, and takes over those without a record.
+
+JupyterHub's own users and database, with an engine, a directory and a proxy that the test scripts.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 from docker.errors import NotFound
-from jupyterhub import orm, roles
+from jupyterhub import app, orm, roles
 from jupyterhub.user import User, UserDict
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
@@ -151,6 +153,7 @@ class Site:
         self.hub.db = self.db
         self.hub.users = UserDict(lambda: self.db, settings)
         self.hub._tasks = set()
+        self.hub.lives = lambda: None
         self.routes: list[str] = []
         self.hub.proxy = SimpleNamespace(add_user=self._route)
         self.failing = False
@@ -163,6 +166,14 @@ class Site:
     @property
     def user(self) -> User:
         return self.hub.users["alice"]
+
+    def remember(self, container: str) -> None:
+        """Let the database have a record of alice's server, with that container."""
+        record = self.user.spawner.orm_spawner
+        record.server = orm.Server(base_url="/user/alice/", ip="10.213.0.3", port=8888)
+        record.state = {"object_id": container}
+        self.db.commit()
+        self.user.spawners.clear()
 
     def settle(self) -> None:
         """What the sweep does with the server."""
@@ -289,3 +300,107 @@ def test_no_server_is_started_in_place_of_one_that_ends_meanwhile(
     site.settle()
     assert "create_container" not in engine.calls
     assert not site.user.spawner.active
+
+
+@pytest.mark.parametrize(("container", "pending"), [("abc", "check"), ("earlier", None)])
+def test_no_route_is_removed_before_the_engine_has_said_who_runs(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, container: str, pending: str | None
+) -> None:
+    """JupyterHub removes those of servers that wait for nothing when it has started."""
+    site = Site(engine, (), ())
+    site.remember(container)
+    seen = []
+
+    async def containers(_: JupyterHub) -> list[Any]:
+        seen.append(site.user.spawner.pending)
+        return [engine.server]
+
+    async def jupyterhubs_own(_: JupyterHub) -> int:
+        seen.append(site.user.spawner.pending)
+        return 1
+
+    monkeypatch.setattr(JupyterHub, "_containers", containers)
+    monkeypatch.setattr(app.JupyterHub, "init_spawners", jupyterhubs_own)
+
+    async def start() -> None:
+        site.hub._start_future = asyncio.get_running_loop().create_future()
+        await site.hub.init_spawners()
+
+    asyncio.run(start())
+    assert seen == ["check", pending]
+    assert bool(site.user.spawner.server) is (container == "abc")
+
+
+def test_a_server_that_is_started_while_the_engine_is_asked_keeps_its_record(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages are served meanwhile."""
+    site = Site(engine, (), ())
+
+    async def containers(_: JupyterHub) -> list[Any]:
+        site.remember("new")
+        site.user.spawner._spawn_pending = True
+        return [engine.server]
+
+    async def jupyterhubs_own(_: JupyterHub) -> int:
+        return 0
+
+    monkeypatch.setattr(JupyterHub, "_containers", containers)
+    monkeypatch.setattr(app.JupyterHub, "init_spawners", jupyterhubs_own)
+    asyncio.run(site.hub.init_spawners())
+    assert site.user.spawner.server
+
+
+def test_an_error_does_not_end_the_search_for_servers(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.runs()
+    site = Site(engine, (), ())
+    removed = {"Id": "old", "Names": None, "Labels": {"zhub.user": "alice"}}
+    answers: list[Any] = [RuntimeError("the engine's answer is no list"), [removed, engine.server]]
+
+    async def containers(_: JupyterHub) -> Any:
+        answer = answers.pop(0) if answers else []
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(JupyterHub, "_containers", containers)
+
+    async def sweep() -> None:
+        site.hub._start_future = asyncio.sleep(0)
+        sweeping = asyncio.create_task(site.hub._sweep())
+        async with asyncio.timeout(30):
+            while not site.user.spawner.ready:
+                assert not sweeping.done(), sweeping
+                await asyncio.sleep(0.01)
+        sweeping.cancel()
+
+    asyncio.run(sweep())
+    assert site.kept
+
+
+def test_an_error_does_not_end_the_routing_of_servers_that_are_checked(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(engine, (), ())
+    site.remember("abc")
+    site.hub._mark()
+    monkeypatch.setattr(hub_module, "ROUTES_SECONDS", 0.01)
+    looks = 0
+
+    async def check_routes(*_: Any) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise OSError("the proxy does not answer")
+        site.user.spawner._check_pending = False
+
+    site.hub.proxy = SimpleNamespace(check_routes=check_routes)
+
+    async def route() -> None:
+        site.hub._start_future = asyncio.sleep(0)
+        await asyncio.wait_for(site.hub._route(), 30)
+
+    asyncio.run(route())
+    assert looks == 2
