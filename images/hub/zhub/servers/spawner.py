@@ -61,6 +61,9 @@ class UserSpawner(ContainerSpawner):
     _in_doubt = False
     """Whether the last start had no answer of the engine, which may have made a container."""
 
+    _removed = False
+    """Whether the last start has removed its container again, as the engine says."""
+
     def labels(self, role: str) -> dict[str, str]:
         """Return the labels of a user's container, network or volume."""
         return {STACK: self.stack, ROLE: role, USER: self.user.name}
@@ -139,6 +142,7 @@ class UserSpawner(ContainerSpawner):
             raise NoServerError(reason)
         self._asked = None
         self._in_doubt = True
+        self._removed = False
         self._reached(Stage.FILES)
         try:
             async with self._patience.limited(lambda: self.steps.now):
@@ -149,7 +153,7 @@ class UserSpawner(ContainerSpawner):
                     else:
                         address = await self._start_new(left)
         except BaseException as error:
-            self._in_doubt = undecided(error)
+            self._in_doubt = undecided(error) and not self._removed
             raise
         finally:
             self._end_turn()
@@ -240,6 +244,7 @@ class UserSpawner(ContainerSpawner):
         except BaseException:
             # Removed, not stopped: a server that has hardly begun ignores SIGTERM for ten seconds.
             await self.remove_object()
+            self._removed = True
             raise
         self.network_name = self.object_name
 

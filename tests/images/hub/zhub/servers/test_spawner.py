@@ -261,3 +261,31 @@ def test_a_start_without_an_answer_leaves_the_rest_to_the_sweep(
 
     asyncio.run(start())
     assert engine.calls == ["inspect_container"]
+
+
+def test_a_start_whose_container_could_not_join_its_network_leaves_no_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody would look for it: the sweep looks for containers."""
+    made, engine = real(
+        monkeypatch,
+        GONE,
+        *(None, [], None, None, answer(500)),  # start, networks, create, connect, disconnect
+        *(RUNS, None, GONE),  # inspect and remove
+        GONE,  # inspect, before the network is closed
+    )
+
+    async def start_new(spawner: UserSpawner, _: object) -> None:
+        await spawner.start_object()
+
+    monkeypatch.setattr(UserSpawner, "_start_new", start_new)
+
+    async def start() -> None:
+        with pytest.raises(NoServerError):
+            await made.start()
+        await made.run_post_stop_hook()
+
+    asyncio.run(start())
+    assert not engine.answers
+    assert "create_network" in engine.calls
+    assert engine.calls[-1] == "inspect_network"
