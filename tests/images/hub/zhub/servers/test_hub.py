@@ -153,7 +153,6 @@ class Site:
         self.hub.db = self.db
         self.hub.users = UserDict(lambda: self.db, settings)
         self.hub._tasks = set()
-        self.hub.lives = lambda: None
         self.routes: list[str] = []
         self.hub.proxy = SimpleNamespace(add_user=self._route)
         self.failing = False
