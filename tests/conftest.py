@@ -99,7 +99,7 @@ def group(path: str, marks: set[str], fixtures: list[str]) -> str:
     if "images" not in fixtures and marks & ROOMS_OF_THEIR_OWN.get(room, set()):
         return room
     if "engine" in marks:
-        return "engine"
+        return "images" if room == "images" or "images" in fixtures else "engine"
     # Each process that runs one of these imports JupyterHub, for a second and a half.
     return HUB if path.startswith(HUB) else path
 

@@ -35,6 +35,9 @@ from tests.ports import free_port
 
 pytestmark = pytest.mark.engine
 
+#: Seconds until the engine begins a build, while it builds whole images.
+BUSY = 300
+
 
 def declared(name: str, context: Path, **changes: Any) -> dict[str, Any]:
     """Return an image's inputs; `build_…` changes go into `build`."""
@@ -327,7 +330,7 @@ class TestBuild:
 
             worker = threading.Thread(target=build)
             worker.start()
-            wait_until(lambda: f"begun {name}" in "\n".join(plugin.messages()), 60)
+            wait_until(lambda: f"begun {name}" in "\n".join(plugin.messages()), BUSY)
             before = time.monotonic()
             plugin.cancel()
             worker.join(30)
@@ -336,8 +339,6 @@ class TestBuild:
         wait_until(lambda: mark not in processes())
         assert not engine.images(name)
 
-    # Not beside builds of whole images: the engine then begins this one a minute later.
-    @pytest.mark.xdist_group("engine")
     def test_a_plugin_killed_while_it_builds_leaves_no_file(
         self, engine: Any, name: str, context: Path, short_folder: Path
     ) -> None:
@@ -354,7 +355,7 @@ class TestBuild:
 
             worker = threading.Thread(target=build)
             worker.start()
-            wait_until(lambda: f"begun {name}" in "\n".join(plugin.messages()), 120)
+            wait_until(lambda: f"begun {name}" in "\n".join(plugin.messages()), BUSY)
             assert list(temporary.rglob("*")) == []
             plugin.process.kill()
             worker.join(30)
