@@ -95,6 +95,7 @@ def test_the_engines_key_is_in_no_environment_that_all_branches_may_use() -> Non
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["backup.yml", "deploy.yml", "drift.yml"])
 def test_only_stacks_on_a_remote_engine_are_deployed(file: str, tmp_path: Path) -> None:
     for name, text in {
@@ -159,6 +160,7 @@ def run(runner: Path, file: str, name: str, **more: str) -> subprocess.Completed
 BACKEND = {"PULUMI_BACKEND_URL": "s3://bucket"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps_of", "changes"),
     [({"same": 18}, "false"), ({"same": 17, "replace": 1}, "true"), ({"create": 2}, "true")],
@@ -174,11 +176,13 @@ def test_a_schedule_without_changes_asks_nobody(
     assert "what is shown" in (runner / "summary").read_text()
 
 
+@pytest.mark.slow
 def test_a_preview_that_fails_fails_the_job(runner: Path) -> None:
     assert run(runner, "deliver.yml", "preview", CODE="1", **BACKEND).returncode
     assert not (runner / "output").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "name"), [("deliver.yml", "preview"), ("deliver.yml", "up"), ("drift.yml", "drift")]
 )
@@ -189,6 +193,7 @@ def test_a_runner_without_a_backend_does_nothing(runner: Path, file: str, name: 
     assert not (runner / "asked").exists()
 
 
+@pytest.mark.slow
 def test_the_key_goes_to_the_agent_only(runner: Path) -> None:
     keys = {"SSH_KEY": "key of tests", "SSH_KNOWN_HOSTS": "z.example.com ssh-ed25519 AAAA"}
     for file, name in (("deliver.yml", "up"), ("drift.yml", "drift")):
@@ -204,6 +209,7 @@ def test_the_key_goes_to_the_agent_only(runner: Path) -> None:
     assert "leaked" not in asked
 
 
+@pytest.mark.slow
 def test_drift_is_shown_and_fails_the_job(runner: Path) -> None:
     (runner / "bin/make").write_text("#!/bin/sh\n")
     result = run(runner, "drift.yml", "drift", CODE="255", **BACKEND)
@@ -215,6 +221,7 @@ def test_drift_is_shown_and_fails_the_job(runner: Path) -> None:
 BACKUP = {"BACKUP_RECIPIENT": "a public key", "BACKUP_TARGET": "backup@store.example.com:zhub"}
 
 
+@pytest.mark.slow
 def test_a_backup_is_encrypted_and_copied_with_its_manifest_last(runner: Path) -> None:
     result = run(runner, "backup.yml", "backup", SSH_KEY="key of tests", **BACKEND, **BACKUP)
     assert result.returncode == 0, result.stderr
@@ -227,6 +234,7 @@ def test_a_backup_is_encrypted_and_copied_with_its_manifest_last(runner: Path) -
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [*BACKEND, *BACKUP])
 def test_without_a_key_or_a_place_there_is_no_backup(runner: Path, missing: str) -> None:
     result = run(runner, "backup.yml", "backup", **{**BACKEND, **BACKUP, missing: ""})
@@ -235,6 +243,7 @@ def test_without_a_key_or_a_place_there_is_no_backup(runner: Path, missing: str)
     assert not (runner / "asked").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_backup_is_not_copied(runner: Path) -> None:
     result = run(runner, "backup.yml", "backup", CODE="1", **BACKEND, **BACKUP)
     assert result.returncode
