@@ -235,9 +235,11 @@ def load() -> Settings:
                 swarm_seen=local.swarm,
             )
         engines.refuse_move(config, settings.engine, before)
-        if local and engines.HOST not in config.refused:
-            _refuse_taken(config, local, settings, before)
-            lost = local_engine.lost_images(local, before)
+        if engines.HOST not in config.refused:
+            if local:
+                _refuse_taken(config, local, settings, before)
+            # What an engine had lost before counts as well where it is not asked any more.
+            lost = local_engine.lost_images(local, before) if local else before.lost_images
             settings = replace(settings, build=replace(settings.build, lost=lost))
     if config.problems:
         raise pulumi.RunError(

@@ -248,6 +248,20 @@ def test_an_image_that_the_engine_has_lost_is_named_and_made_again_with_what_hol
     assert len(missing) == sum(after.values()) - sum(before.values())
 
 
+def test_what_an_engine_had_lost_still_counts_where_it_is_not_asked_any_more(
+    tmp_path: Path, free: int
+) -> None:
+    """An engine got an ssh:// address: with another count, its images would be replaced again."""
+    address = "ssh://admin@z.example.com"
+    state = stack_on("unix:///var/run/docker.sock", provider="unix:///var/run/docker.sock")
+    state["urn:stack"]["outputs"]["lostImages"] = {"notebook": 2}
+    state["urn::notebook"] = image("notebook:zhub-test", "sha256:1")
+    same = {"docker:host": address, "zhub:sameEngineAs": "unix:///var/run/docker.sock"}
+    recording = run(local(tmp_path, free) | same, preview=True, deployed=state)
+    assert recording.one("Image", "notebook").request.replacement_trigger.number_value == 2
+    assert recording.outputs["lostImages"]["value"] == {"notebook": 2}
+
+
 def test_an_engine_that_does_not_answer_has_lost_no_image(tmp_path: Path, free: int) -> None:
     state = {"urn::notebook": image("notebook:zhub-test", "sha256:1")}
     recording = run(local(tmp_path, free), preview=True, deployed=state)
