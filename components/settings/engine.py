@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pulumi
+
 from components.settings import parsing
 from components.settings.config import Config
 from components.settings.deployed import Deployed
@@ -149,35 +151,60 @@ def refuse_move(config: Config, engine: Engine, before: Deployed) -> None:
         engine: where this run would go.
         before: the stack's state.
     """
-    last = before.engine
-    if last is None or (engine.former and _same(last, engine.former)):
+    there = before.engine
+    # A refresh on another machine takes all that is on an engine out of the state, but no output. A
+    # destroy takes the outputs, too.
+    last = there or before.outputs.get("engine")
+    if last is None:
         return
+    far = there is not None and not _same(there, engine.host)
+    another = engine.id is not None and before.engine_id not in {None, engine.id}
+    if not far and not another:
+        if engine.former:
+            pulumi.log.warn(
+                "sameEngineAs has done its work, and is for one `pulumi up` only:"
+                f" {SAME_ENGINE_AS.remove_command()}"
+            )
+        return
+    if engine.former and _same(last, engine.former):
+        return
+    config.refused.add(HOST)
     to_move = "To move the stack: docs/operations.md, Move to another machine."
-    if not _same(last, engine.host):
+    not_it = (
+        f"the engine at {engine.host} is not the one that the last `pulumi up` went to, but another"
+        f" machine's: its ID is {engine.id}, and was {before.engine_id}. The hub would be made anew"
+        " here, with an empty database."
+    )
+    if far:
         by = "" if config.is_set(HOST) else ", from DOCKER_HOST or by default"
         config.clash(
             HOST,
             f"the last `pulumi up` went to the engine at {last}, and this run would go to"
             f" {engine.host}{by}. `pulumi up` moves nothing: containers, homes and the hub's"
             f" database would stay behind. {to_move} To stay, run the first line; if both are"
-            " addresses of the same engine, the second",
+            " addresses of the same engine, the second, and the third after the `pulumi up`",
             HOST.set_command(last),
             SAME_ENGINE_AS.set_command(last),
+            SAME_ENGINE_AS.remove_command(),
         )
-    elif engine.id and before.engine_id not in {None, engine.id}:
+    elif there is None:
         config.clash(
             HOST,
-            f"the engine at {engine.host} is not the one that the last `pulumi up` went to, but"
-            f" another machine's: its ID is {engine.id}, and was {before.engine_id}. The hub would"
-            f" be made anew here, with an empty database. {to_move} To stay, name the machine that"
-            " the stack is on, by both lines; if it is this one, with Docker installed anew, run"
-            " only the second",
-            HOST.set_command(HOST.example),
-            SAME_ENGINE_AS.set_command(last),
+            f"{not_it} The state has nothing on any engine, as after a refresh on a machine that"
+            " the stack is not on. To bring an earlier state back: docs/more-than-one.md, Backups"
+            " of the state. To give up what is on the other engine, run the line",
+            "pulumi destroy",
         )
     else:
-        return
-    config.refused.add(HOST)
+        config.clash(
+            HOST,
+            f"{not_it} {to_move} To stay, name the machine that the stack is on, by the first two"
+            " lines; if it is this one, with Docker installed anew, run only the second. Run the"
+            " third after the `pulumi up`",
+            HOST.set_command(HOST.example),
+            SAME_ENGINE_AS.set_command(last),
+            SAME_ENGINE_AS.remove_command(),
+        )
 
 
 def _same(one: str, other: str) -> bool:

@@ -73,7 +73,8 @@ def test_another_engine_is_refused_with_both_addresses_and_the_ways(
     )
     assert "docs/operations.md, Move to another machine" in said
     assert f"\n    pulumi config set docker:host {OLD}\n" in said
-    assert f"\n    pulumi config set sameEngineAs {OLD}" in said
+    assert f"\n    pulumi config set sameEngineAs {OLD}\n    pulumi config rm sameEngineAs" in said
+    assert "the third after the `pulumi up`" in said
     assert "userMemory is" in said, "all mistakes at once, this one too"
 
 
@@ -140,10 +141,68 @@ def test_the_same_socket_on_another_machine_is_another_engine(
     assert f"the engine at {engine.host} is not the one that the last `pulumi up` went to" in said
     assert f"its ID is {ID}, and was RTNM:V36G" in said
     assert "\n    pulumi config set docker:host ssh://" in said
-    assert f"\n    pulumi config set sameEngineAs {engine.host}" in said
+    line = f"pulumi config set sameEngineAs {engine.host}"
+    assert f"\n    {line}\n    pulumi config rm sameEngineAs" in said
+    assert "Run the third after the `pulumi up`" in said
     # Docker was installed anew.
     again = run(config | {"zhub:sameEngineAs": engine.host}, deployed=state)
     assert again.outputs["engineId"]["value"] == ID
+    assert not any("sameEngineAs" in text for text in again.warnings), "it is needed"
+
+
+def emptied(address: str, id: str) -> dict[str, Any]:
+    """The state after a refresh that found nothing of the stack on an engine."""
+    state = stack_on(address, provider=address, things=False)
+    state["urn:stack"]["outputs"]["engineId"] = id
+    return state
+
+
+def test_a_state_emptied_on_another_machine_makes_no_second_hub_there(
+    engine_with: Callable[..., Engine], free: int
+) -> None:
+    engine = engine_with()
+    config = on_this_machine(engine, free)
+    with pytest.raises(pulumi.RunError) as raised:
+        run(config, deployed=emptied(engine.host, "RTNM:V36G"))
+    said = str(raised.value)
+    assert f"its ID is {ID}, and was RTNM:V36G" in said
+    assert "The state has nothing on any engine, as after a refresh on a machine" in said
+    assert "docs/more-than-one.md, Backups of the state" in said
+    assert said.endswith("\n    pulumi destroy")
+    # All was removed where the stack is, or Docker was installed anew there.
+    assert run(config, deployed=emptied(engine.host, ID)).declared
+    excused = config | {"zhub:sameEngineAs": engine.host}
+    assert run(excused, deployed=emptied(engine.host, "RTNM:V36G")).declared
+
+
+def test_after_all_was_removed_another_address_is_no_other_engine(tmp_path: Path) -> None:
+    """As after a destroy that failed at its end. The one at the new address is not asked."""
+    assert moved(tmp_path, emptied("unix:///var/run/docker.sock", ID)).declared
+
+
+DONE = "sameEngineAs has done its work, and is for one `pulumi up` only: pulumi config rm sameEng"
+
+
+def test_an_address_of_the_same_engine_is_to_be_removed_after_the_up(tmp_path: Path) -> None:
+    def warned(last: str) -> list[str]:
+        recording = moved(tmp_path, stack_on(last, provider=last), sameEngineAs=OLD)
+        return [text[: len(DONE)] for text in recording.warnings if "sameEngineAs" in text]
+
+    assert warned(OLD) == [], "it is needed"
+    assert warned(NEW) == [DONE]
+
+
+@pytest.mark.parametrize("id", [ID, None])
+def test_the_address_of_a_docker_installed_anew_is_to_be_removed_after_the_up(
+    engine_with: Callable[..., Engine], free: int, id: str | None
+) -> None:
+    """It would have the same socket on another machine taken for the same engine for good."""
+    engine = engine_with()
+    state = stack_on(engine.host, provider=engine.host)
+    state["urn:stack"]["outputs"] |= {"engineId": id} if id else {}
+    recording = run(on_this_machine(engine, free, sameEngineAs=engine.host), deployed=state)
+    assert [text[: len(DONE)] for text in recording.warnings if "sameEngineAs" in text] == [DONE]
+    assert not any("sameEngineAs" in text for text in run(on_this_machine(engine, free)).warnings)
 
 
 def test_a_stack_of_a_release_without_the_engines_id_goes_on(
