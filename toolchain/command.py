@@ -11,11 +11,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from toolchain import arguments as command_line
-from toolchain import passphrase, runs, stack
+from toolchain import deployed, passphrase, runs, stack
 from toolchain.arguments import Command
 from toolchain.console import Problem, fail, say
 from toolchain.places import CLI, PULUMI_HOME, ROOT, STATE
@@ -24,6 +24,9 @@ from toolchain.runs import PROJECT
 
 #: Commands that lock their stack, for minutes.
 LOCKING = {(verb,) for verb in ("destroy", "import", "refresh", "up", "watch")}
+
+#: Commands that take out of the state what the engine does not have, without running the program.
+FORGETTING = {("destroy",), ("refresh",)}
 
 CHANGE = ("stack", "change-secrets-provider")
 
@@ -144,11 +147,32 @@ def _warn_of_lonely_state(command: Command, name: str) -> None:
         say("pulumi", "To share or back up the state: docs/more-than-one.md")
 
 
+def _refuse_elsewhere(command: Command, name: str, variables: Mapping[str, str]) -> None:
+    """Refuse what would have the engine on this machine asked for what is on another machine's.
+
+    Raises:
+        Problem: the stack is on another machine's engine.
+    """
+    given = command.options.keys()
+    # An `up` runs the program, which checks it, in its preview: before it refreshes anything.
+    blind = {"refresh", "r"} & given and {"skip-preview", "f"} & given
+    if command.verb not in FORGETTING and not (command.verb == ("up",) and blind):
+        return
+    export = [str(CLI / "pulumi"), "stack", "export", "--stack", command.stack or name]
+    state = subprocess.run(
+        export, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+    # Of a stack that does not exist, Pulumi itself will say so.
+    if state.returncode == 0:
+        deployed.refuse_elsewhere(name, json.loads(state.stdout)["deployment"] or {})
+
+
 def environment(arguments: Sequence[str]) -> dict[str, str]:
     """The environment for a command, with its stack's passphrase if that is known.
 
     Raises:
-        Problem: the stack's passphrase is missing, or it is the public one.
+        Problem: the stack's passphrase is missing, or it is the public one; or the command would
+            have the wrong machine's engine asked.
     """
     variables: dict[str, str | None] = dict(os.environ)
     command = command_line.parse(arguments, os.environ)
@@ -158,11 +182,16 @@ def environment(arguments: Sequence[str]) -> dict[str, str]:
             _warn_of_the_shells_stack(command, name)
             variables |= _of(command, name)
             _warn_of_lonely_state(command, name)
+            _refuse_elsewhere(command, name, _set(variables))
             if command.verb in LOCKING:
                 runs.record(name)
         elif not passphrase.of_the_shell(name):
             # Pulumi will ask which stack to use, and the shell's passphrase may be another stack's.
             variables |= {passphrase.TEXT: None, passphrase.FILE: None}
+    return _set(variables)
+
+
+def _set(variables: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if value is not None}
 
 

@@ -82,6 +82,20 @@ def client() -> str:
     return str(link)
 
 
+def options(address: str | None, certificates: Path | None) -> list[str]:
+    """The options with which `docker` talks to an engine.
+
+    Args:
+        address: the engine's; None for the one that the environment or the machine has.
+        certificates: the folder of the files for TLS; None for no TLS.
+    """
+    found = ["--host", address] if address else []
+    if certificates:
+        found += ["--tlsverify", f"--tlscacert={certificates / 'ca.pem'}"]
+        found += [f"--tlscert={certificates / 'cert.pem'}", f"--tlskey={certificates / 'key.pem'}"]
+    return found
+
+
 def architecture(docker: str) -> str | None:
     """The engine's processor, as Docker calls it; None if no engine answers."""
     return output([docker, "version", "--format", "{{.Server.Arch}}"], timeout=20) or None

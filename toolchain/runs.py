@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from toolchain import deployed
 from toolchain.console import Problem, output, run, say
 from toolchain.engine import client
 from toolchain.places import STATE
@@ -157,20 +158,23 @@ def _state(stack: str) -> dict[str, Any]:
     return state["deployment"] or {}
 
 
-def half_made(stack: str, prefix: str, options: Sequence[str]) -> None:
+def half_made(stack: str, prefix: str) -> None:
     """Remove containers and networks that a killed run made but did not record in the state.
 
     Args:
         stack: its name.
         prefix: of its names on the engine.
-        options: of `docker`, for the stack's engine.
 
     Raises:
-        Problem: somebody else's run has the lock; nothing was removed.
+        Problem: somebody else's run has the lock, or the stack is on another machine's engine;
+            nothing was removed.
     """
-    pending = _state(stack).get("pending_operations") or []
+    state = _state(stack)
+    pending = state.get("pending_operations") or []
     if not pending:
         return
+    deployed.refuse_elsewhere(stack, state)
+    options = deployed.docker_options(state)
     made = [found for operation in pending for found in _made(operation, prefix, options)]
     # A run that is still going has pending operations, too. This fails because of its lock.
     pulumi(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toolchain import runs
+from toolchain import engine, runs
 from toolchain.console import Problem, output
 from toolchain.passphrase import DEV
 from toolchain.places import BIN, ROOT, STATE
@@ -80,11 +80,7 @@ def on_swarm(stack: str) -> bool:
 
 def docker_options(stack: str) -> list[str]:
     """The options with which `docker` talks to the stack's engine."""
-    options = ["--host", address] if (address := engine_address(stack)) else []
-    if folder := _certificates(stack):
-        options += ["--tlsverify", f"--tlscacert={folder / 'ca.pem'}"]
-        options += [f"--tlscert={folder / 'cert.pem'}", f"--tlskey={folder / 'key.pem'}"]
-    return options
+    return engine.options(engine_address(stack), _certificates(stack))
 
 
 def remote(stack: str) -> bool:
@@ -123,7 +119,7 @@ def up(stack: str) -> None:
     """
     pulumi(stack, "stack", "select", "--create", stack, quiet=True)
     runs.unlock(stack)
-    runs.half_made(stack, prefix(stack), docker_options(stack))
+    runs.half_made(stack, prefix(stack))
     shown = () if stack != DEV else ("--skip-preview",)
     yes = () if asks(stack) else ("--yes",)
     pulumi(stack, "up", *yes, *shown, *POLICIES, "--stack", stack)
@@ -201,7 +197,7 @@ def down(stack: str) -> None:
         return
     _refuse_protected(stack)
     runs.unlock(stack)
-    runs.half_made(stack, prefix(stack), docker_options(stack))
+    runs.half_made(stack, prefix(stack))
     yes = () if asks(stack) else ("--yes",)
     pulumi(stack, "destroy", *yes, "--stack", stack)
 

@@ -118,6 +118,32 @@ def driven(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 @dataclass(frozen=True)
+class Docker:
+    """A `docker` that is the first on PATH, and notes what it is asked."""
+
+    file: Path
+    log: Path
+
+    def answers(self, id: str | None) -> None:
+        """Have the engine answer with this ID; None for no answer."""
+        answer = f"echo {id}" if id else "exit 1"
+        self.file.write_text(f'#!/bin/sh\necho "$*" >> {self.log}\n{answer}\n')
+        self.file.chmod(0o755)
+
+    def asked(self) -> list[str]:
+        """The arguments of all commands so far."""
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def asked_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docker:
+    folder = tmp_path / "asked"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return Docker(folder / "docker", folder / "log")
+
+
+@dataclass(frozen=True)
 class Clone:
     """The toolchain in a folder of its own, with a cache of its own."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.plugins.docker_tools import engine_or_skip
-from tests.toolchain.conftest import require_toolchain
+from tests.toolchain.conftest import Docker, require_toolchain
 from toolchain import command, passphrase, runs, stack
+from toolchain.console import Problem
 from toolchain.passphrase import DEV, PUBLIC
 from toolchain.places import BIN, CLI, ROOT
 
@@ -151,3 +153,58 @@ def test_another_project_gets_no_passphrase(
     (tmp_path / "other" / "Pulumi.yaml").write_text("name: other\nruntime: python\n")
     monkeypatch.chdir(tmp_path / "other")
     assert passphrases("up", "--stack", "site") == {}
+
+
+@pytest.fixture
+def on_another_machine(
+    clone: Path, tmp_path: Path, asked_docker: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stack `site` is on another machine's engine, as the CLI says."""
+    asked_docker.answers("CUJR:PUOR")
+    deployment = {
+        "resources": [
+            {"type": "pulumi:pulumi:Stack", "outputs": {"engineId": "RTNM:V36G"}},
+            {"type": "pulumi:providers:docker", "inputs": {"host": "unix:///var/run/docker.sock"}},
+            {"type": "docker:index/volume:Volume"},
+        ]
+    }
+    script = f"""#!/bin/sh
+[ "$*" = "stack export --stack site" ] || exit 1
+echo '{json.dumps({"deployment": deployment})}'
+"""
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli/pulumi").write_text(script)
+    (tmp_path / "cli/pulumi").chmod(0o755)
+    monkeypatch.setattr(command, "CLI", tmp_path / "cli")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "refresh --stack site",
+        "destroy -s site --yes",
+        "down -s site",
+        "up -s site --refresh --skip-preview --yes",
+        "up -rfs site",
+    ],
+)
+@pytest.mark.usefixtures("on_another_machine")
+def test_what_forgets_the_stack_without_running_the_program_is_refused_on_another_machine(
+    clone: Path, line: str
+) -> None:
+    with pytest.raises(Problem, match="stack site is not on this machine"):
+        command.environment(line.split())
+    assert not (clone / ".state/runs-site").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("preview --refresh -s site", "up -s site", "up --refresh -s site", "up -fs site"),
+        # The CLI does not know it, and will say so.
+        "refresh -s other",
+    ],
+)
+@pytest.mark.usefixtures("on_another_machine")
+def test_what_runs_the_program_first_is_left_to_it(clone: Path, line: str) -> None:
+    assert command.environment(line.split())

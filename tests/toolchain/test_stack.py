@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,7 +82,7 @@ def test_after_a_kill_the_lock_and_half_made_resources_are_removed(
     assert len(driven.locks()) == 1
 
     runs.unlock("test")
-    runs.half_made("test", "zhub-test", [])
+    runs.half_made("test", "zhub-test")
 
     shown = capfd.readouterr().err
     assert f"removing the lock of an earlier run: its process {process.pid} has ended" in shown
@@ -89,7 +90,7 @@ def test_after_a_kill_the_lock_and_half_made_resources_are_removed(
     assert driven.locks() == []
     driven.write(program.format(create="true"))
     driven.pulumi("up", "--yes", "--skip-preview")
-    runs.half_made("test", "zhub-test", [])
+    runs.half_made("test", "zhub-test")
     assert "cut off" not in capfd.readouterr().err
 
 
@@ -215,6 +216,42 @@ def test_down_of_a_protected_stack_removes_nothing(driven: Project) -> None:
     stack.down("test")
     assert not file.exists()
     assert stack.resources("test") == []
+
+
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [
+        ("", "destroy --skip-preview"),
+        ("retain_on_delete=True", "destroy --skip-preview"),
+        ("protect=True", "state delete --all --force"),
+    ],
+)
+def test_no_engine_is_known_of_a_stack_that_was_removed(
+    driven: Project, option: str, command: str
+) -> None:
+    """So its next `up` may go to any."""
+    driven.write(
+        "import pulumi, pulumi_command\n"
+        "opts = pulumi.ResourceOptions(" + option + ")\n"
+        "pulumi_command.local.Command('state', create='true', opts=opts)\n"
+        "pulumi.export('engineId', 'RTNM:V36G')\n"
+    )
+    driven.pulumi("up", "--yes", "--skip-preview")
+    assert "RTNM:V36G" in driven.pulumi("stack", "export")
+    driven.pulumi(*command.split(), "--yes")
+    assert "RTNM:V36G" not in driven.pulumi("stack", "export")
+
+
+def test_an_earlier_state_is_brought_back_from_the_backends_backups(driven: Project) -> None:
+    """As docs/more-than-one.md says."""
+    driven.write("import pulumi\npulumi.export('engineId', 'RTNM:V36G')\n")
+    driven.pulumi("up", "--yes", "--skip-preview")
+    before = driven.pulumi("stack", "export")
+    [first] = (driven.state / ".pulumi/backups/zhub/test").glob("test.*.json")
+    driven.pulumi("state", "delete", "--all", "--yes")
+    assert driven.pulumi("stack", "export") != before
+    shutil.copyfile(first, driven.state / ".pulumi/stacks/zhub/test.json")
+    assert driven.pulumi("stack", "export") == before
 
 
 @pytest.mark.engine
