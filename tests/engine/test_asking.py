@@ -19,7 +19,7 @@ import websocket
 from docker.models.containers import Container
 
 from tests.built import healthy, wait_until
-from tests.engine.conftest import native, running_stack
+from tests.engine.conftest import RESEARCH, native, running_stack
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 from tests.hubclient import Kernel, KernelError, User
@@ -40,6 +40,12 @@ PUT_BACK = "rm -f jupyterhub.sqlite-wal jupyterhub.sqlite-shm; mv copy.sqlite ju
 #: Room for the servers of the three users who may log in, each with 2 GiB.
 MEMORY_OF_ALL = "6G"
 
+#: Alice and carol have both, bob one: the hub needs the directory to judge what a server has.
+FOLDERS = [
+    {"name": "team", "groups": [RESEARCH], "mode": "read-write"},
+    {"name": "everybody", "mode": "read-only"},
+]
+
 #: Stand-ins for users' servers that compute, each with two threads of work.
 COMPUTING = 12
 
@@ -48,6 +54,7 @@ COMPUTING = 12
 def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of which nothing is emulated."""
     config = native(engine) | {"port": free_port(), "usersMemory": MEMORY_OF_ALL}
+    config |= {"sharedFolders": FOLDERS}
     yield from running_stack(engine, "e2e-asking", tmp_path_factory.mktemp("asking"), config)
 
 
@@ -161,6 +168,9 @@ def test_servers_that_a_restored_database_does_not_know_are_kept(
         wait_until(partial(back, user), seconds=120)
         user.open_lab()
         assert answers(kernel)
+    shared = "import os; print(sorted(os.listdir('/shared')))"
+    assert kept.run(shared) == "['everybody', 'team']\n"
+    assert also.run(shared) == "['everybody']\n"
     wait_until(lambda: not names(engine, stack, "carol"), seconds=60)
     log = hub.logs(since=begin).decode()
     for name in ("alice", "bob"):
