@@ -5,6 +5,7 @@ The hub writes labels and addresses into its calls; the guard refuses any that d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
@@ -15,6 +16,10 @@ from docker.types import IPAMConfig, IPAMPool
 STACK, ROLE, USER = "zhub.stack", "zhub.role", "zhub.user"
 """Labels of all containers, networks and volumes of a stack; the last only where they belong to a
 user."""
+
+USER_NAME = re.compile(r"[a-z0-9@#$][a-z0-9@#$._-]{0,63}")
+"""What users of the hub are called: what a directory may call people, in lower case. Operators'
+commands print these names, and put them into names of files."""
 
 FOLDER = "zhub.folder"
 """Label of the volumes that several users have: the folder's name."""

@@ -15,6 +15,7 @@ from typing import Any
 import docker
 import pytest
 from docker.models.containers import Container
+from zhub.guard.policy import escaped
 
 from tests.built import wait_until
 from tests.engine.attacks.conftest import (
@@ -86,8 +87,8 @@ class Calls:
         self.v = f"/v{version}"
         self.variables = ["JUPYTERHUB_DISABLE_USER_CONFIG=1", f"JUPYTERHUB_USER={user}"]
         self.command = command
-        self.name = f"{stack.prefix}-user-{user}"
-        self.home = f"{stack.prefix}-home-{user}"
+        self.name = f"{stack.prefix}-user-{escaped(user)}"
+        self.home = f"{stack.prefix}-home-{escaped(user)}"
         self._labels = {"zhub.stack": stack.prefix, "zhub.user": user}
         self.server: dict[str, Any] = {
             "Image": image,
@@ -298,6 +299,15 @@ def test_a_captured_hub_starts_servers_and_nothing_else(
                 calls.volume | {"Labels": calls.labels("home") | {"zhub.user": "alice"}},
             ),
             calls.post("/volumes/create", calls.volume | {"Name": f"{calls.home}-x"}),
+        ],
+        "names that nobody has, for commands that read or print them": [
+            call
+            for user in (f"x\n{prefix}-state\tx", "a\tb", "\x1b[2J", "../../x", "a b")
+            for call in (
+                calls.as_user(user).create({}),
+                calls.post("/volumes/create", calls.as_user(user).volume),
+                calls.post("/networks/create", calls.as_user(user).network),
+            )
         ],
         "a home that is nobody's, or somebody else's": [
             calls.as_user(user).create({}) for user in wrong_homes

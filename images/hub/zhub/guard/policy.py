@@ -20,6 +20,7 @@ from zhub.contract import (
     STACK,
     SUBNET_PREFIX,
     USER,
+    USER_NAME,
     Role,
     gateway_address,
     in_users_networks,
@@ -179,13 +180,17 @@ class Policy:
 
         Raises:
             Refused: when they are not those of this stack and role, and of the user whose escaped
-                name is the suffix: so that a user has one container, one network and one home.
+                name is the suffix: so that a user has one container, one network and one home. Or
+                when the hub calls nobody by the user's name: operators' commands print it, and read
+                lines that have it.
         """
         labels = mapping(given, "Labels")
         user = labels.get(USER)
         wanted = {STACK: self.settings.prefix, ROLE: role, USER: user}
         if not isinstance(user, str) or labels != wanted or escaped(user) != suffix:
             raise Refused(f"Labels are not those of a user's {role} whose name ends in {suffix}")
+        if not USER_NAME.fullmatch(user):
+            raise Refused(f"the label {USER} is {user!r}, which is no name of a user")
         return {**wanted, USER: user}
 
     def home(self, found: Mapping[str, Any], user: str) -> None:

@@ -32,7 +32,8 @@ from zhub.login.directory.session import (
 from zhub.settings.ldap import DN, Ldap
 
 #: User names that the hub accepts, including RACF's. They have no character with a meaning in a DN
-#: or in a search filter, except for a "#", which has one at the beginning of a DN's value.
+#: or in a search filter, except for a "#", which has one at the beginning of a DN's value. In lower
+#: case, they are all that the guard takes for names of users (`zhub.contract.USER_NAME`).
 NAME = re.compile(r"[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}")
 
 #: Mail addresses that a search finds people by. What is before the "@" may have an apostrophe or a

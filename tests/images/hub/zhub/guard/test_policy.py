@@ -19,6 +19,7 @@ from zhub.guard.bodies import Refused
 from zhub.guard.environment import Image
 from zhub.guard.policy import Policy, escaped
 from zhub.guard.seccomp import PROFILE
+from zhub.login.directory.people import NAME as TYPED
 
 from tests.images.hub.profiles import described
 
@@ -261,11 +262,39 @@ def test_labels_are_those_of_the_user_in_the_name(user: Any) -> None:
 def test_too_long_a_name_is_refused() -> None:
     def volume(user: str) -> dict[str, Any]:
         labels = LABELS | {"zhub.role": "home", "zhub.user": user}
-        return VOLUME | {"Name": f"site-home-{user}", "Labels": labels}
+        return VOLUME | {"Name": f"site-home-{escaped(user)}", "Labels": labels}
 
-    POLICY.volume(volume("x" * 200))
+    # Of characters that are three each in names of volumes.
+    POLICY.volume(volume("@" * 64))
+    with pytest.raises(Refused, match="which is no name of a user"):
+        POLICY.volume(volume("x" * 65))
     with pytest.raises(Refused, match="does not end in an escaped user name"):
         POLICY.volume(volume("x" * 201))
+
+
+@pytest.mark.parametrize(
+    "user", ["x\nstate\tstate", "a\tb", "a\x1b[2J", "../../etc", ".", "-a", "a b", "müller", "a\n"]
+)
+def test_only_what_the_hub_calls_people_is_a_users_name(user: str) -> None:
+    """Operators' commands read such labels line by line, print them, and make files for them."""
+    suffix = escaped(user)
+
+    def labels(role: str) -> dict[str, str]:
+        return LABELS | {"zhub.role": role, "zhub.user": user}
+
+    with pytest.raises(Refused, match=r"label zhub.user is .*, which is no name of a user"):
+        POLICY.container(f"site-user-{suffix}", changed("Labels", labels("notebook")))
+    with pytest.raises(Refused, match="which is no name of a user"):
+        POLICY.volume(VOLUME | {"Name": f"site-home-{suffix}", "Labels": labels("home")})
+    with pytest.raises(Refused, match="which is no name of a user"):
+        POLICY.network(network(Name=f"site-user-{suffix}", Labels=labels("user-network")))
+
+
+@given(st.from_regex(TYPED, fullmatch=True))
+def test_whoever_can_log_in_gets_a_home(name: str) -> None:
+    user = name.lower()
+    labels = LABELS | {"zhub.role": "home", "zhub.user": user}
+    POLICY.volume(VOLUME | {"Name": f"site-home-{escaped(user)}", "Labels": labels})
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
