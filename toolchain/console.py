@@ -28,10 +28,22 @@ class Problem(Exception):
     """A failure that the operator can fix; the text says what failed, why, and what to type."""
 
 
+def printable(text: str, but: str = "") -> str:
+    """A text as it may go to a terminal: with a "?" for each character that nobody would see.
+
+    What others have chosen, such as names, could move the cursor, or look like another line.
+
+    Args:
+        text: any.
+        but: such characters that stay.
+    """
+    return "".join(c if c.isprintable() or c in but else "?" for c in text)
+
+
 def say(step: str, text: str) -> None:
     """Print one line of progress, with the name of its step in front."""
     # To standard error: what `make env` prints on standard output is evaluated by a shell.
-    print(f"{step:>10}  {text}", file=sys.stderr, flush=True)
+    print(f"{step:>10}  {printable(text)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -197,5 +209,6 @@ def exit_code(command: Callable[[], object]) -> int:
 
 def fail(problem: Problem) -> int:
     """Print what the operator has to fix; returns the exit code."""
-    print(f"\nerror: {str(problem).rstrip()}", file=sys.stderr)
+    text = printable(str(problem).replace("\r\n", "\n"), "\n\t")
+    print(f"\nerror: {text.rstrip()}", file=sys.stderr)
     return 1

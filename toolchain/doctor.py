@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from toolchain import base, cli, engine, environment, stack
-from toolchain.console import Problem, output
+from toolchain.console import Problem, output, printable
 from toolchain.pins import PULUMI
 from toolchain.places import BIN, CACHE
 from toolchain.stack import named
@@ -264,11 +264,12 @@ def check(name: str, *, with_engine: bool) -> None:
     if answers and "container" in outputs:
         findings += [*_groups(name), *_networks(name), *_logs(name)]
     for finding in findings:
+        text = printable(finding.text)
         if finding.good:
-            print(f"     ok  {finding.text}", flush=True)
+            print(f"     ok  {text}", flush=True)
         else:
-            fix = finding.fix.replace("make up", f"make up{named(name)}")
-            print(f"{finding.word}  {finding.text}\n         → {fix}", flush=True)
+            fix = printable(finding.fix.replace("make up", f"make up{named(name)}"))
+            print(f"{finding.word}  {text}\n         → {fix}", flush=True)
     if not all(finding.good or not finding.serious for finding in findings):
         raise Problem("something is missing, or expires; see above")
 
@@ -291,5 +292,10 @@ def check_directory(name: str, user: str) -> None:
         where = address or os.environ.get("DOCKER_HOST") or "this machine's engine"
         raise Problem(f"no container {hub} runs on {where}: make up{named(name)}")
     asked = [*command, "exec", hub, "zhub", "check-directory", "--", user]
-    if subprocess.run(asked, check=False).returncode:
+    with subprocess.Popen(
+        asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            print(printable(line.rstrip("\n")), flush=True)
+    if process.returncode:
         raise Problem(f"{user} cannot log in, or not all of the directory works; see above")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import time
@@ -13,6 +14,8 @@ from typing import Any
 from toolchain import stack
 from toolchain.backup.helper import Engine
 from toolchain.console import Problem
+
+_ID = re.compile(r"[0-9a-f]{12,64}")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class People:
         Raises:
             Problem: it says what is wrong.
         """
-        hub = self._one("container", "ls", "hub")
+        hub = self._hub()
         open_input = ("--interactive",) if given is not None else ()
         done = subprocess.run(
             [*self.engine.docker, "exec", *open_input, hub, "zhub", "users", *arguments],
@@ -63,31 +66,29 @@ class People:
             command = shlex.join([*self.engine.docker, "exec", hub, "zhub", "users", *arguments])
             raise Problem(f"the hub's answer is not complete; this shows it: {command}") from None
 
-    def _one(self, kind: str, verb: str, role: str) -> str:
-        found = self.labelled(kind, verb, role)
+    def _hub(self) -> str:
+        own = (f"--filter=label=zhub.stack={self.engine.prefix}", "--filter=label=zhub.role=hub")
+        found = self.engine.ask("container", "ls", "--quiet", *own).split()
         if not found:
             raise Problem(
                 f"no hub of stack {self.name} runs on its engine: make up{stack.named(self.name)}"
             )
         return found[0]
 
-    def labelled(self, kind: str, verb: str, role: str, user: str = "") -> list[str]:
-        """Return ids of containers, or names of volumes, that have these labels."""
-        labels = {"zhub.stack": self.engine.prefix, "zhub.role": role}
-        if user:
-            labels["zhub.user"] = user
-        filters = (f"--filter=label={key}={text}" for key, text in labels.items())
-        return self.engine.ask(kind, verb, "--quiet", *filters).split()
-
     def homes(self, user: str) -> list[str]:
-        return self.labelled("volume", "ls", "home", user)
+        """Return the names of a user's homes: one, or none."""
+        return [volume for volume, owner in self.engine.homes().items() if owner == user]
 
     def owners(self) -> list[str]:
         """Return whose homes there are."""
         return sorted(set(self.engine.homes().values()))
 
     def memory(self, containers: list[str]) -> dict[str, str]:
-        """Return how much memory containers use of how much, by their ids."""
+        """Return how much memory containers use of how much, by their ids.
+
+        The ids are the hub's words: others than ids would be options of the command.
+        """
+        containers = [container for container in containers if _ID.fullmatch(container)]
         if not containers:
             return {}
         shown = self.engine.find(

@@ -1,7 +1,8 @@
 """`make users`: who has what on a stack, and what operators do when people come and go.
 
 The hub answers for itself (`zhub users`, in its container); the engine is asked for what belongs to
-a user by its labels, never by names put together.
+a user by its labels. Somebody may control the hub, so what it says is printed without characters
+that do something to a terminal.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from toolchain.backup import helper
 from toolchain.backup.helper import Engine, Helpers
 from toolchain.backup.save import MB
 from toolchain.backup.sizes import GIB
-from toolchain.console import Problem, say, timed
+from toolchain.console import Problem, printable, say, timed
 from toolchain.people import People, Wish, seconds, when
 
 STEP = "users"
@@ -40,6 +41,7 @@ def _whom(wish: Wish, do: str, name: str) -> str:
 
 
 def _table(rows: list[list[str]]) -> str:
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines)
@@ -80,7 +82,8 @@ def show(people: People, _: Wish) -> None:
     # A hub that the release before has brought up knows no messages.
     for message in found.get("messages", []):
         end = f" until {_shown(message['until'])}" if message["until"] else ""
-        print(f"\nMessage to {message['user'] or 'everybody'}{end}: {message['text']}")
+        whom = message["user"] or "everybody"
+        print("\n" + printable(f"Message to {whom}{end}: {message['text']}"))
 
 
 def _share(size: int, limit: int) -> str:

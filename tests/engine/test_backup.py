@@ -18,6 +18,7 @@ from typing import Any
 import docker
 import pytest
 from zhub.guard import homes
+from zhub.guard.policy import escaped
 
 from tests.built import healthy, wait_until
 from tests.docs.commands import runs
@@ -356,6 +357,46 @@ def test_homes_of_releases_before_are_made_anew(stack: Stack, engine: docker.Doc
     assert "nothing to do" in again.stdout
     for name in ("carol", "dora"):
         engine.volumes.get(f"{stack.prefix}-home-{name}").remove()
+
+
+def test_labels_that_a_captured_hub_chose_lead_to_no_other_volume(
+    stack: Stack, engine: docker.DockerClient, tmp_path: Path
+) -> None:
+    """Read line by line, they named volumes of others: to copy, to make anew, to remove."""
+    own = dict(label.split("=") for label in stack.labelled("home")["label"])
+    foreign = engine.volumes.create(f"{stack.prefix}-foreign")
+    text = f"x\n{foreign.name}\t{foreign.name}"
+    made = [
+        foreign,
+        *(
+            engine.volumes.create(
+                f"{stack.prefix}-home-{escaped(user)}", labels=own | {"zhub.user": user}
+            )
+            for user in (text, "a\tb", "\x1b[2J")
+        ),
+        engine.volumes.create(f"{stack.prefix}-home-evil", labels=own | {"zhub.user": "../x"}),
+    ]
+    try:
+        for command, options in {
+            "homes": {},
+            "sizes": {},
+            "backup": {"TO": str(tmp_path)},
+            "users": {"DO": "list"},
+        }.items():
+            done = stack.make(command, **options)
+            assert done.returncode == 0, done.stdout
+            assert "left out" in done.stdout
+            for volume in made[1:]:
+                assert volume.name in done.stdout
+            assert f"home of {foreign.name}" not in done.stdout
+            assert not set(done.stdout) & set("\t\x1b")
+        [folder] = tmp_path.iterdir()
+        homes_ = {path.name for path in (folder / "homes").iterdir()}
+        assert homes_ == {"alice.tar.gz", "bob.tar.gz"}
+        engine.volumes.get(foreign.name)
+    finally:
+        for volume in made:
+            volume.remove()
 
 
 def test_restored_under_another_name_all_is_the_same(

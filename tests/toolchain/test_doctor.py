@@ -157,6 +157,25 @@ def test_a_user_is_asked_about_at_an_engine_with_tls(
     ]
 
 
+def test_what_the_hub_answers_about_a_user_is_only_text(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    client = tmp_path / "docker"
+    client.write_text(
+        '#!/bin/sh\n[ "$1" = inspect ] && echo true && exit\n'
+        "printf 'alice \\033[2J\\r\\377\\nno\\n'; printf 'and \\033c\\n' >&2; exit 1\n"
+    )
+    client.chmod(0o755)
+    monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
+    with pytest.raises(Problem, match="alice cannot log in"):
+        doctor.check_directory("site", "alice")
+    shown = capsys.readouterr().out
+    assert shown.startswith("alice ?[2J")
+    assert shown.endswith("\nno\nand ?c\n")
+    assert "\r" not in shown
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_an_engine_elsewhere_that_does_not_answer_is_a_fault(
     monkeypatch: pytest.MonkeyPatch,

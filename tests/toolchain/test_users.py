@@ -73,7 +73,7 @@ def test_a_home_whose_volume_is_gone_leaves_no_folder_behind(
     monkeypatch.setattr(Engine, "homes_paths", lambda _: ["/srv/homes"])
     monkeypatch.setattr(Engine, "image", lambda _: "hub")
     monkeypatch.setattr(Engine, "servers", lambda *_: [])
-    monkeypatch.setattr(People, "labelled", lambda *_: [])
+    monkeypatch.setattr(Engine, "homes", lambda _: {})
     answers = {"list": {"users": [{"name": "o.brien", "known": True}]}, "record": {"tokens": []}}
     monkeypatch.setattr(People, "hub", lambda _, do, *__: answers.get(do))
     jobs: list[Job] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import string
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from toolchain.backup import labels
 from toolchain.backup.inside import BLOCK, MARK, VOLUME, pipe
 from toolchain.console import Problem, output
 
@@ -154,11 +154,14 @@ class Engine:
 
     def homes(self) -> dict[str, str]:
         """The users' volumes, and whose each is."""
+        return labels.fitting(self._volumes("home", "zhub.user"), self.home_of)
+
+    def _volumes(self, role: str, label: str) -> list[list[str]]:
         listed = self.ask(
-            *("volume", "ls", "--format", '{{.Name}}\t{{.Label "zhub.user"}}'),
-            *("--filter", f"label=zhub.stack={self.prefix}", "--filter", "label=zhub.role=home"),
+            *("volume", "ls", "--format", labels.row(".Name", f'(.Label "{label}")')),
+            *("--filter", f"label=zhub.stack={self.prefix}", "--filter", f"label=zhub.role={role}"),
         )
-        return dict(line.split("\t") for line in sorted(listed.splitlines()))
+        return labels.rows(listed)
 
     def written(self) -> dict[str, int]:
         """The bytes that users' servers have written outside their volumes, by users.
@@ -169,23 +172,21 @@ class Engine:
         if not servers:
             return {}
         # One that ends meanwhile is left out, and the command then says that it failed.
-        shown = '{{index .Config.Labels "zhub.user"}}\t{{.SizeRw}}'
+        shown = labels.row('(index .Config.Labels "zhub.user")', ".SizeRw")
         listed = self.find("container", "inspect", "--size", "--format", shown, *servers) or ""
-        return {user: int(size) for user, size in (row.split("\t") for row in listed.splitlines())}
+        return {user: int(size) for user, size in labels.rows(listed)}
 
     def home_of(self, user: str) -> str:
-        """The name of a user's volume, also when there is none; as the guard escapes names."""
-        kept = string.ascii_lowercase + string.digits
-        escaped = (c if c in kept else "".join(f"-{b:02x}" for b in c.encode()) for c in user)
-        return f"{self.prefix}-home-{''.join(escaped)}"
+        """The name of a user's volume, also when there is none."""
+        return labels.home_of(self.prefix, user)
 
     def shared(self) -> dict[str, str]:
         """The volumes that several users share, by the folder's name."""
-        listed = self.ask(
-            *("volume", "ls", "--format", '{{.Label "zhub.folder"}}\t{{.Name}}'),
-            *("--filter", f"label=zhub.stack={self.prefix}", "--filter", "label=zhub.role=shared"),
-        )
-        return dict(line.split("\t") for line in sorted(listed.splitlines()))
+        found = labels.fitting(self._volumes("shared", "zhub.folder"), self._shared_of)
+        return {folder: volume for volume, folder in found.items()}
+
+    def _shared_of(self, folder: str) -> str:
+        return f"{self.prefix}-shared_{folder}"
 
     def shared_paths(self) -> list[str]:
         """The shared folders at paths of the engine's machine, as the stack's guard has them."""
@@ -239,19 +240,25 @@ class Engine:
 
     def make_shared(self, folder: str) -> str:
         """Make the volume of a shared folder as the guard does; returns its name."""
-        volume = f"{self.prefix}-shared_{folder}"
+        volume = self._shared_of(folder)
         self._make(volume, {"zhub.role": "shared", "zhub.folder": folder}, mounted=True)
         return volume
 
     def _make(self, volume: str, own: dict[str, str], *, mounted: bool, path: str = "") -> None:
-        labels = {"zhub.stack": self.prefix, **own}
+        # The engine makes none anew, and says nothing: whoever then fails would remove that one.
+        if self.find("volume", "inspect", "--format", "{{.Name}}", volume):
+            raise Problem(
+                f"there is a volume {volume} already, with other labels: see what is in it, and"
+                f" whose it is (docker volume inspect {volume}), copy what is needed, and remove it"
+            )
+        own = {"zhub.stack": self.prefix, **own}
         options: dict[str, str] = {}
         if mounted:
             options = {"type": "none", "o": "bind", "device": self.device(volume, path)}
         self.ask(
             *("volume", "create", "--driver=local"),
             *(f"--opt={key}={text}" for key, text in options.items()),
-            *(f"--label={key}={text}" for key, text in labels.items()),
+            *(f"--label={key}={text}" for key, text in own.items()),
             volume,
         )
 
@@ -261,13 +268,13 @@ class Engine:
 
     def servers(self, user: str = "") -> list[str]:
         """The users' servers that there are, on any machine; of one user, or of all."""
-        labels = {"zhub.stack": self.prefix, "zhub.role": "notebook"}
+        wanted = {"zhub.stack": self.prefix, "zhub.role": "notebook"}
         if user:
-            labels["zhub.user"] = user
+            wanted["zhub.user"] = user
         listed = ["container", "ls", "--all", "--format", "{{.Names}}"]
         if self.on_swarm():
             listed = ["service", "ls", "--format", "{{.Name}}"]
-        filters = (f"--filter=label={key}={text}" for key, text in labels.items())
+        filters = (f"--filter=label={key}={text}" for key, text in wanted.items())
         return self.ask(*listed, *filters).split()
 
     def remove_servers(self, names: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from toolchain.backup.manifest import (
     ENCRYPTED,
     FORMAT,
     HOMES,
+    NAME,
     PARTIAL,
     PASSPHRASE,
     PULUMI,
@@ -69,7 +70,13 @@ class _Folder:
     key: Path | None
 
     def add(self, name: str, write: Callable[[IO[bytes]], Report], user: str = "") -> Part:
-        """Write a part; what writes it may say what it has packed."""
+        """Write a part; what writes it may say what it has packed.
+
+        Raises:
+            Problem: no backup has a part of that name.
+        """
+        if not NAME.fullmatch(name):
+            raise Problem(f"{name!r} cannot be the name of a part of a backup")
         file = self.path / (name + (ENCRYPTED if self.key else ""))
         with encryption.writing(file, self.key) as out:
             report = write(out)
