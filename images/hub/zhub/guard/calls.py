@@ -20,7 +20,7 @@ from zhub.contract import (
     hub_address,
     labelled,
 )
-from zhub.guard import folders, homes
+from zhub.guard import folders
 from zhub.guard.audit import Audit
 from zhub.guard.bodies import Refused, agree, parse_body
 from zhub.guard.confinement import Confinement
@@ -150,7 +150,8 @@ class Guard:
         if servers := self._confinement.name_servers:
             body["HostConfig"]["Dns"] = servers
         self.audit.start(body["Labels"][USER])
-        with self._counts.server(name, body["HostConfig"]["Memory"]), homes.mounting():
+        memory = body["HostConfig"]["Memory"]
+        with self._homes.mounting(volume), self._counts.server(name, memory):
             made = self._client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
         self.audit.seen("container.make", user=body["Labels"][USER])
         return made
@@ -162,7 +163,8 @@ class Guard:
         if not set(found["NetworkSettings"]["Networks"]) <= {NO_NETWORK}:
             raise Refused("the container has a network already")
         self.audit.start(found["Config"]["Labels"][USER])
-        with homes.mounting():
+        volume = self._policy.settings.home_of(found["Name"].removeprefix("/"))
+        with self._homes.mounting(volume):
             self._client.start(found["Id"])
         self.audit.seen("container.start", user=found["Config"]["Labels"][USER])
 

@@ -33,8 +33,12 @@ from zhub.settings import GuardSettings
 SEEN = "/homes"
 """Where a helper has the site's folder."""
 
-#: Prints the folder's owner and its mode, in octal digits.
-LOOK = f"stat -c '%u %a' {SEEN}"
+#: Prints the folder's owner and its mode, in octal digits. Fails if one is named that is a link in
+#: it.
+LOOK = f"""
+if [ -n "$1" ] && [ -L {SEEN}/"$1" ]; then echo "$1 is a link"; exit 1; fi
+stat -c '%u %a' {SEEN}
+"""
 
 #: Makes the folder $1 there, unless there is one: a site may have prepared it.
 MAKE = f"""
@@ -96,42 +100,32 @@ def fix(path: object) -> str:
     return f"install -d -o root -g root -m 700 {path}"
 
 
-@contextmanager
-def mounting() -> Iterator[None]:
-    """Tell the user where a home cannot be mounted; for calls that mount it.
-
-    Raises:
-        UnusableError: its folder is not there.
-    """
-    try:
-        yield
-    except APIError as error:
-        if UNMOUNTED not in str(error.explanation):
-            raise
-        raise UnusableError(
-            "Your home, or a folder that you share, cannot be mounted now, so your server does not"
-            f" start. Please tell your administrator: {error.explanation}"
-        ) from None
-
-
 class Homes:
     """Makes homes, where the stack has them."""
 
     def __init__(self, client: docker.APIClient, settings: GuardSettings) -> None:
         self._client = client
         self._path = settings.homes_path
+        self._former = settings.former_homes_paths
         self._limit = settings.home_limit
         self._prefix = settings.prefix
         # Not the packet filter's image, which has hardly a program.
         self._helpers = Helpers(client, settings.notebook_image, settings.prefix)
 
     def check(self) -> None:
-        """Check the site's folder, if there is one.
+        """Check the site's folder, if there is one, and log what is wrong with those before it.
+
+        Of these, one may be away on purpose.
 
         Raises:
             RuntimeError: homes cannot be there, or not safely. Whoever may write there could put a
                 link in the place of a home, and the engine would follow it.
         """
+        for former in self._former:
+            try:
+                self._look_former(former)
+            except (RuntimeError, DockerException) as error:
+                log.warning("no server starts with a home in %s: %s", former, error)
         if not self._path:
             return
         path, root = PurePosixPath(self._path), PurePosixPath(self._root)
@@ -141,17 +135,16 @@ class Homes:
                 " elsewhere: pulumi config set homesPath /srv/homes/zhub"
             )
         try:
-            owner, digits = self._in_folder(["sh", "-c", LOOK], writes=False).split()
+            owner, mode = self._look(self._path)
         except (RuntimeError, DockerException) as error:
             raise RuntimeError(
                 f"homesPath is {path}, and the engine's machine has no such folder, or not yet:"
                 f" mount its file system, then, as root: install -d -m 700 {path} ({error})"
             ) from None
-        mode = int(digits, base=8)
-        if owner != "0" or mode & WRITABLE:
+        if owner or mode & WRITABLE:
             raise RuntimeError(
                 f"homesPath is {path}, where others than root may write (owner {owner}, mode"
-                f" {digits}), and so replace homes by links; as root: {fix(path)}"
+                f" {mode:o}), and so replace homes by links; as root: {fix(path)}"
             )
         if mode & OTHERS:
             log.warning(
@@ -159,6 +152,48 @@ class Homes:
                 " %s",
                 path,
                 fix(path),
+            )
+
+    @contextmanager
+    def mounting(self, name: str) -> Iterator[None]:
+        """Tell the user where a home cannot be mounted; for calls that mount it.
+
+        In a folder that was the site's before, it is looked at each time: the guard may have
+        started before that was mounted, or before somebody opened it.
+
+        Raises:
+            UnusableError: its folder is not there, or may be something else by now.
+        """
+        try:
+            if self._former:
+                self._check_former(self._client.inspect_volume(name))
+            yield
+        except APIError as error:
+            if UNMOUNTED not in str(error.explanation):
+                raise
+            raise UnusableError(
+                "Your home, or a folder that you share, cannot be mounted now, so your server does"
+                f" not start. Please tell your administrator: {error.explanation}"
+            ) from None
+
+    def _check_former(self, found: Mapping[str, Any]) -> None:
+        for path in self._former:
+            if placed(found, [path]):
+                try:
+                    self._look_former(path, found["Name"])
+                except (RuntimeError, DockerException) as error:
+                    raise UnusableError(
+                        "Your home cannot be mounted now, so your server does not start. Please"
+                        f" tell your administrator: it is in {path}, where homesPath was before:"
+                        f" {error}"
+                    ) from None
+
+    def _look_former(self, path: str, name: str = "") -> None:
+        owner, mode = self._look(path, name)
+        if owner or mode & WRITABLE:
+            raise RuntimeError(
+                f"others than root may write there (owner {owner}, mode {mode:o}), and so replace"
+                f" homes by links. See that there are none; then, as root: {fix(path)}"
             )
 
     def make(self, name: str, labels: Mapping[str, str]) -> Any:
@@ -184,18 +219,33 @@ class Homes:
 
     def _make_folder(self, name: str) -> None:
         try:
-            self._in_folder(["sh", "-c", MAKE, "sh", name], writes=True)
+            self._in_folder(self._path, ["sh", "-c", MAKE, "sh", name], writes=True)
         except (RuntimeError, DockerException) as error:
             raise UnusableError(
                 "Your home cannot be made now, so your server does not start. Please tell your"
                 f" administrator: {error}"
             ) from None
 
-    def _in_folder(self, command: list[str], *, writes: bool) -> str:
+    def _look(self, path: str, name: str = "") -> tuple[int, int]:
+        """Return the owner and the mode of a folder.
+
+        Args:
+            path: the folder.
+            name: of a home in it that must not be a link; none if empty.
+
+        Raises:
+            RuntimeError: it is one.
+            docker.errors.DockerException: there is no such folder.
+        """
+        shown = self._in_folder(path, ["sh", "-c", LOOK, "sh", name], writes=False)
+        owner, digits = shown.split()
+        return int(owner), int(digits, base=8)
+
+    def _in_folder(self, path: str, command: list[str], *, writes: bool) -> str:
         return self._helpers.run(
             command,
             network=NO_NETWORK,
-            mounts=[Mount(SEEN, self._path, type="bind", read_only=not writes)],
+            mounts=[Mount(SEEN, path, type="bind", read_only=not writes)],
         )
 
     @cached_property

@@ -37,6 +37,7 @@ class Engine:
     def inspect_container(self, _: str) -> dict[str, Any]:
         return {
             "Id": "abc",
+            "Name": "/site-user-alice",
             "Config": {"Labels": LABELS | {"zhub.role": "notebook"}},
             "State": {"StartedAt": "2027-01-15T08:00:00Z"},
             "NetworkSettings": {"Networks": {"none": {}}},

@@ -1,17 +1,19 @@
-"""Whether the kernel limits homes; a stand-in for an engine whose file system has project quotas.
+"""Whether the kernel limits homes, and folders that were the site's before; on stand-ins.
 
-No machine of these tests has such a file system; test_on_engine.py, beside this, shows
-an engine that refuses. What the stand-in answers is what volume/local/local_unix.go of moby does.
+One is an engine whose file system has project quotas. No machine of these tests has such a file
+system; test_on_engine.py, beside this, shows an engine that refuses. What the stand-in answers is
+what volume/local/local_unix.go of moby does.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from docker.errors import APIError, NotFound
 from zhub import settings
-from zhub.guard.helpers import Helpers
+from zhub.guard.helpers import Helpers, UnusableError
 from zhub.guard.homes import Homes
 
 LIMIT = 10 << 20
@@ -98,3 +100,85 @@ def test_nothing_is_tried_for_a_folder_of_the_sites_choice_or_without_a_limit(
     engine = QuotaEngine(LIMIT)
     assert not homes(engine, monkeypatch, **more).limited
     assert not engine.made
+
+
+FORMER = {"ZHUB_HOME_LIMIT": "", "ZHUB_FORMER_HOMES_PATHS": '["/srv/old"]'}
+
+
+class OldHomes:
+    """An engine with a home in /srv/old, and what a helper finds there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: str | Exception) -> None:
+        self.answer = answer
+        self.asked: list[list[str]] = []
+        self.device = "/srv/old/site-home-alice"
+
+        def run(_: Helpers, command: list[str], **__: Any) -> str:
+            self.asked.append(command)
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+        monkeypatch.setattr(Helpers, "run", run)
+
+    def inspect_volume(self, name: str) -> dict[str, Any]:
+        options = {"type": "none", "o": "bind", "device": self.device}
+        return {"Name": name, "Driver": "local", "Options": options}
+
+    @property
+    def homes(self) -> Homes:
+        client: Any = self
+        return Homes(client, settings.read_guard({"ZHUB_PREFIX": "site"} | FORMER))
+
+
+CLOSE = "as root: install -d -o root -g root -m 700 /srv/old"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("0 777\n", f"others than root may write there .owner 0, mode 777.*{CLOSE}"),
+        ("0 1777\n", f"owner 0, mode 1777.*{CLOSE}"),
+        ("0 770\n", f"owner 0, mode 770.*{CLOSE}"),
+        ("1000 700\n", f"owner 1000, mode 700.*{CLOSE}"),
+        (RuntimeError("site-home-alice is a link"), "site-home-alice is a link"),
+        (APIError("bind source path does not exist"), "path does not exist"),
+    ],
+)
+def test_no_home_is_mounted_where_others_could_have_replaced_it_by_a_link(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    answer: str | Exception,
+    said: str,
+) -> None:
+    """The folder is one that homesPath was before; a guard starts also where it is away."""
+    engine = OldHomes(monkeypatch, answer)
+    engine.homes.check()
+    assert re.search(f"no server starts with a home in /srv/old: .*{said}", caplog.text)
+    with (
+        pytest.raises(UnusableError, match=f"/srv/old, where homesPath was before: .*{said}"),
+        engine.homes.mounting("site-home-alice"),
+    ):
+        pytest.fail("it is mounted")
+    assert engine.asked[-1][-1] == "site-home-alice"
+
+
+def test_a_home_in_a_folder_from_before_is_mounted_where_only_root_writes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = OldHomes(monkeypatch, "0 755\n")
+    found = engine.homes
+    found.check()
+    assert not caplog.text
+    with found.mounting("site-home-alice"):
+        pass
+    # Each time: somebody may have opened the folder since.
+    engine.answer = "0 777\n"
+    with pytest.raises(UnusableError), found.mounting("site-home-alice"):
+        pass
+    # Of homes that are elsewhere, nothing is asked.
+    asked = len(engine.asked)
+    engine.device = "/srv/homes/site-home-alice"
+    with found.mounting("site-home-alice"):
+        pass
+    assert len(engine.asked) == asked

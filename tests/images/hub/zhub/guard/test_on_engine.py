@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Network
@@ -729,13 +729,28 @@ def test_a_volume_that_is_a_folder_of_the_machine_is_not_mounted(site: Site) -> 
     assert refused(lambda: site.create("trap"))
 
 
-def sites_folder(site: Site, client: docker.APIClient, path: Path) -> tuple[Site, Guard]:
-    """A guard whose homes are in a folder of the machine, in place of the other one."""
+def sites_folder(
+    site: Site, client: docker.APIClient, path: Path, *, former: bool = False
+) -> tuple[Site, Guard]:
+    """A guard whose homes are in a folder of the machine, or were before, and its hub's site."""
     own = replace(site.settings, homes_path=str(path))
+    if former:
+        own = replace(site.settings, former_homes_paths=(str(path),))
     policy = replace(site.policy, settings=own)
     return replace(site, settings=own, policy=policy), Guard(
         client, policy, site.confinement, site.folders, Audit(path.parent)
     )
+
+
+@contextmanager
+def asked(site: Site, guard: Guard, folder: Path) -> Iterator[Site]:
+    """The site of a hub that asks this guard, at a socket in the folder."""
+    stop = serving(guard, folder / "engine.sock")
+    with closing(docker.APIClient(f"unix://{folder}/engine.sock", version="auto")) as hub:
+        try:
+            yield replace(site, hub=hub)
+        finally:
+            stop()
 
 
 def test_homes_are_made_and_mounted_in_the_sites_folder(
@@ -777,6 +792,48 @@ def test_homes_are_made_and_mounted_in_the_sites_folder(
         with pytest.raises(APIError, match=r"tell your administrator: .*apart is a link"):
             replace(there, hub=hub).create("apart")
     stop()
+
+
+def test_no_home_is_mounted_from_an_earlier_folder_that_others_opened(
+    site: Site, client: docker.APIClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "homes"
+    path.mkdir(mode=0o700)
+    name, volume = f"{site.settings.prefix}-user-old", f"{site.settings.prefix}-home-old"
+    with asked(*sites_folder(site, client, path), tmp_path) as before:
+        client.remove_container(before.create("old"), force=True)
+    [home] = path.iterdir()
+    after, guard = sites_folder(site, client, path, former=True)
+    own = Homes(client, after.settings)
+    own.check()
+    assert not caplog.text
+    with asked(after, guard, tmp_path) as now:
+        server = now.create("old")
+        # Also one that is there, and is started again.
+        path.chmod(0o777)
+        fix = f"{path}, where homesPath was before: .*install -d -o root -g root -m 700 {path}"
+        with pytest.raises(APIError, match=fix):
+            now.hub.start(server)
+        client.remove_container(server, force=True)
+        with pytest.raises(APIError, match=fix):
+            now.create("old")
+        path.chmod(0o700)
+        home.rename(tmp_path / "aside")
+        home.symlink_to("/etc")
+        with pytest.raises(APIError, match="home-old is a link"):
+            now.create("old")
+        home.unlink()
+        (tmp_path / "aside").rename(home)
+        client.remove_container(now.create("old"), force=True)
+        # One that is away ends nothing.
+        path.rename(tmp_path / "away")
+        own.check()
+        assert f"no server starts with a home in {path}: " in caplog.text
+        with pytest.raises(APIError, match="where homesPath was before"):
+            now.create("old")
+    with suppress(NotFound):
+        client.remove_container(name, force=True)
+    client.remove_volume(volume)
 
 
 @pytest.mark.parametrize("below", ["", "volumes", "missing"])
