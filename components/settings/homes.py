@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import stat
 from collections.abc import Mapping
@@ -49,10 +50,18 @@ class Homes:
     limit: int | None = None
     """MiB that a home should not have more than; None for no limit."""
 
-    def after(self, outputs: Mapping[str, Any]) -> Homes:
-        """Return it with the folders that the stack had before, by the outputs of its last `up`."""
-        known = {path for path in outputs.get(OUTPUT, ()) if path}
-        return replace(self, former=tuple(sorted(known - {self.path})))
+    def after(self, outputs: Mapping[str, Any], guard: Mapping[str, str] | None) -> Homes:
+        """Return it with the folders that the stack had before.
+
+        Args:
+            outputs: of its last `up` that ended without an error.
+            guard: the variables of its guard; None for a stack that has none. An `up` that failed
+                may have made the guard anew, and homes in a folder that no output has.
+        """
+        guard = guard or {}
+        former = json.loads(guard.get("ZHUB_FORMER_HOMES_PATHS", "[]"))
+        known = {*outputs.get(OUTPUT, ()), guard.get("ZHUB_HOMES_PATH", ""), *former}
+        return replace(self, former=tuple(sorted(known - {self.path, ""})))
 
     @property
     def paths(self) -> tuple[str, ...]:

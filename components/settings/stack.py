@@ -215,7 +215,7 @@ def load() -> Settings:
     services.refuse_in_clear(config, _stack_file(stack))
     if swarm.SWARM not in config.refused:
         swarm.refuse_change(config, settings.swarm, settings.users.homes.path, before)
-    homes = settings.users.homes.after(before.outputs)
+    homes = settings.users.homes.after(before.outputs, before.guard)
     folders.refuse_in_homes(config, settings.users.folders, homes.paths)
     settings = replace(
         settings,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import requests
 
 from tests.docs.commands import runs
 from tests.engine.conftest import native, stack_in_checkout
@@ -17,6 +18,14 @@ from tests.engine.test_backup import ODD, printed
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
+
+#: A resource that cannot be made, when all others are.
+BROKEN = """
+import pulumi_docker
+
+last = pulumi.ResourceOptions(provider=engine, depends_on=[hub])
+pulumi_docker.Volume("broken", driver="none-such", opts=last)
+"""
 
 SET, MOVE = runs("docs/homes.md", "Homes in a folder of your choice")
 
@@ -81,7 +90,10 @@ def test_homes_move_and_nothing_is_lost(
     to_another_folder(stack, engine, first, second)
     assert printed(engine, stack, "alice") == before
     back_from_a_backup(stack, engine, second)
-    forgotten(stack, first, second)
+    third = short_folder / "third"
+    after_an_up_that_failed(stack, engine, second, third)
+    opened(stack, engine, third)
+    forgotten(stack, first, second, third)
 
 
 def to_another_folder(stack: Stack, engine: docker.DockerClient, first: Path, second: Path) -> None:
@@ -114,7 +126,48 @@ def back_from_a_backup(stack: Stack, engine: docker.DockerClient, folder: Path) 
     bob.stop_server()
 
 
-def forgotten(stack: Stack, first: Path, second: Path) -> None:
+def after_an_up_that_failed(
+    stack: Stack, engine: docker.DockerClient, now: Path, tried: Path
+) -> None:
+    """A home that was made meanwhile goes on working, also back with the folder before."""
+    program = stack.project / "__main__.py"
+    text = program.read_text()
+    program.write_text(text + BROKEN)
+    tried.mkdir(mode=0o700)
+    stack.configure({"homesPath": str(tried)})
+    with pytest.raises(PulumiError, match="none-such"):
+        stack.up()
+    program.write_text(text)
+    assert stack.outputs()["homesPaths"][0] == str(now)
+    grace = logged_in(stack, "grace")
+    grace.start_server()
+    grace.save("kept.txt", "of grace")
+    grace.stop_server()
+    assert there(engine, stack, "grace") == f"{tried}/{stack.prefix}-home-grace"
+    stack.configure({"homesPath": str(now)})
+    stack.up()
+    assert str(tried) in stack.outputs()["homesPaths"][1:]
+    grace.start_server()
+    assert grace.read("kept.txt") == "of grace"
+    grace.stop_server()
+    stack.up("--expect-no-changes")
+
+
+def opened(stack: Stack, engine: docker.DockerClient, folder: Path) -> None:
+    """No home is mounted from an earlier folder while others than root may write there."""
+    grace = logged_in(stack, "grace")
+    folder.chmod(0o777)
+    fix = f"as root: install -d -o root -g root -m 700 {folder}"
+    with pytest.raises((RuntimeError, requests.HTTPError)):
+        grace.ask_for_server()
+    guard = engine.containers.get(f"{stack.prefix}-guard")
+    assert fix.encode() in guard.logs()
+    folder.chmod(0o700)
+    grace.start_server()
+    grace.stop_server()
+
+
+def forgotten(stack: Stack, first: Path, second: Path, third: Path) -> None:
     """Nothing of a home is left in any of the folders: the next person may have the name."""
     stack.environment["ZHUB_YES"] = "1"
     done = stack.make("users", DO="forget", USER="bob")
@@ -123,3 +176,7 @@ def forgotten(stack: Stack, first: Path, second: Path) -> None:
         assert f"what is in {folder}/{stack.prefix}-home-bob" in done.stdout
         assert not (folder / f"{stack.prefix}-home-bob").exists()
         assert (folder / f"{stack.prefix}-home-alice").exists()
+    done = stack.make("users", DO="forget", USER="grace")
+    assert done.returncode == 0, done.stdout
+    assert f"what is in {third}/{stack.prefix}-home-grace" in done.stdout
+    assert not list(third.iterdir())

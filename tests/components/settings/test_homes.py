@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pytest
+from zhub import settings as hub_settings
 
+from components import variables
 from components.settings import folders, homes
+from components.settings.deployed import STACK
 from components.settings.homes import HOME_LIMIT, HOMES_PATH, Homes
 from components.settings.parsing import RefusedError
-from tests.components.recorder import run
+from tests.components.recorder import Recording, environment, run
 from tests.components.stack_config import DEMO, read
+from tests.components.stacks import SITE
 
 
 @pytest.mark.parametrize("path", ["/srv/homes", "/homes", "/mnt/pool/homes", "/home/jupyter"])
@@ -46,21 +51,47 @@ def test_other_folders_are_refused(path: str, reason: str) -> None:
 
 def test_homes_stay_where_they_are_when_the_folder_changes() -> None:
     was_up = {"prefix": "zhub-dev"}
-    first = Homes(path="/srv/a").after(was_up)
+    first = Homes(path="/srv/a").after(was_up, {})
     assert first.output == ["/srv/a"]
     outputs = was_up | {homes.OUTPUT: first.output}
-    second = Homes(path="/srv/b").after(outputs)
+    second = Homes(path="/srv/b").after(outputs, {})
     assert second.former == ("/srv/a",)
     outputs |= {homes.OUTPUT: second.output}
-    none = Homes().after(outputs)
+    none = Homes().after(outputs, {})
     assert none.former == ("/srv/a", "/srv/b")
     assert none.output == ["", "/srv/a", "/srv/b"]
-    back = Homes(path="/srv/a").after(outputs | {homes.OUTPUT: none.output})
+    back = Homes(path="/srv/a").after(outputs | {homes.OUTPUT: none.output}, {})
     assert back.former == ("/srv/b",)
 
 
+def test_what_a_guard_had_after_an_up_that_failed_is_not_forgotten() -> None:
+    outputs = {"prefix": "zhub-dev", homes.OUTPUT: ["/srv/a"]}
+    guard = {"ZHUB_HOMES_PATH": "/srv/b", "ZHUB_FORMER_HOMES_PATHS": '["/srv/a"]'}
+    assert Homes(path="/srv/a").after(outputs, guard).former == ("/srv/b",)
+    assert Homes(path="/srv/c").after(outputs, guard).former == ("/srv/a", "/srv/b")
+    assert Homes().after({"prefix": "zhub-dev"}, guard).former == ("/srv/a", "/srv/b")
+    # As long as that does not change, the next up finds nothing to do.
+    again = Homes(path="/srv/b").after(outputs, guard)
+    assert variables.homes_paths(again) == guard
+
+
+def test_the_program_asks_the_guard_that_an_up_that_failed_has_left() -> None:
+    def up(path: str, deployed: dict[str, Any], outputs: dict[str, Any]) -> Recording:
+        stack = {"type": STACK, "outputs": outputs}
+        site = SITE | {"zhub:homesPath": path}
+        return run(site, deployed={**deployed, "urn:pulumi:dev::zhub::pulumi:Stack::x": stack})
+
+    before = {"prefix": "zhub-test", homes.OUTPUT: ["/srv/a"]}
+    failed = up("/srv/b", {}, before).one("Container", "guard")
+    left = {failed.urn: {"type": failed.type, "outputs": failed.inputs}}
+    back = up("/srv/a", left, before)
+    guard = environment(back.one("Container", "guard"))
+    assert hub_settings.read_guard(guard).homes_paths == ("/srv/a", "/srv/b")
+    assert back.outputs[homes.OUTPUT]["value"] == ["/srv/a", "/srv/b"]
+
+
 def test_a_stack_without_such_a_folder_exports_nothing() -> None:
-    assert Homes().after({"prefix": "zhub-dev"}).output == []
+    assert Homes().after({"prefix": "zhub-dev"}, None).output == []
 
 
 @pytest.mark.parametrize(
