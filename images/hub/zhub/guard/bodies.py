@@ -1,14 +1,39 @@
-"""Takes the bodies of requests apart, so that guard and engine understand them in the same way."""
+"""Takes requests apart, so that guard and engine understand their bodies in the same way."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+_TRUE, _FALSE = {"True", "true", "1"}, {"False", "false", "0"}
 
 
 class Refused(Exception):
     """The request is not allowed; the text says why."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A parsed request."""
+
+    name: str
+    """Name of the object in the path; empty if there is none."""
+    query: dict[str, str]
+    body: dict[str, Any]
+
+    def flag(self, name: str) -> bool:
+        """Remove a boolean from the query and return it; False when it is missing."""
+        value = self.query.pop(name, "False")
+        if value not in _TRUE | _FALSE:
+            raise Refused(f"{name} is {value!r}")
+        return value in _TRUE
+
+    def done(self) -> None:
+        """Refuse parameters that are left in the query."""
+        if self.query:
+            raise Refused(f"the query has {', '.join(self.query)}")
 
 
 def parse_body(text: bytes) -> dict[str, Any]:

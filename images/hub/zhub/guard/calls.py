@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,7 +22,7 @@ from zhub.contract import (
 )
 from zhub.guard import folders
 from zhub.guard.audit import Audit
-from zhub.guard.bodies import Refused, agree, parse_body
+from zhub.guard.bodies import Refused, Request, agree, parse_body
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
 from zhub.guard.folders import Folders
@@ -31,6 +31,7 @@ from zhub.guard.measures import Measures, Usage
 from zhub.guard.networks import Network, Networks
 from zhub.guard.policy import Policy
 from zhub.guard.sizes import Sizes
+from zhub.guard.turns import Turns
 from zhub.subnets import taken_subnets
 
 STOP_SECONDS = 60
@@ -39,29 +40,6 @@ STOP_SECONDS = 60
 _NAME = "([A-Za-z0-9][A-Za-z0-9_.-]{0,254})"
 _IMAGE = "([A-Za-z0-9](?:[A-Za-z0-9_./:@-]|%40){0,254})"
 """With a digest, as images of a registry have it: docker's client writes its @ as %40."""
-_TRUE, _FALSE = {"True", "true", "1"}, {"False", "false", "0"}
-
-
-@dataclass(frozen=True)
-class Request:
-    """A parsed request."""
-
-    name: str
-    """Name of the object in the path; empty if there is none."""
-    query: dict[str, str]
-    body: dict[str, Any]
-
-    def flag(self, name: str) -> bool:
-        """Remove a boolean from the query and return it; False when it is missing."""
-        value = self.query.pop(name, "False")
-        if value not in _TRUE | _FALSE:
-            raise Refused(f"{name} is {value!r}")
-        return value in _TRUE
-
-    def done(self) -> None:
-        """Refuse parameters that are left in the query."""
-        if self.query:
-            raise Refused(f"the query has {', '.join(self.query)}")
 
 
 class Guard:
@@ -85,6 +63,7 @@ class Guard:
         self.sizes: Sizes | None = None
         self._networks = Networks(client, policy, self._counts.networks)
         self._hub: tuple[str, str] | None = None
+        self._turns = Turns()
         together = int(parse_bytes(policy.settings.users_memory or "0"))
         self.measures = Measures(Usage(client, policy.settings.prefix, together))
         self.measures.expect(*(call.__name__ for _, _, call in CALLS))
@@ -158,14 +137,14 @@ class Guard:
 
     def start_container(self, request: Request) -> None:
         request.done()
-        found = self._notebook(request.name)
-        # With a network from before, it would run without a filter, if only for a moment.
-        if not set(found["NetworkSettings"]["Networks"]) <= {NO_NETWORK}:
-            raise Refused("the container has a network already")
-        self.audit.start(found["Config"]["Labels"][USER])
-        volume = self._policy.settings.home_of(found["Name"].removeprefix("/"))
-        with self._homes.mounting(volume):
-            self._client.start(found["Id"])
+        with self._turn_of(self._notebook(request.name)["Id"]) as found:
+            # With a network from before, it would run without a filter, if only for a moment.
+            if not set(found["NetworkSettings"]["Networks"]) <= {NO_NETWORK}:
+                raise Refused("the container has a network already")
+            self.audit.start(found["Config"]["Labels"][USER])
+            volume = self._policy.settings.home_of(found["Name"].removeprefix("/"))
+            with self._homes.mounting(volume):
+                self._client.start(found["Id"])
         self.audit.seen("container.start", user=found["Config"]["Labels"][USER])
 
     def stop_container(self, request: Request) -> None:
@@ -241,10 +220,8 @@ class Guard:
                 )
             elif self._is_notebook(found) and found["Name"] == f"/{network.name}":
                 agree(endpoint, {}, "EndpointConfig.")
-                # A stopped container has no network namespace to set a filter in.
-                if not found["State"]["Running"]:
-                    raise Refused("the container does not run")
-                self._connect_notebook(found, network)
+                with self._turn_of(found["Id"]) as own:
+                    self._connect_notebook(own, network)
             else:
                 raise Refused(
                     "the container is neither the hub nor the network's own user's server"
@@ -266,6 +243,9 @@ class Guard:
 
     def _connect_notebook(self, found: dict[str, Any], network: Network) -> None:
         container = found["Id"]
+        # A stopped container has no network namespace to set a filter in.
+        if not found["State"]["Running"]:
+            raise Refused("the container does not run")
         try:
             # First the filter, then the interface: there is never a moment in which a process in
             # the container, such as a command that a captured hub chose, has a network without a
@@ -337,6 +317,18 @@ class Guard:
         if not self._is_notebook(found):
             raise Refused("the container is not a user's")
         return found
+
+    @contextmanager
+    def _turn_of(self, container: str) -> Iterator[dict[str, Any]]:
+        """Yield the user's server with this ID; no other call starts or connects it meanwhile.
+
+        Each start makes a network namespace without a filter. It would be one with a network if it
+        came between filter and interface, or the interface between the look at a server's networks
+        and its start. Calls that stop or remove a server neither need a turn nor wait for one: a
+        stop may last a minute.
+        """
+        with self._turns.of(container):
+            yield self._notebook(container)
 
 
 CALLS: list[tuple[str, str, Callable[[Guard, Request], Any]]] = [

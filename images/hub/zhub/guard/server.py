@@ -24,8 +24,8 @@ from tornado.netutil import bind_unix_socket
 from tornado.web import HTTPError, RequestHandler
 
 from zhub.contract import FULL, UNUSABLE
-from zhub.guard.bodies import Refused, parse_body
-from zhub.guard.calls import CALLS, Guard, Request
+from zhub.guard.bodies import Refused, Request, parse_body
+from zhub.guard.calls import CALLS, Guard
 from zhub.guard.counts import Full
 from zhub.guard.helpers import UnusableError
 from zhub.guard.listener import CLIENT_SECONDS, Listener, SmallRequests

@@ -14,8 +14,8 @@ from zhub import settings
 from zhub.contract import NO_HOST, NO_IPV6
 from zhub.guard import audit, measures
 from zhub.guard.audit import Audit
-from zhub.guard.bodies import Refused
-from zhub.guard.calls import Guard, Request
+from zhub.guard.bodies import Refused, Request
+from zhub.guard.calls import Guard
 from zhub.guard.counts import Full
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders

@@ -12,7 +12,8 @@ import pytest
 from docker.errors import APIError, NotFound
 from zhub.contract import HUB_ALIAS, addressing, labelled
 from zhub.guard import services, swarm
-from zhub.guard.calls import Guard, Request
+from zhub.guard.bodies import Request
+from zhub.guard.calls import Guard
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers, UnusableError
 from zhub.guard.services import Swarm
