@@ -8,8 +8,10 @@ have the engine follow paths that a user can change (CVE-2021-30465).
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,24 +22,16 @@ from docker.types import Mount
 from zhub.contract import FOLDER, NO_NETWORK, ROLE, STACK, Role
 from zhub.guard import homes
 from zhub.guard.helpers import Helpers, UnusableError
+from zhub.guard.looking import SEEN, look
 from zhub.settings import GuardSettings
 from zhub.settings.folders import SharedFolder
 
 OWNER = "1000:1000"
 """User and group of all servers."""
 
-SEEN = "/seen"
-"""Where a helper has what it looks at."""
-
-#: Fails, with the reason, unless $1/$2/… below SEEN are folders, and none of them is a link.
-LOOK = f"""
-at={SEEN}
-for part; do
-    at=$at/$part
-    if [ -L "$at" ]; then echo "a part of it is a link: $part"; exit 1; fi
-    if ! [ -d "$at" ]; then echo "no such folder: $part"; exit 1; fi
-done
-"""
+FRESH = 300
+"""Seconds during which a folder at a path is not looked at again: a start would take a second more
+for each. Only root can change meanwhile where the path leads."""
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +79,26 @@ class Folders:
         client: docker.APIClient,
         helpers: Helpers,
         settings: GuardSettings,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Prepare to mount.
+
+        Args:
+            client: of the engine.
+            helpers: of the packet filter's image.
+            settings: of the stack.
+            clock: returns seconds.
+        """
         self._client = client
         self._helpers = helpers
+        # Not the packet filter's image, which has hardly a program.
+        self._looking = Helpers(client, settings.notebook_image, settings.prefix)
+        self._clock = clock
         self._folders = {folder.name: folder for folder in settings.shared_folders}
         self._root = PurePosixPath(settings.shared_root)
         self._lock = threading.Lock()
         self._seen: set[str] = set()
+        self._looked: dict[str, float] = {}
 
     def look(self) -> None:
         """Make what is missing, and log what cannot be mounted: servers without it start."""
@@ -130,26 +137,29 @@ class Folders:
         )
 
     def _check_path(self, path: str) -> None:
-        """Check that a path leads nowhere else.
+        """Check that a path leads nowhere else, and that only root can change that afterwards.
 
-        Only root of the engine's machine can change it afterwards: what is mounted is the folder at
-        its end, and nobody can replace that from inside.
+        The engine follows the path at each start of a server. What is mounted is the folder at its
+        end, so nobody in a server can replace it; but whoever may write in a folder on the way
+        could, with an account of the machine.
 
         Raises:
-            RuntimeError: it does, or is not there.
+            RuntimeError: it does, others can change it, or it is not there.
         """
         with self._lock:
-            if path in self._seen:
+            now = self._clock()
+            if now - self._looked.get(path, -math.inf) < FRESH:
                 return
             parts = PurePosixPath(path).relative_to(self._root).parts
-            self._helpers.run(
-                ["sh", "-c", LOOK, "sh", *parts],
-                network=NO_NETWORK,
-                # Of other owners' folders, to see them; the mount is read-only.
-                capabilities=["DAC_READ_SEARCH"],
-                mounts=[Mount(SEEN, str(self._root), type="bind", read_only=True)],
-            )
-            self._seen.add(path)
+            *way, _ = look(self._looking, self._root, *parts)
+            if wrong := [place for place in way if place.replaceable]:
+                names = " ".join(str(place.path) for place in wrong)
+                raise RuntimeError(
+                    f"others than root may write in {' and '.join(map(str, wrong))}, and so replace"
+                    " what is there by a link to other files; as root:"
+                    f" chown root {names} && chmod go-w {names}"
+                )
+            self._looked[path] = now
 
     def _check_volume(self, folder: SharedFolder) -> None:
         """Check that a volume is the stack's own; make it where it is missing.

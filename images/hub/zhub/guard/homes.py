@@ -27,18 +27,12 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.types import Mount
 
 from zhub.contract import NO_NETWORK, ROLE, STACK
+from zhub.guard import looking
 from zhub.guard.helpers import HELPER, Helpers, UnusableError
 from zhub.settings import GuardSettings
 
 SEEN = "/homes"
 """Where a helper has the site's folder."""
-
-#: Prints the folder's owner and its mode, in octal digits. Fails if one is named that is a link in
-#: it.
-LOOK = f"""
-if [ -n "$1" ] && [ -L {SEEN}/"$1" ]; then echo "$1 is a link"; exit 1; fi
-stat -c '%u %a' {SEEN}
-"""
 
 #: Makes the folder $1 there, unless there is one: a site may have prepared it.
 MAKE = f"""
@@ -46,8 +40,8 @@ if [ -L {SEEN}/"$1" ]; then echo "$1 is a link"; exit 1; fi
 mkdir -p -m 700 {SEEN}/"$1"
 """
 
-WRITABLE, OTHERS = 0o022, 0o007
-"""What a folder's mode lets others than its owner write, and all of the machine's users do."""
+OTHERS = 0o007
+"""What a folder's mode lets all of the machine's users do."""
 
 UNMOUNTED = "failed to mount local volume"
 """What the engine says of a volume whose folder is not there."""
@@ -135,18 +129,18 @@ class Homes:
                 " elsewhere: pulumi config set homesPath /srv/homes/zhub"
             )
         try:
-            owner, mode = self._look(self._path)
+            [found] = looking.look(self._helpers, path)
         except (RuntimeError, DockerException) as error:
             raise RuntimeError(
                 f"homesPath is {path}, and the engine's machine has no such folder, or not yet:"
                 f" mount its file system, then, as root: install -d -m 700 {path} ({error})"
             ) from None
-        if owner or mode & WRITABLE:
+        if found.replaceable:
             raise RuntimeError(
-                f"homesPath is {path}, where others than root may write (owner {owner}, mode"
-                f" {mode:o}), and so replace homes by links; as root: {fix(path)}"
+                f"homesPath is {found}, where others than root may write, and so replace homes by"
+                f" links; as root: {fix(path)}"
             )
-        if mode & OTHERS:
+        if found.mode & OTHERS:
             log.warning(
                 "all users of the engine's machine may look into %s, which has the homes; as root:"
                 " %s",
@@ -188,12 +182,18 @@ class Homes:
                         f" {error}"
                     ) from None
 
-    def _look_former(self, path: str, name: str = "") -> None:
-        owner, mode = self._look(path, name)
-        if owner or mode & WRITABLE:
+    def _look_former(self, path: str, *names: str) -> None:
+        """Look at a folder that was the site's, and at a home in it.
+
+        Raises:
+            RuntimeError: others may write there, or the home is a link.
+            docker.errors.DockerException: there is no such folder.
+        """
+        folder, *_ = looking.look(self._helpers, PurePosixPath(path), *names)
+        if folder.replaceable:
             raise RuntimeError(
-                f"others than root may write there (owner {owner}, mode {mode:o}), and so replace"
-                f" homes by links. See that there are none; then, as root: {fix(path)}"
+                f"others than root may write in {folder}, and so replace homes by links. See that"
+                f" there are none; then, as root: {fix(path)}"
             )
 
     def make(self, name: str, labels: Mapping[str, str]) -> Any:
@@ -219,34 +219,16 @@ class Homes:
 
     def _make_folder(self, name: str) -> None:
         try:
-            self._in_folder(self._path, ["sh", "-c", MAKE, "sh", name], writes=True)
+            self._helpers.run(
+                ["sh", "-c", MAKE, "sh", name],
+                network=NO_NETWORK,
+                mounts=[Mount(SEEN, self._path, type="bind", read_only=False)],
+            )
         except (RuntimeError, DockerException) as error:
             raise UnusableError(
                 "Your home cannot be made now, so your server does not start. Please tell your"
                 f" administrator: {error}"
             ) from None
-
-    def _look(self, path: str, name: str = "") -> tuple[int, int]:
-        """Return the owner and the mode of a folder.
-
-        Args:
-            path: the folder.
-            name: of a home in it that must not be a link; none if empty.
-
-        Raises:
-            RuntimeError: it is one.
-            docker.errors.DockerException: there is no such folder.
-        """
-        shown = self._in_folder(path, ["sh", "-c", LOOK, "sh", name], writes=False)
-        owner, digits = shown.split()
-        return int(owner), int(digits, base=8)
-
-    def _in_folder(self, path: str, command: list[str], *, writes: bool) -> str:
-        return self._helpers.run(
-            command,
-            network=NO_NETWORK,
-            mounts=[Mount(SEEN, path, type="bind", read_only=not writes)],
-        )
 
     @cached_property
     def limited(self) -> bool:

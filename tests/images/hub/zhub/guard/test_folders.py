@@ -1,17 +1,24 @@
-"""Which requests for shared folders the guard understands; the others stay for the policy."""
+"""Which requests for shared folders the guard understands, and which folders it mounts.
+
+What it does not understand stays for the policy.
+"""
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from zhub.guard.bodies import Refused
-from zhub.guard.folders import asked
+from zhub.guard.folders import FRESH, Folders, asked
+from zhub.guard.helpers import Helpers, UnusableError
 from zhub.guard.policy import Policy
 from zhub.settings.folders import SharedFolder
 
 from tests.images.hub.zhub.guard.test_policy import NAME, POLICY, changed
+from toolchain.places import ROOT
 
 TEAM = SharedFolder(name="team", read_only=False)
 DATA = SharedFolder(name="data", read_only=True, path="/srv/shared/data")
@@ -86,3 +93,107 @@ def test_a_mount_in_another_form_is_refused() -> None:
     mount = {"Type": "volume", "Source": "site-shared_team", "Target": "/shared/team"}
     with pytest.raises(Refused):
         decided(changed("HostConfig.Mounts", [mount]))
+
+
+ROOTS = 0, stat.S_IFDIR | 0o755
+
+
+class Machine:
+    """What `stat` prints of folders below /srv/shared, as owner and mode; looks are counted."""
+
+    def __init__(self, **there: tuple[int, int]) -> None:
+        self.there = {"/seen": ROOTS, "/seen/teamA": ROOTS, "/seen/teamA/data": (1000, 0o40777)}
+        self.there |= {place.replace("_", "/"): found for place, found in there.items()}
+        self.looks = 0
+
+    def run(self, command: list[str], **given: Any) -> str:
+        [mount] = given["mounts"]
+        assert (mount["Source"], mount["Target"]) == ("/srv/shared", "/seen")
+        assert mount["ReadOnly"]
+        self.looks += 1
+        found = [self.there[path] for path in command[4:]]
+        return "".join(f"{owner} {mode:x}\n" for owner, mode in found)
+
+
+def mounting(
+    monkeypatch: pytest.MonkeyPatch, machine: Machine, clock: Callable[[], float] = lambda: 0
+) -> Folders:
+    monkeypatch.setattr(Helpers, "run", lambda _, *given, **more: machine.run(*given, **more))
+    deep = replace(DATA, path="/srv/shared/teamA/data")
+    found = replace(POLICY.settings, shared_folders=(deep,), shared_root="/srv/shared")
+    engine: Any = None
+    return Folders(engine, Helpers(engine, "filter", "site"), found, clock)
+
+
+def test_a_folder_is_mounted_whoevers_it_is_where_only_root_can_replace_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [mount] = mounting(monkeypatch, Machine()).mounts(["data"])
+    assert mount["Source"] == "/srv/shared/teamA/data"
+
+
+WRONG = {
+    "another owner": (1001, 0o40755),
+    "another owner, who may change the mode": (1001, 0o40555),
+    "the group": (0, 0o40775),
+    "everybody": (0, 0o40757),
+    "everybody, but each only what is theirs": (0, 0o41777),
+}
+
+
+@pytest.mark.parametrize("place", ["_seen", "_seen_teamA"])
+@pytest.mark.parametrize("found", WRONG.values(), ids=WRONG)
+def test_it_is_not_mounted_where_others_could_replace_it_by_a_link(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    place: str,
+    found: tuple[int, int],
+) -> None:
+    folders = mounting(monkeypatch, Machine(**{place: found}))
+    path = "/srv/shared" + place.removeprefix("_seen").replace("_", "/")
+    # The guard starts all the same, and says so.
+    folders.look()
+    wanted = f"{path} (owner {found[0]}, mode {stat.S_IMODE(found[1]):o})"
+    assert wanted in caplog.text
+    with pytest.raises(UnusableError) as caught:
+        folders.mounts(["data"])
+    text = str(caught.value)
+    assert text.startswith("Shared folder data cannot be mounted now, so servers with it do not")
+    assert wanted in text
+    assert text.endswith(f"as root: chown root {path} && chmod go-w {path}")
+
+
+def test_the_page_shows_what_is_said_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = mounting(monkeypatch, Machine(_seen_teamA=(1001, 0o40755)))
+    with pytest.raises(UnusableError) as caught:
+        folders.mounts(["data"])
+    page = (ROOT / "docs" / "shared-folders.md").read_text()
+    assert str(caught.value) in " ".join(page.split())
+
+
+def test_all_folders_to_be_changed_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(_seen=(0, 0o40775), _seen_teamA=(1001, 0o40755))
+    with pytest.raises(UnusableError) as caught:
+        mounting(monkeypatch, machine).mounts(["data"])
+    both = "/srv/shared /srv/shared/teamA"
+    assert str(caught.value).endswith(f"as root: chown root {both} && chmod go-w {both}")
+
+
+def test_a_path_that_has_changed_is_noticed_and_one_that_is_right_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    machine = Machine()
+    folders = mounting(monkeypatch, machine, lambda: now)
+    for _ in range(3):
+        folders.mounts(["data"])
+    assert machine.looks == 1
+    machine.there["/seen/teamA"] = 1001, 0o40755
+    now += FRESH
+    for _ in range(2):
+        with pytest.raises(UnusableError):
+            folders.mounts(["data"])
+    machine.there["/seen/teamA"] = ROOTS
+    # What was wrong is looked at each time, so that it works as soon as it is put right.
+    folders.mounts(["data"])
+    assert machine.looks == 4

@@ -589,13 +589,27 @@ def test_a_shared_folder_is_the_stacks_own_or_is_not_mounted(
     (root / "there" / "inner").mkdir(parents=True)
     (root / "link").symlink_to("/etc")
     (root / "there" / "out").symlink_to("../..")
+    for name, owner, mode in (("anothers", 1001, 0o755), ("open", 0, 0o775)):
+        (root / name / "data").mkdir(parents=True)
+        (root / name).chmod(mode)
+        os.chown(root / name, owner, owner)
+    # Whoever's the folder itself is.
+    os.chown(root / "there" / "inner", 1000, 1000)
     (root / "file").write_text("no folder")
+    wrong = {
+        "link/passwd": "link is a link",
+        "there/out": "out is a link",
+        "file": "file is no folder",
+        "missing": "missing cannot be seen: No such file",
+        "anothers/data": f"as root: chown root {root}/anothers && chmod go-w {root}/anothers",
+        "open/data": rf"{root}/open \(owner 0, mode 775\)",
+    }
     folders = [
         SharedFolder(name="new", read_only=False),
         SharedFolder(name="stolen", read_only=False),
         *(
             SharedFolder(name=f"at{number}", read_only=True, path=f"{root}/{path}")
-            for number, path in enumerate(("there/inner", "link", "there/out", "file", "missing"))
+            for number, path in enumerate(("there/inner", *wrong))
         ),
     ]
     found = replace(site.settings, shared_folders=tuple(folders), shared_root=str(root))
@@ -628,20 +642,20 @@ def test_a_shared_folder_is_the_stacks_own_or_is_not_mounted(
         return next(mount for mount in mounts if mount["Destination"] == folder.target)
 
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
-        new, stolen, inner, *wrong = folders
+        new, stolen, inner, *others = folders
         assert start(new)["RW"]
         found_volume = client.inspect_volume(new.volume(found.prefix))
         assert homes.plain(found_volume)
         mount = start(inner)
         assert (mount["Source"], mount["RW"]) == (f"{root}/there/inner", False)
         for folder, why in zip(
-            [stolen, *wrong],
-            ["is not this stack's", "is a link: link", "a link: out", "folder: file", "missing"],
-            strict=True,
+            [stolen, *others], ["is not this stack's", *wrong.values()], strict=True
         ):
             with pytest.raises(APIError, match=why) as caught:
                 start(folder)
             assert caught.value.status_code == UNUSABLE
+        os.chown(root / "anothers", 0, 0)
+        assert start(others[-2])["Source"] == f"{root}/anothers/data"
     stop()
 
 

@@ -1,0 +1,82 @@
+"""Looks at folders of the engine's machine: whose they are, and who may write there."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from docker.types import Mount
+
+from zhub.contract import NO_NETWORK
+from zhub.guard.helpers import Helpers
+
+SEEN = "/seen"
+"""Where a helper has what it looks at."""
+
+#: Prints the owner and the mode (`st_mode`, in hexadecimal digits) of each path, and of the first
+#: one that it cannot look at the reason instead.
+LOOK = """for at; do stat -c '%u %f' "$at" 2>&1 || exit 0; done"""
+
+WRITABLE = 0o022
+"""What a folder's mode lets others than its owner write. Those whom an access list (ACL) lets write
+show in the part of the group."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of the engine's machine."""
+
+    path: PurePosixPath
+    owner: int
+    """User ID."""
+    mode: int
+    """With the type of the file, as `st_mode`."""
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether others than root may replace what is in it, such as by links.
+
+        Also with the sticky bit: what is theirs there, they may replace.
+        """
+        return self.owner != 0 or bool(self.mode & WRITABLE)
+
+    def __str__(self) -> str:
+        return f"{self.path} (owner {self.owner}, mode {stat.S_IMODE(self.mode):o})"
+
+
+def look(helpers: Helpers, root: PurePosixPath, *parts: str) -> list[Place]:
+    """Look at a folder, and at each one on a path below it.
+
+    Args:
+        helpers: of an image with `stat`, which that of the packet filter does not have.
+        root: the folder; of links that lead there, nothing is seen.
+        parts: the path's names.
+
+    Raises:
+        RuntimeError: one of them is not there, a link, or no folder; or the helper failed.
+        docker.errors.DockerException: the engine does not answer, or there is no such root.
+    """
+    names = [parts[:number] for number in range(len(parts) + 1)]
+    printed = helpers.run(
+        ["sh", "-c", LOOK, "sh", *(str(PurePosixPath(SEEN, *name)) for name in names)],
+        network=NO_NETWORK,
+        # Of other owners' folders, to see them; the mount is read-only.
+        capabilities=["DAC_READ_SEARCH"],
+        mounts=[Mount(SEEN, str(root), type="bind", read_only=True)],
+    )
+    lines = iter(printed.splitlines())
+    return [_place(root.joinpath(*name), next(lines, "")) for name in names]
+
+
+def _place(path: PurePosixPath, line: str) -> Place:
+    try:
+        owner, digits = line.split()
+        found = Place(path, int(owner), int(digits, base=16))
+    except ValueError:
+        raise RuntimeError(f"{path} cannot be seen: {line.rpartition(': ')[2]}") from None
+    if stat.S_ISLNK(found.mode):
+        raise RuntimeError(f"{path} is a link")
+    if not stat.S_ISDIR(found.mode):
+        raise RuntimeError(f"{path} is no folder")
+    return found
