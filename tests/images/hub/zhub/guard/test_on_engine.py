@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -367,6 +367,36 @@ def test_the_filter_is_there_before_the_network(site: Site) -> None:
         patch.setattr(site.engine, "connect_container_to_network", watched)
         site.hub.connect_container_to_network(container, name)
     assert seen == [True]
+
+
+def test_a_server_is_not_started_anew_between_its_filter_and_its_network(site: Site) -> None:
+    """A captured hub can make calls at the same time, and each start makes a new namespace."""
+    container = site.create("racer")
+    site.hub.start(container)
+    name = f"{site.settings.prefix}-user-racer"
+    site.networks.open(name, site.labels("user-network", "racer"))
+    site.hub.disconnect_container_from_network(container, NO_NETWORK)
+    connect = site.engine.connect_container_to_network
+    begun: list[Future[bool]] = []
+    bare: list[bool] = []
+
+    def started_anew() -> bool:
+        site.hub.stop(container, timeout=0)
+        return not refused(lambda: site.hub.start(container))
+
+    def raced(*given: Any, **more: Any) -> None:
+        begun.append(threads.submit(started_anew))
+        wait(begun, timeout=3)
+        connect(*given, **more)
+        runs = site.engine.inspect_container(container)["State"]["Running"]
+        bare.append(runs and "policy drop" not in ruleset(site, container))
+
+    with ThreadPoolExecutor(1) as threads, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(site.engine, "connect_container_to_network", raced)
+        site.hub.connect_container_to_network(container, name)
+        assert bare == [False]
+        assert not begun[0].result(30)
+    assert not site.engine.inspect_container(container)["State"]["Running"]
 
 
 def ruleset(site: Site, container: str) -> str:
