@@ -49,6 +49,7 @@ LOCK = re.compile(
 HALF_MADE = {
     "docker:index/container:Container": "container",
     "docker:index/network:Network": "network",
+    "docker:index/service:Service": "service",
 }
 
 
@@ -159,7 +160,7 @@ def _state(stack: str) -> dict[str, Any]:
 
 
 def half_made(stack: str, prefix: str) -> None:
-    """Remove containers and networks that a killed run made but did not record in the state.
+    """Remove what a killed run made but did not record in the state: see HALF_MADE.
 
     Args:
         stack: its name.
@@ -186,15 +187,17 @@ def half_made(stack: str, prefix: str) -> None:
     names = ", ".join(operation["resource"]["urn"].rsplit("::", 1)[-1] for operation in pending)
     say(STEP, f"cleaning up: an earlier run was interrupted while it changed {names}")
     # A run that ended only just now has recorded what it made.
-    recorded = {resource.get("id") for resource in _state(stack).get("resources") or []}
+    recorded = [resource.get("id") or "" for resource in _state(stack).get("resources") or []]
     for kind, found in made:
-        if found not in recorded:
+        if not any(one.startswith(found) for one in recorded):
             force = ["--force"] if kind == "container" else []
             run(STEP, [client(), *options, kind, "rm", *force, found])
 
 
 def _made(operation: dict[str, Any], prefix: str, options: Sequence[str]) -> list[tuple[str, str]]:
     """The kind and id of what a pending operation made on the engine, if it has the stack's label.
+
+    The id may be the beginning of one.
 
     Raises:
         Problem: the engine does not answer.
@@ -204,13 +207,19 @@ def _made(operation: dict[str, Any], prefix: str, options: Sequence[str]) -> lis
     name = resource.get("inputs", {}).get("name")
     if operation["type"] != "creating" or not kind or not name:
         return []
-    every = ["--all"] if kind == "container" else []
-    label = ("--filter", f"label=zhub.stack={prefix}", "--filter", f"name=^/?{re.escape(name)}$")
-    command = [client(), *options, kind, "ls", *every, "--quiet", "--no-trunc", *label]
-    ids = output(command)
-    if ids is None:
+    if kind == "service":
+        # It lists the beginnings of ids only, and its filter takes the beginning of a name.
+        listed = ["--format", "{{.ID}} {{.Name}}"]
+    else:
+        every = ["--all"] if kind == "container" else []
+        listed = [*every, "--quiet", "--no-trunc", "--filter", f"name=^/?{re.escape(name)}$"]
+    label = f"label=zhub.stack={prefix}"
+    command = [client(), *options, kind, "ls", *listed, "--filter", label]
+    found = output(command)
+    if found is None:
         raise Problem(
             f"an earlier run may have left a {kind} {name}, but the stack's engine does not "
             f"answer. Try: {shlex.join(command)}"
         )
-    return [(kind, found) for found in ids.split()]
+    lines = [line.split() for line in found.splitlines()]
+    return [(kind, one) for one, *names in lines if names in ([], [name])]

@@ -102,9 +102,9 @@ class Container(EngineResource):
                 self._connect(id, inputs)
                 self._upload(id, inputs)
                 logs = self._start(id, inputs, call)
+            found = self.read(id, inputs, call)
         except ResourceError as error:
             raise InitError(str(error), outputs, id) from None
-        found = self.read(id, inputs, call)
         if found is None:
             raise ResourceError(f"container {name} is gone: something else removed it")
         sets = {

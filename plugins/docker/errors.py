@@ -13,6 +13,14 @@ from docker.errors import APIError
 if TYPE_CHECKING:
     from plugins.docker.engine import Engine
 
+#: What the engine says of a name that is in use, by what `docker` calls the thing: moby's
+#: `daemon/names.go` and `libnetwork/error.go`, and swarmkit's `manager/controlapi/service.go`.
+NAME_TAKEN = {
+    "container": r'container name "/?(?P<name>[^"]+)" is already in use by container',
+    "network": r"network with name (?P<name>\S+) already exists",
+    "service": r"name conflicts with an existing object: service (?P<name>\S+) already exists",
+}
+
 
 def message_of(body: bytes) -> str:
     try:
@@ -68,9 +76,9 @@ def explain(error: APIError, engine: Engine) -> str:
     if taken:
         found = [group for group in taken.groups() if group]
         return _port_taken(found[0], int(found[1]), engine)
-    name = re.search(r'container name "/?(?P<name>[^"]+)" is already in use by container', message)
-    if name:
-        return _name_taken(name["name"], engine)
+    for kind, pattern in NAME_TAKEN.items():
+        if name := re.search(pattern, message):
+            return _name_taken(kind, name["name"], engine) or message
     return message
 
 
@@ -87,14 +95,28 @@ def _port_taken(ip: str, port: int, engine: Engine) -> str:
     return f"port {port} on {ip} is taken: {who}. Free it, or choose another port"
 
 
-def _name_taken(name: str, engine: Engine) -> str:
-    holder = engine.client.inspect_container(name)
-    # A plugin sees one resource at a time, so it cannot know whether the container is this stack's:
+def _name_taken(kind: str, name: str, engine: Engine) -> str:
+    """Return who has the name, and the command that frees it; empty if nobody has it any more."""
+    client = engine.client
+    try:
+        if kind == "container":
+            holder = client.inspect_container(name)
+            about = f"{holder['State']['Status']}, image {holder['Config']['Image']}"
+        elif kind == "network":
+            holder = client.inspect_network(name)
+            about = f"driver {holder['Driver']}"
+        else:
+            holder = client.inspect_service(name)
+            about = f"image {holder['Spec']['TaskTemplate']['ContainerSpec']['Image']}"
+    except APIError:
+        return ""
+    id = holder.get("Id") or holder["ID"]
+    remove = "docker rm -f" if kind == "container" else f"docker {kind} rm"
+    # A plugin sees one resource at a time, so it cannot know whether the object is this stack's:
     # a replacement that creates first meets the container that it replaces.
     return (
-        f"the name {name} is in use by container {holder['Id'][:12]} "
-        f"({holder['State']['Status']}, image {holder['Config']['Image']}). Remove it "
-        f"(docker rm -f {name}) and run: pulumi up --refresh. Or, if it is not a resource of "
+        f"the name {name} is in use by {kind} {id[:12]} ({about}). Remove it "
+        f"({remove} {name}) and run: pulumi up --refresh. Or, if it is not a resource of "
         "this stack, import it: "
-        f"pulumi import docker:index/container:Container <name> {holder['Id']}"
+        f"pulumi import docker:index/{kind}:{kind.capitalize()} <name> {id}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from plugins.calls import Call, Created
+from plugins.calls import Call, Created, InitError, ResourceError
 from plugins.docker.resource import (
     EngineResource,
     flag,
@@ -67,7 +67,10 @@ class Network(EngineResource):
                 attachable=inputs.get("attachable", False),
                 ingress=inputs.get("ingress", False),
             )
-        return Created(made["Id"], self.read(made["Id"], inputs, call) or {})
+        try:
+            return Created(made["Id"], self.read(made["Id"], inputs, call) or {})
+        except ResourceError as error:
+            raise InitError(str(error), self.filled_inputs(inputs), made["Id"]) from None
 
     def read(self, id: str, state: Properties, call: Call) -> Properties | None:
         found = self.inspected(f"network {id}", id, self.engine.client.inspect_network)
@@ -87,6 +90,13 @@ class Network(EngineResource):
             "ipamConfigs": in_order(map(_stored_ipam_config, found["IPAM"]["Config"] or [])),
             "scope": found["Scope"],
         }
+
+    def update(self, id: str, state: Properties, new: Properties, call: Call) -> Properties:
+        """Finish a create that could not read what it had made; every change replaces."""
+        found = self.read(id, new, call)
+        if found is None:
+            raise ResourceError(f"network {new['name']} is gone. Run: pulumi up --refresh")
+        return found
 
     def delete(self, id: str, state: Properties, call: Call) -> None:
         client = self.engine.client

@@ -13,7 +13,7 @@ from docker.errors import APIError
 from requests.exceptions import ConnectionError as Lost
 from requests.exceptions import ReadTimeout
 
-from plugins.calls import Call, CheckCall, Created, ResourceError
+from plugins.calls import Call, CheckCall, Created, InitError, ResourceError
 from plugins.docker import durations, serviceread, servicespec
 from plugins.docker.errors import gone_is_fine, is_missing
 from plugins.docker.resource import EngineResource, filled
@@ -49,15 +49,19 @@ class Service(EngineResource):
             spec = servicespec.body(inputs)
             self._resolve(spec, headers)
             id = self.engine.post("/services/create", spec, headers)["ID"]
-            try:
+        try:
+            with self.engine.explained(f"create service {name}"):
                 if "convergeConfig" in inputs:
                     self._await_tasks(id, inputs, call)
+                self._settle(id, call)
+            return Created(id, self.read(id, inputs, call) or {})
+        except ResourceError as error:
+            # As the official plugin does with one that does not run: the next run makes it anew.
+            try:
+                self.delete(id, inputs, call)
             except ResourceError:
-                # As the official plugin: the next run makes it anew.
-                self._remove(id, inputs)
-                raise
-            self._settle(id, call)
-        return Created(id, self.read(id, inputs, call) or {})
+                raise InitError(str(error), self.filled_inputs(inputs), id) from None
+            raise
 
     def read(self, id: str, state: Properties, call: Call) -> Properties | None:
         found = self.inspected(f"service {id}", id, self.engine.client.inspect_service)

@@ -120,11 +120,12 @@ class TestNetwork:
         assert changed(docker.diff(imported, program)) == {}
 
     def test_a_name_in_use(self, docker: Plugin, engine: Any, name: str) -> None:
-        engine.create_network(name)
+        made = engine.create_network(name)
         with pytest.raises(PluginError) as failure:
             docker.create(NETWORK, {"name": name})
         assert str(failure.value).startswith(
-            f"cannot create network {name}: network with name {name} already exists"
+            f"cannot create network {name}: the name {name} is in use by network {made['Id'][:12]} "
+            f"(driver bridge). Remove it (docker network rm {name}) and run: pulumi up --refresh"
         )
 
     def test_its_removal_waits_while_it_is_in_use(

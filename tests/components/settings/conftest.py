@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-import socketserver
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,20 +17,14 @@ import pytest
 
 from components.settings.engine import Engine
 from tests.components.settings.engines import ID, LOOPBACK, NO_LEADER, at
-
-
-class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """HTTP on a socket file."""
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, _ = super().get_request()
-        return connection, ("local", 0)
+from tests.unix_http import serving
 
 
 @pytest.fixture
 def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
     """Engines that answer with these containers and images; what they answer is Docker's API."""
-    servers: list[UnixServer] = []
+    numbers = count()
+    servers = ExitStack()
 
     def start(
         *containers: dict[str, Any],
@@ -65,16 +59,12 @@ def engine_with(tmp_path: Path) -> Iterator[Callable[..., Engine]]:
             def log_message(self, *_: object) -> None:
                 pass
 
-        path = tmp_path / f"{len(servers)}.sock"
-        server = UnixServer(str(path), Api)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        path = tmp_path / f"{next(numbers)}.sock"
+        servers.enter_context(serving(path, Api))
         return at(f"unix://{path}")
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with servers:
+        yield start
 
 
 @pytest.fixture

@@ -1,0 +1,253 @@
+"""What an engine has made, where the connection to it is lost right after.
+
+It must be in the state or be gone: otherwise its name is in use in the next run, and nothing says
+why. The engine here is one that answers what it is told to, and drops the connection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from plugins.calls import Call, Cancelled, InitError, ResourceError
+from plugins.docker import service as services
+from plugins.docker.container import Container
+from plugins.docker.engine import Engine
+from plugins.docker.network import Network
+from plugins.docker.provider import DockerProvider
+from plugins.docker.service import Service
+from plugins.resource import Resource
+from tests.unix_http import serving
+
+API = "1.41"
+ID = "0123456789abcdef"
+LOST = object()
+"""Instead of an answer: the connection is dropped."""
+
+SERVICE = {"name": "it", "taskSpec": {"containerSpec": {"image": f"sha256:{'0' * 64}"}}}
+MADE = {"ID": ID, "Spec": {"Name": "it", "EndpointSpec": {"Mode": "dnsrr"}}, "Endpoint": {}}
+PENDING = MADE | {"Spec": {"Name": "it"}}
+"""The engine has not chosen yet how the service is reached."""
+
+
+class Told:
+    """A provider on an engine that answers as it is told, each path's answers in turn."""
+
+    def __init__(self, socket: Path, answers: dict[str, list[object]]) -> None:
+        self.asked: Counter[str] = Counter()
+        self.answers = {"GET /version": [{"ApiVersion": API}], **answers}
+        self.provider = DockerProvider()
+        self.provider.engine = Engine(f"unix://{socket}")
+
+    def answer(self, method: str, url: str) -> object:
+        """Return the next answer; the last one is given again and again."""
+        what = f"{method} {urlsplit(url).path.removeprefix(f'/v{API}').removeprefix('/v1.24')}"
+        answers = self.answers[what]
+        number = self.asked[what]
+        self.asked[what] += 1
+        return answers[min(number, len(answers) - 1)]
+
+    def call(self, kind: type[Resource], inputs: dict[str, Any]) -> tuple[Any, Any, Call]:
+        """Return a resource of this type, its inputs with defaults, and a call about it."""
+        resource = kind(self.provider)
+        checked = resource.table.normalise(inputs, "", [])
+        return resource, checked, Call(self.provider, "urn:pulumi:test::it::x::it")
+
+
+def api_of(told: Told) -> type[BaseHTTPRequestHandler]:
+    class Api(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            found = told.answer(self.command, self.path)
+            if found is LOST:
+                return
+            status, body = found if isinstance(found, tuple) else (200, found)
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.answer()
+
+        def do_DELETE(self) -> None:
+            self.answer()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Api
+
+
+@pytest.fixture
+def tell(short_folder: Path) -> Iterator[Tell]:
+    """Engines that answer what they are told to."""
+    with ExitStack() as servers:
+
+        def start(answers: dict[str, list[object]]) -> Told:
+            socket = short_folder / "engine.sock"
+            told = Told(socket, answers)
+            servers.enter_context(serving(socket, api_of(told)))
+            return told
+
+        yield start
+
+
+Tell = Callable[[dict[str, list[object]]], Told]
+
+
+def service(**answers: list[object]) -> dict[str, list[object]]:
+    """What an engine answers that makes a service, which is as inspected; it can be removed."""
+    return {
+        f"GET /distribution/sha256:{'0' * 64}/json": [(403, {"message": "denied"})],
+        "POST /services/create": [{"ID": ID}],
+        f"GET /services/{ID}": answers["inspected"],
+        f"DELETE /services/{ID}": answers.get("removed", [None]),
+        "GET /tasks": [[]],
+    }
+
+
+@pytest.mark.parametrize("inspected", [[LOST], [MADE, LOST]], ids=["settling", "read"])
+def test_a_service_is_removed_again(tell: Tell, inspected: list[object]) -> None:
+    told = tell(service(inspected=inspected))
+    resource, inputs, call = told.call(Service, SERVICE)
+    with pytest.raises(ResourceError, match=r"the connection to the engine .* was lost") as failure:
+        resource.create(inputs, call)
+    assert not isinstance(failure.value, InitError)
+    assert told.asked[f"DELETE /services/{ID}"] == 1
+
+
+def test_a_service_is_removed_again_at_ctrl_c(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tell(service(inspected=[PENDING]))
+    resource, inputs, call = told.call(Service, SERVICE)
+    monkeypatch.setattr(services, "PAUSE", 60)
+    told.provider.cancelled.set()
+    with pytest.raises(Cancelled):
+        resource.create(inputs, call)
+    assert told.asked[f"DELETE /services/{ID}"] == 1
+
+
+def test_a_service_that_cannot_be_removed_stays_in_the_state(tell: Tell) -> None:
+    told = tell(service(inspected=[LOST], removed=[LOST]))
+    resource, inputs, call = told.call(Service, SERVICE)
+    with pytest.raises(InitError, match="cannot create service it: the connection") as failure:
+        resource.create(inputs, call)
+    assert failure.value.resource_id == ID
+    # The next run updates it, and its own inputs are no change.
+    assert resource.diff([], {}, inputs, failure.value.outputs) == []
+
+
+def test_a_network_stays_in_the_state_and_the_next_run_reads_it(tell: Tell) -> None:
+    found = {
+        "Id": ID,
+        "Name": "it",
+        "Labels": {"a": "b"},
+        "Driver": "bridge",
+        "Scope": "local",
+        "Options": None,
+        "EnableIPv6": False,
+        "IPAM": {"Driver": "default", "Options": None, "Config": [{"Subnet": "10.1.2.0/24"}]},
+        **dict.fromkeys(("Internal", "Attachable", "Ingress"), False),
+    }
+    told = tell(
+        {
+            "POST /networks/create": [{"Id": ID}],
+            f"GET /networks/{ID}": [LOST, found, (404, {"message": "network it not found"})],
+        }
+    )
+    program = {"name": "it", "labels": [{"label": "a", "value": "b"}]}
+    resource, inputs, call = told.call(Network, program)
+    with pytest.raises(InitError, match="the connection to the engine") as failure:
+        resource.create(inputs, call)
+    assert failure.value.resource_id == ID
+    state = failure.value.outputs
+    assert resource.diff([], {}, inputs, state) == []
+    outputs = resource.update(ID, state, inputs, call)
+    assert outputs["ipamConfigs"][0]["subnet"] == "10.1.2.0/24"
+    assert resource.diff([], {}, inputs, outputs) == []
+    with pytest.raises(ResourceError, match=r"network it is gone. Run: pulumi up --refresh"):
+        resource.update(ID, state, inputs, call)
+
+
+def test_a_container_stays_in_the_state(tell: Tell) -> None:
+    told = tell(
+        {
+            "GET /images/tiny/json": [{"Id": "sha256:1"}],
+            "POST /containers/create": [{"Id": ID}],
+            f"POST /containers/{ID}/start": [None],
+            f"GET /containers/{ID}/json": [LOST],
+        }
+    )
+    resource, inputs, call = told.call(Container, {"name": "it", "image": "tiny"})
+    with pytest.raises(InitError, match=r"cannot read container .*the connection") as failure:
+        resource.create(inputs, call)
+    assert failure.value.resource_id == ID
+    assert told.asked[f"POST /containers/{ID}/start"] == 1
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A name in use: what the engine says of it, and what the operator is told."""
+
+    kind: type[Resource]
+    what: str
+    said: str
+    holder: dict[str, Any]
+    about: str
+
+
+TAKEN = [
+    Taken(
+        Network,
+        "network",
+        "network with name it already exists",
+        {"Id": ID, "Driver": "bridge"},
+        "driver bridge",
+    ),
+    Taken(
+        Service,
+        "service",
+        "rpc error: code = AlreadyExists desc = name conflicts with an existing object: service it"
+        " already exists",
+        {"ID": ID, "Spec": {"TaskTemplate": {"ContainerSpec": {"Image": "hub@sha256:1"}}}},
+        "image hub@sha256:1",
+    ),
+]
+
+
+@pytest.mark.parametrize("taken", TAKEN, ids=lambda taken: taken.what)
+def test_the_error_of_a_name_in_use_has_the_command_that_frees_it(tell: Tell, taken: Taken) -> None:
+    told = tell(
+        service(inspected=[MADE])
+        | {
+            f"POST /{taken.what}s/create": [(409, {"message": taken.said})],
+            f"GET /{taken.what}s/it": [taken.holder, (404, {"message": "gone"})],
+        }
+    )
+    program = SERVICE if taken.kind is Service else {"name": "it"}
+    resource, inputs, call = told.call(taken.kind, program)
+    with pytest.raises(ResourceError) as failure:
+        resource.create(inputs, call)
+    assert str(failure.value) == (
+        f"cannot create {taken.what} it: the name it is in use by {taken.what} {ID[:12]}"
+        f" ({taken.about}). Remove it (docker {taken.what} rm it) and run: pulumi up --refresh. Or,"
+        " if it is not a resource of this stack, import it: pulumi import"
+        f" {taken.kind.token} <name> {ID}"
+    )
+    # Who had it is gone by now: the engine's own words.
+    with pytest.raises(ResourceError, match=f"cannot create {taken.what} it: {taken.said}$"):
+        resource.create(inputs, call)
