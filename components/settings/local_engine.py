@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
@@ -49,7 +49,8 @@ class LocalEngine:
     networks: Sequence[Mapping[str, Any]] = ()
     """All there are, as Docker's API lists them."""
     images: frozenset[str] | None = None
-    """IDs and digests of all there are; None if the engine does not answer."""
+    """IDs and digests of all there are, as the engine lists them and with the registry's host; None
+    if the engine does not answer."""
     root: str | None = None
     """The folder in which it keeps all that is its own."""
     routes: frozenset[Route] = frozenset()
@@ -85,9 +86,7 @@ def ask(engine: Engine) -> LocalEngine | None:
                 routes=routes.read(),
                 default_pools=_default_pools(info),
                 images=frozenset(
-                    known
-                    for image in client.images(all=True)
-                    for known in (image["Id"], *(image["RepoDigests"] or ()))
+                    known for image in client.images(all=True) for known in _names_of(image)
                 ),
             )
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
@@ -96,6 +95,19 @@ def ask(engine: Engine) -> LocalEngine | None:
             f" one that the stack is on, and whether prefix and port are free there: {error}"
         )
     return LocalEngine()
+
+
+def _names_of(image: Mapping[str, Any]) -> Iterator[str]:
+    """What an image's digest in the stack's state may be."""
+    yield image["Id"]
+    for digest in image["RepoDigests"] or ():
+        yield digest
+        # The engine leaves out what stands for Docker Hub (distribution/reference, `FamiliarName`).
+        host, slash, _ = digest.partition("/")
+        if not slash:
+            yield f"docker.io/library/{digest}"
+        elif not ("." in host or ":" in host or host == "localhost"):
+            yield f"docker.io/{digest}"
 
 
 def _default_pools(info: Mapping[str, Any]) -> list[IPv4Network]:

@@ -12,7 +12,7 @@ import pulumi
 import pytest
 
 from components.settings import local_engine, prefix
-from components.settings.deployed import Deployed
+from components.settings.deployed import IMAGE, Deployed
 from components.settings.engine import Engine
 from components.settings.parsing import RefusedError
 from tests.components.recorder import Recording, run
@@ -260,6 +260,27 @@ def test_what_an_engine_had_lost_still_counts_where_it_is_not_asked_any_more(
     recording = run(local(tmp_path, free) | same, preview=True, deployed=state)
     assert recording.one("Image", "notebook").request.replacement_trigger.number_value == 2
     assert recording.outputs["lostImages"]["value"] == {"notebook": 2}
+
+
+@pytest.mark.parametrize(
+    ("listed", "digest"),
+    [
+        ("myorg/zhub_filter_s390x@sha256:3", "docker.io/myorg/zhub_filter_s390x@sha256:3"),
+        ("zhub_filter_s390x@sha256:3", "docker.io/library/zhub_filter_s390x@sha256:3"),
+        ("localhost/filter@sha256:3", "localhost/filter@sha256:3"),
+        ("localhost:5000/filter@sha256:3", "localhost:5000/filter@sha256:3"),
+        ("hub.example.com/filter@sha256:3", "hub.example.com/filter@sha256:3"),
+    ],
+)
+def test_an_image_at_a_registry_is_known_by_its_digest_there(
+    engine_with: Callable[..., Engine], listed: str, digest: str
+) -> None:
+    there = {"Id": "sha256:1", "RepoDigests": [listed]}
+    found = local_engine.ask(engine_with(images=[there]))
+    assert found
+    assert found.images == {"sha256:1", listed, digest}
+    before = Deployed({"urn::filter": (IMAGE, {"imageName": "filter", "repoDigest": digest})})
+    assert local_engine.lost_images(found, before) == {}
 
 
 def test_an_engine_that_does_not_answer_has_lost_no_image(tmp_path: Path, free: int) -> None:
