@@ -98,6 +98,7 @@ if settings.swarm:
             notebook_image=images.notebook,
             filter_image=images.filter,
             profile_images=images.profiles,
+            registry=settings.build.registry,
             users=settings.users,
             logs=settings.logs,
         ),

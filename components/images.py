@@ -71,7 +71,7 @@ def built_image(
         registry=None
         if registry is None
         else docker.RegistryArgs(
-            server=registry.address.partition("/")[0],
+            server=registry.server,
             username=registry.username,
             password=registry.password,
         ),

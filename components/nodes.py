@@ -12,7 +12,7 @@ import pulumi_docker as docker
 from components.guard import ENGINE_SOCKET, FOLDER
 from components.images import of_profile
 from components.names import Names, named
-from components.settings.build import Platform
+from components.settings.build import Platform, Registry
 from components.settings.logs import Logs
 from components.settings.swarm import Swarm
 from components.settings.users import UserServers
@@ -43,6 +43,8 @@ class NodesArgs:
     filter_image: pulumi.Input[str]
     profile_images: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Of profiles that have one, by the profiles' names."""
+    registry: Registry | None
+    """Where nodes get them; None for images that they have already."""
     users: UserServers
     logs: Logs
 
@@ -53,7 +55,8 @@ class Nodes(pulumi.ComponentResource):
     The guard there sets the packet filter of each server that the swarm starts on its node. It has
     the node's own engine's socket, listens to nobody, and makes no servers: for these the hub asks
     the guard beside it. The others keep images on the node: a server then starts without a
-    pull, for which the engine would need the registry's password, and the guard's helpers start.
+    pull, for which the engine would need the registry's password, and the guard's helpers start. So
+    only these services have the password, and neither the guard nor users' servers.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class Nodes(pulumi.ComponentResource):
             name=args.names(role),
             labels=args.names.labels(role),
             mode=docker.ServiceModeArgs(global_=True),
+            auth=account(args.registry),
             task_spec=docker.ServiceTaskSpecArgs(
                 container_spec=container,
                 resources=docker.ServiceTaskSpecResourcesArgs(
@@ -164,6 +168,16 @@ class Nodes(pulumi.ComponentResource):
 def _labels(names: Names, role: str) -> list[docker.ServiceTaskSpecContainerSpecLabelArgs]:
     """The labels of a service's containers: they do not have those of the service."""
     return [docker.ServiceTaskSpecContainerSpecLabelArgs(**label) for label in names.labels(role)]
+
+
+def account(registry: Registry | None) -> docker.ServiceAuthArgs | None:
+    """With what nodes log in to the registry; None where they need not."""
+    # The settings have either both or none of name and password.
+    if registry is None or registry.username is None:
+        return None
+    return docker.ServiceAuthArgs(
+        server_address=registry.server, username=registry.username, password=registry.password
+    )
 
 
 def constraints(swarm: Swarm) -> Sequence[str]:

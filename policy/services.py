@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from allowed import DIGEST, Table, labels
+from allowed import DIGEST, TEXT, Table, labels
 from containers import ENGINE_SOCKET, HEALTH, IMAGE, environment, health
 from logs import DRIVER, LOGS
 from rules import (
@@ -23,6 +23,7 @@ from rules import (
     fields,
     later,
     matching,
+    maybe,
     only,
 )
 
@@ -94,6 +95,7 @@ def service(prefix: str, role: str, own: Table) -> Rule:
             "name": names if several else only(f"{prefix}-{role}"),
             "labels": labels(prefix, its),
             "mode": fields({"global": only(True)}),
+            "auth": maybe(fields({"serverAddress": TEXT, "username": TEXT, "password": ANYTHING})),
             "taskSpec": fields(task),
         }
     )

@@ -155,6 +155,11 @@ class Registry:
     username: str | None
     password: pulumi.Output[str] | None
 
+    @property
+    def server(self) -> str:
+        """As host[:port]."""
+        return self.address.partition("/")[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Build:

@@ -10,7 +10,7 @@ import pytest
 from components.names import Names
 from components.nodes import Nodes, NodesArgs
 from components.settings.swarm import Swarm
-from tests.components.recorder import Recording, environment, run, run_alone
+from tests.components.recorder import SECRET, SIGNATURE, Recording, environment, run, run_alone
 from tests.components.stack_config import DEMO, SITE, read
 
 DIGEST = "registry.example.com/{}@sha256:" + "0" * 64
@@ -32,6 +32,7 @@ def nodes(label: str | None = None) -> Recording:
                 notebook_image=DIGEST.format("notebook"),
                 filter_image=DIGEST.format("filter"),
                 profile_images={"large-models": DIGEST.format("profile")},
+                registry=None,
                 users=settings.users,
                 logs=settings.logs,
             ),
@@ -102,14 +103,32 @@ def test_only_nodes_with_the_label_and_of_the_images_platform() -> None:
     }
 
 
+ON_SWARM = SITE | {
+    "zhub:swarm": "true",
+    "zhub:swarmNodes": "zhub=servers",
+    "zhub:registry": "registry.example.com:5000/jupyter",
+    "zhub:homesPath": "/srv/homes/zhub",
+}
+
+
+def test_nodes_log_in_to_a_registry_that_wants_a_password() -> None:
+    known = {"zhub:registryUsername": "builder", "zhub:registryPassword": "correct horse"}
+    recording = run(ON_SWARM | known)
+    services = recording.all("Service")
+    assert len(services) == 3
+    for one in services:
+        assert one.inputs["auth"] == {
+            "serverAddress": "registry.example.com:5000",
+            "username": "builder",
+            "password": "correct horse",
+        }
+        assert one.raw["auth"]["password"][SIGNATURE] == SECRET
+    # What the guard makes needs none: the image is on each node.
+    assert "correct horse" not in str(recording.one("Container", "guard").inputs)
+
+
 def test_the_program_has_them_and_tells_the_guard() -> None:
-    on_swarm = SITE | {
-        "zhub:swarm": "true",
-        "zhub:swarmNodes": "zhub=servers",
-        "zhub:registry": "registry.example.com",
-        "zhub:homesPath": "/srv/homes/zhub",
-    }
-    recording = run(on_swarm)
+    recording = run(ON_SWARM)
     services = {one.name: one for one in recording.all("Service")}
     assert services.keys() == {"nodeguard", "nodefilter", "nodenotebook"}
     images = {"nodeguard": "hub", "nodefilter": "filter", "nodenotebook": "notebook"}
@@ -121,4 +140,5 @@ def test_the_program_has_them_and_tells_the_guard() -> None:
     # What filters depend on is the same beside the hub and on the nodes.
     of_nodes = services["nodeguard"].inputs["taskSpec"]["containerSpec"]["env"]
     assert of_nodes.items() <= of_guard.items()
+    assert all("auth" not in one.inputs for one in services.values())
     assert run(SITE).all("Service") == []

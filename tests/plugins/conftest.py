@@ -1,8 +1,9 @@
-"""Fixtures of the docker plugin's tests. Whoever uses them needs a real engine."""
+"""Fixtures of the docker plugin's tests. All but `tell` need a real engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.plugins.docker_tools import (
     tiny_context,
 )
 from tests.plugins.plugin_driver import Plugin, running
+from tests.plugins.told_engine import Answers, Tell, Told, api_of
+from tests.unix_http import serving
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +58,17 @@ def name(engine: Any) -> Iterator[str]:
 def context(tmp_path: Path) -> Path:
     """The build context of the tiny image."""
     return tiny_context(tmp_path / "context")
+
+
+@pytest.fixture
+def tell(short_folder: Path) -> Iterator[Tell]:
+    """Engines that answer what they are told to."""
+    with ExitStack() as servers:
+
+        def start(answers: Answers) -> Told:
+            socket = short_folder / "engine.sock"
+            told = Told(socket, answers)
+            servers.enter_context(serving(socket, api_of(told)))
+            return told
+
+        yield start

@@ -6,32 +6,20 @@ why. The engine here is one that answers what it is told to, and drops the conne
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from plugins.calls import Call, Cancelled, InitError, ResourceError
+from plugins.calls import Cancelled, InitError, ResourceError
 from plugins.docker import service as services
 from plugins.docker.container import Container
-from plugins.docker.engine import Engine
 from plugins.docker.network import Network
-from plugins.docker.provider import DockerProvider
 from plugins.docker.service import Service
 from plugins.resource import Resource
-from tests.unix_http import serving
+from tests.plugins.told_engine import LOST, Answers, Tell
 
-API = "1.41"
 ID = "0123456789abcdef"
-LOST = object()
-"""Instead of an answer: the connection is dropped."""
 
 SERVICE = {"name": "it", "taskSpec": {"containerSpec": {"image": f"sha256:{'0' * 64}"}}}
 MADE = {"ID": ID, "Spec": {"Name": "it", "EndpointSpec": {"Mode": "dnsrr"}}, "Endpoint": {}}
@@ -39,78 +27,7 @@ PENDING = MADE | {"Spec": {"Name": "it"}}
 """The engine has not chosen yet how the service is reached."""
 
 
-class Told:
-    """A provider on an engine that answers as it is told, each path's answers in turn."""
-
-    def __init__(self, socket: Path, answers: dict[str, list[object]]) -> None:
-        self.asked: Counter[str] = Counter()
-        self.answers = {"GET /version": [{"ApiVersion": API}], **answers}
-        self.provider = DockerProvider()
-        self.provider.engine = Engine(f"unix://{socket}")
-
-    def answer(self, method: str, url: str) -> object:
-        """Return the next answer; the last one is given again and again."""
-        what = f"{method} {urlsplit(url).path.removeprefix(f'/v{API}').removeprefix('/v1.24')}"
-        answers = self.answers[what]
-        number = self.asked[what]
-        self.asked[what] += 1
-        return answers[min(number, len(answers) - 1)]
-
-    def call(self, kind: type[Resource], inputs: dict[str, Any]) -> tuple[Any, Any, Call]:
-        """Return a resource of this type, its inputs with defaults, and a call about it."""
-        resource = kind(self.provider)
-        checked = resource.table.normalise(inputs, "", [])
-        return resource, checked, Call(self.provider, "urn:pulumi:test::it::x::it")
-
-
-def api_of(told: Told) -> type[BaseHTTPRequestHandler]:
-    class Api(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            found = told.answer(self.command, self.path)
-            if found is LOST:
-                return
-            status, body = found if isinstance(found, tuple) else (200, found)
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def do_GET(self) -> None:
-            self.answer()
-
-        def do_POST(self) -> None:
-            self.answer()
-
-        def do_DELETE(self) -> None:
-            self.answer()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    return Api
-
-
-@pytest.fixture
-def tell(short_folder: Path) -> Iterator[Tell]:
-    """Engines that answer what they are told to."""
-    with ExitStack() as servers:
-
-        def start(answers: dict[str, list[object]]) -> Told:
-            socket = short_folder / "engine.sock"
-            told = Told(socket, answers)
-            servers.enter_context(serving(socket, api_of(told)))
-            return told
-
-        yield start
-
-
-Tell = Callable[[dict[str, list[object]]], Told]
-
-
-def service(**answers: list[object]) -> dict[str, list[object]]:
+def service(**answers: list[object]) -> Answers:
     """What an engine answers that makes a service, which is as inspected; it can be removed."""
     return {
         f"GET /distribution/sha256:{'0' * 64}/json": [(403, {"message": "denied"})],

@@ -5,8 +5,10 @@ No swarm is needed: an engine stores the body of a create as it is, and adds wha
 
 from __future__ import annotations
 
+import base64
 import copy
-from typing import Any
+import json
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,7 +17,8 @@ from plugins.docker.provider import DockerProvider
 from plugins.docker.resource import filled
 from plugins.docker.service import Service, _failures, with_chosen
 from plugins.properties import Failure
-from plugins.values import UNKNOWN
+from plugins.values import UNKNOWN, Secret
+from tests.plugins.told_engine import Tell
 
 SERVICE = Service(DockerProvider())
 DIGEST = f"registry.example.com/hub@sha256:{'0' * 64}"
@@ -459,3 +462,46 @@ class TestCheck:
         SERVICE.table.normalise(changed(FULL, path, value), "", failures)
         [failure] = failures
         assert failure.reason.startswith(reason)
+
+
+class TestAccount:
+    """With what nodes pull the image."""
+
+    PROGRAM: ClassVar = {
+        **MINIMAL,
+        "auth": {
+            "serverAddress": "registry.example.com",
+            "username": "builder",
+            "password": "grün & blau",
+        },
+    }
+
+    def test_it_reaches_the_engine_and_stays_a_secret(self, tell: Tell) -> None:
+        made = {"ID": "it", "Spec": servicespec.body(checked(self.PROGRAM)), "Endpoint": {}}
+        made["Spec"]["EndpointSpec"]["Mode"] = "dnsrr"
+        platform = {"architecture": "s390x", "os": "linux"}
+        digest = {"Descriptor": {"digest": "sha256:1"}, "Platforms": [platform]}
+        told = tell(
+            {
+                f"GET /distribution/{DIGEST}/json": [digest],
+                "POST /services/create": [{"ID": "it"}],
+                "GET /services/it": [made],
+            }
+        )
+        resource, inputs, call = told.call(Service, self.PROGRAM)
+        created = resource.create(inputs, call)
+        for asked in (f"GET /distribution/{DIGEST}/json", "POST /services/create"):
+            sent = base64.urlsafe_b64decode(told.headers[asked]["X-Registry-Auth"])
+            assert json.loads(sent) == {
+                "serveraddress": "registry.example.com",
+                "username": "builder",
+                "password": "grün & blau",
+            }
+        raw = changed(inputs, "auth.password", Secret("grün & blau"))
+        assert resource.finished("it", created.outputs, [raw])["auth"] == raw["auth"]
+
+    def test_another_one_replaces(self) -> None:
+        assert changes(stored(MINIMAL), self.PROGRAM) == {"auth": "add replaces"}
+        other = changed(self.PROGRAM, "auth.password", "other")
+        assert changes(stored(self.PROGRAM), other) == {"auth.password": "update replaces"}
+        assert changes(stored(self.PROGRAM), self.PROGRAM) == {}

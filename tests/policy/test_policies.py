@@ -240,6 +240,7 @@ def on_nodes(*, preview: bool = False) -> Recording:
                 notebook_image=images.notebook,
                 filter_image=images.filter,
                 profile_images=images.profiles,
+                registry=settings.build.registry,
                 users=settings.users,
                 logs=settings.logs,
             ),

@@ -107,7 +107,8 @@ SERVICES: list[Case] = [
     ),
     ("nodeguard", f"{TASK}.runtime", "plugin", ""),
     ("nodeguard", "name", "zhub-other-nodeguard", 'name is "zhub-other-nodeguard"'),
-    ("nodeguard", "auth", {"serverAddress": "registry.example.com"}, ""),
+    ("nodeguard", "auth.token", "x", 'auth.token is "x"; allowed: not set'),
+    ("nodefilter", "auth.serverAddress", None, "auth.serverAddress is not set"),
     # Not known yet.
     (
         "nodeguard",
