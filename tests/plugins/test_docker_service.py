@@ -467,7 +467,7 @@ class TestCheck:
 class TestAccount:
     """With what nodes pull the image."""
 
-    PROGRAM: ClassVar = {
+    PROGRAM: ClassVar[dict[str, Any]] = {
         **MINIMAL,
         "auth": {
             "serverAddress": "registry.example.com",
@@ -477,7 +477,11 @@ class TestAccount:
     }
 
     def test_it_reaches_the_engine_and_stays_a_secret(self, tell: Tell) -> None:
-        made = {"ID": "it", "Spec": servicespec.body(checked(self.PROGRAM)), "Endpoint": {}}
+        made: dict[str, Any] = {
+            "ID": "it",
+            "Spec": servicespec.body(checked(self.PROGRAM)),
+            "Endpoint": {},
+        }
         made["Spec"]["EndpointSpec"]["Mode"] = "dnsrr"
         platform = {"architecture": "s390x", "os": "linux"}
         digest = {"Descriptor": {"digest": "sha256:1"}, "Platforms": [platform]}

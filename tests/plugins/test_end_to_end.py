@@ -14,7 +14,8 @@ import pytest
 from pulumi import ResourceOptions
 
 from tests.plugins.plugin_driver import alive, wait_until
-from tests.plugins.stacks import OURS, Program, Stack
+from tests.plugins.stacks import Program, Stack
+from toolchain.plugins import plugin_path
 
 pytestmark = pytest.mark.slow
 
@@ -196,7 +197,7 @@ def test_an_interrupt_ends_the_command(stack: Stack, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tls", "command", "docker"])
 def test_the_cli_can_read_the_schema(stack: Stack, name: str) -> None:
-    [plugin] = (OURS / "plugins").glob(f"resource-{name}-v*/pulumi-resource-{name}")
+    plugin = plugin_path(name)
     schema = json.loads(stack.cli("package", "get-schema", str(plugin)))
     assert schema["name"] == name
     assert f"resource-{name}-v{schema['version']}" == plugin.parent.name

@@ -26,6 +26,8 @@ from tests.plugins.docker_tools import tiny_context
 from tests.plugins.plugin_driver import Resource, running
 from tests.plugins.stacks import OURS, Program, Stack
 from tests.ports import free_port
+from toolchain import plugins
+from toolchain.pins import PLUGINS
 from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -252,7 +254,8 @@ def official_plugins() -> Path:
             "Pulumi's own plugins are not to be had here: set ZHUB_OFFICIAL_PLUGINS to a "
             "PULUMI_HOME that has them"
         )
-    for ours in (OURS / "plugins").glob("resource-*-v*/pulumi-resource-*"):
+    for name in PLUGINS:
+        ours = plugins.plugin_path(name)
         assert (Path(home) / ours.relative_to(OURS)).exists(), f"no {ours.name} in {home}"
     return Path(home)
 
@@ -292,6 +295,39 @@ def test_the_other_plugins_continue_without_changes(
         unchanged(other, life.before)
     finally:
         stack.destroy()
+
+
+def test_a_state_that_names_an_earlier_version_is_refreshed_and_destroyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a fresh clone, after `make lock` has moved the plugin since the last `up`."""
+    for name in ("BIN", "CLI", "STATE", "PULUMI_HOME"):
+        monkeypatch.setattr(plugins, name, tmp_path / name)
+    before = tmp_path / "earlier"
+    monkeypatch.setattr(plugins, "EARLIER_PLUGINS", before)
+    before.write_text("")
+    plugins.ensure(official=False)
+    stack = stack_at(tmp_path / "stack", tmp_path / "PULUMI_HOME")
+    program = keys().before
+    up = stack.up(program)
+    assert up.code == 0, up.text
+    exported = Path(stack.folder, "exported.json")
+    stack.cli("stack", "export", "--file", str(exported))
+    pinned, earlier = f'"version": "{PLUGINS["tls"]}"', '"version": "5.0.1"'
+    state = exported.read_text()
+    assert pinned in state
+    exported.write_text(state.replace(pinned, earlier))
+    stack.cli("stack", "import", "--file", str(exported))
+
+    refresh = stack.refresh(program)
+    assert refresh.code != 0
+    assert "5.0.1" in refresh.text
+    before.write_text("tls 5.0.1\n")
+    plugins.ensure(official=False)
+    refresh = stack.refresh(program, "--expect-no-changes")
+    assert refresh.code == 0, refresh.text
+    stack.destroy()
+    assert stack.state() == {}
 
 
 @pytest.mark.engine

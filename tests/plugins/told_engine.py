@@ -31,7 +31,7 @@ class Told:
         self.asked: Counter[str] = Counter()
         self.headers: dict[str, dict[str, str]] = {}
         """Of the last request for each."""
-        self.answers = {"GET /version": [{"ApiVersion": API}], **answers}
+        self.answers: Answers = {"GET /version": [{"ApiVersion": API}], **answers}
         self.provider = DockerProvider()
         self.provider.engine = Engine(f"unix://{socket}")
 

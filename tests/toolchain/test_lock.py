@@ -239,6 +239,18 @@ def test_a_bound_on_pulumi_holds_cli_and_sdk_back(registries: Registries, root: 
     assert (cli_of(root), sdk_of(root)) == ("3.8.0", "3.8.0")
 
 
+def test_a_plugin_that_moves_is_noted_with_the_version_that_it_had(
+    registries: Registries, root: Path
+) -> None:
+    (root / "requirements.in").write_text("pulumi\npulumi-tls\n")
+    (root / "requirements.txt").write_text("pulumi==3.8.0\npulumi-tls==5.6.2\n")
+    registries.python("pulumi-tls", "5.6.2", "5.7.0")
+    for _ in range(2):
+        lock.refresh(root)
+        assert pins.locked(root / "requirements.txt")["pulumi-tls"] == "5.7.0"
+        assert (root / lock.EARLIER).read_text() == "# nothing\ntls 5.6.2\n"
+
+
 def test_if_go_lists_no_versions_those_of_the_python_packages_are_tried(
     registries: Registries, root: Path
 ) -> None:

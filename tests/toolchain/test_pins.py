@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from packaging.version import Version
 
-from toolchain import pins, release
+from toolchain import lock, moves, pins, release
 from toolchain.places import ROOT
 
 
@@ -50,3 +51,33 @@ def test_locks_name_no_index_and_hash_everything() -> None:
         assert "://" not in text
         for block in re.split(r"\n(?=\S)", text):
             assert "--hash=sha256:" in block, block
+
+
+def test_a_plugin_that_moves_is_noted_under_the_version_that_it_had(tmp_path: Path) -> None:
+    """States name that version until the next `up`, and only that one can refresh and remove."""
+    moved = {
+        "before": "pulumi==3.8.0\npulumi-docker==5.2.0\npulumi-tls==5.6.2\npulumi-command==1.2.1\n",
+        "after": "pulumi==3.9.0\npulumi-docker==5.3.0\npulumi-tls==5.6.2\npulumi-command==1.3.0\n",
+    }
+    for name, text in moved.items():
+        (tmp_path / name / "toolchain").mkdir(parents=True)
+        (tmp_path / name / lock.EARLIER).write_text("# a comment\ncommand 1.2.1\ndocker 5.1.0\n")
+        (tmp_path / name / "requirements.txt").write_text(text)
+    for _ in range(2):
+        lock.note_replaced(tmp_path / "before", tmp_path / "after")
+        text = (tmp_path / "after" / lock.EARLIER).read_text()
+        assert text == "# a comment\ncommand 1.2.1\ndocker 5.1.0\ndocker 5.2.0\n"
+    assert moves.table(tmp_path / "before", tmp_path / "after", [lock.EARLIER]).splitlines()[
+        1:
+    ] == [
+        "toolchain/earlier-plugins.txt",
+        "  docker 5.2.0                 -       kept",
+    ]
+
+
+def test_earlier_versions_of_plugins_are_versions_of_plugins() -> None:
+    text = pins.EARLIER_PLUGINS.read_text()
+    found = pins.earlier_plugins(pins.EARLIER_PLUGINS)
+    assert len(found) == len([line for line in text.splitlines() if not line.startswith("#")])
+    assert {name for name, _ in found} <= pins.PLUGINS.keys()
+    assert all(str(Version(version)) == version for _, version in found)

@@ -35,16 +35,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def put(name: str, content: bytes) -> Path:
-    path = plugins.plugin_path(name)
+def put(name: str, content: bytes, version: str = "") -> Path:
+    path = plugins.plugin_path(name, version)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     path.chmod(0o755)
     return path
 
 
-def ours(name: str) -> bool:
-    return f"-m plugins.{name} " in plugins.plugin_path(name).read_text()
+def ours(name: str, version: str = "") -> bool:
+    return f"-m plugins.{name} " in plugins.plugin_path(name, version).read_text()
+
+
+@pytest.fixture
+def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Versions that were pinned before."""
+    file = tmp_path / "earlier.txt"
+    file.write_text("# tls 0.0.1 is only named here\ntls 5.5.0\ndocker 5.0.0\ndocker 5.1.0\n")
+    monkeypatch.setattr(plugins, "EARLIER_PLUGINS", file)
+    return [("tls", "5.5.0"), ("docker", "5.0.0"), ("docker", "5.1.0")]
 
 
 def test_plugins_of_this_project_are_written_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,6 +78,31 @@ def test_a_plugin_that_an_operator_installed_is_kept(
             capsys.readouterr().err
         )
     assert ours("docker") != official
+
+
+def test_this_projects_plugins_have_the_versions_that_states_of_before_name(
+    home: Path, earlier: list[tuple[str, str]]
+) -> None:
+    plugins.ensure(official=False)
+    assert all(map(ours, PLUGINS))
+    assert all(ours(name, version) for name, version in earlier)
+    assert len(list((home / "plugins").iterdir())) == len(PLUGINS) + len(earlier)
+
+
+def test_pulumis_own_cli_downloads_those_itself(home: Path, earlier: list[tuple[str, str]]) -> None:
+    plugins.ensure(official=True)
+    assert len(list((home / "plugins").iterdir())) == len(PLUGINS)
+
+
+def test_an_operators_plugin_of_an_earlier_version_is_kept(
+    capsys: pytest.CaptureFixture[str], earlier: list[tuple[str, str]]
+) -> None:
+    path = put("docker", BINARY, "5.1.0")
+    plugins.ensure(official=False)
+    assert path.read_bytes() == BINARY
+    assert f"is kept: {path}" in capsys.readouterr().err
+    assert ours("docker")
+    assert ours("docker", "5.0.0")
 
 
 def test_once_it_is_removed_this_projects_plugin_is_installed() -> None:

@@ -278,7 +278,7 @@ def test_an_image_at_a_registry_is_known_by_its_digest_there(
     there = {"Id": "sha256:1", "RepoDigests": [listed]}
     found = local_engine.ask(engine_with(images=[there]))
     assert found
-    assert found.images == {"sha256:1", listed, digest}
+    assert found.images == frozenset({"sha256:1", listed, digest})
     before = Deployed({"urn::filter": (IMAGE, {"imageName": "filter", "repoDigest": digest})})
     assert local_engine.lost_images(found, before) == {}
 
