@@ -7,8 +7,11 @@ why. The engine here is one that answers what it is told to, and drops the conne
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pulumi
+import pulumi_docker
 import pytest
 
 from plugins.calls import Cancelled, InitError, ResourceError
@@ -17,12 +20,24 @@ from plugins.docker.container import Container
 from plugins.docker.network import Network
 from plugins.docker.service import Service
 from plugins.resource import Resource
+from tests.plugins.stacks import Stack
 from tests.plugins.told_engine import LOST, Answers, Tell
 
 ID = "0123456789abcdef"
 
 SERVICE = {"name": "it", "taskSpec": {"containerSpec": {"image": f"sha256:{'0' * 64}"}}}
 MADE = {"ID": ID, "Spec": {"Name": "it", "EndpointSpec": {"Mode": "dnsrr"}}, "Endpoint": {}}
+NETWORK = {
+    "Id": ID,
+    "Name": "it",
+    "Labels": {"a": "b"},
+    "Driver": "bridge",
+    "Scope": "local",
+    "Options": None,
+    "EnableIPv6": False,
+    "IPAM": {"Driver": "default", "Options": None, "Config": [{"Subnet": "10.1.2.0/24"}]},
+    **dict.fromkeys(("Internal", "Attachable", "Ingress"), False),
+}
 PENDING = MADE | {"Spec": {"Name": "it"}}
 """The engine has not chosen yet how the service is reached."""
 
@@ -69,25 +84,14 @@ def test_a_service_that_cannot_be_removed_stays_in_the_state(tell: Tell) -> None
 
 
 def test_a_network_stays_in_the_state_and_the_next_run_reads_it(tell: Tell) -> None:
-    found = {
-        "Id": ID,
-        "Name": "it",
-        "Labels": {"a": "b"},
-        "Driver": "bridge",
-        "Scope": "local",
-        "Options": None,
-        "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Options": None, "Config": [{"Subnet": "10.1.2.0/24"}]},
-        **dict.fromkeys(("Internal", "Attachable", "Ingress"), False),
-    }
     told = tell(
         {
             "POST /networks/create": [{"Id": ID}],
-            f"GET /networks/{ID}": [LOST, found, (404, {"message": "network it not found"})],
+            f"GET /networks/{ID}": [LOST, NETWORK, (404, {"message": "network it not found"})],
         }
     )
-    program = {"name": "it", "labels": [{"label": "a", "value": "b"}]}
-    resource, inputs, call = told.call(Network, program)
+    labels = [{"label": "a", "value": "b"}]
+    resource, inputs, call = told.call(Network, {"name": "it", "labels": labels})
     with pytest.raises(InitError, match="the connection to the engine") as failure:
         resource.create(inputs, call)
     assert failure.value.resource_id == ID
@@ -98,6 +102,28 @@ def test_a_network_stays_in_the_state_and_the_next_run_reads_it(tell: Tell) -> N
     assert resource.diff([], {}, inputs, outputs) == []
     with pytest.raises(ResourceError, match=r"network it is gone. Run: pulumi up --refresh"):
         resource.update(ID, state, inputs, call)
+
+
+@pytest.mark.slow
+def test_pulumi_continues_with_such_a_network(tell: Tell, tmp_path: Path) -> None:
+    told = tell(
+        {"POST /networks/create": [{"Id": ID}], f"GET /networks/{ID}": [LOST, NETWORK]},
+    )
+
+    def program() -> None:
+        engine = pulumi_docker.Provider("engine", host=told.provider.engine.host)
+        labels = [pulumi_docker.NetworkLabelArgs(label="a", value="b")]
+        pulumi_docker.Network(
+            "it", name="it", labels=labels, opts=pulumi.ResourceOptions(provider=engine)
+        )
+
+    stack = Stack(tmp_path / "stack")
+    assert stack.up(program).code != 0
+    assert stack.state()["it"]["id"] == ID
+    up = stack.up(program)
+    assert (up.code, up.steps()) == (0, [("update", "it")]), up.text
+    assert told.asked["POST /networks/create"] == 1
+    assert stack.preview(program, "--expect-no-changes").code == 0
 
 
 def test_a_container_stays_in_the_state(tell: Tell) -> None:

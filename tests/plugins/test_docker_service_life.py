@@ -13,6 +13,7 @@ from docker.errors import NotFound
 from tests.engine.second_engine import able, second_engine
 from tests.plugins.docker_tools import IMAGE, new_name, tiny_context
 from tests.plugins.plugin_driver import Plugin, PluginError, Resource, changed, running, wait_until
+from toolchain import runs
 
 pytestmark = pytest.mark.engine
 
@@ -20,8 +21,8 @@ SERVICE = "docker:index/service:Service"
 
 
 @pytest.fixture(scope="module")
-def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Plugin, Any, str]]:
-    """The plugin on a manager, the engine's API, and the tiny image by its ID."""
+def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Plugin, Any, str, str]]:
+    """The plugin on a manager, the engine's API, the tiny image by its ID, and the address."""
     if not able():
         pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
     # A socket's path must be short.
@@ -34,21 +35,21 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Plugin, An
                 {"imageName": "pdk-tiny:1", "skipPush": True, "build": {"context": str(context)}},
             )
             # By its ID, a task's image is not pulled.
-            yield plugin, engine.client.api, made.outputs["repoDigest"]
+            yield plugin, engine.client.api, made.outputs["repoDigest"], engine.address
 
 
 @pytest.fixture
-def plugin(swarm: tuple[Plugin, Any, str]) -> Plugin:
+def plugin(swarm: tuple[Plugin, Any, str, str]) -> Plugin:
     return swarm[0]
 
 
 @pytest.fixture
-def engine(swarm: tuple[Plugin, Any, str]) -> Any:
+def engine(swarm: tuple[Plugin, Any, str, str]) -> Any:
     return swarm[1]
 
 
 @pytest.fixture
-def program(swarm: tuple[Plugin, Any, str]) -> dict[str, Any]:
+def program(swarm: tuple[Plugin, Any, str, str]) -> dict[str, Any]:
     """A service that runs, with what the engine would otherwise fill into its parts."""
     return {
         "name": new_name(),
@@ -99,6 +100,9 @@ def test_a_whole_life(plugin: Plugin, engine: Any, program: dict[str, Any]) -> N
     assert first["HostConfig"]["Memory"] == 16 << 20
     assert changed(plugin.diff(made, program)) == {}
     assert plugin.read(made) == made
+    taken = f"the name {program['name']} is in use by service {made.id[:12]} .*docker service rm"
+    with pytest.raises(PluginError, match=taken):
+        plugin.create(SERVICE, program)
     program["taskSpec"]["containerSpec"]["env"] = {"WHO": "second"}
     assert changed(plugin.diff(made, program)) == {"taskSpec.containerSpec.env.WHO": "UPDATE"}
     made = plugin.update(made, program)
@@ -174,6 +178,32 @@ def test_an_import(plugin: Plugin, program: dict[str, Any]) -> None:
     del program["convergeConfig"]
     assert changed(plugin.diff(imported, program)) == {}
     plugin.delete(made)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_one_that_a_killed_run_has_left_is_removed(
+    swarm: tuple[Plugin, Any, str, str],
+    program: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    recorded: bool,
+) -> None:
+    """By `make up`, which asks with the docker command."""
+    plugin, engine, _, address = swarm
+    program["labels"] = [{"label": "zhub.stack", "value": "pdk"}]
+    made = plugin.create(SERVICE, program)
+    more = plugin.create(SERVICE, {**program, "name": f"{program['name']}-more"})
+    inputs = {"name": program["name"]}
+    operation = {"type": "creating", "resource": {"type": SERVICE, "urn": "it", "inputs": inputs}}
+    provider = {"type": "pulumi:providers:docker", "inputs": {"host": address}}
+    own = [{"type": SERVICE, "id": made.id}] if recorded else []
+    state = {"pending_operations": [operation], "resources": [provider, *own]}
+    monkeypatch.setattr(runs, "_state", lambda _: state)
+    monkeypatch.setattr(runs, "pulumi", lambda *_, **__: "")
+    runs.half_made("test", "pdk")
+    assert {one["ID"] for one in engine.services()} == {more.id, *([made.id] if recorded else [])}
+    for one in (made, more):
+        plugin.delete(one)
 
 
 def test_an_engine_in_no_swarm(program: dict[str, Any]) -> None:
