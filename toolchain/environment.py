@@ -40,9 +40,14 @@ def locked(*, development: bool) -> str:
     return hashlib.sha256(f"{ROOT}\n".encode() + lock.read_bytes()).hexdigest()
 
 
+def _mark(*, development: bool) -> Path:
+    """The file that has the hash of the lock that `.venv` was last installed from."""
+    return VENV / ("development" if development else "program")
+
+
 def agrees(*, development: bool) -> bool:
     """Whether `.venv` was installed from the lock as it is now."""
-    mark = VENV / ("development" if development else "program")
+    mark = _mark(development=development)
     # After an upgrade of the machine's Python, the link in `.venv` may lead nowhere.
     return PYTHON.exists() and mark.exists() and mark.read_text() == locked(development=development)
 
@@ -105,6 +110,9 @@ def ensure(*, development: bool = False) -> None:
     if agrees(development=development) or (not development and agrees(development=True)):
         return
     lock = "requirements-dev.txt" if development else "requirements.txt"
+    # First: an installation changes what either lock has installed, even if it is interrupted.
+    for mark in (_mark(development=True), _mark(development=False)):
+        mark.unlink(missing_ok=True)
     with (
         timed(STEP, f"installing {lock} into .venv"),
         tempfile.TemporaryDirectory() as folder,
@@ -131,6 +139,4 @@ def ensure(*, development: bool = False) -> None:
         run(STEP, [*install, *locked_only], fix=fix)
     for site in VENV.glob("lib/python3*/site-packages"):
         (site / PATH_FILE).write_text(f"{ROOT}\n")
-    (VENV / ("development" if development else "program")).write_text(
-        locked(development=development)
-    )
+    _mark(development=development).write_text(locked(development=development))

@@ -24,19 +24,34 @@ except Problem as problem:
 """
 
 
-def wheel(folder: Path) -> str:
+#: As when the machine goes down after pip has done its work.
+INTERRUPTED = """
+real = environment.run
+def run(*arguments, **named):
+    real(*arguments, **named)
+    if "pip" in map(str, arguments[1]):
+        raise KeyboardInterrupt
+environment.run = run
+"""
+
+
+def wheel(folder: Path, version: str = "1.0") -> str:
     """Make a package `sample` in a folder of wheels; returns its SHA-256."""
     folder.mkdir(exist_ok=True)
-    path = folder / "sample-1.0-py3-none-any.whl"
-    metadata = "sample-1.0.dist-info/"
+    path = folder / f"sample-{version}-py3-none-any.whl"
+    metadata = f"sample-{version}.dist-info/"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("sample.py", "VALUE = 1\n")
-        archive.writestr(
-            metadata + "METADATA", "Metadata-Version: 2.1\nName: sample\nVersion: 1.0\n"
-        )
+        # Not with the current time: the same package has the same sum.
+        def add(name: str, text: str) -> None:
+            archive.writestr(zipfile.ZipInfo(name), text)
+
+        add("sample.py", f"VERSION = {version!r}\n")
+        add(metadata + "METADATA", f"Metadata-Version: 2.1\nName: sample\nVersion: {version}\n")
         tags = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        archive.writestr(metadata + "WHEEL", tags)
-        archive.writestr(metadata + "RECORD", "")
+        add(metadata + "WHEEL", tags)
+        # What it has installed is removed with it.
+        installed = ("sample.py", *(metadata + name for name in ("METADATA", "WHEEL", "RECORD")))
+        add(metadata + "RECORD", "".join(f"{name},,\n" for name in installed))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -44,12 +59,17 @@ def wheel(folder: Path) -> str:
 def wheels(tmp_path: Path, clone: Clone, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone without a package index, whose locks name the one package in the folder."""
     folder = tmp_path / "wheels"
-    lock = f"sample==1.0 --hash=sha256:{wheel(folder)}\n"
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        (clone.root / name).write_text(lock)
+    check_out(clone, folder, "1.0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
+
+
+def check_out(clone: Clone, folder: Path, version: str) -> None:
+    """Make the locks those of a release that has this version of the package."""
+    lock = f"sample=={version} --hash=sha256:{wheel(folder, version)}\n"
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        (clone.root / name).write_text(lock)
 
 
 def imports(clone: Clone, module: str) -> bool:
@@ -77,6 +97,32 @@ def test_the_environment_is_made_again_only_if_broken_or_the_lock_changed(
     lock = clone.root / "requirements.txt"
     lock.write_text(lock.read_text() + "# another lock\n")
     assert "installing" in clone.python(ENSURE).stderr
+
+
+@pytest.mark.parametrize(("first", "second"), [("", "development"), ("development", "")])
+def test_after_another_release_and_back_the_packages_are_those_of_the_lock(
+    clone: Clone, wheels: Path, first: str, second: str
+) -> None:
+    """`make up` has one lock and `make test` the other, and both have the one `.venv`."""
+    for version, kind in (("1.0", first), ("2.0", second), ("1.0", first)):
+        check_out(clone, wheels, version)
+        result = clone.python(f"import sys; sys.argv.append({kind!r})\n{ENSURE}")
+        assert result.returncode == 0, result.stderr
+        assert imports(clone, f"sample; assert sample.VERSION == {version!r}"), version
+
+
+@pytest.mark.parametrize("kind", ["", "development"])
+def test_an_installation_that_was_interrupted_is_made_again(
+    clone: Clone, wheels: Path, kind: str
+) -> None:
+    chosen = f"import sys; sys.argv.append({kind!r})\n"
+    assert clone.python(chosen + ENSURE).returncode == 0
+    check_out(clone, wheels, "2.0")
+    code = f"{chosen}from toolchain import environment\n{INTERRUPTED}{ENSURE}"
+    assert "KeyboardInterrupt" in clone.python(code).stderr
+    check_out(clone, wheels, "1.0")
+    assert clone.python(chosen + ENSURE).returncode == 0
+    assert imports(clone, "sample; assert sample.VERSION == '1.0'")
 
 
 def test_a_package_with_another_hash_is_never_installed(clone: Clone, wheels: Path) -> None:
