@@ -24,6 +24,7 @@ AT =
 NOTICE =
 TEXT =
 UNTIL =
+LIMIT =
 # Every shell has a USER: only the command line says which user is meant.
 HOME_OF := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
 IMAGES ?=

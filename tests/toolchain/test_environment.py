@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -194,6 +195,25 @@ def test_doctor_of_a_directory_needs_a_running_hub(clone: Clone) -> None:
 
 def test_doctor_takes_no_user_from_the_shell(clone: Clone) -> None:
     assert "MISSING  Python" in clone.make("doctor", LDAP="ldap.example.com").stdout
+
+
+def test_no_value_of_a_command_is_taken_from_the_shell(clone: Clone, tmp_path: Path) -> None:
+    """Where the name may mean something else; STACK and ARCH are meant to be taken from it."""
+    quoted = set(re.findall(r"\$\(call quoted,(\w+)\)", (clone.root / "Makefile").read_text()))
+    assert {"LDAP", "LIMIT", "TO", "STACK", "ARCH"} <= quoted
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nprintf "<%s>\\n" "$@"\n')
+    python.chmod(0o755)
+    shell = dict.fromkeys(quoted | {"USER"}, "of-the-shell") | {"STACK": "site", "ARCH": "arm64"}
+    # `doctor` alone has its value in a condition; the test before is about that.
+    for command in ("backup", "restore", "sizes", "users"):
+        result = clone.make(command, f"PYTHON={python}", **shell)
+        assert result.stdout.startswith(f"<-m>\n<toolchain>\n<{command}>\n<site>\n<>"), result
+        assert "of-the-shell" not in result.stdout, command
+    assert clone.make("cli", f"PYTHON={python}", **shell).stdout.endswith("<arm64>\n")
+    text = (clone.root / "Makefile").read_text()
+    own = set(re.findall(r"^(\w+) =$", text, re.MULTILINE)) | {"HOME_OF"}
+    assert quoted - own == {"STACK", "ARCH"}
 
 
 @pytest.mark.parametrize("user", ["o'brien", "a b", "pa$HOME", "$(id)", '"`id`"; id', "$$"])
