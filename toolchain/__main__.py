@@ -148,7 +148,7 @@ def make_base(_: str) -> None:
 def print_environment(name: str) -> None:
     try:
         ensure(with_engine=False)
-    except Problem:
+    except (Problem, OSError):
         print("false")  # makes `eval "$(make -s env)"` fail, not only the first `pulumi` after it
         raise
     print(shell.exports(name))

@@ -129,7 +129,8 @@ def _official(*, insist: bool) -> Path | None:
     with tempfile.TemporaryDirectory(dir=CACHE) as unpacked:
         shutil.unpack_archive(CACHE / file, unpacked)
         _keep(Path(unpacked, "pulumi"), folder)
-    (CACHE / file).unlink()
+    # Another clone may have been faster, and have removed it.
+    (CACHE / file).unlink(missing_ok=True)
     return folder
 
 

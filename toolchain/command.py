@@ -200,9 +200,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         variables = environment(arguments)
-    except Problem as problem:
+        os.execve(CLI / "pulumi", ["pulumi", *arguments], variables)  # noqa: S606
+    except (Problem, OSError) as problem:
         sys.exit(fail(problem))
-    os.execve(CLI / "pulumi", ["pulumi", *arguments], variables)  # noqa: S606
 
 
 if __name__ == "__main__":

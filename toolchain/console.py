@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,6 +179,45 @@ def is_root() -> bool:
 
 _apt = threading.Lock()
 
+#: Seconds to wait for another apt: a machine that has just booted runs apt-daily.
+PATIENCE = 300
+
+#: Seconds between two tries.
+PAUSE = 5
+
+#: What apt says, without a locale, if another one holds a lock.
+LOCKED = "Could not get lock"
+
+
+def _apt_get(step: str, *arguments: str, fix: str) -> None:
+    """Run apt-get, and wait as long as another apt has a lock.
+
+    DPkg::Lock::Timeout is about dpkg's own locks, and not about those of lists and archives.
+
+    Raises:
+        Problem: it failed.
+    """
+    end = time.monotonic() + PATIENCE
+    waits = False
+    command = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={PATIENCE}", *arguments]
+    while True:
+        try:
+            run(
+                step,
+                command,
+                environment={"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
+                fix=fix,
+            )
+        except Problem as problem:
+            if LOCKED not in str(problem) or time.monotonic() > end:
+                raise
+            if not waits:
+                say(step, "another apt is running: waiting for it")
+            waits = True
+            time.sleep(PAUSE)
+        else:
+            return
+
 
 def apt_install(step: str, *packages: str) -> None:
     """Install Debian packages, one installation at a time.
@@ -187,19 +228,16 @@ def apt_install(step: str, *packages: str) -> None:
     line = f"apt-get install --no-install-recommends {' '.join(packages)}"
     if not is_root() or not Path("/usr/bin/apt-get").exists():
         raise Problem(f"missing: {', '.join(packages)}. As root on Debian: {line}")
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with _apt, timed(step, f"installing {', '.join(packages)}"):
-        # On a fresh machine another apt may be running (unattended-upgrades): wait for it.
-        apt = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300"]
-        run(step, [*apt, "update"], environment=quiet)
-        run(step, [*apt, *line.split()[1:]], environment=quiet, fix=f"Try: {line}")
+        _apt_get(step, "update", fix="Do the package mirrors answer? Try: apt-get update")
+        _apt_get(step, *line.split()[1:], fix=f"Try: {line}")
 
 
 def exit_code(command: Callable[[], object]) -> int:
     """Run a command, print what the operator has to fix, and return the exit code."""
     try:
         command()
-    except Problem as problem:
+    except (Problem, OSError) as problem:
         return fail(problem)
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on", file=sys.stderr)
@@ -207,8 +245,37 @@ def exit_code(command: Callable[[], object]) -> int:
     return 0
 
 
-def fail(problem: Problem) -> int:
+def fail(problem: Problem | OSError) -> int:
     """Print what the operator has to fix; returns the exit code."""
-    text = printable(str(problem).replace("\r\n", "\n"), "\n\t")
+    text = of_system(problem) if isinstance(problem, OSError) else str(problem)
+    text = printable(text.replace("\r\n", "\n"), "\n\t")
     print(f"\nerror: {text.rstrip()}", file=sys.stderr)
     return 1
+
+
+#: What shows why the system refuses a file, by the error's number.
+LOOK = {
+    errno.EACCES: "ls -ld",
+    errno.EPERM: "ls -ld",
+    errno.ENOSPC: "df -h",
+    errno.EDQUOT: "df -h",
+}
+
+
+def of_system(error: OSError) -> str:
+    """What to say of a file that the system refuses, such as one of another user.
+
+    The traceback goes to a log, if that can be written.
+    """
+    files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    text = ": ".join([*files, error.strerror or str(error) or type(error).__name__])
+    if files and (look := LOOK.get(error.errno or 0)):
+        folders = dict.fromkeys(str(Path(name).parent) for name in files)
+        text += f"\n  To see why: {look} {shlex.join([*folders, *filter(os.path.lexists, files)])}"
+    log = LOGS / "error.log"
+    try:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), errors="backslashreplace")
+    except OSError:
+        return text
+    return f"{text}\n  where it happened: {log}"

@@ -124,6 +124,22 @@ def test_the_release_is_downloaded_and_installed_with_its_language_host(
     assert site.asked == []
 
 
+def test_two_clones_may_download_it_at_the_same_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The faster one has removed the archive that both have in the cache."""
+    monkeypatch.setattr(cli, "CLI_RELEASES", (site.url("right"),))
+    keep = cli._keep
+
+    def keep_and_lose(new: Path, folder: Path) -> None:
+        keep(new, folder)
+        for file in (tmp_path / "cache").glob("*.tar.gz"):
+            file.unlink()
+
+    monkeypatch.setattr(cli, "_keep", keep_and_lose)
+    assert cli.ensure() is True
+
+
 def test_if_the_first_site_refuses_the_next_is_tried(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -258,8 +259,11 @@ def _making(target: Path) -> Iterator[Path]:
         os.fsync(lock)
         folder.rename(target)
         _sync(target.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
+        # What finds no room while it writes does not say where.
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            error.filename = error.filename or str(target)
         raise
     finally:
         os.close(lock)

@@ -36,6 +36,19 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """The system does not say which file a write was for."""
+    target = tmp_path / "site-1Z"
+    with (
+        pytest.raises(OSError, match="No space left on device") as caught,
+        save._making(target),
+        Path("/dev/full").open("wb", buffering=0) as full,
+    ):
+        full.write(b"x")
+    assert caught.value.filename == str(target)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_killed_backups_left_of_this_stack_goes(tmp_path: Path) -> None:
     for name in ("site-20261129T030000Z", "other-20261129T030000Z"):
         (tmp_path / f".{name}{PARTIAL}" / "homes").mkdir(parents=True)
