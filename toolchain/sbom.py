@@ -14,7 +14,7 @@ import tarfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from email import message_from_bytes
+from email import message_from_bytes, message_from_string
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model.bom import Bom, BomMetaData
@@ -29,12 +29,15 @@ from toolchain.places import ROOT
 FOLDER = ROOT / "sbom"
 
 #: Files that say what is installed: Debian's, Python's and Node's, and JupyterLab's lists of the
-#: licences of the npm packages in its pages.
+#: licences of the npm packages in its pages. What a site has chosen for users' kernels
+#: (notebookRequirements, profiles) is in /usr/local.
 DPKG = "var/lib/dpkg/status"
 RELEASE = "usr/lib/os-release"
-PYTHON = re.compile(r"^opt/jupyter/.*\.dist-info/METADATA$")
+PYTHON = re.compile(
+    r"^(?:opt/jupyter|usr/local/lib/python3[.\d]*/dist-packages)/.*\.dist-info/METADATA$"
+)
 NODE = re.compile(r"^opt/proxy/node_modules/\.package-lock\.json$")
-PAGES = re.compile(r"^opt/jupyter/share/jupyter/.*/third-party-licenses\.json$")
+PAGES = re.compile(r"^(?:opt/jupyter|usr/local)/share/jupyter/.*/third-party-licenses\.json$")
 
 
 def inventory(digest: str) -> dict[str, bytes]:
@@ -108,7 +111,8 @@ def debian(files: Mapping[str, bytes]) -> Iterator[Component]:
 def python(files: Mapping[str, bytes]) -> Iterator[Component]:
     """The packages from PyPI, and those that some of them contain."""
     for path in filter(PYTHON.search, files):
-        package = message_from_bytes(files[path])
+        # As text: of bytes, a field with other characters than ASCII's would be no string.
+        package = message_from_string(files[path].decode(errors="replace"))
         name = re.sub(r"[-_.]+", "-", package["Name"]).lower()
         licence = package["License-Expression"] or package["License"] or ""
         # In some packages, the older field has the whole text of the licence.
@@ -187,7 +191,10 @@ def write(images: Mapping[str, str]) -> None:
         file = FOLDER / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.cdx.json"
         before = file.read_text() if file.exists() else None
         after = text(image, name)
-        file.write_text(after)
+        # An interruption must not leave a part of it, with which nothing can be compared.
+        new = file.with_suffix(".new")
+        new.write_text(after)
+        new.replace(file)
         print(f"{file.relative_to(ROOT)}: {len(json.loads(after)['components'])} packages")
         for line in changes(before, after) if before else ():
             print(f"  {line}")
