@@ -25,6 +25,7 @@ from zhub.guard.audit import Audit
 from zhub.guard.bodies import Refused, Request, agree, parse_body
 from zhub.guard.confinement import Confinement
 from zhub.guard.counts import Counts
+from zhub.guard.disk import HomesDisk
 from zhub.guard.folders import Folders
 from zhub.guard.homes import Homes
 from zhub.guard.measures import Measures, Usage
@@ -70,6 +71,8 @@ class Guard:
         if policy.settings.home_limit:
             self.sizes = Sizes(client, policy.settings, enforced=self._homes.limited)
             self.measures.registry.register(self.sizes)
+        if policy.settings.homes_path:
+            self.measures.registry.register(HomesDisk(self._homes))
         self.api_version: str = client.api_version
 
     def version(self, request: Request) -> Any:

@@ -40,6 +40,9 @@ if [ -L {SEEN}/"$1" ]; then echo "$1 is a link"; exit 1; fi
 mkdir -p -m 700 {SEEN}/"$1"
 """
 
+#: Prints the size of a block, and how many there are and are free on the folder's file system.
+ROOM = f"stat -f -c '%S %b %a' {SEEN}"
+
 OTHERS = 0o007
 """What a folder's mode lets all of the machine's users do."""
 
@@ -196,6 +199,21 @@ class Homes:
                 f" there are none; then, as root: {fix(path)}"
             )
 
+    def disk(self) -> tuple[int, int]:
+        """Return the size of the file system of the site's folder, and what is free, in bytes.
+
+        Free is what others than root can write, as `df` has it.
+
+        Raises:
+            RuntimeError: the folder cannot be looked at.
+            ValueError: what was printed has no such numbers.
+            docker.errors.DockerException: the engine has no such folder, or refuses.
+            requests.exceptions.RequestException: the engine does not answer.
+        """
+        printed = self._in_folder(["sh", "-c", ROOM], writes=False).split()
+        block, size, free = map(int, printed)
+        return size * block, free * block
+
     def make(self, name: str, labels: Mapping[str, str]) -> Any:
         """Make a home, if it is not there; return the engine's answer.
 
@@ -219,16 +237,19 @@ class Homes:
 
     def _make_folder(self, name: str) -> None:
         try:
-            self._helpers.run(
-                ["sh", "-c", MAKE, "sh", name],
-                network=NO_NETWORK,
-                mounts=[Mount(SEEN, self._path, type="bind", read_only=False)],
-            )
+            self._in_folder(["sh", "-c", MAKE, "sh", name], writes=True)
         except (RuntimeError, DockerException) as error:
             raise UnusableError(
                 "Your home cannot be made now, so your server does not start. Please tell your"
                 f" administrator: {error}"
             ) from None
+
+    def _in_folder(self, command: list[str], *, writes: bool) -> str:
+        return self._helpers.run(
+            command,
+            network=NO_NETWORK,
+            mounts=[Mount(SEEN, self._path, type="bind", read_only=not writes)],
+        )
 
     @cached_property
     def limited(self) -> bool:

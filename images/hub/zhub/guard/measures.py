@@ -136,6 +136,11 @@ class Usage(Collector):
             if self._old(self._layers_asked, LAYERS_FRESH):
                 self._layers_asked = self._clock()
                 self.renew_layers()
+        except Exception:
+            # An answer that cannot be read. The next scrape asks again; old numbers would look like
+            # new ones.
+            log.exception("no metrics of the engine")
+            self._known, self._running = [], set()
         finally:
             self._asked = self._clock()
             self._asking.release()
@@ -153,9 +158,10 @@ class Usage(Collector):
             self._known, self._running = [up], set()
             return
         up.add_metric([], 1)
-        total = GaugeMetricFamily(
-            "guard_engine_memory_bytes", "Memory of the engine's machine", value=machine["MemTotal"]
-        )
+        total = GaugeMetricFamily("guard_engine_memory_bytes", "Memory of the engine's machine")
+        # The engine says 0 if it cannot find out (memInfo of moby's daemon/info.go).
+        if memory := machine.get("MemTotal"):
+            total.add_metric([], memory)
         count = GaugeMetricFamily(
             "guard_servers", "Containers of users' servers that run", value=len(servers)
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 from zhub import settings
 from zhub.contract import NO_HOST, NO_IPV6
 from zhub.guard import audit, measures
@@ -20,6 +21,7 @@ from zhub.guard.counts import Full
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
+from zhub.guard.homes import Homes
 from zhub.guard.policy import Policy
 
 LABELS = {"zhub.stack": "site", "zhub.user": "alice"}
@@ -66,8 +68,11 @@ class Engine:
     def volumes(self, **_: Any) -> dict[str, Any]:
         return {"Volumes": []}
 
-    def info(self) -> dict[str, str]:
-        return {"DockerRootDir": "/var/lib/docker"}
+    def info(self) -> dict[str, Any]:
+        return {"DockerRootDir": "/var/lib/docker", "MemTotal": 1 << 30}
+
+    def stats(self, *_: Any, **__: Any) -> None:
+        raise NotFound("it has ended")
 
     def __getattr__(self, name: str) -> Any:
         return lambda *values, **named: self.asked.append((name, values, named))
@@ -83,6 +88,13 @@ def guard(**variables: str) -> tuple[Guard, Engine]:
         seen=lambda event, user: engine.seen.append((event, user)), start=lambda _: None
     )
     return Guard(engine, policy, confinement, folders, written), engine
+
+
+def settled() -> None:
+    """Wait for the threads that ask the engine for a scrape."""
+    for thread in threading.enumerate():
+        if thread.name in {"usage", "homes disk"}:
+            thread.join()
 
 
 @pytest.mark.parametrize(
@@ -234,10 +246,23 @@ def test_a_home_is_mounted_on_itself_so_that_pruning_leaves_it() -> None:
     assert named["labels"] == labels
 
 
+def test_the_disk_of_homes_is_measured_where_they_are_in_a_folder_of_the_sites_choice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(measures, "FOLDER", tmp_path)
+    monkeypatch.setattr(Homes, "disk", lambda _: (100, 5))
+    for made, there in ((guard(ZHUB_HOMES_PATH="/srv/homes")[0], True), (guard()[0], False)):
+        made.measures.text()
+        settled()
+        assert ("guard_homes_disk_free_bytes 5.0" in made.measures.text()) is there
+        settled()
+
+
 def test_the_hub_learns_the_sizes_of_homes_where_they_have_a_limit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(measures, "FOLDER", tmp_path)
+    monkeypatch.setattr(Homes, "disk", lambda _: (100, 5))
     without, _ = guard()
     assert without.sizes is None
     assert without.home_sizes(Request("", {}, {})) == {"Bytes": {}}
@@ -249,3 +274,4 @@ def test_the_hub_learns_the_sizes_of_homes_where_they_have_a_limit(
     assert limited.home_size(Request("site-home-alice", {}, {})) == {"Bytes": 5}
     assert "guard_home_bytes" in limited.measures.text()
     assert "guard_home" not in without.measures.text()
+    settled()

@@ -20,14 +20,15 @@ class Engine:
         self.asked = 0
         self.servers = {"alice": 1 << 20, "bob": 2 << 20}
         self.silent = False
+        self.machine: Any = {"MemTotal": 1 << 30}
         self.added_up = 0
         self.names: tuple[str, ...] = ("alice", "bob", "gone")
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Any:
         self.asked += 1
         if self.silent:
             raise requests.exceptions.ConnectionError
-        return {"MemTotal": 1 << 30}
+        return self.machine
 
     def containers(self, *, size: bool = False, **_: Any) -> list[dict[str, Any]]:
         if self.silent:
@@ -150,6 +151,45 @@ def test_a_silent_engine_is_shown_as_such(engine: Engine) -> None:
     text = Measures(found).text()
     assert "guard_engine_up 0.0\n" in text
     assert "alice" not in text, "old numbers would look like new ones"
+    settled()
+
+
+def test_an_answer_that_cannot_be_read_leaves_no_old_numbers_and_ends_nothing(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    found = Measures(usage(engine, clock=lambda: now))
+    found.text()
+    settled()
+    engine.machine = []
+    now = FRESH
+    assert "alice" in found.text()
+    settled()
+    now = 2 * FRESH
+    text = found.text()
+    settled()
+    assert "alice" not in text
+    assert "guard_engine_up" not in text
+    assert "no metrics of the engine" in caplog.text
+    engine.machine = {"MemTotal": 1 << 30}
+    now = 3 * FRESH
+    found.text()
+    settled()
+    assert "guard_engine_up 1.0" in found.text()
+    settled()
+
+
+@pytest.mark.parametrize("machine", [{"MemTotal": 0}, {}])
+def test_memory_that_the_engine_does_not_know_is_left_out(
+    engine: Engine, machine: dict[str, Any]
+) -> None:
+    """By 0, an alert would divide."""
+    engine.machine = machine
+    found = usage(engine)
+    found.renew()
+    text = Measures(found).text()
+    assert "guard_engine_up 1.0" in text
+    assert "\nguard_engine_memory_bytes " not in text
     settled()
 
 
