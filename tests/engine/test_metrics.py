@@ -36,8 +36,13 @@ def test_rules_and_dashboard_ask_only_for_what_there_is(entrance: Entrance, toke
     alice.start_server()
     found = with_servers(entrance, token, "alice")
     # Of what servers have written, the numbers may come only ten minutes later.
-    # This stack has no usersMemory.
-    later = {"guard_server_layer_bytes", "guard_users_memory_limit_bytes"}
+    # This stack has neither usersMemory nor homesPath.
+    later = {
+        "guard_server_layer_bytes",
+        "guard_users_memory_limit_bytes",
+        "guard_homes_disk_size_bytes",
+        "guard_homes_disk_free_bytes",
+    }
     names = {sample.name for sample in found} | later
     for file in (Path("rules.yml"), Path("dashboard.json")):
         assert used(file) <= names, file

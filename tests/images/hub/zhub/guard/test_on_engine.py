@@ -803,7 +803,13 @@ def test_homes_are_made_and_mounted_in_the_sites_folder(
     path = tmp_path / "homes"
     path.mkdir(mode=0o700)
     there, guard = sites_folder(site, client, path)
-    Homes(client, there.settings).check()
+    made = Homes(client, there.settings)
+    made.check()
+    size, free = made.disk()
+    seen = os.statvfs(path)
+    assert size == seen.f_blocks * seen.f_frsize
+    # Other tests write meanwhile.
+    assert free == pytest.approx(seen.f_bavail * seen.f_frsize, abs=4 << 30)
     stop = serving(guard, tmp_path / "engine.sock")
     with closing(docker.APIClient(f"unix://{tmp_path}/engine.sock", version="auto")) as hub:
         server = replace(there, hub=hub).create("apart")
