@@ -94,8 +94,8 @@ def decrypted(file: Path) -> Iterator[bytes]:
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
+            # It asks at the terminal that is its standard input, from which it reads nothing else.
             ["gpg", "--quiet", "--decrypt", file],
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,
         ) as gpg,
