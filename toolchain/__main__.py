@@ -160,7 +160,7 @@ def check(name: str) -> None:
 
 def back_up(name: str, to: str, recipient: str, keep: str) -> None:
     ensure(with_engine=False)
-    saving.save(name, engine.client(), to, recipient, keep)
+    saving.check_whole(saving.save(name, engine.client(), to, recipient, keep))
 
 
 def restore(name: str, source: str, user: str, only: str) -> None:

@@ -244,6 +244,19 @@ def test_without_a_key_or_a_place_there_is_no_backup(runner: Path, missing: str)
 
 
 @pytest.mark.slow
+def test_a_backup_without_a_home_is_copied_and_fails_the_job(runner: Path) -> None:
+    """One user's home that cannot be read must not keep all others from being copied."""
+    with (runner / "bin/make").open("w") as file:
+        file.write("#!/bin/sh\nmkdir -p backups/site\ntouch backups/site/manifest.json\nexit 2\n")
+    result = run(runner, "backup.yml", "backup", **BACKEND, **BACKUP)
+    assert result.returncode == 2
+    assert (runner / "asked").read_text().splitlines() == [
+        "rsync --archive --exclude=manifest.json backups/ backup@store.example.com:zhub/",
+        "rsync --archive backups/ backup@store.example.com:zhub/",
+    ]
+
+
+@pytest.mark.slow
 def test_a_failed_backup_is_not_copied(runner: Path) -> None:
     result = run(runner, "backup.yml", "backup", CODE="1", **BACKEND, **BACKUP)
     assert result.returncode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import tempfile
@@ -31,11 +32,19 @@ HUB_USER = "1000:1000"
 READ = ("DAC_OVERRIDE",)
 WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID")
 
-#: Lines of a helper's messages that a failure shows.
+#: Lines of a helper's messages that are shown, and characters of a line.
 TAIL = 12
+WIDTH = 200
+
+#: Bytes of a helper's messages that are read: users choose the names in tar's.
+SAID = 1 << 24
 
 #: What a job says at its end.
 Report = dict[str, Any]
+
+
+class JobFailed(Problem):
+    """A helper could not do its job, such as with a volume that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,13 @@ def empty(volume: str) -> Job:
     return Job("empty", volume, capabilities=READ)
 
 
-def put_home(volume: str, sha256: str, into: str = "") -> Job:
-    """Unpack a home with this checksum; into a new folder of it, if one is named."""
-    return Job("put-home", volume, (sha256, into), capabilities=WRITE, writes=True)
+def put_home(volume: str, sha256: str, into: str = "", *, partly: bool = False) -> Job:
+    """Unpack a home with this checksum; into a new folder of it, if one is named.
+
+    With `partly`, all but paths that are too long to be unpacked.
+    """
+    arguments = (sha256, into, "partly" if partly else "")
+    return Job("put-home", volume, arguments, capabilities=WRITE, writes=True)
 
 
 def make_folder(path: str, name: str) -> Job:
@@ -339,7 +352,7 @@ class Helpers:
         """Do a job that streams something from the engine; returns its report.
 
         Raises:
-            Problem: it failed.
+            JobFailed: it failed.
         """
         with self._running(job) as (process, result):
             stream = pipe(process.stdout)
@@ -351,7 +364,7 @@ class Helpers:
         """Do a job that streams something to the engine; returns its report.
 
         Raises:
-            Problem: it failed.
+            JobFailed: it failed.
         """
         with self._running(job) as (process, result):
             stream = pipe(process.stdin)
@@ -366,7 +379,10 @@ class Helpers:
         """A helper's process, and what waits for its end and returns the report."""
         if job.volume:
             # `docker run` would make a volume that is missing.
-            self.engine.ask("volume", "inspect", "--format", "{{.Name}}", job.volume)
+            try:
+                self.engine.ask("volume", "inspect", "--format", "{{.Name}}", job.volume)
+            except Problem as problem:
+                raise JobFailed(str(problem)) from None
         name = f"{self.engine.prefix}-backup-{secrets.token_hex(4)}"
         with tempfile.TemporaryFile() as said:
             # Standard input stays open meanwhile: the helper ends with it.
@@ -392,16 +408,24 @@ def _report(job: Job, process: subprocess.Popen[bytes], said: IO[bytes]) -> Repo
     """Wait for the end; returns the report.
 
     Raises:
-        Problem: it failed, with what it said.
+        JobFailed: it failed, with what it said.
     """
     code = process.wait()
-    said.seek(0)
+    said.seek(max(0, said.seek(0, os.SEEK_END) - SAID))
     lines = said.read().decode(errors="replace").splitlines()
     last = lines[-1] if lines else ""
     if code or not last.startswith(MARK):
         where = f" of volume {job.volume}" if job.volume else ""
         where = f" in {job.folder}" if job.folder else where
-        shown = "\n".join(f"    {line}" for line in lines[-TAIL:])
-        raise Problem(f"{job.name}{where} ended with code {code}:\n{shown}")
+        raise JobFailed(f"{job.name}{where} ended with code {code}:\n{_shown(lines)}")
     report: Report = json.loads(last.removeprefix(MARK))
-    return report
+    return report | {"said": _shown(lines[:-1])}
+
+
+def _shown(lines: list[str]) -> str:
+    # The beginning of a long line has the name, and its end what is wrong with it.
+    half = WIDTH // 2
+    short = (
+        line if len(line) <= WIDTH else f"{line[:half]} … {line[-half:]}" for line in lines[-TAIL:]
+    )
+    return "\n".join(f"    {line}" for line in short)

@@ -67,6 +67,9 @@ def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) 
     folder = save(name, docker, "", "", "")
     manifest = read(folder)
     parts = manifest.homes()
+    # One user's home that cannot be read must not keep all others where pruning deletes them.
+    unread = {suffix: volume for suffix, volume in homes.items() if suffix not in parts}
+    homes = {suffix: volume for suffix, volume in homes.items() if suffix in parts}
     for suffix in homes:
         check(folder, parts[suffix])
     for number, (suffix, volume) in enumerate(homes.items(), start=1):
@@ -87,6 +90,11 @@ def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) 
         if device := before[volume]:
             say(STEP, f"    what was there before is left: {device}")
     say(STEP, f"done. When users have found their files, remove the backup: {folder}")
+    if unread:
+        raise Problem(
+            f"left as they are, since they could not be read (see above): {', '.join(unread)}. "
+            f"When that is mended: make homes{stack.named(name)}"
+        )
 
 
 def _elsewhere(engine: Engine, path: str) -> dict[str, str]:

@@ -51,6 +51,11 @@ CHANGED = 1
 #: Lines of tar's warnings that a report has.
 WARNINGS = 20
 
+#: Bytes of the longest path that a system call takes. Programs that go from folder to folder make
+#: longer ones, and tar packs them, but does not unpack them: how its lines about them end.
+LONGEST = 4095
+TOO_LONG = (b"File name too long\n", b"due to previous errors\n")
+
 
 class Failed(Exception):
     """It did not work; the text says why."""
@@ -132,7 +137,27 @@ def save_home(volume: Path, out: BinaryIO) -> dict[str, Any]:
         lines = said.read().splitlines()
         if code not in (0, CHANGED) or gzip.wait():
             raise Failed("\n".join(["tar or gzip failed", *lines[-WARNINGS:]]))
-    return counted.report() | {"warnings": lines[:WARNINGS]}
+    return counted.report() | {"warnings": [*_too_long(volume), *lines][:WARNINGS]}
+
+
+def _too_long(volume: Path) -> list[str]:
+    """A warning of paths that cannot be unpacked, if there are any."""
+    # No name has more than 255 bytes, so only deep folders have such paths.
+    command = ["find", ".", "-mindepth", str(LONGEST // 256), "-printf", r"%p\0"]
+    count, shown, rest = 0, "", b""
+    with subprocess.Popen(
+        command, cwd=volume, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as find:
+        found = pipe(find.stdout)
+        while block := found.read(BLOCK):
+            *paths, rest = (rest + block).split(b"\0")
+            for path in paths:
+                if len(path) > LONGEST:
+                    count += 1
+                    shown = shown or path[:80].decode(errors="replace")
+    if not count:
+        return []
+    return [f"WARNING: paths of more than {LONGEST} bytes cannot be restored ({count}): {shown}…"]
 
 
 def size(volume: Path, seconds: float) -> dict[str, Any]:
@@ -165,38 +190,63 @@ def size(volume: Path, seconds: float) -> dict[str, Any]:
     return {"bytes": taken, "files": files, "whole": not left}
 
 
-def put_home(volume: Path, source: BinaryIO, sha256: str, into: str = "") -> dict[str, Any]:
-    """Unpack a home: into an empty volume, or into a new folder of that name in it."""
+def put_home(
+    volume: Path, source: BinaryIO, sha256: str, into: str = "", partly: str = ""
+) -> dict[str, Any]:
+    """Unpack a home: into an empty volume, or into a new folder of that name in it.
+
+    Args:
+        volume: where it is.
+        source: the archive.
+        sha256: of the archive.
+        into: name of the folder; empty for none.
+        partly: not empty if all may stay but paths that are too long.
+
+    Returns:
+        `whole`: whether all was unpacked; tar has said on standard error what was not.
+    """
     if into and (volume / into).exists():
         raise Failed(f"the home already has a folder {into}")
     if not into and any(volume.iterdir()):
         raise Failed("the volume is not empty")
     if not into:
-        _unpack(volume, source, sha256)
-        return {}
+        return {"whole": _unpack(volume, source, sha256, partly)}
     target = Path(tempfile.mkdtemp(dir=volume, prefix=UNPACKING))
     try:
-        _unpack(target, source, sha256)
+        whole = _unpack(target, source, sha256, partly)
         target.rename(volume / into)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
-    return {}
+    return {"whole": whole}
 
 
-def _unpack(folder: Path, source: BinaryIO, sha256: str) -> None:
+def _unpack(folder: Path, source: BinaryIO, sha256: str, partly: str) -> bool:
+    """Unpack an archive, perhaps without paths that are too long; returns whether that was all."""
     checked = _Checked(source)
     command = [*TAR, "--extract", "--gzip", "--same-permissions", "--file=-", f"-C{folder}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as tar:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
+        more = threading.Event()
+
+        def listen() -> None:
+            for line in pipe(tar.stderr):
+                print(line.decode(errors="replace"), end="", file=sys.stderr)
+                if not line.endswith(TOO_LONG):
+                    more.set()
+
+        listening = threading.Thread(target=listen)
+        listening.start()
         packed = pipe(tar.stdin)
         with suppress(BrokenPipeError):  # tar says why
             while block := checked.read(BLOCK):
                 packed.write(block)
         with suppress(BrokenPipeError):
             packed.close()
-    if tar.returncode:
-        raise Failed("tar failed, see above")
+        listening.join()
     checked.compare(sha256)
+    if tar.returncode and (not partly or more.is_set()):
+        raise Failed("tar failed, see above")
+    return not tar.returncode
 
 
 def save_state(volume: Path, out: BinaryIO) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from toolchain.console import Problem
 
 FILE = "manifest.json"
 
-#: Of the layout that this program writes, and the newest that it reads.
-FORMAT = 2
+#: The newest layout that this program writes and reads. A backup has the oldest one that will do,
+#: so that earlier programs restore it: 3 if a home is missing, 2 with shared folders, else 1.
+FORMAT = 3
 
 #: Ends the name of a folder that is being written or removed.
 PARTIAL = ".partial"
@@ -76,6 +77,15 @@ class Manifest:
     encrypted: bool
     users: tuple[str, ...]
     parts: tuple[Part, ...]
+    failed: tuple[str, ...] = ()
+    """Users whose homes could not be read: the backup does not have them."""
+    failed_shared: tuple[str, ...] = ()
+    """Shared folders that could not be read."""
+
+    def missing(self) -> str:
+        """What could not be read, in words; empty if the backup is whole."""
+        kinds = {"homes": self.failed, "shared folders": self.failed_shared}
+        return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
 
     def part(self, name: str) -> Part:
         """The part that has this name, encrypted or not.
@@ -107,8 +117,12 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it, to the disk."""
+        found = asdict(self)
+        if not self.missing():
+            # Earlier programs do not know them, and read whole backups.
+            del found["failed"], found["failed_shared"]
         with (folder / FILE).open("w") as file:
-            json.dump(asdict(self), file, indent=1)
+            json.dump(found, file, indent=1)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
@@ -134,6 +148,7 @@ def read(folder: Path) -> Manifest:
         parts = tuple(
             Part(**{**part, "warnings": tuple(part["warnings"])}) for part in found.pop("parts")
         )
+        found |= {key: tuple(found.get(key, ())) for key in ("failed", "failed_shared")}
         manifest = Manifest(**{**found, "users": tuple(found["users"]), "parts": parts})
         wrong = [part.file for part in parts if not NAME.fullmatch(part.file)]
     except (ValueError, KeyError, TypeError) as error:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from toolchain import passphrase, stack
-from toolchain.backup import encryption, helper
-from toolchain.backup.helper import Engine, Helpers, Report
+from toolchain.backup import encryption, helper, place
+from toolchain.backup.helper import Engine, Helpers, JobFailed, Report
 from toolchain.backup.manifest import (
     CONFIG,
     ENCRYPTED,
     FORMAT,
     HOMES,
     NAME,
-    PARTIAL,
     PASSPHRASE,
     PULUMI,
     SHARED,
@@ -70,6 +65,10 @@ class _Folder:
     path: Path
     key: Path | None
 
+    def file(self, name: str) -> Path:
+        """Where a part is."""
+        return self.path / (name + (ENCRYPTED if self.key else ""))
+
     def add(self, name: str, write: Callable[[IO[bytes]], Report], user: str = "") -> Part:
         """Write a part; what writes it may say what it has packed.
 
@@ -78,7 +77,7 @@ class _Folder:
         """
         if not NAME.fullmatch(name):
             raise Problem(f"{name!r} cannot be the name of a part of a backup")
-        file = self.path / (name + (ENCRYPTED if self.key else ""))
+        file = self.file(name)
         with encryption.writing(file, self.key) as out:
             report = write(out)
         return Part(
@@ -99,7 +98,7 @@ class _Folder:
         """Write a part that a helper streams.
 
         Raises:
-            Problem: it failed, or not all arrived.
+            JobFailed: it failed, or not all arrived. Half a file may be there.
         """
         progress = _Progress(what)
         reports: list[Report] = []
@@ -115,7 +114,7 @@ class _Folder:
         part = self.add(name, write, user)
         [report] = reports
         if progress.size != report["bytes"] or (not self.key and part.sha256 != report["sha256"]):
-            raise Problem(
+            raise JobFailed(
                 f"of {what}, {progress.size} bytes of {report['bytes']} arrived. Try again"
             )
         return _Streamed(part, report)
@@ -127,8 +126,29 @@ class _Streamed:
     report: Report
 
 
+@dataclass(frozen=True)
+class _Volume:
+    """One that a backup has."""
+
+    name: str
+    file: str
+    what: str
+    """In words."""
+    told: str
+    """What is said when it is packed."""
+    owner: str
+    """The user, or the shared folder's name."""
+
+    @property
+    def user(self) -> str:
+        return self.owner if self.file.startswith(HOMES) else ""
+
+
 def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
     """Back a stack up; returns the backup's folder.
+
+    Homes that cannot be read are left out, since one user could otherwise keep everybody's files
+    from being backed up; `check_whole` fails then.
 
     Args:
         name: of the stack.
@@ -145,16 +165,17 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
     key = encryption.checked(recipient)
     engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
     helpers = Helpers(engine, engine.image())
-    place = Path(to).resolve() if to else PLACE
+    parent = Path(to).resolve() if to else PLACE
     now = datetime.now(UTC)
     os.umask(0o077)
-    place.mkdir(parents=True, exist_ok=True)
-    _sweep(place, name)
-    target = place / f"{name}-{now:%Y%m%dT%H%M%SZ}"
-    with _making(target) as folder:
+    parent.mkdir(parents=True, exist_ok=True)
+    place.sweep(parent, name)
+    target = place.target(parent, name, now)
+    with place.making(target) as folder:
         manifest = _fill(_Folder(folder, key), name, helpers, now)
         manifest.write(folder)
-    helpers.ask(helper.mark(f"{engine.prefix}-state"))
+    if not manifest.missing():
+        helpers.ask(helper.mark(f"{engine.prefix}-state"))
     total = sum(part.bytes for part in manifest.parts)
     shared = f", {len(manifest.shared())} shared folders" if manifest.shared() else ""
     say(
@@ -166,9 +187,25 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
     if key is None:
         say(STEP, "not encrypted (RECIPIENT=FILE): whoever reads it has the users' files, and can")
         say(STEP, "log in as anybody. To read its secrets, keep the stack's passphrase elsewhere")
-    if keep:
-        _forget(place, name, int(keep))
+    if keep and not manifest.missing():
+        place.forget(target, int(keep))
     return target
+
+
+def check_whole(folder: Path) -> None:
+    """Check that a backup has all homes and shared folders.
+
+    Raises:
+        Problem: some could not be read.
+    """
+    manifest = read(folder)
+    if missing := manifest.missing():
+        raise Problem(
+            f"the backup {folder} can be restored, but it does not have what could not be read: "
+            f"{missing}. See above why: the engine's disk, or programs that swap files and links "
+            "all the time. Then back up again. Until a backup has all, KEEP removes none, and the "
+            "hub's metrics show the time of the last one that had"
+        )
 
 
 def _fill(folder: _Folder, name: str, helpers: Helpers, now: datetime) -> Manifest:
@@ -186,31 +223,18 @@ def _fill(folder: _Folder, name: str, helpers: Helpers, now: datetime) -> Manife
         STATE, helpers, helper.save_state(f"{engine.prefix}-state"), "the hub's database"
     )
     parts.append(state.part)
-    homes = engine.homes()
-    (folder.path / HOMES).mkdir()
-    for number, (volume, user) in enumerate(homes.items(), start=1):
-        suffix = volume.removeprefix(f"{engine.prefix}-home-")
-        streamed = folder.stream(
-            f"{HOMES}/{suffix}.tar.gz",
-            helpers,
-            helper.save_home(volume),
-            f"the home of {user}",
-            user,
-        )
-        parts.append(streamed.part)
-        _tell(f"home {number} of {len(homes)}: {user}", streamed.part)
-    (folder.path / SHARED).mkdir()
-    for shared_name, volume in engine.shared().items():
-        what = f"the shared folder {shared_name}"
-        streamed = folder.stream(
-            f"{SHARED}/{shared_name}.tar.gz", helpers, helper.save_home(volume), what
-        )
-        parts.append(streamed.part)
-        _tell(what, streamed.part)
+    failed: list[_Volume] = []
+    volumes = _volumes(engine)
+    for kind in (HOMES, SHARED):
+        (folder.path / kind).mkdir()
+    for volume in volumes:
+        try:
+            parts += _pack(folder, helpers, volume)
+        except JobFailed:
+            failed.append(volume)
     return Manifest(
-        # One without shared folders is as earlier programs make and read it.
-        format=FORMAT if engine.shared() else 1,
-        made=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        format=FORMAT if failed else 2 if engine.shared() else 1,
+        made=place.made(now),
         stack=name,
         prefix=engine.prefix,
         engine=f"{stack.engine_address(name) or os.environ.get('DOCKER_HOST') or 'local'} "
@@ -221,7 +245,58 @@ def _fill(folder: _Folder, name: str, helpers: Helpers, now: datetime) -> Manife
         encrypted=folder.key is not None,
         users=tuple(state.report["users"]),
         parts=tuple(parts),
+        failed=tuple(volume.owner for volume in failed if volume.user),
+        failed_shared=tuple(volume.owner for volume in failed if not volume.user),
     )
+
+
+def _volumes(engine: Engine) -> list[_Volume]:
+    """The homes and the shared folders."""
+    homes = engine.homes()
+    found = [
+        _Volume(
+            name=volume,
+            file=f"{HOMES}/{volume.removeprefix(f'{engine.prefix}-home-')}.tar.gz",
+            what=f"the home of {user}",
+            told=f"home {number} of {len(homes)}: {user}",
+            owner=user,
+        )
+        for number, (volume, user) in enumerate(homes.items(), start=1)
+    ]
+    for folder, volume in engine.shared().items():
+        what = f"the shared folder {folder}"
+        found.append(_Volume(volume, f"{SHARED}/{folder}.tar.gz", what, what, folder))
+    return found
+
+
+def _pack(folder: _Folder, helpers: Helpers, volume: _Volume, *, again: bool = True) -> list[Part]:
+    """Write the part of a volume, in a second try if the first fails.
+
+    Returns:
+        the part; none if the volume was removed meanwhile.
+
+    Raises:
+        JobFailed: the volume cannot be read. No part of it is left.
+        Problem: the engine does not answer any more.
+    """
+    try:
+        streamed = folder.stream(
+            volume.file, helpers, helper.save_home(volume.name), volume.what, volume.user
+        )
+    except JobFailed as failed:
+        folder.file(volume.file).unlink(missing_ok=True)
+        engine = helpers.engine
+        if volume.name not in {*engine.homes(), *engine.shared().values()}:
+            say(STEP, f"{volume.what} was removed meanwhile")
+            return []
+        say(STEP, f"{volume.what} cannot be read{'; once more' if again else ': left out'}")
+        for line in str(failed).splitlines():
+            say(STEP, f"    {line}")
+        if again:
+            return _pack(folder, helpers, volume, again=False)
+        raise
+    _tell(volume.told, streamed.part)
+    return [streamed.part]
 
 
 def _tell(what: str, part: Part) -> None:
@@ -240,70 +315,3 @@ def _passphrase(name: str) -> str | None:
         return text
     file = found.get(passphrase.FILE)
     return Path(file).read_text() if file else None
-
-
-@contextmanager
-def _making(target: Path) -> Iterator[Path]:
-    """A folder that becomes the target when all went well, and is removed otherwise.
-
-    It is locked as long as this process lives, so that the next backup knows what was left behind.
-    """
-    if target.exists():
-        raise Problem(f"{target} exists already. Try again")
-    folder = target.with_name(f".{target.name}{PARTIAL}")
-    folder.mkdir()
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-        os.fsync(lock)
-        folder.rename(target)
-        _sync(target.parent)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        # What finds no room while it writes does not say where.
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            error.filename = error.filename or str(target)
-        raise
-    finally:
-        os.close(lock)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def _sweep(place: Path, name: str) -> None:
-    """Remove what backups of this stack have left that were killed."""
-    for folder in place.glob(f".{name}-*Z{PARTIAL}"):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue  # another backup is being made
-        finally:
-            os.close(lock)
-        say(STEP, f"removing what an interrupted backup has left: {folder}")
-        shutil.rmtree(folder)
-
-
-def _forget(place: Path, name: str, keep: int) -> None:
-    """Remove the oldest backups of the stack."""
-    whole = []
-    for folder in place.glob(f"{name}-*Z"):
-        try:
-            found = read(folder)
-        except Problem:
-            continue  # not ours to remove
-        if found.stack == name:
-            whole.append((found.made, folder))
-    for _, folder in sorted(whole)[:-keep]:
-        say(STEP, f"removing an old backup: {folder}")
-        # Half removed, it must not be taken for a backup.
-        gone = folder.with_name(f".{folder.name}{PARTIAL}")
-        folder.rename(gone)
-        shutil.rmtree(gone)

@@ -98,6 +98,70 @@ def test_a_home_comes_back_as_it_was(home: Path, tmp_path: Path) -> None:
     assert copy.stat().st_mode & 0o777 == 0o700
 
 
+def long_path(folder: Path, name: str = "x" * 250, depth: int = 16, last: int = 78) -> None:
+    """Make a file with a path that is too long for a system call, as programs in a home can.
+
+    Args:
+        folder: where.
+        name: of the folders.
+        depth: how many.
+        last: bytes of the file's name; by default, so that the path in the archive has 4096.
+    """
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=at)
+        inner = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(os.open("y" * last, os.O_CREAT | os.O_WRONLY, dir_fd=at))
+    os.close(at)
+
+
+def test_a_path_that_cannot_be_unpacked_is_warned_of(tmp_path: Path) -> None:
+    home, copy = tmp_path / "home", tmp_path / "copy"
+    home.mkdir()
+    copy.mkdir()
+    (home / "file").write_text("content")
+    long_path(home, last=77)
+    # The longest that can be unpacked, as this shows.
+    out = io.BytesIO()
+    assert inside.save_home(home, out)["warnings"] == []
+    assert inside.put_home(copy, io.BytesIO(out.getvalue()), digest(out.getvalue())) == {
+        "whole": True
+    }
+    long_path(home, "z" * 250)
+    out = io.BytesIO()
+    [warning] = inside.save_home(home, out)["warnings"]
+    assert warning.startswith(
+        "WARNING: paths of more than 4095 bytes cannot be restored (1): ./zzz"
+    )
+    content = out.getvalue()
+    with pytest.raises(Failed, match="tar failed"):
+        put_home(copy, content, "restored")
+    assert not (copy / "restored").exists()
+    found = inside.put_home(copy, io.BytesIO(content), digest(content), "restored", "partly")
+    assert found == {"whole": False}
+    assert (copy / "restored" / "file").read_text() == "content"
+
+
+def test_what_fails_for_another_reason_does_not_stay_in_part(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a full disk, which half a home would keep full."""
+    content = packed(home)
+    tar = tmp_path / "tar"
+    tar.write_text(
+        "#!/bin/sh\ncat >/dev/null\n"
+        "echo 'tar: ./a: Cannot mkdir: File name too long' >&2\n"
+        "echo 'tar: ./file: Wrote only 512 of 10240 bytes: No space left on device' >&2\nexit 2\n"
+    )
+    tar.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Failed, match="tar failed"):
+        inside.put_home(home, io.BytesIO(content), digest(content), "restored", "partly")
+    assert not (home / "restored").exists()
+
+
 def test_the_same_file_is_packed_to_the_same_bytes(tmp_path: Path) -> None:
     """So that a tool that looks for what two backups have in common finds it."""
     home = tmp_path / "home"

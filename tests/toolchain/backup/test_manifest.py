@@ -43,6 +43,20 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         WHOLE.part("pulumi-state.json")
 
 
+def test_what_could_not_be_read_is_in_it(tmp_path: Path) -> None:
+    some = replace(WHOLE, failed=("bob", "carol"), failed_shared=("team",))
+    some.write(tmp_path)
+    assert manifest.read(tmp_path) == some
+    assert some.missing() == "homes: bob, carol; shared folders: team"
+
+
+def test_one_of_before_has_all(tmp_path: Path) -> None:
+    """It does not have the fields; nor has a whole one, which programs of before read."""
+    WHOLE.write(tmp_path)
+    assert "failed" not in (tmp_path / manifest.FILE).read_text()
+    assert not manifest.read(tmp_path).missing()
+
+
 @pytest.mark.parametrize(
     "file",
     ["../state.tar.gz", "/etc/passwd", "homes/../x.tar.gz", "homes/a/b.tar.gz", "other", "homes/"],

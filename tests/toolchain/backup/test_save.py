@@ -1,76 +1,154 @@
-"""When a folder becomes a backup, and which ones go; the real thing is in tests/engine."""
+"""What is in a backup when not all can be read; the real thing is in tests/engine."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.toolchain.backup.test_manifest import WHOLE
-from toolchain.backup import save
+from tests.toolchain.backup.local import LocalEngine, LocalHelpers, local_stack
+from toolchain.backup import homes, manifest, save
 from toolchain.backup.helper import Engine, Helpers, put_home, save_home, save_state
-from toolchain.backup.manifest import PARTIAL
 from toolchain.console import Problem
 
-
-def test_a_folder_gets_its_name_at_the_end(tmp_path: Path) -> None:
-    target = tmp_path / "site-20261129T030000Z"
-    with save._making(target) as folder:
-        (folder / "file").touch()
-        assert folder.name == f".{target.name}{PARTIAL}"
-        save._sweep(tmp_path, "site")  # another backup, at the same time
-        assert folder.exists()
-    assert [path.name for path in tmp_path.iterdir()] == [target.name]
-    with pytest.raises(Problem, match="exists already"), save._making(target):
-        pass
-
-
-def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
-    def fail(folder: Path) -> None:
-        (folder / "file").touch()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), save._making(tmp_path / "site-1Z") as folder:
-        fail(folder)
-    assert not list(tmp_path.iterdir())
+#: A tar that cannot read what is in a folder with this name, the first times.
+TAR = """#!/bin/sh
+case "$*" in
+*--create*{name}*)
+    echo x >>{folder}/tries
+    if [ "$(wc -l <{folder}/tries)" -le {times} ]; then
+        echo some bytes
+        echo "tar: ./file: Cannot read: Input/output error" >&2
+        exit 2
+    fi
+    ;;
+esac
+exec /usr/bin/env PATH="{path}" tar "$@"
+"""
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    """The system does not say which file a write was for."""
-    target = tmp_path / "site-1Z"
-    with (
-        pytest.raises(OSError, match="No space left on device") as caught,
-        save._making(target),
-        Path("/dev/full").open("wb", buffering=0) as full,
-    ):
-        full.write(b"x")
-    assert caught.value.filename == str(target)
-    assert not list(tmp_path.iterdir())
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalEngine:
+    return local_stack(tmp_path / "volumes", monkeypatch, "alice bob")
 
 
-def test_what_killed_backups_left_of_this_stack_goes(tmp_path: Path) -> None:
-    for name in ("site-20261129T030000Z", "other-20261129T030000Z"):
-        (tmp_path / f".{name}{PARTIAL}" / "homes").mkdir(parents=True)
-    save._sweep(tmp_path, "site")
-    assert [path.name for path in tmp_path.iterdir()] == [f".other-20261129T030000Z{PARTIAL}"]
+def spoil(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> None:
+    """Have tar fail so many times to read a volume."""
+    (folder / "bin").mkdir()
+    tar = folder / "bin" / "tar"
+    path = os.environ["PATH"]
+    tar.write_text(TAR.format(name=name, folder=folder, times=times, path=path))
+    tar.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{path}")
 
 
-def test_the_oldest_backups_of_the_stack_go(tmp_path: Path) -> None:
-    for day in (1, 2, 3):
-        for stack in ("site", "site-b"):
-            folder = tmp_path / f"{stack}-2026110{day}T030000Z"
-            folder.mkdir()
-            made = f"2026-11-0{day}T03:00:00Z"
-            replace(WHOLE, stack=stack, made=made).write(folder)
-    (tmp_path / "site-of-somebody-Z").mkdir()
-    save._forget(tmp_path, "site", 1)
-    left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == [
-        "site-20261103T030000Z",
-        *(f"site-b-2026110{day}T030000Z" for day in (1, 2, 3)),
-        "site-of-somebody-Z",
+def back_up(place: Path, keep: str = "") -> Path:
+    return save.save("site", "docker", str(place), "", keep)
+
+
+def test_a_whole_backup(site: LocalEngine, tmp_path: Path) -> None:
+    folder = back_up(tmp_path / "backups")
+    save.check_whole(folder)
+    found = manifest.read(folder)
+    assert found.format == 1
+    assert found.users == ("alice", "bob")
+    assert list(found.homes()) == ["alice", "bob"]
+    assert "failed" not in (folder / manifest.FILE).read_text()
+    assert (site.state() / "last-backup").exists()
+
+
+@pytest.mark.parametrize("kind", ["home", "shared"])
+def test_what_cannot_be_read_does_not_keep_the_rest_from_being_backed_up(
+    site: LocalEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+) -> None:
+    place = tmp_path / "backups"
+    old = back_up(place).rename(place / "site-20261129T030000Z")
+    (site.state() / "last-backup").unlink()
+    (site.place / site.make_shared("team") / "file").write_text("team")
+    name = {"home": "home-alice", "shared": "shared_team"}[kind]
+    spoil(tmp_path, monkeypatch, name, 2)
+    folder = back_up(place, keep="1")
+    found = manifest.read(folder)
+    assert found.failed == (("alice",) if kind == "home" else ())
+    assert found.failed_shared == (("team",) if kind == "shared" else ())
+    assert [*found.homes(), *found.shared()] == [
+        there for there in ("alice", "bob", "team") if not name.endswith(there)
     ]
+    for part in found.parts:
+        manifest.check(folder, part)
+    # Nothing half made, and no earlier program takes it for a whole one.
+    assert len(list(folder.rglob("*.tar.gz"))) == len(found.homes()) + len(found.shared()) + 1
+    assert found.format == manifest.FORMAT
+    said = capsys.readouterr().err
+    assert "Cannot read: Input/output error" in said
+    # It does not count as the last backup, and none goes for it.
+    assert not (site.state() / "last-backup").exists()
+    assert old.exists()
+    words = {"home": "homes: alice", "shared": "shared folders: team"}[kind]
+    with pytest.raises(Problem, match=f"what could not be read: {words}. See above"):
+        save.check_whole(folder)
+
+
+def test_a_home_that_can_be_read_the_second_time(
+    site: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(tmp_path, monkeypatch, "home-alice", 1)
+    folder = back_up(tmp_path / "backups")
+    save.check_whole(folder)
+    found = manifest.read(folder)
+    manifest.check(folder, found.homes()["alice"])
+    assert (site.state() / "last-backup").exists()
+
+
+def test_a_home_that_was_removed_meanwhile_is_not_missed(
+    site: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = site.homes()
+    volumes = save._volumes(site)
+    site.ask("volume", "rm", next(iter(seen)))
+    monkeypatch.setattr(save, "_volumes", lambda _: volumes)
+    folder = back_up(tmp_path / "backups")
+    save.check_whole(folder)
+    assert list(manifest.read(folder).homes()) == ["bob"]
+
+
+def test_an_engine_that_is_gone_fails_the_backup(
+    site: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no home that cannot be read."""
+    spoil(tmp_path, monkeypatch, "home-alice", 2)
+    volumes = save._volumes(site)
+
+    def gone(_: LocalEngine) -> dict[str, str]:
+        raise Problem("cannot connect")
+
+    monkeypatch.setattr(LocalEngine, "homes", gone)
+    monkeypatch.setattr(save, "_volumes", lambda _: volumes)
+    with pytest.raises(Problem, match="cannot connect"):
+        back_up(tmp_path / "backups")
+    assert not list((tmp_path / "backups").iterdir())
+
+
+def test_homes_are_made_anew_but_one_that_cannot_be_read(
+    site: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(tmp_path, monkeypatch, "home-alice", 2)
+    found = dict.fromkeys(site.homes(), "")
+    monkeypatch.setattr(homes, "_elsewhere", lambda *_: found)
+    monkeypatch.setattr(save, "PLACE", tmp_path / "backups")
+    suffixes = {user: f"zhub-site-home-{user}" for user in ("alice", "bob")}
+    with pytest.raises(Problem, match=r"could not be read \(see above\): alice\. "):
+        homes._make_anew("site", "docker", LocalHelpers(site, "image"), suffixes)
+    assert [words for words in site.asked if words.startswith("volume rm")] == [
+        "volume rm zhub-site-home-bob"
+    ]
+    for user in suffixes:
+        assert (site.home(user) / "file").read_text() == user
 
 
 @pytest.mark.parametrize("keep", ["0", "-1", "two", "1.5"])
