@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from toolchain import stack
 from toolchain.backup import encryption, helper
-from toolchain.backup.helper import Engine, Helpers
+from toolchain.backup.helper import Engine, Helpers, JobFailed
 from toolchain.backup.manifest import CONFIG, STATE, Manifest, Part, blocks, check, read
 from toolchain.backup.save import MB, PLACE
 from toolchain.console import Problem, say, timed
@@ -37,7 +37,8 @@ def restore(name: str, docker: str, source: str, user: str, only: str) -> None:
         only: `database` for no homes; empty for all.
 
     Raises:
-        Problem: it was refused, and then nothing has changed; or it failed.
+        Problem: it was refused, and then nothing has changed; or it failed, and then the stack is
+            as it was; or all is restored but what the text names.
     """
     if only not in ("", DATABASE) or (only and user):
         raise Problem(f"ONLY={only}: can only be {DATABASE}, and not together with USER")
@@ -80,36 +81,94 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes
         for part in (manifest.part(STATE), *wanted.values(), *shared.values()):
             check(folder, part)
         _check_key(folder, manifest)
+    if homes:
+        _tell_missing(manifest)
     with stopped(engine):
-        made: list[str] = []
-        try:
-            for number, (suffix, part) in enumerate(wanted.items(), start=1):
-                volume = f"{engine.prefix}-home-{suffix}"
-                helpers.make_home(volume, part.user, mounted=mounted)
-                made.append(volume)
-                helpers.send(helper.put_home(volume, part.content), content(folder, manifest, part))
-                size = part.bytes / MB
-                say(STEP, f"home {number} of {len(wanted)}: {part.user}, {size:.1f} MB")
-            for folder_, part in shared.items():
-                made.append(_shared(engine, folder_))
-                helpers.send(
-                    helper.put_home(made[-1], part.content), content(folder, manifest, part)
-                )
-                say(STEP, f"shared folder {folder_}, {part.bytes / MB:.1f} MB")
-            # Last: a stack without it is still an unused one.
-            part = manifest.part(STATE)
-            helpers.send(
-                helper.put_state(f"{engine.prefix}-state", part.content),
-                content(folder, manifest, part),
-            )
-        except BaseException:
-            for volume in made:
-                helpers.remove_home(volume)
-            say(STEP, "failed: the stack is as it was")
-            raise
+        # Reading the files may have taken long, and people could log in meanwhile.
+        _check_unused(name, helpers, wanted if homes else None, shared)
+        left = _put_all(folder, manifest, helpers, mounted=mounted, homes=homes)
     if shared:
         say(STEP, f"shared folders: {', '.join(shared)}. Who gets them, the stack's settings say")
-    say(STEP, f"{len(manifest.users)} users and {len(wanted)} homes are in stack {name}")
+    count = len(wanted) - sum(what.startswith("home") for what in left)
+    say(STEP, f"{len(manifest.users)} users and {count} homes are in stack {name}")
+    if homes:
+        _tell_missing(manifest)
+    if left:
+        raise Problem(
+            f"all is restored but what cannot be unpacked (see above): {', '.join(left)}. If paths "
+            "are too long, this puts the rest of a home in its place: "
+            f"make restore{stack.named(name)} FROM={folder} USER=NAME. A shared folder is unpacked "
+            "by hand (docs/backup.md, Restore)"
+        )
+
+
+def _put_all(
+    folder: Path, manifest: Manifest, helpers: Helpers, *, mounted: bool, homes: bool
+) -> list[str]:
+    """Put a backup in its place; returns what was left out, since it cannot be unpacked.
+
+    One user's home could otherwise keep everybody from being restored.
+    """
+    engine = helpers.engine
+    made: list[str] = []
+    left: list[str] = []
+
+    def put(volume: str, part: Part, what: str) -> None:
+        made.append(volume)
+        if not _put(helpers, volume, part, content(folder, manifest, part)):
+            made.remove(volume)
+            left.append(what)
+
+    wanted = manifest.homes() if homes else {}
+    try:
+        for number, (suffix, part) in enumerate(wanted.items(), start=1):
+            volume = f"{engine.prefix}-home-{suffix}"
+            helpers.make_home(volume, part.user, mounted=mounted)
+            say(STEP, f"home {number} of {len(wanted)}: {part.user}, {part.bytes / MB:.1f} MB")
+            put(volume, part, f"home of {part.user}")
+        for name, part in manifest.shared().items() if homes else ():
+            say(STEP, f"shared folder {name}, {part.bytes / MB:.1f} MB")
+            put(_shared(engine, name), part, f"shared folder {name}")
+        # Last: a stack without it is still an unused one.
+        part = manifest.part(STATE)
+        helpers.send(
+            helper.put_state(f"{engine.prefix}-state", part.content),
+            content(folder, manifest, part),
+        )
+    except BaseException:
+        for volume in made:
+            helpers.remove_home(volume)
+        say(STEP, "failed: the stack is as it was")
+        raise
+    return left
+
+
+def _put(helpers: Helpers, volume: str, part: Part, packed: Iterable[bytes]) -> bool:
+    """Unpack a home or a shared folder into a volume that was just made.
+
+    Returns:
+        whether all was unpacked. If not, the volume is removed: half a home would be taken for it.
+
+    Raises:
+        Problem: the volume cannot be removed, or the packed content cannot be read.
+    """
+    try:
+        helpers.send(helper.put_home(volume, part.content), packed)
+    except JobFailed as failed:
+        helpers.remove_home(volume)
+        if volume in helpers.engine.ask("volume", "ls", "--quiet").split():
+            raise
+        say(STEP, "    WARNING: left out, since it cannot be unpacked:")
+        for line in str(failed).splitlines():
+            say(STEP, f"    {line}")
+        return False
+    return True
+
+
+def _tell_missing(manifest: Manifest) -> None:
+    """Say what the backup does not have."""
+    if missing := manifest.missing():
+        say(STEP, f"WARNING: not in the backup, since it could not be read then: {missing}")
 
 
 def _check_release(name: str, manifest: Manifest, helpers: Helpers) -> bool:
@@ -216,6 +275,10 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
     """Restore one user's home, also while the user works: into a new folder in the present one."""
     engine = helpers.engine
     found = {part.user: (suffix, part) for suffix, part in manifest.homes().items()}
+    if user in manifest.failed:
+        raise Problem(
+            f"the backup has no home of {user}: it could not be read then. Take another backup"
+        )
     if user not in found:
         raise Problem(f"the backup has no home of {user}. It has: {', '.join(sorted(found))}")
     suffix, part = found[user]
@@ -229,8 +292,9 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
         helpers.make_home(volume, user, mounted=helpers.ask(helper.release())["mounted"])
     try:
         with timed(STEP, f"the home of {user}, {part.bytes / MB:.1f} MB"):
-            helpers.send(
-                helper.put_home(volume, part.content, into), content(folder, manifest, part)
+            report = helpers.send(
+                helper.put_home(volume, part.content, into, partly=True),
+                content(folder, manifest, part),
             )
     except BaseException:
         if new:
@@ -238,3 +302,5 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
         raise
     place = f"the folder {into} of the home" if into else "a new home"
     say(STEP, f"{user} finds the files of {manifest.made} in {place}")
+    if not report["whole"]:
+        raise Problem(f"some of it has paths too long to be unpacked:\n{report['said']}")
