@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import docker.errors
 import pytest
 from zhub.guard import homes
 from zhub.guard.policy import escaped
@@ -48,6 +49,16 @@ os.mkfifo("odd/fifo", 0o600)
 open("odd/shut/in", "w").write("behind a closed door")
 os.utime("odd/shut/in", ns=(1, 123456789))
 os.chmod("odd/shut", 0)
+"""
+
+#: Makes a path that is too long for a system call, and so for tar when it unpacks.
+DEEP = """
+import os
+os.chdir("/d")
+open("file", "w").write("short")
+for _ in range(17):
+    os.mkdir("x" * 250)
+    os.chdir("x" * 250)
 """
 
 #: A folder that all users share.
@@ -313,6 +324,34 @@ def test_what_an_interrupted_backup_leaves_is_none(
     assert whole.name.startswith("e2e-backup-")
 
 
+def test_a_home_that_cannot_be_read_keeps_nobody_else_from_being_backed_up(
+    stack: Stack, engine: docker.DockerClient, backup: Path, tmp_path: Path
+) -> None:
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    stamp = hub.exec_run(["cat", "/srv/jupyterhub/last-backup"])
+    labels = dict(label.split("=") for label in stack.labelled("home")["label"])
+    broken = engine.volumes.create(
+        f"{stack.prefix}-home-broken",
+        driver_opts={"type": "none", "o": "bind", "device": "/nonexistent/zhub"},
+        labels=labels | {"zhub.user": "broken"},
+    )
+    copy = Path(shutil.copytree(backup, tmp_path / backup.name))
+    try:
+        done = stack.make("backup", TO=str(tmp_path), KEEP="1")
+    finally:
+        broken.remove()
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stdout
+    assert "the home of broken cannot be read; once more" in done.stdout
+    assert "it does not have what could not be read: homes: broken" in done.stdout
+    [folder] = (path for path in tmp_path.iterdir() if path != copy)
+    assert sorted(path.name for path in (folder / "homes").iterdir()) == [
+        "alice.tar.gz",
+        "bob.tar.gz",
+    ]
+    assert hub.exec_run(["cat", "/srv/jupyterhub/last-backup"]) == stamp
+
+
 def test_one_home_into_a_folder_of_its_owner_who_works(
     stack: Stack, backup: Path, engine: docker.DockerClient, tmp_path: Path
 ) -> None:
@@ -405,11 +444,28 @@ def test_restored_under_another_name_all_is_the_same(
     # Nobody works, so that both sides can be compared.
     for server in engine.containers.list(filters=stack.labelled("notebook")):
         server.stop()
-    made = stack.make("backup", TO=str(backup.parent))
+    labels = dict(label.split("=") for label in stack.labelled("home")["label"])
+    deep = engine.volumes.create(f"{stack.prefix}-home-deep", labels=labels | {"zhub.user": "deep"})
+    try:
+        in_home(engine, stack, "deep", f"/opt/jupyter/bin/python3 -c '{DEEP}'")
+        made = stack.make("backup", TO=str(backup.parent))
+    finally:
+        deep.remove()
     assert made.returncode == 0, made.stdout
+    assert "WARNING: paths of more than 4095 bytes cannot be restored (" in made.stdout
     folder = max(backup.parent.iterdir())
+    # One user's home that cannot be unpacked keeps nobody else from theirs.
     done = other.make("restore", FROM=str(folder))
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 1, done.stdout
+    assert "all is restored but what cannot be unpacked (see above): home of deep." in done.stdout
+    with pytest.raises(docker.errors.NotFound):
+        engine.volumes.get(f"{other.prefix}-home-deep")
+    # The rest of it, as the message says.
+    done = other.make("restore", FROM=str(folder), USER="deep")
+    assert done.returncode == 1, done.stdout
+    assert "some of it has paths too long to be unpacked" in done.stdout
+    in_home(engine, other, "deep", "grep short /d/file")
+    engine.volumes.get(f"{other.prefix}-home-deep").remove()
     assert people(engine, other) == people(engine, stack)
     for user in ("alice", "bob"):
         assert printed(engine, other, user) == printed(engine, stack, user)

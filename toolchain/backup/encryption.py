@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -78,6 +78,8 @@ def writing(file: Path, key: Path | None) -> Iterator[IO[bytes]]:
                     pass  # gpg says why
                 except BaseException:
                     gpg.kill()
+                    with suppress(BrokenPipeError):  # it would be raised instead
+                        plain.close()
                     raise
                 said = pipe(gpg.stderr).read().decode(errors="replace").strip()
                 if gpg.wait():

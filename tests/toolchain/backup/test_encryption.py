@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests import terminal
 from toolchain.backup import encryption
+from toolchain.backup.helper import JobFailed
 from toolchain.console import Problem
 from toolchain.places import ROOT
 
@@ -81,6 +83,27 @@ def test_a_damaged_file_is_noticed(
     encrypted.write_bytes(content[:-20])
     with pytest.raises(Problem, match="could not decrypt"):
         list(encryption.decrypted(encrypted))
+
+
+def test_what_fails_while_it_is_encrypted_is_what_is_raised(
+    keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not that gpg, which was ended, reads no more: a home that cannot be read is left out."""
+    key = encryption.checked(str(keyring / "public.asc"))
+
+    def kill(process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        process.wait()  # as on a machine with other work
+
+    monkeypatch.setattr(subprocess.Popen, "kill", kill)
+
+    def fail(out: IO[bytes]) -> None:
+        out.write(b"so little that it is not written at once")
+        raise JobFailed("of tests")
+
+    file = tmp_path / "file.gpg"
+    with pytest.raises(JobFailed, match="of tests"), encryption.writing(file, key) as out:
+        fail(out)
 
 
 def test_what_is_no_public_key_is_refused(tmp_path: Path) -> None:
