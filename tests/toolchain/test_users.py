@@ -98,7 +98,7 @@ class Forgetting:
             ("ask", lambda _, *asked: self.remove_home(asked)),
         ):
             monkeypatch.setattr(Engine, name, answer)
-        monkeypatch.setattr(People, "labelled", lambda *_: list(self.homes))
+        monkeypatch.setattr(People, "homes", lambda *_: list(self.homes))
         monkeypatch.setattr(People, "hub", lambda _, do, *__: self.hub(do))
         monkeypatch.setattr(Helpers, "ask", lambda _, job: self.step(job.name))
 
