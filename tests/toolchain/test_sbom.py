@@ -96,13 +96,16 @@ def test_it_lists_what_a_site_has_chosen_for_users_kernels(
         if kind == "pypi"
     }
     assert {"jupyterlab", "tqdm", "ipympl"} <= {name for name, _ in python}
-    pages = {name for kind, name, _ in listed if kind == "npm"}
+    # Names in package URLs of npm are lower case.
+    pages = {name.lower() for kind, name, _ in listed if kind == "npm"}
     assert pages
     for image in (images.notebook, images.hub):
         parts = json.loads(sbom.text(image))["components"]
         urls = [PackageURL.from_string(part["purl"]) for part in parts]
         assert python <= {(url.name, url.version) for url in urls if url.type == "pypi"}
-        npm = {"/".join(filter(None, (u.namespace, u.name))) for u in urls if u.type == "npm"}
+        npm = {
+            "/".join(filter(None, (u.namespace, u.name))).lower() for u in urls if u.type == "npm"
+        }
         assert pages <= npm
 
 
