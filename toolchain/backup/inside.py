@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import tarfile
@@ -164,30 +165,45 @@ def size(volume: Path, seconds: float) -> dict[str, Any]:
     """Count what a volume takes on the disk: what holes do not, and each file once.
 
     It yields to everything else that wants the processor, and ends when the time is up: what it has
-    counted until then is the least there is.
+    counted until then is the least there is. So it is where something cannot be read, such as a
+    path that is too long.
     """
     os.nice(19)
     end = time.monotonic() + seconds
     taken = files = 0
+    whole = True
     seen: set[int] = set()
     left = [os.fsencode(volume)]
     device = os.lstat(volume).st_dev
     while left and time.monotonic() < end:
-        with suppress(FileNotFoundError), os.scandir(left.pop()) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):  # removed meanwhile
-                    found = entry.stat(follow_symlinks=False)
-                    if found.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
-                        if found.st_ino in seen:
-                            continue
+        try:
+            with os.scandir(left.pop()) as entries:
+                for entry in entries:
+                    found = _stat(entry)
+                    if found is None or found.st_ino in seen:
+                        continue
+                    if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
                         seen.add(found.st_ino)
                     files += 1
                     taken += found.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False) and found.st_dev == device:
+                    if stat.S_ISDIR(found.st_mode) and found.st_dev == device:
                         left.append(entry.path)
-                if time.monotonic() > end:
-                    return {"bytes": taken, "files": files, "whole": False}
-    return {"bytes": taken, "files": files, "whole": not left}
+                    if time.monotonic() > end:
+                        return {"bytes": taken, "files": files, "whole": False}
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        except OSError as error:
+            print(f"a folder is not counted: {error.strerror}", file=sys.stderr)
+            whole = False
+    return {"bytes": taken, "files": files, "whole": whole and not left}
+
+
+def _stat(entry: os.DirEntry[bytes]) -> os.stat_result | None:
+    """What a file is; None for one that was removed meanwhile."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def put_home(

@@ -64,7 +64,7 @@ def _bytes(limit: str) -> int:
 
 
 def _text(report: helper.Report) -> str:
-    least = "" if report["whole"] else f"more than (not all was counted in {MOST} s) "
+    least = "" if report["whole"] else f"more than (not all could be counted, or in {MOST} s) "
     return f"{least}{report['bytes'] / GIB:.2f} GiB in {report['files']} files"
 
 

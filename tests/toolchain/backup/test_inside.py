@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gzip
 import hashlib
 import io
@@ -61,6 +62,14 @@ def test_a_size_is_what_a_folder_takes_on_the_disk(tmp_path: Path) -> None:
     assert found["files"] == 5
     assert 1 << 20 <= int(str(found["bytes"])) < 1 << 21
     assert size(0)["whole"] is False
+    # What users can make and nobody can reach by its whole path.
+    with contextlib.chdir(home):
+        for _ in range(30):
+            Path("x" * 200).mkdir()
+            os.chdir("x" * 200)
+    deep = size(60)
+    assert deep["whole"] is False
+    assert int(str(deep["files"])) > 5
 
 
 @pytest.fixture
