@@ -19,12 +19,14 @@ from tests.ports import free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
-#: A resource that cannot be made, when all others are.
+#: A resource that cannot be made, when all others are; as of a hub that does not become healthy, an
+#: output needs it.
 BROKEN = """
 import pulumi_docker
 
 last = pulumi.ResourceOptions(provider=engine, depends_on=[hub])
-pulumi_docker.Volume("broken", driver="none-such", opts=last)
+broken = pulumi_docker.Volume("broken", driver="none-such", opts=last)
+pulumi.export("broken", broken.name)
 """
 
 SET, MOVE = runs("docs/homes.md", "Homes in a folder of your choice")
