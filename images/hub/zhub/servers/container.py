@@ -13,10 +13,7 @@ from traitlets import Instance, default
 
 from zhub.servers.calls import STOPPING, Calls, answered, undecided
 from zhub.servers.choosing import ChoosingSpawner
-from zhub.servers.running import Running
-
-POLL_SECONDS = 2
-"""How long a poll waits for the engine: the hub's first page waits for it, too."""
+from zhub.servers.running import POLL_SECONDS, Running
 
 
 class ContainerSpawner(ChoosingSpawner):

@@ -55,6 +55,27 @@ def test_an_engine_that_fails_says_nothing_and_is_asked_again(
     assert asyncio.run(looked()) == [None, True]
 
 
+def test_nobody_waits_long_for_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's first page asks, too."""
+    monkeypatch.setattr(running, "POLL_SECONDS", 0.01)
+    answers = threading.Event()
+
+    def ask() -> set[str]:
+        answers.wait(30)
+        return {"a"}
+
+    async def looked() -> list[bool | None]:
+        shared = Running(ask)
+        said = [await shared.has("a")]
+        answers.set()
+        while said[-1] is None and len(said) < 1000:
+            said.append(await shared.has("a"))
+        return said
+
+    said = asyncio.run(looked())
+    assert (said[0], said[-1]) == (None, True)
+
+
 def test_an_engine_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "FRESH", 0)
     answers, asked = threading.Event(), []
