@@ -14,6 +14,8 @@ from toolchain.backup import manifest, restore, save
 from toolchain.backup.inside import DATABASE
 from toolchain.console import Problem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -12,6 +12,8 @@ from toolchain.backup import homes, manifest, save
 from toolchain.backup.helper import Engine, Helpers, put_home, save_home, save_state
 from toolchain.console import Problem
 
+pytestmark = pytest.mark.slow
+
 #: A tar that cannot read what is in a folder with this name, the first times.
 TAR = """#!/bin/sh
 case "$*" in
