@@ -13,6 +13,7 @@ from components.files import FOLDER as CERTIFICATES
 from components.holder import Network, holder
 from components.names import Names, named
 from components.service import ServiceArgs, service
+from components.settings.address import API_PORT, HUB_PORT, METRICS_PORT
 from components.settings.logs import Logs
 
 #: Where the hub leaves files for the proxy: the token of its API, and its routes.
@@ -24,11 +25,6 @@ ROUTES = f"{FOLDER}/routes.json"
 #: and of the group that they share.
 USER = "1002"
 GROUP = "1000"
-
-#: Ports inside the network namespace: of the hub, of the proxy's API and of its metrics.
-HUB_PORT = 8081
-API_PORT = 8001
-METRICS_PORT = 8002
 
 #: Connections from browsers at a time, as in the hub's image.
 MOST_CONNECTIONS = 4096

@@ -16,9 +16,10 @@ from components.settings.setting import Setting
 #: The port that browsers take when the address has none, and leave out of it.
 HTTPS = 443
 
-#: Ports that JupyterHub and its proxy use inside the hub's container: of the proxy's API, of its
-#: metrics, of the hub.
-HUB_PORTS = {8001, 8002, 8081}
+#: Ports inside the hub's network namespace: of the hub, of the proxy's API and of its metrics.
+HUB_PORT = 8081
+API_PORT = 8001
+METRICS_PORT = 8002
 
 #: What JupyterHub's addresses go on with, behind the base path. By them, the hub finds where in an
 #: address a base path ends.
@@ -29,7 +30,7 @@ _PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
 
 def _port(text: str) -> int:
     port = parsing.whole_number(1, 65535)(text)
-    if port in HUB_PORTS:
+    if port in {HUB_PORT, API_PORT, METRICS_PORT}:
         raise RefusedError("JupyterHub uses it itself, inside its container")
     return port
 

@@ -215,13 +215,12 @@ def refuse_groups(config: Config, setting: Setting[object], groups: Mapping[str,
         groups: of each of its elements, by name and in order; empty where all users get it.
     """
     for number, (name, names) in enumerate(groups.items()):
-        if not names:
-            continue
-        config.clash(
-            setting,
-            f"has {name} for members of groups, and without a service account nobody would"
-            " notice that somebody has left a group",
-            BIND_DN.set_command(),
-            f"or {setting.remove_command(item=number)}",
-        )
-        return
+        if names:
+            config.clash(
+                setting,
+                f"has {name} for members of groups, and without a service account nobody would"
+                " notice that somebody has left a group",
+                BIND_DN.set_command(),
+                f"or {setting.remove_command(item=number)}",
+            )
+            return

@@ -16,7 +16,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components import proxy
+from components.settings import address
 from components.settings.config import Config
 from components.settings.entries import SETTINGS
 from tests.components.recorder import identity, run
@@ -64,7 +64,7 @@ def test_the_stack_files_are_fine(
         ("port", "١١١١٩", "not a whole number"),
         *(
             ("port", str(port), "JupyterHub uses it itself")
-            for port in (proxy.API_PORT, proxy.METRICS_PORT, proxy.HUB_PORT)
+            for port in (address.API_PORT, address.METRICS_PORT, address.HUB_PORT)
         ),
         ("hostname", "", "not a host name or address"),
         ("hostname", "hub_1.example.com", "not a host name or address"),

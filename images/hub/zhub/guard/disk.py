@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from zhub.guard.homes import Homes
+from zhub.guard.renewal import Renewal
 
 FRESH = 600
 """Seconds during which a look is not repeated: it needs a container."""
@@ -37,9 +37,7 @@ class HomesDisk(Collector):
             clock: returns seconds.
         """
         self._homes = homes
-        self._clock = clock
-        self._looking = threading.Lock()
-        self._looked: float | None = None
+        self._renewal = Renewal(self._renew, FRESH, "homes disk", clock)
         self._known: tuple[int, int] | None = None
 
     def collect(self) -> Iterator[Metric]:
@@ -50,9 +48,7 @@ class HomesDisk(Collector):
                 "guard_homes_disk_size_bytes", "Size of homesPath's file system", value=size
             )
             yield GaugeMetricFamily("guard_homes_disk_free_bytes", "What is free of it", value=free)
-        old = self._looked is None or self._clock() - self._looked >= FRESH
-        if old and self._looking.acquire(blocking=False):
-            threading.Thread(target=self._renew, name="homes disk", daemon=True).start()
+        self._renewal.when_old()
 
     def _renew(self) -> None:
         try:
@@ -61,6 +57,3 @@ class HomesDisk(Collector):
             # Old numbers would look like new ones.
             self._known = None
             log.warning("what is free in homesPath is not known: %s", error)
-        finally:
-            self._looked = self._clock()
-            self._looking.release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from zhub.contract import USER, Role, labelled
+from zhub.guard.renewal import Renewal
 
 FOLDER = Path("/run/guard")
 """A volume on the engine's disk, as homes and images are."""
@@ -90,8 +90,7 @@ class Usage(Collector):
         self._stack = stack
         self._limit = limit
         self._clock = clock
-        self._asking = threading.Lock()
-        self._asked: float | None = None
+        self._renewal = Renewal(self._renew, FRESH, "usage", clock)
         self._known: list[Metric] = []
         self._layers_asked: float | None = None
         self._layers: dict[str, tuple[str, int]] = {}
@@ -124,26 +123,20 @@ class Usage(Collector):
             yield GaugeMetricFamily(
                 f"guard_engine_disk_{name}_bytes", help_, value=blocks * disk.f_frsize
             )
-        if self._old(self._asked, FRESH) and self._asking.acquire(blocking=False):
-            threading.Thread(target=self._renew, name="usage", daemon=True).start()
-
-    def _old(self, asked: float | None, fresh: float) -> bool:
-        return asked is None or self._clock() - asked >= fresh
+        self._renewal.when_old()
 
     def _renew(self) -> None:
         try:
             self.renew()
-            if self._old(self._layers_asked, LAYERS_FRESH):
-                self._layers_asked = self._clock()
+            now, asked = self._clock(), self._layers_asked
+            if asked is None or now - asked >= LAYERS_FRESH:
+                self._layers_asked = now
                 self.renew_layers()
         except Exception:
             # An answer that cannot be read. The next scrape asks again; old numbers would look like
             # new ones.
             log.exception("no metrics of the engine")
             self._known, self._running = [], set()
-        finally:
-            self._asked = self._clock()
-            self._asking.release()
 
     def renew(self) -> None:
         """Ask the engine; what it does not answer is left out."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError
@@ -76,7 +77,7 @@ class Planned:
         if planned and planned.action is Action.STOP:
             self.stopped.clear()
         for user in sorted(self.stopped):
-            _trying(user, lambda user=user: self._start(user))  # type: ignore[misc]
+            _trying(user, partial(self._start, user))
         if planned is None or planned.done or time.time() < planned.at:
             return
         if planned.action is Action.STOP:
@@ -89,7 +90,7 @@ class Planned:
             if plan.read(self.file) != planned:
                 return
             log.warning("stopping the server of %s, as planned", server.user)
-            _trying(server.user, lambda server=server: self.api.stop(server.user, server.name))  # type: ignore[misc]
+            _trying(server.user, partial(self.api.stop, server.user, server.name))
         # Servers that did not stop are tried again.
         if plan.read(self.file) == planned and not any(self.api.servers()):
             plan.write(replace(planned, done=True), self.file)
@@ -99,7 +100,7 @@ class Planned:
             if plan.read(self.file) != planned:
                 return
             log.warning("restarting the server of %s, which runs an old image", user)
-            _trying(user, lambda user=user: self._restart(user))  # type: ignore[misc]
+            _trying(user, partial(self._restart, user))
         if plan.read(self.file) == planned and not self.stopped and not self._outdated():
             plan.write(None, self.file)
 

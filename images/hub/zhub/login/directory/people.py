@@ -10,6 +10,7 @@ import ldap3
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn
 
+from zhub.contract import USER_NAME
 from zhub.login.directory import reasons
 from zhub.login.directory.entries import DISABLED, IDENTITY, Entry, disabled, identities, same_dn
 from zhub.login.directory.groups import (
@@ -33,8 +34,8 @@ from zhub.settings.ldap import DN, Ldap
 
 #: User names that the hub accepts, including RACF's. They have no character with a meaning in a DN
 #: or in a search filter, except for a "#", which has one at the beginning of a DN's value. In lower
-#: case, they are all that the guard takes for names of users (`zhub.contract.USER_NAME`).
-NAME = re.compile(r"[A-Za-z0-9@#$][A-Za-z0-9@#$._-]{0,63}")
+#: case, they are all that the guard takes for names of users.
+NAME = re.compile(USER_NAME.pattern, re.ASCII | re.IGNORECASE)
 
 #: Mail addresses that a search finds people by. What is before the "@" may have an apostrophe or a
 #: plus, which have no meaning in a filter. ASCII only: directories take many characters of Unicode
