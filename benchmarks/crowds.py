@@ -51,28 +51,33 @@ def come(bench: Bench, subject: str, platform: str) -> None:
         def keep(row: str, values: Sequence[float], not_run: str = "", of: int = number) -> None:
             bench.keep(RUSH.key(row, of), subject, platform, values, not_run)
 
-        missing = processes.available() < number * rush.EACH
-        need = f"{number} servers need {number * rush.EACH} MiB of free memory" if missing else ""
+        memory = number * rush.EACH[subject]
+        missing = processes.available() < memory
+        need = f"{number} servers need {memory} MiB of free memory" if missing else ""
         if why := need or left.too_short(number):
             keep("ready", [], why)
             continue
         bare = rush.best(bench.engine, subject, platform, number)
-        names = rush.users(number)
-        with bench.site(names) as site, _crowd(bench, site, subject, platform) as (hub, parts):
-            found = rush.rush(hub, site, names, parts)
-        left.done(number)
         keep("bare", bare.ready)
         keep("bare-seconds", [bare.seconds])
-        keep("login", found.login, "no login succeeded")
-        keep("ready", found.ready, "no server started")
-        keep("health", found.health)
-        keep("failed", [len(found.failed)])
-        for failure in found.failed:
-            say("bench", failure)
-        keep("taken", [found.taken / number])
-        for run in RUNS:
-            keep(f"seconds-{run}", [found.seconds[run] / number])
-            keep(f"memory-{run}", [found.memory[run]])
+        names = rush.users(number)
+        for end, within in rush.WITHIN.items():
+            with bench.site(names) as site, _crowd(bench, site, subject, platform) as (hub, parts):
+                found = rush.rush(hub, site, names, parts, within)
+            keep(f"login{end}", found.login, "" if found.login else "no login succeeded")
+            keep(f"ready{end}", found.ready, "" if found.ready else "no server started")
+            keep(f"health{end}", found.health)
+            keep(f"failed{end}", [len(found.failed)])
+            for failure in found.failed:
+                say("bench", failure)
+            if end:
+                continue
+            keep("taken", [found.taken / number])
+            for run in (*RUNS, "browsers"):
+                keep(f"seconds-{run}", [found.seconds[run] / number])
+            for run in RUNS:
+                keep(f"memory-{run}", [found.memory[run]])
+        left.done(number)
 
 
 def grow(bench: Bench, subject: str, platform: str) -> None:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from urllib.parse import urljoin
 
 import ldap3
 import requests
 
+from benchmarks.health import GIVEN_UP, health_of
 from benchmarks.running import USER, USERS, Hub, Site
 from tests.images.hub.scripted_ldap import mute, scripted
 
@@ -29,15 +28,9 @@ ROUNDS = 5
 #: Logins that wait for a silent directory at the same time.
 WAITING = 50
 
-#: Seconds after which a request to a hub is given up.
-GIVEN_UP = 60
-
-#: Seconds between two health checks.
-PAUSE = 0.05
-
 
 def session(site: Site) -> requests.Session:
-    """A browser; each request has its own connection, which the proxy handles more reliably."""
+    """A browser; each request has its own connection, as the usual proxy drops kept ones."""
     browser = requests.Session()
     browser.trust_env = False
     browser.verify = str(site.authority)
@@ -138,28 +131,14 @@ def mute_directory(site: Site) -> Iterator[Site]:
 
 def slowest_health(hub: Hub, site: Site) -> float:
     """Milliseconds of the slowest health check while many logins wait."""
-    watcher = session(site)
-    page = watcher.get(hub.url, timeout=GIVEN_UP).url
-    health = urljoin(page[: page.index("/hub/") + 1], "hub/health")
     browsers = [Browser(hub, site) for _ in range(WAITING)]
-    done = threading.Event()
     took: list[float] = []
-
-    def watch() -> None:
-        while not done.is_set():
-            begin = time.monotonic()
-            with contextlib.suppress(requests.RequestException):
-                watcher.get(health, timeout=GIVEN_UP)
-            took.append(milliseconds(begin))
-            time.sleep(PAUSE)
 
     def wait(number: int) -> None:
         # A hub that hangs with its directory does not answer.
         with contextlib.suppress(requests.RequestException):
             browsers[number].send(f"user{number}", "a password")
 
-    with ThreadPoolExecutor(WAITING + 1) as pool:
-        pool.submit(watch)
+    with health_of(hub.url, site.authority, took), ThreadPoolExecutor(WAITING) as pool:
         list(pool.map(wait, range(WAITING)))
-        done.set()
-    return max(took)
+    return 1000 * max(took)

@@ -89,7 +89,7 @@ OWN_RUNS = {run: title for run, title in RUNS.items() if run != "shims"} | {
 RUSH = Grid(
     "rush",
     "Users who log in within a second",
-    (25, 50, 100),
+    (25, 50, 100, 200),
     (
         ("bare", "bare containers of the same image: ready", "s"),
         ("bare-seconds", "processor seconds of a bare container, with the engine's", "s"),
@@ -97,10 +97,15 @@ RUSH = Grid(
         ("ready", "login form to the API of the user's server", "s"),
         ("health", "`/hub/health` meanwhile", "s"),
         ("failed", "users who got no server", ""),
+        ("login-minute", "over a minute: login form to answer", "s"),
+        ("ready-minute", "over a minute: login form to the API of the user's server", "s"),
+        ("health-minute", "over a minute: `/hub/health`", "s"),
+        ("failed-minute", "over a minute: users who got no server", ""),
         *(
             (f"seconds-{run}", f"processor seconds a user: {title}", "s")
             for run, title in RUNS.items()
         ),
+        ("seconds-browsers", "processor seconds a user: the browsers of this benchmark", "s"),
         *((f"memory-{run}", f"memory afterwards: {title}", "MiB") for run, title in RUNS.items()),
         ("taken", "memory of the machine that is gone, a user", "MiB"),
     ),
