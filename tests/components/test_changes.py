@@ -16,6 +16,9 @@ import pytest
 from tests.components.recorder import run
 from tests.components.stacks import SITE
 
+# Each test runs the whole program two or three times.
+pytestmark = pytest.mark.slow
+
 APART = SITE | {"zhub:separateProxy": "true"}
 
 WITH_R = {"name": "r", "groups": ["cn=r,o=example"], "packages": ["r-base"]}

@@ -28,6 +28,9 @@ from tests.images.hub import verdicts
 from tests.pki import DAY, Identity
 from toolchain.places import ROOT
 
+# Makes many RSA keys, and lets a process of its own do the handshakes.
+pytestmark = pytest.mark.slow
+
 YEAR = 365 * DAY
 PAST: dict[str, Any] = {"begin": -2 * DAY, "end": -DAY}
 SHA1 = hashes.SHA1()  # noqa: S303 - what is refused

@@ -15,6 +15,9 @@ from tests.components.recorder import Recording, run
 from tests.components.settings.engines import ID, local, on_this_machine, stack_on
 from tests.components.stacks import DEMO
 
+# Most of these run the whole program, some of them twice.
+pytestmark = pytest.mark.slow
+
 OLD = "ssh://admin@old.example.com"
 NEW = "ssh://admin@new.example.com"
 

@@ -26,6 +26,9 @@ from tests.components.settings.engines import (
 )
 from tests.components.stacks import DEMO
 
+# Most of these run the whole program, some of them twice.
+pytestmark = pytest.mark.slow
+
 
 def refuse_taken_port(engine: Engine, prefix: str, address: str, port: int) -> None:
     local = local_engine.ask(engine)

@@ -30,7 +30,7 @@ NETWORK = {
     "IPAM": addressing(IPv4Network("10.213.0.0/28")),
 }
 
-SECONDS = 0.3
+SECONDS = 0.1
 """How long a call that has no turn is waited for. Were there no turns, it would be done by then."""
 
 
