@@ -25,7 +25,8 @@ from tests.built import bridge_address, build, wait_until
 from tests.pki import Identity
 from toolchain import base
 
-pytestmark = pytest.mark.engine
+# An image of its own, and waits: beside all others.
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("proxy")]
 
 TOKEN = "of-this-test"
 IMAGE = "zhub-test-proxy:latest"
