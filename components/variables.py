@@ -44,6 +44,7 @@ def shared(
         "ZHUB_USER_PIDS": str(users.pids),
         "ZHUB_USER_ENVIRONMENT": json.dumps(users.environment),
         "ZHUB_KERNEL_IDLE_TIMEOUT": str(users.kernel_idle_timeout),
+        "ZHUB_ACTIVITY_INTERVAL": str(users.activity_interval),
         "ZHUB_USER_INTERNET": json.dumps(users.internet_access),
         "ZHUB_USER_ALLOWED_NETWORKS": json.dumps(users.allowed_networks),
         "ZHUB_USER_NETWORK_POOL": users.network_pool,

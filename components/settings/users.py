@@ -107,6 +107,16 @@ KERNEL_IDLE_TIMEOUT = Setting(
     ),
     parsing.whole_number(300, YEAR, also=0),
 )
+ACTIVITY_INTERVAL = Setting(
+    "activityInterval",
+    60,
+    (
+        "Seconds between two reports of a user's server to the hub about when it was in use; a"
+        " longer time is less work for a hub with many servers"
+    ),
+    # `REPORTED` in zhub/servers/culling.py follows from the most, and must be less than LEAST_IDLE.
+    parsing.whole_number(30, 120),
+)
 SERVER_MAX_AGE = Setting(
     "serverMaxAge",
     0,
@@ -176,8 +186,9 @@ class UserServers:
     """Seconds; 0 for never, as with the next two."""
     kernel_idle_timeout: int
     server_max_age: int
+    activity_interval: int
+    """Seconds, as the next."""
     start_timeout: int
-    """Seconds."""
     environment: Mapping[str, str]
     """The site's variables; nothing secret."""
     folders: SharedFolders
@@ -203,6 +214,7 @@ def read(config: Config, environment: Mapping[str, str], folders: SharedFolders)
         idle_timeout=config.value(IDLE_TIMEOUT),
         kernel_idle_timeout=config.value(KERNEL_IDLE_TIMEOUT),
         server_max_age=config.value(SERVER_MAX_AGE),
+        activity_interval=config.value(ACTIVITY_INTERVAL),
         start_timeout=config.value(START_TIMEOUT),
         homes=Homes(path=config.value(homes.HOMES_PATH), limit=config.value(homes.HOME_LIMIT)),
         environment=environment,

@@ -82,6 +82,7 @@ def test_the_hub_gets_its_settings_as_environment_variables(site: Recording) -> 
         "ZHUB_USER_NETWORK_POOL": "10.213.0.0/16",
         "ZHUB_IDLE_TIMEOUT": "3600",
         "ZHUB_KERNEL_IDLE_TIMEOUT": "0",
+        "ZHUB_ACTIVITY_INTERVAL": "60",
         "ZHUB_SERVER_MAX_AGE": "0",
         "ZHUB_START_TIMEOUT": "300",
         "ZHUB_SUBDOMAIN_HOST": "",

@@ -133,6 +133,7 @@ c.JupyterHub.load_roles = []
 c.UserSpawner.environment = {
     **hub.user_environment,
     "ZHUB_KERNEL_IDLE_TIMEOUT": str(hub.kernel_idle_timeout),
+    "JUPYTERHUB_ACTIVITY_INTERVAL": str(hub.activity_interval),
     **({HOME_LIMIT: str(hub.home_limit)} if hub.home_limit else {}),
 }
 c.UserSpawner.home_limit = hub.home_limit

@@ -105,6 +105,7 @@ def test_the_stack_files_are_fine(
         ("userNetworkPool", "8.8.0.0/16", "not a private network"),
         ("idleTimeout", "359", "not a whole number from 360 to 31536000, or 0"),
         ("kernelIdleTimeout", "299", "not a whole number from 300"),
+        ("activityInterval", "121", "not a whole number from 30 to 120"),
         ("serverMaxAge", "60", "not a whole number from 3600"),
         ("startTimeout", "0", "not a whole number from 10"),
         ("tokenMaxAge", "0", "not a whole number from 300"),

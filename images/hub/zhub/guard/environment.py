@@ -89,6 +89,7 @@ def shapes(settings: ServerSettings, profile: Profile, user: str) -> dict[str, s
         "JUPYTERHUB_ROOT_DIR": HOME,
         "JUPYTERHUB_DISABLE_USER_CONFIG": "1",
         "ZHUB_KERNEL_IDLE_TIMEOUT": str(settings.kernel_idle_timeout),
+        "JUPYTERHUB_ACTIVITY_INTERVAL": str(settings.activity_interval),
         "JUPYTER_IMAGE_SPEC": profile.image,
         **({PROFILE: profile.name} if profile.name else {}),
         **({HOME_LIMIT: str(settings.home_limit)} if settings.home_limit else {}),

@@ -13,7 +13,7 @@ from zhub.contract import HOME_LIMIT
 from zhub.servers import profiles
 from zhub.settings.profiles import Profile, named
 
-OF_ALL = ("ZHUB_KERNEL_IDLE_TIMEOUT", HOME_LIMIT)
+OF_ALL = ("ZHUB_KERNEL_IDLE_TIMEOUT", "JUPYTERHUB_ACTIVITY_INTERVAL", HOME_LIMIT)
 """Variables of a server that are the same in all profiles."""
 
 

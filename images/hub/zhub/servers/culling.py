@@ -21,10 +21,10 @@ NAME = "idle-culler"
 NEVER = 1 << 31
 """Seconds; longer than anything runs."""
 
-REPORTED = 180
-"""Seconds in which each server reports at least once when it was in use: a minute between two
-reports, with its spread (zsingleuser/activity.py), and up to a minute for one that JupyterHub tries
-again. Less than the shortest idle time."""
+REPORTED = 300
+"""Seconds in which each server reports at least once when it was in use: twice the longest
+`activityInterval`, since servers keep the one that they were started with, and up to a minute for a
+report that JupyterHub tries again. Less than the shortest idle time."""
 
 CONFIG = Path(__file__).with_name("idle_config.py")
 """The culler's own configuration, in stacks with profiles."""

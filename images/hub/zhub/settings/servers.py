@@ -48,6 +48,8 @@ class ServerSettings:
     """ZHUB_USER_ENVIRONMENT: JSON object; the site's variables, such as proxies."""
     kernel_idle_timeout: int
     """ZHUB_KERNEL_IDLE_TIMEOUT: seconds before an unused kernel is ended; 0 for never."""
+    activity_interval: int
+    """ZHUB_ACTIVITY_INTERVAL: seconds between two reports of a server about its use."""
     user_internet: bool
     """ZHUB_USER_INTERNET: whether notebooks reach the internet."""
     user_allowed_networks: tuple[IPv4Network, ...]
@@ -174,6 +176,9 @@ def read(value: Value) -> dict[str, Any]:
             "0",
             parsing.number_or_0(300),
             "seconds, 300 or more; 0 for never",
+        ),
+        "activity_interval": value(
+            "ACTIVITY_INTERVAL", "60", parsing.number(30, 120), "seconds from 30 to 120"
         ),
         "user_internet": value("USER_INTERNET", "true", parsing.boolean, "true or false"),
         "user_network_pool": value(

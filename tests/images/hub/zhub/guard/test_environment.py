@@ -47,7 +47,10 @@ def environment(user: str, host: str = "") -> dict[str, str]:
     spawner.mem_limit, spawner.cpu_limit = "2G", 2.0
     spawner.notebook_dir = "/home/jovyan"
     spawner.disable_user_config = True
-    spawner.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": "0"}
+    spawner.environment = {
+        "ZHUB_KERNEL_IDLE_TIMEOUT": "0",
+        "JUPYTERHUB_ACTIVITY_INTERVAL": "60",
+    }
     found: dict[str, str] = spawner.get_env()
     return found
 

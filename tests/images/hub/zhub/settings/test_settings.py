@@ -59,6 +59,7 @@ WRONG = {
     "ZHUB_LOG_FORMAT": "xml",
     "ZHUB_IDLE_TIMEOUT": "1h",
     "ZHUB_KERNEL_IDLE_TIMEOUT": "299",
+    "ZHUB_ACTIVITY_INTERVAL": "121",
     "ZHUB_SERVER_MAX_AGE": "60",
     "ZHUB_START_TIMEOUT": "0",
     "ZHUB_TOKEN_MAX_AGE": "0",
@@ -307,8 +308,11 @@ def test_a_server_is_stopped_after_the_timeouts_that_are_set(config: Any) -> Non
     ]
     never = "--timeout=2147483648"
     assert options(ZHUB_IDLE_TIMEOUT="0", ZHUB_SERVER_MAX_AGE="3600")[0] == never
-    spawner = config(ZHUB_KERNEL_IDLE_TIMEOUT="600").UserSpawner
-    assert spawner.environment == {"ZHUB_KERNEL_IDLE_TIMEOUT": "600"}
+    given = {"ZHUB_KERNEL_IDLE_TIMEOUT": "600", "ZHUB_ACTIVITY_INTERVAL": "120"}
+    assert config(**given).UserSpawner.environment == {
+        "ZHUB_KERNEL_IDLE_TIMEOUT": "600",
+        "JUPYTERHUB_ACTIVITY_INTERVAL": "120",
+    }
 
 
 def test_servers_get_the_sites_variables(config: Any) -> None:
@@ -318,6 +322,7 @@ def test_servers_get_the_sites_variables(config: Any) -> None:
         "TZ": "Europe/Berlin",
         "GIT_CONFIG_COUNT": "1",
         "ZHUB_KERNEL_IDLE_TIMEOUT": "0",
+        "JUPYTERHUB_ACTIVITY_INTERVAL": "60",
     }
 
 
