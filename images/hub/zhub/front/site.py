@@ -51,7 +51,7 @@ def read(_: object = None) -> Site:
 
 def not_allowed() -> str:
     """Return what users are told who may not use the hub."""
-    return f"Your account is not allowed to use this hub.{_whom_to_ask('you should be')}"
+    return f"Your account is not allowed to use this hub.{whom_to_ask('you should be')}"
 
 
 def another_person(name: str) -> str:
@@ -59,7 +59,7 @@ def another_person(name: str) -> str:
     return (
         f"The name {name} belonged to another person before, whose files are kept. Your"
         " administrator has to decide about them before you can log in."
-        + _whom_to_ask("you are the same person")
+        + whom_to_ask("you are the same person")
     )
 
 
@@ -68,10 +68,11 @@ def not_recognized(name: str) -> str:
     return (
         f"The directory does not say any more whether the name {name} is still the same person's,"
         " whose files are kept. Your administrator has to decide before you can log in."
-        + _whom_to_ask("you are the same person")
+        + whom_to_ask("you are the same person")
     )
 
 
-def _whom_to_ask(why: str) -> str:
+def whom_to_ask(why: str) -> str:
+    """Return the last words of a refusal: whom users ask, if the site says so, and why."""
     contact = read().contact
     return f" If you think that {why}, ask: {contact}" if contact else ""

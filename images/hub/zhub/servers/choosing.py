@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from http import HTTPStatus
 from typing import Any
 
 from dockerspawner import DockerSpawner
@@ -21,7 +22,9 @@ def apply_options(spawner: ChoosingSpawner, options: dict[str, Any]) -> None:
     """Apply the options of a request for a server, which can only be a profile.
 
     JupyterHub stores options for later starts before it checks them. So this deletes what is wrong:
-    otherwise one bad request, or one bad link, would make all later starts fail.
+    otherwise one bad request, or one bad link, would make all later starts fail. A request without
+    options gets those of the last start; where the stack or the user has lost that profile since,
+    the server starts without.
 
     Raises:
         tornado.web.HTTPError: 400, when there are other options; 403, when the user may not have
@@ -30,13 +33,19 @@ def apply_options(spawner: ChoosingSpawner, options: dict[str, Any]) -> None:
     if spawner.adopting:
         return
     try:
-        if spawner.profiles:
-            spawner.use(profiles.chosen(spawner.profiles, spawner.groups, options))
-        else:
-            profiles.refuse(options)
-    except web.HTTPError:
+        spawner.take(options)
+    except web.HTTPError as error:
+        again = spawner.as_last_time
+        if again and error.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
         spawner.remember(None)
-        raise
+        if not again:
+            raise
+        spawner.log.warning(
+            "starting %s without what was chosen last: %s", spawner.user.name, error
+        )
+        spawner.user_options = {}
+        spawner.take({})
 
 
 class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
@@ -99,6 +108,24 @@ class ChoosingSpawner(DockerSpawner):  # type: ignore[misc] # untyped
         if self.profiles and self.groups is not None:
             profiles.chosen(self.profiles, self.groups, options)
         return options
+
+    @property
+    def as_last_time(self) -> bool:
+        """Whether the request for the server names no options, so that the last ones count."""
+        if self.handler is None:
+            return True
+        if ask := getattr(self.handler, "get_server_json_body", None):
+            # As JupyterHub's API itself finds them.
+            return ask()["user_options"] is None
+        # A page: what is chosen there is sent with POST. What a link chooses is checked before.
+        return str(self.handler.request.method) == "GET"
+
+    def take(self, options: dict[str, Any]) -> None:
+        """Give the next server what the options say; raises as `apply_options` does."""
+        if self.profiles:
+            self.use(profiles.chosen(self.profiles, self.groups, options))
+        else:
+            profiles.refuse(options)
 
     def remember(self, options: dict[str, Any] | None) -> None:
         """Keep the options for later starts."""

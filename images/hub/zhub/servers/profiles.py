@@ -13,6 +13,7 @@ from typing import Any
 from tornado import web
 
 from zhub.contract import PROFILE
+from zhub.front import site
 from zhub.settings.profiles import Profile, named
 
 OPTION = "profile"
@@ -104,7 +105,7 @@ def chosen(
     found = named(allowed, name) if name is not None else next(iter(allowed), None)
     if found:
         return found
-    if groups is None:
+    if groups is None and (name is None or named(profiles, name)):
         raise NoProfileError(
             "The directory does not answer, so the hub does not know which server you may have."
             " Please try again in a minute.",
@@ -114,6 +115,7 @@ def chosen(
         raise NoProfileError(
             "You are in no group for which this hub has a server. Please tell your administrator:"
             " the setting profiles names the groups, and the directory has their members."
+            + site.whom_to_ask("you should be in one")
         )
     raise NoProfileError(
         f"You may not have a server with the profile {str(name)[:40]!r}, or not any more."

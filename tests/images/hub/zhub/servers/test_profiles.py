@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tornado import web
+from zhub.front import site
 from zhub.servers import idle, profiles
 from zhub.servers.choosing import apply_options
 from zhub.servers.spawner import UserSpawner
@@ -27,6 +29,14 @@ LARGE = profile(
 STUDENTS = profile("students", "students")
 ALL = (STANDARD, LARGE, STUDENTS)
 
+FORM = SimpleNamespace(request=SimpleNamespace(method="POST"))
+PAGE = SimpleNamespace(request=SimpleNamespace(method="GET"))
+
+
+def api(options: dict[str, Any] | None) -> SimpleNamespace:
+    """A request of the API, as JupyterHub's class reads it."""
+    return SimpleNamespace(get_server_json_body=lambda: {"user_options": options})
+
 
 def made(*groups: str, options: dict[str, Any] | None = None, unknown: bool = False) -> UserSpawner:
     """A spawner of a user in these groups, with the options that JupyterHub's database has."""
@@ -39,6 +49,7 @@ def made(*groups: str, options: dict[str, Any] | None = None, unknown: bool = Fa
 
     found.authenticator = SimpleNamespace(groups_of=answers.get, refresh_user=refresh_user)
     found.orm_spawner = SimpleNamespace(user_options=options, server=None, name="")
+    found.handler = FORM
     found.environment = {"ZHUB_KERNEL_IDLE_TIMEOUT": "0", "SITE": "x"}
     found.extra_host_config = {"cap_drop": ["ALL"], "pids_limit": 512}
     return found
@@ -113,10 +124,60 @@ def test_a_profile_of_other_groups_is_refused_and_forgotten() -> None:
         assert spawner.orm_spawner.user_options is None
 
 
-def test_a_user_without_any_profile_reads_why() -> None:
+@pytest.mark.parametrize("handler", [None, PAGE, api(None)], ids=["hub", "page", "api"])
+@pytest.mark.parametrize("last", ["large", "renamed"])
+def test_a_last_choice_that_is_gone_keeps_no_server_from_starting(
+    last: str, handler: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its group was left, or the stack has no such profile any more, and the request names none."""
+    spawner = made(options={"profile": last})
+    spawner.handler = handler
+    apply_options(spawner, {"profile": last})
+    assert spawner.user_options == {"profile": "standard"}
+    assert spawner.orm_spawner.user_options == {"profile": "standard"}
+    assert "starting alice without what was chosen last: HTTP 403" in caplog.text
+    # In a stack that has no profiles any more, either.
+    spawner = made(options={"profile": last})
+    spawner.handler, spawner.profiles = handler, []
+    apply_options(spawner, {"profile": last})
+    assert spawner.user_options == {}
+    assert spawner.orm_spawner.user_options is None
+
+
+@pytest.mark.parametrize("handler", [FORM, api({"profile": "large"})], ids=["form", "api"])
+def test_a_choice_that_is_made_now_is_refused_where_it_is_gone(handler: Any) -> None:
+    for known in (list(ALL), []):
+        spawner = made()
+        spawner.handler, spawner.profiles = handler, known
+        with pytest.raises(web.HTTPError):
+            apply_options(spawner, {"profile": "large"})
+
+
+def test_a_last_choice_outlives_a_directory_that_does_not_answer() -> None:
+    spawner = made(unknown=True, options={"profile": "large"})
+    spawner.handler = api(None)
+    with pytest.raises(profiles.NoProfileError, match="directory does not answer"):
+        apply_options(spawner, {"profile": "large"})
+    assert spawner.orm_spawner.user_options == {"profile": "large"}
+
+
+def test_who_has_lost_all_profiles_gets_no_server() -> None:
+    spawner = made(options={"profile": "large"})
+    spawner.handler, spawner.profiles = PAGE, [LARGE]
+    with pytest.raises(profiles.NoProfileError, match="You are in no group"):
+        apply_options(spawner, {"profile": "large"})
+
+
+def test_a_user_without_any_profile_reads_why_and_whom_to_ask(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(site, "FILE", tmp_path / "site.json")
+    (tmp_path / "site.json").write_text('{"contact": "help@example.com"}')
     with pytest.raises(profiles.NoProfileError) as caught:
         profiles.chosen((LARGE, STUDENTS), ["others"], {})
-    assert "You are in no group for which this hub has a server" in caught.value.jupyterhub_message
+    said = caught.value.jupyterhub_message
+    assert "You are in no group for which this hub has a server" in said
+    assert said.endswith("If you think that you should be in one, ask: help@example.com")
 
 
 def test_an_administrators_page_looks_the_user_up() -> None:
@@ -140,6 +201,9 @@ def test_while_the_directory_does_not_answer_there_is_what_everybody_may_have() 
     assert spawner.user_options == {"profile": "standard"}
     with pytest.raises(profiles.NoProfileError, match="directory does not answer"):
         profiles.chosen((LARGE, STUDENTS), None, {})
+    # Of a profile that there is not, it has nothing to say.
+    with pytest.raises(profiles.NoProfileError, match="You may not have"):
+        profiles.chosen(ALL, None, {"profile": "renamed"})
 
 
 @pytest.mark.parametrize(
