@@ -179,6 +179,7 @@ class Folders:
                 found = self._client.create_volume(
                     name, driver="local", driver_opts=options, labels=labels
                 )
+                self._seen.discard(name)
             if not homes.plain(found) or (found.get("Labels") or {}) != labels:
                 raise RuntimeError(f"volume {name} is not this stack's")
             if name in self._seen:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from docker.errors import NotFound
 from zhub.guard.bodies import Refused
 from zhub.guard.folders import FRESH, Folders, asked
 from zhub.guard.helpers import Helpers, UnusableError
@@ -197,3 +198,46 @@ def test_a_path_that_has_changed_is_noticed_and_one_that_is_right_again(
     # What was wrong is looked at each time, so that it works as soon as it is put right.
     folders.mounts(["data"])
     assert machine.looks == 4
+
+
+class Volumes:
+    """The part of an engine that has volumes."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, Any] = {}
+
+    def info(self) -> dict[str, str]:
+        return {"DockerRootDir": "/var/lib/docker"}
+
+    def inspect_volume(self, name: str) -> Any:
+        if name not in self.there:
+            raise NotFound(name)
+        return self.there[name]
+
+    def create_volume(self, name: str, **given: Any) -> Any:
+        self.there[name] = {
+            "Driver": given["driver"],
+            "Options": given["driver_opts"],
+            "Labels": given["labels"],
+            "Mountpoint": given["driver_opts"]["device"],
+        }
+        return self.there[name]
+
+
+def test_a_volume_that_was_removed_is_made_and_given_to_the_users_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An operator may empty a folder by it, while the guard runs."""
+    prepared: list[str] = []
+    monkeypatch.setattr(Helpers, "run", lambda _, command, **__: prepared.append(command[-1]))
+    engine: Any = Volumes()
+    settings = replace(POLICY.settings, shared_folders=(TEAM,))
+    folders = Folders(engine, Helpers(engine, "filter", "site"), settings)
+    for _ in range(3):
+        folders.mounts(["team"])
+    assert len(prepared) == 1
+    engine.there.clear()
+    folders.mounts(["team"])
+    assert engine.there.keys() == {"site-shared_team"}
+    assert len(prepared) == 2
+    assert prepared[1].startswith("chown 1000:1000 ")
