@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -114,6 +114,14 @@ def _elsewhere(number: int, folder: SharedFolder) -> str:
     return FOLDER.set(number, "path", value=f"{folder.name}-data")
 
 
+def _root(text: str) -> str:
+    """A path whose parts are as those of folders below it: the guard takes no other."""
+    path = machine_path.parse(text)
+    if not all(map(_PART.fullmatch, path.split("/")[1:])):
+        raise RefusedError("has a name that begins with . or -, as no shared folder's path may")
+    return path
+
+
 SHARED_FOLDERS = Setting(
     "sharedFolders",
     (),
@@ -130,7 +138,7 @@ SHARED_ROOT = Setting(
     "sharedRoot",
     "",
     "Folder of the engine's machine below which are the sharedFolders that have a path",
-    parsing.or_none(machine_path.parse),
+    parsing.or_none(_root),
     example="/srv/shared",
 )
 
@@ -181,6 +189,39 @@ def refuse_without_profile(config: Config, shared: SharedFolders, profiles: Iter
                 f"has {folder.name} for the profile {json.dumps(name)}, but {there}",
                 *commands,
             )
+
+
+def changes(shared: SharedFolders, prefix: str, guard: Mapping[str, str] | None) -> list[str]:
+    """What to know before an `up` that takes folders away or puts them elsewhere.
+
+    Args:
+        shared: the folders from now on.
+        prefix: of the stack's names.
+        guard: the variables of its guard, as it was; None for a stack that has none.
+    """
+    now = {one.name: one for one in shared.folders}
+    found = []
+    for one in json.loads((guard or {}).get("ZHUB_SHARED_FOLDERS", "[]")):
+        name, writable = one["name"], one["mode"] == Mode.READ_WRITE.short
+        volume = f"the volume {prefix}-shared_{name}"
+        before = one.get("path") or volume
+        if name not in now:
+            found.append(
+                f"sharedFolders has no {name} any more: the recheck stops servers with it, and its"
+                f" files stay in {before}. A folder of another name does not have them"
+            )
+        elif before != (after := now[name].path or volume):
+            found.append(
+                f"sharedFolders: {name} changes from {before} to {after}: no files are moved, and"
+                " servers that run keep the old place until their next start. How to move them:"
+                " docs/shared-folders.md"
+            )
+        elif writable and now[name].mode is Mode.READ_ONLY:
+            found.append(
+                f"sharedFolders: {name} becomes read-only: the recheck stops servers that may write"
+                " to it"
+            )
+    return found
 
 
 def read(config: Config, *, recheck: bool) -> SharedFolders:

@@ -110,10 +110,7 @@ def read(config: Config, users: UserServers, *, recheck: bool) -> UserServers:
             cpus=given.get("cpus", users.cpus),
             pids=given.get("pids", users.pids),
             idle_timeout=given.get("idleTimeout", users.idle_timeout),
-            environment={
-                **users.environment,
-                **surroundings.as_mapping(given.get("environment", ())),
-            },
+            environment=surroundings.added(users.environment, given.get("environment", ())),
             devices=given.get("devices", ()),
             packages=given.get("packages", ()),
             requirements=given.get("requirements", ()),

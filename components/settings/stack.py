@@ -176,7 +176,7 @@ class Settings:
         if self.ldap:
             found += self.ldap.warnings(now)
         found += surroundings.unreached(
-            self.users.environment,
+            self.users.variables,
             self.users.allowed_networks,
             self.users.network_pool,
             internet=self.users.internet_access,
@@ -223,6 +223,7 @@ def load() -> Settings:
         changes=(
             *address.other_base_path(settings.base_path, before.outputs),
             *homes.changes(before.outputs),
+            *folders.changes(settings.users.folders, settings.prefix, before.guard),
         ),
     )
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))

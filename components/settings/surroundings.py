@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ OWN_PREFIXES = ("JUPYTERHUB_", "JUPYTER_", "JPY_", "ZHUB_", "LD_", "GLIBC_", "MA
 #: Hosts that a server reaches without a proxy: itself, and the hub.
 NO_PROXY = ("localhost", "127.0.0.1", "hub")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
+WITHOUT_PROXY = ("NO_PROXY", "no_proxy")
 
 #: Where images have all CA certificates, the site's included.
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
@@ -79,10 +80,23 @@ def as_mapping(given: tuple[str, ...]) -> dict[str, str]:
         if values:
             found = {name: values[0], name.lower(): values[0]} | found
     if any(name in found for name in PROXIES):
-        for name in ("NO_PROXY", "no_proxy"):
+        for name in WITHOUT_PROXY:
             listed = [host for host in found.get(name, "").split(",") if host]
             found[name] = ",".join(dict.fromkeys([*listed, *NO_PROXY]))
     return found
+
+
+def added(variables: Mapping[str, str], given: tuple[str, ...]) -> dict[str, str]:
+    """Variables, as `as_mapping` returns them, and others that count where both have one.
+
+    A proxy among the others does not undo which hosts are reached without one.
+    """
+    own = as_mapping(given)
+    if not {one.partition("=")[0] for one in given} & set(WITHOUT_PROXY):
+        own = {
+            name: own[name] for name in own if name not in WITHOUT_PROXY or name not in variables
+        }
+    return {**variables, **own}
 
 
 def _mirror(text: str) -> str:
@@ -213,7 +227,7 @@ def _address(url: str, wanted: Callable[[IPv4Address], bool]) -> IPv4Address | N
 
 
 def unreached(
-    environment: Mapping[str, str], allowed: tuple[str, ...], pool: str, *, internet: bool
+    variables: Iterable[tuple[str, str]], allowed: tuple[str, ...], pool: str, *, internet: bool
 ) -> Iterator[str]:
     """Warn of mirrors and proxies whose addresses are closed to users' servers.
 
@@ -227,7 +241,7 @@ def unreached(
         return address in users or (not inside and (not internet or address.is_private))
 
     seen: set[str] = set()
-    for name, value in environment.items():
+    for name, value in variables:
         urls = re.findall(r"https?://[^\s]+", value.removesuffix(".insteadOf"))
         for address in filter(None, (_address(url, closed) for url in urls)):
             if str(address) not in seen:

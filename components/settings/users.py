@@ -196,6 +196,12 @@ class UserServers:
     profiles: tuple[Profile, ...] = ()
     """The kinds of servers there are; none if all are alike."""
 
+    @property
+    def variables(self) -> tuple[tuple[str, str], ...]:
+        """Names and values of the variables that some server has, each pair once."""
+        each = (self.environment, *(profile.environment for profile in self.profiles))
+        return tuple(dict.fromkeys(pair for one in each for pair in one.items()))
+
 
 def read(config: Config, environment: Mapping[str, str], folders: SharedFolders) -> UserServers:
     """Read the settings of users' servers; surroundings.py and folders.py have read the others."""

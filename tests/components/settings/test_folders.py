@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from components import variables
+from components.settings import folders
 from tests.components.recorder import environment, run
 from tests.components.stack_config import DEMO, SITE, fixed, read, refused
 
@@ -180,6 +182,8 @@ def test_one_path_may_be_there_twice_to_read_and_to_write() -> None:
     [
         *("/etc", "/etc/x", "/var/lib/docker/volumes", "/run/x", "/var/run", "/home", "/srv"),
         *("/root", "/", "srv", "/srv/../etc", "/srv/./x", "/usr/share/data", "/proc/1/root"),
+        # The guard would not start with these.
+        *("/srv/.shared", "/data/-x"),
     ],
 )
 def test_the_root_is_no_folder_of_the_machine(root: str) -> None:
@@ -195,3 +199,50 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
     assert "pulumi config set ldapBindDn" in message
     everybody = {"zhub:sharedFolders": json.dumps([{"name": "all"}])}
     assert not read(SITE | everybody)[1].problems
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ([{"name": "data", "mode": "read-write"}, FOLDERS[0] | {"groups": ["cn=a"]}], []),
+        (
+            [FOLDERS[0] | {"mode": "read-only"}, {"name": "data"}],
+            ["sharedFolders: research becomes read-only: the recheck stops servers that may write"],
+        ),
+        (
+            [FOLDERS[0] | {"name": "science"}, {"name": "data"}],
+            ["sharedFolders has no research any more: the recheck stops servers with it, and its"],
+        ),
+        (
+            [FOLDERS[0], {"name": "data", "path": "data"}],
+            ["sharedFolders: data changes from the volume zhub-x-shared_data to /srv/shared/data"],
+        ),
+    ],
+)
+def test_a_change_that_leaves_files_behind_is_said_before(
+    after: list[object], said: list[str]
+) -> None:
+    before = read(having(FOLDERS[0], {"name": "data"}))[0].users.folders
+    now = read(having(*after, root="/srv/shared" in str(said)))[0].users.folders
+    found = folders.changes(now, "zhub-x", variables.guard_folders(before))
+    assert len(found) == len(said)
+    assert all(map(str.startswith, found, said))
+
+
+def test_another_path_is_another_place() -> None:
+    now = read(having(FOLDERS[1], root=True))[0].users.folders
+    guard = {
+        "ZHUB_SHARED_FOLDERS": '[{"name": "data", "mode": "ro", "path": "/srv/old/data/2026"}]'
+    }
+    [found] = folders.changes(now, "zhub-x", guard)
+    assert "data changes from /srv/old/data/2026 to /srv/shared/data/2026: no files" in found
+    for none in ({}, None, variables.guard_folders(now)):
+        assert folders.changes(now, "zhub-x", none) == []
+
+
+def test_the_preview_asks_the_guard_that_runs() -> None:
+    guard = run(having(FOLDERS[0])).one("Container", "guard")
+    deployed = {guard.urn: {"type": guard.type, "outputs": guard.inputs}}
+    [said] = set(run(DEMO, deployed=deployed).warnings) - set(run(DEMO).warnings)
+    assert "sharedFolders has no research any more" in said
+    assert "zhub-test-shared_research" in said

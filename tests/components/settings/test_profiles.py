@@ -66,6 +66,22 @@ def test_a_profile_says_what_is_different_in_it() -> None:
     assert found.requirements == ("workplace",)
 
 
+def test_a_proxy_of_a_profile_leaves_what_the_site_reaches_without_one() -> None:
+    site = '["HTTPS_PROXY=http://a:1", "NO_PROXY=.example.com"]'
+    own = {"name": "a", "environment": ["HTTPS_PROXY=http://b:1"]}
+    other = {"name": "b", "environment": ["no_proxy=.example.org"]}
+    settings, declared = read(stack(own, other, userEnvironment=site))
+    assert declared.problems == []
+    first, second = (profile.environment for profile in settings.users.profiles)
+    assert {first["HTTPS_PROXY"], first["https_proxy"]} == {"http://b:1"}
+    assert {first["NO_PROXY"], first["no_proxy"]} == {".example.com,localhost,127.0.0.1,hub"}
+    assert second["HTTPS_PROXY"] == "http://a:1"
+    assert {second["NO_PROXY"], second["no_proxy"]} == {".example.org,localhost,127.0.0.1,hub"}
+    # Where the site has none, the hub is still reached without.
+    [alone] = read(stack(own))[0].users.profiles
+    assert alone.environment["no_proxy"] == "localhost,127.0.0.1,hub"
+
+
 def test_less_memory_brings_less_shared_memory() -> None:
     settings, declared = read(stack({"name": "tiny", "memory": "256M"}, userSharedMemory="1G"))
     assert declared.problems == []

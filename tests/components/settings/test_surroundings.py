@@ -184,6 +184,16 @@ def test_a_mirror_that_servers_do_not_reach_is_a_warning(
     assert len(found) == warned
 
 
+def test_a_proxy_of_a_profile_that_servers_do_not_reach_is_a_warning() -> None:
+    profiles = [
+        {"name": "a", "environment": ["HTTPS_PROXY=http://10.1.2.3:3128"]},
+        {"name": "b"},
+    ]
+    settings, _ = read(SITE | {"zhub:profiles": json.dumps(profiles)})
+    [found] = [text for text in settings.warnings(NOW) if "which they do not reach" in text]
+    assert found.startswith("HTTPS_PROXY of users' servers names 10.1.2.3, which they do not")
+
+
 def test_hub_and_guard_get_the_same_variables() -> None:
     recording = run(SITE | {"zhub:userEnvironment": '["TZ=UTC"]'})
     for role in ("hub", "guard"):
