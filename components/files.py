@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pulumi
 import pulumi_docker as docker
 
-from components.names import Names, named
+from components.names import Names
 
 #: Where hub and proxy find the files, inside their containers.
 FOLDER = "/certs"
@@ -38,7 +38,7 @@ def carrier(
     image: pulumi.Input[str],
     volume: docker.Volume,
     contents: Mapping[str, File],
-    parent: pulumi.Resource,
+    opts: pulumi.ResourceOptions,
 ) -> docker.Container:
     """Declare the container.
 
@@ -71,5 +71,5 @@ def carrier(
             )
             for name, file in contents.items()
         ],
-        opts=named(parent),
+        opts=opts,
     )

@@ -132,7 +132,13 @@ class Hub(pulumi.ComponentResource):
             labels=names.labels("state"),
             opts=kept(self, retain=args.retain, protect=args.protect),
         )
-        files = carrier(names, args.image, certs, _contents(args), self)
+        # Where the proxy's image cannot be built, hub and proxy stay as they are. A guard that
+        # expects others would refuse them, and they could not read a key that is only the others'.
+        images = [args.proxy_image] if args.proxy_image else []
+        after_images = pulumi.ResourceOptions.merge(
+            child, pulumi.ResourceOptions(depends_on=images)
+        )
+        files = carrier(names, args.image, certs, _contents(args), after_images)
         # `pulumi destroy` goes through the dependencies in the opposite order: first the hub, then
         # the guard, which starts servers for it, then the servers, then the networks.
         remove_notebooks = command.local.Command(
@@ -163,7 +169,7 @@ class Hub(pulumi.ComponentResource):
                 profile_images=args.profile_images,
                 swarm=args.swarm,
             ),
-            pulumi.ResourceOptions(parent=self, depends_on=[remove_notebooks]),
+            pulumi.ResourceOptions(parent=self, depends_on=[remove_notebooks, *images]),
         )
         networks = [network.name, *([args.ldap.network] if args.ldap.network else [])]
         before = [files, remove_notebooks, guard_]

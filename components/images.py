@@ -232,10 +232,27 @@ class Images(pulumi.ComponentResource):
             {"BUILD_IMAGE": build.build_image, "SOURCE": build.source_url},
             child,
         )
+        self.proxy = None
+        if args.separate_proxy:
+            # Of the base image and not of the notebook's or the hub's: a new digest ends all
+            # connections.
+            self.proxy = built_image(
+                Source("proxy"),
+                names,
+                build,
+                {
+                    "BASE_IMAGE": build.base_image,
+                    "BUILD_IMAGE": build.build_image,
+                    "EXTRA_CA": build.extra_ca_pem,
+                    "NPM_REGISTRY": build.npm_registry,
+                    "SOURCE": build.source_url,
+                },
+                child,
+            )
         # Nothing else runs from these while no user has a server.
         # They wait for all that hub and guard wait for: where an image cannot be built, both go on
         # with the images of before, which nothing else holds.
-        built = [hub, packet_filter, *of_profiles.values()]
+        built = [hub, packet_filter, *of_profiles.values(), *([self.proxy] if self.proxy else [])]
         # An engine cannot lose an image that a container runs from. So where it has lost one, the
         # holder was gone before it, and is made again as well.
         for role, folder, image in (
@@ -257,23 +274,6 @@ class Images(pulumi.ComponentResource):
         self.hub = hub.repo_digest
         self.filter = packet_filter.repo_digest
         self.profiles = {name: image.repo_digest for name, image in of_profiles.items()}
-        self.proxy = None
-        if args.separate_proxy:
-            # Of the base image and not of the notebook's or the hub's: a new digest ends all
-            # connections.
-            self.proxy = built_image(
-                Source("proxy"),
-                names,
-                build,
-                {
-                    "BASE_IMAGE": build.base_image,
-                    "BUILD_IMAGE": build.build_image,
-                    "EXTRA_CA": build.extra_ca_pem,
-                    "NPM_REGISTRY": build.npm_registry,
-                    "SOURCE": build.source_url,
-                },
-                child,
-            )
         self.register_outputs(
             {
                 "notebook": self.notebook,

@@ -164,15 +164,19 @@ def test_no_image_is_let_go_before_all_are_built_that_hub_and_guard_wait_for() -
     Those have lost their names to the new ones, so that a plain `docker image prune` takes them
     unless a container runs from them.
     """
-    recording = run(DEMO | PROFILES)
+    recording = run(DEMO | PROFILES | {"zhub:separateProxy": "true"})
     images = {one.urn for one in recording.all("Image")}
     needed = {
         image
-        for name in ("hub", "guard")
+        for name in ("front", "hub-beside-proxy", "guard")
         for image in recording.one("Container", name).dependencies & images
     }
-    assert len(needed) == 5
-    holders = [one for one in recording.all("Container") if one.inputs.get("stdinOpen")]
+    assert len(needed) == 6
+    holders = [
+        one
+        for one in recording.all("Container")
+        if one.inputs.get("stdinOpen") and not one.inputs.get("ports")
+    ]
     assert len(holders) == 4
     for holder in holders:
         assert needed <= holder.dependencies | {recording.one("Image", "notebook").urn}

@@ -19,6 +19,18 @@ def site() -> Recording:
     return run(CONFIG)
 
 
+def test_what_hub_and_proxy_agree_on_stays_where_the_proxys_image_cannot_be_built(
+    site: Recording,
+) -> None:
+    """A guard that expects a proxy of its own would refuse all that the hub without it asks for.
+
+    And the hub could not read a key that is that proxy's.
+    """
+    image = site.one("Image", "proxy").urn
+    for name in ("guard", "files"):
+        assert image in site.one("Container", name).dependencies
+
+
 def options(recording: Recording) -> dict[str, object]:
     [text] = recording.one("Container", "proxy").inputs["command"]
     found: dict[str, object] = json.loads(text)
