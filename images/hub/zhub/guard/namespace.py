@@ -6,7 +6,8 @@ starts all of them at once, as after a reboot, may start some before the one the
 with "cannot join network of a non running container", and the engine does not try again.
 
 A proxy that hangs is restarted too. Hub and guard are ended by what watches them (watchdog.py); for
-the proxy, that is its health check, and this.
+the proxy, that is its health check, and this. An engine that does not check it any more is not
+needed for it: the guard then does (checks.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import docker
 from docker.errors import APIError, DockerException, NotFound
 
 from zhub.contract import Role
+from zhub.guard.checks import SAID_NO, Checks
 from zhub.guard.helpers import IN_NAMESPACE
 
 PERIOD = 5
@@ -29,8 +31,8 @@ SILENT = 6
 """Health checks in a row, ten seconds apart, after which a proxy counts as hung. The first one
 fails 30 seconds after the last sign of life (images/proxy/rootfs/usr/local/bin/proxy-health)."""
 
-SAID_NO = 1
-"""Exit code of a health check that has found something."""
+SILENT_LOOKS = 12
+"""Checks that the guard makes itself, one at each look, after which a proxy counts as hung."""
 
 STOP_SECONDS = 2
 """Grace period of a container that nothing reaches any more."""
@@ -41,9 +43,10 @@ log = logging.getLogger(__name__)
 class Namespace:
     """Starts hub and proxy again when they are not in the network of the front container."""
 
-    def __init__(self, client: docker.APIClient, prefix: str) -> None:
+    def __init__(self, client: docker.APIClient, prefix: str, checks: Checks | None = None) -> None:
         self._client = client
         self._prefix = prefix
+        self._checks = checks or Checks(client)
         self._rejoined: dict[str, str] = {}
 
     def keep(self) -> None:
@@ -116,7 +119,9 @@ class Namespace:
                 log.warning("restarting %s, which is in a network that is gone", name)
                 self._rejoined[role] = since["StartedAt"]
                 self._client.restart(found["Id"], timeout=STOP_SECONDS)
-            elif role == Role.PROXY and _hangs(state):
+            elif role == Role.PROXY and (
+                _hangs(state) or self._checks.said_no(found) >= SILENT_LOOKS
+            ):
                 log.warning("restarting %s, which hangs: it does not answer itself", name)
                 self._client.restart(found["Id"], timeout=STOP_SECONDS)
         except APIError as error:

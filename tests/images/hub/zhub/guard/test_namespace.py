@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from docker.errors import NotFound
-from zhub.guard.namespace import Namespace
+from zhub.guard.checks import Checks
+from zhub.guard.namespace import SILENT_LOOKS, Namespace
 
 BEFORE, SINCE, AFTER = (f"2026-11-29T01:00:0{second}" for second in (1, 2, 3))
 
@@ -23,6 +25,9 @@ class Engine:
         }
         self.networks: set[str] = set()
         self.asked: list[tuple[str, str]] = []
+        self.checks: list[int | None] = []
+        """Exit codes of health checks that the guard has made; None for one that has not ended."""
+        self.answer: int | None = 1
 
     def container(
         self, role: str, started: str, mode: str = "container:id-front"
@@ -56,15 +61,44 @@ class Engine:
         assert timeout <= 10
         self.asked.append(("restart", container))
 
+    def exec_create(self, container: str, command: list[str]) -> dict[str, str]:
+        assert (container, command) == ("id-proxy", ["/usr/local/bin/proxy-health"])
+        self.checks.append(self.answer)
+        return {"Id": str(len(self.checks))}
+
+    def exec_start(self, check: str, *, detach: bool) -> None:
+        assert (int(check), detach) == (len(self.checks), True)
+
+    def exec_inspect(self, check: str) -> dict[str, Any]:
+        if int(check) > len(self.checks):
+            raise NotFound("no such exec instance")
+        code = self.checks[int(check) - 1]
+        return {"Running": code is None, "ExitCode": code}
+
 
 @pytest.fixture
 def engine() -> Engine:
     return Engine()
 
 
+class Clock:
+    """The engine's last look at the proxy is of a moment ago, until the test says otherwise."""
+
+    def __init__(self) -> None:
+        self.now = datetime.fromisoformat(AFTER + "Z")
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
 @pytest.fixture
-def namespace(engine: Any) -> Namespace:
-    return Namespace(engine, "site")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def namespace(engine: Any, clock: Clock) -> Namespace:
+    return Namespace(engine, "site", Checks(engine, clock))
 
 
 def test_those_in_the_right_network_are_left_alone(engine: Engine, namespace: Namespace) -> None:
@@ -131,7 +165,8 @@ def test_the_network_itself_is_started_without_users_networks_that_are_gone(
 
 
 def health(streak: int, *codes: int) -> dict[str, Any]:
-    log = [{"ExitCode": code} for code in codes]
+    # In the time of the engine's machine.
+    log = [{"ExitCode": code, "End": "2026-11-29T02:00:03.123456789+01:00"} for code in codes]
     return {"Status": "unhealthy", "FailingStreak": streak, "Log": log}
 
 
@@ -160,6 +195,60 @@ def test_a_proxy_that_hangs_is_restarted(
         namespace.look()
     assert engine.asked == [("restart", "id-proxy")]
     assert caplog.messages == ["restarting site-proxy, which hangs: it does not answer itself"]
+
+
+@pytest.fixture
+def unchecked(engine: Engine, clock: Clock) -> dict[str, Any]:
+    """A proxy that the engine does not check any more: it was restarted, with live-restore."""
+    proxy = engine.found["site-proxy"]
+    proxy["Config"] = {"Healthcheck": {"Test": ["CMD", "/usr/local/bin/proxy-health"]}}
+    proxy["State"]["Health"] = health(0, 0, 0) | {"Status": "healthy"}
+    clock.now += timedelta(minutes=5)
+    return proxy
+
+
+def test_the_guard_checks_a_proxy_that_the_engine_does_not_check_any_more(
+    engine: Engine, namespace: Namespace, unchecked: dict[str, Any]
+) -> None:
+    for _ in range(SILENT_LOOKS):
+        namespace.look()
+    assert engine.asked == []
+    namespace.look()
+    assert engine.asked == [("restart", "id-proxy")]
+
+
+def test_one_answer_of_the_proxy_is_enough(
+    engine: Engine, namespace: Namespace, unchecked: dict[str, Any]
+) -> None:
+    for number in range(3 * SILENT_LOOKS):
+        engine.answer = 0 if number % SILENT_LOOKS == 5 else 1
+        namespace.look()
+    assert engine.asked == []
+
+
+def test_one_check_is_made_at_a_time_and_one_that_was_lost_is_none(
+    engine: Engine, namespace: Namespace, unchecked: dict[str, Any]
+) -> None:
+    engine.answer = None
+    for _ in range(SILENT_LOOKS):
+        namespace.look()
+    assert len(engine.checks) == 1
+    # The engine is restarted, and knows no check any more.
+    engine.checks.clear()
+    namespace.look()
+    assert len(engine.checks) == 1
+    assert engine.asked == []
+
+
+def test_a_proxy_that_the_engine_checks_or_that_is_paused_is_left_to_it(
+    engine: Engine, namespace: Namespace, clock: Clock, unchecked: dict[str, Any]
+) -> None:
+    clock.now -= timedelta(minutes=5)
+    namespace.look()
+    clock.now += timedelta(minutes=5)
+    unchecked["State"]["Paused"] = True
+    namespace.look()
+    assert engine.checks == []
 
 
 def test_without_a_network_to_join_nothing_is_done(engine: Engine, namespace: Namespace) -> None:
