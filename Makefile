@@ -19,6 +19,7 @@ FROM =
 RECIPIENT =
 KEEP =
 ONLY =
+REPLACE =
 DO =
 AT =
 NOTICE =
@@ -56,8 +57,8 @@ doctor: ## check this machine and say what to do (LDAP=USER: say whether a user 
 backup: ## back the stack up, while people work (TO=FOLDER, RECIPIENT=KEYFILE: encrypt, KEEP=14: only the last)
 	@$(TOOLCHAIN) backup $(call quoted,STACK) $(call quoted,TO) $(call quoted,RECIPIENT) $(call quoted,KEEP)
 
-restore: ## restore into an empty stack (FROM=FOLDER; USER=NAME: one home into a folder beside, ONLY=database)
-	@$(TOOLCHAIN) restore $(call quoted,STACK) $(call quoted,FROM) $(call quoted,HOME_OF) $(call quoted,ONLY)
+restore: ## restore into an empty stack (FROM=FOLDER; USER=NAME: one home into a folder beside, ONLY=database, REPLACE=yes)
+	@$(TOOLCHAIN) restore $(call quoted,STACK) $(call quoted,FROM) $(call quoted,HOME_OF) $(call quoted,ONLY) $(call quoted,REPLACE)
 
 homes: ## move homes to where new ones are made (homesPath), which pruning the engine leaves
 	@$(TOOLCHAIN) homes $(call quoted,STACK)

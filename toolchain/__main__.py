@@ -163,9 +163,9 @@ def back_up(name: str, to: str, recipient: str, keep: str) -> None:
     saving.check_whole(saving.save(name, engine.client(), to, recipient, keep))
 
 
-def restore(name: str, source: str, user: str, only: str) -> None:
+def restore(name: str, source: str, user: str, only: str, replace: str) -> None:
     ensure(with_engine=False)
-    restoring.restore(name, engine.client(), source, user, only)
+    restoring.restore(name, engine.client(), source, user, only, replace)
 
 
 def take_homes_over(name: str) -> None:
@@ -209,7 +209,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 MORE = {
     "directory": ("USER",),
     "backup": ("TO", "RECIPIENT", "KEEP"),
-    "restore": ("FROM", "USER", "ONLY"),
+    "restore": ("FROM", "USER", "ONLY", "REPLACE"),
     "sizes": ("LIMIT",),
     "users": ("DO", "USER", "AT", "NOTICE", "TO", "TEXT", "UNTIL"),
 }

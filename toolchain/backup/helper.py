@@ -103,8 +103,10 @@ def save_state(volume: str) -> Job:
     return Job("save-state", volume, user=HUB_USER, writes=True)
 
 
-def put_state(volume: str, sha256: str) -> Job:
-    return Job("put-state", volume, (sha256,), user=HUB_USER, writes=True)
+def put_state(volume: str, sha256: str, *, keep: bool) -> Job:
+    """Replace what a hub keeps; with `keep`, leave the database before in the volume."""
+    arguments = (sha256, "keep" if keep else "")
+    return Job("put-state", volume, arguments, user=HUB_USER, writes=True)
 
 
 def look(volume: str) -> Job:

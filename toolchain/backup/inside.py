@@ -377,10 +377,19 @@ def remove_folder(place: Path, name: str) -> dict[str, Any]:
     return {}
 
 
-def put_state(volume: Path, source: BinaryIO, sha256: str) -> dict[str, Any]:
+def put_state(volume: Path, source: BinaryIO, sha256: str, keep: str = "") -> dict[str, Any]:
     """Put what a hub kept into the volume, in place of what another one kept there.
 
     Nothing changes until all has arrived and the database is sound.
+
+    Args:
+        volume: where it is.
+        source: the archive.
+        sha256: of the archive.
+        keep: not empty if the database that is there stays beside.
+
+    Returns:
+        what is known of the new database; `kept`: where the one before is, or nothing.
     """
     folder = volume / UNPACKING
     shutil.rmtree(folder, ignore_errors=True)
@@ -394,6 +403,7 @@ def put_state(volume: Path, source: BinaryIO, sha256: str) -> dict[str, Any]:
         checked.compare(sha256)
         found = look(folder / DATABASE)
         forget_servers(folder / DATABASE)
+        kept = _set_aside(volume) if keep else ""
         # The log of the database that was there would spoil this one.
         for name in LIVE:
             (volume / name).unlink(missing_ok=True)
@@ -403,7 +413,20 @@ def put_state(volume: Path, source: BinaryIO, sha256: str) -> dict[str, Any]:
         raise Failed(f"the archive cannot be unpacked: {error}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return found
+    return found | {"kept": kept}
+
+
+def _set_aside(volume: Path) -> str:
+    """Keep the database that is there as it is, sound or not; returns where."""
+    there = [path for name in (DATABASE, *LIVE) if (path := volume / name).exists()]
+    if not there:
+        return ""
+    # Beside the copies that a hub makes before an upgrade, which backups leave out.
+    name = f"copies/replaced-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    (volume / name).mkdir(mode=0o700, parents=True)
+    for path in there:
+        path.rename(volume / name / path.name)
+    return name
 
 
 def forget_servers(database: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain import stack
@@ -19,6 +20,9 @@ STEP = "restore"
 #: Value of ONLY: the database and no homes.
 DATABASE = "database"
 
+#: Value of REPLACE: also a database that people have logged in to.
+REPLACE = "yes"
+
 #: Seconds that the hub gets to become healthy; under emulation it takes most of a minute.
 START_SECONDS = 300
 
@@ -26,7 +30,9 @@ START_SECONDS = 300
 NAMED = 5
 
 
-def restore(name: str, docker: str, source: str, user: str, only: str) -> None:
+def restore(  # noqa: PLR0913, PLR0917 - as on the command line
+    name: str, docker: str, source: str, user: str, only: str, replace: str
+) -> None:
     """Restore a backup into a stack that is up, and that nobody has used.
 
     Args:
@@ -35,6 +41,7 @@ def restore(name: str, docker: str, source: str, user: str, only: str) -> None:
         source: the backup's folder.
         user: restore nothing but this user's home, into a new folder in it; empty for all.
         only: `database` for no homes; empty for all.
+        replace: `yes` for a database in place of one that people have logged in to.
 
     Raises:
         Problem: it was refused, and then nothing has changed; or it failed, and then the stack is
@@ -42,6 +49,8 @@ def restore(name: str, docker: str, source: str, user: str, only: str) -> None:
     """
     if only not in ("", DATABASE) or (only and user):
         raise Problem(f"ONLY={only}: can only be {DATABASE}, and not together with USER")
+    if replace not in ("", REPLACE) or (replace and not only):
+        raise Problem(f"REPLACE={replace}: can only be {REPLACE}, and only with ONLY={DATABASE}")
     folder = _folder(source)
     manifest = read(folder)
     engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
@@ -49,7 +58,17 @@ def restore(name: str, docker: str, source: str, user: str, only: str) -> None:
     if user:
         _one_home(folder, manifest, helpers, user)
     else:
-        _all(name, folder, manifest, helpers, homes=not only)
+        _all(name, folder, manifest, helpers, Wish(homes=not only, replace=bool(replace)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is to be restored, but for a single home."""
+
+    homes: bool
+    """Whether homes and shared folders are; otherwise only the database, and servers may run."""
+    replace: bool
+    """Whether people may have logged in to the database that is there."""
 
 
 def _folder(source: str) -> Path:
@@ -71,12 +90,12 @@ def _check_key(folder: Path, manifest: Manifest) -> None:
         pass
 
 
-def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes: bool) -> None:
-    engine = helpers.engine
+def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, wish: Wish) -> None:
+    engine, homes = helpers.engine, wish.homes
     wanted = manifest.homes() if homes else {}
     shared = manifest.shared() if homes else {}
     mounted = _check_release(name, manifest, helpers)
-    _check_unused(name, helpers, wanted if homes else None, shared)
+    _check_unused(name, helpers, wish, wanted, shared)
     with timed(STEP, f"checking the backup of {manifest.stack} of {manifest.made}"):
         for part in (manifest.part(STATE), *wanted.values(), *shared.values()):
             check(folder, part)
@@ -85,7 +104,7 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, *, homes
         _tell_missing(manifest)
     with stopped(engine):
         # Reading the files may have taken long, and people could log in meanwhile.
-        _check_unused(name, helpers, wanted if homes else None, shared)
+        _check_unused(name, helpers, wish, wanted, shared)
         left = _put_all(folder, manifest, helpers, mounted=mounted, homes=homes)
     if shared:
         say(STEP, f"shared folders: {', '.join(shared)}. Who gets them, the stack's settings say")
@@ -131,8 +150,9 @@ def _put_all(
             put(_shared(engine, name), part, f"shared folder {name}")
         # Last: a stack without it is still an unused one.
         part = manifest.part(STATE)
-        helpers.send(
-            helper.put_state(f"{engine.prefix}-state", part.content),
+        report = helpers.send(
+            # Of a stack that nobody has used, nobody misses it.
+            helper.put_state(f"{engine.prefix}-state", part.content, keep=not homes),
             content(folder, manifest, part),
         )
     except BaseException:
@@ -140,6 +160,8 @@ def _put_all(
             helpers.remove_home(volume)
         say(STEP, "failed: the stack is as it was")
         raise
+    if kept := report["kept"]:
+        say(STEP, f"the database before is kept, in {engine.prefix}-state: {kept}")
     return left
 
 
@@ -198,24 +220,29 @@ def _shared(engine: Engine, folder: str) -> str:
 
 
 def _check_unused(
-    name: str, helpers: Helpers, homes: Container[str] | None, shared: Container[str]
+    name: str, helpers: Helpers, wish: Wish, homes: Container[str], shared: Container[str]
 ) -> None:
     """Check that nobody has used the stack.
+
+    Where only the database is restored, homes are there and servers may run: the hub takes these
+    over, as it knows their users again.
 
     Args:
         name: of the stack.
         helpers: on its engine.
-        homes: those that will be made; None where homes may be there already.
+        wish: what is to be restored.
+        homes: those that will be made.
         shared: the shared folders that will be made.
 
     Raises:
         Problem: somebody has.
     """
     engine = helpers.engine
+    logged_in = _logged_in(name, helpers, wish)
     found = {
-        "logged in": helpers.ask(helper.look(f"{engine.prefix}-state")).get("logins", []),
-        "servers": engine.servers(),
-        "homes": [] if homes is None else _in_the_way(engine, homes),
+        "logged in": [] if wish.replace else logged_in,
+        "servers": engine.servers() if wish.homes else [],
+        "homes": _in_the_way(engine, homes) if wish.homes else [],
         "shared folders": [
             folder
             for folder, volume in engine.shared().items()
@@ -229,11 +256,36 @@ def _check_unused(
         "Restore into another stack, or, if these are to go for good, remove this one with its "
         "homes first (docs/backup.md, Restore)."
     )
-    if not (found["logged in"] or found["servers"]):
-        own = stack.named(name)
-        fix += f" To keep these homes and restore the database: make restore{own} FROM=… "
-        fix += f"ONLY={DATABASE}"
+    own = f"make restore{stack.named(name)} FROM=… ONLY={DATABASE}"
+    if not wish.homes:
+        fix = f"To replace the database all the same, which is kept beside: {own} REPLACE={REPLACE}"
+    elif not found["logged in"]:
+        fix += f" To keep these homes and restore the database: {own}"
     raise Problem(f"stack {name} has users in it ({'; '.join(used)}): nothing was changed. {fix}")
+
+
+def _logged_in(name: str, helpers: Helpers, wish: Wish) -> list[str]:
+    """Who has logged in to the stack; nobody if its database cannot be read and is to be replaced.
+
+    Raises:
+        Problem: it cannot be read.
+    """
+    try:
+        found: list[str] = helpers.ask(helper.look(f"{helpers.engine.prefix}-state")).get(
+            "logins", []
+        )
+    except JobFailed as failed:
+        if wish.homes:
+            raise Problem(
+                f"the present database cannot be read: nothing was changed. {failed}\n"
+                "To keep the homes and restore the database: "
+                f"make restore{stack.named(name)} FROM=… ONLY={DATABASE}"
+            ) from None
+        say(STEP, "WARNING: the present database cannot be read:")
+        for line in str(failed).splitlines():
+            say(STEP, f"    {line}")
+        return []
+    return found
 
 
 def _in_the_way(engine: Engine, homes: Container[str]) -> list[str]:

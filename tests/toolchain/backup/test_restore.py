@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +35,8 @@ def other(backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Loca
     return local_stack(tmp_path / "other", monkeypatch)
 
 
-def run(folder: Path, user: str = "", only: str = "") -> None:
-    restore.restore("site", "docker", str(folder), user, only)
+def run(folder: Path, user: str = "", only: str = "", replace: str = "") -> None:
+    restore.restore("site", "docker", str(folder), user, only, replace)
 
 
 def test_a_home_that_cannot_be_unpacked_keeps_nobody_else_from_theirs(
@@ -128,3 +130,57 @@ def test_it_says_what_the_backup_does_not_have(
         "not in the backup, since it could not be read then: homes: alice; shared folders: team"
         in said
     )
+
+
+def logins(file: Path) -> list[str]:
+    """Who has logged in to a database."""
+    with closing(sqlite3.connect(file)) as db:
+        return [name for (name,) in db.execute("SELECT name FROM zhub_logins ORDER BY name")]
+
+
+@pytest.fixture
+def used(backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalEngine:
+    """A stack with a new database, of which bob knows already, and servers that run."""
+    engine = local_stack(tmp_path / "used", monkeypatch, "bob")
+    monkeypatch.setattr(LocalEngine, "servers", lambda *_: ["zhub-site-user-bob"])
+    return engine
+
+
+def test_a_database_that_cannot_be_read_is_replaced_and_kept(
+    used: LocalEngine, backup: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While servers run: the hub takes them over."""
+    file = used.state() / DATABASE
+    file.write_bytes(spoiled := b"no database" * 1000)
+    with pytest.raises(Problem, match=r"cannot be read: nothing was changed(?s:.*)ONLY=database$"):
+        run(backup)
+    assert file.read_bytes() == spoiled
+    run(backup, only="database")
+    assert logins(file) == ["alice", "bob"]
+    [kept] = (used.state() / "copies").iterdir()
+    assert (kept / DATABASE).read_bytes() == spoiled
+    said = capsys.readouterr().err
+    assert "WARNING: the present database cannot be read" in said
+    assert f"the database before is kept, in zhub-site-state: copies/{kept.name}" in said
+    assert (used.home("bob") / "file").read_text() == "bob"
+
+
+def test_a_database_with_logins_is_replaced_only_if_that_is_said(
+    used: LocalEngine, backup: Path
+) -> None:
+    file = used.state() / DATABASE
+    with pytest.raises(
+        Problem,
+        match=r"users in it \(logged in: bob\): nothing was changed\..* ONLY=database REPLACE=yes$",
+    ):
+        run(backup, only="database")
+    assert logins(file) == ["bob"]
+    for wrong in ({"replace": "yes"}, {"only": "database", "replace": "no"}):
+        with pytest.raises(
+            Problem, match=r"REPLACE=(yes|no): can only be yes, and only with ONLY="
+        ):
+            run(backup, **wrong)
+    run(backup, only="database", replace="yes")
+    assert logins(file) == ["alice", "bob"]
+    [kept] = (used.state() / "copies").iterdir()
+    assert logins(kept / DATABASE) == ["bob"]
