@@ -182,6 +182,31 @@ def test_servers_that_a_restored_database_does_not_know_are_kept(
         assert not names(engine, stack, user.name)
 
 
+def test_who_logs_in_after_the_loss_of_the_database_has_the_server_again(
+    stack: Stack, entrance: Entrance, hub: Container, engine: docker.DockerClient
+) -> None:
+    alice, kernel = at_work(entrance, "alice")
+    at_work(entrance, "bob")
+    hub.stop()
+    in_state(hub, stack, ["bash", "-c", "rm jupyterhub.sqlite*"])
+    begin = int(time.time())
+    hub.start()
+    wait_until(partial(healthy, hub), seconds=120)
+    alice = entrance.logged_in("alice")
+    wait_until(partial(back, alice), seconds=120)
+    alice.open_lab()
+    assert answers(Kernel(alice, kernel.url))
+    # The hub has looked for servers without a record meanwhile.
+    log = hub.logs(since=begin).decode()
+    assert f"keeping {stack.prefix}-user-alice, which runs without a record" in log
+    assert "there are 2 servers, as after its loss" in log
+    assert f"{stack.prefix}-user-bob" in names(engine, stack, "bob")
+    bob = entrance.logged_in("bob")
+    wait_until(partial(back, bob), seconds=120)
+    for user in (alice, bob):
+        user.stop_server()
+
+
 @pytest.mark.parametrize("moment", ["create", "connect"])
 def test_a_hub_that_is_killed_while_a_server_starts_knows_it_afterwards(
     stack: Stack, entrance: Entrance, hub: Container, engine: docker.DockerClient, moment: str

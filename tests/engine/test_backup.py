@@ -26,6 +26,7 @@ from tests.docs.commands import runs
 from tests.engine.conftest import native, stack_in_checkout
 from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import PASSPHRASE, Stack
+from tests.hubclient import Kernel
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
@@ -375,6 +376,36 @@ def test_one_home_into_a_folder_of_its_owner_who_works(
             assert b"/.ipython/" in bytes.fromhex(path) or b"/.local/" in bytes.fromhex(path)
     name = bytes.fromhex(folder).decode().removeprefix("/d/")
     assert alice.run(f"print(open('{name}/odd/hard').read())").startswith("a name that")
+
+
+def test_a_damaged_database_is_replaced_while_people_work(
+    stack: Stack, engine: docker.DockerClient, backup: Path
+) -> None:
+    alice = logged_in(stack, "alice")
+    alice.open_lab()
+    kernel = alice.start_kernel()
+    kernel.run("answer = 6 * 7")
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    hub.stop()
+    engine.containers.run(
+        str(hub.attrs["Image"]),
+        ["-ec", "rm -f jupyterhub.sqlite-*; head -c 100000 /dev/urandom > jupyterhub.sqlite"],
+        entrypoint="sh",
+        user="1000",
+        working_dir="/state",
+        volumes={f"{stack.prefix}-state": {"bind": "/state", "mode": "rw"}},
+        network_mode="none",
+        remove=True,
+    )
+    hub.start()
+    done = stack.make("restore", FROM=str(backup), ONLY="database")
+    assert done.returncode == 0, done.stdout
+    assert "WARNING: the present database cannot be read" in done.stdout
+    assert f"kept, in {stack.prefix}-state: copies/replaced-" in done.stdout
+    # The one of the backup knows who is logged in, and whose servers these are.
+    wait_until(lambda: bool(alice.server().get("ready")), seconds=120)
+    alice.open_lab()
+    assert Kernel(alice, kernel.url).run("print(answer)") == "42\n"
 
 
 def test_homes_of_releases_before_are_made_anew(stack: Stack, engine: docker.DockerClient) -> None:

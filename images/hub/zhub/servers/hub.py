@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any, ClassVar
@@ -21,12 +22,17 @@ from zhub.servers.networks import UserNetworks
 from zhub.servers.profiles import OPTION
 from zhub.servers.running import Running
 from zhub.servers.spawner import UserSpawner
+from zhub.state import logins
 
 ROUTES_SECONDS = 1
 """Seconds between two looks at the routes while servers are checked after a start."""
 
 SWEEP_SECONDS = 60
 """Seconds between two looks for servers without a record."""
+
+NEW_SECONDS = 3600
+"""How long a hub whose database is new leaves servers alone of users whom it does not know. They
+are of the database before, which was lost: users may log in again, or it may be restored."""
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +45,9 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
 
     lives: ClassVar[staticmethod[[], None]]
     """Tells the watchdog that the hub does not hang; set once, before it starts."""
+
+    _new_until = float("-inf")
+    """Until when the database counts as new."""
 
     def init_logging(self) -> None:
         """Log as JupyterHub does, which gives other loggers its own level."""
@@ -55,7 +64,17 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         UserSpawner.running = Running(partial(_that_run, self.config.UserSpawner.stack))
         self._mark()
         self._go_on(watchdog.beat(self.lives))
-        for container in await self._containers():
+        containers = await self._containers()
+        if containers and not logins.recorded(self.db):
+            self._new_until = time.monotonic() + NEW_SECONDS
+            log.warning(
+                "nobody has logged in to this database yet, and there are %d servers, as after its"
+                " loss: those of users whom it does not know are left alone for %d minutes. To"
+                " restore it from a backup: make restore, with ONLY=database",
+                len(containers),
+                NEW_SECONDS // 60,
+            )
+        for container in containers:
             spawner = self._marked(container["Labels"][USER])
             if spawner and (spawner.orm_spawner.state or {}).get("object_id") != container["Id"]:
                 spawner.server = None
@@ -140,7 +159,7 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         try:
             if orm.User.find(self.db, owner):
                 await self._settle_for(self.users[owner])
-            else:
+            elif time.monotonic() > self._new_until:
                 log.warning("removing %s: the database has no user %s", name, owner)
                 await self._remove(container, name)
         except Exception:

@@ -44,6 +44,11 @@ def forget(db: Session, name: str) -> None:
     db.commit()
 
 
+def recorded(db: Session) -> bool:
+    """Return whether anybody has ever logged in, as far as the database knows."""
+    return bool(db.connection().exec_driver_sql(f"{LAST} LIMIT 1").first())
+
+
 def counts(db: Session, name: str, now: float | None = None) -> bool:
     """Return whether the last login of a user still counts; False if there is none."""
     found = db.connection().exec_driver_sql(f"{LAST} WHERE name = ?", (name,))

@@ -26,7 +26,7 @@ from zhub.servers.hub import JupyterHub
 from zhub.servers.spawner import UserSpawner
 from zhub.settings.folders import SharedFolder
 from zhub.settings.profiles import Profile
-from zhub.state import plan
+from zhub.state import logins, plan
 from zhub.state.plan import Action, Plan
 
 from tests.images.hub.profiles import profile
@@ -125,6 +125,8 @@ class Site:
         self.db.add_all([alice, orm.OAuthClient(identifier="jupyterhub")])
         self.db.commit()
         roles.assign_default_roles(self.db, alice)
+        self.db.connection().exec_driver_sql(logins.SCHEMA)
+        logins.record(self.db, "alice")
         config = Config()
         config.UserSpawner.prefix = "site-user"
         config.UserSpawner.hub_connect_url = "http://hub:8081"
@@ -403,3 +405,41 @@ def test_an_error_does_not_end_the_routing_of_servers_that_are_checked(
 
     asyncio.run(route())
     assert looks == 2
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_servers_of_before_a_database_was_lost_are_left_alone_for_a_while(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    new: bool,  # noqa: FBT001
+) -> None:
+    """Their users may log in again, or the database be restored."""
+    caplog.set_level(logging.WARNING)
+    engine.runs()
+    site = Site(engine, (), ())
+    if new:
+        logins.forget(site.db, "alice")
+    now = time.monotonic()
+    monkeypatch.setattr(hub_module, "time", SimpleNamespace(monotonic=lambda: now))
+
+    async def jupyterhubs_own(_: JupyterHub) -> int:
+        return 0
+
+    monkeypatch.setattr(app.JupyterHub, "init_spawners", jupyterhubs_own)
+
+    async def settle_unknown() -> None:
+        await site.hub._settle("abc", SERVER, "unknown")
+
+    async def start() -> None:
+        site.hub._start_future = asyncio.get_running_loop().create_future()
+        await site.hub.init_spawners()
+        await settle_unknown()
+
+    asyncio.run(start())
+    assert bool(engine.server) is new
+    assert ("as after its loss" in caplog.text) is new
+    now += hub_module.NEW_SECONDS + 1
+    asyncio.run(settle_unknown())
+    assert not engine.server
+    assert f"removing {SERVER}: the database has no user unknown" in caplog.text
