@@ -216,7 +216,7 @@ MORE = {
 
 
 def interrupt(_: int, __: FrameType | None) -> None:
-    """End on SIGTERM as on Ctrl-C: end running commands, remove temporary files."""
+    """End on SIGTERM or SIGHUP as on Ctrl-C: end running commands, remove temporary files."""
     raise KeyboardInterrupt
 
 
@@ -225,6 +225,9 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         return fail(Problem(f"usage: python3 -m toolchain {'|'.join(COMMANDS)} [STACK]"))
     signal.signal(signal.SIGTERM, interrupt)
+    # Of a terminal that is closed; nohup ignores it. A restore then starts the hub again.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupt)
     begin = time.monotonic()
     command, name, *more = [*arguments, DEV] if len(arguments) == 1 else arguments
     wanted = MORE.get(command, ())

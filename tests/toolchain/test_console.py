@@ -204,14 +204,15 @@ def test_where_not_even_the_log_can_be_written_the_message_is_the_same(
     assert capsys.readouterr().err == "\nerror: /proc/logs: No such file or directory\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_ends_commands_and_removes_temporary_files(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     code = f"""
 import signal, sys, tempfile, os
-# As in a terminal: a shell's background job ignores it, and so do its children.
+# As in a terminal: a shell's background job ignores it, and so do its children; or nohup's.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from toolchain import __main__ as main, console
 from pathlib import Path
 console.LOGS = Path({str(tmp_path)!r})

@@ -7,13 +7,15 @@ volume cannot be changed, so each home is made anew, from a backup that stays.
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 
 from toolchain import stack
 from toolchain.backup import helper
+from toolchain.backup import save as saving
 from toolchain.backup.helper import Engine, Helpers
 from toolchain.backup.manifest import check, read
 from toolchain.backup.restore import content, stopped
-from toolchain.backup.save import save
 from toolchain.console import Problem, say
 
 STEP = "homes"
@@ -35,6 +37,14 @@ def take_over(name: str, docker: str) -> None:
     if not helpers.ask(helper.release())["mounted"]:
         raise Problem(f"the hub that runs is of a release before: make up{own}")
     path = engine.homes_path()
+    under_way = saving.PLACE / f".homes-{name}"
+    if under_way.exists():
+        raise Problem(
+            "an earlier `make homes` ended while it made a home anew, which may have only a part of"
+            f" its files. Now, {under_way.read_text()}If the user has worked in it since, type only"
+            " the last two lines: the files then come into a folder beside. If the hub is stopped:"
+            f" docker start {engine.prefix}-hub. Then type this again"
+        )
     if not _elsewhere(engine, path):
         place = f"in {path}" if path else "where pruning the engine leaves them"
         say(STEP, f"nothing to do: all homes are {place}")
@@ -48,7 +58,7 @@ def take_over(name: str, docker: str) -> None:
             if (suffix := volume.removeprefix(f"{engine.prefix}-home-")) not in running
         }
         if homes:
-            _make_anew(name, docker, helpers, homes)
+            _make_anew(name, docker, helpers, homes, under_way)
     left = {v.removeprefix(f"{engine.prefix}-home-") for v in _elsewhere(engine, path)}
     if left := left & running:
         say(STEP, f"left as they are, since their servers run: {', '.join(sorted(left))}.")
@@ -56,7 +66,19 @@ def take_over(name: str, docker: str) -> None:
         say(STEP, f"make homes{own}")
 
 
-def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) -> None:
+def _make_anew(
+    name: str, docker: str, helpers: Helpers, homes: dict[str, str], under_way: Path
+) -> None:
+    """Make homes anew.
+
+    Args:
+        name: of the stack.
+        docker: the client.
+        helpers: on its engine.
+        homes: their volumes, by the ends of these names.
+        under_way: file that has what to do while a home is not whole, for whoever comes after this
+            was killed: that home is where new ones are made, as if it were done.
+    """
     engine = helpers.engine
     path = engine.homes_path()
     before = _elsewhere(engine, path)
@@ -64,7 +86,7 @@ def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) 
         # Refused before the backup, which takes long, if there are files: they are not this home's.
         for volume in homes.values():
             helpers.ask(helper.make_folder(path, volume))
-    folder = save(name, docker, "", "", "")
+    folder = saving.save(name, docker, "", "", "")
     manifest = read(folder)
     parts = manifest.homes()
     # One user's home that cannot be read must not keep all others where pruning deletes them.
@@ -74,18 +96,27 @@ def _make_anew(name: str, docker: str, helpers: Helpers, homes: dict[str, str]) 
         check(folder, parts[suffix])
     for number, (suffix, volume) in enumerate(homes.items(), start=1):
         part = parts[suffix]
-        engine.ask("volume", "rm", volume)
+        fix = [
+            f"the files of {part.user} are in the backup. To put them back:",
+            f"docker volume rm {volume}",
+            *([f"on the engine's machine, as root: rm -r {path}/{volume}"] if path else []),
+            f"make restore{stack.named(name)} FROM={folder} USER={part.user}",
+            f"rm {shlex.quote(str(under_way))}",
+        ]
+        under_way.write_text("\n".join([*fix, ""]))
+        try:
+            engine.ask("volume", "rm", volume)
+        except Problem:
+            under_way.unlink()
+            raise
         try:
             engine.make_home(volume, part.user, mounted=True, path=path)
             helpers.send(helper.put_home(volume, part.content), content(folder, manifest, part))
         except BaseException:
-            own = stack.named(name)
-            say(STEP, f"the files of {part.user} are in the backup. To put them back:")
-            say(STEP, f"docker volume rm {volume}")
-            if path:
-                say(STEP, f"on the engine's machine, as root: rm -r {path}/{volume}")
-            say(STEP, f"make restore{own} FROM={folder} USER={part.user}")
+            for line in fix:
+                say(STEP, line)
             raise
+        under_way.unlink()
         say(STEP, f"home {number} of {len(homes)}: {part.user}")
         if device := before[volume]:
             say(STEP, f"    what was there before is left: {device}")

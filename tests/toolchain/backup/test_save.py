@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.toolchain.backup.local import LocalEngine, LocalHelpers, local_stack
-from toolchain.backup import homes, manifest, save
+from toolchain.backup import helper, homes, manifest, save
 from toolchain.backup.helper import Engine, Helpers, put_home, save_home, save_state
 from toolchain.console import Problem
 
@@ -144,13 +144,50 @@ def test_homes_are_made_anew_but_one_that_cannot_be_read(
     monkeypatch.setattr(homes, "_elsewhere", lambda *_: found)
     monkeypatch.setattr(save, "PLACE", tmp_path / "backups")
     suffixes = {user: f"zhub-site-home-{user}" for user in ("alice", "bob")}
+    journal = tmp_path / "backups" / ".homes-site"
     with pytest.raises(Problem, match=r"could not be read \(see above\): alice\. "):
-        homes._make_anew("site", "docker", LocalHelpers(site, "image"), suffixes)
+        homes._make_anew("site", "docker", LocalHelpers(site, "image"), suffixes, journal)
     assert [words for words in site.asked if words.startswith("volume rm")] == [
         "volume rm zhub-site-home-bob"
     ]
     for user in suffixes:
         assert (site.home(user) / "file").read_text() == user
+    assert not journal.exists()
+
+
+def test_who_comes_after_homes_were_killed_is_told_of_the_one_that_is_not_whole(
+    site: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is where new ones are made, as those that are done."""
+    monkeypatch.setattr(save, "PLACE", tmp_path / "backups")
+    monkeypatch.setattr(homes, "Engine", lambda *_: site)
+    monkeypatch.setattr(homes, "Helpers", LocalHelpers)
+    monkeypatch.setattr(homes, "_elsewhere", lambda *_: dict.fromkeys(site.homes(), ""))
+    ask = LocalHelpers.ask
+    monkeypatch.setattr(LocalHelpers, "ask", lambda self, job: {**ask(self, job), "mounted": True})
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    real = LocalHelpers.send
+    monkeypatch.setattr(LocalHelpers, "send", killed)
+    with pytest.raises(Killed):
+        homes.take_over("site", "docker")
+    monkeypatch.setattr(LocalHelpers, "send", real)
+    [folder] = (tmp_path / "backups").glob("site-*")
+    with pytest.raises(Problem) as told:
+        homes.take_over("site", "docker")
+    for line in (
+        "docker volume rm zhub-site-home-alice",
+        f"make restore STACK=site FROM={folder} USER=alice",
+        f"rm {tmp_path}/backups/.homes-site",
+    ):
+        assert f"\n{line}\n" in str(told.value)
+    # Nothing else has changed.
+    assert (site.home("bob") / "file").read_text() == "bob"
 
 
 @pytest.mark.parametrize("keep", ["0", "-1", "two", "1.5"])
@@ -182,3 +219,44 @@ def test_a_helper_has_the_least_rights() -> None:
     assert [word for word in read if word.startswith("--cap-add")] == ["--cap-add=DAC_OVERRIDE"]
     assert "--user=1000:1000" in state
     assert not [word for word in state if word.startswith("--cap-add")]
+
+
+class Replacing(Engine):
+    """An engine on which an `up` has just removed hub and guard, and will make them anew."""
+
+    looks = 3
+    others = "0123"
+
+    def ask(self, *arguments: str) -> str:
+        if arguments[:2] == ("container", "ls"):
+            return self.others
+        if arguments[:2] != ("container", "inspect"):
+            return "20.10"
+        Replacing.looks -= 1
+        if Replacing.looks:
+            raise Problem("no such container")
+        return '["ZHUB_HOMES_PATH=/srv"]'
+
+    def find(self, *arguments: str) -> str | None:
+        try:
+            return self.ask(*arguments)
+        except Problem:
+            return None
+
+
+def test_a_backup_waits_for_containers_that_an_up_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper, "PAUSE", 0)
+    engine = Replacing((), "zhub-site")
+    assert engine.image()
+    monkeypatch.setattr(Replacing, "looks", 3)
+    assert engine.homes_path() == "/srv"
+    # Of a stack that is not up, nothing comes.
+    monkeypatch.setattr(Replacing, "looks", 3)
+    monkeypatch.setattr(Replacing, "others", "")
+    with pytest.raises(Problem, match="the engine has no container zhub-site-hub"):
+        engine.image()
+    monkeypatch.setattr(Replacing, "others", "0123")
+    monkeypatch.setattr(helper, "REPLACED_SECONDS", -1)
+    monkeypatch.setattr(Replacing, "looks", 3)
+    with pytest.raises(Problem, match="the engine has no container zhub-site-guard"):
+        engine.homes_path()
