@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ WIDTH = 200
 
 #: Bytes of a helper's messages that are read: users choose the names in tar's.
 SAID = 1 << 24
+
+#: Seconds that an `up` may take to replace a container, and between two looks.
+REPLACED_SECONDS = 60
+PAUSE = 1.0
 
 #: What a job says at its end.
 Report = dict[str, Any]
@@ -159,12 +164,26 @@ class Engine:
         """
         self.ask("version", "--format", "{{.Server.Version}}")
         hub = f"{self.prefix}-hub"
-        found = self.find("container", "inspect", "--format", "{{.Image}}", hub)
+        found = self._of_own(hub, "{{.Image}}")
         if found is None:
             raise Problem(
                 f"the engine has no container {hub}. If you mean another stack, name it:"
                 " STACK=NAME. If this stack is not up: make up STACK=NAME"
             )
+        return found
+
+    def _of_own(self, name: str, shown: str) -> str | None:
+        """What `docker` shows of one of the stack's own containers; None if there is none.
+
+        While the stack has others, an `up` may be replacing this one: it is waited for.
+        """
+        show = ("container", "inspect", "--format", shown, name)
+        others = ("container", "ls", "--quiet", "--filter", f"label=zhub.stack={self.prefix}")
+        end = time.monotonic() + REPLACED_SECONDS
+        while (found := self.find(*show)) is None:
+            if time.monotonic() > end or not self.ask(*others):
+                return None
+            time.sleep(PAUSE)
         return found
 
     def homes(self) -> dict[str, str]:
@@ -224,9 +243,10 @@ class Engine:
 
     def _of_guard(self, name: str) -> str:
         """A variable of the stack's guard; empty where it has none of the name."""
-        variables = self.ask(
-            *("container", "inspect", "--format", "{{json .Config.Env}}", f"{self.prefix}-guard")
-        )
+        guard = f"{self.prefix}-guard"
+        variables = self._of_own(guard, "{{json .Config.Env}}")
+        if variables is None:
+            raise Problem(f"the engine has no container {guard}: pulumi up --refresh")
         found = dict(line.partition("=")[::2] for line in json.loads(variables))
         return str(found.get(name, ""))
 
