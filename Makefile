@@ -26,6 +26,8 @@ NOTICE =
 TEXT =
 UNTIL =
 LIMIT =
+# What people write may have a $( in it: make would expand it for the environment of commands.
+unexport NOTICE TEXT
 # Every shell has a USER: only the command line says which user is meant.
 HOME_OF := $(if $(filter command,$(firstword $(origin USER))),$(value USER))
 IMAGES ?=

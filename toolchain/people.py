@@ -7,7 +7,8 @@ import re
 import shlex
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +29,33 @@ class Wish:
     to: str
     text: str = ""
     until: str = ""
+
+    def given(self) -> dict[str, str]:
+        """What the command line says, by the names of its variables."""
+        return {name.upper(): text for name, text in asdict(self).items() if text}
+
+
+#: What each wish looks at, besides the stack.
+TAKES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("list", "open", "orphans"), ()),
+    **dict.fromkeys(("stop", "forget", "accept"), ("USER",)),
+    **dict.fromkeys(("drain", "renew"), ("AT", "NOTICE")),
+    "message": ("USER", "TEXT", "UNTIL"),
+    "export": ("USER", "TO"),
+}
+
+
+def refuse_others(do: str, wish: Wish) -> None:
+    """Refuse what would not be looked at: who drains one USER would drain all, and at once.
+
+    Raises:
+        Problem: there is some.
+    """
+    takes = TAKES[do]
+    for name, text in wish.given().items():
+        if name not in takes:
+            what = f"only {', '.join(takes)}" if takes else "nothing more"
+            raise Problem(f"{name}={text}: DO={do} takes {what}. Nothing was done")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from toolchain.backup.helper import Engine, Helpers
 from toolchain.backup.save import MB
 from toolchain.backup.sizes import GIB
 from toolchain.console import Problem, printable, say, timed
-from toolchain.people import People, Wish, seconds, when
+from toolchain.people import People, Wish, refuse_others, seconds, when
 
 STEP = "users"
 
@@ -38,6 +39,11 @@ def _whom(wish: Wish, do: str, name: str) -> str:
     if not wish.user:
         raise Problem(f"say whom: make users{stack.named(name)} DO={do} USER=NAME")
     return wish.user
+
+
+def _of(user: str) -> str:
+    """The user in a command to type: a shell would take a $ for a variable, and then nobody."""
+    return f"USER={shlex.quote(user)}"
 
 
 def _table(rows: list[list[str]]) -> str:
@@ -131,15 +137,13 @@ def open_(people: People, _: Wish) -> None:
 def message(people: People, wish: Wish) -> None:
     """Say something to one user, or to everybody; an empty text takes back what was said."""
     own = stack.named(people.name)
-    if wish.at:
-        raise Problem(f"AT={wish.at}: a message is shown at once; its end is UNTIL")
     until = seconds(wish.until, "UNTIL") if wish.until else None
     people.hub("message", *filter(None, [wish.user]), given={"text": wish.text, "until": until})
     whom = wish.user or "everybody"
     if not wish.text.strip(" "):
         say(STEP, f"the message to {whom} is removed")
         return
-    to = f" USER={wish.user}" if wish.user else ""
+    to = f" {_of(wish.user)}" if wish.user else ""
     say(
         STEP,
         f"{whom} can read it on the hub's pages now, and in JupyterLab within a minute. To take it"
@@ -152,7 +156,7 @@ def export(people: People, wish: Wish) -> None:
     user = _whom(wish, "export", people.name)
     if not wish.to:
         raise Problem(
-            f"say where to: make users{stack.named(people.name)} DO=export USER={user} TO=FOLDER"
+            f"say where to: make users{stack.named(people.name)} DO=export {_of(user)} TO=FOLDER"
         )
     homes = people.homes(user)
     known = user in {row["name"] for row in people.hub("list")["users"] if row["known"]}
@@ -211,8 +215,8 @@ def forget(people: People, wish: Wish) -> None:
     _confirm(
         f"Type the name {user} to go on: ",
         user,
-        f"nothing was removed. To keep a copy first: make users{own} DO=export USER={user}"
-        f" TO=FOLDER. Without a terminal: make users{own} DO=forget USER={user} YES=1",
+        f"nothing was removed. To keep a copy first: make users{own} DO=export {_of(user)}"
+        f" TO=FOLDER. Without a terminal: make users{own} DO=forget {_of(user)} YES=1",
     )
     try:
         people.hub("forget", user)
@@ -226,7 +230,7 @@ def forget(people: People, wish: Wish) -> None:
     except Problem as error:
         raise Problem(
             f"{user} is not forgotten completely: {error}. Before anybody else gets the name:"
-            f" make users{own} DO=forget USER={user}"
+            f" make users{own} DO=forget {_of(user)}"
         ) from None
     say(STEP, f"{user} is forgotten. Who logs in with this name begins with an empty home")
 
@@ -328,5 +332,6 @@ def run(name: str, docker: str, do: str, wish: Wish) -> None:
     do = do or "list"
     if do not in DO:
         raise Problem(f"DO={do}: must be one of {', '.join(DO)}")
+    refuse_others(do, wish)
     engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
     DO[do](People(name, engine), wish)

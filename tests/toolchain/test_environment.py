@@ -226,6 +226,17 @@ def test_a_user_name_reaches_doctor_unchanged(clone: Clone, tmp_path: Path, user
     assert result.stdout.splitlines() == ["-m", "toolchain", "directory", "site's", user]
 
 
+@pytest.mark.parametrize("text", ["$(id", "5$, not ${6", "$(shell id) $$ 'x'"])
+def test_a_message_reaches_users_unchanged(clone: Clone, tmp_path: Path, text: str) -> None:
+    """Make must not expand it for the environment of its commands, and fail."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    wishes = (f"TEXT={text}", f"NOTICE={text}")
+    result = clone.make("users", "STACK=site", "DO=message", *wishes, f"PYTHON={python}")
+    assert result.stdout.splitlines()[4:] == ["message", "", "", text, "", text, ""]
+
+
 def test_an_empty_stack_name_is_not_the_dev_stack(clone: Clone) -> None:
     """As from a script with an unset variable."""
     result = clone.make("down", "STACK=")

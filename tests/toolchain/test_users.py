@@ -204,9 +204,38 @@ def test_a_message_is_no_argument_of_a_command_on_the_engines_machine(
     assert "the message to everybody is removed" in capsys.readouterr().err
 
 
-def test_a_message_does_not_wait_for_a_time() -> None:
-    with pytest.raises(Problem, match="AT=tomorrow: a message is shown at once; its end is UNTIL"):
-        users.run("site", "docker", "message", Wish("bob", "tomorrow", "", "", "Hello."))
+@pytest.mark.parametrize(
+    ("do", "wish", "said"),
+    [
+        ("drain", Wish("bob", "", "", ""), "USER=bob: DO=drain takes only AT, NOTICE"),
+        ("renew", Wish("bob", "", "", ""), "USER=bob: DO=renew takes only AT, NOTICE"),
+        ("open", Wish("bob", "", "", ""), "USER=bob: DO=open takes nothing more"),
+        ("", Wish("bob", "", "", ""), "USER=bob: DO=list takes nothing more"),
+        ("stop", Wish("bob", "18:00", "", ""), "AT=18:00: DO=stop takes only USER"),
+        ("forget", Wish("bob", "18:00", "", ""), "AT=18:00: DO=forget takes only USER"),
+        ("message", Wish("bob", "18:00", "", "", "Hi."), "AT=18:00: DO=message takes only USER"),
+        ("message", Wish("bob", "", "Hi.", ""), "NOTICE=Hi.: DO=message takes only USER, TEXT"),
+    ],
+)
+def test_what_would_not_be_looked_at_is_refused(do: str, wish: Wish, said: str) -> None:
+    """A drain of one user would stop all servers; a stop with a time would stop one at once."""
+    with pytest.raises(Problem, match=f"^{said}.*Nothing was done"):
+        users.run("site", "docker", do, wish)
+
+
+def test_all_that_can_be_done_says_what_it_takes() -> None:
+    assert people.TAKES.keys() == users.DO.keys()
+
+
+def test_names_are_quoted_in_commands_to_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `USER=$x` a shell makes nobody, and so everybody."""
+    site = People("site", Engine((str(docker_that_notes(tmp_path)),), "zhub-site"))
+    users.message(site, Wish("$x", "", "", "", "Hello."))
+    assert "make users STACK=site DO=message USER='$x' TEXT=" in capsys.readouterr().err
+    with pytest.raises(Problem, match=r"DO=export USER='#1@corp' TO=FOLDER"):
+        users.export(site, Wish("#1@corp", "", "", ""))
 
 
 @pytest.mark.parametrize("do", ["drain", "renew"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -168,7 +169,7 @@ class DirectoryAuthenticator(LDAPAuthenticator):  # type: ignore[misc] # untyped
                 person.name,
                 address,
                 person.dn,
-                person.name,
+                shlex.quote(person.name),
             )
             raise web.HTTPError(403, site.not_recognized(person.name))
         self.log.warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -17,8 +18,8 @@ def on(file: Path, person: Person) -> tuple[str, str] | None:
         file: the hub's database; without one there is nothing to compare with.
         person: as the directory shows the name now.
     """
-    name = person.name
-    same = f"if it is the same person: make users DO=accept USER={name}"
+    name, typed = person.name, shlex.quote(person.name)
+    same = f"if it is the same person: make users DO=accept USER={typed}"
     try:
         match = persons.look(file, name, person.identities)
     except sqlite3.Error:
@@ -26,7 +27,7 @@ def on(file: Path, person: Person) -> tuple[str, str] | None:
     if match is Match.ANOTHER:
         return (
             f"this is not the entry that {name} was before, whose home is kept",
-            f"{same}; if not: make users DO=forget USER={name}, which removes the home",
+            f"{same}; if not: make users DO=forget USER={typed}, which removes the home",
         )
     if match is Match.NOT_SHOWN:
         return (
