@@ -90,15 +90,45 @@ def known(api: Api, name: str) -> dict[str, Any]:
         raise SettingsError([f"the hub does not know a user {name}"]) from None
 
 
-def forget(api: Api, name: str) -> bool:
+def stop(api: Api, name: str, pause: float = 1) -> None:
+    """Stop a user's server; return when it has ended.
+
+    Raises:
+        SettingsError: none runs, or it does not end.
+    """
+
+    def runs() -> list[str]:
+        # Another one, if the user was quicker.
+        return [server["started"] for server in known(api, name)["servers"].values()]
+
+    running = runs()
+    if not running:
+        raise SettingsError([f"no server of {name} runs"])
+    api.stop(name)
+    end = time.monotonic() + service.PATIENCE
+    while runs() == running:
+        if time.monotonic() > end:
+            raise SettingsError(
+                [f"the server of {name} has not stopped in {service.PATIENCE} s: see the hub's log"]
+            )
+        time.sleep(pause)
+
+
+def forget(api: Api, name: str, pause: float = 1) -> bool:
     """Delete a user with all tokens; return whether the hub knew the user."""
-    try:
-        api.delete(name)
-    except HTTPError as error:
-        if error.code != HTTPStatus.NOT_FOUND:
-            raise
-        return False
-    return True
+    end = time.monotonic() + service.PATIENCE
+    while True:
+        try:
+            api.delete(name)
+        except HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return False
+            # JupyterHub deletes nobody whose server still stops, as one that ignores the signal.
+            if error.code != HTTPStatus.BAD_REQUEST or time.monotonic() > end:
+                raise
+            time.sleep(pause)
+        else:
+            return True
 
 
 def unknown(directory: Directory, names: Iterable[str]) -> dict[str, str]:
@@ -177,16 +207,20 @@ def _list(found: Settings, _: argparse.Namespace) -> Any:
 
 
 def _stop(_: Settings, options: argparse.Namespace) -> Any:
-    try:
-        service.entrance().stop(options.user)
-    except HTTPError as error:
-        if error.code not in {HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST}:
-            raise
-        raise SettingsError([f"no server of {options.user} runs"]) from None
+    stop(service.entrance(), options.user)
 
 
 def _planned(action: Action) -> Callable[[Settings, argparse.Namespace], Any]:
     def make(_: Settings, options: argparse.Namespace) -> None:
+        present = plan.read()
+        if action is Action.RENEW and present and present.action is Action.STOP:
+            # It would let all servers start again, in the middle of the site's maintenance.
+            problem = (
+                f"all servers are stopped at {present.when()}, as planned, and none starts until"
+                " that is taken back: make users DO=open. A server that starts then has the"
+                " present image"
+            )
+            raise SettingsError([problem])
         plan.write(Plan(action, options.at or time.time(), options.notice))
 
     return make

@@ -30,7 +30,7 @@ def running(client: docker.APIClient, settings: ServerSettings) -> dict[str, Ser
         client: of the engine, or of the guard.
         settings: those that new servers get.
     """
-    newest = {name: client.inspect_image(name)["Id"] for name in settings.images}  # type: ignore[no-untyped-call]
+    newest = {name: _id(client, name) for name in settings.images}
     servers = {}
     for listed in client.containers(all=True, filters=labelled(settings.prefix, Role.SERVER)):
         try:
@@ -40,9 +40,18 @@ def running(client: docker.APIClient, settings: ServerSettings) -> dict[str, Ser
             continue
         image = settings.image_of(_profile(found["Config"]["Env"]))
         servers[listed["Labels"][USER]] = Server(
-            found["Id"], found["HostConfig"]["Memory"], found["Image"] != newest[image]
+            found["Id"], found["HostConfig"]["Memory"], newest[image] not in {None, found["Image"]}
         )
     return servers
+
+
+def _id(client: docker.APIClient, image: str) -> str | None:
+    """Return the ID of an image; None of one that is missing, which makes no server an old one."""
+    try:
+        found: str = client.inspect_image(image)["Id"]  # type: ignore[no-untyped-call]
+    except NotFound:
+        return None
+    return found
 
 
 def _profile(variables: list[str]) -> str | None:

@@ -18,7 +18,8 @@ from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.people import command, service
 from zhub.people.servers import Server
 from zhub.settings import SettingsError
-from zhub.state import database, messages, persons
+from zhub.state import database, messages, persons, plan
+from zhub.state.plan import Action, Plan
 
 
 def model(name: str, **more: Any) -> dict[str, Any]:
@@ -99,3 +100,64 @@ def test_homes_of_nobody() -> None:
 def test_nobody_is_unknown_to_a_directory_that_does_not_answer() -> None:
     with pytest.raises(SettingsError, match="does not answer: silence"):
         command.unknown(Told(), ["bob", "carol"])
+
+
+class Slow(Api):
+    """The API of a hub in which bob has a server that takes two looks to stop."""
+
+    def __init__(self, *, ends: bool = True) -> None:
+        """Reach no hub."""
+        self.left, self.ends, self.stopped = 2, ends, False
+
+    def user(self, name: str) -> dict[str, Any]:
+        if name != "bob":
+            raise HTTPError(name, 404, "Not Found", Message(), None)
+        self.left -= self.stopped and self.ends
+        return {"servers": {"": {"started": "1"}} if self.left > 0 else {}}
+
+    def stop(self, user: str, server: str = "") -> None:
+        self.stopped = True
+
+    def delete(self, name: str) -> None:
+        self.stopped = True
+        if self.user(name)["servers"]:
+            raise HTTPError(name, 400, "Bad Request", Message(), None)
+
+
+def test_a_server_is_stopped_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Slow()
+    command.stop(hub, "bob", pause=0)
+    assert hub.left == 0
+    with pytest.raises(SettingsError, match="no server of bob runs"):
+        command.stop(hub, "bob", pause=0)
+    with pytest.raises(SettingsError, match="does not know a user eve"):
+        command.stop(hub, "eve", pause=0)
+    monkeypatch.setattr(service, "PATIENCE", 0)
+    with pytest.raises(SettingsError, match="the server of bob has not stopped in 0 s"):
+        command.stop(Slow(ends=False), "bob", pause=0)
+
+
+def test_who_is_forgotten_may_have_a_server_that_takes_long_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """JupyterHub refuses to delete its user meanwhile."""
+    assert command.forget(Slow(), "bob", pause=0)
+    monkeypatch.setattr(service, "PATIENCE", 0)
+    with pytest.raises(HTTPError, match="400"):
+        command.forget(Slow(ends=False), "bob", pause=0)
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_renewal_does_not_take_back_that_all_servers_are_stopped(
+    monkeypatch: pytest.MonkeyPatch, *, done: bool
+) -> None:
+    """They would start again in the middle of the site's maintenance."""
+    written: list[Plan | None] = []
+    monkeypatch.setattr(plan, "read", lambda: Plan(Action.STOP, 1, done=done))
+    monkeypatch.setattr(plan, "write", written.append)
+    found = settings.read({"ZHUB_LDAP_SERVERS": "127.0.0.1"})
+    wish = Namespace(at=2.0, notice="")
+    with pytest.raises(SettingsError, match=r"at 1970-01-01 00:00 UTC, .*: make users DO=open"):
+        command.COMMANDS["renew"](found, wish)
+    command.COMMANDS["drain"](found, wish)
+    assert written == [Plan(Action.STOP, 2)]
