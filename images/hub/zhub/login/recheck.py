@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable
@@ -28,7 +29,35 @@ from zhub.state import database, logins, persons
 #: None if it may run, or when that is unknown.
 Refusal = Callable[[str, tuple[str, ...], str | None], str | None]
 
+FEW = 5
+"""Users who may lose their servers in one look, however few have one."""
+
+LOOKS = 3
+"""Looks in a row that must say so before most users lose theirs."""
+
 log = logging.getLogger("zhub.recheck")
+
+
+class Brake:
+    """Keeps a look from ending most servers, until it has been confirmed.
+
+    Most people do not leave within minutes. Rather somebody has mistyped a setting, or a directory
+    answers that is being filled again; and what kernels hold in memory cannot be given back.
+    """
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    def holds(self, refused: int, users: int) -> bool:
+        """Return whether to stop nobody's server in this look.
+
+        Args:
+            refused: users who may not have their servers any more.
+            users: all who have servers.
+        """
+        most = refused > FEW and 2 * refused > users
+        self._held = self._held + 1 if most else 0
+        return 0 < self._held < LOOKS
 
 
 def by_directory(
@@ -95,28 +124,46 @@ def by_login(file: Path) -> Refusal:
     return refusal
 
 
-def check(api: Api, refusal: Refusal) -> None:
-    """Check every server, and stop those that their users may not have any more as they are."""
-    refusals: dict[tuple[str, tuple[str, ...], str | None], str | None] = {}
-    for server in list(api.servers()):
-        user, question = server.user, (server.user, server.folders, server.profile)
-        if question not in refusals:
-            refusals[question] = refusal(*question)
-        if reason := refusals[question]:
-            log.warning("stopping the server of %s: %s", user, reason)
+def check(api: Api, refusal: Refusal, brake: Brake | None = None) -> None:
+    """Check every server, and stop those that their users may not have any more as they are.
+
+    Args:
+        api: the hub's.
+        refusal: says which.
+        brake: of all looks; None for none.
+    """
+    servers = list(api.servers())
+    asked = dict.fromkeys((one.user, one.folders, one.profile) for one in servers)
+    reasons = {question: refusal(*question) for question in asked}
+    refused = {user: reason for (user, *_), reason in reasons.items() if reason}
+    if brake and brake.holds(len(refused), len({one.user for one in servers})):
+        user, why = next(iter(refused.items()))
+        log.error(
+            "%d users may not have their servers any more, such as %s: %s. So many at once are"
+            " rather a mistake in the directory or in the stack's settings: nobody's server is"
+            " stopped unless %d looks in a row say so. `make doctor LDAP=%s` says what is wrong",
+            *(len(refused), user, why, LOOKS, shlex.quote(user)),
+        )
+        return
+    for server in servers:
+        reason = reasons[server.user, server.folders, server.profile]
+        if reason:
+            log.warning("stopping the server of %s: %s", server.user, reason)
             try:
-                api.stop(user, server.name)
+                api.stop(server.user, server.name)
             except UNANSWERED as error:
                 # An error with one server must not keep the others running.
-                log.warning("the server of %s was not stopped, trying again: %s", user, error)
+                log.warning(
+                    "the server of %s was not stopped, trying again: %s", server.user, error
+                )
 
 
-def forever(api: Api, refusal: Refusal, seconds: int) -> None:
+def forever(api: Api, refusal: Refusal, seconds: int, brake: Brake | None = None) -> None:
     """Check every so many seconds."""
     while True:
         time.sleep(seconds)
         try:
-            check(api, refusal)
+            check(api, refusal, brake)
         except UNANSWERED as error:
             log.warning("the hub does not answer: %s", error)
 
@@ -125,9 +172,9 @@ def run() -> None:
     """Check periodically until the hub, which starts this process, ends it."""
     found = settings.read(os.environ)
     ldap = found.ldap
-    refusal = (
-        by_directory(Directory(ldap), found.shared_folders, found.profiles)
-        if ldap.bind_dn
-        else by_login(database.FILE)
-    )
-    forever(Api(os.environ), refusal, ldap.recheck if ldap.bind_dn else logins.LOOKS)
+    if ldap.bind_dn:
+        refusal = by_directory(Directory(ldap), found.shared_folders, found.profiles)
+        forever(Api(os.environ), refusal, ldap.recheck, Brake())
+    else:
+        # No brake: after a weekend, everybody's last login is a day ago.
+        forever(Api(os.environ), by_login(database.FILE), logins.LOOKS)

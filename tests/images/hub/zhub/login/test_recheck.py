@@ -198,6 +198,37 @@ def test_a_directory_that_does_not_answer_stops_nothing(
     assert caplog.text.count("could not be looked up, so nothing changes") == 2
 
 
+def test_most_servers_end_only_when_three_looks_in_a_row_say_so(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a setting was mistyped, or a directory answers that is being filled again."""
+    hub.servers = {f"u{number}": [""] for number in range(10)}
+    gone: set[str] = set()
+
+    def refusal(user: str, _: tuple[str, ...], __: str | None) -> str | None:
+        return "no entry" if user in gone else None
+
+    api, brake = Api(hub.environment()), recheck.Brake()
+
+    def ended() -> int:
+        hub.stopped.clear()
+        recheck.check(api, refusal, brake)
+        return len(hub.stopped)
+
+    gone |= {"u0", "u1", "u2", "u3", "u4"}
+    assert ended() == 5, "half of them"
+    gone |= {"u5"}
+    assert [ended(), ended()] == [0, 0]
+    assert "6 users may not have their servers any more, such as u0: no entry." in caplog.text
+    assert "`make doctor LDAP=u0`" in caplog.text
+    gone.remove("u5")
+    assert ended() == 5
+    gone |= {"u5"}
+    assert [ended() for _ in range(4)] == [0, 0, 6, 6]
+    hub.servers = {f"u{number}": [""] for number in range(5)}
+    assert recheck.Brake().holds(5, 5) is False
+
+
 class StopError(Exception):
     """Ends the endless loop."""
 
