@@ -7,6 +7,7 @@ run by hand has no guard; then the lines are in its own log.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import logging
 import queue
@@ -14,7 +15,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ SHARE = 600, 0.2
 """Events that one user or one address may cause: so many at once, and then so many a second. A
 school behind one address that logs in at once stays below it. With as many as the guard has room
 for, a stranger who asks without end, and is refused, could hide what others do."""
+
+FILES = ("ZHUB_CONFIG_FILE", "ZHUB_LDAP_CA_FILE")
+"""Variables that name files whose content is a setting, and no secret."""
 
 SERVICE = "service "
 """In front of a service's name, which then is no user's: those have no blanks."""
@@ -123,13 +127,19 @@ class Reporter:
 def changes(environment: Mapping[str, str], file: Path) -> list[tuple[str, str, str]]:
     """Return the settings that differ from those of the last start, with both values.
 
-    Nothing in the environment of hub or guard is secret.
+    Nothing in the environment of hub or guard is secret. Of files that are settings, it is the
+    SHA-256, as `sha256sum` prints it.
 
     Args:
         environment: of this start.
         file: where the settings are kept for the next one; at the very first, nothing has changed.
     """
     now = {name: value for name, value in environment.items() if name.startswith("ZHUB_")}
+    for name in FILES:
+        with suppress(OSError):
+            if path := environment.get(name):
+                content = Path(path).read_bytes()
+                now[f"{name}_SHA256"] = hashlib.sha256(content).hexdigest()
     try:
         before = json.loads(file.read_text())
     except FileNotFoundError:

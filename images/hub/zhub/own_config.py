@@ -25,6 +25,7 @@ def read(file: Path, config: Any) -> None:
         file: Python.
         config: of JupyterHub, with all that the hub sets.
     """
+    own = _named(config)
     names = {
         "c": config,
         "get_config": lambda: config,
@@ -47,3 +48,22 @@ def read(file: Path, config: Any) -> None:
             what,
         )
         sys.exit(FAILED)
+    if lost := sorted(own - _named(config)):
+        log.warning(
+            "hubConfigFile takes away %s of the hub's own: servers of users who have left run on,"
+            " or make users or the metrics do not work. Append to c.JupyterHub.services and"
+            " c.JupyterHub.load_roles, and do not set them",
+            ", ".join(lost),
+        )
+
+
+def _named(config: Any) -> set[str]:
+    """Return the services and roles in a configuration, as messages name them."""
+    found = config.JupyterHub
+    lists = {"service": found.get("services"), "role": found.get("load_roles")}
+    return {
+        f"the {kind} {one['name']}"
+        for kind, listed in lists.items()
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict) and "name" in one
+    }

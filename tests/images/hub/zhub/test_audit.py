@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
@@ -125,6 +126,19 @@ def test_settings_that_differ_from_those_of_the_last_start(tmp_path: Path) -> No
         "ZHUB_OLD",
         "ZHUB_PORT",
     ]
+
+
+def test_another_file_of_settings_is_a_change(tmp_path: Path) -> None:
+    """Its name is ever the same; and whoever may change it has the hub."""
+    file, own = tmp_path / "settings.json", tmp_path / "hub_config.py"
+    environment = {"ZHUB_CONFIG_FILE": str(own)}
+    own.write_text("a = 1\n")
+    assert audit.changes(environment, file) == []
+    own.write_text("a = 2\n")
+    before, now = (hashlib.sha256(text).hexdigest() for text in (b"a = 1\n", b"a = 2\n"))
+    assert audit.changes(environment, file) == [("ZHUB_CONFIG_FILE_SHA256", before, now)]
+    own.unlink()
+    assert audit.changes(environment, file) == [("ZHUB_CONFIG_FILE_SHA256", now, "")]
 
 
 def test_without_a_guard_the_lines_are_in_the_hubs_log(caplog: pytest.LogCaptureFixture) -> None:

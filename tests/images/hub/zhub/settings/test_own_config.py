@@ -32,6 +32,20 @@ def test_it_is_read_after_all_that_the_hub_sets(config: Any, tmp_path: Path) -> 
     assert found.JupyterHub.load_roles[-1]["name"] == "own"
 
 
+@pytest.mark.slow
+def test_services_of_the_hubs_own_that_it_takes_away_are_named(
+    config: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("c.JupyterHub.services.append({'name': 'x'})\nc.JupyterHub.load_roles = []\n")
+    config(ZHUB_CONFIG_FILE=str(file))
+    [record] = [one for one in caplog.records if one.name == "zhub"]
+    assert record.levelno == logging.WARNING
+    assert "takes away the role idle-culler, the role metrics, the role people, the role rech" in (
+        record.getMessage()
+    )
+
+
 def test_a_file_that_is_not_there_is_refused() -> None:
     [problem] = problems(LDAP | {"ZHUB_CONFIG_FILE": "/nowhere"})
     assert problem == "ZHUB_CONFIG_FILE is '/nowhere', but must be the path of a file"
