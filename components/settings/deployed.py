@@ -109,8 +109,16 @@ class Deployed:
     @property
     def guard(self) -> Mapping[str, str] | None:
         """The variables of the guard's container; None for a stack that has none."""
+        return self._variables("guard")
+
+    @property
+    def hub(self) -> Mapping[str, str] | None:
+        """The same, of the hub's."""
+        return self._variables("hub", "hub-beside-proxy")
+
+    def _variables(self, *names: str) -> Mapping[str, str] | None:
         for urn, (kind, outputs) in self.resources.items():
-            if kind == CONTAINER and urn.endswith("::guard"):
+            if kind == CONTAINER and urn.rpartition("::")[2] in names:
                 return dict(str(line).partition("=")[::2] for line in outputs.get("envs") or ())
         return None
 

@@ -245,6 +245,35 @@ def read(config: Config, now: datetime) -> Ldap | None:
     return ldap
 
 
+def changes(ldap: Ldap | None, hub: Mapping[str, str] | None) -> list[str]:
+    """Return what to know before an `up` after which people have other names in the hub.
+
+    Args:
+        ldap: the directory; None for the demo directory, in which they do not change.
+        hub: the variables of the stack's hub; None for a stack that has none.
+    """
+    if ldap is None or not ldap.search_base or not (hub and hub.get("ZHUB_LDAP_SEARCH_BASE")):
+        # Found by a template, people are called what they type.
+        return []
+    first = json.loads(hub.get("ZHUB_LDAP_NAME_ATTRIBUTES") or '["uid"]')[0]
+    now = ldap.name_attributes[0]
+    if now.lower() == first.lower():
+        return []
+    others = [one for one in ldap.name_attributes if one.lower() != first.lower()]
+    behind = (
+        entries.NAME_ATTRIBUTES.set_command(one, item=place)
+        for place, one in enumerate((first, *others))
+    )
+    return [
+        (
+            f"ldapNameAttributes begins with {first} now and would begin with {now}: everybody"
+            " whose two values differ gets another name in the hub, loses the running server and"
+            f" begins with an empty home. To let people log in by {now} as well, put it behind"
+            f" {first}: {' && '.join(behind)}"
+        )
+    ]
+
+
 def _check_demo(config: Config) -> None:
     for setting in config.settings:
         if setting.key.startswith("ldap") and config.is_set(setting):

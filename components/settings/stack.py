@@ -224,6 +224,7 @@ def load() -> Settings:
             *address.other_base_path(settings.base_path, before.outputs),
             *homes.changes(before.outputs),
             *folders.changes(settings.users.folders, settings.prefix, before.guard),
+            *ldap.changes(settings.ldap, before.hub),
         ),
     )
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from components import variables
 from components.settings.entries import SETTINGS
 from components.settings.ldap import Ldap
+from tests.components.recorder import Recording, run
 from tests.components.stack_config import DEMO, NOW, SITE, fixed, read, refused
 from tests.pki import Identity, quick_key
 from toolchain.places import ROOT
@@ -370,3 +372,27 @@ def test_the_hub_takes_whatever_is_not_refused(config: dict[str, str]) -> None:
     ):
         assert getattr(read_by_hub, same) == getattr(settings.ldap, same), same
     assert read_by_hub.searches == bool(settings.ldap.bind_dn and settings.ldap.search_base)
+
+
+@pytest.mark.parametrize("apart", ["true", "false"])
+def test_other_names_in_the_hub_are_warned_of(apart: str) -> None:
+    """Their owners would begin with empty homes, and servers that run would end."""
+
+    def up(names: list[str], before: dict[str, Any]) -> Recording:
+        more = {"zhub:ldapNameAttributes": json.dumps(names), "zhub:separateProxy": apart}
+        return run(ADVISED | more, deployed=before)
+
+    def other_names(recording: Recording) -> list[str]:
+        return [text for text in recording.warnings if "another name in the hub" in text]
+
+    first = up(["uid"], {})
+    assert other_names(first) == []
+    hubs = [one for one in first.declared if one.name in {"hub", "hub-beside-proxy"}]
+    before = {one.urn: {"type": one.type, "outputs": one.inputs} for one in hubs}
+    assert other_names(up(["UID", "mail"], before)) == []
+    [said] = other_names(up(["mail"], before))
+    assert said.startswith("ldapNameAttributes begins with uid now and would begin with mail: ")
+    assert said.endswith(
+        "pulumi config set --path 'ldapNameAttributes[0]' uid"
+        " && pulumi config set --path 'ldapNameAttributes[1]' mail"
+    )
