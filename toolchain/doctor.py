@@ -28,6 +28,7 @@ ENGINE_SECONDS = 20
 #: Templates for `docker info` and `docker node ls`: the last has a fourth word for managers.
 SWARM_STATE = "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"
 SWARM_NODES = "{{.Hostname}} {{.Status}},{{.Availability}} {{.EngineVersion}} {{.ManagerStatus}}"
+SWARM_SERVICES = "{{.Name}} {{.Replicas}}"
 
 #: Days before its end in which `pulumi up` renews a certificate that Pulumi has made.
 RENEWAL_DAYS = 30
@@ -167,6 +168,18 @@ def _swarm(name: str) -> Iterator[Finding]:
             status == "Ready,Active",
             f"node {host}: {status.lower()}, engine {version}",
             f"{command} node inspect --pretty {host}",
+            "WARNING",
+            serious=False,
+        )
+    own = ["--filter", f"label=zhub.stack={stack.prefix(name)}", "--filter", "mode=global"]
+    kept = _docker(name, "service", "ls", "--format", SWARM_SERVICES, *own)
+    for service, replicas in (line.split()[:2] for line in (kept or "").splitlines()):
+        running, _, wanted = replicas.partition("/")
+        short = "" if running == wanted else "; servers start on no other"
+        yield Finding(
+            running == wanted,
+            f"service {service}: runs on {running} of {wanted} nodes{short}",
+            f"{command} service ps --no-trunc {service}",
             "WARNING",
             serious=False,
         )

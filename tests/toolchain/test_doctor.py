@@ -210,19 +210,21 @@ def test_an_engine_elsewhere_that_does_not_answer_is_a_fault(
         doctor.check_directory("site", "alice")
 
 
-INFO, NODES = doctor.SWARM_STATE, doctor.SWARM_NODES
+INFO, NODES, KEPT = doctor.SWARM_STATE, doctor.SWARM_NODES, doctor.SWARM_SERVICES
+OWN = "--filter label=zhub.stack=zhub-nowhere --filter mode=global"
 
 
 @pytest.fixture
-def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str], list[str]]:
-    """What is said of a swarm, given what `docker info` and `docker node ls` print."""
+def swarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[str]]:
+    """What is said of a swarm, given what `docker info`, `node ls` and `service ls` print."""
 
-    def said(info: str, nodes: str) -> list[str]:
+    def said(info: str, nodes: str, kept: str = "") -> list[str]:
         client = tmp_path / "docker"
         client.write_text(
             f"""#!/bin/sh
             [ "$*" = "info --format {INFO}" ] && echo '{info}' && exit
             [ "$*" = "node ls --format {NODES}" ] && echo '{nodes}' && exit
+            [ "$*" = "service ls --format {KEPT} {OWN}" ] && echo '{kept}' && exit
             exit 2
             """
         )
@@ -242,6 +244,15 @@ def test_the_nodes_of_a_swarm(swarm: Callable[[str, str], list[str]]) -> None:
         "True node a: ready,active, engine 28.5.2",
         "False node b: ready,drain, engine 28.5.2",
         "False node c: down,active, engine 27.1.1",
+    ]
+
+
+def test_machines_that_are_not_ready_for_servers(swarm: Callable[..., list[str]]) -> None:
+    nodes = "a Ready,Active 28.5.2 Leader"
+    kept = "zhub-nowhere-nodeguard 2/3\nzhub-nowhere-nodefilter 3/3 "
+    assert swarm("active true", nodes, kept)[2:] == [
+        "False service zhub-nowhere-nodeguard: runs on 2 of 3 nodes; servers start on no other",
+        "True service zhub-nowhere-nodefilter: runs on 3 of 3 nodes",
     ]
 
 
