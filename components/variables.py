@@ -124,11 +124,12 @@ def homes_paths(homes: Homes) -> dict[str, str]:
 
 
 def swarm(found: Swarm | None) -> dict[str, str]:
-    """Which nodes servers run on; nothing where they run on the engine itself."""
+    """Which nodes servers run on, and how; nothing where they run on the engine itself."""
     if found is None:
         return {}
     nodes = {"ZHUB_SWARM_NODES": found.label} if found.label else {}
-    return {"ZHUB_SWARM": "true", **nodes}
+    encryption = {"ZHUB_SWARM_ENCRYPTION": "true"} if found.encrypted else {}
+    return {"ZHUB_SWARM": "true", **nodes, **encryption}
 
 
 def services(args: Services) -> dict[str, str]:

@@ -38,6 +38,14 @@ SWARM_NODES = Setting(
     parsing.or_none(_label),
     example="zhub=servers",
 )
+SWARM_ENCRYPTION = Setting(
+    "swarmEncryption",
+    False,
+    "Encrypt what the hub and users' servers send each other between nodes, whose kernels need"
+    " IPsec's ESP",
+    parsing.boolean,
+    example="true",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +54,8 @@ class Swarm:
 
     label: str | None = None
     """NAME=VALUE that a node must have; None for all nodes."""
+    encrypted: bool = False
+    """Whether nodes encrypt what is sent in users' networks."""
 
 
 def read(config: Config, images: Build, servers: UserServers) -> Swarm | None:
@@ -58,16 +68,14 @@ def read(config: Config, images: Build, servers: UserServers) -> Swarm | None:
     """
     on_swarm = config.value(SWARM)
     label = config.value(SWARM_NODES)
+    encrypted = config.value(SWARM_ENCRYPTION)
     if not on_swarm:
-        if config.is_set(SWARM_NODES) and not config.refused & {SWARM, SWARM_NODES}:
-            config.clash(
-                SWARM_NODES,
-                f"has no use without {SWARM}",
-                SWARM_NODES.remove_command(),
-            )
+        for setting in (SWARM_NODES, SWARM_ENCRYPTION):
+            if config.is_set(setting) and not config.refused & {SWARM, setting}:
+                config.clash(setting, f"has no use without {SWARM}", setting.remove_command())
         return None
     _refuse_of_one_machine(config, images, servers)
-    return Swarm(label=label)
+    return Swarm(label=label, encrypted=encrypted)
 
 
 def refuse_change(config: Config, swarm: Swarm | None, path: str | None, before: Deployed) -> None:

@@ -276,6 +276,12 @@ def warnings(wanted: Swarm | None, facts: Facts | None, platform: Platform) -> I
             "before engine 27, services have no OOM score: when a machine runs out of memory, the"
             " kernel may end something else than a user's server"
         )
+    if not wanted.encrypted:
+        yield (
+            "what the hub and users' servers send each other from node to node, such as their"
+            f" tokens, is not encrypted. {settings.SWARM_ENCRYPTION} encrypts it, where all nodes'"
+            " kernels have IPsec's ESP"
+        )
     yield (
         "on a swarm, users' servers get as much processor time as other containers, not less"
         " (services have no such setting)"

@@ -189,12 +189,13 @@ def test_only_on_a_swarm_the_guard_learns_of_nodes() -> None:
 
     args = arguments()
 
-    def seen(swarm: Swarm | None) -> tuple[bool, str]:
+    def seen(swarm: Swarm | None) -> tuple[bool, str, bool]:
         environment = {name: str(v) for name, v in of_guard(replace(args, swarm=swarm)).items()}
         assert ("ZHUB_SWARM" in environment) is (swarm is not None)
         found = hub_settings.read_guard(environment)
-        return found.swarm, found.swarm_nodes
+        return found.swarm, found.swarm_nodes, found.swarm_encryption
 
-    assert seen(None) == (False, "")
-    assert seen(Swarm()) == (True, "")
-    assert seen(Swarm(label="zhub=servers")) == (True, "zhub=servers")
+    assert seen(None) == (False, "", False)
+    assert seen(Swarm()) == (True, "", False)
+    assert seen(Swarm(label="zhub=servers")) == (True, "zhub=servers", False)
+    assert seen(Swarm(encrypted=True)) == (True, "", True)

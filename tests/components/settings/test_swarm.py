@@ -87,6 +87,14 @@ class TestSettings:
         assert found.swarm == Swarm(label="zhub=servers")
         assert read(DEMO)[0].swarm is None
 
+    def test_encryption_is_for_a_swarm(self) -> None:
+        encryption = {"zhub:swarmEncryption": "true"}
+        assert refused(DEMO | encryption) == (
+            "swarmEncryption: has no use without swarm\n    pulumi config rm swarmEncryption"
+        )
+        found, _ = read(DEMO | ON_SWARM | encryption)
+        assert found.swarm == Swarm(encrypted=True)
+
     @pytest.mark.parametrize("text", ["zhub", "=x", "a b=c", "a==b", "a=b,c=d"])
     def test_what_is_no_label(self, text: str) -> None:
         said = "\n".join(map(str, read(DEMO | ON_SWARM | {"zhub:swarmNodes": text})[1].problems))
@@ -261,9 +269,12 @@ class TestWarnings:
 
     def test_what_is_said_of_every_swarm(self, facts: Callable[..., Facts]) -> None:
         three = [node(name, role="manager") for name in "abc"]
-        first, second = warnings(facts(*three)).splitlines()
+        first, second, third = warnings(facts(*three)).splitlines()
         assert first.startswith("servers on a swarm are experimental: hub, proxy and directory")
-        assert second.startswith(
+        assert "tokens, is not encrypted. swarmEncryption encrypts it" in second
+        encrypted = swarm_facts.warnings(Swarm(encrypted=True), facts(*three), Platform.S390X)
+        assert list(encrypted) == [first, third]
+        assert third.startswith(
             "on a swarm, users' servers get as much processor time as other containers"
         )
 

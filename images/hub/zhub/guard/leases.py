@@ -23,6 +23,7 @@ class Leases:
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
+        self._held: dict[str, float] = {}
 
     def end(self, task: str) -> None:
         """Note that a server was removed."""
@@ -37,6 +38,19 @@ class Leases:
         """
         self.end(task)
         return max(0, self._since[task] + OVER_SECONDS - time.monotonic())
+
+    def hold(self, user: str) -> None:
+        """Note that a user's server was removed of which nobody will say when it has ended.
+
+        Its task is gone from the managers with its service, so it is known by the user.
+        """
+        self._held[user] = time.monotonic()
+
+    def held(self, user: str) -> float:
+        """Return the seconds that such a server may still run."""
+        if user not in self._held:
+            return 0
+        return max(0, self._held[user] + OVER_SECONDS - time.monotonic())
 
 
 def in_words(seconds: float) -> str:

@@ -27,9 +27,10 @@ from zhub.guard.helpers import Helpers
 from zhub.guard.homes import Homes
 from zhub.guard.keeping import EngineLostError
 from zhub.guard.namespace import Namespace
+from zhub.guard.placement import LEAST_ENGINE
 from zhub.guard.policy import Policy
 from zhub.guard.server import listen
-from zhub.guard.services import LEAST_ENGINE, WALLS_API, Swarm
+from zhub.guard.services import WALLS_API, Swarm
 from zhub.guard.swarm import Services
 from zhub.settings import GuardSettings, SettingsError
 
@@ -104,6 +105,7 @@ def made_by(client: APIClient, found: GuardSettings) -> APIClient:
         processor=image["Architecture"],
         grace=STOP_SECONDS,
         api=(int(major), int(minor)),
+        encrypted=found.swarm_encryption,
     )
     # Where the guard makes calls, it has all that they need.
     return cast("APIClient", Services(client, found.prefix, swarm))

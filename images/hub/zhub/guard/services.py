@@ -7,7 +7,7 @@ comes out of that, the body of a container, is what the service's container is m
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +41,16 @@ OOM_API = (1, 46)
 """Versions of the engine's API from which services have these limits; older ones refuse neither."""
 
 WALLS_API = (1, 44)
-LEAST_ENGINE = 25
-"""From this version on, services have no-new-privileges and a seccomp profile of their own. An
-older engine starts them without these and says nothing: it does not know the fields
-(`daemon/server/router/swarm/helpers.go` of moby)."""
+"""From this version on, services have no-new-privileges and a seccomp profile of their own."""
 
 ENDED = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
 """States of a task that does not run any more (swarmkit's design/task_model.md)."""
+
+UNFIT = "no longer meets constraints"
+"""In what managers say of a task whose machine has lost the label, or some of its memory."""
+
+ENCRYPTED = "encrypted"
+"""Option of the overlay driver: machines send each other the network's packets by IPsec only."""
 
 ID = "zhub.id"
 """Label of a service with the ID by which the hub knows the server: there is one before there is a
@@ -68,6 +71,10 @@ class Swarm:
     """Seconds that a server has to end."""
     api: tuple[int, int]
     """Version of the managers' API."""
+    unready: tuple[str, ...] = ()
+    """IDs of machines that get no server at the moment."""
+    encrypted: bool = False
+    """Whether machines encrypt what is sent in users' networks."""
 
 
 def body(
@@ -98,7 +105,10 @@ def body(
             "Resources": _resources(host, swarm),
             "RestartPolicy": {"Condition": "none"},
             "Placement": {
-                "Constraints": _constraints(swarm.label),
+                "Constraints": [
+                    *_constraints(swarm.label),
+                    *(f"node.id!={one}" for one in swarm.unready),
+                ],
                 "Platforms": [{"OS": "linux", "Architecture": swarm.processor}],
             },
             "Networks": [{"Target": network}],
@@ -198,25 +208,6 @@ def _resources(host: Mapping[str, Any], swarm: Swarm) -> dict[str, Any]:
     }
 
 
-def without_walls(nodes: Iterable[Mapping[str, Any]], label: str) -> list[str]:
-    """Return the machines that could get a server and would start it without its walls.
-
-    Also those that are away or drained: they may be back in a minute.
-    """
-    name, equals, value = label.partition("=")
-    return [
-        f"{node['Description']['Hostname']} ({version})"
-        for node in nodes
-        if not equals or (node["Spec"].get("Labels") or {}).get(name) == value
-        if _major(version := node["Description"]["Engine"]["EngineVersion"]) < LEAST_ENGINE
-    ]
-
-
-def _major(version: str) -> int:
-    number = version.partition(".")[0]
-    return int(number) if number.isdecimal() else 0
-
-
 def newest(tasks: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the task that a service is about; there is one, but for the moment of its making."""
     return max(tasks, key=lambda task: task["CreatedAt"], default=None)
@@ -225,6 +216,24 @@ def newest(tasks: list[dict[str, Any]]) -> dict[str, Any] | None:
 def may_run(task: Mapping[str, Any]) -> bool:
     """Return whether a task's container may run, or may be about to, by what was heard last."""
     return task["Status"]["State"] not in ENDED
+
+
+def cut_short(task: Mapping[str, Any]) -> bool:
+    """Return whether a task has "ended" by the managers' word alone, and may still run.
+
+    They call it rejected where its machine has lost the label, or has less memory than is reserved,
+    also while that machine is away (`ConstraintEnforcer` of swarmkit). What the machine says later
+    they ignore, as the state is a final one (`processTaskUpdates` of its dispatcher). A machine
+    itself rejects a task only before it has a container.
+    """
+    status = task["Status"]
+    contained = (status.get("ContainerStatus") or {}).get("ContainerID")
+    return status["State"] == "rejected" and bool(contained or UNFIT in status.get("Err", ""))
+
+
+def encrypted(network: Mapping[str, Any]) -> bool:
+    """Return whether machines encrypt what is sent in a network, as the engine describes it."""
+    return ENCRYPTED in (network.get("Options") or {})
 
 
 def as_container(

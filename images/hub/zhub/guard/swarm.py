@@ -12,16 +12,17 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import docker
 from docker.errors import APIError, NotFound
 
 from zhub.contract import ROLE, STACK, USER, Role, labelled
-from zhub.guard import homes, services
+from zhub.guard import placement, services
 from zhub.guard.helpers import UnusableError
 from zhub.guard.leases import Leases, in_words
+from zhub.guard.placement import answers, node_of
 from zhub.guard.services import ID, Swarm
 from zhub.subnets import subnets_of
 
@@ -143,7 +144,8 @@ class Services:
             if any(map(taken.overlaps, wanted)):
                 raise APIError("overlap", explanation=f"Pool overlaps with another one: {taken}")
         # The driver's options are of a bridge. Others may attach to it: the hub does.
-        options |= {"driver": "overlay", "attachable": True, "options": None}
+        own = {services.ENCRYPTED: ""} if self._swarm.encrypted else None
+        options |= {"driver": "overlay", "attachable": True, "options": own}
         made: dict[str, Any] = self._client.create_network(name, **options)
         return made
 
@@ -167,7 +169,7 @@ class Services:
             return
         made, server = asked
         self._await_gone(server.body["Labels"])
-        self._make(made, server, self._client.inspect_network(network)["Id"])
+        self._make(made, server, self._client.inspect_network(network))
         with self._lock:
             self._asked.pop(made, None)
 
@@ -209,21 +211,20 @@ class Services:
 
     # The services.
 
-    def _make(self, made: str, server: Asked, network: str) -> None:
+    def _make(self, made: str, server: Asked, network: Mapping[str, Any]) -> None:
         volume = server.body["HostConfig"]["Binds"][0].partition(":")[0]
         home = self._client.inspect_volume(volume)
-        if homes.plain(home):
+        nodes, label = self._nodes().values(), self._swarm.label
+        placement.check(home, nodes, label)
+        if services.encrypted(network) != self._swarm.encrypted:
+            # It is removed with the server, and the next one is made by the present setting.
             raise UnusableError(
-                "Your files are on one machine, and your server may start on another. Please tell"
-                " your administrator, who has to move them (make homes)."
+                "Your server's network was left from before the setting swarmEncryption changed."
+                " Please try again."
             )
-        if old := services.without_walls(self._nodes().values(), self._swarm.label):
-            raise UnusableError(
-                "Your server does not start, because not all machines are safe for servers. Please"
-                f" tell your administrator: engines before {services.LEAST_ENGINE} start services"
-                f" without no-new-privileges. Older ones are on {', '.join(old)}"
-            )
-        body = services.body(server.name, server.body, home, network, self._swarm)
+        unready = placement.unready(nodes, self._kept(), label, server.body["Image"])
+        swarm = replace(self._swarm, unready=tuple(unready))
+        body = services.body(server.name, server.body, home, network["Id"], swarm)
         service = self._client.create_service(
             body["TaskTemplate"],
             name=server.name,
@@ -254,13 +255,19 @@ class Services:
         Raises:
             UnusableError: one may still run, on a machine that does not answer, or does not end.
         """
+        if seconds := self._leases.held(labels[USER]):
+            raise UnusableError(
+                "Your last server was on a machine that takes no servers any more, and may still"
+                " write to your files. It ends by itself: please try again in"
+                f" {in_words(seconds)}."
+            )
         own = {"label": [f"{name}={labels[name]}" for name in (STACK, ROLE, USER)]}
         end = time.monotonic() + GONE_SECONDS
         while left := [task for task in self._client.tasks(filters=own) if services.may_run(task)]:
             nodes = self._nodes()
             # Of those on machines that somebody has removed from the swarm, nothing is left.
-            there = [task for task in left if _node(task) in nodes or not _node(task)]
-            away = [task for task in there if not _answers(task, nodes)]
+            there = [task for task in left if node_of(task) in nodes or not node_of(task)]
+            away = [task for task in there if not answers(task, nodes)]
             if seconds := max((self._leases.left(task["ID"]) for task in away), default=0):
                 raise UnusableError(
                     "Your last server was on a machine that does not answer, and may still write to"
@@ -284,6 +291,8 @@ class Services:
             self._client.remove_service(service["ID"])
             for task in tasks:
                 self._leases.end(task["ID"])
+                if services.cut_short(task):
+                    self._leases.hold(service["Spec"]["Labels"][USER])
         return bool(asked or service)
 
     def _found(self, container: str) -> bool:
@@ -334,6 +343,16 @@ class Services:
         except NotFound:
             return name
 
+    def _kept(self) -> list[dict[str, Any]]:
+        """Return the tasks of the stack's own services: guards, and what keeps images."""
+        own = {"label": [f"{STACK}={self._prefix}"], "mode": ["global"]}
+        found = [one["ID"] for one in self._client.services(filters=own)]
+        if not found:
+            return []
+        wanted = {"service": found, "desired-state": ["running"]}
+        tasks: list[dict[str, Any]] = self._client.tasks(filters=wanted)
+        return tasks
+
     def _nodes(self) -> dict[str, dict[str, Any]]:
         return {node["ID"]: node for node in self._client.nodes()}
 
@@ -342,17 +361,7 @@ def _shown(
     service: dict[str, Any], tasks: list[dict[str, Any]], nodes: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
     task = services.newest(tasks)
-    return services.as_container(service, task, nodes.get(_node(task)) if task else None)
-
-
-def _node(task: Mapping[str, Any]) -> str:
-    return str(task.get("NodeID") or "")
-
-
-def _answers(task: Mapping[str, Any], nodes: Mapping[str, dict[str, Any]]) -> bool:
-    """Return whether the machine of a task says what becomes of it; of no machine yet, yes."""
-    node = nodes.get(_node(task))
-    return node is None or bool(node["Status"]["State"] == "ready")
+    return services.as_container(service, task, nodes.get(node_of(task)) if task else None)
 
 
 def _id(service: Mapping[str, Any]) -> str:

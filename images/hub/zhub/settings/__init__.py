@@ -83,6 +83,8 @@ class GuardSettings(ServerSettings):
     """ZHUB_SWARM: whether users' servers run on the nodes of a swarm; the engine is a manager."""
     swarm_nodes: str
     """ZHUB_SWARM_NODES: label of the nodes that they run on, NAME=VALUE; empty for all."""
+    swarm_encryption: bool
+    """ZHUB_SWARM_ENCRYPTION: whether nodes encrypt what is sent in users' networks."""
 
     @property
     def homes_paths(self) -> tuple[str, ...]:
@@ -223,6 +225,9 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
         swarm=reader.value("SWARM", "false", parsing.boolean, "true or false"),
         swarm_nodes=reader.value(
             "SWARM_NODES", "", parsing.matching(_LABEL_OR_NONE), "a label such as zhub=servers"
+        ),
+        swarm_encryption=reader.value(
+            "SWARM_ENCRYPTION", "false", parsing.boolean, "true or false"
         ),
     )
     reader.problems += folders.outside(settings.shared_folders, settings.shared_root)

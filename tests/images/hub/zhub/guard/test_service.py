@@ -44,6 +44,9 @@ def test_on_a_swarm_servers_are_services_on_nodes_of_the_images_processor() -> N
     made: Any = made_by(client, settings.read_guard(on_swarm))
     assert isinstance(made, Services)
     assert made._swarm == Swarm(label="zhub=servers", processor="s390x", grace=10, api=(1, 54))
+    encrypted = on_swarm | {"ZHUB_SWARM_ENCRYPTION": "true"}
+    made = made_by(client, settings.read_guard(encrypted))
+    assert made._swarm.encrypted
     # All that is not about servers is the engine's.
     assert made.api_version == "1.54"
 

@@ -6,12 +6,12 @@ import time
 from dataclasses import replace
 from ipaddress import IPv4Network
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from docker.errors import APIError, NotFound
 from zhub.contract import HUB_ALIAS, addressing, labelled
-from zhub.guard import services, swarm
+from zhub.guard import placement, services, swarm
 from zhub.guard.bodies import Request
 from zhub.guard.calls import Guard
 from zhub.guard.folders import Folders
@@ -36,6 +36,15 @@ HUB: dict[str, Any] = {
 }
 
 
+BODY = POLICY.container(NAME, asked())
+
+
+def own_task(role: str, node: str, image: str, state: str = "running") -> dict[str, Any]:
+    """A task of one of the stack's own services."""
+    spec = {"ContainerSpec": {"Image": image, "Labels": {"zhub.role": role}}}
+    return {"NodeID": node, "Status": {"State": state}, "Spec": spec}
+
+
 class Manager:
     """A manager's engine: what was made there, and what becomes of it if the test says so."""
 
@@ -51,8 +60,13 @@ class Manager:
         self.calls: list[str] = []
         self.busy = 0
         self.addresses = ["10.213.0.4/28"]
+        self.guarded = {"a", "b"}
+        self.keeping = {"a": BODY["Image"], "b": BODY["Image"]}
 
     def services(self, filters: dict[str, Any]) -> list[dict[str, Any]]:
+        if filters.get("mode") == ["global"]:
+            assert filters["label"] == ["zhub.stack=site"]
+            return [{"ID": "guards"}, {"ID": "keepers"}] if self.guarded else []
         wanted = dict(label.split("=", 1) for label in filters["label"])
         return [
             one
@@ -86,6 +100,11 @@ class Manager:
             self.running = [one for one in self.running if one["ServiceID"] != service]
 
     def tasks(self, filters: dict[str, Any]) -> list[dict[str, Any]]:
+        if filters.get("service") == ["guards", "keepers"]:
+            assert filters["desired-state"] == ["running"]
+            guards = [own_task("nodeguard", node, "hub@sha256:1") for node in self.guarded]
+            keepers = [own_task("nodenotebook", *one) for one in self.keeping.items()]
+            return [*guards, *keepers, own_task("nodefilter", "c", "filter", "preparing")]
         if "service" in filters:
             return [one for one in self.running if one["ServiceID"] == filters["service"]]
         wanted = dict(label.split("=", 1) for label in filters["label"])
@@ -119,6 +138,7 @@ class Manager:
             "Labels": options["labels"],
             "Internal": options["internal"],
             "IPAM": options["ipam"],
+            "Options": options.get("options"),
             "Containers": {HUB["Id"]: {}, f"lb-{name}": {}},
             "options": options,
         }
@@ -165,9 +185,6 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Manager:
 def engine(manager: Manager) -> Services:
     client: Any = manager
     return Services(client, "site", SWARM)
-
-
-BODY = POLICY.container(NAME, asked())
 
 
 def started(engine: Services) -> str:
@@ -353,6 +370,112 @@ class TestOneHomeOneServer:
         assert len(manager.made) == 1
 
 
+class TestTaskThatTheManagersReject:
+    """As where an operator takes the label from a machine: whether it has ended, nobody says."""
+
+    STATUS: ClassVar = {
+        "State": "rejected",
+        "Err": "assigned node no longer meets constraints",
+        "ContainerStatus": {"ContainerID": "c" * 64},
+    }
+
+    def reject(self, engine: Services, manager: Manager, status: dict[str, Any]) -> None:
+        started(engine)
+        manager.running[0]["Status"] = status
+        assert not engine.inspect_container(NAME)["State"]["Running"]
+        engine.stop(NAME, 10)
+        # The managers then forget it at once, wherever its machine is.
+        manager.running = []
+
+    @pytest.mark.parametrize(
+        "status",
+        [
+            STATUS,
+            STATUS | {"ContainerStatus": None},
+            STATUS | {"Err": "something else"},
+        ],
+        ids=["both", "starting", "other"],
+    )
+    def test_it_may_run_until_its_lease_is_over(
+        self,
+        engine: Services,
+        manager: Manager,
+        monkeypatch: pytest.MonkeyPatch,
+        status: dict[str, Any],
+    ) -> None:
+        began = time.monotonic()
+        monkeypatch.setattr("time.monotonic", lambda: began)
+        self.reject(engine, manager, status)
+        with pytest.raises(UnusableError, match=r"takes no servers .* try again in 4 minutes"):
+            started(engine)
+        assert manager.made == {}
+        monkeypatch.setattr("time.monotonic", lambda: began + 211)
+        started(engine)
+        assert len(manager.made) == 1
+
+    def test_another_users_does_not_wait(self, engine: Services, manager: Manager) -> None:
+        self.reject(engine, manager, self.STATUS)
+        engine._await_gone(LABELS | {"zhub.user": "bob"})
+
+    def test_one_that_never_had_a_container(self, engine: Services, manager: Manager) -> None:
+        """Such as one whose image cannot be had."""
+        self.reject(engine, manager, {"State": "rejected", "Err": "No such image"})
+        started(engine)
+        assert len(manager.made) == 1
+
+
+class TestMachine:
+    """The swarm itself would take one that is not ready first: it has the fewest servers."""
+
+    def constraints(self, manager: Manager) -> list[str]:
+        [service] = manager.made.values()
+        found: list[str] = service["Spec"]["TaskTemplate"]["Placement"]["Constraints"]
+        return found
+
+    def test_any_that_is_ready(self, engine: Services, manager: Manager) -> None:
+        started(engine)
+        assert self.constraints(manager) == []
+
+    def test_none_without_a_guard(self, engine: Services, manager: Manager) -> None:
+        manager.guarded = {"b"}
+        started(engine)
+        assert self.constraints(manager) == ["node.id!=a"]
+
+    @pytest.mark.parametrize("before", ["registry.example.com/notebook@sha256:before", None])
+    def test_none_without_the_image(
+        self, engine: Services, manager: Manager, before: str | None
+    ) -> None:
+        manager.keeping = {"a": BODY["Image"]} | ({"b": before} if before else {})
+        started(engine)
+        assert self.constraints(manager) == ["node.id!=b"]
+
+    def test_any_with_a_guard_where_none_has_the_image_yet(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        manager.keeping = {}
+        manager.guarded = {"a"}
+        started(engine)
+        assert self.constraints(manager) == ["node.id!=b"]
+
+    @pytest.mark.parametrize("guarded", [set(), {"c"}])
+    def test_no_server_where_none_is_ready(
+        self, engine: Services, manager: Manager, guarded: set[str]
+    ) -> None:
+        manager.guarded = guarded
+        with pytest.raises(UnusableError, match=r"No machine is ready .* nodeguard runs on none"):
+            started(engine)
+        assert manager.made == {}
+
+    def test_one_without_the_label_is_left_out_by_it(self) -> None:
+        nodes = [
+            {"ID": "a", "Spec": {"Labels": {"zhub": "servers"}}},
+            {"ID": "b", "Spec": {"Labels": {"zhub": "servers"}}},
+            {"ID": "c", "Spec": {"Labels": None}},
+        ]
+        tasks = [own_task("nodeguard", "a", "x")]
+        assert placement.unready(nodes, tasks, "zhub=servers", "y") == ["b"]
+
+
 def test_files_of_one_machine_alone_get_no_server(
     engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,6 +518,30 @@ class TestNetwork:
         assert (options["driver"], options["attachable"]) == ("overlay", True)
         assert options["internal"]
         assert not options["options"]
+
+    def test_what_is_sent_in_it_is_encrypted_if_the_stack_says_so(self, manager: Manager) -> None:
+        client: Any = manager
+        started(Services(client, "site", replace(SWARM, encrypted=True)))
+        assert manager.networked[NAME]["options"]["options"] == {"encrypted": ""}
+
+    @pytest.mark.parametrize("now", [True, False])
+    def test_one_that_was_left_from_before_the_setting_changed(
+        self,
+        manager: Manager,
+        now: bool,  # noqa: FBT001
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        client: Any = manager
+        engine = Services(client, "site", replace(SWARM, encrypted=now))
+        seen = manager.inspect_network
+
+        def left(name: str) -> dict[str, Any]:
+            return seen(name) | {"Options": {} if now else {"encrypted": ""}}
+
+        monkeypatch.setattr(manager, "inspect_network", left)
+        with pytest.raises(UnusableError, match="before the setting swarmEncryption changed"):
+            started(engine)
+        assert manager.made == {}
 
     def test_a_subnet_that_is_taken_is_refused_as_by_an_engine(
         self, engine: Services, manager: Manager
