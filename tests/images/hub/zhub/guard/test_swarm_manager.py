@@ -1,0 +1,127 @@
+"""What the guard goes by on a swarm, as a real manager says it: an engine of its own is one.
+
+Services of engines before 25 have no walls, but their managers place, reject and list the same way.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from docker.errors import APIError
+from zhub.contract import addressing
+from zhub.guard import placement, services
+from zhub.guard.helpers import UnusableError
+from zhub.guard.services import Swarm
+from zhub.guard.swarm import Services
+
+from tests.built import wait_until
+from tests.engine.second_engine import SecondEngine, able, second_engine
+from tests.images.hub.zhub.guard.test_policy import LABELS, NAME, POLICY, asked
+from tests.plugins.docker_tools import debian_tool
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
+
+LABEL = {"zhub": "servers"}
+WAITS = ["/busybox", "sleep", "300"]
+"""As the first process, it ignores SIGTERM, and so runs until its time to end is over."""
+
+
+@pytest.fixture(scope="module")
+def manager() -> Iterator[SecondEngine]:
+    if not able():
+        pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
+    # A socket's path must be short.
+    with TemporaryDirectory(prefix="zhub-") as short, second_engine(Path(short)) as engine:
+        engine.client.swarm.init(advertise_addr=engine.apart.inner)
+        yield engine
+        engine.client.swarm.leave(force=True)
+
+
+@pytest.fixture(scope="module")
+def image(manager: SecondEngine) -> str:
+    """One with a single program, by its ID: a task's image is then not pulled."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.add(debian_tool("busybox-static", "bin/busybox"), "busybox")
+    api: Any = manager.client.api
+    api.import_image_from_data(packed.getvalue(), repository="zhub-tiny", tag="1")
+    return str(manager.client.images.get("zhub-tiny:1").id)
+
+
+def label(manager: SecondEngine, labels: dict[str, str]) -> None:
+    def labelled() -> bool:
+        [node] = manager.client.nodes.list()
+        try:
+            node.update(node.attrs["Spec"] | {"Labels": labels})
+        except APIError as error:
+            # The managers have noted something else of it meanwhile.
+            if "update out of sequence" not in str(error.explanation):
+                raise
+            return False
+        return True
+
+    wait_until(labelled, seconds=30)
+
+
+def own_service(manager: SecondEngine, role: str, image: str) -> None:
+    """Have the node run one of the stack's own services."""
+    labels = {"zhub.stack": "site", "zhub.role": role}
+    made: Any = manager.client.services.create(  # type: ignore[no-untyped-call]
+        image, WAITS, name=f"site-{role}", mode="global", labels=labels, container_labels=labels
+    )
+    wait_until(lambda: [one["Status"]["State"] for one in made.tasks()] == ["running"], seconds=60)
+
+
+def start(engine: Services, image: str) -> None:
+    """Start alice's server, as the guard does for the hub."""
+    body = POLICY.container(NAME, asked()) | {"Image": image, "Cmd": WAITS}
+    made = engine.create_container_from_config(body, NAME)["Id"]
+    engine.connect_container_to_network(made, NAME)
+
+
+def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
+    manager: SecondEngine, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "LEAST_ENGINE", 20)
+    api: Any = manager.client.api
+    swarm = Swarm(label="zhub=servers", processor="amd64", grace=10, api=(1, 41))
+    engine = Services(api, "site", swarm)
+    home = {"type": "none", "o": "bind", "device": str(tmp_path)}
+    # POLICY's home of alice.
+    volume = POLICY.container(NAME, asked())["HostConfig"]["Binds"][0].partition(":")[0]
+    api.create_volume(volume, "local", home, LABELS | {"zhub.role": "home"})
+    subnet = addressing(IPv4Network("10.213.0.0/28"))
+    labels = LABELS | {"zhub.role": "user-network"}
+    engine.create_network(NAME, labels=labels, internal=True, ipam=subnet)
+    label(manager, LABEL)
+
+    own_service(manager, "nodenotebook", image)
+    with pytest.raises(UnusableError, match="No machine is ready for servers"):
+        start(engine, image)
+    own_service(manager, "nodeguard", image)
+    assert {task["Spec"]["ContainerSpec"]["Image"] for task in engine._kept()} == {image}
+    start(engine, image)
+    filters = {"label": "zhub.role=notebook"}
+    wait_until(lambda: bool(api.containers(filters=filters)), seconds=60)
+    [container] = api.containers(filters=filters)
+
+    label(manager, {})
+    state = lambda: engine.inspect_container(NAME)["State"]["Status"]  # noqa: E731
+    wait_until(lambda: state() == "exited", seconds=30)
+    [task] = api.tasks(filters={"label": ["zhub.role=notebook"]})
+    assert task["Status"]["State"] == "rejected"
+    assert services.cut_short(task)
+    assert api.inspect_container(container["Id"])["State"]["Running"], "the manager says it ended"
+
+    label(manager, LABEL)
+    engine.stop(NAME, 10)
+    wait_until(lambda: not api.tasks(filters={"label": ["zhub.role=notebook"]}), seconds=60)
+    with pytest.raises(UnusableError, match="takes no servers any more"):
+        start(engine, image)
