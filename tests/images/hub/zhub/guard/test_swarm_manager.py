@@ -113,8 +113,9 @@ def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
     [container] = api.containers(filters=filters)
 
     label(manager, {})
-    state = lambda: engine.inspect_container(NAME)["State"]["Status"]  # noqa: E731
-    wait_until(lambda: state() == "exited", seconds=30)
+    wait_until(
+        lambda: bool(engine.inspect_container(NAME)["State"]["Status"] == "exited"), seconds=30
+    )
     [task] = api.tasks(filters={"label": ["zhub.role=notebook"]})
     assert task["Status"]["State"] == "rejected"
     assert services.cut_short(task)
