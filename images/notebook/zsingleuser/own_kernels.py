@@ -31,7 +31,9 @@ def folders(home: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in FOLDERS:
         for file in sorted(home.glob(f"{folder}/*/kernel.json")):
-            found.setdefault(file.parent.name.lower(), file.parent)
+            # Not a pipe or a device, which the server would wait for, and answer nobody.
+            if file.is_file():
+                found.setdefault(file.parent.name.lower(), file.parent)
     return found
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from zsingleuser.own_kernels import NOWHERE, PROGRAMS, folders, of_home
+from zsingleuser.own_kernels import FOLDERS, NOWHERE, PROGRAMS, folders, of_home
 
 FOLDER = Path("/home/jovyan/.local/share/jupyter/kernels/mine")
 SERVER = {"JUPYTERHUB_API_TOKEN": "secret", "JPY_API_TOKEN": "secret", "HOME": "/home/jovyan"}
@@ -66,3 +67,16 @@ def test_kernels_are_found_where_programs_put_them(tmp_path: Path) -> None:
         "b": tmp_path / ".ipython/kernels/b",
     }
     assert folders(tmp_path / "nowhere") == {}
+
+
+def test_what_is_no_file_is_no_kernel(tmp_path: Path) -> None:
+    """To read a pipe, the whole server would wait."""
+    kernels = tmp_path / FOLDERS[0]
+    for name in ("pipe", "folder", "device", "nowhere", "mine"):
+        (kernels / name).mkdir(parents=True)
+    os.mkfifo(kernels / "pipe/kernel.json")
+    (kernels / "folder/kernel.json").mkdir()
+    (kernels / "device/kernel.json").symlink_to("/dev/zero")
+    (kernels / "nowhere/kernel.json").symlink_to("nowhere")
+    (kernels / "mine/kernel.json").write_text("{}")
+    assert folders(tmp_path) == {"mine": kernels / "mine"}
