@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import docker
+import requests.exceptions
 from docker.errors import DockerException, NotFound
 from docker.types import Mount
 
@@ -105,7 +106,7 @@ class Folders:
         for name in self._folders:
             try:
                 self._ready(name)
-            except UnusableError as error:
+            except (UnusableError, requests.exceptions.RequestException) as error:
                 log.error("%s", error)  # noqa: TRY400 - the text says it all
 
     def mounts(self, names: Iterable[str]) -> list[Mount]:

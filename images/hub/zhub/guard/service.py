@@ -67,7 +67,6 @@ def run(environment: Mapping[str, str]) -> None:
     try:
         confinement.begin()
         Homes(client, found).check()
-        shared.look()
     except (RuntimeError, DockerException) as error:
         raise SettingsError([str(error)]) from None
     if promised := beyond(client, found):
@@ -78,7 +77,7 @@ def run(environment: Mapping[str, str]) -> None:
     for name, before, now in audit.changes(environment, FOLDER / "settings.json"):
         written.seen("setting", name=name, before=before, now=now)
     guard = Guard(made_by(client, found), policy, confinement, shared, written)
-    if not asyncio.run(_serve(guard, confinement, namespace, lives)):
+    if not asyncio.run(_serve(guard, confinement, shared, namespace, lives)):
         sys.exit(1)
 
 
@@ -127,6 +126,7 @@ def beyond(client: APIClient, found: GuardSettings) -> str:
 async def _serve(
     guard: Guard,
     confinement: Confinement,
+    shared: Folders,
     namespace: Namespace | None,
     lives: Callable[[], None],
 ) -> bool:
@@ -153,6 +153,8 @@ async def _serve(
     heartbeat.of_guard(SOCKET).start()
     log.info("the guard listens at %s", SOCKET)
     threads = {"watch": confinement.watch, "keep": partial(confinement.keep, PERIOD)}
+    # A container for each: where there are many, nobody is kept waiting for those of others.
+    threads["folders"] = shared.look
     if guard.sizes:
         threads["sizes"] = guard.sizes.keep
     if namespace:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import requests
 from docker.errors import NotFound
 from zhub.guard.bodies import Refused
 from zhub.guard.folders import FRESH, Folders, asked
@@ -241,3 +242,21 @@ def test_a_volume_that_was_removed_is_made_and_given_to_the_users_again(
     assert engine.there.keys() == {"site-shared_team"}
     assert len(prepared) == 2
     assert prepared[1].startswith("chown 1000:1000 ")
+
+
+def test_an_engine_that_is_silent_for_one_folder_ends_no_look(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Silent(Volumes):
+        def inspect_volume(self, name: str) -> Any:
+            if name.endswith("_team"):
+                raise requests.exceptions.ConnectionError("no answer")
+            return super().inspect_volume(name)
+
+    monkeypatch.setattr(Helpers, "run", lambda *_, **__: "")
+    engine: Any = Silent()
+    other = SharedFolder(name="other", read_only=False)
+    settings = replace(POLICY.settings, shared_folders=(TEAM, other))
+    Folders(engine, Helpers(engine, "filter", "site"), settings).look()
+    assert engine.there.keys() == {"site-shared_other"}
+    assert "no answer" in caplog.text

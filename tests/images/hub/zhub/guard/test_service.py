@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from zhub import settings
+from zhub import heartbeat, settings
+from zhub.guard import service
+from zhub.guard.keeping import EngineLostError
 from zhub.guard.service import beyond, made_by
 from zhub.guard.services import Swarm
 from zhub.guard.swarm import Services
@@ -74,3 +77,23 @@ def test_an_engine_that_cannot_make_servers_as_services(
 def test_a_label_of_nodes_that_is_none(label: str) -> None:
     with pytest.raises(settings.SettingsError, match="ZHUB_SWARM_NODES is"):
         settings.read_guard({"ZHUB_SWARM_NODES": label})
+
+
+def test_the_guard_listens_before_it_looks_at_shared_folders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each takes a container: of a hundred folders, all starts would wait half a minute."""
+    done: list[str] = []
+
+    def look() -> None:
+        done.append("look")
+        raise EngineLostError("the end of the test")
+
+    monkeypatch.setattr(service, "listen", lambda *_: done.append("listen"))
+    beats = SimpleNamespace(start=lambda: None)
+    monkeypatch.setattr(heartbeat, "of_guard", lambda _: beats)
+    guard: Any = SimpleNamespace(sizes=None)
+    confinement: Any = SimpleNamespace(watch=lambda: None, keep=lambda _: None)
+    shared: Any = SimpleNamespace(look=look)
+    assert not asyncio.run(service._serve(guard, confinement, shared, None, lambda: None))
+    assert done == ["listen", "look"]
