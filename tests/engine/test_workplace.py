@@ -413,12 +413,13 @@ def test_groups_decide_which_server_a_user_gets(
     # Who leaves the group loses the profile, at the latest with the next start.
     [leave] = runs("docs/profiles.md", "In the demo", "docker")
     workplace.shell(leave.replace("zhub-dev-", f"{workplace.prefix}-"))
-    asked = alice.request("POST", "hub/api/users/alice/server", json={"profile": "large"})
-    assert asked.status_code == requests.codes.forbidden
-    alice.request("GET", "hub/spawn").raise_for_status()
+    # What starts without a choice, as a program's for a class, gets what there is.
+    alice.request("POST", "hub/api/users/alice/server").raise_for_status()
     ready(alice)
     assert limits("alice") == (512, 200_000, 0)
     alice.stop_server()
+    asked = alice.request("POST", "hub/api/users/alice/server", json={"profile": "large"})
+    assert asked.status_code == requests.codes.forbidden
     directory = engine.containers.get(f"{workplace.prefix}-directory")
     directory.restart()
     health = "/usr/local/bin/directory-health"
