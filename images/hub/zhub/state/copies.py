@@ -45,7 +45,9 @@ def before_another_image(file: Path, image: str, now: float | None = None) -> Pa
     # Last: a hub that was killed before makes the copy at its next start.
     mark.write_text(image)
     for old in sorted(folder.glob("*.sqlite"))[:-KEPT]:
-        old.unlink()
+        # Not the new one, should those before be of a clock that was ahead.
+        if old != copy:
+            old.unlink()
     return copy
 
 

@@ -48,6 +48,14 @@ def test_only_the_last_ones_stay(file: Path) -> None:
     assert left == [f"19700101T00000{number}Z.sqlite" for number in range(2, KEPT + 2)]
 
 
+def test_the_new_one_stays_though_a_clock_was_ahead(file: Path) -> None:
+    for number in range(KEPT):
+        before_another_image(file, f"image {number}", now=1e9 + number)
+    copy = before_another_image(file, "the last", now=1)
+    assert copy
+    assert copy.exists()
+
+
 def test_a_new_hub_has_nothing_to_copy(tmp_path: Path) -> None:
     database = tmp_path / "jupyterhub.sqlite"
     assert before_another_image(database, "sha256:one") is None
