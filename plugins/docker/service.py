@@ -52,7 +52,7 @@ class Service(EngineResource):
         try:
             with self.engine.explained(f"create service {name}"):
                 if "convergeConfig" in inputs:
-                    self._await_tasks(id, inputs, call)
+                    self._await_tasks(id, inputs, call, updated=False)
                 self._settle(id, call)
             return Created(id, self.read(id, inputs, call) or {})
         except ResourceError as error:
@@ -78,7 +78,7 @@ class Service(EngineResource):
             path = f"/services/{id}/update?version={version}"
             self.engine.post(path, servicespec.body(wanted), self._headers(new))
             if "convergeConfig" in new:
-                self._await_update(id, wanted, call)
+                self._await_tasks(id, wanted, call, updated=True)
             self._settle(id, call)
         return self.read(id, new, call) or {}
 
@@ -130,53 +130,42 @@ class Service(EngineResource):
                 raise ResourceError(f"the engine has not set up service {id} in {SETTLE_SECONDS} s")
             call.sleep(PAUSE)
 
-    def _await_tasks(self, id: str, inputs: Properties, call: Call) -> None:
-        """Wait until all replicas run.
+    def _await_tasks(self, id: str, inputs: Properties, call: Call, *, updated: bool) -> None:
+        """Wait until all replicas run: after an update, until the engine has replaced the tasks.
 
         Raises:
-            ResourceError: they do not, in the time of convergeConfig; with the tasks' errors.
+            ResourceError: they do not, in the time of convergeConfig, with the tasks' errors; or
+                the engine has given the update up.
         """
+        name = inputs["name"]
+        doing, failed = (
+            ("updating", "was not updated") if updated else ("waiting for", "did not run")
+        )
         deadline = _deadline(inputs)
         while True:
-            running, wanted = self._replicas(id)
-            if running == wanted:
-                return
-            call.status(f"waiting for {inputs['name']}: {running} of {wanted} tasks run")
-            if monotonic() > deadline:
-                limit = inputs["convergeConfig"]["timeout"]
-                raise ResourceError(
-                    f"service {inputs['name']} did not run within {limit}"
-                    f" (convergeConfig.timeout): {running} of {wanted} tasks run"
-                    f"{self._errors(id)}. See: docker service ps --no-trunc {inputs['name']}"
-                )
-            call.sleep(PAUSE)
-
-    def _await_update(self, id: str, inputs: Properties, call: Call) -> None:
-        """Wait until the engine has replaced the tasks.
-
-        Raises:
-            ResourceError: it has not, in the time of convergeConfig, or has given up.
-        """
-        deadline = _deadline(inputs)
-        while True:
-            status = self.engine.client.inspect_service(id).get("UpdateStatus") or {}
+            status = self._update_status(id) if updated else {}
             state = status.get("State", "")
             if state in FAILED:
                 raise ResourceError(
-                    f"the update of service {inputs['name']} has ended as {state}:"
+                    f"the update of service {name} has ended as {state}:"
                     f" {status.get('Message', '')}{self._errors(id)}"
                 )
             running, wanted = self._replicas(id)
             if state == "completed" or (not state and running == wanted):
                 return
-            call.status(f"updating {inputs['name']}: {running} of {wanted} tasks run")
+            call.status(f"{doing} {name}: {running} of {wanted} tasks run")
             if monotonic() > deadline:
                 limit = inputs["convergeConfig"]["timeout"]
                 raise ResourceError(
-                    f"service {inputs['name']} was not updated within {limit}"
-                    f" (convergeConfig.timeout){self._errors(id)}"
+                    f"service {name} {failed} within {limit} (convergeConfig.timeout):"
+                    f" {running} of {wanted} tasks run{self._errors(id)}."
+                    f" See: docker service ps --no-trunc {name}"
                 )
             call.sleep(PAUSE)
+
+    def _update_status(self, id: str) -> dict[str, str]:
+        """Return what the engine says of the last update; empty if there was none."""
+        return self.engine.client.inspect_service(id).get("UpdateStatus") or {}
 
     def _replicas(self, id: str) -> tuple[int, int]:
         """Return how many tasks run on nodes that are there, and how many should."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from plugins.calls import ResourceError
 from plugins.docker import durations, serviceread, servicespec
 from plugins.docker.provider import DockerProvider
 from plugins.docker.resource import filled
@@ -509,3 +510,60 @@ class TestAccount:
         other = changed(self.PROGRAM, "auth.password", "other")
         assert changes(stored(self.PROGRAM), other) == {"auth.password": "update replaces"}
         assert changes(stored(self.PROGRAM), self.PROGRAM) == {}
+
+
+class Converging:
+    """An engine whose service is just started or updated, and a call that waits for it."""
+
+    def __init__(self, state: str, running: int) -> None:
+        self.client, self.engine = self, self
+        self._state = state
+        self._running = running
+        self.said: list[str] = []
+        self.status = self.said.append
+
+    def inspect_service(self, _: str) -> dict[str, Any]:
+        found = {"Spec": {"Mode": {"Replicated": {"Replicas": 2}}}}
+        update = {"State": self._state, "Message": "task 7 failed"}
+        return found | ({"UpdateStatus": update} if self._state else {})
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"ID": "node", "Status": {"State": "ready"}}]
+
+    def tasks(self, filters: dict[str, str]) -> list[dict[str, Any]]:
+        if "desired-state" not in filters:
+            return [{"Status": {"State": "failed", "Err": "no suitable node"}}]
+        one = {"Status": {"State": "running"}, "NodeID": "node"}
+        return [one | {"Slot": slot} for slot in range(self._running)]
+
+    def sleep(self, _: float) -> None:
+        self._state, self._running = self._state and "completed", 2
+
+
+@pytest.mark.parametrize(("state", "updated"), [("", False), ("", True), ("updating", True)])
+def test_it_is_waited_for_until_its_tasks_run(state: str, updated: bool) -> None:  # noqa: FBT001
+    engine: Any = Converging(state, running=2 if state else 1)
+    program = MINIMAL | {"convergeConfig": {"timeout": "1m"}}
+    Service(engine)._await_tasks("id", program, engine, updated=updated)
+    [said] = engine.said
+    words = "updating" if updated else "waiting for"
+    assert said == f"{words} it: {2 if state else 1} of 2 tasks run"
+
+
+@pytest.mark.parametrize(
+    ("state", "updated", "problem"),
+    [
+        ("", False, "service it did not run within 0s .*: 1 of 2 tasks run .no suitable node"),
+        ("updating", True, "service it was not updated within 0s .*docker service ps"),
+        ("rollback_completed", True, "ended as rollback_completed: task 7 failed .no suitable"),
+    ],
+)
+def test_what_keeps_it_from_running_is_said(
+    state: str,
+    updated: bool,  # noqa: FBT001
+    problem: str,
+) -> None:
+    engine: Any = Converging(state, running=1)
+    program = MINIMAL | {"convergeConfig": {"timeout": "0s"}}
+    with pytest.raises(ResourceError, match=problem):
+        Service(engine)._await_tasks("id", program, engine, updated=updated)
