@@ -17,7 +17,7 @@ from tests.engine.people import logged_in
 from tests.engine.stack import Stack
 from tests.ports import free_port
 from toolchain import base
-from toolchain.backup.helper import Engine
+from toolchain.backup.engine import Engine
 from toolchain.engine import client
 
 MB = 1_000_000

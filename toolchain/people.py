@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from toolchain import stack
-from toolchain.backup.helper import Engine
+from toolchain.backup.engine import Engine
 from toolchain.console import Problem
 
 _ID = re.compile(r"[0-9a-f]{12,64}")

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from toolchain import stack
-from toolchain.backup import helper
-from toolchain.backup.helper import Engine, Helpers
+from toolchain.backup import jobs
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers
 from toolchain.backup.save import MB
 from toolchain.backup.sizes import GIB
 from toolchain.console import Problem, printable, say, timed
@@ -174,7 +175,7 @@ def export(people: People, wish: Wish) -> None:
         name = f"home{number or ''}.tar.gz"
         helpers = Helpers(people.engine, people.engine.image())
         with timed(STEP, f"the home of {user}"), _private(folder / name) as file:
-            helpers.receive(helper.save_home(volume), file.write)
+            helpers.receive(jobs.save_home(volume), file.write)
         say(STEP, f"{name}: {(folder / name).stat().st_size / MB:.1f} MB")
     say(STEP, f"the files of {user}, and what the hub keeps: {folder}")
 
@@ -259,7 +260,7 @@ def _remove_folders(engine: Engine, paths: list[str], volume: str) -> None:
     helpers = Helpers(engine, engine.image())
     for path in paths:
         try:
-            helpers.ask(helper.remove_folder(path, volume))
+            helpers.ask(jobs.remove_folder(path, volume))
         except Problem as error:
             raise Problem(
                 f"{path}/{volume} may still be there ({error}). Remove it on the engine's machine:"

@@ -12,7 +12,7 @@ from zhub.guard import homes
 
 from tests.engine.second_engine import SecondEngine, able, second_engine
 from toolchain import base
-from toolchain.backup.helper import Engine
+from toolchain.backup.engine import Engine
 from toolchain.engine import client
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]

@@ -11,8 +11,9 @@ import pytest
 from zhub.guard.policy import escaped
 
 from toolchain import people, users
-from toolchain.backup import helper
-from toolchain.backup.helper import Engine, Helpers, Job
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers
+from toolchain.backup.jobs import Job, remove_folder
 from toolchain.console import Problem
 from toolchain.people import People, Wish
 
@@ -76,11 +77,11 @@ def test_a_home_whose_volume_is_gone_leaves_no_folder_behind(
     monkeypatch.setattr(Engine, "homes", lambda _: {})
     answers = {"list": {"users": [{"name": "o.brien", "known": True}]}, "record": {"tokens": []}}
     monkeypatch.setattr(People, "hub", lambda _, do, *__: answers.get(do))
-    jobs: list[Job] = []
-    monkeypatch.setattr(Helpers, "ask", lambda _, job: jobs.append(job))
+    done: list[Job] = []
+    monkeypatch.setattr(Helpers, "ask", lambda _, job: done.append(job))
     users.forget(People("site", Engine(("docker",), "zhub-site")), Wish("o.brien", "", "", ""))
     assert "what is in /srv/homes/zhub-site-home-o-2ebrien" in capsys.readouterr().out
-    assert jobs == [helper.remove_folder("/srv/homes", "zhub-site-home-o-2ebrien")]
+    assert done == [remove_folder("/srv/homes", "zhub-site-home-o-2ebrien")]
 
 
 class Forgetting:

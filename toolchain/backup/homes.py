@@ -11,9 +11,10 @@ import shlex
 from pathlib import Path
 
 from toolchain import stack
-from toolchain.backup import helper
+from toolchain.backup import jobs
 from toolchain.backup import save as saving
-from toolchain.backup.helper import Engine, Helpers
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers
 from toolchain.backup.manifest import check, read
 from toolchain.backup.restore import content, stopped
 from toolchain.console import Problem, say
@@ -34,7 +35,7 @@ def take_over(name: str, docker: str) -> None:
     engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
     helpers = Helpers(engine, engine.image())
     own = stack.named(name)
-    if not helpers.ask(helper.release())["mounted"]:
+    if not helpers.ask(jobs.release())["mounted"]:
         raise Problem(f"the hub that runs is of a release before: make up{own}")
     path = engine.homes_path()
     under_way = saving.PLACE / f".homes-{name}"
@@ -85,7 +86,7 @@ def _make_anew(
     if path:
         # Refused before the backup, which takes long, if there are files: they are not this home's.
         for volume in homes.values():
-            helpers.ask(helper.make_folder(path, volume))
+            helpers.ask(jobs.make_folder(path, volume))
     folder = saving.save(name, docker, "", "", "")
     manifest = read(folder)
     parts = manifest.homes()
@@ -111,7 +112,7 @@ def _make_anew(
             raise
         try:
             engine.make_home(volume, part.user, mounted=True, path=path)
-            helpers.send(helper.put_home(volume, part.content), content(folder, manifest, part))
+            helpers.send(jobs.put_home(volume, part.content), content(folder, manifest, part))
         except BaseException:
             for line in fix:
                 say(STEP, line)

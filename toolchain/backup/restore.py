@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain import stack
-from toolchain.backup import encryption, helper
-from toolchain.backup.helper import Engine, Helpers, JobFailed
+from toolchain.backup import encryption, jobs
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers, JobFailed
 from toolchain.backup.manifest import CONFIG, STATE, Manifest, Part, blocks, check, read
 from toolchain.backup.save import MB, PLACE
+from toolchain.backup.unused import DATABASE, NAMED, REPLACE, Wish, check_unused
 from toolchain.console import Problem, say, timed
 
 STEP = "restore"
 
-#: Value of ONLY: the database and no homes.
-DATABASE = "database"
-
-#: Value of REPLACE: also a database that people have logged in to.
-REPLACE = "yes"
-
 #: Seconds that the hub gets to become healthy; under emulation it takes most of a minute.
 START_SECONDS = 300
-
-#: Users and volumes that a message names.
-NAMED = 5
 
 
 def restore(  # noqa: PLR0913, PLR0917 - as on the command line
@@ -61,16 +53,6 @@ def restore(  # noqa: PLR0913, PLR0917 - as on the command line
         _all(name, folder, manifest, helpers, Wish(homes=not only, replace=bool(replace)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What is to be restored, but for a single home."""
-
-    homes: bool
-    """Whether homes and shared folders are; otherwise only the database, and servers may run."""
-    replace: bool
-    """Whether people may have logged in to the database that is there."""
-
-
 def _folder(source: str) -> Path:
     if source:
         return Path(source).resolve()
@@ -95,7 +77,7 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, wish: Wi
     wanted = manifest.homes() if homes else {}
     shared = manifest.shared() if homes else {}
     mounted = _check_release(name, manifest, helpers)
-    _check_unused(name, helpers, wish, wanted, shared)
+    check_unused(name, helpers, wish, wanted, shared)
     with timed(STEP, f"checking the backup of {manifest.stack} of {manifest.made}"):
         for part in (manifest.part(STATE), *wanted.values(), *shared.values()):
             check(folder, part)
@@ -104,7 +86,7 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, wish: Wi
         _tell_missing(manifest)
     with stopped(engine):
         # Reading the files may have taken long, and people could log in meanwhile.
-        _check_unused(name, helpers, wish, wanted, shared)
+        check_unused(name, helpers, wish, wanted, shared)
         left = _put_all(folder, manifest, helpers, mounted=mounted, homes=homes)
     if shared:
         say(STEP, f"shared folders: {', '.join(shared)}. Who gets them, the stack's settings say")
@@ -152,7 +134,7 @@ def _put_all(
         part = manifest.part(STATE)
         report = helpers.send(
             # Of a stack that nobody has used, nobody misses it.
-            helper.put_state(f"{engine.prefix}-state", part.content, keep=not homes),
+            jobs.put_state(f"{engine.prefix}-state", part.content, keep=not homes),
             content(folder, manifest, part),
         )
     except BaseException:
@@ -175,7 +157,7 @@ def _put(helpers: Helpers, volume: str, part: Part, packed: Iterable[bytes]) -> 
         Problem: the volume cannot be removed, or the packed content cannot be read.
     """
     try:
-        helpers.send(helper.put_home(volume, part.content), packed)
+        helpers.send(jobs.put_home(volume, part.content), packed)
     except JobFailed as failed:
         helpers.remove_home(volume)
         if volume in helpers.engine.ask("volume", "ls", "--quiet").split():
@@ -199,7 +181,7 @@ def _check_release(name: str, manifest: Manifest, helpers: Helpers) -> bool:
     Raises:
         Problem: it is of a newer JupyterHub.
     """
-    release = helpers.ask(helper.release())
+    release = helpers.ask(jobs.release())
     if manifest.revision and manifest.revision not in release["revisions"]:
         raise Problem(
             f"the database in this backup is of JupyterHub {manifest.jupyterhub}, and stack {name} "
@@ -217,91 +199,6 @@ def _shared(engine: Engine, folder: str) -> str:
     if volume := engine.shared().get(folder):
         engine.ask("volume", "rm", volume)
     return engine.make_shared(folder)
-
-
-def _check_unused(
-    name: str, helpers: Helpers, wish: Wish, homes: Container[str], shared: Container[str]
-) -> None:
-    """Check that nobody has used the stack.
-
-    Where only the database is restored, homes are there and servers may run: the hub takes these
-    over, as it knows their users again.
-
-    Args:
-        name: of the stack.
-        helpers: on its engine.
-        wish: what is to be restored.
-        homes: those that will be made.
-        shared: the shared folders that will be made.
-
-    Raises:
-        Problem: somebody has.
-    """
-    engine = helpers.engine
-    logged_in = _logged_in(name, helpers, wish)
-    found = {
-        "logged in": [] if wish.replace else logged_in,
-        "servers": engine.servers() if wish.homes else [],
-        "homes": _in_the_way(engine, homes) if wish.homes else [],
-        "shared folders": [
-            folder
-            for folder, volume in engine.shared().items()
-            if folder in shared and not helpers.ask(helper.empty(volume))["empty"]
-        ],
-    }
-    used = [f"{what}: {_some(names)}" for what, names in found.items() if names]
-    if not used:
-        return
-    fix = (
-        "Restore into another stack, or, if these are to go for good, remove this one with its "
-        "homes first (docs/backup.md, Restore)."
-    )
-    own = f"make restore{stack.named(name)} FROM=… ONLY={DATABASE}"
-    if not wish.homes:
-        fix = f"To replace the database all the same, which is kept beside: {own} REPLACE={REPLACE}"
-    elif not found["logged in"]:
-        fix += f" To keep these homes and restore the database: {own}"
-    raise Problem(f"stack {name} has users in it ({'; '.join(used)}): nothing was changed. {fix}")
-
-
-def _logged_in(name: str, helpers: Helpers, wish: Wish) -> list[str]:
-    """Who has logged in to the stack; nobody if its database cannot be read and is to be replaced.
-
-    Raises:
-        Problem: it cannot be read.
-    """
-    try:
-        found: list[str] = helpers.ask(helper.look(f"{helpers.engine.prefix}-state")).get(
-            "logins", []
-        )
-    except JobFailed as failed:
-        if wish.homes:
-            raise Problem(
-                f"the present database cannot be read: nothing was changed. {failed}\n"
-                "To keep the homes and restore the database: "
-                f"make restore{stack.named(name)} FROM=… ONLY={DATABASE}"
-            ) from None
-        say(STEP, "WARNING: the present database cannot be read:")
-        for line in str(failed).splitlines():
-            say(STEP, f"    {line}")
-        return []
-    return found
-
-
-def _in_the_way(engine: Engine, homes: Container[str]) -> list[str]:
-    """The stack's homes, and volumes without labels that have the name of one to make."""
-    own, labelled = f"{engine.prefix}-home-", engine.homes()
-    every = engine.ask("volume", "ls", "--quiet").split()
-    return [
-        volume
-        for volume in every
-        if volume in labelled or (volume.startswith(own) and volume.removeprefix(own) in homes)
-    ]
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager
@@ -341,11 +238,11 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
     new = volume not in engine.homes()
     if new:
         into = ""
-        helpers.make_home(volume, user, mounted=helpers.ask(helper.release())["mounted"])
+        helpers.make_home(volume, user, mounted=helpers.ask(jobs.release())["mounted"])
     try:
         with timed(STEP, f"the home of {user}, {part.bytes / MB:.1f} MB"):
             report = helpers.send(
-                helper.put_home(volume, part.content, into, partly=True),
+                jobs.put_home(volume, part.content, into, partly=True),
                 content(folder, manifest, part),
             )
     except BaseException:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from toolchain import passphrase, stack
-from toolchain.backup import encryption, helper, place
-from toolchain.backup.helper import Engine, Helpers, JobFailed, Report
+from toolchain.backup import encryption, jobs, place
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers, JobFailed, Report
 from toolchain.backup.manifest import (
     CONFIG,
     ENCRYPTED,
@@ -93,7 +94,7 @@ class _Folder:
         return self.add(name, lambda out: {"written": out.write(text.encode())})
 
     def stream(
-        self, name: str, helpers: Helpers, job: helper.Job, what: str, user: str = ""
+        self, name: str, helpers: Helpers, job: jobs.Job, what: str, user: str = ""
     ) -> _Streamed:
         """Write a part that a helper streams.
 
@@ -175,7 +176,7 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
         manifest = _fill(_Folder(folder, key), name, helpers, now)
         manifest.write(folder)
     if not manifest.missing():
-        helpers.ask(helper.mark(f"{engine.prefix}-state"))
+        helpers.ask(jobs.mark(f"{engine.prefix}-state"))
     total = sum(part.bytes for part in manifest.parts)
     shared = f", {len(manifest.shared())} shared folders" if manifest.shared() else ""
     say(
@@ -218,9 +219,9 @@ def _fill(folder: _Folder, name: str, helpers: Helpers, now: datetime) -> Manife
     ]
     if folder.key and (text := _passphrase(name)):
         parts.append(folder.add_text(PASSPHRASE, text))
-    release = helpers.ask(helper.release())
+    release = helpers.ask(jobs.release())
     state = folder.stream(
-        STATE, helpers, helper.save_state(f"{engine.prefix}-state"), "the hub's database"
+        STATE, helpers, jobs.save_state(f"{engine.prefix}-state"), "the hub's database"
     )
     parts.append(state.part)
     failed: list[_Volume] = []
@@ -281,7 +282,7 @@ def _pack(folder: _Folder, helpers: Helpers, volume: _Volume, *, again: bool = T
     """
     try:
         streamed = folder.stream(
-            volume.file, helpers, helper.save_home(volume.name), volume.what, volume.user
+            volume.file, helpers, jobs.save_home(volume.name), volume.what, volume.user
         )
     except JobFailed as failed:
         folder.file(volume.file).unlink(missing_ok=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from toolchain import stack
-from toolchain.backup import helper
-from toolchain.backup.helper import Engine, Helpers
+from toolchain.backup import jobs
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers, Report
 from toolchain.console import Problem, say
 
 STEP = "sizes"
@@ -40,7 +41,7 @@ def show(name: str, docker: str, limit: str) -> None:
     homes = engine.homes()
     # One after the other: what people do on the same disk goes first.
     found = sorted(
-        ((helpers.ask(helper.size(volume, MOST)), user) for volume, user in homes.items()),
+        ((helpers.ask(jobs.size(volume, MOST)), user) for volume, user in homes.items()),
         key=lambda one: -one[0]["bytes"],
     )
     for report, user in found:
@@ -48,7 +49,7 @@ def show(name: str, docker: str, limit: str) -> None:
     for user, written in sorted(engine.written().items(), key=lambda one: -one[1]):
         say(STEP, f"server of {user}: {written / GIB:.2f} GiB outside the home, such as in /tmp")
     for folder, volume in engine.shared().items():
-        say(STEP, f"shared folder {folder}: {_text(helpers.ask(helper.size(volume, MOST)))}")
+        say(STEP, f"shared folder {folder}: {_text(helpers.ask(jobs.size(volume, MOST)))}")
     total = sum(report["bytes"] for report, _ in found)
     say(STEP, f"{len(found)} homes, {total / GIB:.1f} GiB")
     over = [user for report, user in found if most and report["bytes"] >= most]
@@ -63,7 +64,7 @@ def _bytes(limit: str) -> int:
     return int(found[1]) << 10 * (1 + "KMGT".index(found[2]))
 
 
-def _text(report: helper.Report) -> str:
+def _text(report: Report) -> str:
     least = "" if report["whole"] else f"more than (not all could be counted, or in {MOST} s) "
     return f"{least}{report['bytes'] / GIB:.2f} GiB in {report['files']} files"
 

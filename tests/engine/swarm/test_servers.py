@@ -14,7 +14,7 @@ from tests.engine.stack import Stack
 from tests.engine.swarm.conftest import SwarmTenant, started_on
 from tests.engine.swarm.engines import SwarmEngines
 from tests.hubclient import User
-from toolchain.backup.helper import Engine
+from toolchain.backup.engine import Engine
 from toolchain.engine import client
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]

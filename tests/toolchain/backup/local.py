@@ -14,8 +14,10 @@ import pytest
 from tests.toolchain.backup.test_inside import SCHEMA
 from toolchain import passphrase, stack
 from toolchain.backup import helper, restore, save
-from toolchain.backup.helper import Engine, Helpers, Job
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers
 from toolchain.backup.inside import DATABASE
+from toolchain.backup.jobs import Job
 from toolchain.console import Problem
 
 

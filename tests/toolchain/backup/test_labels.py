@@ -10,7 +10,7 @@ import pytest
 
 from toolchain import stack, users
 from toolchain.backup import homes, labels, sizes
-from toolchain.backup.helper import Engine
+from toolchain.backup.engine import Engine
 from toolchain.backup.save import _Folder
 from toolchain.console import Problem, fail, say
 from toolchain.people import People, Wish

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.toolchain.backup.local import LocalEngine, LocalHelpers, local_stack
-from toolchain.backup import helper, homes, manifest, save
-from toolchain.backup.helper import Engine, Helpers, put_home, save_home, save_state
+from toolchain.backup import engine, homes, manifest, save
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers
+from toolchain.backup.jobs import put_home, save_home, save_state
 from toolchain.console import Problem
 
 pytestmark = pytest.mark.slow
@@ -245,18 +247,18 @@ class Replacing(Engine):
 
 
 def test_a_backup_waits_for_containers_that_an_up_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(helper, "PAUSE", 0)
-    engine = Replacing((), "zhub-site")
-    assert engine.image()
+    monkeypatch.setattr(engine, "PAUSE", 0)
+    site = Replacing((), "zhub-site")
+    assert site.image()
     monkeypatch.setattr(Replacing, "looks", 3)
-    assert engine.homes_path() == "/srv"
+    assert site.homes_path() == "/srv"
     # Of a stack that is not up, nothing comes.
     monkeypatch.setattr(Replacing, "looks", 3)
     monkeypatch.setattr(Replacing, "others", "")
     with pytest.raises(Problem, match="the engine has no container zhub-site-hub"):
-        engine.image()
+        site.image()
     monkeypatch.setattr(Replacing, "others", "0123")
-    monkeypatch.setattr(helper, "REPLACED_SECONDS", -1)
+    monkeypatch.setattr(engine, "REPLACED_SECONDS", -1)
     monkeypatch.setattr(Replacing, "looks", 3)
     with pytest.raises(Problem, match="the engine has no container zhub-site-guard"):
-        engine.homes_path()
+        site.homes_path()
