@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,6 +49,10 @@ def _device(value: str) -> str:
         raise RefusedError("whoever may open it reads or changes the engine's machine")
     return device
 
+
+#: Bytes of all profiles together, with room for what is not a variable of a server: hub and guard
+#: get them as one variable, for which Linux has 128 KiB (execve(2), MAX_ARG_STRLEN).
+MOST_BYTES = 120 << 10
 
 #: What a profile may say: how it is checked, and a value for the command that fixes it.
 FIELDS: dict[str, tuple[Callable[[object], Any], str]] = {
@@ -131,6 +136,17 @@ def read(config: Config, users: UserServers, *, recheck: bool) -> UserServers:
                 f"or {remove(f'profiles[{number}].memory')}",
             )
         found.append(profile)
+    # What is in the images is in no variable.
+    bare = (replace(profile, packages=(), requirements=()) for profile in found)
+    size = sum(len(json.dumps(vars(profile))) for profile in bare)
+    if size > MOST_BYTES:
+        config.clash(
+            PROFILES,
+            f"has {len(found)} profiles with {size >> 10} KiB together, the variables of"
+            f" {surroundings.ENVIRONMENT} in each; hub and guard take {MOST_BYTES >> 10} KiB",
+            remove(f"profiles[{len(found) - 1}]"),
+            f"or {surroundings.ENVIRONMENT.remove_command()}",
+        )
     if PROFILES not in config.refused:
         folders.refuse_without_profile(config, users.folders, [one.name for one in found])
     if not recheck:

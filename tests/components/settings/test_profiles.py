@@ -96,6 +96,24 @@ def test_a_profile_that_all_servers_together_have_no_memory_for_is_refused() -> 
     assert read(config | {"zhub:usersMemory": "16G"})[1].problems == []
 
 
+def test_more_than_a_variable_of_hub_and_guard_can_have_is_refused() -> None:
+    """Their containers could not be started, when those of before are gone."""
+    site = json.dumps(
+        [f"NO_PROXY={','.join(f'host{number}.example.com' for number in range(170))}"]
+    )
+    given = stack(*({"name": f"p{number}"} for number in range(17)), userEnvironment=site)
+    assert read(given)[1].problems == []
+    environments = [
+        one.inputs["envs"] for one in run(given).all("Container") if "envs" in one.inputs
+    ]
+    assert 100 << 10 < max(len(line) for lines in environments for line in lines) < 128 << 10
+    given = stack(*({"name": f"p{number}"} for number in range(32)), userEnvironment=site)
+    said = refused(given)
+    assert "has 32 profiles with" in said
+    assert "the variables of userEnvironment in each; hub and guard take 120 KiB" in said
+    assert len(fixed(given, set()).users.profiles) < 32
+
+
 WRONG: list[tuple[Any, str, str]] = [
     ({"name": "Large"}, "not a name of lower-case letters", "profiles[0].name' large"),
     ({"memory": "1G"}, "has no name", "profiles[0].name' large"),
