@@ -300,6 +300,11 @@ def orphans(people: People, _: Wish) -> None:
         rows += [[user, volume, why] for volume in people.homes(user)]
     print(_table(rows))
     own = stack.named(people.name)
+    if 2 * len(refused) > len(owners):
+        print(
+            "\nThese are most of all homes. Perhaps ldapSearchBase, ldapUserFilter or"
+            f" ldapAllowedGroups is wrong: make doctor{own} LDAP={shlex.quote(min(refused))}"
+        )
     print(f"\nTo keep a copy: make users{own} DO=export USER=NAME TO=FOLDER")
     print(f"To remove one for good: make users{own} DO=forget USER=NAME")
 

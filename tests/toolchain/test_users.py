@@ -265,3 +265,18 @@ def test_messages_are_in_the_list(
     monkeypatch.setattr(People, "hub", lambda *_: found)
     users.show(site, NOBODY)
     assert "Message" not in capsys.readouterr().out
+
+
+def test_who_would_forget_most_users_is_asked_to_look_at_the_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = People("site", Engine(("docker",), "zhub-site"))
+    monkeypatch.setattr(People, "owners", lambda _: ["alice", "$bob", "carol", "dave"])
+    monkeypatch.setattr(People, "homes", lambda _, user: [f"home-of-{user}"])
+    for refused, doubted in ((["$bob", "carol"], False), (["$bob", "carol", "dave"], True)):
+        answer = dict.fromkeys(refused, "no entry")
+        monkeypatch.setattr(People, "hub", lambda *_, _answer=answer, **__: _answer)
+        users.orphans(site, NOBODY)
+        shown = capsys.readouterr().out
+        assert "home-of-carol" in shown
+        assert ("make doctor STACK=site LDAP='$bob'" in shown) is doubted

@@ -51,18 +51,21 @@ def guarded(environment: Mapping[str, str]) -> bool:
     return socket_path(environment) not in {None, SOCKET}
 
 
-def connect() -> docker.APIClient:
+def connect(patience: float | None = None) -> docker.APIClient:
     """Connect to the engine that DOCKER_HOST names, or to the socket in its usual place.
 
     Any other socket is the guard's. The guard starts at the same time as the hub, so this waits
     for its socket.
+
+    Args:
+        patience: seconds to wait for the guard; None for as long as it may take to start.
 
     Raises:
         SettingsError: when no engine answers there.
     """
     own, seconds = socket_path(os.environ), SECONDS
     if own and own != SOCKET:
-        _wait_for(own)
+        _wait_for(own, GUARD_SECONDS if patience is None else patience)
         seconds = GUARDED_SECONDS
     host = os.environ.get("DOCKER_HOST") or f"unix://{SOCKET}"
     if host == f"unix://{SOCKET}" and not SOCKET.is_socket():
@@ -75,12 +78,12 @@ def connect() -> docker.APIClient:
         raise SettingsError([f"the engine at {host} cannot be reached: {error}"]) from None
 
 
-def _wait_for(path: Path) -> None:
-    end = time.monotonic() + GUARD_SECONDS
+def _wait_for(path: Path, seconds: float) -> None:
+    end = time.monotonic() + seconds
     while not listens(path):
         if time.monotonic() > end:
             raise SettingsError(
-                [f"the guard has not answered in {GUARD_SECONDS} s: its log (docker logs) says why"]
+                [f"the guard has not answered in {seconds} s: its log (docker logs) says why"]
             )
         time.sleep(0.1)
 

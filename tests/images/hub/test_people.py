@@ -131,6 +131,17 @@ def test_a_plan_waits_for_its_time_and_stops_all(api: Api, tmp_path: Path) -> No
     assert plan.closed(file)
 
 
+def test_one_server_is_stopped(api: Api) -> None:
+    with pytest.raises(SettingsError, match="no server of alice runs"):
+        command.stop(api, "alice")
+    api.start("alice")
+    eventually(api, ["alice"])
+    command.stop(api, "alice", pause=0.1)
+    assert servers(api) == []
+    with pytest.raises(SettingsError, match="does not know a user nobody"):
+        command.stop(api, "nobody")
+
+
 def test_only_servers_of_an_old_image_are_restarted(api: Api, tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     api.start("bob")

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.error import HTTPError
@@ -29,6 +30,12 @@ from zhub.people.servers import Server, home_sizes, running
 from zhub.settings import Settings, SettingsError
 from zhub.state import database, logins, messages, persons, plan
 from zhub.state.plan import Action, Plan
+
+GUARD_SECONDS = 10
+"""How long a command waits for the guard. One that starts takes longer, under emulation; who types
+is rather told that it is away."""
+
+_connect = partial(engine.connect, GUARD_SECONDS)
 
 
 def listed(users: Iterable[dict[str, Any]], servers: dict[str, Server]) -> list[dict[str, Any]]:
@@ -181,14 +188,14 @@ def run(arguments: Sequence[str]) -> None:
         raise SettingsError([f"{database.FILE} cannot be read: {error}"]) from None
     if options.do not in QUESTIONS and engine.guarded(os.environ):
         try:
-            audit.report_now(engine.connect, "operator", command=options.do, user=options.user)
-        except requests.exceptions.RequestException as error:
+            audit.report_now(_connect, "operator", command=options.do, user=options.user)
+        except (requests.exceptions.RequestException, SettingsError) as error:
             raise SettingsError([f"done, but not in the audit log: {error}"]) from None
     print(json.dumps(answer))
 
 
 def _list(found: Settings, _: argparse.Namespace) -> Any:
-    with closing(engine.connect()) as client:
+    with closing(_connect()) as client:
         servers = running(client, found)
         counted = found.home_limit and engine.guarded(os.environ)
         homes = home_sizes(client) if counted else {}

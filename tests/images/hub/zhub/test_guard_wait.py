@@ -18,10 +18,7 @@ def left_socket(path: Path) -> None:
         gone.bind(str(path))
 
 
-def test_a_guard_that_comes_back_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "GUARD_SECONDS", 30)
+def test_a_guard_that_comes_back_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     left_socket(path)
     guards = []
@@ -36,15 +33,14 @@ def test_a_guard_that_comes_back_is_waited_for(
 
     thread = threading.Thread(target=come_back)
     thread.start()
-    engine._wait_for(path)
+    engine._wait_for(path, 30)
     thread.join()
     assert len(guards) == 1
     guards[0].close()
 
 
-def test_a_guard_that_stays_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "GUARD_SECONDS", 0.05)
+def test_a_guard_that_stays_away_is_named(tmp_path: Path) -> None:
     left_socket(tmp_path / "engine.sock")
     for path in (tmp_path / "engine.sock", tmp_path / "none.sock"):
         with pytest.raises(SettingsError, match="the guard has not answered"):
-            engine._wait_for(path)
+            engine._wait_for(path, 0.05)

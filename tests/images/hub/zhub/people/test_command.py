@@ -6,12 +6,13 @@ import sqlite3
 from argparse import Namespace
 from contextlib import closing
 from email.message import Message
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
-from zhub import settings
+from zhub import engine, settings
 from zhub.api import Api
 from zhub.login.directory import Directory
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
@@ -161,3 +162,17 @@ def test_a_renewal_does_not_take_back_that_all_servers_are_stopped(
         command.COMMANDS["renew"](found, wish)
     command.COMMANDS["drain"](found, wish)
     assert written == [Plan(Action.STOP, 2)]
+
+
+def test_what_is_done_while_the_guard_is_away_is_said_to_be_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As for maintenance: the plan is made, and only the audit log does not have it."""
+    written: list[Plan | None] = []
+    monkeypatch.setattr(plan, "write", written.append)
+    monkeypatch.setattr(command, "_connect", partial(engine.connect, 0))
+    monkeypatch.setenv("ZHUB_LDAP_SERVERS", "127.0.0.1")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    with pytest.raises(SettingsError, match=r"^done, but not in the audit log: the guard has"):
+        command.run(["open"])
+    assert written == [None]
