@@ -10,23 +10,32 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeVar
 from urllib.error import HTTPError
 
 from zhub import engine, files, settings
 from zhub.api import UNANSWERED, Api
+from zhub.api import Server as Running
 from zhub.people.servers import Server, running
 from zhub.settings import STATE, SettingsError
 from zhub.state import plan
 from zhub.state.plan import Action, Plan
 
+T = TypeVar("T")
+
 #: Seconds between two looks at the plan.
 PAUSE = 10
+
+#: Servers that are stopped, or restarted, at a time: one after the other, hundreds would take
+#: minutes, and each that ignores the signal ten seconds more.
+AT_ONCE = 8
 
 #: Seconds that a server gets to stop before it is started again.
 PATIENCE = 60
@@ -86,23 +95,41 @@ class Planned:
             self._renew(planned)
 
     def _stop_all(self, planned: Plan) -> None:
-        for server in list(self.api.servers()):
-            if plan.read(self.file) != planned:
-                return
+        def stop(server: Running) -> None:
             log.warning("stopping the server of %s, as planned", server.user)
             _trying(server.user, partial(self.api.stop, server.user, server.name))
+
+        if not self._each(planned, list(self.api.servers()), stop):
+            return
         # Servers that did not stop are tried again.
         if plan.read(self.file) == planned and not any(self.api.servers()):
             plan.write(replace(planned, done=True), self.file)
 
     def _renew(self, planned: Plan) -> None:
-        for user in self._outdated():
-            if plan.read(self.file) != planned:
-                return
+        def restart(user: str) -> None:
             log.warning("restarting the server of %s, which runs an old image", user)
             _trying(user, partial(self._restart, user))
+
+        if not self._each(planned, self._outdated(), restart):
+            return
         if plan.read(self.file) == planned and not self.stopped and not self._outdated():
             plan.write(None, self.file)
+
+    def _each(self, planned: Plan, things: Iterable[T], step: Callable[[T], None]) -> bool:
+        """Do a step for each, some at a time, until the plan is taken back or replaced.
+
+        Returns:
+            Whether it was not.
+        """
+
+        def step_if_planned(thing: T) -> bool:
+            if plan.read(self.file) != planned:
+                return False
+            step(thing)
+            return True
+
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="plan") as threads:
+            return all(list(threads.map(step_if_planned, things)))
 
     def _outdated(self) -> list[str]:
         """Return the users whose servers, which the hub knows, run an old image."""

@@ -1,7 +1,8 @@
-"""What is planned is carried out for one server after the other."""
+"""What is planned is carried out for all servers, some at a time."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from email.message import Message
 from http import HTTPStatus
@@ -65,7 +66,11 @@ def old(*users: str) -> dict[str, Server]:
 
 
 @pytest.mark.parametrize("action", Action)
-def test_a_plan_that_is_taken_back_goes_no_further(action: Action, file: Path) -> None:
+def test_a_plan_that_is_taken_back_goes_no_further(
+    action: Action, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "AT_ONCE", 1)
+
     class TakenBack(Api):
         def stop(self, user: str, server: str = "") -> None:
             super().stop(user, server)
@@ -79,6 +84,26 @@ def test_a_plan_that_is_taken_back_goes_no_further(action: Action, file: Path) -
     # Who was stopped for a restart gets it.
     assert hub.done == ["stop a", *(["start a"] if action is Action.RENEW else [])]
     assert plan.read(file) is None
+
+
+@pytest.mark.parametrize("action", Action)
+def test_a_server_that_takes_long_to_stop_does_not_keep_others_waiting(
+    action: Action, file: Path
+) -> None:
+    all_at_once = threading.Barrier(3)
+
+    class Slow(Api):
+        def stop(self, user: str, server: str = "") -> None:
+            all_at_once.wait(10)
+            super().stop(user, server)
+
+    hub = Slow("a", "b", "c")
+    found = iter([old("a", "b", "c"), {}])
+    plan.write(Plan(action, 1), file)
+    Planned(hub, lambda: next(found), file).carry_out()
+    assert sorted(hub.done)[-3:] == ["stop a", "stop b", "stop c"]
+    planned = plan.read(file)
+    assert planned is None if action is Action.RENEW else planned and planned.done
 
 
 def test_who_was_stopped_for_a_restart_is_started_however_long_it_takes(
