@@ -15,10 +15,9 @@ def shared(file: Path = FILE) -> str:
 
     It stays the same, so that neither container has to be restarted for it.
     """
-    try:
-        return file.read_text()
-    except FileNotFoundError:
-        pass
+    # A machine that lost power may have left an empty file, and the proxy would ask for no token.
+    if file.exists() and (known := file.read_text()):
+        return known
     token = secrets.token_hex(32)
     shared_folder.write(file, token)
     return token

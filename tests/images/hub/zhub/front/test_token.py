@@ -16,6 +16,14 @@ def test_it_is_made_once_and_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["token"]
 
 
+def test_an_empty_one_is_none(tmp_path: Path) -> None:
+    """As a loss of power leaves it; the proxy would take routes from anybody."""
+    file = tmp_path / "token"
+    file.touch()
+    assert len(token.shared(file)) == 64
+    assert len(file.read_text()) == 64
+
+
 def test_owner_and_group_alone_read_it(tmp_path: Path) -> None:
     file = tmp_path / "token"
     token.shared(file)
