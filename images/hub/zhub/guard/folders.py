@@ -12,18 +12,19 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
 import docker
-import requests.exceptions
 from docker.errors import DockerException, NotFound
 from docker.types import Mount
+from requests.exceptions import RequestException
 
 from zhub.contract import FOLDER, NO_NETWORK, ROLE, STACK, Role
 from zhub.guard import homes
 from zhub.guard.helpers import Helpers, UnusableError
-from zhub.guard.looking import SEEN, look
+from zhub.guard.looking import SEEN, look, look_at_all
 from zhub.settings import GuardSettings
 from zhub.settings.folders import SharedFolder
 
@@ -31,8 +32,8 @@ OWNER = "1000:1000"
 """User and group of all servers."""
 
 FRESH = 300
-"""Seconds during which a folder at a path is not looked at again: a start would take a second more
-for each. Only root can change meanwhile where the path leads."""
+"""Seconds during which a folder at a path is not looked at again: a start would take a second more.
+Only root can change meanwhile where the path leads."""
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +104,11 @@ class Folders:
 
     def look(self) -> None:
         """Make what is missing, and log what cannot be mounted: servers without it start."""
+        self._look_ahead(self._folders)
         for name in self._folders:
             try:
                 self._ready(name)
-            except (UnusableError, requests.exceptions.RequestException) as error:
+            except (UnusableError, RequestException) as error:
                 log.error("%s", error)  # noqa: TRY400 - the text says it all
 
     def mounts(self, names: Iterable[str]) -> list[Mount]:
@@ -115,7 +117,30 @@ class Folders:
         Raises:
             UnusableError: one of them cannot be mounted.
         """
-        return [self._ready(name) for name in names]
+        wanted = list(names)
+        self._look_ahead(wanted)
+        return [self._ready(name) for name in wanted]
+
+    def _look_ahead(self, names: Iterable[str]) -> None:
+        """Look at all paths that are due, in one container instead of one for each.
+
+        What is wrong with one is said when it is looked at alone.
+        """
+        with self._lock, suppress(RuntimeError, DockerException, RequestException):
+            now = self._clock()
+            paths = {self._folders[name].path for name in names} - {""}
+            due = {self._parts(path): path for path in sorted(paths) if self._is_due(path, now)}
+            if len(due) < 2:
+                return
+            for parts, (*way, _) in look_at_all(self._looking, self._root, due).items():
+                if not any(place.replaceable for place in way):
+                    self._looked[due[parts]] = now
+
+    def _parts(self, path: str) -> tuple[str, ...]:
+        return PurePosixPath(path).relative_to(self._root).parts
+
+    def _is_due(self, path: str, now: float) -> bool:
+        return now - self._looked.get(path, -math.inf) >= FRESH
 
     def _ready(self, name: str) -> Mount:
         folder = self._folders[name]
@@ -149,10 +174,9 @@ class Folders:
         """
         with self._lock:
             now = self._clock()
-            if now - self._looked.get(path, -math.inf) < FRESH:
+            if not self._is_due(path, now):
                 return
-            parts = PurePosixPath(path).relative_to(self._root).parts
-            *way, _ = look(self._looking, self._root, *parts)
+            *way, _ = look(self._looking, self._root, *self._parts(path))
             if wrong := [place for place in way if place.replaceable]:
                 names = " ".join(str(place.path) for place in wrong)
                 raise RuntimeError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -14,9 +16,9 @@ from zhub.guard.helpers import Helpers
 SEEN = "/seen"
 """Where a helper has what it looks at."""
 
-#: Prints the owner and the mode (`st_mode`, in hexadecimal digits) of each path, and of the first
-#: one that it cannot look at the reason instead.
-LOOK = """for at; do stat -c '%u %f' "$at" 2>&1 || exit 0; done"""
+#: Prints the owner and the mode (`st_mode`, in hexadecimal digits) of each path, and of one that it
+#: cannot look at the reason instead.
+LOOK = """for at; do stat -c '%u %f' "$at" 2>&1; done; exit 0"""
 
 WRITABLE = 0o022
 """What a folder's mode lets others than its owner write. Those whom an access list (ACL) lets write
@@ -57,7 +59,40 @@ def look(helpers: Helpers, root: PurePosixPath, *parts: str) -> list[Place]:
         RuntimeError: one of them is not there, a link, or no folder; or the helper failed.
         docker.errors.DockerException: the engine does not answer, or there is no such root.
     """
-    names = [parts[:number] for number in range(len(parts) + 1)]
+    names = _way(parts)
+    lines = _printed(helpers, root, names)
+    return [_place(root.joinpath(*name), next(lines, "")) for name in names]
+
+
+def look_at_all(
+    helpers: Helpers, root: PurePosixPath, paths: Iterable[tuple[str, ...]]
+) -> dict[tuple[str, ...], list[Place]]:
+    """Look at several paths in one container, each as `look` does; return those that can be seen.
+
+    Raises:
+        RuntimeError: the helper failed.
+        docker.errors.DockerException: the engine does not answer, or there is no such root.
+    """
+    ways = {parts: _way(parts) for parts in paths}
+    lines = _printed(helpers, root, [name for way in ways.values() for name in way])
+    found = {}
+    for parts, way in ways.items():
+        printed = [next(lines, "") for _ in way]
+        with suppress(RuntimeError):
+            found[parts] = [
+                _place(root.joinpath(*name), line) for name, line in zip(way, printed, strict=True)
+            ]
+    return found
+
+
+def _way(parts: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Each folder on the way to a path, with both ends."""
+    return [parts[:number] for number in range(len(parts) + 1)]
+
+
+def _printed(
+    helpers: Helpers, root: PurePosixPath, names: Iterable[tuple[str, ...]]
+) -> Iterator[str]:
     printed = helpers.run(
         ["sh", "-c", LOOK, "sh", *(str(PurePosixPath(SEEN, *name)) for name in names)],
         network=NO_NETWORK,
@@ -65,8 +100,7 @@ def look(helpers: Helpers, root: PurePosixPath, *parts: str) -> list[Place]:
         capabilities=["DAC_READ_SEARCH"],
         mounts=[Mount(SEEN, str(root), type="bind", read_only=True)],
     )
-    lines = iter(printed.splitlines())
-    return [_place(root.joinpath(*name), next(lines, "")) for name in names]
+    return iter(printed.splitlines())
 
 
 def _place(path: PurePosixPath, line: str) -> Place:

@@ -260,3 +260,29 @@ def test_an_engine_that_is_silent_for_one_folder_ends_no_look(
     Folders(engine, Helpers(engine, "filter", "site"), settings).look()
     assert engine.there.keys() == {"site-shared_other"}
     assert "no answer" in caplog.text
+
+
+def test_several_paths_are_looked_at_together_and_one_that_is_wrong_keeps_no_other_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine(_seen_b=(1000, 0o40777), _seen_teamA_c=(1000, 0o120777))
+    monkeypatch.setattr(Helpers, "run", lambda _, *given, **more: machine.run(*given, **more))
+    names = {"a": "teamA/data", "b": "b", "c": "teamA/c", "again": "b"}
+    shared = tuple(
+        SharedFolder(name=name, read_only=True, path=f"/srv/shared/{path}")
+        for name, path in names.items()
+    )
+    found = replace(POLICY.settings, shared_folders=shared, shared_root="/srv/shared")
+    engine: Any = None
+    folders = Folders(engine, Helpers(engine, "filter", "site"), found, lambda: 0)
+    mounts = folders.mounts(["a", "b", "again"])
+    assert [mount["Source"] for mount in mounts] == [
+        f"/srv/shared/{path}" for path in ("teamA/data", "b", "b")
+    ]
+    assert machine.looks == 1
+    with pytest.raises(UnusableError, match="teamA/c is a link"):
+        folders.mounts(["a", "b", "c"])
+    # A path that is due is looked at with the others; those that are fine need no second look.
+    folders = Folders(engine, Helpers(engine, "filter", "site"), found, lambda: 0)
+    folders.look()
+    assert machine.looks == 4
