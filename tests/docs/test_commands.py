@@ -57,7 +57,7 @@ EXCUSED = {
         "needs several machines, one of them lost for good; the page says that nobody has tried it"
     ),
     Claim("docs/swarm.md", "When a machine is lost", ()): (
-        "needs several machines; tests/engine/swarm/test_loss.py cuts one off, and takes none out"
+        "needs several machines; tests/engine/swarm cuts one off and drains one, and removes none"
     ),
     Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
         "would clean up an engine that others use; test_prune.py does it on one of its own"

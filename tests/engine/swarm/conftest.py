@@ -90,6 +90,7 @@ def config(engines: SwarmEngines) -> dict[str, Any]:
         "port": free_port(),
         "engineSocket": engines.manager.listens,
         "swarm": True,
+        "swarmNodes": "zhub=servers",
         "registry": engines.registry,
         "homesPath": str(engines.homes),
         "notebookPackages": ["python3-six"],

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
+from docker.errors import APIError
 from docker.models.nodes import Node
 from docker.types import Resources
 
@@ -32,6 +34,9 @@ DOCKERD = os.environ.get("ZHUB_SWARM_DOCKERD", "dockerd")
 
 LEFT = 256 << 20
 """Bytes that an engine without room for servers has left."""
+
+LABELS = {"zhub": "servers"}
+"""Of the engines that get servers: at first, all of them."""
 
 SIZE = 3
 """How many engines; the first is the manager."""
@@ -146,6 +151,22 @@ class SwarmEngines:
         finally:
             service.remove()
 
+    def change(self, node: NodeEngine, **spec: Any) -> None:
+        """Give a machine labels or another availability, as an operator does."""
+
+        def changed() -> bool:
+            [found] = [one for one in self._nodes() if _name(one) == node.name]
+            try:
+                found.update(found.attrs["Spec"] | spec)
+            except APIError as error:
+                # The managers have noted something else of it meanwhile.
+                if "update out of sequence" not in str(error.explanation):
+                    raise
+                return False
+            return True
+
+        wait_until(changed, seconds=30)
+
     def state(self, node: NodeEngine) -> str:
         """What the managers say of a machine: ready, or down."""
         [found] = [one for one in self._nodes() if _name(one) == node.name]
@@ -196,7 +217,10 @@ def swarm_engines(folder: Path, *options: str) -> Iterator[SwarmEngines]:
             other.client.swarm.join(
                 [f"{first.apart.inner}:2377"], token, advertise_addr=other.apart.inner
             )
-        yield SwarmEngines(tuple(nodes), registry, homes)
+        found = SwarmEngines(tuple(nodes), registry, homes)
+        for node in nodes:
+            found.change(node, Labels=LABELS)
+        yield found
         # Containers would hold the data of their engines.
         for other in reversed(nodes):
             other.client.swarm.leave(force=True)

@@ -222,9 +222,9 @@ def cut_short(task: Mapping[str, Any]) -> bool:
     """Return whether a task has "ended" by the managers' word alone, and may still run.
 
     They call it rejected where its machine has lost the label, or has less memory than is reserved,
-    also while that machine is away (`ConstraintEnforcer` of swarmkit). What the machine says later
-    they ignore, as the state is a final one (`processTaskUpdates` of its dispatcher). A machine
-    itself rejects a task only before it has a container.
+    also while they do not know yet that it is away (`ConstraintEnforcer` of swarmkit). What the
+    machine says later they ignore, as the state is a final one (`processTaskUpdates` of its
+    dispatcher). A machine itself rejects a task only before it has a container.
     """
     status = task["Status"]
     contained = (status.get("ContainerStatus") or {}).get("ContainerID")
