@@ -31,7 +31,7 @@ from tests.engine.counting import Away, Count, Work
 from tests.engine.listener import LogServer
 from tests.engine.people import Entrance, served_certificate
 from tests.engine.scrapes import metrics_token, samples, scrape
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import PulumiError, Stack, checkout
 from tests.hubclient import Kernel, User
 from tests.pki import Identity
 from tests.ports import free_port
@@ -65,6 +65,18 @@ class Site:
         self.user.start_server()
         self.kernel: Kernel = self.user.start_kernel()
         self.kernel.run("answer = 6 * 7")
+
+    def move(self, **settings: Any) -> None:
+        """Have the stack at another port, with other settings too, and go on there.
+
+        Cookies count for all ports of a host.
+        """
+        old, self.port = self.port, free_port()
+        self.stack.configure({"port": self.port, **settings})
+        self.stack.up()
+        for holder, name in ((self.user, "base"), (self.user, "home"), (self.kernel, "url")):
+            url = getattr(holder, name).replace(f":{old}/", f":{self.port}/")
+            setattr(holder, name, url)
 
     def renew(self) -> None:
         """Put another key and certificate where the stack's settings say."""
@@ -137,6 +149,23 @@ def unharmed(count: Count) -> None:
     assert len(count.lines) > 3
 
 
+def test_where_its_image_cannot_be_built_all_goes_on_as_before(site: Site, tmp_path: Path) -> None:
+    """Also for who starts a server then, and for a hub that is restarted."""
+    broken = replace(site.stack, project=checkout(tmp_path / "project"))
+    with (broken.project / "images/proxy/Dockerfile").open("a") as dockerfile:
+        dockerfile.write("RUN exit 7\n")
+    guard, files = site.container("guard").id, site.container("files").id
+    broken.configure({"separateProxy": True})
+    with pytest.raises(PulumiError, match="RUN exit 7 failed"):
+        broken.up()
+    assert (site.container("guard").id, site.container("files").id) == (guard, files)
+    site.user.stop_server()
+    site.at_work()
+    site.container("hub").restart()
+    wait_until(site.answers, seconds=60)
+    assert site.kernel_lives()
+
+
 def test_it_can_be_switched_on_with_users_at_work(site: Site) -> None:
     server = site.container("user-alice").id
     site.stack.configure({"separateProxy": True})
@@ -166,6 +195,8 @@ def test_an_up_that_replaces_the_hub_ends_nothing(site: Site, tmp_path: Path) ->
     assert guard != site.container("guard").id
     assert site.kernel_lives()
     assert _steps(changed) == []
+    # Nor does a refresh, which sees the networks of users who are at work.
+    changed.on_stack("preview", "--refresh", "--expect-no-changes")
 
 
 def _steps(stack: Stack) -> list[dict[str, Any]]:
@@ -384,10 +415,19 @@ def test_hub_and_proxy_are_behind_the_filter_of_their_network(site: Site) -> Non
         assert any(word in str(refused.output) for word in ("No route to host", "EHOSTUNREACH"))
 
 
+def test_at_another_port_the_kernel_goes_on(site: Site) -> None:
+    before = site.ids()
+    site.move()
+    wait_until(site.answers, seconds=30)
+    assert site.kernel_lives()
+    assert not set(before.values()) & set(site.ids().values())
+    wait_until(site.healthy, seconds=60)
+
+
 def test_it_can_be_switched_off_again(site: Site) -> None:
+    """Also together with the port."""
     server = site.container("user-alice").id
-    site.stack.configure({"separateProxy": False})
-    site.stack.up()
+    site.move(separateProxy=False)
     wait_until(site.answers, seconds=30)
     assert site.kernel_lives()
     assert site.container("user-alice").id == server
