@@ -549,6 +549,20 @@ def read_messages(operator: Operator, bob: User, show: str) -> None:
     assert '"command": "message"' in operator.types(log)
 
 
+def bring_along(operator: Operator, bob: User) -> None:
+    """Bob is called carol from now on, who has a home of her own."""
+    with_server(operator, "carol").stop_server()
+    bob.stop_server()
+    [copy] = runs("docs/people.md", "Somebody gets another name")
+    operator.types(copy.replace("anna-2emaier", "bob").replace("anna-2eschmidt", "carol"))
+    carol = with_server(operator, "carol")
+    assert carol.read("kept.txt") == "of bob"
+    carol.save("kept.txt", "of carol")
+    carol.stop_server()
+    bob.start_server()
+    assert bob.read("kept.txt") == "of bob"
+
+
 def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> None:
     with_server(operator, "bob")
     show, stop = (
@@ -583,6 +597,7 @@ def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> 
     orphans, export, forget = runs("docs/people.md", "Somebody leaves")
     assert "knows the owners of all homes" in operator.types(orphans)
     bob.save("kept.txt", "of bob")
+    bring_along(operator, bob)
     operator.types(export)
     left = operator.clone.parent / "left" / "bob"
     assert {path.name for path in left.iterdir()} == {"home.tar.gz", "hub.json"}
