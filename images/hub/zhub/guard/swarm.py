@@ -8,6 +8,7 @@ until then there is only what was asked for.
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -37,6 +38,10 @@ PAUSE = 0.2
 
 UNATTACHED = "attaching to network failed"
 """What the engine says where the managers do not answer, or do not let a container in."""
+
+NO_SUCH_NETWORK = re.compile(r"code = NotFound desc = network \S+ not found")
+"""What the managers say of a network that they have removed, while their own engine still has it.
+Seen where the server's machine does not answer."""
 
 IN_USE = "in use by task"
 """What the engine says of a network whose servers are not gone yet."""
@@ -181,6 +186,10 @@ class Services:
         try:
             self._client.connect_container_to_network(container, network, **options)
         except APIError as error:
+            if NO_SUCH_NETWORK.search(str(error.explanation)):
+                raise UnusableError(
+                    "The network of your last server is not gone yet. Please try again in a minute."
+                ) from None
             if UNATTACHED not in str(error.explanation):
                 raise
             raise UnusableError(

@@ -578,7 +578,7 @@ class TestNetwork:
             engine.remove_network(NAME)
 
 
-def test_a_hub_on_a_paused_machine_cannot_join_networks(
+def test_networks_that_the_managers_let_nobody_join(
     engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As an engine 28 says."""
@@ -589,6 +589,9 @@ def test_a_hub_on_a_paused_machine_cannot_join_networks(
     monkeypatch.setattr(manager, "connect_container_to_network", fails)
     said = "attaching to network failed, make sure your network options are correct and check"
     with pytest.raises(UnusableError, match="neither paused nor drained"):
+        engine.connect_container_to_network(HUB["Id"], NAME)
+    said = "Could not attach to network x1: rpc error: code = NotFound desc = network x1 not found"
+    with pytest.raises(UnusableError, match="network of your last server is not gone yet"):
         engine.connect_container_to_network(HUB["Id"], NAME)
     said = "no such network"
     with pytest.raises(APIError, match="no such network"):
