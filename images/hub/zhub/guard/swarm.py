@@ -206,7 +206,11 @@ class Services:
             self._client.disconnect_container_from_network(container, network, **options)
 
     def remove_network(self, network: str) -> None:
-        """Remove a network, once the servers in it are gone."""
+        """Remove a network, once its servers are gone; return when the engine has forgotten it.
+
+        The managers forget it at once, and their own engine a moment later. Whoever makes it anew
+        in between is told that it is there, and cannot join it.
+        """
         end = time.monotonic() + GONE_SECONDS
         while True:
             try:
@@ -216,7 +220,16 @@ class Services:
                     raise
                 time.sleep(PAUSE)
             else:
-                return
+                break
+        while self._has_network(network) and time.monotonic() < end:
+            time.sleep(PAUSE)
+
+    def _has_network(self, network: str) -> bool:
+        try:
+            self._client.inspect_network(network)
+        except NotFound:
+            return False
+        return True
 
     # The services.
 

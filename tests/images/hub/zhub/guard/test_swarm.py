@@ -568,6 +568,19 @@ class TestNetwork:
         engine.remove_network(NAME)
         assert manager.networked == {}
 
+    def test_its_removal_waits_until_the_engine_has_forgotten_it(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started(engine)
+        engine.stop(NAME, 10)
+        left = [manager.networked[NAME]] * 3
+        seen = manager.inspect_network
+        monkeypatch.setattr(
+            manager, "inspect_network", lambda name: left.pop() if left else seen(name)
+        )
+        engine.remove_network(NAME)
+        assert (left, manager.networked) == ([], {})
+
     def test_any_other_error_is_the_engines(
         self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -126,3 +126,22 @@ def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
     wait_until(lambda: not api.tasks(filters={"label": ["zhub.role=notebook"]}), seconds=60)
     with pytest.raises(UnusableError, match="takes no servers any more"):
         start(engine, image)
+
+
+def test_a_network_can_be_made_anew_as_soon_as_it_is_removed(
+    manager: SecondEngine, image: str
+) -> None:
+    """Managers forget one at once, and their own engine a moment later."""
+    api: Any = manager.client.api
+    engine = Services(api, "site", Swarm(processor="amd64", grace=10, api=(1, 41)))
+    hub: Any = manager.client.containers.run(image, WAITS, detach=True)
+    subnet = addressing(IPv4Network("10.213.0.16/28"))
+    labels = LABELS | {"zhub.role": "user-network"}
+    for _ in range(3):
+        made = engine.create_network(
+            "site-user-bob", labels=labels, internal=True, ipam=subnet, check_duplicate=True
+        )["Id"]
+        engine.connect_container_to_network(hub.id, made, ipv4_address="10.213.0.18")
+        engine.disconnect_container_from_network(hub.id, made, force=True)
+        engine.remove_network(made)
+    hub.remove(force=True)
