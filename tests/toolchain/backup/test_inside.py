@@ -275,6 +275,7 @@ def saved(state: Path) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 def test_a_database_replaces_another_one(saved: bytes, tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.mkdir()
@@ -293,6 +294,7 @@ def test_a_database_replaces_another_one(saved: bytes, tmp_path: Path) -> None:
         assert db.execute("SELECT id FROM api_tokens").fetchall() == [(2,), (3,), (4,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["cut", "checksum", "database"])
 def test_a_database_that_is_not_sound_replaces_nothing(
     saved: bytes, tmp_path: Path, wrong: str

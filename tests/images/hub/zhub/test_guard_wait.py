@@ -18,6 +18,7 @@ def left_socket(path: Path) -> None:
         gone.bind(str(path))
 
 
+@pytest.mark.slow
 def test_a_guard_that_comes_back_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "engine.sock"
     left_socket(path)
@@ -39,6 +40,7 @@ def test_a_guard_that_comes_back_is_waited_for(tmp_path: Path) -> None:
     guards[0].close()
 
 
+@pytest.mark.slow
 def test_a_guard_that_stays_away_is_named(tmp_path: Path) -> None:
     left_socket(tmp_path / "engine.sock")
     for path in (tmp_path / "engine.sock", tmp_path / "none.sock"):

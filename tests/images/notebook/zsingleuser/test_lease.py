@@ -159,6 +159,7 @@ class Noted(Lease):
         self.renewed += 1
 
 
+@pytest.mark.slow
 def test_the_hubs_answers_renew_it_and_errors_do_not(
     hub: tuple[str, list[str], Callable[[int], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,12 +128,14 @@ def test_a_server_that_has_loaded_waits_for_its_network(
         assert b"notebook_shim" not in log
 
 
+@pytest.mark.slow
 def test_waiting_ends_after_the_given_time() -> None:
     begin = time.monotonic()
     wait_for(f"http://127.0.0.1:{free_port()}/hub/api", seconds=0.2)
     assert 0.2 <= time.monotonic() - begin < 5
 
 
+@pytest.mark.slow
 def test_a_late_listener_is_waited_for() -> None:
     port = free_port()
 

@@ -104,6 +104,7 @@ def test_guessing_many_names_is_slowed_but_not_for_those_known_there(counted: At
     assert wait(counted, "one-more", "1.1.1.2") == 0
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_limited(counted: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "REMEMBERED", 10)
     for number in range(100):

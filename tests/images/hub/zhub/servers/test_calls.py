@@ -43,6 +43,7 @@ def test_one_users_calls_wait_for_each_other_and_nobody_elses() -> None:
     assert order == ["bob", "slow", "next"]
 
 
+@pytest.mark.slow
 def test_a_call_that_nobody_waits_for_comes_before_the_next_one() -> None:
     """Such as that of a start that took too long, before the clean-up."""
     order = []

@@ -22,6 +22,7 @@ def test_a_start_that_goes_on_is_not_given_up() -> None:
     assert asyncio.run(slow()) == "ready"
 
 
+@pytest.mark.slow
 def test_one_that_hangs_is_given_up_with_its_step_and_the_setting() -> None:
     async def hangs() -> None:
         patience = Patience(0.2)

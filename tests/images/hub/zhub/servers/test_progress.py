@@ -28,6 +28,7 @@ def test_steps_come_as_they_begin_and_a_late_page_gets_them_all() -> None:
     assert asyncio.run(watched()) == [steps, steps]
 
 
+@pytest.mark.slow
 def test_the_bar_moves_while_jupyterlab_loads_and_never_ends_by_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -76,6 +76,7 @@ def test_nobody_waits_long_for_an_engine_that_hangs(monkeypatch: pytest.MonkeyPa
     assert (said[0], said[-1]) == (None, True)
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "FRESH", 0)
     answers, asked = threading.Event(), []

@@ -39,6 +39,7 @@ def spawner(state: str | None = None) -> Spawner:
     return made
 
 
+@pytest.mark.slow
 def test_a_server_that_begins_to_listen_is_noticed_at_once() -> None:
     port = free_port()
 
@@ -77,6 +78,7 @@ class SlowEngine:
         return "OK"
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_stop_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = SlowEngine()
     monkeypatch.setattr(UserSpawner, "client", engine, raising=False)
@@ -164,6 +166,7 @@ def test_only_the_engine_says_that_a_server_has_ended(
     assert asyncio.run(made.poll()) == status
 
 
+@pytest.mark.slow
 def test_a_poll_does_not_wait_for_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answer, when it comes, is the next poll's."""
     monkeypatch.setattr(container_module, "POLL_SECONDS", 0.1)
