@@ -242,6 +242,8 @@ def test_a_home_without_labels(operator: Operator, engine: docker.DockerClient) 
     carol.start_server()
     assert carol.read("kept.txt") == ""
     carol.stop_server()
+    [shows] = runs("docs/operations.md", "Somebody's server has ended")
+    assert "server of carol: " in operator.types(shows.replace("alice", "carol"))
 
 
 def start_class(operator: Operator) -> str:

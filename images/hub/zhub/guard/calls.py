@@ -20,7 +20,7 @@ from zhub.contract import (
     hub_address,
     labelled,
 )
-from zhub.guard import folders
+from zhub.guard import folders, last_lines
 from zhub.guard.audit import Audit
 from zhub.guard.bodies import Refused, Request, agree, parse_body
 from zhub.guard.confinement import Confinement
@@ -166,6 +166,7 @@ class Guard:
             raise Refused("links are not the hub's business")
         request.done()
         found = self._notebook(request.name)
+        last_lines.keep(self._client, found)
         self._client.remove_container(found["Id"], **options)
         if self.sizes:
             self.sizes.soon(self._policy.settings.home_of(found["Name"].removeprefix("/")))
