@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 from pulumi.provider.experimental import provider as sdk
 
 from plugins.calls import Call, CheckCall, InitError, ResourceError
-from plugins.properties import Change, Failure, Object, Property, is_bridge_key, is_input, schema_of
+from plugins.properties import Object, Property, is_input, schema_of
+from plugins.property_types import Change, Failure, is_bridge_key
 from plugins.resource import Resource
 from plugins.values import (
     Properties,

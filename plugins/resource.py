@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from plugins.calls import Call, CheckCall, Created
-from plugins.properties import Change, Failure, Object, Property, is_input
+from plugins.properties import Object, Property, is_input
+from plugins.property_types import Change, Failure
 from plugins.values import UNKNOWN, Properties, Secret, keep_secrets, reveal, secret_marks
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import IO, ClassVar, cast
 
 from plugins.calls import Call, Cancelled, Created, ResourceError
-from plugins.properties import ANYTHING, ListOf, MapOf, Property, Scalar, one_of
+from plugins.properties import Property
+from plugins.property_types import ANYTHING, ListOf, MapOf, Scalar, one_of
 from plugins.resource import Resource
 from plugins.values import Properties
 

@@ -14,7 +14,7 @@ from plugins.docker import hostconfig, inspected
 from plugins.docker.container_table import PROPERTIES, mounts_replace
 from plugins.docker.errors import gone_is_fine, is_missing, said
 from plugins.docker.resource import EngineResource
-from plugins.properties import Change, Failure, ListOf
+from plugins.property_types import Change, Failure, ListOf
 from plugins.values import UNKNOWN, Properties, has_unknown
 
 

@@ -17,7 +17,8 @@ from plugins.docker.resource import (
     strings,
     text,
 )
-from plugins.properties import BOOLEAN, INTEGER, STRING, ListOf, Property, Scalar, one_of, set_of
+from plugins.properties import Property
+from plugins.property_types import BOOLEAN, INTEGER, STRING, ListOf, Scalar, one_of, set_of
 from plugins.values import UNKNOWN, Properties
 
 DEVICE_RATE = set_of(

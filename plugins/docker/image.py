@@ -19,17 +19,8 @@ from plugins.calls import Call, CheckCall, Created, ResourceError
 from plugins.docker import buildkit, context
 from plugins.docker.engine import CONNECTION_ERRORS, Engine
 from plugins.docker.registries import Account, full_name
-from plugins.properties import (
-    BOOLEAN,
-    STRING,
-    Change,
-    Failure,
-    ListOf,
-    MapOf,
-    Object,
-    Property,
-    one_of,
-)
+from plugins.properties import Object, Property
+from plugins.property_types import BOOLEAN, STRING, Change, Failure, ListOf, MapOf, one_of
 from plugins.resource import Resource
 from plugins.values import UNKNOWN, Properties, Secret, has_unknown
 

@@ -16,7 +16,8 @@ from plugins.docker.resource import (
     options,
     text,
 )
-from plugins.properties import BOOLEAN, STRING, Property, set_of
+from plugins.properties import Property
+from plugins.property_types import BOOLEAN, STRING, set_of
 from plugins.values import Properties
 
 IPAM_CONFIG = object_type(

@@ -9,7 +9,8 @@ from plugins.docker.image import Image
 from plugins.docker.network import Network
 from plugins.docker.service import Service
 from plugins.docker.volume import Volume
-from plugins.properties import BOOLEAN, STRING, ListOf, Object, Property
+from plugins.properties import Object, Property
+from plugins.property_types import BOOLEAN, STRING, ListOf
 
 #: The release of the official plugin that this one replaces.
 VERSION = "5.2.0"

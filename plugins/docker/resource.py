@@ -19,7 +19,8 @@ from plugins.calls import Call, CheckCall, ResourceError
 from plugins.docker import durations
 from plugins.docker.engine import Engine
 from plugins.docker.errors import is_missing, said
-from plugins.properties import (
+from plugins.properties import Object, Property
+from plugins.property_types import (
     BOOLEAN,
     INTEGER,
     STRING,
@@ -27,8 +28,6 @@ from plugins.properties import (
     Failure,
     ListOf,
     MapOf,
-    Object,
-    Property,
     Scalar,
     Type,
     set_of,

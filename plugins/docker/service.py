@@ -18,7 +18,8 @@ from plugins.docker import durations, serviceread, servicespec
 from plugins.docker.errors import gone_is_fine, is_missing
 from plugins.docker.resource import EngineResource, filled
 from plugins.docker.service_table import PROPERTIES
-from plugins.properties import Failure, Object
+from plugins.properties import Object
+from plugins.property_types import Failure
 from plugins.values import UNKNOWN, Properties
 
 #: Seconds until an engine must have chosen how a new service is reached, and between two looks.

@@ -18,7 +18,8 @@ from plugins.docker.resource import (
     strings,
     text,
 )
-from plugins.properties import BOOLEAN, INTEGER, STRING, ListOf, Property, Scalar, one_of, set_of
+from plugins.properties import Property
+from plugins.property_types import BOOLEAN, INTEGER, STRING, ListOf, Scalar, one_of, set_of
 
 LIST = ListOf(STRING)
 RATIO = Scalar("string", pattern=r"0(\.\d+)?|1(\.0+)?", pattern_in_words="a number from 0.0 to 1.0")

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from plugins.calls import Call, Created
 from plugins.docker.resource import EngineResource, label_list, label_map, labels, options
-from plugins.properties import STRING, Property
+from plugins.properties import Property
+from plugins.property_types import STRING
 from plugins.values import Properties
 
 

@@ -1,7 +1,8 @@
 """Run the `tls` plugin."""
 
 from plugins.base import Provider
-from plugins.properties import ANYTHING, Property
+from plugins.properties import Property
+from plugins.property_types import ANYTHING
 from plugins.serving import main
 from plugins.tls.private_key import PrivateKey
 from plugins.tls.self_signed_cert import SelfSignedCert

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from plugins.calls import Call, Created, ResourceError
-from plugins.properties import STRING, Property, Scalar, one_of
+from plugins.properties import Property
+from plugins.property_types import STRING, Scalar, one_of
 from plugins.resource import Resource
 from plugins.values import Properties
 

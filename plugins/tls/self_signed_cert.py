@@ -23,16 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from plugins.calls import Call, CheckCall, Created, ResourceError
-from plugins.properties import (
-    STRING,
-    Change,
-    Failure,
-    ListOf,
-    Object,
-    Property,
-    Scalar,
-    one_of,
-)
+from plugins.properties import Object, Property
+from plugins.property_types import STRING, Change, Failure, ListOf, Scalar, one_of
 from plugins.resource import Resource
 from plugins.tls.private_key import Key, algorithm_of
 from plugins.values import UNKNOWN, Properties

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from plugins.base import Provider
 from plugins.calls import Call, Cancelled, CheckCall, Created, InitError, ResourceError
-from plugins.properties import (
+from plugins.properties import Object, Property
+from plugins.property_types import (
     ANYTHING,
     BOOLEAN,
     INTEGER,
@@ -22,8 +23,6 @@ from plugins.properties import (
     Failure,
     ListOf,
     MapOf,
-    Object,
-    Property,
     Scalar,
     one_of,
     set_of,

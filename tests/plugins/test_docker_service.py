@@ -17,7 +17,7 @@ from plugins.docker import durations, serviceread, servicespec
 from plugins.docker.provider import DockerProvider
 from plugins.docker.resource import filled
 from plugins.docker.service import Service, _failures, with_chosen
-from plugins.properties import Failure
+from plugins.property_types import Failure
 from plugins.values import UNKNOWN, Secret
 from tests.plugins.told_engine import Tell
 

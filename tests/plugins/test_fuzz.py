@@ -15,7 +15,8 @@ from pulumi.provider.experimental.property_value import PropertyValue
 from plugins.base import Provider
 from plugins.calls import ResourceError
 from plugins.command.local import Command
-from plugins.properties import ListOf, MapOf, Object, Scalar, Type, is_input, same
+from plugins.properties import Object, is_input
+from plugins.property_types import ListOf, MapOf, Scalar, Type, same
 from plugins.resource import Resource
 from plugins.tls.private_key import PrivateKey
 from plugins.tls.self_signed_cert import SelfSignedCert
