@@ -23,6 +23,7 @@ from zhub.contract import ROLE, STACK, USER, Role, labelled
 from zhub.guard import placement, services
 from zhub.guard.helpers import UnusableError
 from zhub.guard.leases import Leases, in_words
+from zhub.guard.managers import Managers
 from zhub.guard.placement import answers, node_of
 from zhub.guard.services import ID, Swarm
 from zhub.subnets import subnets_of
@@ -61,6 +62,7 @@ class Services:
     def __init__(self, client: docker.APIClient, prefix: str, swarm: Swarm) -> None:
         self._client: Any = client
         self._prefix = prefix
+        self._managers = Managers(client, prefix)
         self._swarm = swarm
         self._asked: dict[str, Asked] = {}
         self._lock = threading.Lock()
@@ -91,9 +93,9 @@ class Services:
         if asked:
             made, server = asked
             return services.not_yet(made, server.name, server.body)
-        service = self._service(container)
+        service = self._managers.service(container)
         if service:
-            return self._shown(service)
+            return self._managers.shown(service)
         found: dict[str, Any] = self._client.inspect_container(container)
         if (found["Config"]["Labels"] or {}).get(ROLE) == Role.SERVER:
             # One of a service's own containers, on this machine: not what the hub knows it by.
@@ -108,7 +110,7 @@ class Services:
         if options.get("size"):
             # Only the engines of the servers' machines know what servers write outside their homes.
             return []
-        shown = self._all_shown()
+        shown = self._managers.all_shown()
         return [
             {
                 "Id": one["Id"],
@@ -161,7 +163,7 @@ class Services:
         """
         found: dict[str, Any] = self._client.inspect_network(name)
         inside = {k: v for k, v in (found["Containers"] or {}).items() if not k.startswith("lb-")}
-        if service := self._service(found["Name"]):
+        if service := self._managers.service(found["Name"]):
             inside[_id(service)] = {"Name": found["Name"]}
         return found | {"Containers": inside}
 
@@ -236,7 +238,7 @@ class Services:
     def _make(self, made: str, server: Asked, network: Mapping[str, Any]) -> None:
         volume = server.body["HostConfig"]["Binds"][0].partition(":")[0]
         home = self._client.inspect_volume(volume)
-        nodes, label = self._nodes().values(), self._swarm.label
+        nodes, label = self._managers.nodes().values(), self._swarm.label
         placement.check(home, nodes, label)
         if services.encrypted(network) != self._swarm.encrypted:
             # It is removed with the server, and the next one is made by the present setting.
@@ -244,7 +246,7 @@ class Services:
                 "Your server's network was left from before the setting swarmEncryption changed."
                 " Please try again."
             )
-        unready = placement.unready(nodes, self._kept(), label, server.body["Image"])
+        unready = placement.unready(nodes, self._managers.kept(), label, server.body["Image"])
         swarm = replace(self._swarm, unready=tuple(unready))
         body = services.body(server.name, server.body, home, network["Id"], swarm)
         service = self._client.create_service(
@@ -286,7 +288,7 @@ class Services:
         own = {"label": [f"{name}={labels[name]}" for name in (STACK, ROLE, USER)]}
         end = time.monotonic() + GONE_SECONDS
         while left := [task for task in self._client.tasks(filters=own) if services.may_run(task)]:
-            nodes = self._nodes()
+            nodes = self._managers.nodes()
             # Of those on machines that somebody has removed from the swarm, nothing is left.
             there = [task for task in left if node_of(task) in nodes or not node_of(task)]
             away = [task for task in there if not answers(task, nodes)]
@@ -307,7 +309,7 @@ class Services:
             asked = self._asked_for(container)
             if asked:
                 self._asked.pop(asked[0])
-        service = self._service(container)
+        service = self._managers.service(container)
         if service:
             tasks = self._client.tasks(filters={"service": service["ID"]})
             self._client.remove_service(service["ID"])
@@ -320,7 +322,7 @@ class Services:
     def _found(self, container: str) -> bool:
         with self._lock:
             asked = self._asked_for(container)
-        return bool(asked or self._service(container))
+        return bool(asked or self._managers.service(container))
 
     def _asked_for(self, container: str) -> tuple[str, Asked] | None:
         """Return what was asked for, by ID or name; with the lock."""
@@ -333,62 +335,6 @@ class Services:
         for made in [made for made, server in self._asked.items() if server.name == name]:
             del self._asked[made]
 
-    def _service(self, container: str) -> dict[str, Any] | None:
-        """Return a server's service, by its ID or its name."""
-        of = {"label": [f"{STACK}={self._prefix}", f"{ROLE}={Role.SERVER}"]}
-        by = {"label": [*of["label"], f"{ID}={container}"]} if _is_id(container) else None
-        found = self._client.services(filters=by or of | {"name": container})
-        # The engine takes a name for the beginning of one.
-        return next((one for one in found if by or one["Spec"]["Name"] == container), None)
-
-    def _all_shown(self) -> list[dict[str, Any]]:
-        """Return all servers, by three calls."""
-        own = labelled(self._prefix, Role.SERVER)
-        tasks: dict[str, list[dict[str, Any]]] = {}
-        for task in self._client.tasks(filters=own):
-            tasks.setdefault(task["ServiceID"], []).append(task)
-        nodes = self._nodes()
-        return [
-            _shown(service, tasks.get(service["ID"], []), nodes)
-            for service in self._client.services(filters=own)
-        ]
-
-    def _shown(self, service: dict[str, Any]) -> dict[str, Any]:
-        tasks = self._client.tasks(filters={"service": service["ID"]})
-        shown = _shown(service, tasks, self._nodes())
-        return shown | {"Image": self._image(shown["Image"])}
-
-    def _image(self, name: str) -> str:
-        """Return an image's ID; its name if it is one of before, which this engine has no more."""
-        try:
-            return str(self._client.inspect_image(name)["Id"])
-        except NotFound:
-            return name
-
-    def _kept(self) -> list[dict[str, Any]]:
-        """Return the tasks of the stack's own services: guards, and what keeps images."""
-        own = {"label": [f"{STACK}={self._prefix}"], "mode": ["global"]}
-        found = [one["ID"] for one in self._client.services(filters=own)]
-        if not found:
-            return []
-        wanted = {"service": found, "desired-state": ["running"]}
-        tasks: list[dict[str, Any]] = self._client.tasks(filters=wanted)
-        return tasks
-
-    def _nodes(self) -> dict[str, dict[str, Any]]:
-        return {node["ID"]: node for node in self._client.nodes()}
-
-
-def _shown(
-    service: dict[str, Any], tasks: list[dict[str, Any]], nodes: Mapping[str, dict[str, Any]]
-) -> dict[str, Any]:
-    task = services.newest(tasks)
-    return services.as_container(service, task, nodes.get(node_of(task)) if task else None)
-
 
 def _id(service: Mapping[str, Any]) -> str:
     return str(service["Spec"]["Labels"][ID])
-
-
-def _is_id(container: str) -> bool:
-    return len(container) == 64 and set(container) <= set("0123456789abcdef")

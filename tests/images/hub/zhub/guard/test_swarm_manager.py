@@ -106,7 +106,7 @@ def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
     with pytest.raises(UnusableError, match="No machine is ready for servers"):
         start(engine, image)
     own_service(manager, "nodeguard", image)
-    assert {task["Spec"]["ContainerSpec"]["Image"] for task in engine._kept()} == {image}
+    assert {task["Spec"]["ContainerSpec"]["Image"] for task in engine._managers.kept()} == {image}
     start(engine, image)
     filters = {"label": "zhub.role=notebook"}
     wait_until(lambda: bool(api.containers(filters=filters)), seconds=60)

@@ -1,0 +1,80 @@
+"""What the managers of a swarm say of a stack's services, and of their machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import docker
+from docker.errors import NotFound
+
+from zhub.contract import ROLE, STACK, Role, labelled
+from zhub.guard import services
+from zhub.guard.placement import node_of
+from zhub.guard.services import ID
+
+
+class Managers:
+    """Answers what there is; changes nothing."""
+
+    def __init__(self, client: docker.APIClient, prefix: str) -> None:
+        self._client: Any = client
+        self._prefix = prefix
+
+    def service(self, container: str) -> dict[str, Any] | None:
+        """Return a server's service, by its ID or its name."""
+        of = {"label": [f"{STACK}={self._prefix}", f"{ROLE}={Role.SERVER}"]}
+        by = {"label": [*of["label"], f"{ID}={container}"]} if _is_id(container) else None
+        found = self._client.services(filters=by or of | {"name": container})
+        # The engine takes a name for the beginning of one.
+        return next((one for one in found if by or one["Spec"]["Name"] == container), None)
+
+    def all_shown(self) -> list[dict[str, Any]]:
+        """Return all servers, by three calls."""
+        own = labelled(self._prefix, Role.SERVER)
+        tasks: dict[str, list[dict[str, Any]]] = {}
+        for task in self._client.tasks(filters=own):
+            tasks.setdefault(task["ServiceID"], []).append(task)
+        nodes = self.nodes()
+        return [
+            _shown(service, tasks.get(service["ID"], []), nodes)
+            for service in self._client.services(filters=own)
+        ]
+
+    def shown(self, service: dict[str, Any]) -> dict[str, Any]:
+        """Return a server as an engine would describe its container."""
+        tasks = self._client.tasks(filters={"service": service["ID"]})
+        shown = _shown(service, tasks, self.nodes())
+        return shown | {"Image": self._image(shown["Image"])}
+
+    def _image(self, name: str) -> str:
+        """Return an image's ID; its name if it is one of before, which this engine has no more."""
+        try:
+            return str(self._client.inspect_image(name)["Id"])
+        except NotFound:
+            return name
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Return the tasks of the stack's own services: guards, and what keeps images."""
+        own = {"label": [f"{STACK}={self._prefix}"], "mode": ["global"]}
+        found = [one["ID"] for one in self._client.services(filters=own)]
+        if not found:
+            return []
+        wanted = {"service": found, "desired-state": ["running"]}
+        tasks: list[dict[str, Any]] = self._client.tasks(filters=wanted)
+        return tasks
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Return the swarm's machines, by their IDs."""
+        return {node["ID"]: node for node in self._client.nodes()}
+
+
+def _shown(
+    service: dict[str, Any], tasks: list[dict[str, Any]], nodes: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    task = services.newest(tasks)
+    return services.as_container(service, task, nodes.get(node_of(task)) if task else None)
+
+
+def _is_id(container: str) -> bool:
+    return len(container) == 64 and set(container) <= set("0123456789abcdef")
