@@ -3,8 +3,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 
-// Milliseconds between two looks at the files, and between two warnings about a certificate that
-// expires soon.
+// Milliseconds between two looks at the files, and between two warnings about a certificate.
 const PERIOD = 1000;
 const DAY = 86_400_000;
 
@@ -34,8 +33,15 @@ function read(files, settings) {
   return { options, own };
 }
 
-// Warn about a certificate that expires soon, or has expired.
+// Warn about a certificate that expires soon, or has expired, or whose time has not come.
 function warn(own, log) {
+  if (Date.now() < new Date(own.validFrom)) {
+    log.warn(
+      "the certificate is not valid before %s, so browsers refuse it: compare the clocks of this " +
+        "machine and of the one where Pulumi runs",
+      own.validFrom,
+    );
+  }
   const days = Math.floor((new Date(own.validTo) - Date.now()) / DAY);
   if (days < SOON) {
     const when = days < 0 ? "has expired" : `expires in ${days} days`;
