@@ -32,8 +32,8 @@ def settle_modes(folder: Path = IMAGES) -> None:
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in LEFT_OUT]
         for path in (Path(place), *(Path(place, name) for name in files)):
-            mode = stat.S_IMODE(path.lstat().st_mode)
-            wanted = _usual(path, mode)
+            found = path.lstat().st_mode
+            mode, wanted = stat.S_IMODE(found), _usual(found)
             if wanted == mode:
                 continue
             name = path.relative_to(folder.parent)
@@ -55,10 +55,15 @@ def settle_modes(folder: Path = IMAGES) -> None:
         )
 
 
-def _usual(path: Path, mode: int) -> int:
-    """The mode that a path should have; a link has none of its own."""
-    if path.is_symlink():
+def _usual(found: int) -> int:
+    """The mode that a file should have; a link has none of its own.
+
+    Args:
+        found: `st_mode` of the file itself.
+    """
+    mode = stat.S_IMODE(found)
+    if stat.S_ISLNK(found):
         return mode
-    if path.is_dir():
+    if stat.S_ISDIR(found):
         return mode | 0o055
     return 0o755 if mode & stat.S_IXUSR else 0o644
