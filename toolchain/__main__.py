@@ -41,8 +41,14 @@ def ensure_engine() -> None:
     base.ensure(architecture)
 
 
-def _run(threads: list[threading.Thread]) -> None:
-    """Start threads and wait for all; an interrupt also ends the commands they run."""
+def _run(threads: list[threading.Thread], ends: list[threading.Event]) -> None:
+    """Start threads and wait for all; an interrupt also ends the commands they run.
+
+    Args:
+        threads: none of them begins its work after `stop_commands`.
+        ends: has one for each thread that has begun, set when it ends. After a join that was
+            interrupted, Python 3.11 takes a thread that runs for one that has ended.
+    """
     try:
         for thread in threads:
             thread.start()
@@ -50,9 +56,8 @@ def _run(threads: list[threading.Thread]) -> None:
             thread.join()
     except KeyboardInterrupt:
         stop_commands()
-        for thread in threads:
-            if thread.is_alive():  # one that has not begun yet will not begin
-                thread.join(timeout=10)  # temporary folders are removed on the way out
+        for end in ends:
+            end.wait(timeout=10)  # temporary folders are removed on the way out
         raise
 
 
@@ -64,15 +69,20 @@ def side_by_side(*steps: Callable[[], None]) -> None:
         KeyboardInterrupt: after the steps' commands were ended.
     """
     failures: list[BaseException] = []
+    ends: list[threading.Event] = []
 
     def keep_failure(step: Callable[[], None]) -> None:
+        end = threading.Event()
+        ends.append(end)
         try:
             if not stopping():
                 step()
         except BaseException as failure:  # noqa: BLE001 - raised below, in the main thread
             failures.append(failure)
+        finally:
+            end.set()
 
-    _run([threading.Thread(target=keep_failure, args=(step,), daemon=True) for step in steps])
+    _run([threading.Thread(target=keep_failure, args=(step,), daemon=True) for step in steps], ends)
     for failure in failures:
         if not isinstance(failure, Problem):
             raise failure

@@ -209,18 +209,24 @@ def test_an_interruption_ends_commands_and_removes_temporary_files(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     code = f"""
-import signal, sys, tempfile, os
+import signal, sys, tempfile, time
 # As in a terminal: a shell's background job ignores it, and so do its children; or nohup's.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from toolchain import __main__ as main, console
 from pathlib import Path
 console.LOGS = Path({str(tmp_path)!r})
-def step():
+def step(seconds):
+    made = Path({str(tmp_path)!r}, f"made-{{seconds}}")
+    made.touch()
     with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}, prefix="half-"):
-        console.run("step", ["sh", "-c", "echo $$ > {tmp_path}/pid; sleep 100"])
+        try:
+            console.run("step", ["sh", "-c", "echo $$ > {tmp_path}/pid; sleep 100"])
+        finally:
+            time.sleep(seconds)
+            made.unlink()
         Path({str(tmp_path)!r}, "done").touch()
-main.COMMANDS["long"] = lambda name: main.side_by_side(step, step)
+main.COMMANDS["long"] = lambda name: main.side_by_side(lambda: step(0.5), lambda: step(0))
 sys.exit(main.main(["long"]))
 """
     process = subprocess.Popen(
@@ -236,6 +242,7 @@ sys.exit(main.main(["long"]))
     assert process.returncode == 130
     assert error.strip() == "interrupted; run the same command again to go on"
     assert not list(tmp_path.glob("half-*"))
+    assert not list(tmp_path.glob("made-*")), "a step has not ended"
     assert not (tmp_path / "done").exists()
 
 
