@@ -22,6 +22,9 @@ from tests.components.stacks import DEMO, REGISTRY_PASSWORD, SITE
 from tests.pki import Identity, quick_key
 from toolchain.places import ROOT
 
+# Most of these run the whole program, some of them twice.
+pytestmark = pytest.mark.slow
+
 NAMES = Names("zhub-test")
 
 PROFILES = {
