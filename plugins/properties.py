@@ -151,8 +151,8 @@ class Object(Type):
         """
         return value is UNKNOWN or any(
             row.type.leaves_out(value[row.name])
-            if row.name in value and isinstance(row.type, Object)
-            else row.name not in value and isinstance(row.type, Scalar) and not row.computed
+            if row.name in value
+            else isinstance(row.type, Scalar) and not row.computed
             for row in self.properties
         )
 

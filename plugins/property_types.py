@@ -6,6 +6,7 @@ Values here hold no `Secret`, but may be or hold `UNKNOWN`.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,15 +44,15 @@ class Change:
         return re.split(r"[.\[]", self.path, maxsplit=1)[0]
 
 
-class Type:
+class Type(ABC):
     """The type of a property's values."""
 
     #: The type's name in messages.
     noun: str
 
+    @abstractmethod
     def normalise(self, value: Any, path: str, failures: list[Failure]) -> Any:
         """Return `value` in this type's form, with defaults; add what is wrong to `failures`."""
-        raise NotImplementedError
 
     def changes(self, old: Any, new: Any, path: str, *, replaces: bool) -> Iterator[Change]:
         """Yield the differences. Neither value is None, both are normalised."""
@@ -62,9 +63,9 @@ class Type:
         """Tell whether there is any change from one value to the other."""
         return any(self.changes(old, new, "", replaces=False))
 
+    @abstractmethod
     def schema(self, types: dict[str, Any]) -> dict[str, Any]:
         """Return the type for Pulumi's package schema; add object types to `types`."""
-        raise NotImplementedError
 
     def leaves_out(self, value: Any) -> bool:
         """Tell whether a member that could be set is missing; only objects have members."""
