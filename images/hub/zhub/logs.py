@@ -66,6 +66,11 @@ class Form(StrEnum):
     JSON = "json"
 
 
+def printable(text: str, instead: str = " ") -> str:
+    """Return somebody else's text without characters by which it could forge lines of the log."""
+    return "".join(c if c.isprintable() else instead for c in text)
+
+
 class WithoutSecrets(logging.Filter):
     """Takes secrets out of lines, such as those in the addresses of requests.
 

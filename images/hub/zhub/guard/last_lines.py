@@ -15,6 +15,7 @@ import requests.exceptions
 from docker.errors import APIError, NotFound
 
 from zhub.contract import USER
+from zhub.logs import printable
 
 KEPT = 15
 """Lines that are kept."""
@@ -44,5 +45,4 @@ def keep(client: docker.APIClient, server: Mapping[str, Any]) -> None:
         log.info("the last lines of the server of %s cannot be read: %s", user, error)
         return
     for line in output.decode(errors="replace").splitlines()[-KEPT:]:
-        shown = "".join(c if c.isprintable() else " " for c in line[:LENGTH])
-        log.info("server of %s: %s", user, shown)
+        log.info("server of %s: %s", user, printable(line[:LENGTH]))

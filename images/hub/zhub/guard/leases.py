@@ -37,7 +37,7 @@ class Leases:
         One that is not known was removed before this guard has started.
         """
         self.end(task)
-        return max(0, self._since[task] + OVER_SECONDS - time.monotonic())
+        return _left_since(self._since[task])
 
     def hold(self, user: str) -> None:
         """Note that a user's server was removed of which nobody will say when it has ended.
@@ -48,9 +48,11 @@ class Leases:
 
     def held(self, user: str) -> float:
         """Return the seconds that such a server may still run."""
-        if user not in self._held:
-            return 0
-        return max(0, self._held[user] + OVER_SECONDS - time.monotonic())
+        return _left_since(self._held[user]) if user in self._held else 0
+
+
+def _left_since(removed: float) -> float:
+    return max(0, removed + OVER_SECONDS - time.monotonic())
 
 
 def in_words(seconds: float) -> str:

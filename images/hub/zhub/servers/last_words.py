@@ -10,6 +10,8 @@ from jupyterhub.apihandlers.base import APIHandler
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
+from zhub.logs import printable
+
 KEPT = 15
 """Lines that are shown."""
 
@@ -69,8 +71,7 @@ def clean(body: bytes) -> list[str]:
     lines = json.loads(body)["lines"]
     if not isinstance(lines, list):
         raise TypeError("not a list")
-    texts = (str(line)[:LENGTH] for line in lines[-KEPT:])
-    return ["".join(c if c.isprintable() else " " for c in text) for text in texts]
+    return [printable(str(line)[:LENGTH]) for line in lines[-KEPT:]]
 
 
 class LastWordsHandler(APIHandler):  # type: ignore[misc] # untyped

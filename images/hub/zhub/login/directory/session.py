@@ -16,6 +16,7 @@ from zhub.login.directory.entries import Entry
 from zhub.login.directory.passwords import spellings
 from zhub.login.directory.reasons import POLICY, Reason, reason
 from zhub.login.directory.tls import VerifyingTls
+from zhub.logs import printable
 from zhub.settings.ldap import Ldap, LdapTls
 
 CONNECT_SECONDS = 5
@@ -299,5 +300,4 @@ def _said(result: Mapping[str, Any]) -> str:
 
 def one_line(text: object) -> str:
     """Return a server's text as one printable line, so that it cannot forge lines of the log."""
-    shown = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else "?" for c in shown)[:500]
+    return printable(" ".join(str(text).split()), "?")[:500]
