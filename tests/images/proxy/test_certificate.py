@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.images.proxy.node import printed
 from tests.pki import DAY, Identity, quick_key
 from toolchain.places import ROOT
 
@@ -32,19 +31,10 @@ process.exit();
 
 def served(folder: Path, begin: timedelta, end: timedelta) -> list[str]:
     """What the proxy warns of when it serves a certificate of this time, from now."""
-    if not shutil.which("node"):
-        pytest.skip("no node: apt-get install nodejs")
     Identity.create("localhost", begin=begin, end=end, key=quick_key()).write(folder, "hub")
     files = {"key": str(folder / "hub.key"), "certificate": str(folder / "hub.crt")}
     script = SCRIPT.format(module=json.dumps(MODULE.as_uri()), files=json.dumps(files))
-    done = subprocess.run(
-        ["node", "--input-type=module", "-e", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=20,
-    )
-    times, said = json.loads(done.stdout)
+    times, said = json.loads(printed(script, seconds=20))
     assert times == 1, said
     return [str(line) for line in said]
 

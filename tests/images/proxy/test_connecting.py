@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.images.proxy.node import printed
 from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -41,18 +40,8 @@ console.log(JSON.stringify([await get(), await get()]));
 
 def asked_twice(port: int) -> list[tuple[str, int]]:
     """Ask a server on loopback twice: status and own port, or error; and the milliseconds taken."""
-    if not shutil.which("node"):
-        pytest.skip("no node: apt-get install nodejs")
     script = SCRIPT.format(module=json.dumps(MODULE.as_uri()), limit=LIMIT, port=port)
-    done = subprocess.run(
-        ["node", "--input-type=module", "-e", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return [(answer, took) for answer, took in json.loads(done.stdout)]
+    return [(answer, took) for answer, took in json.loads(printed(script))]
 
 
 @pytest.fixture

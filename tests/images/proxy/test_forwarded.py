@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from typing import Any
 
 import pytest
 
+from tests.images.proxy.node import printed
 from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -31,15 +30,9 @@ PROXIES = ["192.0.2.7/32", "10.9.0.0/16", "2001:db8:1::/64"]
 
 
 def spoken_for(networks: list[str], requests: list[tuple[str | None, dict[str, str]]]) -> list[Any]:
-    if not shutil.which("node"):
-        pytest.skip("no node: apt-get install nodejs")
     arguments = json.dumps({"networks": networks, "requests": requests})
     script = SCRIPT.format(module=json.dumps(MODULE.as_uri()), arguments=arguments)
-    done = subprocess.run(
-        ["node", "--input-type=module", "-e", script], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    answers: list[Any] = json.loads(done.stdout)
+    answers: list[Any] = json.loads(printed(script))
     return answers
 
 

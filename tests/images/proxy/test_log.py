@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from datetime import datetime
 
 import pytest
 
+from tests.images.proxy.node import printed
 from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -37,23 +36,10 @@ for (const part of ["?token", "&tokenkey", "%3Ftoken", "%25"]) {{
 
 
 def written(level: str, form: str) -> str:
-    if not shutil.which("node"):
-        pytest.skip("no node: apt-get install nodejs")
-    return run(
-        SCRIPT.format(
-            module=json.dumps(MODULE.as_uri()), level=json.dumps(level), form=json.dumps(form)
-        )
+    script = SCRIPT.format(
+        module=json.dumps(MODULE.as_uri()), level=json.dumps(level), form=json.dumps(form)
     )
-
-
-def run(script: str) -> str:
-    return subprocess.run(
-        ["node", "--input-type=module", "-e", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=20,
-    ).stdout
+    return printed(script, seconds=20)
 
 
 def test_addresses_are_logged_without_their_secrets() -> None:
@@ -63,9 +49,8 @@ def test_addresses_are_logged_without_their_secrets() -> None:
 
 
 def test_no_address_takes_long() -> None:
-    if not shutil.which("node"):
-        pytest.skip("no node: apt-get install nodejs")
-    assert len(run(LONG.format(module=json.dumps(MODULE.as_uri()))).splitlines()) == 4
+    script = LONG.format(module=json.dumps(MODULE.as_uri()))
+    assert len(printed(script, seconds=20).splitlines()) == 4
 
 
 def test_json_has_one_object_a_line() -> None:
