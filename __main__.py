@@ -5,16 +5,13 @@ from datetime import UTC, datetime
 import pulumi
 import pulumi_docker as docker
 
-from components import checkout
+from components import checkout, outputs
 from components.certificate import Certificate, CertificateArgs
-from components.directory import USERS, Directory, DirectoryArgs
+from components.directory import Directory, DirectoryArgs
 from components.hub import Hub, HubArgs
-from components.images import Images, ImagesArgs, of_profile
+from components.images import Images, ImagesArgs
 from components.names import Names
 from components.nodes import Nodes, NodesArgs
-from components.settings import own_config
-from components.settings.deployed import LOST_IMAGES
-from components.settings.homes import OUTPUT as HOMES_PATHS
 from components.settings.stack import load
 
 settings = load()
@@ -37,8 +34,9 @@ images = Images(
 )
 certificate = Certificate(
     "certificate",
-    CertificateArgs(names=settings.certificate_names, brought=settings.key_pair),
+    CertificateArgs(names=settings.address.certificate_names, brought=settings.key_pair),
 )
+directory = None
 ldap = settings.ldap
 if ldap is None:
     directory = Directory(
@@ -47,9 +45,6 @@ if ldap is None:
         docker_opts,
     )
     ldap = directory.ldap
-    pulumi.export("demoUsers", directory.users)
-    pulumi.export("directoryDigest", directory.image)
-    pulumi.export("demoRoles", USERS)
 hub = Hub(
     "hub",
     HubArgs(
@@ -63,16 +58,9 @@ hub = Hub(
         key_pem=certificate.key_pem,
         certificate_pem=certificate.certificate_pem,
         mark_key=certificate.made_key_pem,
-        bind_address=settings.bind_address,
-        port=settings.port,
-        base_path=settings.base_path,
-        subdomain_host=settings.subdomain_host,
-        hsts_seconds=settings.hsts_seconds,
-        trusted_proxies=settings.trusted_proxies,
+        address=settings.address,
         ldap=ldap,
-        admin_users=settings.admin_users,
-        admin_access=settings.admin_access,
-        token_max_age=settings.token_max_age,
+        login=settings.login,
         texts=settings.texts,
         users=settings.users,
         services=settings.services,
@@ -105,26 +93,4 @@ if settings.swarm:
         docker_opts,
     )
 
-pulumi.export("url", settings.url)
-pulumi.export("basePath", settings.base_path)
-pulumi.export("certificateFingerprint", certificate.fingerprint)
-pulumi.export("certificateExpires", certificate.expires)
-pulumi.export("prefix", settings.prefix)
-pulumi.export("notebookDigest", images.notebook)
-pulumi.export("hubDigest", images.hub)
-pulumi.export("filterDigest", images.filter)
-if images.proxy is not None:
-    pulumi.export("proxyDigest", images.proxy.repo_digest)
-for profile, digest in images.profiles.items():
-    pulumi.export(f"{of_profile('profile', profile)}Digest", digest)
-pulumi.export("container", hub.container)
-if settings.build.lost:
-    pulumi.export(LOST_IMAGES, dict(settings.build.lost))
-if settings.own_config:
-    pulumi.export(own_config.OUTPUT, settings.own_config.digest)
-if settings.users.homes.output:
-    pulumi.export(HOMES_PATHS, settings.users.homes.output)
-pulumi.export("engine", settings.engine.host)
-if settings.engine.id:
-    # An address such as unix:///var/run/docker.sock is that of another engine on every machine.
-    pulumi.export("engineId", settings.engine.id)
+outputs.export(settings, images, certificate, directory, hub)

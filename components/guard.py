@@ -12,6 +12,7 @@ import pulumi_docker as docker
 from components import variables
 from components.names import Names, kept, named
 from components.service import ServiceArgs, service
+from components.settings.address import Address
 from components.settings.ldap import Ldap
 from components.settings.logs import Logs
 from components.settings.swarm import Swarm
@@ -48,10 +49,8 @@ class GuardArgs:
     """Digest of the image users' servers run from, but for those of some profiles."""
     filter_image: pulumi.Input[str]
     """Digest of the image that sets packet filters."""
-    hub_port: int
-    """The published port. Answers from it may leave the hub's container."""
-    base_path: str
-    """Before all addresses of hub and servers; with a slash at both ends, or only one."""
+    address: Address
+    """Where the hub is reached. Answers from its port may leave the hub's container."""
     separate_proxy: bool
     """Whether hub and proxy run in the network namespace of a third container."""
     ldap: Ldap
@@ -133,14 +132,14 @@ def environment(args: GuardArgs) -> dict[str, pulumi.Input[str]]:
     shared = variables.shared(
         args.names,
         args.notebook_image,
-        args.base_path,
+        args.address.base_path,
         args.users,
         separate_proxy=args.separate_proxy,
     )
     return shared | {
         "ZHUB_USERS_MEMORY": f"{args.users.all_memory}M" if args.users.all_memory else "",
         "ZHUB_FILTER_IMAGE": args.filter_image,
-        "ZHUB_PORT": str(args.hub_port),
+        "ZHUB_PORT": str(args.address.port),
         "ZHUB_LDAP_SERVERS": ",".join(args.ldap.servers),
         "ZHUB_LDAP_PORT": str(args.ldap.port or ""),
         "ZHUB_LDAP_TLS": args.ldap.tls,

@@ -18,9 +18,11 @@ from components.guard import Guard, GuardArgs
 from components.marks import digest, secret_mark
 from components.names import Names, kept, named
 from components.proxy import Proxy, ProxyArgs
-from components.service import ServiceArgs, service
+from components.service import ServiceArgs, published, service
+from components.settings.address import Address
 from components.settings.engine import UNPRIVILEGED
 from components.settings.ldap import Ldap
+from components.settings.login import Login
 from components.settings.logs import Logs
 from components.settings.own_config import OwnConfig
 from components.settings.services import Services
@@ -67,23 +69,9 @@ class HubArgs:
     """The hub's own, then those of its issuers."""
     mark_key: pulumi.Input[str]
     """A secret that stays the same when the certificate is exchanged, even with its key."""
-    bind_address: str
-    """Address of the engine's machine on which the port is open."""
-    port: int
-    base_path: str
-    """Before all addresses; with a slash at both ends, or only one."""
-    subdomain_host: str | None
-    """What users' own names end in; None for one name for all."""
-    hsts_seconds: int
-    """How long browsers insist on HTTPS for the host name; 0 for not at all."""
-    trusted_proxies: tuple[str, ...]
-    """Networks of the front proxies that may say who is calling."""
+    address: Address
     ldap: Ldap
-    admin_users: tuple[str, ...]
-    admin_access: bool
-    """Whether administrators get into users' servers."""
-    token_max_age: int
-    """Seconds."""
+    login: Login
     texts: str
     """What the site says on the hub's pages, in JSON."""
     users: UserServers
@@ -159,8 +147,7 @@ class Hub(pulumi.ComponentResource):
                 image=args.image,
                 notebook_image=args.notebook_image,
                 filter_image=args.filter_image,
-                hub_port=args.port,
-                base_path=args.base_path,
+                address=args.address,
                 separate_proxy=args.proxy_image is not None,
                 ldap=args.ldap,
                 users=args.users,
@@ -184,16 +171,11 @@ class Hub(pulumi.ComponentResource):
                     image=args.proxy_image,
                     front_image=args.filter_image,
                     networks=networks,
-                    base_path=args.base_path,
                     certs=certs.name,
                     key_file=KEY,
                     certificate_file=CERTIFICATE,
-                    bind_address=args.bind_address,
-                    port=args.port,
-                    sysctls=_sysctls(args.port),
-                    subdomain_host=args.subdomain_host,
-                    hsts_seconds=args.hsts_seconds,
-                    trusted_proxies=args.trusted_proxies,
+                    address=args.address,
+                    sysctls=_sysctls(args.address.port),
                     logs=args.logs,
                 ),
                 before,
@@ -218,12 +200,8 @@ class Hub(pulumi.ComponentResource):
             replace(
                 _common(args, volumes, guard_volume),
                 networks=networks,
-                ports=[
-                    docker.ContainerPortArgs(
-                        internal=args.port, external=args.port, ip=args.bind_address
-                    )
-                ],
-                sysctls=_sysctls(args.port),
+                ports=[published(args.address)],
+                sysctls=_sysctls(args.address.port),
             ),
             # The way back from a separate proxy: this container is created once the one with the
             # port, and those in its network, are gone.
@@ -289,7 +267,7 @@ def _common(
         logs=args.logs,
         memory=args.memory,
         # A request through the proxy, wherever that is.
-        health=["/usr/local/bin/zhub-health", str(args.port)],
+        health=["/usr/local/bin/zhub-health", str(args.address.port)],
         start_seconds=START_SECONDS,
         # The files in the volume are not part of this container. By these labels it is replaced
         # when one of its own files changes; the proxy notices by itself when its own do.
@@ -299,7 +277,7 @@ def _common(
             "zhub.service-tokens": secret_mark(args.mark_key, args.services.tokens),
             "zhub.config-file": args.own_config.digest if args.own_config else "",
         },
-        command=[f"--port={args.port}", f"--ldap={','.join(args.ldap.servers)}"],
+        command=[f"--port={args.address.port}", f"--ldap={','.join(args.ldap.servers)}"],
         env=environment(args),
         volumes=[
             docker.ContainerVolumeArgs(
@@ -320,25 +298,25 @@ def environment(args: HubArgs) -> dict[str, pulumi.Input[str]]:
     """The hub's settings; nothing secret, for everybody who may inspect containers can read it."""
     # Settings of the proxy alone. One of its own gets them by itself, and the hub goes on.
     proxys = {
-        "ZHUB_HSTS_SECONDS": str(args.hsts_seconds),
-        "ZHUB_TRUSTED_PROXIES": json.dumps(args.trusted_proxies),
+        "ZHUB_HSTS_SECONDS": str(args.address.hsts_seconds),
+        "ZHUB_TRUSTED_PROXIES": json.dumps(args.address.trusted_proxies),
     }
     return {
         "DOCKER_HOST": f"unix://{guard.SOCKET}",
-        "ZHUB_ADMIN_USERS": json.dumps(args.admin_users),
-        "ZHUB_ADMIN_ACCESS": json.dumps(args.admin_access),
-        "ZHUB_TOKEN_MAX_AGE": str(args.token_max_age),
+        "ZHUB_ADMIN_USERS": json.dumps(args.login.admin_users),
+        "ZHUB_ADMIN_ACCESS": json.dumps(args.login.admin_access),
+        "ZHUB_TOKEN_MAX_AGE": str(args.login.token_max_age),
         "ZHUB_IDLE_TIMEOUT": str(args.users.idle_timeout),
         "ZHUB_SERVER_MAX_AGE": str(args.users.server_max_age),
         "ZHUB_START_TIMEOUT": str(args.users.start_timeout),
-        "ZHUB_SUBDOMAIN_HOST": args.subdomain_host or "",
+        "ZHUB_SUBDOMAIN_HOST": args.address.subdomain_host or "",
         "ZHUB_CONFINED": "true",
         **(proxys if args.proxy_image is None else {}),
         **variables.directory(args.ldap),
         **variables.shared(
             args.names,
             args.notebook_image,
-            args.base_path,
+            args.address.base_path,
             args.users,
             separate_proxy=args.proxy_image is not None,
         ),

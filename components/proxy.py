@@ -12,8 +12,8 @@ import pulumi_docker as docker
 from components.files import FOLDER as CERTIFICATES
 from components.holder import Network, holder
 from components.names import Names, named
-from components.service import ServiceArgs, service
-from components.settings.address import API_PORT, HUB_PORT, METRICS_PORT
+from components.service import ServiceArgs, published, service
+from components.settings.address import API_PORT, HUB_PORT, METRICS_PORT, Address
 from components.settings.logs import Logs
 
 #: Where the hub leaves files for the proxy: the token of its API, and its routes.
@@ -45,23 +45,13 @@ class ProxyArgs:
     """Digest of an image with `cat`, which does not change with proxy or hub."""
     networks: list[pulumi.Input[str]]
     """Names of the networks that hub and proxy are in from their start on."""
-    base_path: str
-    """Before all addresses; with a slash at both ends, or only one."""
+    address: Address
     certs: pulumi.Input[str]
     """Name of the volume with key and certificate."""
     key_file: str
     certificate_file: str
-    bind_address: str
-    """Address of the engine's machine on which the port is open."""
-    port: int
     sysctls: Mapping[str, str]
     """Of the network namespace."""
-    subdomain_host: str | None
-    """What users' own names end in; None for one name for all."""
-    hsts_seconds: int
-    """How long browsers insist on HTTPS for the host name; 0 for not at all."""
-    trusted_proxies: tuple[str, ...]
-    """Networks of the front proxies that may say who is calling."""
     logs: Logs
 
 
@@ -112,11 +102,7 @@ class Proxy(pulumi.ComponentResource):
             Network(
                 names=args.networks,
                 alias="hub",
-                ports=[
-                    docker.ContainerPortArgs(
-                        internal=args.port, external=args.port, ip=args.bind_address
-                    )
-                ],
+                ports=[published(args.address)],
                 sysctls=dict(args.sysctls),
             ),
         )
@@ -156,7 +142,7 @@ def options(args: ProxyArgs) -> dict[str, object]:
     """
     hub = f"http://127.0.0.1:{HUB_PORT}"
     return {
-        "port": args.port,
+        "port": args.address.port,
         "apiPort": API_PORT,
         "metricsPort": METRICS_PORT,
         "tokenFile": TOKEN,
@@ -164,13 +150,13 @@ def options(args: ProxyArgs) -> dict[str, object]:
         "key": f"{CERTIFICATES}/{args.key_file}",
         "certificate": f"{CERTIFICATES}/{args.certificate_file}",
         "hub": hub,
-        "errors": f"{hub}{args.base_path}hub/error",
+        "errors": f"{hub}{args.address.base_path}hub/error",
         "awaitRoutes": True,
         "heartbeat": True,
         "mostConnections": MOST_CONNECTIONS,
-        "hostRouting": bool(args.subdomain_host),
-        "hstsSeconds": args.hsts_seconds,
-        "trustedProxies": args.trusted_proxies,
+        "hostRouting": bool(args.address.subdomain_host),
+        "hstsSeconds": args.address.hsts_seconds,
+        "trustedProxies": args.address.trusted_proxies,
         "logLevel": args.logs.level,
         "logFormat": args.logs.form,
     }

@@ -10,6 +10,7 @@ import pulumi_docker as docker
 
 from components.holder import RESTART
 from components.names import Names
+from components.settings.address import Address
 from components.settings.logs import Logs
 
 #: Seconds between two health checks; how long `pulumi up` waits is a multiple of it.
@@ -132,6 +133,13 @@ def service(
                 delete_before_replace=True,
             ),
         ),
+    )
+
+
+def published(address: Address) -> docker.ContainerPortArgs:
+    """Return the stack's port, for the one container that is reached from outside."""
+    return docker.ContainerPortArgs(
+        internal=address.port, external=address.port, ip=address.bind_address
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -111,7 +113,69 @@ TRUSTED_PROXIES = Setting(
 )
 
 
-def subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where the hub is reached, and by whom."""
+
+    hostname: str
+    extra_names: tuple[str, ...] = ()
+    """Further names and addresses the certificate is valid for."""
+    bind_address: str
+    """Address of the engine's machine on which the port is open."""
+    port: int
+    base_path: str
+    """Before all addresses; with a slash at both ends, or only one."""
+    subdomain_host: str | None = None
+    """What users' own names end in; None for one name for all."""
+    hsts_seconds: int = 0
+    """How long browsers insist on HTTPS for the host name; 0 for not at all."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the front proxies that may say who is calling."""
+
+    @property
+    def url(self) -> str:
+        """Where users find the hub; its API is below `/hub/api`."""
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        port = "" if self.port == HTTPS else f":{self.port}"
+        return f"https://{host}{port}{self.base_path.rstrip('/')}"
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Names and addresses the certificate must be valid for, the one users type first."""
+        wildcard = [f"*.{self.subdomain_host}"] if self.subdomain_host else []
+        return tuple(dict.fromkeys((self.hostname, *wildcard, *self.extra_names)))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only the engine's own machine gets in."""
+        return ip_address(self.bind_address).is_loopback
+
+    @property
+    def apart(self) -> str:
+        """The command that gives every user a name of their own; an address cannot have one."""
+        try:
+            name = parsing.domain(self.hostname)
+        except RefusedError:
+            name = SUBDOMAIN_HOST.example
+        return SUBDOMAIN_HOST.set_command(name)
+
+
+def read(config: Config, prefix: str, key_pair: KeyPair | None) -> Address:
+    """Read where the hub is reached; the prefix is part of it where no path is set."""
+    hostname = config.value(HOSTNAME)
+    return Address(
+        hostname=hostname,
+        extra_names=config.value(EXTRA_NAMES),
+        bind_address=config.value(BIND_ADDRESS),
+        port=config.value(PORT),
+        base_path=_read_base_path(config, prefix),
+        subdomain_host=_read_subdomain_host(config, hostname, key_pair),
+        hsts_seconds=config.value(HSTS_SECONDS),
+        trusted_proxies=config.value(TRUSTED_PROXIES),
+    )
+
+
+def _read_subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> str | None:
     """Read the name that users' own names end in; None for one name for all."""
     name = config.value(SUBDOMAIN_HOST)
     if not name or config.refused & {HOSTNAME, SUBDOMAIN_HOST}:
@@ -136,7 +200,7 @@ def subdomain_host(config: Config, hostname: str, key_pair: KeyPair | None) -> s
     return name
 
 
-def base_path(config: Config, prefix: str) -> str:
+def _read_base_path(config: Config, prefix: str) -> str:
     """Read the path before all of the hub's addresses; it has a slash at both ends.
 
     Cookies belong to a host and a path, not to a port. So by default each stack has its own.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from components.settings import ldap_entries, parsing
 from components.settings.config import Config
 from components.settings.ldap import Ldap
@@ -35,7 +37,27 @@ ADMIN_ACCESS = Setting(
 )
 
 
-def token_max_age(config: Config, directory: Ldap | None) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """Who administers the hub, and how long a token lives."""
+
+    admin_users: tuple[str, ...] = ()
+    admin_access: bool = False
+    """Whether administrators get into users' servers."""
+    token_max_age: int
+    """Seconds."""
+
+
+def read(config: Config, directory: Ldap | None) -> Login:
+    """Read them; None is the demo directory."""
+    return Login(
+        admin_users=config.value(ADMIN_USERS),
+        admin_access=config.value(ADMIN_ACCESS),
+        token_max_age=_read_token_max_age(config, directory),
+    )
+
+
+def _read_token_max_age(config: Config, directory: Ldap | None) -> int:
     """Read how many seconds tokens live at most; None is the demo directory."""
     seconds = config.value(TOKEN_MAX_AGE)
     chosen = config.is_set(TOKEN_MAX_AGE) and not (

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from components.settings import (
     logs,
     networks,
     own_config,
-    parsing,
     prefix,
     profiles,
     services,
@@ -39,6 +37,7 @@ from components.settings import (
     users,
 )
 from components.settings import engine as engines
+from components.settings.address import Address
 from components.settings.build import Build
 from components.settings.config import Config
 from components.settings.deployed import Deployed
@@ -48,6 +47,7 @@ from components.settings.homes import HOMES_PATH, refuse_unusable
 from components.settings.keypair import KeyPair
 from components.settings.ldap import Ldap
 from components.settings.local_engine import LocalEngine
+from components.settings.login import Login
 from components.settings.logs import Logs
 from components.settings.own_config import OwnConfig
 from components.settings.parsing import RefusedError
@@ -64,27 +64,12 @@ class Settings:
     prefix: str
     """What the names of all that the stack makes on the engine start with."""
     engine: Engine
-    hostname: str
-    extra_names: tuple[str, ...]
-    port: int
-    base_path: str
-    """With a slash at both ends, or only one."""
-    bind_address: str
-    subdomain_host: str | None
-    """What users' own names end in; None for one name for all."""
-    hsts_seconds: int
-    """0 for no HSTS."""
-    trusted_proxies: tuple[str, ...]
-    """Networks of the front proxies that may say who is calling."""
+    address: Address
     key_pair: KeyPair | None
     """What the operator brought; None to have key and certificate made."""
     ldap: Ldap | None
     """None for the demo directory."""
-    admin_users: tuple[str, ...]
-    admin_access: bool
-    """Whether administrators get into users' servers."""
-    token_max_age: int
-    """Seconds."""
+    login: Login
     texts: str
     """What the site says on the hub's pages, as the file that the hub reads."""
     users: UserServers
@@ -107,60 +92,39 @@ class Settings:
     changes: tuple[str, ...] = ()
     """What an `up` changes for those who use the hub, a sentence each."""
 
-    @property
-    def url(self) -> str:
-        """Where users find the hub; its API is below `/hub/api`."""
-        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        port = "" if self.port == address.HTTPS else f":{self.port}"
-        return f"https://{host}{port}{self.base_path.rstrip('/')}"
-
-    @property
-    def certificate_names(self) -> tuple[str, ...]:
-        """Names and addresses the certificate must be valid for, the one users type first."""
-        wildcard = [f"*.{self.subdomain_host}"] if self.subdomain_host else []
-        return tuple(dict.fromkeys((self.hostname, *wildcard, *self.extra_names)))
-
-    def _apart(self) -> str:
-        """The command that gives every user a name of their own; an address cannot have one."""
-        try:
-            name = parsing.domain(self.hostname)
-        except RefusedError:
-            name = address.SUBDOMAIN_HOST.example
-        return address.SUBDOMAIN_HOST.set_command(name)
-
     def warnings(self, now: datetime) -> list[str]:
         """What is allowed but not advised, a sentence each."""
         found = [*self.changes]
-        loopback = ip_address(self.bind_address).is_loopback
+        here = self.address
         if self.key_pair:
-            found += keypair.warnings(self.key_pair.chain, self.certificate_names, now)
-        if self.hsts_seconds and not self.key_pair:
+            found += keypair.warnings(self.key_pair.chain, here.certificate_names, now)
+        if here.hsts_seconds and not self.key_pair:
             found.append(
                 "hstsSeconds is set for a self-signed certificate: where browsers come to trust it,"
                 " nobody can click past the next one"
             )
-        if self.hostname == "localhost" and not (loopback and self.engine.local):
+        if here.hostname == "localhost" and not (here.loopback and self.engine.local):
             found.append(
                 "hostname is localhost, so the URL and the certificate are of no use elsewhere;"
                 f" {address.HOSTNAME.set_command()}"
             )
-        if not self.subdomain_host and not loopback:
+        if not here.subdomain_host and not here.loopback:
             found.append(
                 "subdomainHost is not set, so all users' servers and the hub are one origin to a"
                 " browser: a page of one user's acts as whoever opens it; apart:"
-                f" {self._apart()}"
+                f" {here.apart}"
             )
-        if not self.separate_proxy and not loopback:
+        if not self.separate_proxy and not here.loopback:
             found.append(
                 "separateProxy is not set, so an update of the hub ends all connections to users'"
                 " servers, and nobody reaches a server until the hub is back, in half a minute or"
                 f" so; without that: {hub.SEPARATE_PROXY.set_command()}"
             )
-        if not self.subdomain_host and self.admin_access:
+        if not here.subdomain_host and self.login.admin_access:
             found.append(
                 "adminAccess is set without subdomainHost: an administrator who opens a user's"
                 " server runs that user's scripts with an administrator's rights; out:"
-                f" {login.ADMIN_ACCESS.set_command('false')}, or apart: {self._apart()}"
+                f" {login.ADMIN_ACCESS.set_command('false')}, or apart: {here.apart}"
             )
         if self.engine.host.startswith("tcp://") and not self.engine.cert_path:
             found.append(
@@ -168,7 +132,7 @@ class Settings:
                 " port is root on the engine's machine; with TLS:"
                 f" {engines.CERT_PATH.set_command()}, or use ssh://"
             )
-        if self.ldap is None and not loopback:
+        if self.ldap is None and not here.loopback:
             found.append(
                 "demoDirectory is for trying things out, but bindAddress lets other machines in;"
                 f" {address.BIND_ADDRESS.set_command('127.0.0.1')} keeps them out"
@@ -191,9 +155,9 @@ class Settings:
     def _named(self) -> dict[str, Sequence[str]]:
         """What settings name that is the site's and may be in the users' pool, by key."""
         return {
-            address.HOSTNAME.key: [self.hostname],
-            address.BIND_ADDRESS.key: [self.bind_address],
-            address.TRUSTED_PROXIES.key: self.trusted_proxies,
+            address.HOSTNAME.key: [self.address.hostname],
+            address.BIND_ADDRESS.key: [self.address.bind_address],
+            address.TRUSTED_PROXIES.key: self.address.trusted_proxies,
             engines.HOST.key: [self.engine.host],
             logs.LOG_OPTIONS.key: [*self.logs.options.values()],
         }
@@ -221,7 +185,7 @@ def load() -> Settings:
         settings,
         users=replace(settings.users, homes=homes),
         changes=(
-            *address.other_base_path(settings.base_path, before.outputs),
+            *address.other_base_path(settings.address.base_path, before.outputs),
             *homes.changes(before.outputs),
             *folders.changes(settings.users.folders, settings.prefix, before.guard),
             *ldap.changes(settings.ldap, before.hub),
@@ -271,7 +235,7 @@ def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before
     if address.BIND_ADDRESS not in config.refused:
         config.check(
             address.BIND_ADDRESS,
-            lambda: local_engine.refuse_foreign_address(settings.bind_address),
+            lambda: local_engine.refuse_foreign_address(settings.address.bind_address),
         )
     if not config.refused & {address.BIND_ADDRESS, address.PORT}:
         config.check(
@@ -280,8 +244,8 @@ def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before
                 local,
                 # That its own hub has the port is no second mistake.
                 before.prefix or settings.prefix,
-                settings.bind_address,
-                settings.port,
+                settings.address.bind_address,
+                settings.address.port,
                 before,
             ),
         )
@@ -307,8 +271,6 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     """Read the settings; they are of use only when `config` then has no problems."""
     _secrets(config)
     config.refuse_unknown(but="pulumi")
-    hostname = config.value(address.HOSTNAME)
-    extra_names = config.value(address.EXTRA_NAMES)
     key_pair = keypair.read(config, now)
     directory = ldap.read(config, now)
     names = prefix.read(config, stack)
@@ -322,19 +284,10 @@ def read(config: Config, stack: str, now: datetime) -> Settings:
     settings = Settings(
         prefix=names,
         engine=engines.read(config),
-        hostname=hostname,
-        extra_names=extra_names,
-        port=config.value(address.PORT),
-        base_path=address.base_path(config, names),
-        bind_address=config.value(address.BIND_ADDRESS),
-        subdomain_host=address.subdomain_host(config, hostname, key_pair),
-        hsts_seconds=config.value(address.HSTS_SECONDS),
-        trusted_proxies=config.value(address.TRUSTED_PROXIES),
+        address=address.read(config, names, key_pair),
         key_pair=key_pair,
         ldap=directory,
-        admin_users=config.value(login.ADMIN_USERS),
-        admin_access=config.value(login.ADMIN_ACCESS),
-        token_max_age=login.token_max_age(config, directory),
+        login=login.read(config, directory),
         texts=site.read(config),
         users=profiles.read(config, servers, recheck=recheck),
         services=services.read(config, directory),

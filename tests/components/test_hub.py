@@ -15,9 +15,11 @@ from components import directory
 from components.files import UNUSED
 from components.hub import Hub, HubArgs
 from components.names import Names
+from components.settings.address import Address
 from components.settings.engine import Engine
 from components.settings.ldap import Ldap
 from components.settings.ldap_entries import LdapTls
+from components.settings.login import Login
 from components.settings.own_config import OwnConfig
 from components.settings.services import Services
 from tests.components.recorder import (
@@ -292,16 +294,14 @@ def alone(
                 key_pem=pulumi.Output.secret("the key"),
                 certificate_pem="the certificate",
                 mark_key=pulumi.Output.secret("a secret"),
-                bind_address="192.0.2.7",
-                port=8443,
-                base_path="/test/",
-                subdomain_host=None,
-                hsts_seconds=0,
-                trusted_proxies=(),
+                address=Address(
+                    hostname="hub.example.com",
+                    bind_address="192.0.2.7",
+                    port=8443,
+                    base_path="/test/",
+                ),
                 ldap=replace(ldap, bind_password=bind_password),
-                admin_users=(),
-                admin_access=False,
-                token_max_age=86400,
+                login=Login(token_max_age=86400),
                 texts='{"name": "Institute"}',
                 users=settings.users,
                 services=replace(SERVICES, tokens=pulumi.Output.secret(tokens) if tokens else None),

@@ -226,7 +226,7 @@ def test_digits_are_text_where_a_text_is_wanted() -> None:
         }
     )
     assert declared.problems == []
-    assert found.admin_users == ("4711",)
+    assert found.login.admin_users == ("4711",)
     assert [(one.name, one.path) for one in found.users.folders.folders] == [
         ("2026", "/srv/shared/2026")
     ]
@@ -438,7 +438,7 @@ def test_users_own_names_end_in_the_hubs() -> None:
     fixed(SITE | {"zhub:hostname": "localhost", "zhub:subdomainHost": "hub.example.com"}, set())
     settings, config = read(SITE | {"zhub:subdomainHost": "Hub.Example.com"})
     assert config.problems == []
-    assert settings.certificate_names[:2] == ("hub.example.com", "*.hub.example.com")
+    assert settings.address.certificate_names[:2] == ("hub.example.com", "*.hub.example.com")
 
 
 def own_identity(*names: str, begin: timedelta = -DAY, end: timedelta) -> Identity:
@@ -584,7 +584,7 @@ def test_no_more_memory_can_be_shared_than_there_is() -> None:
 
 
 def test_an_ipv6_address_is_put_in_brackets() -> None:
-    assert read(SITE | {"zhub:hostname": "2001:DB8::1"})[0].url == (
+    assert read(SITE | {"zhub:hostname": "2001:DB8::1"})[0].address.url == (
         "https://[2001:db8::1]:11119/zhub-test"
     )
 
@@ -640,7 +640,7 @@ def test_any_config_makes_settings_or_messages_that_name_key_and_command(
         }:
             assert problem.subject.endswith(" is [not shown]") or " " not in problem.subject
     if not declared.problems:
-        assert found.url.startswith("https://")
+        assert found.address.url.startswith("https://")
         assert found.ldap or config["zhub:demoDirectory"] == "true"
         assert all(isinstance(warning, str) for warning in found.warnings(NOW))
 
