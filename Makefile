@@ -9,7 +9,7 @@ RUN = .venv/bin/python -m
 quoted = '$(subst ','\'',$(value $(1)))'
 TESTS ?=
 # Two at a time; what may run beside what: tests/conftest.py.
-BESIDE = -n 2 --dist loadgroup
+BESIDE = -n 2 --dist loadgroup --no-loadscope-reorder
 UNIT = -m unit $(BESIDE)
 # Not from the environment, where LDAP and YES may mean something else.
 LDAP =

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import re
 from collections.abc import Generator, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +35,14 @@ ROOMS_OF_THEIR_OWN = {"plugins": {"engine"}, "toolchain": {"engine", "slow", "un
 
 #: The room of the hub's package.
 HUB = "images/hub/zhub/"
+
+#: Groups that take long, the longest first: one that begins last ends alone, minutes after all
+#: others. pytest-xdist keeps this order with --no-loadscope-reorder; by itself it begins with the
+#: group of most tests, which is none of those that take longest.
+BEGIN_WITH = ("native", "engine", "images", "toolchain", "plugins", "proxy", HUB)
+
+#: Seconds that a group takes whose time is shown.
+SHOWN = 60
 
 #: The line of a file that gives all its tests markers.
 FILE_MARKS = re.compile(r"^pytestmark = (.*)$", re.MULTILINE)
@@ -120,6 +130,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             path = item.path.relative_to(Path(__file__).parent).as_posix()
             fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
             item.add_marker(pytest.mark.xdist_group(group(path, marks, fixtures)))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=turn)
+
+
+def turn(item: pytest.Item) -> int:
+    """When the group of a test begins, where two processes run tests."""
+    names = [mark.args[0] for mark in item.iter_markers("xdist_group")]
+    return BEGIN_WITH.index(names[0]) if names[0] in BEGIN_WITH else len(BEGIN_WITH)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long the groups took, and when the last test of each ended: none should end alone."""
+    took: dict[str, float] = {}
+    ended: dict[str, float] = {}
+    begin = math.inf
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        _, at, name = getattr(report, "nodeid", "").rpartition("@")
+        # An `@` of a parameter is in brackets.
+        if isinstance(report, pytest.TestReport) and at and "]" not in name:
+            took[name] = took.get(name, 0) + report.duration
+            ended[name] = max(ended.get(name, 0), report.stop)
+            begin = min(begin, report.start)
+    for name in sorted(took, key=lambda name: -took[name]):
+        if took[name] >= SHOWN:
+            terminalreporter.write_line(
+                f"{took[name]:6.0f} s of {name}, until {(ended[name] - begin) / 60:.0f} min"
+            )
 
 
 @pytest.fixture

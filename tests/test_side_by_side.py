@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests import conftest
 from tests.conftest import group, marks_of_all, pytest_ignore_collect
+from toolchain.places import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +43,35 @@ def test_tests_of_one_group_run_in_one_process(tmp_path: Path) -> None:
     ran_in = [line for line in result.stdout.splitlines() if line.startswith("ran in ")]
     assert len(ran_in) == 6, result.stdout
     assert len(set(ran_in)) == 1, ran_in
+
+
+def test_the_groups_that_take_long_begin_first_and_all_say_how_long(tmp_path: Path) -> None:
+    """As `make test` runs them: with fewer tests than others have, they would begin last."""
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\nmarkers = unit\n")
+    (folder / "built.py").touch()
+    code = Path(conftest.__file__).read_text()
+    (folder / "conftest.py").write_text(code.replace(f"SHOWN = {conftest.SHOWN}", "SHOWN = 0"))
+    for name, count in (("many", 9), ("native", 2), ("engine", 2)):
+        (folder / f"test_{name}.py").write_text(
+            f"import pytest\npytestmark = pytest.mark.xdist_group({name!r})\n"
+            f"@pytest.mark.parametrize('number', range({count}))\ndef test_it(number): ...\n"
+        )
+    [beside] = re.findall(r"^BESIDE = (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", *beside.split(), str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    began = re.findall(r"^tests/\S+@(\w+) $", result.stdout, re.MULTILINE)
+    assert set(began[:2]) == {"native", "engine"}, result.stdout
+    assert began.count("many") == 9
+    shown = re.findall(r"^ +0 s of (\w+), until 0 min$", result.stdout, re.MULTILINE)
+    assert sorted(shown) == ["engine", "many", "native"], result.stdout
 
 
 def test_who_builds_the_images_is_one_process() -> None:
