@@ -15,6 +15,7 @@ from zsingleuser import (
     memory,
     pulls,
     singleuser,
+    unseen,
     wait_for,
 )
 
@@ -27,6 +28,7 @@ with last_words.reported(port, os.environ):
     start = singleuser()
     activity.install()
     memory.install()
+    unseen.install()
     pulls.install(Path.home())
     os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
     # In memory: the home may be broken, or the engine's whole disk full, and a user can clean up

@@ -1,4 +1,4 @@
-"""Asks the hub what its operators say to the user.
+"""Asks the hub what its operators say to the user, and adds what the server says (unseen.py).
 
 It is an extension of Jupyter's server, and JupyterLab's `zhub-messages` shows what it says. The
 hub is asked only while a page of JupyterLab is open.
@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+
+from zsingleuser.unseen import UNSEEN
 
 FRESH = 10
 """Seconds that an answer of the hub counts: a user may have many pages open. With the time between
@@ -83,7 +85,11 @@ def _load_jupyter_server_extension(app: Any) -> None:
     class Handler(base):  # type: ignore[misc] # untyped
         @web.authenticated  # type: ignore[untyped-decorator]
         async def get(self) -> None:
-            self.finish(json.dumps({"messages": await messages.now()}))
+            own = UNSEEN.messages(await self.session_manager.list_sessions())
+            said = await messages.now()
+            self.finish(
+                json.dumps({"messages": [*own, *said] if said is not None else own or None})
+            )
 
     base_url = app.web_app.settings["base_url"]
     app.web_app.add_handlers(".*$", [(f"{base_url}zhub/messages", Handler)])
