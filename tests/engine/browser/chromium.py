@@ -43,21 +43,23 @@ def executable() -> str | None:
 
 
 @contextmanager
-def started(folder: Path, authority: Path) -> Iterator[Browser]:
+def started(folder: Path, authority: Path | None, namespace: str = NAMESPACE) -> Iterator[Browser]:
     """Start the browser in its network.
 
     Args:
         folder: becomes the browser's home.
-        authority: the PEM file with which it verifies the hub's certificate.
+        authority: the PEM file with which it verifies the hub's certificate; None without TLS.
+        namespace: the network.
     """
-    database = folder / ".pki" / "nssdb"  # where Chromium looks on Linux
-    database.mkdir(parents=True)
-    certutil = ["certutil", "-d", f"sql:{database}"]
-    subprocess.run([*certutil, "-N", "--empty-password"], check=True)
-    trusted = ["-A", "-n", "hub", "-t", "P,,", "-i", str(authority)]
-    subprocess.run([*certutil, *trusted], check=True)
+    if authority:
+        database = folder / ".pki" / "nssdb"  # where Chromium looks on Linux
+        database.mkdir(parents=True)
+        certutil = ["certutil", "-d", f"sql:{database}"]
+        subprocess.run([*certutil, "-N", "--empty-password"], check=True)
+        trusted = ["-A", "-n", "hub", "-t", "P,,", "-i", str(authority)]
+        subprocess.run([*certutil, *trusted], check=True)
     expect.set_options(timeout=PATIENCE)
-    with entered(NAMESPACE):
+    with entered(namespace):
         driver = sync_playwright().start()  # the browser is its child, in the same network
     try:
         # Without Chromium's own sandbox, which does not work for root. Its pages are the hub's.

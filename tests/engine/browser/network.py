@@ -26,18 +26,18 @@ def able() -> bool:
 
 
 @contextmanager
-def network(port: int) -> Iterator[None]:
+def network(port: int, namespace: str = NAMESPACE) -> Iterator[None]:
     """Make the network, and remove it."""
-    subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
+    subprocess.run(["ip", "netns", "add", namespace], check=True)
     try:
-        subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "lo", "up"], check=True)
-        with entered(NAMESPACE):
+        subprocess.run(["ip", "-n", namespace, "link", "set", "lo", "up"], check=True)
+        with entered(namespace):
             # A socket stays in the network in which it was made.
             listener = socket.create_server(("127.0.0.1", port), backlog=100)
         with _forwarding(listener, port):
             yield
     finally:
-        subprocess.run(["ip", "netns", "delete", NAMESPACE], check=True)
+        subprocess.run(["ip", "netns", "delete", namespace], check=True)
 
 
 @contextmanager
