@@ -15,6 +15,7 @@ from zhub.login import check_directory, recheck
 from zhub.login.directory import Directory
 from zhub.login.directory.reasons import EXPIRED, INACTIVATED, LOCKED, MUST_CHANGE
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
+from zhub.settings.folders import SharedFolder
 from zhub.settings.ldap import Ldap, LdapTls
 
 from tests.images.hub import ds389
@@ -29,6 +30,7 @@ from tests.images.hub.ds389 import (
     group_dn,
     person_dn,
 )
+from tests.images.hub.profiles import profile
 from tests.images.hub.real_directory import assert_refused
 from tests.images.hub.recorded_answers import DS389, DS389_WRONG, SAME_AFTER_WRONG
 
@@ -260,6 +262,29 @@ def test_running_servers_end_with_the_account_and_its_groups(ask: Ask, server: D
     ):
         subprocess.run(["dsidm", *manager, url, "account", order, dave], check=True)
         assert members("dave", (), None) == reason
+
+
+def test_running_servers_end_with_the_group_of_their_profile_or_folder(
+    ask: Ask, server: Ds389
+) -> None:
+    alice, bob = person_dn("alice"), person_dn("bob")
+    quants = server.group("quants", alice, bob)
+    directory = ask(allowed_groups=(), allow_everyone=True, further_groups=(quants,))
+    profiles = (profile("quant", quants), profile("analyst"))
+    desk = SharedFolder(name="desk", read_only=False, groups=(quants,))
+    refusal = recheck.by_directory(directory, (desk,), profiles)
+    assert refusal("bob", ("desk:rw",), "quant") is None
+    assert server.connection.modify(quants, {"member": [(ldap3.MODIFY_DELETE, [bob])]})
+    assert refusal("bob", (), "quant") == f"{bob!r} may not use the profile quant any more"
+    gone = f"{bob!r} may not use the shared folder desk any more"
+    assert refusal("bob", ("desk:rw",), "analyst") == gone
+    assert refusal("bob", (), "analyst") is None
+    assert refusal("alice", ("desk:rw",), "quant") is None
+    # A group that gets another name has no members under the old one; the doctor names it.
+    assert directory.missing_groups() == frozenset()
+    assert server.connection.modify_dn(quants, "cn=traders")
+    assert refusal("alice", (), "quant") == f"{alice!r} may not use the profile quant any more"
+    assert directory.missing_groups() == {quants}
 
 
 def check(ldap: Ldap, name: str = "", password: str | None = None) -> bool:

@@ -15,10 +15,12 @@ from zhub.login import check_directory, recheck
 from zhub.login.directory import Directory
 from zhub.login.directory.reasons import DISABLED, EXPIRED, LOCKED, MUST_CHANGE
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
+from zhub.settings.folders import SharedFolder
 from zhub.settings.ldap import Ldap, LdapTls
 
 from tests.images.hub import samba
 from tests.images.hub.binds import answer
+from tests.images.hub.profiles import profile
 from tests.images.hub.real_directory import assert_refused
 from tests.images.hub.recorded_answers import SAMBA, SAMBA_WRONG
 from tests.images.hub.samba import PASSWORD, PEOPLE, SERVICE, SUFFIX, Samba, group_dn, person_dn
@@ -256,6 +258,28 @@ def test_running_servers_end_with_the_account_and_its_groups(ask: Ask, server: S
     server.change(group_dn("Jupyter"), member=None)
     assert left("dave", (), None) == f"{dave!r} is in no allowed group"
     server.join(group_dn("Jupyter"), person_dn("Müller, Älice + Co"), person_dn("Bob"))
+
+
+def test_running_servers_end_with_the_group_of_their_profile_or_folder(
+    ask: Ask, server: Samba
+) -> None:
+    """Nested: the profile is for a group that has Dave's group in it."""
+    dave, team = person_dn("dave"), server.group("Desk", person_dn("dave"))
+    quants = server.group("Quants", team)
+    directory = ask(allowed_groups=(EVERYBODY,), further_groups=(quants,))
+    folder = SharedFolder(name="desk", read_only=False, groups=(quants,))
+    refusal = recheck.by_directory(directory, (folder,), (profile("quant", quants),))
+    assert refusal("dave", ("desk:rw",), "quant") is None
+    server.change(team, member=None)
+    assert refusal("dave", (), "quant") == f"{dave!r} may not use the profile quant any more"
+    gone = f"{dave!r} may not use the shared folder desk any more"
+    assert refusal("dave", ("desk:rw",), "quant") == gone
+    server.join(team, dave)
+    assert refusal("dave", ("desk:rw",), "quant") is None
+    # A group that gets another name has no members under the old one; the doctor names it.
+    server.done(server.connection.modify_dn(quants, "CN=Traders"), quants)
+    assert refusal("dave", (), "quant") == f"{dave!r} may not use the profile quant any more"
+    assert directory.missing_groups() == {quants}
 
 
 def test_a_password_is_never_sent_in_clear_where_the_server_refuses_that(ask: Ask) -> None:
