@@ -65,12 +65,16 @@ class Confinement(Keeper):
         self._asking = threading.Lock()
         self._looked = float("-inf")
         self._sight = Sight()
-        self._texts = Rules(settings)
+        self._texts = Rules(settings, counted=True)
         self._said: frozenset[Overlap] = frozenset()
 
     @property
     def machine(self) -> Machine:
         return self._sight.machine
+
+    def begin(self) -> None:
+        super().begin()
+        self._texts = Rules(self._settings, counted=self._counted)
 
     def look(self) -> None:
         """Look at the machine and the directory again, unless the last look was a moment ago.

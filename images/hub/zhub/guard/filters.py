@@ -25,6 +25,15 @@ NEW_CONNECTIONS = "50/second burst 200 packets"
 """Rate at which one server may open connections to the hub. JupyterLab needs a few a minute, and
 more at its start."""
 
+MOST_CONNECTIONS = 4096
+"""Connections, also by UDP and the like, that one server may have to other machines at a time.
+
+The engine's machine keeps all servers' connections in one table, and those of browsers to the hub
+as well. While that is full, it drops every new one, whoever's it is. The table has room for 262144,
+or fewer on a machine with less than 4 GiB (nf_conntrack_max,
+https://docs.kernel.org/networking/nf_conntrack-sysctl.html).
+"""
+
 PRIVATE = (
     "10.0.0.0/8",  # RFC 1918
     "172.16.0.0/12",
@@ -62,6 +71,9 @@ _ANSWER = "tcp flags & (syn | ack) != syn"
 
 # So the sender gets an error at once, and not a timeout after minutes.
 _REFUSE = "reject with icmpx admin-prohibited"
+
+TOO_MANY = f"ct state new ct count over {MOST_CONNECTIONS} {_REFUSE}"
+"""Refuses a connection that is one too many. Some kernels cannot count (nft_connlimit)."""
 
 # EHOSTUNREACH (`icmp_err_convert` in Linux' net/ipv4/icmp.c), and not the error of a port at which
 # nobody listens. All rules are set at once: where this one is, all are.
@@ -137,6 +149,8 @@ class Reach:
     """The open and the closed networks, as `by_width` returns them."""
     internet: bool
     """Whether addresses outside of these networks are open."""
+    counted: bool = True
+    """Whether a server has no more than MOST_CONNECTIONS."""
 
 
 def of_server(subnet: IPv4Network, hub: IPv4Address, reach: Reach) -> str:
@@ -185,6 +199,7 @@ def _of_server(
             f"ip daddr {hub} tcp dport {HUB_PORT} accept",
             f"ip daddr {hub} tcp sport {PORT} {_ANSWER} accept",
             f"ip daddr {_any(reach.pools)} {_REFUSE}",
+            *([TOO_MANY] if reach.counted else ()),
             *_names(reach.name_servers),
             *(
                 f"ip daddr {network} {'accept' if opened else _REFUSE}"

@@ -54,6 +54,8 @@ class Keeper(ABC):
         self._prefix = prefix
         self._roles = roles
         self._made: dict[str, tuple[str, str]] = {}
+        self._counted = True
+        """Whether the kernel can limit how many connections a server has."""
         self._subnets: dict[str, IPv4Network] = {}
 
     @property
@@ -69,7 +71,7 @@ class Keeper(ABC):
         """
         self._helpers.sweep()
         try:
-            self._filter(NO_NETWORK, filters.table(()))
+            self._counted = self._counts()
         except RuntimeError as error:
             raise RuntimeError(
                 "the engine's machine cannot filter packets, so no server can be confined; its"
@@ -90,6 +92,25 @@ class Keeper(ABC):
                 " this one with userAllowedNetworks",
                 server,
             )
+
+    def _counts(self) -> bool:
+        """Set a filter as a test; return whether it can count connections.
+
+        Raises:
+            RuntimeError: the kernel cannot filter packets at all.
+        """
+        try:
+            self._filter(NO_NETWORK, filters.table([filters.TOO_MANY]))
+        except RuntimeError as error:
+            self._filter(NO_NETWORK, filters.table(()))
+            log.warning(
+                "one server can take all the connections that the engine's machine has room for"
+                " (nf_conntrack_max), and then nobody reaches the hub: the kernel cannot count them"
+                " (`modprobe nft_connlimit`): %s",
+                error,
+            )
+            return False
+        return True
 
     @abstractmethod
     def look(self) -> None:

@@ -131,7 +131,12 @@ class Nodes(Keeper):
             subnet_of(network),
             ways_out,
             # nft takes no networks that overlap, and the engine chose that of the way out.
-            reach(self._settings, self._machine, [*collapse_addresses(pools)]),
+            reach(
+                self._settings,
+                self._machine,
+                [*collapse_addresses(pools)],
+                counted=self._counted,
+            ),
         )
 
 

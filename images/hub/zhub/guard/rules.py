@@ -12,13 +12,20 @@ from zhub.guard.sight import Sight
 from zhub.settings import GuardSettings
 
 
-def reach(settings: GuardSettings, machine: Machine, pools: Sequence[IPv4Network]) -> filters.Reach:
+def reach(
+    settings: GuardSettings,
+    machine: Machine,
+    pools: Sequence[IPv4Network],
+    *,
+    counted: bool,
+) -> filters.Reach:
     """Return what all users' servers on a machine may reach.
 
     Args:
         settings: of the stack.
         machine: as it was seen last.
         pools: where users' networks are.
+        counted: whether the machine can limit how many connections a server has.
     """
     networks = filters.by_width(
         open_=settings.user_allowed_networks,
@@ -35,21 +42,24 @@ def reach(settings: GuardSettings, machine: Machine, pools: Sequence[IPv4Network
         name_servers=servers if settings.user_internet else (),
         networks=networks,
         internet=settings.user_internet,
+        counted=counted,
     )
 
 
 class Rules:
     """Writes them. What is the same for all servers is worked out once for each look."""
 
-    def __init__(self, settings: GuardSettings) -> None:
+    def __init__(self, settings: GuardSettings, *, counted: bool) -> None:
         self._settings = settings
+        self._counted = counted
         self._last: tuple[Sight, filters.Reach] | None = None
 
     def of_server(self, sight: Sight, subnet: IPv4Network) -> str:
         """Return the filter of a user's server in a network."""
         last = self._last
         if not last or last[0] is not sight:
-            last = self._last = sight, reach(self._settings, sight.machine, self._pools(sight))
+            found = reach(self._settings, sight.machine, self._pools(sight), counted=self._counted)
+            last = self._last = sight, found
         return filters.of_server(subnet, IPv4Address(hub_address(subnet)), last[1])
 
     def of_hub(self, sight: Sight) -> str:

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zhub.guard import filters, machine
 
+from toolchain.places import ROOT
+
 NETWORKS = st.builds(
     lambda address, length: IPv4Network((address, length), strict=False),
     st.integers(0, 2**32 - 1),
@@ -74,12 +76,21 @@ def test_a_server_reaches_the_hubs_port_name_servers_port_and_what_is_open() -> 
         "ip daddr 10.214.0.18 tcp dport 8081 accept",
         "ip daddr 10.214.0.18 tcp sport 8888 tcp flags & (syn | ack) != syn accept",
         "ip daddr 10.214.0.0/16",
+        "ct state new ct count over 4096",
         "ip daddr { 9.9.9.9 } udp dport 53 accept",
         "ip daddr { 9.9.9.9 } tcp dport 53 accept",
         "ip daddr 10.1.0.0/24 accept",
         "ip daddr 10.0.0.0/8",
         "accept",
     ]
+
+
+def test_where_the_kernel_cannot_count_nothing_else_differs() -> None:
+    own = IPv4Network("10.214.0.16/28"), IPv4Address("10.214.0.18")
+    counted, not_counted = (
+        rules(filters.of_server(*own, replace(REACH, counted=counted))) for counted in (True, False)
+    )
+    assert [rule for rule in counted if "ct count" not in rule] == not_counted
 
 
 def test_a_service_sees_its_filter_before_all_else_and_reaches_what_a_server_does() -> None:
@@ -251,3 +262,9 @@ def test_addresses_of_the_directory_stay_open_for_a_day() -> None:
     names.answers = "= ldap.example.com\n"
     assert directory.addresses() == {fixed, (second, 636)}
     assert not directory.complete
+
+
+def test_the_page_on_security_says_how_many_connections_a_server_may_have() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    most = filters.MOST_CONNECTIONS
+    assert f"- A server has {most} connections to other machines at most" in page

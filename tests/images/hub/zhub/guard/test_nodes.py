@@ -117,7 +117,7 @@ def expected(*ways_out: str, **variables: str) -> str:
     return filters.of_service(
         IPv4Network("10.213.0.16/28"),
         out,
-        rules.reach(found, MACHINE, [found.user_network_pool, *out]),
+        rules.reach(found, MACHINE, [found.user_network_pool, *out], counted=True),
     )
 
 

@@ -349,6 +349,45 @@ def test_a_server_reaches_the_hub_but_neither_the_engines_machine_nor_its_site(
         assert "TimeoutError" in probed(site, alice, f"{host} 9")
 
 
+#: Opens connections to a host, keeps them, and prints how each attempt ended.
+MANY = """
+import collections, socket, sys
+host, port, wanted = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+kept, ends = [], collections.Counter()
+for number in range(wanted):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        one = socket.socket(socket.AF_INET, kind)
+        one.settimeout(5)
+        kept.append(one)
+        try:
+            one.connect((host, port))
+            one.send(b"x")
+            ends["made"] += 1
+        except OSError:
+            ends["refused"] += 1
+print(ends["made"], ends["refused"])
+"""
+
+
+def test_no_server_takes_all_the_connections_that_the_machine_has_room_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a table that is full, the machine would drop those of browsers to the hub, too."""
+    few = filters.TOO_MANY.replace(str(filters.MOST_CONNECTIONS), "40")
+    with lan(IPv4Network("10.99.7.0/24")) as there:
+        host = str(there.subnet[5])
+        helpers = Helpers(site.engine, site.notebook, site.settings.prefix)
+        command = ["/usr/bin/python3", "-I", "-c", MANY, host, str(there.port), "50"]
+        made = {}
+        for user, rule in (("modest", filters.TOO_MANY), ("greedy", few)):
+            monkeypatch.setattr(filters, "TOO_MANY", rule)
+            container = site.start(user)
+            made[user] = helpers.run(command, network=f"container:{container}").split()
+        assert made == {"modest": ["100", "0"], "greedy": ["40", "60"]}
+        # The hub is another matter.
+        assert "Connection refused" in probed(site, container, "hub 8081")
+
+
 def test_the_filter_is_there_before_the_network(site: Site) -> None:
     """So no process in a server, not even a captured hub's command, has a network without it."""
     container = site.create("earlybird")
