@@ -19,30 +19,34 @@ export function address(text) {
   return isIP(bare) ? bare : undefined;
 }
 
-// Addresses of this machine: the hub uses them; no client on the network can have one.
-const LOOPBACK = new BlockList();
-LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
-LOOPBACK.addAddress("::1", "ipv6");
+// Return a function that says whether an address, as Node writes it, is in one of the networks.
+export function listed(networks) {
+  const list = new BlockList();
+  for (const network of networks) {
+    const [start, length] = network.split("/");
+    list.addSubnet(start, Number(length), isIP(start) === 4 ? "ipv4" : "ipv6");
+  }
+  return (one) => {
+    const bare = address(one ?? "");
+    return bare !== undefined && list.check(bare, isIP(bare) === 4 ? "ipv4" : "ipv6");
+  };
+}
 
-const within = (list, one) => list.check(one, isIP(one) === 4 ? "ipv4" : "ipv6");
+// Addresses of this machine: the hub uses them; no client on the network can have one.
+export const local = listed(["127.0.0.0/8", "::1/128"]);
 
 // Return a function that takes a connection's peer and its X-Forwarded-For header, and returns the
 // address of the client: the last one that is not a proxy in `networks`. Each proxy appends the
 // address it saw. So, reading from the end, everything beyond the first untrusted address may be
 // forged.
 export function callers(networks) {
-  const proxies = new BlockList();
-  for (const network of networks) {
-    const [start, length] = network.split("/");
-    proxies.addSubnet(start, Number(length), isIP(start) === 4 ? "ipv4" : "ipv6");
-  }
-  const trusted = (one) => within(proxies, one);
+  const trusted = listed(networks);
   return (peer, header) => {
     let caller = address(peer ?? "") ?? "";
     const forwarded = (header ?? "").split(",");
     while (caller && trusted(caller) && forwarded.length) {
       const before = address(forwarded.pop());
-      if (!before || (within(LOOPBACK, before) && !trusted(before))) {
+      if (!before || (local(before) && !trusted(before))) {
         // Invalid or forged: only the proxy that passed it on is known.
         break;
       }

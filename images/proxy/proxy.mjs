@@ -12,7 +12,8 @@ import { ConfigurableProxy } from "configurable-http-proxy";
 import { follow } from "./certificate.mjs";
 import { confine, harden } from "./confine.mjs";
 import { Connecting } from "./connecting.mjs";
-import { callers, speakFor } from "./forwarded.mjs";
+import { Crowd } from "./crowd.mjs";
+import { callers, listed, speakFor } from "./forwarded.mjs";
 import { logger } from "./log.mjs";
 import { unavailable } from "./unavailable.mjs";
 
@@ -317,14 +318,19 @@ if (options.heartbeat) {
 proxy.apiServer.listen(options.apiPort, "127.0.0.1");
 proxy.metricsServer?.listen(options.metricsPort, "127.0.0.1");
 // Each connection takes memory, even if it sends nothing: without a limit, all there is. Those that
-// wait for a next request make room for new ones.
-proxy.proxyServer.maxConnections = options.mostConnections;
-proxy.proxyServer.on("connection", () => {
-  proxy.proxyServer.getConnections((_, open) => {
-    if (open > 0.75 * options.mostConnections) {
-      proxy.proxyServer.closeIdleConnections();
-    }
-  });
+// wait for a next request make room for new ones. Before TLS begins, which costs most.
+const crowd = new Crowd(options.mostConnections, listed(options.trustedProxies ?? []));
+const begin = proxy.proxyServer.listeners("connection");
+proxy.proxyServer.removeAllListeners("connection");
+proxy.proxyServer.on("connection", function (socket) {
+  if (!crowd.take(socket)) {
+    socket.destroy();
+    return;
+  }
+  if (crowd.busy) {
+    this.closeIdleConnections();
+  }
+  begin.forEach((listener) => listener.call(this, socket));
 });
 // Node would end a request whose body takes longer than five minutes.
 proxy.proxyServer.requestTimeout = 0;
