@@ -288,6 +288,7 @@ def main() -> None:
     }
     if arguments and arguments[0] in roles:
         role = roles[arguments.pop(0)]
+    privileges.leave_no_dumps()
     # Commands are for people.
     logs.begin({} if role in COMMANDS else os.environ)
     try:

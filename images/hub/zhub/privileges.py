@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 from zhub.front.certificates import Pair
@@ -46,3 +47,12 @@ def drop(socket: Path | None, user: int = HUB_USER) -> None:
     os.setgroups(groups)
     os.setresgid(HUB_GROUP, HUB_GROUP, HUB_GROUP)
     os.setresuid(user, user, user)
+
+
+def leave_no_dumps() -> None:
+    """Have no process leave a dump of its memory when it crashes, with passwords in it.
+
+    Where the engine's machine collects dumps, its own user 1000 may read those of the hub
+    (systemd-coredump(8)).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import sys
@@ -46,6 +47,16 @@ def hide() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) failed")
 
 
+def leave_no_dumps() -> None:
+    """Have no program here leave a dump of its memory when it crashes.
+
+    That of a kernel would fill the home with a file as large as the kernel's data, or go to what
+    collects dumps on the engine's machine. Who wants one raises the limit again: `ulimit -c`.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+
+
 def bound(url: str) -> socket.socket:
     """Return a socket bound to the port of a URL, on all addresses, that does not listen yet.
 
@@ -69,6 +80,7 @@ def become_server(url: str, lease: Lease | None = None) -> socket.socket:
         OSError: when the port is taken, or the kernel refuses to hide the memory.
     """
     hide()
+    leave_no_dumps()
     own = bound(url)
     server = os.fork()
     if server:
