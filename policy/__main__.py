@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from policies import CONFIG, POLICIES, PREFIX
+from own_settings import CONFIG, KEYS
+from policies import POLICIES, PREFIX
 from pulumi_policy import EnforcementLevel, PolicyPack
 from pulumi_policy.policy import _PolicyAnalyzerServicer as Analyzer
 
@@ -10,8 +11,8 @@ configure_stack = Analyzer.ConfigureStack
 
 
 def configure(self: Analyzer, request: Any, context: Any) -> Any:
-    """Take the one setting that policies go by; the SDK ignores the config that the CLI sends."""
-    CONFIG.update({key: request.config[key] for key in (PREFIX,) if key in request.config})
+    """Take the settings that policies go by; the SDK ignores the config that the CLI sends."""
+    CONFIG.update({key: request.config[key] for key in {PREFIX, *KEYS} if key in request.config})
     return configure_stack(self, request, context)
 
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import allowed
 import containers
+import own_settings
 import services
 from allowed import Table
+from own_settings import CONFIG
 from pulumi_policy import (
     EnforcementLevel,
     PolicyResource,
@@ -33,9 +35,6 @@ IMAGE = "docker:index/image:Image"
 
 #: The setting that says how names begin; without it, that follows from the stack's name.
 PREFIX = "zhub:prefix"
-
-#: The stack's config, as far as policies go by it.
-CONFIG: dict[str, str] = {}
 
 #: The image that a container runs, by the container's name.
 IMAGE_OF = {
@@ -93,7 +92,7 @@ SUMMARIES = {
     "services": "Only services of the project's roles, each with no more than its role needs.",
     "images": "Only images of the folders in images/, for the configured platform.",
     "networks": "Only this stack's own bridges.",
-    "volumes": "Only this stack's own volumes, on the engine's disk or in memory.",
+    "volumes": "Only this stack's own volumes, on the engine's disk.",
     "commands": "Only the project's command, by the digests of its scripts.",
     "keys": "Only keys and certificates of the project's own servers.",
     "providers": "Only the project's providers, without plugins from other sources.",
@@ -135,7 +134,7 @@ def own_images(args: StackValidationArgs, report: ReportViolation) -> None:
         if not _runs_own(one, digests):
             image, its = shown(_image(one)), _its(one)
             report(f"{one.name}: image is {image}; allowed: that of the Image {its}", one.urn)
-        for line in _variables(one):
+        for line in _lines(plain(one.props) or {}):
             for name, value, its in _named_images(line):
                 if value != digests.get(its):
                     report(
@@ -187,6 +186,19 @@ def own_configuration(args: ResourceValidationArgs, report: ReportViolation) -> 
         )
 
 
+def stacks_own_settings(args: ResourceValidationArgs, report: ReportViolation) -> None:
+    """Report what hub and guard are told of logins and networks that no setting says."""
+    props = plain(args.props) or {}
+    if args.resource_type == CONTAINER and args.name == "proxy":
+        found = own_settings.of_proxy(props.get("command"))
+    elif args.resource_type in {CONTAINER, SERVICE}:
+        found = own_settings.problems(args.name, _lines(props))
+    else:
+        return
+    for problem in found:
+        report(f"{args.name}: {problem}", None)
+
+
 def _runs_own(one: PolicyResource, digests: Mapping[str, Any]) -> bool:
     name = _its(one)
     whole = one.resource_type == SERVICE
@@ -207,22 +219,23 @@ def _its(one: PolicyResource) -> str | None:
     return IMAGE_OF_SERVICE.get(one.name)
 
 
-def _container(service: PolicyResource) -> Mapping[str, Any]:
-    task = _property(service, "taskSpec")
+def _container(props: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a service's containers are."""
+    task = props.get("taskSpec")
     found = task.get("containerSpec") if isinstance(task, dict) else None
     return found if isinstance(found, dict) else {}
 
 
 def _image(one: PolicyResource) -> Any:
-    return _container(one).get("image") if one.resource_type == SERVICE else _property(one, "image")
+    props = plain(one.props) or {}
+    return (_container(props) if one.resource_type == SERVICE else props).get("image")
 
 
-def _variables(one: PolicyResource) -> Iterator[str]:
-    """Yield what is known; what is not has the digest of an image that is not built yet."""
-    if one.resource_type == SERVICE:
-        given = _container(one).get("env") or {}
-        yield from (f"{name}={value}" for name, value in given.items() if value is not UNKNOWN)
-    yield from (line for line in _property(one, "envs") or () if line is not UNKNOWN)
+def _lines(props: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the variables that are known; others have the digest of an image not built yet."""
+    given = _container(props).get("env") or {}
+    yield from (f"{name}={value}" for name, value in given.items() if value is not UNKNOWN)
+    yield from (line for line in props.get("envs") or () if line is not UNKNOWN)
 
 
 def _property(resource: PolicyResource, name: str) -> Any:
@@ -237,6 +250,11 @@ POLICIES = [
         "No configuration of the site's own in the hub.",
         own_configuration,
         EnforcementLevel.ADVISORY,
+    ),
+    ResourceValidationPolicy(
+        "own-settings",
+        "Who gets in, and what users reach, is what the stack's settings say.",
+        stacks_own_settings,
     ),
     StackValidationPolicy("own-images", "Containers run only their stack's images.", own_images),
     StackValidationPolicy(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import allowed
+import own_settings
 import policies
 import pytest
 from pulumi_policy import (
@@ -84,6 +86,9 @@ SITE = REMOTE | {
     "zhub:hubRoles": json.dumps([{"name": "tutors", "scopes": ["servers"], "users": ["bob"]}]),
 }
 
+#: Of `on_nodes`.
+NODES = SITE | PROFILES
+
 NOW = PolicyCustomTimeouts(0, 0, 0)
 OPTIONS = PolicyResourceOptions(
     protect=False,
@@ -93,6 +98,21 @@ OPTIONS = PolicyResourceOptions(
     custom_timeouts=NOW,
     additional_secret_outputs=[],
 )
+
+
+@pytest.fixture(autouse=True)
+def config(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Policies know the settings of the demo stack, until a test calls this with others."""
+
+    def take(settings: dict[str, str]) -> None:
+        for key in own_settings.KEYS:
+            if key in settings:
+                monkeypatch.setitem(own_settings.CONFIG, key, settings[key])
+            else:
+                monkeypatch.delitem(own_settings.CONFIG, key, raising=False)
+
+    take(DEMO)
+    return take
 
 
 def judged(inputs: Any) -> Any:
@@ -170,9 +190,14 @@ def brought(folder: Path) -> dict[str, str]:
     ["demo", "native", "site", "brought", "local", "tls", "renamed", "separate", "profiles"],
 )
 def test_the_programs_own_resources_pass(
-    variant: str, *, preview: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variant: str,
+    *,
+    preview: bool,
+    config: Callable[[dict[str, str]], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = {
+    given = {
         "demo": DEMO,
         "native": DEMO | {"zhub:platform": "linux/amd64", "zhub:bindAddress": "127.0.0.1"},
         "site": SITE,
@@ -184,14 +209,15 @@ def test_the_programs_own_resources_pass(
         "tls": DEMO | {"docker:host": "tcp://z.example.com:2376", "docker:certPath": "certs"},
     }[variant]
     if variant == "brought":
-        config |= brought(tmp_path)
+        given |= brought(tmp_path)
+    config(given)
     if variant == "renamed":
-        monkeypatch.setitem(policies.CONFIG, policies.PREFIX, config["zhub:prefix"])
+        monkeypatch.setitem(own_settings.CONFIG, policies.PREFIX, given["zhub:prefix"])
     if variant == "tls":
         for name in ("ca", "cert", "key"):
             (tmp_path / f"{name}.pem").touch()
-        config["docker:certPath"] = str(tmp_path)
-    recording = run(config, preview=preview)
+        given["docker:certPath"] = str(tmp_path)
+    recording = run(given, preview=preview)
     assert {one.urn: violations(one) for one in recording.declared} == {
         one.urn: {} for one in recording.declared
     }
@@ -219,7 +245,7 @@ def on_nodes(*, preview: bool = False) -> Recording:
     names = Names("zhub-test")
 
     def declare() -> None:
-        settings, _ = read(SITE | PROFILES)
+        settings, _ = read(NODES)
         images = Images(
             "images",
             ImagesArgs(
@@ -250,7 +276,10 @@ def on_nodes(*, preview: bool = False) -> Recording:
 
 
 @pytest.mark.parametrize("preview", [False, True])
-def test_what_runs_on_nodes_passes(*, preview: bool) -> None:
+def test_what_runs_on_nodes_passes(
+    *, preview: bool, config: Callable[[dict[str, str]], None]
+) -> None:
+    config(NODES)
     recording = on_nodes(preview=preview)
     services = recording.all("Service")
     assert len(services) > 3
@@ -324,6 +353,8 @@ def test_a_change_for_the_worse_is_found(
     resource = (separate if name in OF_SEPARATE else demo).one(kind, name)
     for change, message in CASES[kind, policy, name]:
         found = violations(resource, changed(resource.raw, change))
+        # Of other variables than the program's, some are missing.
+        found.pop("own-settings", None)
         assert found == {policy: expected(name, change, message)}, change
 
 
@@ -525,10 +556,66 @@ def test_configuration_of_the_sites_own_is_allowed_and_named(tmp_path: Path) -> 
     assert advice.enforcement_level is EnforcementLevel.ADVISORY
 
 
+def without(lines: list[str], variable: str) -> list[str]:
+    return [line for line in lines if not line.startswith(f"{variable}=")]
+
+
+#: A variable, what a program must not say in place of the settings, and where.
+OPENED = [
+    ("guard", "ZHUB_USER_INTERNET", "false"),
+    ("guard", "ZHUB_USER_ALLOWED_NETWORKS", '["10.0.0.0/8"]'),
+    ("guard", "ZHUB_USER_ALLOWED_NETWORKS", "x"),
+    ("guard", "ZHUB_USER_BLOCKED_NETWORKS", '["192.0.2.0/24"]'),
+    ("hub", "ZHUB_LDAP_TLS", "none"),
+    ("hub", "ZHUB_LDAP_ALLOW_EVERYONE", "true"),
+    ("hub", "ZHUB_LDAP_ALLOWED_GROUPS", "[]"),
+    ("hub", "ZHUB_LDAP_ADMIN_GROUPS", '["cn=jupyter,ou=groups,dc=example,dc=org"]'),
+    ("hub", "ZHUB_ADMIN_USERS", '["mallory"]'),
+    ("hub", "ZHUB_ADMIN_ACCESS", "true"),
+    ("hub", "ZHUB_TRUSTED_PROXIES", '["10.0.0.0/8"]'),
+]
+
+
+@pytest.mark.parametrize(("name", "variable", "value"), OPENED)
+def test_what_no_setting_opens_is_found(
+    demo: Recording, separate: Recording, name: str, variable: str, value: str
+) -> None:
+    containers = [demo.one("Container", name)]
+    if name == "hub" and variable != own_settings.PROXIES:
+        containers.append(separate.one("Container", "hub-beside-proxy"))
+    for one in containers:
+        rest = without(one.raw["envs"], variable)
+        [found] = violations(one, one.raw | {"envs": [*rest, f"{variable}={value}"]}).values()
+        assert found[0].startswith(f"{one.name}: {variable} is {shown(value)}; allowed: ")
+        # The image's own default is another one.
+        lacking = violations(one, one.raw | {"envs": rest})
+        assert lacking == {"own-settings": [f"{one.name}: lacks {variable}"]}
+
+
+def test_what_a_setting_opens_passes(
+    demo: Recording, config: Callable[[dict[str, str]], None]
+) -> None:
+    guard = demo.one("Container", "guard")
+    variable = "ZHUB_USER_ALLOWED_NETWORKS"
+    envs = [*without(guard.raw["envs"], variable), f'{variable}=["10.1.0.9/32"]']
+    assert list(violations(guard, guard.raw | {"envs": envs})) == ["own-settings"]
+    config(DEMO | {"zhub:userAllowedNetworks": '["10.1.0.9"]'})
+    assert violations(guard, guard.raw | {"envs": envs}) == {}
+
+
+@pytest.mark.parametrize("trusted", [["10.0.0.0/8"], None])
+def test_a_proxy_trusts_whom_the_settings_name(separate: Recording, trusted: list[str]) -> None:
+    proxy = separate.one("Container", "proxy")
+    [text] = proxy.raw["command"]
+    command = [json.dumps(json.loads(text) | {"trustedProxies": trusted})]
+    [message] = violations(proxy, proxy.raw | {"command": command})["own-settings"]
+    assert message.startswith("proxy: trustedProxies is ")
+
+
 def test_every_policy_is_shown_to_find_something() -> None:
     """A new policy needs a test of its own."""
     elsewhere = {"known-types", "own-images", "own-network", "own-configuration", "components"}
-    elsewhere |= {"services"}
+    elsewhere |= {"services", "own-settings"}
     shown = {policy for _, policy, *_ in CASES} | elsewhere
     assert {policy.name for policy in policies.POLICIES} == shown
 
