@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,6 +48,8 @@ REQUIREMENTS = Path(__file__).parents[2] / "images/notebook/requirements"
 
 def _requirements(name: str) -> str:
     known = sorted(file.stem for file in REQUIREMENTS.glob("*.txt"))
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+        raise RefusedError(f"no name of a set of packages; there are {', '.join(known)}")
     if name not in known:
         raise RefusedError(
             f"images/notebook/requirements has no {name}.txt; there are {', '.join(known)}."

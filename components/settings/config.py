@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeVar
 
-from components.settings.parsing import RefusedError
+from components.settings.parsing import SHOWN, RefusedError
 from components.settings.setting import Setting, remove_command
 
 T = TypeVar("T")
-
-#: Characters of a value that a message shows.
-SHOWN = 100
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ TRIES = 5
 PAUSE = 0.5
 
 STACK = "pulumi:pulumi:Stack"
-CONTAINER = "docker:index/container:Container"
 IMAGE = "docker:index/image:Image"
 VOLUME = "docker:index/volume:Volume"
 CONTAINER = "docker:index/container:Container"
@@ -155,8 +154,3 @@ def _read() -> Mapping[str, Any]:
             if tries == TRIES or "EOF" not in str(error):
                 raise
             time.sleep(PAUSE)
-
-
-def last_outputs() -> Mapping[str, Any]:
-    """The stack's outputs as of the last `up` that ended without an error; empty before it."""
-    return last().outputs

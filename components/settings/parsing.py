@@ -21,6 +21,9 @@ E = TypeVar("E", bound=StrEnum)
 #: environment, which Linux limits to 128 KiB (execve(2), MAX_ARG_STRLEN).
 MAX_CA_BYTES = 120 * 1024
 
+#: Characters of a value, or of an element, that a message shows.
+SHOWN = 100
+
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _PATH = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 _IMAGE = re.compile(
@@ -272,7 +275,7 @@ def _each(items: list[str], parse: Callable[[str], str]) -> tuple[str, ...]:
         try:
             value = parse(item)
         except RefusedError as error:
-            shown = f"element {number + 1}" if error.secret else json.dumps(item)
+            shown = f"element {number + 1}" if error.secret else json.dumps(item)[:SHOWN]
             raise RefusedError(
                 f"{shown}: {error}",
                 item=number,

@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +120,54 @@ def test_a_file_system_without_modes_is_named(
     settle(images)
     [line] = said(logging.WARNING)
     assert "mode 664 instead of 644 (the file system's own)" in line
+
+
+LEFT = ("site.py~", ".site.py.swp", ".DS_Store", "site.py.orig", "site.py.rej")
+
+
+#: A folder that is copied as it is, of each image that has one.
+COPIED = {
+    "hub": "hub/zhub/front",
+    "notebook": "notebook/zsingleuser",
+    "profile": "build",
+    "proxy": "proxy/rootfs/usr/local/bin",
+    "directory": "directory/rootfs/etc/ldap",
+}
+
+
+def test_what_editors_leave_in_a_clone_changes_no_image(clone: Callable[[int], Path]) -> None:
+    """Otherwise the next `up` from that clone would replace the hub."""
+    images = clone(0o022)
+
+    def digests() -> dict[str, str]:
+        return {one: digest(str(images), str(images / one / "Dockerfile")) for one in COPIED}
+
+    before = digests()
+    for folder in COPIED.values():
+        for name in LEFT:
+            (images / folder / name).write_text("left")
+    assert digests() == before
+    for folder in COPIED.values():
+        (images / folder / "more").write_text("part of the image")
+    assert not digests().items() & before.items()
+
+
+def test_a_clone_has_the_same_lines_wherever_it_is_made() -> None:
+    """Git for Windows makes CRLF, which a shell takes for a part of the command."""
+    asked = subprocess.run(
+        [
+            "git",
+            "-c",
+            "core.autocrlf=true",
+            "check-attr",
+            "text",
+            "eol",
+            "--",
+            "images/build/tools.sh",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.rpartition(": ")[2] for line in asked.stdout.splitlines()] == ["auto", "lf"]

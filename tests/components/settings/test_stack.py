@@ -188,7 +188,9 @@ def test_without_a_service_account_no_token_may_outlive_a_day() -> None:
         ("notebookPackages", ["--reinstall"], 0, "not the name of a Debian package"),
         ("notebookPackages", ["python3-PIL"], 0, "not the name of a Debian package"),
         ("notebookRequirements", ["workplace", "ours"], 1, "requirements has no ours.txt"),
-        ("notebookRequirements", ["../in"], 0, "there are workplace. Write ../in.in"),
+        ("notebookRequirements", ["../in"], 0, "no name of a set of packages; there are workplace"),
+        ("notebookRequirements", ["\n"], 0, "no name of a set of packages; there are workplace"),
+        ("notebookPackages", ["A" * 5000], 0, f'"{"A" * 99}: not the name of a Debian package'),
     ],
 )
 def test_a_wrong_item_is_named_and_fixed_in_its_place(
