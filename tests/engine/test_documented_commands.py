@@ -298,6 +298,8 @@ def test_a_class_is_started(operator: Operator, engine: docker.DockerClient) -> 
     hub = engine.containers.get(f"{prefix}-hub")
     [log] = runs("docs/logs.md", "The audit log", "docker exec")
     assert '"actor": "service class-start"' in operator.types(log)
+    # What only the guard sees of an `up`; it looks every ten seconds.
+    wait_until(lambda: '"name": "hubServices tokens"' in operator.types(log), seconds=60)
     assert hub.exec_run(["cat", "/certs/service-tokens.json"], user="1002").exit_code
     for name in ("alice", "carol"):
         logged_in(operator.stack, name).stop_server()

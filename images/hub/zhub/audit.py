@@ -24,7 +24,7 @@ import requests.exceptions
 from tornado.web import HTTPError
 
 from zhub import room
-from zhub.logs import shortened
+from zhub.logs import LONGEST, shortened
 from zhub.room import Rooms
 
 BATCH = 20
@@ -46,6 +46,9 @@ for, a stranger who asks without end, and is refused, could hide what others do.
 
 FILES = ("ZHUB_CONFIG_FILE", "ZHUB_LDAP_CA_FILE")
 """Variables that name files whose content is a setting, and no secret."""
+
+BEFORE = 30
+"""Characters that a long value has in front of what has changed."""
 
 SERVICE = "service "
 """In front of a service's name, which then is no user's: those have no blanks."""
@@ -140,6 +143,16 @@ def changes(environment: Mapping[str, str], file: Path) -> list[tuple[str, str, 
             if path := environment.get(name):
                 content = Path(path).read_bytes()
                 now[f"{name}_SHA256"] = hashlib.sha256(content).hexdigest()
+    return differing(now, file)
+
+
+def differing(now: Mapping[str, str], file: Path) -> list[tuple[str, str, str]]:
+    """Return what differs from the last call, with both values, and keep it for the next.
+
+    Args:
+        now: names and values, none of them secret.
+        file: where they are kept; at the very first call, nothing has changed.
+    """
     try:
         before = json.loads(file.read_text())
     except FileNotFoundError:
@@ -155,10 +168,23 @@ def changes(environment: Mapping[str, str], file: Path) -> list[tuple[str, str, 
         # Such as a full disk, with which servers go on starting.
         log.warning("%s cannot be written: changes of settings show again: %s", file, error)
     return [
-        (name, before.get(name, ""), now.get(name, ""))
+        (name, *_from_the_difference_on(before.get(name, ""), now.get(name, "")))
         for name in sorted(before.keys() | now.keys())
         if before.get(name, "") != now.get(name, "")
     ]
+
+
+def _from_the_difference_on(before: str, now: str) -> tuple[str, str]:
+    """Return two texts, such as long lists, from where they differ, if a line has no room for them.
+
+    Otherwise both would look the same in the audit log.
+    """
+    if max(len(before), len(now)) <= LONGEST:
+        return before, now
+    pairs = enumerate(zip(before, now, strict=False))
+    same = next((n for n, (one, other) in pairs if one != other), min(len(before), len(now)))
+    begin = same - BEFORE
+    return (f"...{before[begin:]}", f"...{now[begin:]}") if begin > 0 else (before, now)
 
 
 def caller(handler: Any) -> Any:

@@ -21,6 +21,7 @@ from zhub import audit, engine, heartbeat, privileges, settings, watchdog
 from zhub.guard.audit import FOLDER, Audit
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement
+from zhub.guard.declared import Declared
 from zhub.guard.environment import Image
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers
@@ -77,7 +78,15 @@ def run(environment: Mapping[str, str]) -> None:
     for name, before, now in audit.changes(environment, FOLDER / "settings.json"):
         written.seen("setting", name=name, before=before, now=now)
     guard = Guard(made_by(client, found), policy, confinement, shared, written)
-    if not asyncio.run(_serve(guard, confinement, shared, namespace, lives)):
+    declared = Declared(
+        client,
+        found.prefix,
+        written,
+        FOLDER / "declared.json",
+        separate_proxy=found.separate_proxy,
+    )
+    more = {"declared": declared.keep, **({"rejoin": namespace.keep} if namespace else {})}
+    if not asyncio.run(_serve(guard, confinement, shared, more, lives)):
         sys.exit(1)
 
 
@@ -127,10 +136,18 @@ async def _serve(
     guard: Guard,
     confinement: Confinement,
     shared: Folders,
-    namespace: Namespace | None,
+    more: Mapping[str, Callable[[], None]],
     lives: Callable[[], None],
 ) -> bool:
-    """Serve until SIGTERM and return True, or until a thread fails and return False."""
+    """Serve until SIGTERM and return True, or until a thread fails and return False.
+
+    Args:
+        guard: answers the hub.
+        confinement: of servers and hub.
+        shared: folders.
+        more: what else runs in threads, by their names.
+        lives: says that this process works.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[bool] = loop.create_future()
 
@@ -157,9 +174,7 @@ async def _serve(
     threads["folders"] = shared.look
     if guard.sizes:
         threads["sizes"] = guard.sizes.keep
-    if namespace:
-        threads["rejoin"] = namespace.keep
-    for name, work in threads.items():
+    for name, work in (threads | dict(more)).items():
         threading.Thread(target=beside, args=[work], name=name, daemon=True).start()
     alive = asyncio.ensure_future(watchdog.beat(lives))
     try:

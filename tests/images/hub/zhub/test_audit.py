@@ -13,6 +13,7 @@ import pytest
 import requests
 from zhub import audit, room
 from zhub.audit import BATCH, SHARE, Event, Reporter, Shares
+from zhub.logs import shortened
 
 from tests.built import wait_until
 
@@ -126,6 +127,20 @@ def test_settings_that_differ_from_those_of_the_last_start(tmp_path: Path) -> No
         "ZHUB_OLD",
         "ZHUB_PORT",
     ]
+
+
+def test_long_values_begin_shortly_before_what_differs(tmp_path: Path) -> None:
+    """A line has room for 200 bytes of each: they would look the same."""
+    file, groups = tmp_path / "settings.json", [f"cn=group-{number}" for number in range(100)]
+    listed = json.dumps(groups)
+    assert audit.differing({"GROUPS": listed, "NEW": ""}, file) == []
+    more = json.dumps([*groups, "cn=added"])
+    [(name, before, now)] = audit.differing({"GROUPS": more, "NEW": ""}, file)
+    assert (name, before[:3], now[:3]) == ("GROUPS", "...", "...")
+    assert shortened(before).endswith('"cn=group-99"]')
+    assert shortened(now).endswith('"cn=group-99", "cn=added"]')
+    [(_, _, now)] = audit.differing({"GROUPS": more, "NEW": listed}, file)
+    assert now == listed
 
 
 def test_another_file_of_settings_is_a_change(tmp_path: Path) -> None:

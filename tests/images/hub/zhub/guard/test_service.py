@@ -95,5 +95,5 @@ def test_the_guard_listens_before_it_looks_at_shared_folders(
     guard: Any = SimpleNamespace(sizes=None)
     confinement: Any = SimpleNamespace(watch=lambda: None, keep=lambda _: None)
     shared: Any = SimpleNamespace(look=look)
-    assert not asyncio.run(service._serve(guard, confinement, shared, None, lambda: None))
+    assert not asyncio.run(service._serve(guard, confinement, shared, {}, lambda: None))
     assert done == ["listen", "look"]
