@@ -68,14 +68,17 @@ OPTIONS: Mapping[Driver, set[str]] = {
 
 _KEPT = {"max-size": "10m", "max-file": "3"}
 _WHOSE = {"tag": "{{.Name}}", "labels": "zhub.stack,zhub.role,zhub.user"}
+# With the engine's own default, hub, guard and users' servers stand still behind a log service that
+# hangs. In both modes, a container ends only when the service takes its last lines.
+_DROPPED = {"mode": "non-blocking"}
 
 #: What is set where a stack does not say otherwise: no log grows without end, each line says whose
 #: it is, and no program waits for a log server.
 DEFAULTS: Mapping[Driver, Mapping[str, str]] = {
     Driver.JSON_FILE: _KEPT,
     Driver.LOCAL: _KEPT,
-    Driver.JOURNALD: _WHOSE,
-    Driver.SYSLOG: {"tag": "{{.Name}}", "mode": "non-blocking"},
+    Driver.JOURNALD: {**_WHOSE, **_DROPPED},
+    Driver.SYSLOG: {"tag": "{{.Name}}", **_DROPPED},
     Driver.FLUENTD: {**_WHOSE, "fluentd-async": "true"},
 }
 
@@ -206,7 +209,8 @@ def _of_address(name: str, address: str) -> Iterator[str]:
     if name == "syslog-address" and scheme.startswith("tcp"):
         yield (
             f"logOptions has {name}={address}: while nothing answers there, neither the stack's"
-            " containers nor users' servers start; with a syslog on the engine's machine, they do"
+            " containers nor users' servers start, and while it hangs, none ends; with a syslog on"
+            " the engine's machine, they do"
         )
 
 

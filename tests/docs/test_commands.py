@@ -62,9 +62,6 @@ EXCUSED = {
     Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
         "would clean up an engine that others use; test_prune.py does it on one of its own"
     ),
-    Claim("docs/logs.md", "Send them elsewhere", ()): (
-        "needs journald on the engine's machine; test_separate_proxy.py does it with syslog"
-    ),
     Claim("docs/benchmarks.md", "", ()): (
         "takes from half an hour to hours, and writes docs/benchmarks.json;"
         " tests/benchmarks has its options"

@@ -7,6 +7,7 @@ machine for a small one. The rules are those of monitoring/, with shorter durati
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 
 from tests.engine.conftest import CONFIG, native, remove_leftovers
 from tests.engine.faults import FAULTS, GIB, PROMISED, Scene, certificate, get_the_token
-from tests.engine.namespaces import entered
+from tests.engine.namespaces import entered, own_mounts
 from tests.engine.people import Entrance
 from tests.engine.prometheus import PROGRAM, Prometheus, configure, prometheus
 from tests.engine.second_engine import SecondEngine, able, second_engine
@@ -38,26 +39,11 @@ WRITTEN = 4 * GIB
 @contextmanager
 def own_meminfo(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Make a mount namespace with a file in place of /proc/meminfo; yield both."""
-    meminfo, held = folder / "meminfo", folder / "held"
+    meminfo = folder / "meminfo"
     meminfo.write_text(Path("/proc/meminfo").read_text())
-    held.mkdir()
-    # A namespace can be held by a file only where mounts do not spread.
-    subprocess.run(["mount", "--bind", held, held], check=True)
-    subprocess.run(["mount", "--make-private", held], check=True)
-    mounts = held / "mounts"
-    mounts.touch()
-    try:
-        subprocess.run(
-            [
-                *("unshare", f"--mount={mounts}", "--propagation=slave"),
-                *("mount", "--bind", meminfo, "/proc/meminfo"),
-            ],
-            check=True,
-        )
+    script = f"mount --bind {shlex.quote(str(meminfo))} /proc/meminfo"
+    with own_mounts(folder, script) as mounts:
         yield mounts, meminfo
-    finally:
-        # The engine's end has unmounted what is in this folder, if it came so far.
-        subprocess.run(["umount", "--recursive", "--quiet", held], check=False)
 
 
 @pytest.fixture

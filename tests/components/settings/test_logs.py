@@ -147,7 +147,11 @@ def test_all_containers_log_alike_and_users_servers_with_them() -> None:
     chosen = config("journald", ["tag=z"], separateProxy="true", logLevel="error", logFormat="json")
     del chosen["zhub:ldapServer"], chosen["zhub:ldapDnTemplates"], chosen["zhub:ldapAllowEveryone"]
     found = run(chosen | {"zhub:demoDirectory": "true"})
-    options = {"labels": "zhub.stack,zhub.role,zhub.user", "tag": "z"}
+    options = {
+        "labels": "zhub.stack,zhub.role,zhub.user",
+        "mode": "non-blocking",
+        "tag": "z",
+    }
     logs = {
         one.name: (one.inputs["logDriver"], one.inputs.get("logOpts"))
         for one in found.all("Container")
