@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+
+import pytest
 
 from tests.docs.commands import sections
 from toolchain.places import ROOT
@@ -22,3 +25,21 @@ def test_the_page_has_every_metric() -> None:
         re.findall(r"`((?:zhub|guard)_\w+)`", sections("docs/monitoring.md")["The metrics"])
     )
     assert {name for name in made if not {name, name + TOTAL} & listed} == set()
+
+
+def test_the_cost_of_scrapes_is_the_measured_one() -> None:
+    series = json.loads((ROOT / "docs/benchmarks.json").read_text())["series"]
+    measured = {one["metric"]: one["values"][0] for one in series if one["values"]}
+    rows = sections("docs/monitoring.md")["Cost"].splitlines()
+    [cost] = [row for row in rows if "processor seconds" in row]
+    [memory] = [row for row in rows if "memory of the guard" in row]
+    for metric, row in (("scrape-seconds", cost), ("memory-guard", memory)):
+        numbers = re.findall(r"([\d.]+)(?: processor seconds)? with (\d+)", row)
+        assert [servers for _, servers in numbers] == ["50", "200", "800"], row
+        for said, servers in numbers:
+            found = measured[f"growth-{metric}-{servers}"]
+            assert float(said) == pytest.approx(found, rel=0.2), (metric, servers)
+    [percents] = re.findall(r"takes (\d+), (\d+) or (\d+) % of one processor", cost)
+    for said, servers in zip(percents, ("50", "200", "800"), strict=True):
+        share = measured[f"growth-scrape-seconds-{servers}"] * 100 / 30
+        assert int(said) == pytest.approx(share, abs=1)
