@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -231,6 +232,18 @@ def apt_install(step: str, *packages: str) -> None:
     with _apt, timed(step, f"installing {', '.join(packages)}"):
         _apt_get(step, "update", fix="Do the package mirrors answer? Try: apt-get update")
         _apt_get(step, *line.split()[1:], fix=f"Try: {line}")
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and the like until the end, also from commands that are run meanwhile."""
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def exit_code(command: Callable[[], object]) -> int:

@@ -26,6 +26,9 @@ PYTHON = "/opt/jupyter/bin/python3"
 #: Of the engine's limits for a helper: a copy of the database is in its memory.
 MEMORY = "512m"
 
+#: Seconds that a helper gets to remove what it has half made, when its command is interrupted.
+TIDY_SECONDS = 20
+
 #: Lines of a helper's messages that are shown, and characters of a line.
 TAIL = 12
 WIDTH = 200
@@ -39,6 +42,11 @@ Report = dict[str, Any]
 
 class JobFailed(Problem):
     """A helper could not do its job, such as with a volume that cannot be read."""
+
+    def __init__(self, text: str, last: str = "") -> None:
+        """Keep the last line that the helper has said, which is its own and not a program's."""
+        super().__init__(text)
+        self.last = last
 
 
 @dataclass(frozen=True)
@@ -140,13 +148,16 @@ class Helpers:
             try:
                 yield process, lambda: _report(job, process, said)
             finally:
-                if process.poll() is None:
-                    process.kill()
-                    self.engine.find("rm", "--force", name)
-                process.wait()
-                for stream in (pipe(process.stdin), pipe(process.stdout)):
+                # A helper ends with its input, and removes what it has half made.
+                for stream in (pipe(process.stdout), pipe(process.stdin)):
                     with suppress(BrokenPipeError):
                         stream.close()
+                try:
+                    process.wait(timeout=TIDY_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    self.engine.find("rm", "--force", name)
+                    process.wait()
 
 
 def _report(job: Job, process: subprocess.Popen[bytes], said: IO[bytes]) -> Report:
@@ -162,7 +173,7 @@ def _report(job: Job, process: subprocess.Popen[bytes], said: IO[bytes]) -> Repo
     if code or not last.startswith(MARK):
         where = f" of volume {job.volume}" if job.volume else ""
         where = f" in {job.folder}" if job.folder else where
-        raise JobFailed(f"{job.name}{where} ended with code {code}:\n{_shown(lines)}")
+        raise JobFailed(f"{job.name}{where} ended with code {code}:\n{_shown(lines)}", last)
     report: Report = json.loads(last.removeprefix(MARK))
     return report | {"said": _shown(lines[:-1])}
 

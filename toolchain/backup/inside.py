@@ -6,6 +6,8 @@ it imports nothing but the standard library. The last line on standard error is 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -34,7 +36,7 @@ DATABASE = "jupyterhub.sqlite"
 #: What the hub writes beside the database and a copy must not have: they belong to the live file.
 LIVE = tuple(f"{DATABASE}{end}" for end in ("-wal", "-shm", "-journal"))
 
-#: A folder of the state volume while it is unpacked.
+#: What is unpacked has this name, or one that begins with it, until all is there.
 UNPACKING = ".restoring"
 
 #: Begins the report's line.
@@ -56,6 +58,10 @@ WARNINGS = 20
 #: longer ones, and tar packs them, but does not unpack them: how its lines about them end.
 LONGEST = 4095
 TOO_LONG = (b"File name too long\n", b"due to previous errors\n")
+
+#: How tar's line about a full disk ends; and what a job then says last.
+NO_ROOM = b"No space left on device\n"
+FULL = "the engine's disk is full"
 
 
 class Failed(Exception):
@@ -209,32 +215,71 @@ def _stat(entry: os.DirEntry[bytes]) -> os.stat_result | None:
 def put_home(
     volume: Path, source: BinaryIO, sha256: str, into: str = "", partly: str = ""
 ) -> dict[str, Any]:
-    """Unpack a home: into an empty volume, or into a new folder of that name in it.
+    """Unpack a home: as the volume's content if it has none, otherwise into a new folder in it.
+
+    Nothing is in its place before all is there: who is interrupted leaves no half of a home.
 
     Args:
         volume: where it is.
         source: the archive.
         sha256: of the archive.
-        into: name of the folder; empty for none.
+        into: name of the folder; empty if the volume must have no content.
         partly: not empty if all may stay but paths that are too long.
 
     Returns:
         `whole`: whether all was unpacked; tar has said on standard error what was not.
+        `into`: the folder; empty for the volume itself.
     """
+    _sweep(volume)
     if into and (volume / into).exists():
         raise Failed(f"the home already has a folder {into}")
     if not into and any(volume.iterdir()):
         raise Failed("the volume is not empty")
-    if not into:
-        return {"whole": _unpack(volume, source, sha256, partly)}
     target = Path(tempfile.mkdtemp(dir=volume, prefix=UNPACKING))
+    lock = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         whole = _unpack(target, source, sha256, partly)
-        target.rename(volume / into)
+        where = _settle(target, volume, into)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
-    return {"whole": whole}
+    finally:
+        os.close(lock)
+    return {"whole": whole, "into": where}
+
+
+def _sweep(volume: Path) -> None:
+    """Remove what jobs have left that were killed."""
+    for folder in volume.glob(f"{UNPACKING}*"):
+        # Of root's until all is unpacked: a folder of the user's with such a name is left alone.
+        if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.geteuid():
+            continue
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # another job works in it
+        finally:
+            os.close(lock)
+        shutil.rmtree(folder)
+
+
+def _settle(target: Path, volume: Path, into: str) -> str:
+    """Put what is unpacked in its place; returns the folder, or nothing for the volume itself."""
+    if any(path != target for path in volume.iterdir()):
+        if not into:
+            raise Failed("the volume is not empty any more: its user has begun to work")
+        target.rename(volume / into)
+        return into
+    found = target.stat()
+    for path in target.iterdir():
+        path.rename(volume / path.name)
+    os.chown(volume, found.st_uid, found.st_gid)
+    shutil.copystat(target, volume)
+    target.rmdir()
+    os.utime(volume, ns=(found.st_atime_ns, found.st_mtime_ns))
+    return ""
 
 
 def _unpack(folder: Path, source: BinaryIO, sha256: str, partly: str) -> bool:
@@ -242,13 +287,15 @@ def _unpack(folder: Path, source: BinaryIO, sha256: str, partly: str) -> bool:
     checked = _Checked(source)
     command = [*TAR, "--extract", "--gzip", "--same-permissions", "--file=-", f"-C{folder}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar:
-        more = threading.Event()
+        more, full = threading.Event(), threading.Event()
 
         def listen() -> None:
             for line in pipe(tar.stderr):
                 print(line.decode(errors="replace"), end="", file=sys.stderr)
                 if not line.endswith(TOO_LONG):
                     more.set()
+                if line.endswith(NO_ROOM):
+                    full.set()
 
         listening = threading.Thread(target=listen)
         listening.start()
@@ -260,6 +307,8 @@ def _unpack(folder: Path, source: BinaryIO, sha256: str, partly: str) -> bool:
             packed.close()
         listening.join()
     checked.compare(sha256)
+    if full.is_set():
+        raise Failed(FULL)
     if tar.returncode and (not partly or more.is_set()):
         raise Failed("tar failed, see above")
     return not tar.returncode
@@ -483,6 +532,11 @@ def main(arguments: Sequence[str], volume: Path = VOLUME) -> int:
         report = jobs[job]()
     except (Failed, sqlite3.Error) as failed:
         print(failed, file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(FULL, file=sys.stderr)
         return 1
     print(f"{MARK}{json.dumps(report)}", file=sys.stderr)
     return 0

@@ -11,10 +11,11 @@ from toolchain import stack
 from toolchain.backup import encryption, jobs
 from toolchain.backup.engine import Engine
 from toolchain.backup.helper import Helpers, JobFailed
+from toolchain.backup.inside import FULL
 from toolchain.backup.manifest import CONFIG, STATE, Manifest, Part, blocks, check, read
 from toolchain.backup.save import MB, PLACE
 from toolchain.backup.unused import DATABASE, NAMED, REPLACE, Wish, check_unused
-from toolchain.console import Problem, say, timed
+from toolchain.console import Problem, say, timed, uninterrupted
 
 STEP = "restore"
 
@@ -132,15 +133,19 @@ def _put_all(
             put(_shared(engine, name), part, f"shared folder {name}")
         # Last: a stack without it is still an unused one.
         part = manifest.part(STATE)
+        # An `up` of somebody else may have started a hub meanwhile, with the database before.
+        engine.ask("stop", f"{engine.prefix}-hub")
         report = helpers.send(
             # Of a stack that nobody has used, nobody misses it.
             jobs.put_state(f"{engine.prefix}-state", part.content, keep=not homes),
             content(folder, manifest, part),
         )
     except BaseException:
-        for volume in made:
-            helpers.remove_home(volume)
-        say(STEP, "failed: the stack is as it was")
+        say(STEP, "failed: removing what was made …")
+        with uninterrupted():
+            for volume in made:
+                helpers.remove_home(volume)
+        say(STEP, "the stack is as it was")
         raise
     if kept := report["kept"]:
         say(STEP, f"the database before is kept, in {engine.prefix}-state: {kept}")
@@ -154,7 +159,8 @@ def _put(helpers: Helpers, volume: str, part: Part, packed: Iterable[bytes]) -> 
         whether all was unpacked. If not, the volume is removed: half a home would be taken for it.
 
     Raises:
-        Problem: the volume cannot be removed, or the packed content cannot be read.
+        Problem: the volume cannot be removed, the packed content cannot be read, or the engine's
+            disk is full: all homes that follow would be left out as well.
     """
     try:
         helpers.send(jobs.put_home(volume, part.content), packed)
@@ -162,6 +168,11 @@ def _put(helpers: Helpers, volume: str, part: Part, packed: Iterable[bytes]) -> 
         helpers.remove_home(volume)
         if volume in helpers.engine.ask("volume", "ls", "--quiet").split():
             raise
+        if failed.last == FULL:
+            raise Problem(
+                f"{failed}\nMake room (docs/operations.md, The engine's disk is full), and type the"
+                " command again"
+            ) from None
         say(STEP, "    WARNING: left out, since it cannot be unpacked:")
         for line in str(failed).splitlines():
             say(STEP, f"    {line}")
@@ -210,7 +221,9 @@ def stopped(engine: Engine) -> Iterator[None]:
     try:
         yield
     finally:
-        engine.ask("start", hub)
+        with uninterrupted():
+            # One that an `up` has started meanwhile still has the database before.
+            engine.ask("restart", hub)
     with timed(STEP, f"waiting for {hub}"):
         end = time.monotonic() + START_SECONDS
         health = "inspect", "--format", "{{.State.Health.Status}}", hub
@@ -221,7 +234,7 @@ def stopped(engine: Engine) -> Iterator[None]:
 
 
 def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> None:
-    """Restore one user's home, also while the user works: into a new folder in the present one."""
+    """Restore one user's home, also while the user works: into a new folder if there are files."""
     engine = helpers.engine
     found = {part.user: (suffix, part) for suffix, part in manifest.homes().items()}
     if user in manifest.failed:
@@ -237,7 +250,6 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
     into = f"restored-{manifest.made.replace(':', '').replace('-', '')}"
     new = volume not in engine.homes()
     if new:
-        into = ""
         helpers.make_home(volume, user, mounted=helpers.ask(jobs.release())["mounted"])
     try:
         with timed(STEP, f"the home of {user}, {part.bytes / MB:.1f} MB"):
@@ -247,8 +259,11 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
             )
     except BaseException:
         if new:
-            helpers.remove_home(volume)
+            with uninterrupted():
+                helpers.remove_home(volume)
         raise
+    # One that is there may be empty, as after a restore that was killed.
+    into = report["into"]
     place = f"the folder {into} of the home" if into else "a new home"
     say(STEP, f"{user} finds the files of {manifest.made} in {place}")
     if not report["whole"]:

@@ -176,7 +176,7 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
         manifest = _fill(_Folder(folder, key), name, helpers, now)
         manifest.write(folder)
     if not manifest.missing():
-        helpers.ask(jobs.mark(f"{engine.prefix}-state"))
+        _mark(helpers)
     total = sum(part.bytes for part in manifest.parts)
     shared = f", {len(manifest.shared())} shared folders" if manifest.shared() else ""
     say(
@@ -191,6 +191,16 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
     if keep and not manifest.missing():
         place.forget(target, int(keep))
     return target
+
+
+def _mark(helpers: Helpers) -> None:
+    """Have the hub know of a whole backup, which is one also where that fails: a disk is full."""
+    try:
+        helpers.ask(jobs.mark(f"{helpers.engine.prefix}-state"))
+    except JobFailed as failed:
+        say(STEP, "WARNING: the backup is whole, but the hub's metrics do not show it:")
+        for line in str(failed).splitlines():
+            say(STEP, f"    {line}")
 
 
 def check_whole(folder: Path) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.built import wait_until
 from toolchain.backup import inside
 from toolchain.backup.inside import DATABASE, Failed
 from toolchain.places import ROOT
@@ -105,6 +107,7 @@ def test_a_home_comes_back_as_it_was(home: Path, tmp_path: Path) -> None:
     sparse = (copy / "sparse").stat()
     assert (sparse.st_size, sparse.st_blocks) == (1 << 24, 0)
     assert copy.stat().st_mode & 0o777 == 0o700
+    assert copy.stat().st_mtime_ns == home.stat().st_mtime_ns
 
 
 def long_path(folder: Path, name: str = "x" * 250, depth: int = 16, last: int = 78) -> None:
@@ -136,7 +139,8 @@ def test_a_path_that_cannot_be_unpacked_is_warned_of(tmp_path: Path) -> None:
     out = io.BytesIO()
     assert inside.save_home(home, out)["warnings"] == []
     assert inside.put_home(copy, io.BytesIO(out.getvalue()), digest(out.getvalue())) == {
-        "whole": True
+        "whole": True,
+        "into": "",
     }
     long_path(home, "z" * 250)
     out = io.BytesIO()
@@ -149,7 +153,7 @@ def test_a_path_that_cannot_be_unpacked_is_warned_of(tmp_path: Path) -> None:
         put_home(copy, content, "restored")
     assert not (copy / "restored").exists()
     found = inside.put_home(copy, io.BytesIO(content), digest(content), "restored", "partly")
-    assert found == {"whole": False}
+    assert found == {"whole": False, "into": "restored"}
     assert (copy / "restored" / "file").read_text() == "content"
 
 
@@ -162,13 +166,79 @@ def test_what_fails_for_another_reason_does_not_stay_in_part(
     tar.write_text(
         "#!/bin/sh\ncat >/dev/null\n"
         "echo 'tar: ./a: Cannot mkdir: File name too long' >&2\n"
-        "echo 'tar: ./file: Wrote only 512 of 10240 bytes: No space left on device' >&2\nexit 2\n"
+        "echo 'tar: ./file: Wrote only 512 of 10240 bytes: No space left on device' >&2\n"
+        "echo 'tar: Exiting with failure status due to previous errors' >&2\nexit 2\n"
     )
     tar.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(Failed, match="tar failed"):
+    with pytest.raises(Failed, match=f"^{inside.FULL}$"):
         inside.put_home(home, io.BytesIO(content), digest(content), "restored", "partly")
     assert not (home / "restored").exists()
+    # A name does not end a line.
+    tar.write_text(
+        "#!/bin/sh\ncat >/dev/null\n"
+        "echo 'tar: ./No space left on device: File name too long' >&2\nexit 2\n"
+    )
+    with pytest.raises(Failed, match="tar failed"):
+        inside.put_home(home, io.BytesIO(content), digest(content), "restored")
+
+
+@pytest.mark.slow
+def test_what_is_killed_leaves_no_half_of_a_home(home: Path, tmp_path: Path) -> None:
+    """As by the engine's end, or with `docker rm --force`; what then comes finds an empty one."""
+    (home / "large").write_bytes(os.urandom(1 << 22))
+    content = packed(home)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    text = Path(inside.__file__).read_text().replace("/data", str(volume))
+    command = [sys.executable, "-I", "-c", text, "put-home", digest(content), "restored", ""]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as job:
+        source = inside.pipe(job.stdin)
+        source.write(content[: len(content) // 2])
+        source.flush()
+        wait_until(lambda: bool(list(volume.glob("*/large"))), seconds=30)
+        # Another one leaves alone what this one works with.
+        with pytest.raises(Failed, match="not empty"):
+            put_home(volume, content)
+        job.kill()
+    [left] = volume.iterdir()
+    (volume / f"{inside.UNPACKING}-mine").mkdir()
+    os.chown(volume / f"{inside.UNPACKING}-mine", os.geteuid() + 1000, -1)
+    put_home(volume, content, "restored")
+    assert not left.exists()
+    assert sorted(path.name for path in volume.iterdir()) == [
+        f"{inside.UNPACKING}-mine",
+        "restored",
+    ]
+    (volume / f"{inside.UNPACKING}-mine").rmdir()
+    shutil.rmtree(volume / "restored")
+    put_home(volume, content, "restored")
+    assert (volume / "file").read_text() == "content"
+    assert not (volume / "restored").exists()
+
+
+def test_who_begins_to_work_while_a_home_is_unpacked_gets_it_beside(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = packed(home)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    real = inside._unpack
+
+    def unpack(*arguments: object) -> bool:
+        (volume / "new").write_text("of today")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inside, "_unpack", unpack)
+    found = inside.put_home(volume, io.BytesIO(content), digest(content), "restored")
+    assert found["into"] == "restored"
+    assert (volume / "new").read_text() == "of today"
+    assert (volume / "restored" / "file").read_text() == "content"
+    (volume / "new").unlink()
+    shutil.rmtree(volume / "restored")
+    with pytest.raises(Failed, match="its user has begun to work"):
+        put_home(volume, content)
+    assert [path.name for path in volume.iterdir()] == ["new"]
 
 
 def test_the_same_file_is_packed_to_the_same_bytes(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.toolchain.backup.local import LocalEngine, local_stack
+from tests.toolchain.backup.local import LocalEngine, LocalHelpers, local_stack
 from tests.toolchain.backup.test_inside import long_path
-from toolchain.backup import manifest, restore, save
+from toolchain.backup import jobs, manifest, restore, save
 from toolchain.backup.inside import DATABASE
 from toolchain.console import Problem
 
@@ -50,7 +52,7 @@ def test_a_home_that_cannot_be_unpacked_keeps_nobody_else_from_theirs(
     assert other.homes() == {"zhub-site-home-bob": "bob"}
     assert (other.home("bob") / "file").read_text() == "bob"
     assert (other.state() / DATABASE).read_bytes() != before
-    assert other.asked.count("start zhub-site-hub") == 1
+    assert other.asked.count("restart zhub-site-hub") == 1
     said = capsys.readouterr().err
     assert "File name too long" in said
     assert "2 users and 1 homes are in stack site" in said
@@ -75,8 +77,8 @@ def test_people_who_come_while_files_are_checked_are_not_restored_over(
         run(backup)
     assert (other.home("bob") / "new").exists()
     assert (other.state() / DATABASE).read_bytes() == before
-    asked = [words for words in other.asked if words.startswith(("stop", "start"))]
-    assert asked == ["stop zhub-site-hub", "start zhub-site-hub"]
+    asked = [words for words in other.asked if words.startswith(("stop", "restart"))]
+    assert asked == ["stop zhub-site-hub", "restart zhub-site-hub"]
 
 
 def test_a_volume_that_the_restore_has_not_made_stays(
@@ -114,6 +116,85 @@ def test_what_does_not_arrive_leaves_the_stack_as_it_was(
         run(backup)
     assert not other.homes()
     assert (other.state() / DATABASE).read_bytes() == before
+
+
+@pytest.fixture
+def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A backup with nothing wrong in it."""
+    local_stack(tmp_path / "before", monkeypatch, "alice bob")
+    return save.save("site", "docker", str(tmp_path / "sound"), "", "")
+
+
+def test_with_a_full_disk_the_stack_is_as_it_was_and_can_be_restored_then(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All homes that follow would be left out, and no second restore be possible."""
+    engine = local_stack(tmp_path / "full", monkeypatch)
+    tar = tmp_path / "tar"
+    tar.write_text(
+        "#!/bin/sh\ncat >/dev/null\n"
+        "echo 'tar: ./x: Cannot write: No space left on device' >&2\nexit 2\n"
+    )
+    tar.chmod(0o755)
+    before = (engine.state() / DATABASE).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        with pytest.raises(Problem, match=r"the engine's disk is full\nMake room"):
+            run(sound)
+    assert not engine.homes()
+    assert (engine.state() / DATABASE).read_bytes() == before
+    run(sound)
+    assert sorted(engine.homes().values()) == ["alice", "bob"]
+
+
+def test_who_interrupts_twice_gets_the_stack_as_it_was(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second Ctrl-C comes while homes are removed; what is left of them would be in the way."""
+    engine = local_stack(tmp_path / "interrupted", monkeypatch)
+    real = LocalHelpers.remove_home
+
+    def send(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def remove(helpers: LocalHelpers, volume: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        real(helpers, volume)
+
+    monkeypatch.setattr(jobs, "put_state", send)
+    monkeypatch.setattr(LocalHelpers, "remove_home", remove)
+    with pytest.raises(KeyboardInterrupt):
+        run(sound)
+    assert not engine.homes()
+    assert engine.asked[-1] == "restart zhub-site-hub"
+
+
+def test_a_hub_that_somebody_has_started_meanwhile_does_not_keep_the_database_before(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as an `up` after a merge: it would go on with a file that is not there any more."""
+    engine = local_stack(tmp_path / "deployed", monkeypatch)
+    run(sound)
+    asked = [words for words in engine.asked if words.endswith(" zhub-site-hub")]
+    assert asked[:3] == ["stop zhub-site-hub", "stop zhub-site-hub", "restart zhub-site-hub"]
+    state = f"volume inspect --format {{{{.Name}}}} {engine.state().name}"
+    last = len(engine.asked) - 1 - engine.asked[::-1].index(state)
+    assert engine.asked[last - 1] == "stop zhub-site-hub"
+
+
+def test_a_home_that_is_left_empty_by_a_killed_restore_is_filled(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = local_stack(tmp_path / "killed", monkeypatch)
+    engine.home("alice")
+    run(sound, user="alice")
+    assert (engine.home("alice") / "file").read_text() == "alice"
+    run(sound, user="bob")
+    assert (engine.home("bob") / "file").read_text() == "bob"
+    assert capsys.readouterr().err.count("in a new home") == 2
+    run(sound, user="bob")
+    [beside] = engine.home("bob").glob("restored-*")
+    assert (beside / "file").read_text() == "bob"
 
 
 def test_it_says_what_the_backup_does_not_have(

@@ -62,6 +62,18 @@ def test_a_whole_backup(site: LocalEngine, tmp_path: Path) -> None:
     assert (site.state() / "last-backup").exists()
 
 
+def test_a_backup_that_the_hub_cannot_be_told_of_is_one(
+    site: LocalEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a full disk of the engine, when it is needed most; older ones go all the same."""
+    old = back_up(tmp_path / "backups").rename(tmp_path / "backups" / "site-20260101T000000Z")
+    (site.state() / ".last-backup.part").mkdir()
+    folder = back_up(tmp_path / "backups", keep="1")
+    save.check_whole(folder)
+    assert not old.exists()
+    assert "WARNING: the backup is whole, but the hub's metrics do" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["home", "shared"])
 def test_what_cannot_be_read_does_not_keep_the_rest_from_being_backed_up(
     site: LocalEngine,
