@@ -67,6 +67,7 @@ hub = Hub(
         own_config=settings.own_config,
         logs=settings.logs,
         memory=settings.hub_memory,
+        less_memory=settings.hub_memory_lowered,
         protect=settings.protect,
         retain=settings.retain,
         profile_images=images.profiles,

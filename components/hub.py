@@ -81,6 +81,8 @@ class HubArgs:
     logs: Logs
     memory: int
     """MiB."""
+    less_memory: bool = False
+    """Whether the container that is there may take more."""
     protect: bool
     """Whether Pulumi refuses to delete the hub's state, unless it retains it."""
     retain: bool
@@ -266,6 +268,7 @@ def _common(
         image=args.image,
         logs=args.logs,
         memory=args.memory,
+        less_memory=args.less_memory,
         # A request through the proxy, wherever that is.
         health=["/usr/local/bin/zhub-health", str(args.address.port)],
         start_seconds=START_SECONDS,

@@ -23,6 +23,9 @@ GRACE_SECONDS = 30
 #: stands for a container that started but never got healthy, which would count as updated, too.
 REPLACE_ON_CHANGES = ["healthcheck", "tmpfs", "init", "#initerror"]
 
+#: The same where they get less.
+LESS = ("memory", "memorySwap")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceArgs:
@@ -38,6 +41,10 @@ class ServiceArgs:
     """The container whose network namespace it joins, in place of networks of its own."""
     memory: int
     """MiB; none of it is swapped."""
+    less_memory: bool = False
+    """Whether the container that is there may take more. It is replaced then: the engine gives a
+    running one less only if it does not use more (control groups of version 1), or takes it away,
+    and the kernel ends what does not fit any more (version 2)."""
     health: Sequence[str]
     """Command that succeeds while the service works."""
     start_seconds: int
@@ -127,7 +134,7 @@ def service(
         opts=pulumi.ResourceOptions.merge(
             opts,
             pulumi.ResourceOptions(
-                replace_on_changes=REPLACE_ON_CHANGES,
+                replace_on_changes=[*REPLACE_ON_CHANGES, *(LESS if args.less_memory else ())],
                 # The provider asks for it only when it wants a replacement itself. The new
                 # container needs the name of the old one.
                 delete_before_replace=True,

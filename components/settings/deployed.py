@@ -115,11 +115,24 @@ class Deployed:
         """The same, of the hub's."""
         return self._variables("hub", "hub-beside-proxy")
 
+    @property
+    def hub_memory(self) -> int | None:
+        """MiB that the hub's container may take; None for a stack that has none, or no limit."""
+        memory = self._container("hub", "hub-beside-proxy").get("memory")
+        return int(memory) if memory else None
+
     def _variables(self, *names: str) -> Mapping[str, str] | None:
+        found = self._container(*names)
+        if not found:
+            return None
+        return dict(str(line).partition("=")[::2] for line in found.get("envs") or ())
+
+    def _container(self, *names: str) -> Mapping[str, Any]:
+        """The outputs of the first container that has one of these names as a resource."""
         for urn, (kind, outputs) in self.resources.items():
             if kind == CONTAINER and urn.rpartition("::")[2] in names:
-                return dict(str(line).partition("=")[::2] for line in outputs.get("envs") or ())
-        return None
+                return outputs
+        return {}
 
 
 def _state_first(item: tuple[str, object]) -> tuple[bool, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.settings import parsing
+from components.settings.deployed import Deployed
 from components.settings.setting import Setting
 
 HUB_MEMORY = Setting(
@@ -30,3 +31,21 @@ RETAIN = Setting(
     " protect does not refuse that",
     parsing.boolean,
 )
+
+
+def less_memory(memory: int, before: Deployed) -> bool:
+    """Whether the hub's container may take more than these MiB now."""
+    return before.hub_memory is not None and memory < before.hub_memory
+
+
+def changes(memory: int, before: Deployed) -> list[str]:
+    """What to know before an `up` that leaves the hub less memory."""
+    if not less_memory(memory, before):
+        return []
+    return [
+        (
+            f"hubMemory goes down from {before.hub_memory}M to {memory}M: the hub's container is"
+            " replaced, since one that uses more cannot be given less. A hub that needs more than"
+            " that does not come up, and this up fails"
+        )
+    ]

@@ -89,6 +89,8 @@ class Settings:
     """Where users' servers run; None for the engine itself."""
     swarm_seen: Facts | None = None
     """What the engine says of its swarm; None if it is not asked, or does not answer."""
+    hub_memory_lowered: bool = False
+    """Whether the hub that is up may take more."""
     changes: tuple[str, ...] = ()
     """What an `up` changes for those who use the hub, a sentence each."""
 
@@ -189,7 +191,9 @@ def load() -> Settings:
             *homes.changes(before.outputs),
             *folders.changes(settings.users.folders, settings.prefix, before.guard),
             *ldap.changes(settings.ldap, before.hub),
+            *hub.changes(settings.hub_memory, before),
         ),
+        hub_memory_lowered=hub.less_memory(settings.hub_memory, before),
     )
     config.check(engines.HOST, lambda: engines.refuse_context(os.environ))
     if engines.HOST not in config.refused:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -227,6 +228,55 @@ def test_while_the_hub_is_away_servers_go_on_and_pages_say_so(site: Site) -> Non
     assert page.headers["Retry-After"] == "3"
     assert 'http-equiv="refresh"' in page.text
     assert "JupyterHub is restarting" in page.text
+
+
+def another(site: Site, name: str) -> User:
+    """Another user's browser, logged in."""
+    outputs = site.stack.outputs()
+    user = User(outputs["url"], site.user.authority)
+    user.log_in(name, outputs["demoUsers"][name])
+    return user
+
+
+def test_who_asks_for_a_server_while_an_up_replaces_the_guard_gets_it(site: Site) -> None:
+    """One start after the other, all the time."""
+    bob, guard = another(site, "bob"), site.container("guard").id
+    site.stack.configure({"usersMemory": "64G"})
+    begin, starts = int(time.time()), 0
+    with ThreadPoolExecutor(1) as threads:
+        up = threads.submit(site.stack.up)
+        while not up.done():
+            bob.start_server()
+            bob.stop_server()
+            starts += 1
+        up.result()
+    assert site.container("guard").id != guard
+    assert starts
+    assert "Traceback" not in site.container("hub").logs(since=begin).decode()
+
+
+def test_a_hub_that_an_up_has_not_come_to_yet_is_no_wrong_one(site: Site) -> None:
+    """It asks the new guard for servers as they were before: no alert, and the user knows why."""
+    bob, hub = another(site, "bob"), site.container("hub").id
+    site.stack.configure({"userMemory": "1536M"})
+    site.stack.up("--target", "**Container::guard")
+    assert site.container("hub").id == hub
+    told = bob.request("POST", "hub/api/users/bob/server")
+    assert told.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert told.json()["message"].startswith("The hub is being updated")
+    token = metrics_token(site.engine, site.stack)
+    entrance = Entrance(site.stack.outputs(), site.user.authority)
+    counted = {
+        sample.labels["outcome"]: sample.value
+        for sample in samples(scrape(entrance, token).text)
+        if sample.name == "guard_calls_total" and sample.labels["call"] == "create_container"
+    }
+    assert counted["refused"] == 0
+    assert counted["outdated"] > 0
+    site.stack.up()
+    bob = another(site, "bob")
+    bob.start_server()
+    bob.stop_server()
 
 
 def test_a_proxy_that_crashed_has_its_routes_again_within_seconds(site: Site) -> None:

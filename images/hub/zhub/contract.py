@@ -60,6 +60,12 @@ with such a limit."""
 FULL = HTTPStatus.INSUFFICIENT_STORAGE
 """The guard's status when there is no room for another server; the engine never answers with it."""
 
+UPDATING = (
+    "The hub is being updated, so no server can be started just now. Please try again in a minute."
+    " If it lasts, tell your administrator: the last pulumi up has not come to its end."
+)
+"""The guard's words, with status 503, for a hub of another version of the stack than its own."""
+
 HUB_ALIAS = "hub"
 """Host name by which notebooks reach the hub, whichever container has its network."""
 

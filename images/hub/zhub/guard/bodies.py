@@ -14,6 +14,10 @@ class Refused(Exception):
     """The request is not allowed; the text says why."""
 
 
+class OutdatedError(Refused):
+    """The same, of a hub that an `up` is about to replace."""
+
+
 @dataclass(frozen=True)
 class Request:
     """A parsed request."""

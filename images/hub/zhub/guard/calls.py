@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.utils import parse_bytes
 
 from zhub.contract import (
@@ -20,7 +20,7 @@ from zhub.contract import (
     hub_address,
     labelled,
 )
-from zhub.guard import folders, last_lines
+from zhub.guard import folders, last_lines, updates
 from zhub.guard.audit import Audit
 from zhub.guard.bodies import Refused, Request, agree, parse_body
 from zhub.guard.confinement import Confinement
@@ -74,6 +74,16 @@ class Guard:
         if policy.settings.homes_path:
             self.measures.registry.register(HomesDisk(self._homes))
         self.api_version: str = client.api_version
+
+    def updating(self) -> bool:
+        """Return whether the hub is of another version of the stack, which an `up` replaces.
+
+        An engine that does not say leaves that open: then it is the hub that is there for good.
+        """
+        try:
+            return updates.under_way(self._client, self._policy.settings)
+        except (DockerException, OSError):
+            return False
 
     def version(self, request: Request) -> Any:
         request.done()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -64,6 +65,8 @@ class Listener(HTTPServer):
         super().initialize(request_callback, **LIMITS, **options)
         self._taken = 0
         self._stop_accepting: Callable[[], None] | None = None
+        self._ends = False
+        self._idle = asyncio.Event()
 
     def accept(self, listening: socket.socket) -> None:
         """Accept connections from a socket; its queue holds the others."""
@@ -95,8 +98,25 @@ class Listener(HTTPServer):
 
     def _give(self) -> None:
         self._taken -= 1
-        if self._taken < MAX_OPEN and not self._stop_accepting:
+        if self._ends and not self._taken:
+            self._idle.set()
+        if self._taken < MAX_OPEN and not self._stop_accepting and not self._ends:
             self.accept(self._listening)
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing more, and wait until all calls have their answers, or the time is up.
+
+        Who connects then is refused, and knows that nothing was done.
+        """
+        self._ends = True
+        if not self._taken:
+            self._idle.set()
+        if self._stop_accepting:
+            self._stop_accepting()
+            self._stop_accepting = None
+        self._listening.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
 
 
 class SmallRequests(Application):

@@ -225,8 +225,9 @@ class Measures:
         self.registry = CollectorRegistry()
         self.calls = Counter(
             "guard_calls",
-            "Calls of the hub: done, refused, full (no more servers), engine (an error of it),"
-            " silent (no answer of it), or failed (an error of the guard)",
+            "Calls of the hub: done, refused, outdated (refused, of a hub that an up replaces),"
+            " full (no more servers), engine (an error of it), silent (no answer of it), or failed"
+            " (an error of the guard)",
             ["call", "outcome"],
             registry=self.registry,
         )

@@ -18,13 +18,12 @@ from urllib.parse import parse_qsl
 
 import requests.exceptions
 from docker.errors import APIError
-from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_unix_socket
 from tornado.web import HTTPError, RequestHandler
 
-from zhub.contract import FULL, UNUSABLE
-from zhub.guard.bodies import Refused, Request, parse_body
+from zhub.contract import FULL, UNUSABLE, UPDATING
+from zhub.guard.bodies import OutdatedError, Refused, Request, parse_body
 from zhub.guard.calls import CALLS, Guard
 from zhub.guard.counts import Full
 from zhub.guard.helpers import UnusableError
@@ -57,6 +56,8 @@ class Threads:
     def __init__(self) -> None:
         self._stopping, self._others = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(THREADS)
         self._own = ThreadPoolExecutor(FEW)
+        self.looking = ThreadPoolExecutor(1)
+        """Whether the hub that is refused something is of another version."""
 
     def of(self, call: Callable[[Guard, Request], Any]) -> ThreadPoolExecutor:
         """Return those for a call."""
@@ -81,6 +82,9 @@ class Handler(RequestHandler):
         try:
             yield
             outcome = "done"
+        except OutdatedError:
+            outcome = "outdated"
+            raise
         except Refused:
             outcome = "refused"
             raise
@@ -100,16 +104,15 @@ class Handler(RequestHandler):
     async def prepare(self) -> None:
         try:
             with self._counted(), self._room.call():
-                call, request = self._parsed()
-                loop = asyncio.get_running_loop()
-                self._call = call.__name__
-                threads = self._threads.of(call)
-                answer = await loop.run_in_executor(threads, self._answer, call, request)
+                answer = await self._carried_out()
         except Refused as refusal:
             # Escaped, so that a captured hub cannot forge lines of this log.
             texts = f"{self.request.method} {self.request.uri}"[:300], str(refusal)[:500]
             self._guard.audit.refused(*texts)
             log.warning("refused %s: %s", *(t.encode("unicode_escape").decode() for t in texts))
+            if isinstance(refusal, OutdatedError):
+                log.warning("the hub is of another version of the stack, as during an up")
+                raise
             raise HTTPError(HTTPStatus.FORBIDDEN, reason="Forbidden") from refusal
         self.set_status(HTTPStatus.NO_CONTENT if answer is None else HTTPStatus.OK)
         if answer is not None:
@@ -123,6 +126,23 @@ class Handler(RequestHandler):
         except TimeoutError:
             log.warning("the client has not read the answer to %s", self.request.method)
             self.request.connection.stream.close()  # type: ignore[union-attr] # HTTP/1 has one
+
+    async def _carried_out(self) -> bytes | None:
+        """Carry out the call, if it is one; return the text of the answer.
+
+        Raises:
+            OutdatedError: it is refused, and the hub is one that an `up` is about to replace.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            call, request = self._parsed()
+            self._call = call.__name__
+            threads = self._threads.of(call)
+            return await loop.run_in_executor(threads, self._answer, call, request)
+        except Refused as refusal:
+            if await loop.run_in_executor(self._threads.looking, self._guard.updating):
+                raise OutdatedError(str(refusal)) from None
+            raise
 
     def _answer(self, call: Callable[[Guard, Request], Any], request: Request) -> bytes | None:
         """Carry out a call in a thread; return only the text, so that parsed objects are freed."""
@@ -166,6 +186,8 @@ class Handler(RequestHandler):
             status_code, message = FULL, str(error)
         elif isinstance(error, UnusableError):
             status_code, message = UNUSABLE, str(error)
+        elif isinstance(error, OutdatedError):
+            status_code, message = HTTPStatus.SERVICE_UNAVAILABLE, UPDATING
         elif not isinstance(error, HTTPError):
             message = "the guard failed; its log says why"
         self.set_status(status_code)
@@ -175,7 +197,7 @@ class Handler(RequestHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         if isinstance(value, (Full, UnusableError)):
             log.warning("%s", value)
-        elif isinstance(value, (APIError, HTTPError)):
+        elif isinstance(value, (APIError, HTTPError, OutdatedError)):
             # An answer of the engine, which is a RequestException as well, or of the guard's own.
             return
         elif isinstance(value, requests.exceptions.RequestException):
@@ -185,7 +207,7 @@ class Handler(RequestHandler):
             log.error("%s failed", self.request.method, exc_info=(typ, value, tb))
 
 
-def listen(path: Path, guard: Guard) -> HTTPServer:
+def listen(path: Path, guard: Guard) -> Listener:
     """Serve the guard at a Unix socket that the group may use; needs a running event loop."""
     rooms: list[Listener] = []
     needs = {"guard": guard, "threads": Threads(), "rooms": rooms}

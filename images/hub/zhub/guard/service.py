@@ -41,6 +41,9 @@ SOCKET = Path("/run/guard/engine.sock")
 PERIOD = 300
 """Seconds between two looks at the addresses of the machine and of the directory."""
 
+DRAIN_SECONDS = 8
+"""Seconds that calls get to end when the guard is stopped, less than `docker stop` leaves it."""
+
 STOP_SECONDS = 10
 """Seconds that a server on a swarm has to end: as long as DockerSpawner gives it on one engine."""
 
@@ -166,7 +169,7 @@ async def _serve(
             loop.call_soon_threadsafe(lambda: end(signalled=False))
 
     loop.add_signal_handler(signal.SIGTERM, lambda: end(signalled=True))
-    listen(SOCKET, guard)
+    listener = listen(SOCKET, guard)
     heartbeat.of_guard(SOCKET).start()
     log.info("the guard listens at %s", SOCKET)
     threads = {"watch": confinement.watch, "keep": partial(confinement.keep, PERIOD)}
@@ -178,6 +181,9 @@ async def _serve(
         threading.Thread(target=beside, args=[work], name=name, daemon=True).start()
     alive = asyncio.ensure_future(watchdog.beat(lives))
     try:
-        return await ended
+        signalled = await ended
+        if signalled:
+            await listener.drain(DRAIN_SECONDS)
     finally:
         alive.cancel()
+    return signalled

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from docker.errors import APIError, DockerException
 
-from zhub.contract import FULL
+from zhub.contract import FULL, UPDATING
+from zhub.heartbeat import unanswered
 
 T = TypeVar("T")
 
@@ -24,6 +25,11 @@ server ignores the signal, which a user can arrange. All other calls would wait 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10
 """Seconds between two attempts of a call that must get an answer; each pause is twice the last."""
+
+AWAY_SECONDS = 8
+"""How long a call waits for a guard that an `up` or the engine restarts, or that is already the one
+of the next hub. A new guard takes three seconds, and more under emulation. Who asks for a server
+gets an answer of JupyterHub's after ten (`slow_spawn_timeout`), which would not say why."""
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +53,36 @@ class Calls:
     async def _made(
         self, call: Callable[..., Any], arguments: tuple[Any, ...], threads: ThreadPoolExecutor
     ) -> Any:
+        loop = asyncio.get_running_loop()
         async with self._turn:
-            return await asyncio.get_running_loop().run_in_executor(threads, call, *arguments)
+            end = loop.time() + AWAY_SECONDS
+            while True:
+                try:
+                    return await loop.run_in_executor(threads, call, *arguments)
+                except Exception as error:
+                    if not unheard(error) or loop.time() > end:
+                        raise
+                await asyncio.sleep(FIRST_PAUSE)
+
+
+def unheard(error: BaseException | None) -> bool:
+    """Return whether a call was certainly not carried out, and can be made again.
+
+    Nobody has listened at the guard's socket, or the guard is already that of the next hub.
+    """
+    if isinstance(error, APIError):
+        return bool(error.explanation == UPDATING)
+    if not unanswered(error):
+        return False
+    # requests and urllib3 each wrap the system's error.
+    inner: list[Any] = [error]
+    while inner:
+        one = inner.pop()
+        if isinstance(one, (ConnectionRefusedError, FileNotFoundError)):
+            return True
+        if isinstance(one, BaseException):
+            inner += [*one.args, one.__cause__]
+    return False
 
 
 def undecided(error: BaseException) -> bool:

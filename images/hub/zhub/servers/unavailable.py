@@ -12,7 +12,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from requests.exceptions import RequestException
 from tornado import web
 
-from zhub.contract import FULL, UNUSABLE
+from zhub.contract import FULL, UNUSABLE, UPDATING
 from zhub.engine import guarded
 from zhub.heartbeat import unanswered
 
@@ -60,7 +60,7 @@ def saying_why(
                 f" administrator: {error.explanation}"
             ) from None
         except APIError as error:
-            if error.status_code in {FULL, UNUSABLE}:
+            if error.status_code in {FULL, UNUSABLE} or error.explanation == UPDATING:
                 raise NoServerError(str(error.explanation)) from None
             if DISK_FULL in str(error.explanation).lower():
                 raise NoServerError(

@@ -194,6 +194,19 @@ def add_arguments(environment: dict[str, str], arguments: Sequence[str]) -> None
         raise SettingsError(problems)
 
 
+def read_servers(environment: Mapping[str, str]) -> ServerSettings:
+    """Read what hub and guard must agree on from the environment of one of the two.
+
+    Raises:
+        SettingsError: with every value that cannot be used.
+    """
+    reader = _Reader(environment)
+    found = ServerSettings(**servers.read(reader.value))
+    if reader.problems:
+        raise SettingsError(reader.problems)
+    return found
+
+
 def read_guard(environment: Mapping[str, str]) -> GuardSettings:
     """Read the guard's settings from environment variables.
 

@@ -19,7 +19,7 @@ import pytest
 import requests.exceptions
 from zhub import audit, settings
 from zhub.audit import Reporter, to_guard
-from zhub.contract import AUDITED
+from zhub.contract import AUDITED, UPDATING
 from zhub.guard import listener, measures, server
 from zhub.guard.audit import FILE, Audit
 from zhub.guard.calls import Guard
@@ -29,12 +29,14 @@ from zhub.guard.helpers import Helpers
 from zhub.guard.listener import MAX_BODY, MAX_FIELDS, MAX_OPEN, Listener
 from zhub.guard.policy import Policy
 from zhub.guard.server import listen
+from zhub.servers.calls import unheard
 
 from tests.built import wait_until
 
 pytestmark = pytest.mark.slow
 
 IMAGE = f"registry.example.com:5000/team/notebook@sha256:{'0a' * 32}"
+VARIABLES = {"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096", "ZHUB_NOTEBOOK_IMAGE": IMAGE}
 CREATE = "POST /v1.41/volumes/create HTTP/1.1\r\nHost: guard\r\n"
 AUDIT = CREATE.replace("volumes/create", "zhub/audit")
 HOME = {
@@ -56,8 +58,16 @@ class Engine:
     """That have begun meanwhile."""
     api_version: str = "1.41"
 
+    hub: str = "of today"
+    """The image of the hub's container."""
+
     def inspect_image(self, name: str) -> dict[str, str]:
         return {"Id": name}
+
+    def inspect_container(self, name: str) -> dict[str, Any]:
+        """The hub's, and the guard's own."""
+        image = self.hub if name == "site-hub" else "of today"
+        return {"Image": image, "Config": {"Env": [f"{k}={v}" for k, v in VARIABLES.items()]}}
 
     def create_volume(self, *_: Any, **__: Any) -> dict[str, str]:
         self.calls += 1
@@ -85,6 +95,7 @@ class Site:
     path: Path
     engine: Engine
     listener: Listener
+    loop: asyncio.AbstractEventLoop
 
     def open(self, text: str = "") -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
@@ -115,8 +126,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     engine: Any = Engine()
-    variables = {"ZHUB_PREFIX": "site", "ZHUB_MAX_SERVERS": "4096", "ZHUB_NOTEBOOK_IMAGE": IMAGE}
-    guard_settings = settings.read_guard(variables)
+    guard_settings = settings.read_guard(VARIABLES)
     confinement: Any = SimpleNamespace(name_servers=[])
     folders = Folders(engine, Helpers(engine, "filter", "site"), guard_settings)
     policy = Policy(guard_settings, dict.fromkeys(guard_settings.images, Image((), frozenset())))
@@ -130,7 +140,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     loop.run_until_complete(start())
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    yield Site(tmp_path / "engine.sock", engine, made[0])
+    yield Site(tmp_path / "engine.sock", engine, made[0], loop)
     engine.free.set()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
@@ -153,6 +163,53 @@ def test_an_image_of_a_registry_is_found_by_its_digest(site: Site) -> None:
     for other in (IMAGE.replace("0a", "0b"), "notebook%40", "notebook%2540"):
         with pytest.raises(docker.errors.APIError, match="the guard refuses this"):
             client.inspect_image(other)  # type: ignore[no-untyped-call]
+    client.close()
+
+
+def test_a_hub_that_an_up_is_about_to_replace_is_told_to_ask_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no attack: no alert fires, and the log says what was asked for all the same."""
+    monkeypatch.setattr(measures, "FOLDER", tmp_path)
+    client = docker.APIClient(f"unix://{site.path}", version="1.41")
+    for hub, status in (("of today", 403), ("of yesterday", 503)):
+        site.engine.hub = hub
+        with pytest.raises(docker.errors.APIError) as caught:
+            client.inspect_image("another")  # type: ignore[no-untyped-call]
+        assert caught.value.status_code == status
+        assert unheard(caught.value) is (status == 503)
+    client.close()
+    assert caught.value.explanation == UPDATING
+    with site.open(METRICS) as connection:
+        text = ""
+        while not text.endswith('"}'):
+            text += connection.recv(1 << 16).decode()
+    for outcome in ("refused", "outdated"):
+        assert f'call=\\"inspect_image\\",outcome=\\"{outcome}\\"}} 1.0' in text
+    written = (tmp_path / FILE).read_text()
+    assert written.count('"reason": "the image is none of the users') == 2
+
+
+def test_who_ends_answers_what_was_asked_and_refuses_who_comes_then(site: Site) -> None:
+    """The hub then knows that nothing was done, and asks the next guard."""
+    asking = site.open(post(HOME))
+    wait_until(lambda: site.engine.calls == 1, seconds=5)
+    drained = asyncio.run_coroutine_threadsafe(site.listener.drain(30), site.loop)
+    client = docker.APIClient(f"unix://{site.path}", version="1.41")
+
+    def refused() -> bool:
+        try:
+            client.version(api_version=False)
+        except requests.exceptions.ConnectionError as error:
+            return unheard(error)
+        return False
+
+    wait_until(refused, seconds=5)
+    assert not drained.done()
+    site.engine.free.set()
+    assert asking.recv(4096).startswith(b"HTTP/1.1 200 OK")
+    asking.close()
+    drained.result(timeout=5)
     client.close()
 
 

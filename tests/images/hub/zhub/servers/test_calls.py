@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,7 @@ import docker
 import pytest
 import requests
 from docker.errors import APIError, DockerException, NotFound
-from zhub.contract import FULL
+from zhub.contract import FULL, UPDATING
 from zhub.servers import calls
 from zhub.servers.calls import Calls, answered, undecided
 
@@ -89,6 +91,60 @@ def test_silence_and_failures_decide_nothing() -> None:
     decided = [answer(404, NotFound), answer(403), answer(409), answer(FULL), ValueError()]
     assert all(map(undecided, silent))
     assert not any(map(undecided, decided))
+
+
+@pytest.mark.slow
+def test_a_call_waits_for_a_guard_that_is_replaced_and_for_the_next_hub(
+    monkeypatch: pytest.MonkeyPatch, short_folder: Path
+) -> None:
+    """As during an `up`: whoever wants a server then gets it some seconds later."""
+    monkeypatch.setattr(calls, "FIRST_PAUSE", 0.01)
+    path = short_folder / "engine.sock"
+    client = docker.APIClient(f"unix://{path}", version="1.41")
+    updating = answer(503)
+    updating.explanation = UPDATING
+    said: list[Exception | None] = [updating, None]
+
+    def listen() -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        return listener
+
+    def call() -> str:
+        try:
+            client.version(api_version=False)
+        except requests.exceptions.ConnectionError:
+            # First there is no socket, then one at which nobody listens, then a guard.
+            if path.exists():
+                monkeypatch.setattr(client, "version", lambda **_: None)
+            else:
+                listen().close()
+            raise
+        if busy := said.pop(0):
+            raise busy
+        return "done"
+
+    assert asyncio.run(Calls().make(call)) == "done"
+    assert not said
+
+
+def test_only_a_call_that_was_not_carried_out_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(calls, "AWAY_SECONDS", 0.01)
+    away = requests.exceptions.ConnectionError(ConnectionRefusedError())
+    lost = requests.exceptions.ConnectionError(ConnectionResetError())
+    for error, again in ((lost, False), (answer(503), False), (answer(403), False), (away, True)):
+        made: list[Exception] = []
+
+        def call(error: Exception = error, made: list[Exception] = made) -> None:
+            made.append(error)
+            raise error
+
+        with pytest.raises(type(error)):
+            asyncio.run(Calls().make(call))
+        assert (len(made) > 1) is again
 
 
 def test_what_must_be_decided_is_asked_until_it_is_and_said_once(

@@ -11,7 +11,7 @@ import docker.errors
 import pytest
 import requests
 from docker.errors import APIError, ImageNotFound
-from zhub.contract import FULL
+from zhub.contract import FULL, UPDATING
 from zhub.servers.spawner import UserSpawner
 from zhub.servers.unavailable import NoServerError, saying_why
 
@@ -48,6 +48,10 @@ def answer(kind: type[APIError], status: int, text: str) -> APIError:
 def test_the_hub_is_full() -> None:
     said = "The hub is full: 3 of 3 servers run."
     assert message(answer(APIError, FULL, said)) == said
+
+
+def test_the_hub_is_updated() -> None:
+    assert message(answer(APIError, 503, UPDATING)) == UPDATING
 
 
 def test_the_disk_is_full() -> None:
