@@ -28,6 +28,9 @@ from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import PASSPHRASE, Stack
 from tests.hubclient import Kernel
 from tests.ports import free_port
+from toolchain.backup import turn
+from toolchain.backup.engine import Engine
+from toolchain.backup.helper import Helpers
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
@@ -273,6 +276,29 @@ def test_a_changed_file_is_refused(
     content[len(content) // 2] ^= 1
     home.write_bytes(content)
     assert "bob.tar.gz is not what was backed up" in refused(engine, other, copy)
+
+
+def test_another_operators_command_is_waited_for(
+    stack: Stack, other: Stack, engine: docker.DockerClient, backup: Path, tmp_path: Path
+) -> None:
+    helpers = {
+        each.name: Helpers(
+            Engine(("docker",), each.prefix),
+            str(engine.containers.get(f"{each.prefix}-hub").attrs["Image"]),
+        )
+        for each in (stack, other)
+    }
+    with turn.alone(helpers[other.name], "make restore"):
+        said = refused(engine, other, backup)
+        assert f"`make restore` is under way on {other.prefix}, since " in said
+    with turn.among_others(helpers[other.name], turn.BACKUP):
+        assert "`make backup` is under way on" in refused(engine, other, backup)
+    with turn.alone(helpers[stack.name], "make homes"):
+        done = stack.make("backup", TO=str(tmp_path))
+        assert done.returncode == 1, done.stdout
+        assert "`make homes` is under way on" in done.stdout
+    assert not list(tmp_path.iterdir())
+    assert not engine.containers.list(all=True, filters=other.labelled("backup"))
 
 
 def test_a_newer_database_is_refused(

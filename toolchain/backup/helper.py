@@ -36,6 +36,9 @@ WIDTH = 200
 #: Bytes of a helper's messages that are read: users choose the names in tar's.
 SAID = 1 << 24
 
+#: Label of the container of a command that is at work: what the operator has typed.
+COMMAND = "zhub.command"
+
 #: What a job says at its end.
 Report = dict[str, Any]
 
@@ -56,8 +59,14 @@ class Helpers:
     engine: Engine
     image: str
 
-    def command(self, job: Job, name: str) -> list[str]:
-        """The `docker run` of a job, with the least rights that it can do with."""
+    def command(self, job: Job, name: str, *more: str) -> list[str]:
+        """The `docker run` of a job, with the least rights that it can do with.
+
+        Args:
+            job: what to do.
+            name: the container's.
+            more: options.
+        """
         limits = ("--memory", MEMORY, "--memory-swap", MEMORY, "--pids-limit", "32")
         rights = ("--cap-drop=ALL", *(f"--cap-add={name}" for name in job.capabilities))
         mount = f"type=volume,source={job.volume},target={VOLUME},volume-nocopy"
@@ -69,7 +78,7 @@ class Helpers:
             *("--read-only", "--tmpfs=/tmp", *limits, *rights, f"--user={job.user}"),
             # A log would be a copy of all that is streamed.
             *("--security-opt=no-new-privileges", "--log-driver=none", "--env=LC_ALL=C"),
-            *("--label", f"zhub.stack={self.engine.prefix}", "--label", "zhub.role=backup"),
+            *("--label", f"zhub.stack={self.engine.prefix}", "--label", "zhub.role=backup", *more),
             *(
                 ("--mount", mount + ("" if job.writes else ",readonly"))
                 if job.volume or job.folder
@@ -126,6 +135,36 @@ class Helpers:
                     stream.write(block)
                 stream.close()
             return result()
+
+    @contextmanager
+    def holding(self, name: str, command: str) -> Iterator[str]:
+        """Have a container of this name meanwhile, which says what is at work.
+
+        Yields:
+            nothing; or why there is none.
+        """
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                self.command(jobs.hold(), name, "--label", f"{COMMAND}={command}"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                # Ctrl-C is for the command that it is about.
+                start_new_session=True,
+            )
+            try:
+                runs = bool(pipe(process.stdout).readline())
+                said.seek(0)
+                yield "" if runs else said.read().decode(errors="replace").strip()
+            finally:
+                for stream in (pipe(process.stdout), pipe(process.stdin)):
+                    with suppress(BrokenPipeError):
+                        stream.close()
+                try:
+                    process.wait(timeout=TIDY_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
     @contextmanager
     def _running(self, job: Job) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], Report]]]:

@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from toolchain import stack
-from toolchain.backup import jobs
+from toolchain.backup import jobs, turn
 from toolchain.backup import save as saving
 from toolchain.backup.engine import Engine
 from toolchain.backup.helper import Helpers
@@ -51,7 +51,7 @@ def take_over(name: str, docker: str) -> None:
         say(STEP, f"nothing to do: all homes are {place}")
         return
     # Nobody can start a server meanwhile.
-    with stopped(engine):
+    with turn.alone(helpers, "make homes"), stopped(engine):
         running = {server.removeprefix(f"{engine.prefix}-user-") for server in engine.servers()}
         homes = {
             suffix: volume
@@ -59,7 +59,7 @@ def take_over(name: str, docker: str) -> None:
             if (suffix := volume.removeprefix(f"{engine.prefix}-home-")) not in running
         }
         if homes:
-            _make_anew(name, docker, helpers, homes, under_way)
+            _make_anew(name, helpers, homes, under_way)
     left = {v.removeprefix(f"{engine.prefix}-home-") for v in _elsewhere(engine, path)}
     if left := left & running:
         say(STEP, f"left as they are, since their servers run: {', '.join(sorted(left))}.")
@@ -67,14 +67,11 @@ def take_over(name: str, docker: str) -> None:
         say(STEP, f"make homes{own}")
 
 
-def _make_anew(
-    name: str, docker: str, helpers: Helpers, homes: dict[str, str], under_way: Path
-) -> None:
+def _make_anew(name: str, helpers: Helpers, homes: dict[str, str], under_way: Path) -> None:
     """Make homes anew.
 
     Args:
         name: of the stack.
-        docker: the client.
         helpers: on its engine.
         homes: their volumes, by the ends of these names.
         under_way: file that has what to do while a home is not whole, for whoever comes after this
@@ -87,7 +84,7 @@ def _make_anew(
         # Refused before the backup, which takes long, if there are files: they are not this home's.
         for volume in homes.values():
             helpers.ask(jobs.make_folder(path, volume))
-    folder = saving.save(name, docker, "", "", "")
+    folder = saving.saved(name, helpers, "", None, 0)
     manifest = read(folder)
     parts = manifest.homes()
     # One user's home that cannot be read must not keep all others where pruning deletes them.

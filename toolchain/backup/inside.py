@@ -497,6 +497,15 @@ def forget_servers(database: Path) -> None:
             db.execute("UPDATE spawners SET server_id = NULL, started = NULL, state = '{}'")
 
 
+def hold(out: BinaryIO) -> dict[str, Any]:
+    """Say that this runs, and end when standard input ends."""
+    out.write(b"held\n")
+    out.flush()
+    while os.read(0, 1):
+        pass
+    return {}
+
+
 def end_with_reader() -> None:
     """End when standard input ends: who reads is gone, and nobody would take what is packed.
 
@@ -525,6 +534,7 @@ def main(arguments: Sequence[str], volume: Path = VOLUME) -> int:
         "look": lambda: look(volume / DATABASE) if (volume / DATABASE).exists() else {},
         "make-folder": lambda: make_folder(volume, *more),
         "remove-folder": lambda: remove_folder(volume, *more),
+        "hold": lambda: hold(sys.stdout.buffer),
         "release": release,
     }
     os.umask(0o077)

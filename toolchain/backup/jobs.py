@@ -83,5 +83,10 @@ def mark(volume: str) -> Job:
     return Job("mark", volume, user=HUB_USER, writes=True)
 
 
+def hold() -> Job:
+    """Do nothing, for as long as the command works."""
+    return Job("hold", user=HUB_USER)
+
+
 def release() -> Job:
     return Job("release", user=HUB_USER)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from toolchain import stack
-from toolchain.backup import encryption, jobs
+from toolchain.backup import encryption, jobs, turn
 from toolchain.backup.engine import Engine
 from toolchain.backup.helper import Helpers, JobFailed
 from toolchain.backup.inside import FULL
@@ -49,9 +49,13 @@ def restore(  # noqa: PLR0913, PLR0917 - as on the command line
     engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
     helpers = Helpers(engine, engine.image())
     if user:
-        _one_home(folder, manifest, helpers, user)
-    else:
-        _all(name, folder, manifest, helpers, Wish(homes=not only, replace=bool(replace)))
+        with turn.among_others(helpers, f"make restore USER={user}"):
+            _one_home(folder, manifest, helpers, user)
+        return
+    wish = Wish(homes=not only, replace=bool(replace))
+    # A database must not have to wait for the hours that a backup takes, which has it already.
+    with turn.alone(helpers, "make restore", but="" if wish.homes else turn.BACKUP):
+        _all(name, folder, manifest, helpers, wish)
 
 
 def _folder(source: str) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from toolchain import passphrase, stack
-from toolchain.backup import encryption, jobs, place
+from toolchain.backup import encryption, jobs, place, turn
 from toolchain.backup.engine import Engine
 from toolchain.backup.helper import Helpers, JobFailed, Report
 from toolchain.backup.manifest import (
@@ -166,6 +166,13 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
     key = encryption.checked(recipient)
     engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
     helpers = Helpers(engine, engine.image())
+    with turn.among_others(helpers, turn.BACKUP):
+        return saved(name, helpers, to, key, int(keep or 0))
+
+
+def saved(name: str, helpers: Helpers, to: str, key: Path | None, keep: int) -> Path:
+    """The same, for who sees to it that homes stay as they are."""
+    engine = helpers.engine
     parent = Path(to).resolve() if to else PLACE
     now = datetime.now(UTC)
     os.umask(0o077)
@@ -189,7 +196,7 @@ def save(name: str, docker: str, to: str, recipient: str, keep: str) -> Path:
         say(STEP, "not encrypted (RECIPIENT=FILE): whoever reads it has the users' files, and can")
         say(STEP, "log in as anybody. To read its secrets, keep the stack's passphrase elsewhere")
     if keep and not manifest.missing():
-        place.forget(target, int(keep))
+        place.forget(target, keep)
     return target
 
 

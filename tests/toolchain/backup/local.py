@@ -51,6 +51,8 @@ class LocalEngine(Engine):
                 return "\n".join(path.name for path in self.place.iterdir())
             case ("inspect", _):
                 return "healthy"
+            case ("container", "ls"):
+                return ""  # nobody else is at work
         return "something"
 
     def find(self, *arguments: str) -> str | None:
@@ -94,7 +96,7 @@ class LocalEngine(Engine):
 class LocalHelpers(Helpers):
     """Helpers that are processes of this machine."""
 
-    def command(self, job: Job, name: str) -> list[str]:
+    def command(self, job: Job, name: str, *more: str) -> list[str]:
         assert isinstance(self.engine, LocalEngine)
         text = helper.PROGRAM.read_text()
         assert 'Path("/data")' in text

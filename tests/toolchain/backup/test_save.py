@@ -160,7 +160,7 @@ def test_homes_are_made_anew_but_one_that_cannot_be_read(
     suffixes = {user: f"zhub-site-home-{user}" for user in ("alice", "bob")}
     journal = tmp_path / "backups" / ".homes-site"
     with pytest.raises(Problem, match=r"could not be read \(see above\): alice\. "):
-        homes._make_anew("site", "docker", LocalHelpers(site, "image"), suffixes, journal)
+        homes._make_anew("site", LocalHelpers(site, "image"), suffixes, journal)
     assert [words for words in site.asked if words.startswith("volume rm")] == [
         "volume rm zhub-site-home-bob"
     ]
