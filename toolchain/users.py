@@ -174,8 +174,12 @@ def export(people: People, wish: Wish) -> None:
     for number, volume in enumerate(homes):
         name = f"home{number or ''}.tar.gz"
         helpers = Helpers(people.engine, people.engine.image())
-        with timed(STEP, f"the home of {user}"), _private(folder / name) as file:
-            helpers.receive(jobs.save_home(volume), file.write)
+        part = folder / f"{name}.part"
+        with timed(STEP, f"the home of {user}"), _private(part) as file:
+            size = helpers.receive(jobs.save_home(volume), file.write)["bytes"]
+        if part.stat().st_size != size:
+            raise Problem(f"of the home of {user}, not all has arrived: {part}. Try again")
+        part.rename(folder / name)
         say(STEP, f"{name}: {(folder / name).stat().st_size / MB:.1f} MB")
     say(STEP, f"the files of {user}, and what the hub keeps: {folder}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,31 @@ def test_what_is_about_one_user_needs_a_name(do: str) -> None:
 def test_an_export_needs_a_folder() -> None:
     with pytest.raises(Problem, match="DO=export USER=bob TO=FOLDER"):
         users.run("site", "docker", "export", Wish("bob", "", "", ""))
+
+
+@pytest.mark.parametrize("arrived", [b"whole", b"half"])
+def test_half_an_export_is_not_taken_for_one(
+    arrived: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever has it may have the user forgotten next."""
+
+    def receive(_: Helpers, __: Job, take: Callable[[bytes], object]) -> dict[str, object]:
+        take(arrived)
+        return {"bytes": len(b"whole")}
+
+    monkeypatch.setattr(Engine, "image", lambda _: "hub")
+    monkeypatch.setattr(People, "homes", lambda *_: ["zhub-site-home-bob"])
+    monkeypatch.setattr(People, "hub", lambda *_: {"users": []})
+    monkeypatch.setattr(Helpers, "receive", receive)
+    site, folder = People("site", Engine(("docker",), "zhub-site")), tmp_path / "left"
+    wish = Wish("bob", "", "", str(folder))
+    if arrived == b"whole":
+        users.export(site, wish)
+        assert [path.name for path in folder.iterdir()] == ["home.tar.gz"]
+        return
+    with pytest.raises(Problem, match=r"not all has arrived: .*home\.tar\.gz\.part"):
+        users.export(site, wish)
+    assert [path.name for path in folder.iterdir()] == ["home.tar.gz.part"]
 
 
 def test_a_time_is_of_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:

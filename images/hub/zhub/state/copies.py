@@ -44,6 +44,8 @@ def before_another_image(file: Path, image: str, now: float | None = None) -> Pa
     copy = _copied(file, folder, time.time() if now is None else now) if file.exists() else None
     # Last: a hub that was killed before makes the copy at its next start.
     mark.write_text(image)
+    for half in folder.glob("*.partial"):
+        half.unlink()
     for old in sorted(folder.glob("*.sqlite"))[:-KEPT]:
         # Not the new one, should those before be of a clock that was ahead.
         if old != copy:

@@ -44,6 +44,10 @@ def test_another_image_makes_a_copy_and_the_same_one_none(file: Path) -> None:
 def test_only_the_last_ones_stay(file: Path) -> None:
     for number in range(KEPT + 2):
         before_another_image(file, f"sha256:{number}", now=number)
+        # Of a hub that was killed while it copied.
+        (file.parent / "copies" / f"{number}.partial").touch()
+    before_another_image(file, "sha256:0", now=KEPT + 1)
+    assert not list((file.parent / "copies").glob("*.partial"))
     left = sorted(path.name for path in (file.parent / "copies").glob("*.sqlite"))
     assert left == [f"19700101T00000{number}Z.sqlite" for number in range(2, KEPT + 2)]
 
