@@ -176,11 +176,13 @@ def export(people: People, wish: Wish) -> None:
         helpers = Helpers(people.engine, people.engine.image())
         part = folder / f"{name}.part"
         with timed(STEP, f"the home of {user}"), _private(part) as file:
-            size = helpers.receive(jobs.save_home(volume), file.write)["bytes"]
-        if part.stat().st_size != size:
+            report = helpers.receive(jobs.save_home(volume), file.write)
+        if part.stat().st_size != report["bytes"]:
             raise Problem(f"of the home of {user}, not all has arrived: {part}. Try again")
         part.rename(folder / name)
         say(STEP, f"{name}: {(folder / name).stat().st_size / MB:.1f} MB")
+        for warning in report.get("warnings", ()):
+            say(STEP, f"    WARNING: {printable(warning)}")
     say(STEP, f"the files of {user}, and what the hub keeps: {folder}")
 
 

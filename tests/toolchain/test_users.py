@@ -39,13 +39,16 @@ def test_an_export_needs_a_folder() -> None:
 
 @pytest.mark.parametrize("arrived", [b"whole", b"half"])
 def test_half_an_export_is_not_taken_for_one(
-    arrived: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    arrived: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Whoever has it may have the user forgotten next."""
+    """Whoever has it may have the user forgotten next. What tar says of files is shown."""
 
     def receive(_: Helpers, __: Job, take: Callable[[bytes], object]) -> dict[str, object]:
         take(arrived)
-        return {"bytes": len(b"whole")}
+        return {"bytes": len(b"whole"), "warnings": ["./notes: file changed as we read it"]}
 
     monkeypatch.setattr(Engine, "image", lambda _: "hub")
     monkeypatch.setattr(People, "homes", lambda *_: ["zhub-site-home-bob"])
@@ -56,6 +59,7 @@ def test_half_an_export_is_not_taken_for_one(
     if arrived == b"whole":
         users.export(site, wish)
         assert [path.name for path in folder.iterdir()] == ["home.tar.gz"]
+        assert "WARNING: ./notes: file changed as we read it" in capsys.readouterr().err
         return
     with pytest.raises(Problem, match=r"not all has arrived: .*home\.tar\.gz\.part"):
         users.export(site, wish)
