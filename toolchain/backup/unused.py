@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Container
 from dataclasses import dataclass
 
@@ -75,6 +76,8 @@ def check_unused(
         fix = f"To replace the database all the same, which is kept beside: {own} REPLACE={REPLACE}"
     elif not found["logged in"]:
         fix += f" To keep these homes and restore the database: {own}"
+        if found["homes"] and not found["servers"]:
+            fix += f"\nIf they are what a restore has left that was killed: {_removal(engine)}"
     raise Problem(f"stack {name} has users in it ({'; '.join(used)}): nothing was changed. {fix}")
 
 
@@ -111,6 +114,16 @@ def _in_the_way(engine: Engine, homes: Container[str]) -> list[str]:
         for volume in every
         if volume in labelled or (volume.startswith(own) and volume.removeprefix(own) in homes)
     ]
+
+
+def _removal(engine: Engine) -> str:
+    """What removes all homes, in words."""
+    docker = shlex.join(["docker", *engine.docker[1:], "volume"])
+    filters = f"--filter label=zhub.stack={engine.prefix} --filter label=zhub.role=home"
+    command = f"{docker} rm $({docker} ls --quiet {filters})"
+    if path := engine.homes_path():
+        command += f", and on the engine's machine, as root: rm -r {path}/{engine.prefix}-home-*"
+    return command
 
 
 def _some(names: list[str]) -> str:

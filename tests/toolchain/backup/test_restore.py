@@ -182,6 +182,31 @@ def test_a_hub_that_somebody_has_started_meanwhile_does_not_keep_the_database_be
     assert engine.asked[last - 1] == "stop zhub-site-hub"
 
 
+def test_who_comes_after_a_restore_that_was_killed_is_told_how_to_go_on(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = local_stack(tmp_path / "killed", monkeypatch)
+    (engine.home("alice") / "file").write_text("alice")
+    with pytest.raises(Problem) as told:
+        run(sound)
+    last = str(told.value).splitlines()[-1]
+    listed = "--filter label=zhub.stack=zhub-site --filter label=zhub.role=home"
+    assert last == (
+        "If they are what a restore has left that was killed:"
+        f" docker volume rm $(docker volume ls --quiet {listed})"
+    )
+    monkeypatch.setattr(LocalEngine, "homes_path", lambda _: "/srv/homes")
+    with pytest.raises(Problem, match=r"as root: rm -r /srv/homes/zhub-site-home-\*$"):
+        run(sound)
+    # Not where people have logged in.
+    monkeypatch.setattr(LocalEngine, "homes_path", lambda _: "")
+    used = local_stack(tmp_path / "used", monkeypatch, "alice")
+    assert used.homes()
+    with pytest.raises(Problem) as refused:
+        run(sound)
+    assert "killed" not in str(refused.value)
+
+
 def test_a_home_that_is_left_empty_by_a_killed_restore_is_filled(
     sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
