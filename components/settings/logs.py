@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from components.settings import parsing
@@ -118,6 +119,9 @@ _VARIABLES = {"env", "env-regex"}
 #: Of an option's value.
 LONGEST = 1024
 
+#: Where journald listens. Without it, the engine starts no container that logs to journald.
+JOURNAL = Path("/run/systemd/journal/socket")
+
 
 def option(text: str) -> str:
     """Options as NAME=VALUE, but for those that would write secrets into logs, or are secrets."""
@@ -228,6 +232,20 @@ def _parts(address: str) -> tuple[str, str]:
 
 def _is_loopback(host: str) -> bool:
     return host == "localhost" or (parsing.is_address(host) and ip_address(host).is_loopback)
+
+
+def without_journal(found: Logs) -> Iterator[str]:
+    """What to know where the engine is on this machine, and this machine has no journal.
+
+    It is no mistake for sure: this program may run in a container that has the engine's socket and
+    nothing else of the machine.
+    """
+    if found.driver is Driver.JOURNALD and not JOURNAL.is_socket():
+        yield (
+            f"logDriver is journald, and this machine has no journal ({JOURNAL}): if the engine's"
+            " has none either, containers do not start, and those that are replaced are gone by"
+            " then"
+        )
 
 
 def read(config: Config) -> Logs:

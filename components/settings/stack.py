@@ -262,7 +262,8 @@ def _refuse_taken(config: Config, local: LocalEngine, settings: Settings, before
         chosen = config.is_set(users.NETWORK_POOL)
         for warning in local_networks.warnings(local, own, settings.users, chosen=chosen):
             pulumi.log.warn(warning)
-    for warning in local_networks.hidden_directory(local, settings.ldap) if settings.ldap else ():
+    hidden = local_networks.hidden_directory(local, settings.ldap) if settings.ldap else ()
+    for warning in (*hidden, *logs.without_journal(settings.logs)):
         pulumi.log.warn(warning)
 
 

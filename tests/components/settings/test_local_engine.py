@@ -11,7 +11,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.settings import local_engine, prefix
+from components.settings import local_engine, logs, prefix
 from components.settings.deployed import IMAGE, Deployed
 from components.settings.engine import Engine
 from components.settings.parsing import RefusedError
@@ -291,3 +291,11 @@ def test_an_engine_that_does_not_answer_has_lost_no_image(tmp_path: Path, free: 
     recording = run(local(tmp_path, free), preview=True, deployed=state)
     assert not any("is missing" in text for text in recording.warnings)
     assert "lostImages" not in recording.outputs
+
+
+def test_the_program_warns_of_a_machine_without_a_journal(
+    engine_with: Callable[..., Engine], free: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(logs, "JOURNAL", tmp_path / "none")
+    recording = run(on_this_machine(engine_with(), free, logDriver="journald"))
+    assert [text for text in recording.warnings if "this machine has no journal" in text]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+from pathlib import Path
 
 import pytest
 
+from components.settings import logs
 from components.settings.logs import DEFAULTS, OPTIONS, Driver, option
 from tests.components.recorder import environment, run
 from tests.components.stack_config import NOW, SITE, fixed, read, refused
@@ -141,6 +144,23 @@ def test_details_are_warned_of() -> None:
         if text.startswith("logLevel")
     ]
     assert "what users do" in warning
+
+
+def test_a_machine_without_a_journal_is_warned_of(
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = short_folder / "socket"
+    monkeypatch.setattr(logs, "JOURNAL", path)
+
+    def warnings(driver: str) -> list[str]:
+        return list(logs.without_journal(read(config(driver))[0].logs))
+
+    [warning] = warnings("journald")
+    assert f"this machine has no journal ({path})" in warning
+    assert warnings("json-file") == []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(str(path))
+        assert warnings("journald") == []
 
 
 def test_all_containers_log_alike_and_users_servers_with_them() -> None:
