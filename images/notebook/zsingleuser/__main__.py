@@ -13,6 +13,7 @@ from zsingleuser import (
     last_words,
     lease,
     memory,
+    output,
     pulls,
     singleuser,
     unseen,
@@ -28,6 +29,7 @@ with last_words.reported(port, os.environ):
     start = singleuser()
     activity.install()
     memory.install()
+    output.install()
     unseen.install()
     pulls.install(Path.home())
     os.environ.setdefault("JUPYTERHUB_ACTIVITY_INTERVAL", str(activity.INTERVAL))
