@@ -13,6 +13,7 @@ import pulumi_docker
 import pytest
 from pulumi import ResourceOptions
 
+from components.service import LESS
 from tests.plugins.docker_tools import TINY_DOCKERFILE
 from tests.plugins.stacks import Program, Stack
 from tests.ports import free_port
@@ -167,6 +168,39 @@ def test_a_failure_is_one_message_and_the_next_run_goes_on(
     assert stack.up(program).code == 0
     assert engine.inspect_container(name)["State"]["Running"]
     assert stack.up(program, "--expect-no-changes").code == 0
+
+
+def test_a_container_that_uses_more_is_replaced_where_it_gets_less_memory(
+    stack: Stack, engine: Any, name: str, tiny: str
+) -> None:
+    """As components/service.py declares it; more is given to the one that runs."""
+
+    def program(memory: int, *less: str) -> Program:
+        def declare() -> None:
+            pulumi_docker.Container(
+                "hub",
+                name=name,
+                image=tiny,
+                memory=memory,
+                memory_swap=memory,
+                opts=ResourceOptions(replace_on_changes=[*less], delete_before_replace=True),
+            )
+
+        return declare
+
+    assert stack.up(program(64)).code == 0
+    first = engine.inspect_container(name)["Id"]
+    raised = stack.up(program(128))
+    assert (raised.code, raised.steps()) == (0, [("update", "hub")])
+    fill = engine.exec_create(name, ["dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=48"])
+    engine.exec_start(fill)
+    assert engine.exec_inspect(fill)["ExitCode"] == 0
+    assert ("replace", "hub") in stack.preview(program(32, *LESS)).steps()
+    lowered = stack.up(program(32, *LESS))
+    assert lowered.code == 0, lowered.text
+    found = engine.inspect_container(name)
+    assert (found["State"]["Running"], found["HostConfig"]["Memory"]) == (True, 32 << 20)
+    assert found["Id"] != first
 
 
 def test_an_import(stack: Stack, engine: Any, name: str, tiny: str) -> None:
