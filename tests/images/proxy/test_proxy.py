@@ -290,6 +290,25 @@ def test_no_address_takes_all_connections(proxy: Proxy, site: Site) -> None:
     wait_until(answers, seconds=30)
 
 
+def test_whom_the_proxy_sends_away_counts_no_more(proxy: Proxy) -> None:
+    """Otherwise an address would be kept out in the end, whatever it does."""
+
+    def sent_away(*, secure: bool) -> bytes:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as plain:
+            context = ssl.create_default_context(cafile=str(proxy.authority))
+            client = context.wrap_socket(plain, server_hostname="localhost") if secure else plain
+            with client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                begin = client.recv(12)
+                while client.recv(4096):
+                    pass
+        return begin
+
+    for secure, answer in ((True, b"HTTP/1.1 200"), (False, b"HTTP/1.1 400")):
+        assert {sent_away(secure=secure) for _ in range(MOST)} == {answer}
+    assert proxy.get().ok
+
+
 @pytest.mark.parametrize("upgrade", [{}, UPGRADE], ids=["page", "websocket"])
 def test_a_client_cannot_choose_its_address(proxy: Proxy, upgrade: dict[str, str]) -> None:
     seen: dict[str, Any] = proxy.get(**SPOOFED, **upgrade).json()
