@@ -58,8 +58,12 @@ MEMORY = """
 import pathlib
 sizes = []
 for file in pathlib.Path("/proc").glob("[0-9]*/status"):
-    text = file.read_text()
-    if b"zsingleuser" in (file.parent / "cmdline").read_bytes() and "VmHWM" in text:
+    try:
+        text = file.read_text()
+        server = b"zsingleuser" in (file.parent / "cmdline").read_bytes()
+    except OSError:
+        continue  # ended meanwhile
+    if server and "VmHWM" in text:
         sizes.append(int(text.partition("VmHWM:")[2].split()[0]) >> 10)
 print(max(sizes))
 """
