@@ -27,6 +27,11 @@ ENGINE = (25, 0)
 OOM_API = (1, 46)
 SWAP_API = (1, 52)
 
+#: Seconds between two signs of life of a node that this project advises. A node that misses three
+#: of them is down, and what runs there ends when it is back (swarmkit's manager/dispatcher).
+HEARTBEAT = 30
+MISSED = 3
+
 #: Processors as nodes name them, by platform.
 PROCESSORS = {Platform.S390X: "s390x", Platform.AMD64: "x86_64", Platform.ARM64: "aarch64"}
 
@@ -78,6 +83,8 @@ class Facts:
     live_restore: bool = False
     api: tuple[int, int] = (0, 0)
     """Version of its API."""
+    heartbeat: float | None = None
+    """Seconds between two signs of life of a node; None if it does not say."""
 
 
 def ask(client: docker.APIClient, info: Mapping[str, Any]) -> Facts:
@@ -100,6 +107,8 @@ def ask(client: docker.APIClient, info: Mapping[str, Any]) -> Facts:
             # Such as: the swarm does not have a leader.
             error = str(refused.explanation)
     major, minor = client.api_version.split(".")
+    dispatcher = ((found.get("Cluster") or {}).get("Spec") or {}).get("Dispatcher") or {}
+    period = dispatcher.get("HeartbeatPeriod")
     return Facts(
         state=found.get("LocalNodeState") or "inactive",
         error=error,
@@ -111,6 +120,7 @@ def ask(client: docker.APIClient, info: Mapping[str, Any]) -> Facts:
         nodes=tuple(nodes),
         live_restore=bool(info.get("LiveRestoreEnabled")),
         api=(int(major), int(minor)),
+        heartbeat=period / 1e9 if period else None,
     )
 
 
@@ -247,17 +257,7 @@ def warnings(wanted: Swarm | None, facts: Facts | None, platform: Platform) -> I
     if facts is None:
         return
     chosen = [node for node in facts.nodes if node.has(wanted.label)]
-    managers = sum(node.manager for node in facts.nodes)
-    if managers == 1:
-        yield (
-            "the swarm has one manager: if its machine is lost, you have to make a new swarm; of"
-            " three managers, one may be lost"
-        )
-    elif managers % 2 == 0:
-        yield (
-            f"the swarm has {managers} managers, which is no safer than {managers - 1}: use an odd"
-            " number"
-        )
+    yield from _of_managers(facts)
     fits = [node for node in chosen if node.ready and node.active and node.runs(platform)]
     if others := [node for node in chosen if node not in fits]:
         yield f"no server, all for {platform}, starts on {'; '.join(map(_state, others))}"
@@ -286,6 +286,26 @@ def warnings(wanted: Swarm | None, facts: Facts | None, platform: Platform) -> I
         "on a swarm, users' servers get as much processor time as other containers, not less"
         " (services have no such setting)"
     )
+
+
+def _of_managers(facts: Facts) -> Iterator[str]:
+    managers = sum(node.manager for node in facts.nodes)
+    if managers == 1:
+        yield (
+            "the swarm has one manager: if its machine is lost, you have to make a new swarm; of"
+            " three managers, one may be lost"
+        )
+    elif managers % 2 == 0:
+        yield (
+            f"the swarm has {managers} managers, which is no safer than {managers - 1}: use an odd"
+            " number"
+        )
+    if facts.heartbeat and facts.heartbeat < HEARTBEAT:
+        yield (
+            f"users' servers end on a node that has no network for {MISSED * facts.heartbeat:g} s."
+            f" So that it takes {MISSED * HEARTBEAT} s, on a manager: docker swarm update"
+            f" --dispatcher-heartbeat {HEARTBEAT}s"
+        )
 
 
 def _listed(nodes: Sequence[Node]) -> str:

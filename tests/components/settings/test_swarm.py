@@ -310,6 +310,16 @@ class TestWarnings:
         assert "OOM score" not in warnings(facts(api="1.46"))
         assert "OOM score" in warnings(facts(api="1.45"))
 
+    @pytest.mark.parametrize(("seconds", "said"), [(5, "no network for 15 s"), (30, ""), (0, "")])
+    def test_machines_that_are_soon_taken_for_lost(
+        self, engine_with: Engines, seconds: int, said: str
+    ) -> None:
+        spec = {"Dispatcher": {"HeartbeatPeriod": seconds * 10**9}}
+        more = {"Swarm": MANAGER["Swarm"] | {"Cluster": {"Spec": spec}}}
+        found = warnings(seen(engine_with(more=more, api="1.52", nodes=[node("a")])))
+        assert said in found
+        assert ("--dispatcher-heartbeat 30s" in found) is bool(said)
+
     def test_they_are_part_of_the_stacks(self, facts: Callable[..., Facts]) -> None:
         assert list(swarm_facts.warnings(None, facts(), Platform.S390X)) == []
         # A manager that is reached by ssh is not asked.
