@@ -12,6 +12,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from tests.built import wait_until
 from tests.engine.attacks.conftest import Tenant, directory, entrance, hub, machine, outsider
 from tests.engine.conftest import CONFIG
 from tests.engine.people import Entrance
@@ -106,10 +107,24 @@ def stack(engines: SwarmEngines, tmp_path_factory: pytest.TempPathFactory) -> It
     found.on_stack("config set", "docker:host", engines.manager.address)
     try:
         found.up()
+        await_ready(engines, found)
         yield found
     finally:
         found.on_stack("destroy", "--yes")
         shutil.rmtree(found.folder, ignore_errors=True)
+
+
+def await_ready(engines: SwarmEngines, stack: Stack) -> None:
+    """Wait until servers may start everywhere: `up` does not wait for what each machine runs."""
+
+    def ready() -> bool:
+        return all(
+            node.client.containers.list(filters=stack.labelled(role))
+            for node in engines.nodes
+            for role in ("nodeguard", "nodefilter", "nodenotebook")
+        )
+
+    wait_until(ready, seconds=300)
 
 
 def started_on(
