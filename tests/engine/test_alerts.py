@@ -22,7 +22,7 @@ from tests.engine.faults import FAULTS, GIB, PROMISED, Scene, certificate, get_t
 from tests.engine.namespaces import entered, own_mounts
 from tests.engine.people import Entrance
 from tests.engine.prometheus import PROGRAM, Prometheus, configure, prometheus
-from tests.engine.second_engine import SecondEngine, able, second_engine
+from tests.engine.second_engine import SecondEngine, able, second_engine, unmount_below
 from tests.engine.stack import Stack, checkout
 from tests.monitoring.names import FOLDER
 from tests.ports import free_port
@@ -61,15 +61,22 @@ def scene(
         file.truncate(SIZE)
     subprocess.run(["mkfs.ext4", "-q", disk], check=True)
     data.mkdir()
-    with own_meminfo(short_folder) as (mounts, meminfo):
-        subprocess.run(["mount", "-o", "loop", disk, data], check=True)
-        # Its end unmounts the disk as well.
-        with second_engine(short_folder, mounts=mounts) as own:
+    # Before the namespace is made, which does not see later ones where mounts are private.
+    subprocess.run(["mount", "-o", "loop", disk, data], check=True)
+    try:
+        with (
+            own_meminfo(short_folder) as (mounts, meminfo),
+            second_engine(short_folder, mounts=mounts) as own,
+        ):
             base = engine.images.get(CONFIG["buildImage"])
             own.client.images.load(b"".join(base.save(named=True)))
+            used = shutil.disk_usage(data).used
+            assert used > GIB // 20, "the engine's data is on this disk"
             project = checkout(tmp_path_factory.mktemp("alerts") / "project")
             (project / ".toolchain").symlink_to(ROOT / ".toolchain")
             yield from on(own, Stack("e2e-alerts", project, project=project), meminfo, engine)
+    finally:
+        unmount_below(short_folder)
 
 
 def on(
