@@ -64,12 +64,12 @@ def measure(engine: docker.DockerClient, platform: str) -> Measured:
             alice = logged_in(stack, "alice")
             alice.start_server()
             with Work(alice).counted() as count:
-                backup = _seconds(stack, "backup", str(kept), "", "")
+                backup = _seconds(stack, "backup", TO=str(kept))
             _check(count)
             [made] = kept.iterdir()
         size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
         with _stack(engine, "bench-restored", Path(folder) / "second", platform) as stack:
-            restore = _seconds(stack, "restore", str(made), "", "")
+            restore = _seconds(stack, "restore", FROM=str(made))
             found = engine.volumes.list(filters=stack.labelled("home"))
             if len(found) != len(HOMES) + 1:
                 raise RuntimeError(f"{len(found)} homes were restored")
@@ -98,9 +98,9 @@ def _fill(engine: docker.DockerClient, stack: Stack, user: str, size: int) -> No
     )
 
 
-def _seconds(stack: Stack, command: str, *arguments: str) -> float:
+def _seconds(stack: Stack, command: str, **variables: str) -> float:
     begin = time.monotonic()
-    done = stack.make(command, *arguments)
+    done = stack.make(command, **variables)
     if done.returncode:
         raise RuntimeError(f"make {command} failed:\n{done.stdout}")
     return time.monotonic() - begin

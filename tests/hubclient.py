@@ -23,6 +23,10 @@ class KernelError(Exception):
     """Code raised an exception in the kernel, or ended it; the text is the traceback, if any."""
 
 
+class StartFailed(Exception):
+    """The server did not come up; the hub's log says why."""
+
+
 class User:
     """One browser of one user.
 
@@ -87,7 +91,8 @@ class User:
 
         Raises:
             TimeoutError: when it has not answered after `timeout` seconds.
-            requests.HTTPError: when the hub refuses or the start fails.
+            requests.HTTPError: when the hub refuses.
+            StartFailed: when the hub has given up.
         """
         begin = time.monotonic()
         self.ask_for_server(timeout=timeout)
@@ -102,7 +107,7 @@ class User:
         # On a busy machine, the hub has also answered 201 for a server that was not ready.
         while not (found := self.server()).get("ready"):
             if not found:
-                raise RuntimeError(f"the start of {self.name}'s server failed: see the hub's log")
+                raise StartFailed(f"the start of {self.name}'s server failed: see the hub's log")
             if time.monotonic() > end:
                 raise TimeoutError(f"the server of {self.name} is not ready after {timeout} s")
             time.sleep(0.2)

@@ -18,7 +18,7 @@ import requests
 import websocket
 from docker.models.containers import Container
 
-from tests.hubclient import Kernel, KernelError, LoginRefused, User
+from tests.hubclient import Kernel, KernelError, LoginRefused, StartFailed, User
 
 #: What a user may see while parts of the stack are stopped or killed.
 KNOCKED = (
@@ -156,8 +156,11 @@ class Worker:
                 except KNOCKED as error:
                     self.failed.append(repr(error)[:200])
                     self.user = None
-                except (KernelError, TimeoutError) as error:
+                except (KernelError, StartFailed, TimeoutError) as error:
                     self.failed.append(repr(error)[:200])
+                except BaseException as error:
+                    self.wrong.append(f"has stopped working: {error!r}")
+                    raise
                 else:
                     self.served += 1
 

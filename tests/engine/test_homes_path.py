@@ -15,6 +15,7 @@ from tests.engine.operator import typed
 from tests.engine.people import logged_in
 from tests.engine.stack import PulumiError, Stack
 from tests.engine.test_backup import ODD, printed
+from tests.hubclient import StartFailed
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
@@ -160,7 +161,7 @@ def opened(stack: Stack, engine: docker.DockerClient, folder: Path) -> None:
     grace = logged_in(stack, "grace")
     folder.chmod(0o777)
     fix = f"as root: install -d -o root -g root -m 700 {folder}"
-    with pytest.raises((RuntimeError, requests.HTTPError)):
+    with pytest.raises((StartFailed, requests.HTTPError)):
         grace.ask_for_server()
     guard = engine.containers.get(f"{stack.prefix}-guard")
     assert fix.encode() in guard.logs()
