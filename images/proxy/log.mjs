@@ -11,6 +11,15 @@ const PARAMETER = new RegExp(
 
 const LEVELS = ["debug", "info", "warning", "error"];
 
+// What a connection says that has ended at its other side.
+const ENDED = new Set(["ECONNABORTED", "ECONNRESET", "EPIPE", "ETIMEDOUT"]);
+
+// Return what to log of an error that nobody expected: where in Node's own code a connection ended
+// says nothing.
+export function saying(error) {
+  return ENDED.has(error?.code) ? error.message : (error?.stack ?? String(error));
+}
+
 // Return a logger of lines of text or, with the format "json", of objects as zhub/logs.py writes them.
 export function logger(level, form, write = (line) => process.stdout.write(line)) {
   const least = Math.max(LEVELS.indexOf(level), 0);

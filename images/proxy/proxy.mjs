@@ -14,7 +14,7 @@ import { confine, harden } from "./confine.mjs";
 import { Connecting } from "./connecting.mjs";
 import { Crowd } from "./crowd.mjs";
 import { callers, listed, speakFor } from "./forwarded.mjs";
-import { logger } from "./log.mjs";
+import { logger, saying } from "./log.mjs";
 import { unavailable } from "./unavailable.mjs";
 
 // Milliseconds that a client may go without sending, or taking, a byte of its request's body. A
@@ -288,7 +288,7 @@ for (const signal of ["SIGINT", "SIGTERM"]) {
   process.on(signal, end);
 }
 // An error in one connection must not end all others; as in configurable-http-proxy's own command.
-process.on("uncaughtException", (error) => proxy.log.error(error.stack));
+process.on("uncaughtException", (error) => proxy.log.error(saying(error)));
 for (const server of [proxy.apiServer, proxy.metricsServer, proxy.proxyServer].filter(Boolean)) {
   server.on("error", (error) => {
     proxy.log.error(error.message);

@@ -69,3 +69,15 @@ def test_text_has_no_colours_of_its_own() -> None:
 @pytest.mark.parametrize(("level", "count"), [("info", 3), ("warning", 2), ("error", 1)])
 def test_the_level_is_the_least_that_is_logged(level: str, count: int) -> None:
     assert len(written(level, "json").splitlines()) == count
+
+
+def test_a_connection_that_has_ended_is_no_fault_in_the_code() -> None:
+    script = f"""
+import {{ saying }} from {json.dumps(MODULE.as_uri())};
+const reset = Object.assign(new Error("read ECONNRESET"), {{ code: "ECONNRESET" }});
+console.log(JSON.stringify([saying(reset), saying(new Error("broken")), saying(undefined)]));
+"""
+    reset, broken, nothing = json.loads(printed(script))
+    assert reset == "read ECONNRESET"
+    assert broken.startswith("Error: broken\n    at ")
+    assert nothing == "undefined"

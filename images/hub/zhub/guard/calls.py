@@ -275,7 +275,7 @@ class Guard:
 
     def disconnect(self, request: Request) -> None:
         request.done()
-        container = self._policy.disconnection(request.body)
+        container = self._policy.disconnection(request.name, request.body)
         if request.name == NO_NETWORK:
             own = self._notebook(container)["Id"]
             self._client.disconnect_container_from_network(own, NO_NETWORK, force=True)

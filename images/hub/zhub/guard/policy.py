@@ -277,16 +277,21 @@ class Policy:
         agree(given, {}, "")
         return container, endpoint
 
-    def disconnection(self, body: Mapping[str, Any]) -> str:
+    def disconnection(self, network: str, body: Mapping[str, Any]) -> str:
         """Return the container to detach from a network.
+
+        That of a container that is gone has no ID any more: then it is the name of the network's
+        own server, which is also the network's, or the hub's.
 
         Raises:
             Refused: when the request asks for anything else.
         """
         given = dict(body)
-        container = _container(given.pop("Container", None))
+        container = given.pop("Container", None)
+        if container not in (network, self.hub):
+            container = _container(container)
         agree(given, {"Force": True}, "")
-        return container
+        return str(container)
 
     def owns(self, labels: Mapping[str, str] | None, *roles: str) -> bool:
         """Return whether an object with these labels is this stack's and has one of the roles."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from http import HTTPStatus
 from ipaddress import IPv4Network
 from itertools import islice
@@ -33,6 +34,9 @@ is long where many servers run. The engine refuses a subnet that something else 
 
 TRIES = 3
 """How often a network is made that is there already, or with other settings, but goes meanwhile."""
+
+GONE = "ep-"
+"""How the engine's keys of a network's members begin where the container is gone."""
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +106,10 @@ class UserNetworks:
         network = self._inspect(name)
         if not network:
             return
-        for container in network["Containers"]:
-            self._client.disconnect_container_from_network(container, name, force=True)
+        for container in _attached(network):
+            # One whose container is gone may be gone as well by now.
+            with suppress(NotFound):
+                self._client.disconnect_container_from_network(container, name, force=True)
         self._client.remove_network(name)
         with _CREATING:
             if known := self._known:
@@ -202,4 +208,16 @@ class UserNetworks:
 
 def _others(network: dict[str, Any] | None, hub: dict[str, Any]) -> bool:
     """Return whether a container other than the hub runs in the network."""
-    return any(container != hub["Id"] for container in (network or {}).get("Containers", ()))
+    return any(
+        container != hub["Id"] and not container.startswith(GONE)
+        for container in (network or {}).get("Containers", ())
+    )
+
+
+def _attached(network: dict[str, Any]) -> list[str]:
+    """Return what the engine takes for a network's members, to detach them: IDs of containers.
+
+    Of a container that is being removed, or that the engine has lost, it knows only the name.
+    """
+    members = network["Containers"].items()
+    return [found["Name"] if key.startswith(GONE) else key for key, found in members]

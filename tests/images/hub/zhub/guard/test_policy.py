@@ -551,6 +551,18 @@ def of_profile(name: str, **host: object) -> dict[str, Any]:
 CRYPTO = {"PathOnHost": "/dev/z90crypt", "PathInContainer": "/dev/z90crypt"}
 
 
+@pytest.mark.parametrize("container", ["0" * 64, NAME, POLICY.hub])
+def test_what_is_left_of_a_container_that_is_gone_is_detached_by_name(container: str) -> None:
+    body = {"Container": container, "Force": True}
+    assert POLICY.disconnection(NAME, body) == container
+
+
+@pytest.mark.parametrize("container", ["site-user-bob", "site-guard", "ep-" + "0" * 64, [], None])
+def test_no_other_name_is_detached(container: object) -> None:
+    with pytest.raises(Refused, match="not the ID of a container"):
+        POLICY.disconnection(NAME, {"Container": container, "Force": True})
+
+
 def test_a_server_gets_no_more_than_the_profile_that_it_names() -> None:
     made = OF_PROFILES.container(NAME, of_profile("large"))
     assert made["HostConfig"]["Memory"] == 1 << 30

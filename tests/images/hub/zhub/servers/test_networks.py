@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import NotFound
 from docker.utils import kwargs_from_env
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +57,41 @@ def test_the_last_free_subnet_is_found_as_quickly_as_the_first() -> None:
     begin = time.process_time()
     assert list(map(str, Pool(pool, taken).free())) == [last]
     assert time.process_time() - begin < 1
+
+
+def test_what_the_engine_has_of_a_container_that_is_gone_is_detached_by_its_name() -> None:
+    """Seen on 20.10 in a stop after dockerd was killed: such a member has no container's ID."""
+    done: list[tuple[str, ...]] = []
+
+    class Client(docker.APIClient):
+        def __init__(self) -> None:
+            """Connect to nothing."""
+
+        def inspect_network(self, *_: Any, **__: Any) -> Any:
+            names = {"1" * 64: "site-hub", "ep-" + "2" * 64: "site-user-alice"}
+            config = [{"Subnet": "10.214.7.0/28"}]
+            return {
+                "Containers": {key: {"Name": name} for key, name in names.items()},
+                "IPAM": {"Config": config},
+            }
+
+        def disconnect_container_from_network(  # type: ignore[override]
+            self, *names: str, **_: Any
+        ) -> None:
+            done.append(names)
+            if names[0] == "site-user-alice":
+                raise NotFound("endpoint site-user-alice not found")
+
+        def remove_network(self, name: str) -> None:  # type: ignore[override]
+            done.append((name,))
+
+    hub = UserNetworks(Client(), prefix="site", hub="site-hub", pool=POOL, internal=False)
+    hub.close("site-user-alice")
+    assert done == [
+        ("1" * 64, "site-user-alice"),
+        ("site-user-alice", "site-user-alice"),
+        ("site-user-alice",),
+    ]
 
 
 @pytest.fixture(scope="module")
