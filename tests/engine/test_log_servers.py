@@ -28,20 +28,24 @@ SECONDS = 15
 """Twice what an engine takes that is busy with other tests."""
 
 
+def started(engine: docker.DockerClient, driver: Driver, program: str, **options: str) -> Container:
+    """Run a program whose lines go to a log server, with what a stack sets for the driver."""
+    return engine.containers.run(
+        CONFIG["buildImage"],
+        ["sh", "-c", program],
+        name=NAME,
+        detach=True,
+        network_mode="none",
+        log_config=LogConfig(type=driver, config={**DEFAULTS[driver], **options}),
+    )
+
+
 @pytest.fixture(
     params=[(Driver.FLUENTD, "fluentd-address", ""), (Driver.SYSLOG, "syslog-address", "udp://")]
 )
 def logging(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Iterator[Container]:
     driver, option, scheme = request.param
-    options = {**DEFAULTS[driver], option: f"{scheme}127.0.0.1:{free_port()}"}
-    made = engine.containers.run(
-        CONFIG["buildImage"],
-        ["sh", "-c", PROGRAM],
-        name=NAME,
-        detach=True,
-        network_mode="none",
-        log_config=LogConfig(type=driver, config=options),
-    )
+    made = started(engine, driver, PROGRAM, **{option: f"{scheme}127.0.0.1:{free_port()}"})
     yield made
     made.remove(force=True)
 
@@ -74,15 +78,8 @@ def test_one_that_hangs_holds_up_who_ends_and_nobody_else(
     engine: docker.DockerClient, driver: Driver, option: str, scheme: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as threads:
-        options = {**DEFAULTS[driver], option: f"{scheme}127.0.0.1:{server.getsockname()[1]}"}
-        made = engine.containers.run(
-            CONFIG["buildImage"],
-            ["sh", "-c", CHATTERS],
-            name=NAME,
-            detach=True,
-            network_mode="none",
-            log_config=LogConfig(type=driver, config=options),
-        )
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        made = started(engine, driver, CHATTERS, **{option: address})
         try:
             done = ["test", "-e", "/done"]
             wait_until(lambda: made.exec_run(done).exit_code == 0, seconds=4 * SECONDS)

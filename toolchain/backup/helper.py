@@ -157,12 +157,7 @@ class Helpers:
                 said.seek(0)
                 yield "" if runs else said.read().decode(errors="replace").strip()
             finally:
-                for stream in (pipe(process.stdout), pipe(process.stdin)):
-                    with suppress(BrokenPipeError):
-                        stream.close()
-                try:
-                    process.wait(timeout=TIDY_SECONDS)
-                except subprocess.TimeoutExpired:
+                if not _ended(process):
                     process.kill()
                     process.wait()
 
@@ -187,16 +182,26 @@ class Helpers:
             try:
                 yield process, lambda: _report(job, process, said)
             finally:
-                # A helper ends with its input, and removes what it has half made.
-                for stream in (pipe(process.stdout), pipe(process.stdin)):
-                    with suppress(BrokenPipeError):
-                        stream.close()
-                try:
-                    process.wait(timeout=TIDY_SECONDS)
-                except subprocess.TimeoutExpired:
+                if not _ended(process):
                     process.kill()
                     self.engine.find("rm", "--force", name)
                     process.wait()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Close a helper's input, with which it ends and removes what it has half made.
+
+    Returns:
+        whether it has ended in time.
+    """
+    for stream in (pipe(process.stdout), pipe(process.stdin)):
+        with suppress(BrokenPipeError):
+            stream.close()
+    try:
+        process.wait(timeout=TIDY_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _report(job: Job, process: subprocess.Popen[bytes], said: IO[bytes]) -> Report:
