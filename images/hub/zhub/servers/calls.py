@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from docker.errors import APIError, DockerException
 
@@ -28,8 +28,9 @@ LONGEST_PAUSE = 10
 
 AWAY_SECONDS = 8
 """How long a call waits for a guard that an `up` or the engine restarts, or that is already the one
-of the next hub. A new guard takes three seconds, and more under emulation. Who asks for a server
-gets an answer of JupyterHub's after ten (`slow_spawn_timeout`), which would not say why."""
+of the next hub. A new guard takes three seconds, and more under emulation. Meanwhile a browser has
+the page of the start, which then says why it failed. A client of the API that waited longer than
+ten seconds (`slow_spawn_timeout`) would have to ask for that."""
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ class Calls:
     Each waits for the one before, even for one that nobody waits for any more: what a cancelled
     start has asked for may still happen, and must not happen after the clean-up.
     """
+
+    _away: ClassVar[bool] = False
+    """Whether the last call of anybody was given up: those after it, such as the clean-up behind a
+    start that has failed, do not wait once more."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
@@ -55,13 +60,18 @@ class Calls:
     ) -> Any:
         loop = asyncio.get_running_loop()
         async with self._turn:
-            end = loop.time() + AWAY_SECONDS
+            end = loop.time() + (0 if Calls._away else AWAY_SECONDS)
             while True:
                 try:
-                    return await loop.run_in_executor(threads, call, *arguments)
+                    answer = await loop.run_in_executor(threads, call, *arguments)
                 except Exception as error:
-                    if not unheard(error) or loop.time() > end:
+                    heard = not unheard(error)
+                    if heard or loop.time() >= end:
+                        Calls._away = not heard
                         raise
+                else:
+                    Calls._away = False
+                    return answer
                 await asyncio.sleep(FIRST_PAUSE)
 
 

@@ -22,6 +22,7 @@ from zhub.servers.networks import UserNetworks
 from zhub.servers.profiles import OPTION
 from zhub.servers.running import Running
 from zhub.servers.spawner import UserSpawner
+from zhub.servers.unavailable import log_once
 from zhub.state import logins
 
 ROUTES_SECONDS = 1
@@ -60,6 +61,7 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         The database may know an earlier one than the one that runs, if it was restored, or none
         yet, if the hub ended while the server started.
         """
+        asyncio.get_running_loop().set_exception_handler(log_once)
         self._tasks: set[asyncio.Task[None]] = set()
         UserSpawner.running = Running(partial(_that_run, self.config.UserSpawner.stack))
         self._mark()

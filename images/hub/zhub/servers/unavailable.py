@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from docker.errors import APIError, DockerException, ImageNotFound
 from requests.exceptions import RequestException
@@ -39,6 +40,16 @@ class NoServerError(web.HTTPError):
         self.jupyterhub_message = message
         # JupyterHub sends them with its page and its API's answer.
         self.headers = {"Retry-After": str(RETRY_SECONDS)}
+
+
+def log_once(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Handle what asyncio has found in a task that nobody waits for any more.
+
+    JupyterHub has logged in one line why a server did not start. Where the page of the start had
+    come first, asyncio would log it again, with a traceback.
+    """
+    if not isinstance(context.get("exception"), NoServerError):
+        loop.default_exception_handler(context)
 
 
 def saying_why(

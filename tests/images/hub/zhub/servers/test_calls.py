@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import threading
@@ -17,6 +18,11 @@ from docker.errors import APIError, DockerException, NotFound
 from zhub.contract import FULL, UPDATING
 from zhub.servers import calls
 from zhub.servers.calls import Calls, answered, undecided
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_waited_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Calls, "_away", False)
 
 
 def answer(status: int, kind: type[APIError] = APIError) -> APIError:
@@ -126,6 +132,40 @@ def test_a_call_waits_for_a_guard_that_is_replaced_and_for_the_next_hub(
 
     assert asyncio.run(Calls().make(call)) == "done"
     assert not said
+
+
+def test_what_comes_after_a_call_that_was_given_up_does_not_wait_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A start that fails is cleaned up behind: its user would hear nothing for twice as long."""
+    monkeypatch.setattr(calls, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(calls, "AWAY_SECONDS", 0.02)
+    there = False
+    made = 0
+
+    def call() -> None:
+        nonlocal made
+        made += 1
+        if not there:
+            raise requests.exceptions.ConnectionError(ConnectionRefusedError())
+
+    async def tries() -> int:
+        nonlocal made
+        made = 0
+        with contextlib.suppress(requests.exceptions.ConnectionError):
+            await Calls().make(call)
+        return made
+
+    async def run() -> None:
+        nonlocal there
+        assert await tries() > 1
+        assert await tries() == 1
+        there = True
+        assert await tries() == 1
+        there = False
+        assert await tries() > 1
+
+    asyncio.run(run())
 
 
 def test_only_a_call_that_was_not_carried_out_is_made_again(

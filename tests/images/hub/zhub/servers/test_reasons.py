@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import requests
 from docker.errors import APIError, ImageNotFound
 from zhub.contract import FULL, UPDATING
 from zhub.servers.spawner import UserSpawner
-from zhub.servers.unavailable import NoServerError, saying_why
+from zhub.servers.unavailable import NoServerError, log_once, saying_why
 
 
 def outcome(error: Exception) -> Exception:
@@ -107,3 +108,15 @@ def test_the_engine_refuses_for_another_reason() -> None:
 def test_other_errors_are_passed_on() -> None:
     error = RuntimeError("a mistake of the program")
     assert outcome(error) is error
+
+
+def test_a_start_that_could_not_be_is_not_logged_again_with_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.new_event_loop()
+    with contextlib.closing(loop):
+        loop.set_exception_handler(log_once)
+        loop.call_exception_handler({"message": "m", "exception": NoServerError("no guard")})
+        assert not caplog.records
+        loop.call_exception_handler({"message": "m", "exception": ValueError("a fault")})
+        assert "a fault" in caplog.text
