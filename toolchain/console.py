@@ -237,13 +237,20 @@ def apt_install(step: str, *packages: str) -> None:
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Hold back Ctrl-C and the like until the end, also from commands that are run meanwhile."""
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    )
+    held = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    came: list[int] = []
+    # Commands inherit what is blocked. Another thread may get the signal all the same, and then
+    # Python's own handler would interrupt this one, which is the main one.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    handlers = {one: signal.signal(one, lambda number, _: came.append(number)) for one in held}
     try:
         yield
     finally:
+        for one, handler in handlers.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in came:
+            os.kill(os.getpid(), number)
 
 
 def exit_code(command: Callable[[], object]) -> int:
