@@ -17,6 +17,7 @@ import pytest
 from docker.types import IPAMConfig, IPAMPool
 
 from tests.engine import mirror as mirrors
+from tests.engine import subnets
 from tests.engine.stack import PULUMI, Stack, checkout
 from tests.ports import free_port, free_privileged_port
 from toolchain.places import ROOT
@@ -24,7 +25,6 @@ from toolchain.places import ROOT
 if TYPE_CHECKING:
     from tests.engine.own_engine import Site
 
-MIRROR = "10.222.0.9"
 
 RESEARCH = "cn=research,ou=groups,dc=example,dc=org"
 """Group of the demo directory: alice and carol."""
@@ -166,14 +166,16 @@ def mirror(
 
     The address belongs to the engine's machine, which is closed unless a stack opens it.
     """
+    subnet = subnets.free(28)
+    address = str(subnet[9])
     network = engine.networks.create(
         "zhub-test-mirror",
-        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet="10.222.0.0/28", gateway=MIRROR)]),
+        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=address)]),
     )
     folder = tmp_path_factory.mktemp("mirror")
     mirrors.fill(folder)
     with mirrors.served(folder) as port:
-        yield MIRROR, port
+        yield address, port
     network.remove()
 
 
@@ -199,6 +201,6 @@ def second_stack(
         "userAllowedNetworks": [mirror[0]],
         "userPipIndexUrl": f"http://{mirror[0]}:{mirror[1]}/simple",
         "userGitMirrors": [f"https://github.com/=http://{mirror[0]}:{mirror[1]}/git/"],
-        "userEnvironment": ["TZ=Asia/Tokyo", "HTTPS_PROXY=http://10.222.0.9:9"],
+        "userEnvironment": ["TZ=Asia/Tokyo", f"HTTPS_PROXY=http://{mirror[0]}:9"],
     }
     yield from running_stack(engine, "e2e-second", tmp_path_factory.mktemp("second"), config)

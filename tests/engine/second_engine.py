@@ -6,7 +6,6 @@ version, with its `docker-proxy` beside it.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -22,12 +21,10 @@ from typing import TypeVar
 import docker
 import docker.errors
 
+from tests.engine import subnets
 from tests.engine.namespaces import entered
 
 DOCKERD = os.environ.get("ZHUB_SECOND_DOCKERD", "dockerd")
-
-#: Where the networks of these engines are looked for, one that nothing on the machine has.
-POOL = IPv4Network("10.222.128.0/17")
 
 E = TypeVar("E", bound="SecondEngine")
 
@@ -72,7 +69,7 @@ class Apart:
             ("filter", f"FORWARD -i {self.name} -j ACCEPT"),
             ("filter", f"FORWARD -o {self.name} -j ACCEPT"),
             # Engines see each other's own addresses: VXLAN between them does not work otherwise.
-            ("nat", f"POSTROUTING -s {self.inner}/32 ! -d {POOL} -j MASQUERADE"),
+            ("nat", f"POSTROUTING -s {self.inner}/32 ! -d {subnets.POOL} -j MASQUERADE"),
         ]
 
 
@@ -173,7 +170,7 @@ def apart(number: int = 0) -> Iterator[Apart]:
     Args:
         number: of this one, where a test has several; one digit.
     """
-    made = Apart(f"ztest{number}-{os.getpid()}", _free())
+    made = Apart(f"ztest{number}-{os.getpid()}", subnets.free(29))
     _run(f"ip netns add {made.name}")
     try:
         _run(f"ip link add {made.name} type veth peer name eth0 netns {made.name}")
@@ -195,25 +192,6 @@ def apart(number: int = 0) -> Iterator[Apart]:
         # At once: the namespace itself stays while a process is in it.
         _run(f"ip link delete {made.name}", check=False)
         _run(f"ip netns delete {made.name}")
-
-
-def _free() -> IPv4Network:
-    """A subnet that no interface and no route of this machine has.
-
-    Each process begins to look at another place, so that two at once do not find the same.
-    """
-    listed = subprocess.run(
-        ["ip", "-json", "-4", "route", "show", "table", "all"], capture_output=True, check=True
-    )
-    routes = (str(route["dst"]) for route in json.loads(listed.stdout))
-    taken = [IPv4Network(to) for to in routes if to[0].isdigit()]
-    subnets = list(POOL.subnets(new_prefix=29))
-    first = os.getpid() % len(subnets)
-    return next(
-        subnet
-        for subnet in subnets[first:] + subnets[:first]
-        if not any(subnet.overlaps(other) for other in taken if other.prefixlen)
-    )
 
 
 @contextmanager

@@ -221,4 +221,4 @@ def test_without_internet_only_the_hub_and_the_mirror_answer_and_no_dns(
     installed = kernel.run(INSTALL)
     user.stop_server()
     assert f"Successfully installed {PACKAGE}-1.0" in installed
-    assert installed.splitlines()[-1] == "the mirror first JST http://10.222.0.9:9 hub"
+    assert installed.splitlines()[-1] == f"the mirror first JST http://{mirror[0]}:9 hub"

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from tests.engine import second_engine
+from tests.engine import second_engine, subnets
 from tests.engine.namespaces import entered
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
@@ -50,11 +50,11 @@ def test_with_the_same_addresses_nothing_is_answered(monkeypatch: pytest.MonkeyP
     own = os.getpid()
     with ExitStack() as both:
         first = both.enter_context(second_engine.apart())
-        monkeypatch.setattr(second_engine, "_free", lambda: IPv4Network(first.subnet))
+        monkeypatch.setattr(subnets, "free", lambda _: IPv4Network(first.subnet))
         monkeypatch.setattr(os, "getpid", lambda: own + 2 * SUBNETS)
         second = both.enter_context(second_engine.apart())
         assert not (answered(first) and answered(second))
 
 
 #: How many networks there are to find; a process number more by that many begins at the same place.
-SUBNETS = 1 << (29 - second_engine.POOL.prefixlen)
+SUBNETS = 1 << (29 - subnets.POOL.prefixlen)

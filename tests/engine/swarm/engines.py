@@ -26,7 +26,8 @@ from docker.types import Resources
 from components.settings.swarm_facts import ENGINE
 from tests.built import wait_until
 from tests.engine.conftest import CONFIG
-from tests.engine.second_engine import POOL, Apart, SecondEngine, able, apart, running
+from tests.engine.second_engine import Apart, SecondEngine, able, apart, running
+from tests.engine.subnets import POOL
 from tests.plugins.docker_tools import debian_tool
 from tests.ports import free_port
 
