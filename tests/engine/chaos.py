@@ -93,7 +93,7 @@ class Blows:
     def hang(self, role: str) -> None:
         """Freeze the process that works, for good: somebody else must notice."""
         container = self.client().containers.get(f"{self.prefix}-{role}")
-        with suppress(docker.errors.APIError, ProcessLookupError, IndexError):
+        with suppress(docker.errors.APIError, ProcessLookupError, StopIteration):
             self.note(f"hang {role}")
             _signal(_worker(container), signal.SIGSTOP)
 
@@ -102,12 +102,16 @@ class Blows:
 
 
 def _worker(container: Container) -> int:
-    """The process that does the work: the first one, unless that one only watches."""
+    """The process that does the work: what init runs, or what that watches.
+
+    They have the same command. Never init itself: nothing that it could notice would hang.
+    """
     lines = container.top()["Processes"]
     found = str(container.attrs["State"]["Pid"])
-    for _ in range(2):
-        children = [line[1] for line in lines if line[2] == found and "-m zhub" in line[-1]]
-        found = children[0] if len(children) == 1 else found
+    command = next(line[-1] for line in lines if line[1] == found).partition(" -- ")
+    children = {line[2]: line[1] for line in lines if line[-1] == (command[2] or command[0])}
+    while found in children:
+        found = children[found]
     return int(found)
 
 

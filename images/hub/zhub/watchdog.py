@@ -39,7 +39,12 @@ def watched(silence: float = SILENCE) -> Callable[[], None]:
 
     def lives() -> None:
         with suppress(BlockingIOError):
-            os.write(writing, b".")
+            try:
+                os.write(writing, b".")
+            except BrokenPipeError:
+                # Nobody would notice if this hangs, and nobody passes signals on.
+                log.critical("what watches this process has ended, and so does this")
+                os.kill(os.getpid(), signal.SIGTERM)
 
     return lives
 

@@ -30,6 +30,9 @@ SECONDS = 15
 
 #: SQLite's defaults for a connection, with which every commit waits for the disk.
 WAITING = """
+# Its own connection would keep the database from changing its mode.
+checkpoints.stop()
+
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -91,5 +94,5 @@ def page_times(folder: Path, more: str) -> list[float]:
 def test_no_page_waits_for_the_disk(tmp_path: Path, more: str, *, waits: bool) -> None:
     times = page_times(tmp_path, more)
     p99 = times[int(0.99 * len(times))]
-    # SQLite's defaults show that the delay is real.
-    assert (p99 > DELAY / 1e6) if waits else (p99 < 0.1)
+    # SQLite's defaults show that the delay is real. A page that waits for it takes as long.
+    assert (p99 > DELAY / 1e6) if waits else (p99 < DELAY / 1e6)

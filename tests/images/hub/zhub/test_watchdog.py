@@ -83,3 +83,14 @@ def test_a_pause_of_both_is_no_hang() -> None:
     process.terminate()
     wait_until(lambda: process.poll() is not None, seconds=30)
     process.communicate()
+
+
+def test_a_process_whose_watch_is_gone_ends_as_well(tmp_path: Path) -> None:
+    """It would not be noticed when it hangs."""
+    left = tmp_path / "left"
+    code = WATCHED.replace("sys.exit(7)", f"(open({str(left)!r}, 'w').close(), sys.exit(7))")
+    process, child = start(code)
+    process.kill()
+    _, said = process.communicate(timeout=30)
+    wait_until(lambda: left.exists() and not Path(f"/proc/{child}/cmdline").exists(), seconds=10)
+    assert said == "what watches this process has ended, and so does this\n"

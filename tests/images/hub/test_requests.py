@@ -1,8 +1,10 @@
-"""Stopping a server while a real JupyterHub that has just started looks whether it runs."""
+"""What a real JupyterHub answers to who starts or stops a server that something is done with."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 #: Servers that outlive the hub, until the file is removed, and that the hub finds slowly.
 MORE = """
-    from zhub.servers import stopping
-    stopping.install()
+    from zhub.servers import requests
+    requests.install()
 
     RUNS = FOLDER / "runs"
 
@@ -86,3 +88,60 @@ def test_one_that_has_ended_meanwhile_is_none_that_cannot_be_stopped(
         (hub.folder / "runs").rename(hub.folder / "ended")
         stopped = hub.api("DELETE", "users/alice/server", token)
         assert stopped.status_code == 204, hub.log
+
+
+#: A server that starts slowly, ends, and leaves what cannot be removed at once.
+SLOW = """
+    from zhub.servers import requests
+    requests.install()
+
+
+    class Slow(StandIn):
+        async def start(self):
+            await asyncio.sleep(3)
+            return "127.0.0.1", 9
+
+        async def stop(self, now=False):
+            (FOLDER / "stopped").touch()
+
+        async def poll(self):
+            return 1
+
+        async def run_post_stop_hook(self):
+            await asyncio.sleep(5)
+
+
+    c.JupyterHub.spawner_class = Slow
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 4}
+"""
+
+
+@pytest.fixture
+def slow(tmp_path: Path, ldap: dict[str, Any]) -> Iterator[tuple[RealHub, str]]:
+    """A hub with servers that start slowly, and alice's token."""
+    with real_hub.running(tmp_path / "hub", ldap, more=SLOW) as hub:
+        hub.browser("alice", PASSWORDS["alice"])
+        yield hub, hub.token("alice", PASSWORDS["alice"]).json()["token"]
+
+
+def test_a_start_that_fails_and_leaves_something_has_an_answer(slow: tuple[RealHub, str]) -> None:
+    hub, token = slow
+    answer = hub.api("POST", "users/alice/server", token)
+    assert answer.status_code == 503, hub.log
+    assert answer.json()["message"].startswith("Your server did not start")
+    assert "InvalidStateError" not in hub.log
+
+
+def test_who_interrupts_a_start_has_an_answer_and_so_has_who_asked_for_it(
+    slow: tuple[RealHub, str],
+) -> None:
+    hub, token = slow
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(hub.api, "POST", "users/alice/server", token)
+        while pending(hub, token) != "spawn":
+            time.sleep(0.1)
+        stopped = hub.api("DELETE", "users/alice/server", token)
+        started = asked.result()
+    assert (started.status_code, stopped.status_code) == (503, 204), hub.log
+    assert started.json()["message"] == "Your server was stopped while it started."
+    assert "Traceback" not in hub.log

@@ -1,0 +1,59 @@
+"""Answers requests to start or stop a server while something else is done with it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jupyterhub.handlers import BaseHandler
+
+from zhub.servers.unavailable import NoServerError
+
+SECONDS = 0.2
+"""Seconds between two looks whether something else is done with a server."""
+
+
+def install() -> None:
+    """Replace what answers 500, with a traceback, at moments that JupyterHub does not expect."""
+    spawn, stop = BaseHandler.spawn_single_user, BaseHandler.stop_single_user
+
+    async def spawn_single_user(self: Any, *arguments: Any, **options: Any) -> None:
+        """Start a server.
+
+        Raises:
+            NoServerError: it has ended, and what it leaves cannot be removed at once; or somebody
+                has stopped it.
+        """
+        try:
+            await spawn(self, *arguments, **options)
+        except asyncio.InvalidStateError:
+            raise NoServerError(
+                "Your server did not start, and what it has left is still being removed. Please"
+                " try again in a minute."
+            ) from None
+        except asyncio.CancelledError:
+            raise NoServerError("Your server was stopped while it started.") from None
+
+    async def stop_single_user(
+        self: Any, user: Any, server_name: str = ""
+    ) -> asyncio.Future[None] | None:
+        """Stop a server.
+
+        A hub that has just started may still look whether it runs, a start that was interrupted may
+        not have ended yet, and somebody else may stop it.
+
+        Returns:
+            What ends when the server has been stopped; None if it ends without this.
+        """
+        spawner = user.spawners[server_name]
+        while spawner.pending not in {None, "stop"}:  # noqa: ASYNC110 - JupyterHub says nothing
+            await asyncio.sleep(SECONDS)
+        if spawner.pending or not spawner.ready:
+            return None
+        stopped: asyncio.Future[None] = await stop(self, user, server_name)
+        return stopped
+
+    BaseHandler.spawn_single_user, BaseHandler.stop_single_user = (
+        spawn_single_user,
+        stop_single_user,
+    )
