@@ -57,6 +57,7 @@ hub = Hub(
         proxy_image=images.proxy,
         key_pem=certificate.key_pem,
         certificate_pem=certificate.certificate_pem,
+        fingerprints=certificate.fingerprints,
         mark_key=certificate.made_key_pem,
         address=settings.address,
         ldap=ldap,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import ssl
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_tls as tls
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from components.settings.keypair import KeyPair
 from components.settings.parsing import is_address
@@ -46,6 +45,8 @@ class Certificate(pulumi.ComponentResource):
     """The key that Pulumi made, in use or not: a secret that stays when a brought one changes."""
     fingerprint: pulumi.Output[str]
     """SHA-256 of the certificate, as browsers show it."""
+    fingerprints: pulumi.Output[str]
+    """The same, and those of its issuers that are sent with it."""
     expires: pulumi.Output[str]
     """When the certificate expires (RFC 3339)."""
 
@@ -79,7 +80,8 @@ class Certificate(pulumi.ComponentResource):
             )
             self.key_pem = key.private_key_pem
             self.certificate_pem = certificate.cert_pem
-        self.fingerprint = self.certificate_pem.apply(_fingerprint)
+        self.fingerprint = self.certificate_pem.apply(lambda pem: _fingerprints(pem)[0])
+        self.fingerprints = self.certificate_pem.apply(lambda pem: ", ".join(_fingerprints(pem)))
         self.expires = self.certificate_pem.apply(_expires)
         # Without the key: nobody reads it there, and it would be in the state a second time.
         self.register_outputs(
@@ -87,9 +89,9 @@ class Certificate(pulumi.ComponentResource):
         )
 
 
-def _fingerprint(chain_pem: str) -> str:
-    own = chain_pem[: chain_pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)]
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(own)).digest().hex(":").upper()
+def _fingerprints(chain_pem: str) -> list[str]:
+    chain = x509.load_pem_x509_certificates(chain_pem.encode())
+    return [one.fingerprint(SHA256()).hex(":").upper() for one in chain]
 
 
 def _expires(chain_pem: str) -> str:

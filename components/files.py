@@ -33,11 +33,20 @@ class File(NamedTuple):
     """Number of the only user who may read it."""
 
 
+class Contents(NamedTuple):
+    """What the container carries."""
+
+    files: Mapping[str, File]
+    """By their names."""
+    labels: Mapping[str, pulumi.Input[str]]
+    """What everybody may see of them who may inspect containers."""
+
+
 def carrier(
     names: Names,
     image: pulumi.Input[str],
     volume: docker.Volume,
-    contents: Mapping[str, File],
+    contents: Contents,
     opts: pulumi.ResourceOptions,
 ) -> docker.Container:
     """Declare the container.
@@ -49,7 +58,13 @@ def carrier(
         "files",
         name=names("files"),
         image=image,
-        labels=names.labels("files"),
+        labels=[
+            *names.labels("files"),
+            *(
+                docker.ContainerLabelArgs(label=name, value=text)
+                for name, text in contents.labels.items()
+            ),
+        ],
         start=False,
         must_run=False,
         # Should somebody start it by hand, it ends at once, and could do nothing until then.
@@ -69,7 +84,7 @@ def carrier(
                 owner=file.owner,
                 group=GROUP,
             )
-            for name, file in contents.items()
+            for name, file in contents.files.items()
         ],
         opts=opts,
     )

@@ -13,7 +13,7 @@ import pulumi_docker as docker
 
 from components import guard, proxy, variables
 from components.files import FOLDER as CERTIFICATES
-from components.files import UNUSED, File, carrier
+from components.files import UNUSED, Contents, File, carrier
 from components.guard import Guard, GuardArgs
 from components.marks import digest, secret_mark
 from components.names import Names, kept, named
@@ -37,6 +37,10 @@ CERTIFICATE = "hub.crt"
 
 #: What the site says on the hub's pages, beside key and certificate.
 SITE = "site.json"
+
+#: Labels of the container with the files, for what is no secret in them.
+CERTIFICATE_LABEL = "zhub.certificate"
+SITE_LABEL = "zhub.site"
 
 #: Number of the hub's user and group in the image.
 USER = "1000"
@@ -67,6 +71,8 @@ class HubArgs:
     """A secret to Pulumi."""
     certificate_pem: pulumi.Input[str]
     """The hub's own, then those of its issuers."""
+    fingerprints: pulumi.Input[str]
+    """Theirs, for whoever reads in the audit log that they were exchanged."""
     mark_key: pulumi.Input[str]
     """A secret that stays the same when the certificate is exchanged, even with its key."""
     address: Address
@@ -232,7 +238,7 @@ class Hub(pulumi.ComponentResource):
         )
 
 
-def _contents(args: HubArgs) -> dict[str, File]:
+def _contents(args: HubArgs) -> Contents:
     """The files in the volume that hub and proxy read."""
     # Each is its reader's only: neither of the two needs the other's.
     reader = USER if args.proxy_image is None else proxy.USER
@@ -253,7 +259,8 @@ def _contents(args: HubArgs) -> dict[str, File]:
     }
     for name, content in optional.items():
         contents[name] = File(UNUSED if content is None else content, USER)
-    return contents
+    # By these, the guard says in the audit log what an `up` has changed.
+    return Contents(contents, {CERTIFICATE_LABEL: args.fingerprints, SITE_LABEL: args.texts})
 
 
 def _common(

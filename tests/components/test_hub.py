@@ -293,6 +293,7 @@ def alone(
                 proxy_image=None,
                 key_pem=pulumi.Output.secret("the key"),
                 certificate_pem="the certificate",
+                fingerprints="AA:BB",
                 mark_key=pulumi.Output.secret("a secret"),
                 address=Address(
                     hostname="hub.example.com",

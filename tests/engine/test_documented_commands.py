@@ -6,6 +6,7 @@ The tests are in the order of that life, and each leaves the stack up but the la
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -364,7 +365,16 @@ def test_the_certificate_is_renewed_and_brought(operator: Operator) -> None:
     own_one.write(operator.clone, "hub.localhost")
     _, _, own = runs("README.md", "Your own hub")
     operator.types(own)
-    assert operator.stack.outputs()["certificateFingerprint"] not in {before, renewed}
+    brought = operator.stack.outputs()["certificateFingerprint"]
+    assert brought not in {before, renewed}
+    [log] = runs("docs/logs.md", "The audit log", "docker exec")
+
+    def exchanged() -> list[tuple[str, str]]:
+        lines = map(json.loads, operator.types(log).splitlines())
+        return [(one["before"], one["now"]) for one in lines if one.get("name") == "certificate"]
+
+    # The guard looks every ten seconds.
+    wait_until(lambda: exchanged() == [(before, renewed), (renewed, brought)], seconds=60)
 
 
 @pytest.mark.long

@@ -85,7 +85,7 @@ def run(environment: Mapping[str, str]) -> None:
         client,
         found.prefix,
         written,
-        FOLDER / "declared.json",
+        FOLDER,
         separate_proxy=found.separate_proxy,
     )
     more = {"declared": declared.keep, **({"rejoin": namespace.keep} if namespace else {})}

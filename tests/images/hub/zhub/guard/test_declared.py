@@ -38,14 +38,25 @@ class Engine:
 
 
 def container(
-    image: str, *, ldap_password: str = "", open_at: str = "", command: list[str] | None = None
+    image: str,
+    *,
+    ldap_password: str = "",
+    open_at: str = "",
+    command: list[str] | None = None,
+    memory: int = 512,
 ) -> dict[str, Any]:
     bound = {"11119/tcp": [{"HostIp": open_at, "HostPort": "11119"}]} if open_at else None
     labels = {"zhub.ldap-password": ldap_password, "zhub.role": "x"}
     return {
         "Config": {"Image": image, "Labels": labels, "Cmd": command},
-        "HostConfig": {"PortBindings": bound},
+        "HostConfig": {"PortBindings": bound, "Memory": memory << 20},
     }
+
+
+def files(certificate: str, **texts: str) -> dict[str, Any]:
+    site = {"name": "", "announcement": "", **texts}
+    labels = {"zhub.certificate": certificate, "zhub.site": json.dumps(site)}
+    return {"Config": {"Image": "hub@1", "Labels": labels}, "HostConfig": {}}
 
 
 @pytest.fixture
@@ -55,7 +66,7 @@ def engine() -> Engine:
 
 def guard(engine: Any, folder: Path, *, apart: bool = False) -> Declared:
     """One that has just started."""
-    return Declared(engine, "site", Audit(folder), folder / "declared.json", separate_proxy=apart)
+    return Declared(engine, "site", Audit(folder), folder, separate_proxy=apart)
 
 
 def written(folder: Path) -> list[tuple[str, str, str]]:
@@ -106,4 +117,51 @@ def test_a_proxy_that_moves_out(engine: Engine, tmp_path: Path) -> None:
         "proxy image",
         "proxy port",
         "proxy trustedProxies",
+    ]
+
+
+def test_a_certificate_and_texts_that_are_exchanged(engine: Engine, tmp_path: Path) -> None:
+    made_before = {"Config": {"Image": "hub@1", "Labels": {}}, "HostConfig": {}}
+    engine.found["site-files"] = made_before
+    watching = guard(engine, tmp_path)
+    watching.look()
+    engine.found["site-files"] = files("AA:BB", announcement="Closed on Sunday")
+    watching.look()
+    assert written(tmp_path) == [], "an `up` to this release changes neither"
+    # As pruning does; nothing is changed by that.
+    engine.found.pop("site-files")
+    guard(engine, tmp_path).look()
+    engine.found["site-files"] = files("CC:DD", name="Hub of the institute")
+    guard(engine, tmp_path).look()
+    assert written(tmp_path) == [
+        ("announcement", "Closed on Sunday", ""),
+        ("certificate", "AA:BB", "CC:DD"),
+        ("siteName", "", "Hub of the institute"),
+    ]
+
+
+def test_a_chain_that_is_exchanged_shows_where(engine: Engine, tmp_path: Path) -> None:
+    """Of three certificates, a line has no room for all."""
+    own, one, other, root = (":".join([digit * 2] * 32) for digit in "ABCD")
+    for issuer in (one, other):
+        engine.found["site-files"] = files(f"{own}, {issuer}, {root}")
+        guard(engine, tmp_path).look()
+    [(name, before, now)] = written(tmp_path)
+    assert name == "certificate"
+    assert (", BB:BB" in before, ", CC:CC" in now) == (True, True)
+
+
+def test_memory_that_a_running_hub_gets_and_another_socket(engine: Engine, tmp_path: Path) -> None:
+    def at(path: str) -> dict[str, Any]:
+        mounts = [{"Source": path, "Destination": "/var/run/docker.sock"}]
+        return container("hub@1") | {"Mounts": mounts}
+
+    engine.found["site-guard"] = at("/var/run/docker.sock")
+    guard(engine, tmp_path).look()
+    engine.found["site-guard"] = at("/run/podman.sock")
+    engine.found["site-hub"]["HostConfig"]["Memory"] = 1 << 30
+    guard(engine, tmp_path).look()
+    assert written(tmp_path) == [
+        ("engineSocket", "/var/run/docker.sock", "/run/podman.sock"),
+        ("hubMemory", "512M", "1024M"),
     ]
