@@ -86,7 +86,13 @@ class People:
             check=False,
         )
         if done.returncode:
-            raise Problem(done.stderr.strip().removeprefix("[zhub] CRITICAL: "))
+            said = done.stderr.strip().removeprefix("[zhub] CRITICAL: ")
+            # A command whose container ends says nothing.
+            ended = (
+                f"the hub has ended meanwhile (code {done.returncode}), as where it is restarted:"
+                f" make users{stack.named(self.name)} shows what was done, once it is back"
+            )
+            raise Problem(said or ended)
         try:
             return json.loads(done.stdout)
         except ValueError:

@@ -167,23 +167,37 @@ def export(people: People, wish: Wish) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if present := sorted(path.name for path in folder.iterdir()):
         raise Problem(f"{folder} is not empty ({present[0]}): name another folder")
-    if known:
-        record = people.hub("record", user)
-        with _private(folder / "hub.json") as file:
-            file.write(json.dumps(record, indent=2).encode())
-    for number, volume in enumerate(homes):
-        name = f"home{number or ''}.tar.gz"
-        helpers = Helpers(people.engine, people.engine.image())
-        part = folder / f"{name}.part"
-        with timed(STEP, f"the home of {user}"), _private(part) as file:
-            report = helpers.receive(jobs.save_home(volume), file.write)
-        if part.stat().st_size != report["bytes"]:
-            raise Problem(f"of the home of {user}, not all has arrived: {part}. Try again")
-        part.rename(folder / name)
-        say(STEP, f"{name}: {(folder / name).stat().st_size / MB:.1f} MB")
-        for warning in report.get("warnings", ()):
-            say(STEP, f"    WARNING: {printable(warning)}")
+    try:
+        if known:
+            record = people.hub("record", user)
+            with _private(folder / "hub.json") as file:
+                file.write(json.dumps(record, indent=2).encode())
+        for number, volume in enumerate(homes):
+            _export_home(people, volume, folder / f"home{number or ''}.tar.gz")
+    except BaseException:
+        # Such as Ctrl-C. Half of it is of no use, and the same command wants an empty folder.
+        for path in folder.iterdir():
+            path.unlink()
+        raise
     say(STEP, f"the files of {user}, and what the hub keeps: {folder}")
+
+
+def _export_home(people: People, volume: str, to: Path) -> None:
+    """Write the files in a home into a file.
+
+    Raises:
+        Problem: it cannot be read, or not all of it has arrived.
+    """
+    helpers = Helpers(people.engine, people.engine.image())
+    part = to.with_name(f"{to.name}.part")
+    with timed(STEP, f"volume {volume}"), _private(part) as file:
+        report = helpers.receive(jobs.save_home(volume), file.write)
+    if part.stat().st_size != report["bytes"]:
+        raise Problem(f"of volume {volume}, not all has arrived: try again")
+    part.rename(to)
+    say(STEP, f"{to.name}: {to.stat().st_size / MB:.1f} MB")
+    for warning in report.get("warnings", ()):
+        say(STEP, f"    WARNING: {printable(warning)}")
 
 
 def _private(path: Path) -> Any:
@@ -315,6 +329,9 @@ def orphans(people: People, _: Wish) -> None:
     print(f"To remove one for good: make users{own} DO=forget USER=NAME")
 
 
+#: These ask the hub for something, and what is asked in a container goes on without who asks.
+GOES_ON = ("stop", "drain", "renew", "open", "message", "accept")
+
 DO: dict[str, Callable[[People, Wish], None]] = {
     "list": show,
     "stop": stop,
@@ -346,4 +363,15 @@ def run(name: str, docker: str, do: str, wish: Wish) -> None:
         raise Problem(f"DO={do}: must be one of {', '.join(DO)}")
     refuse_others(do, wish)
     engine = Engine((docker, *stack.docker_options(name)), stack.prefix(name))
-    DO[do](People(name, engine), wish)
+    try:
+        DO[do](People(name, engine), wish)
+    except KeyboardInterrupt:
+        if do in GOES_ON:
+            own = stack.named(name)
+            back = f". To take the plan back: make users{own} DO=open"
+            say(
+                STEP,
+                f"what the hub was asked for, it does all the same: make users{own} shows it"
+                + (back if do in {"drain", "renew"} else ""),
+            )
+        raise

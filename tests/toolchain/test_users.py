@@ -37,7 +37,7 @@ def test_an_export_needs_a_folder() -> None:
         users.run("site", "docker", "export", Wish("bob", "", "", ""))
 
 
-@pytest.mark.parametrize("arrived", [b"whole", b"half"])
+@pytest.mark.parametrize("arrived", [b"whole", b"half", b""])
 def test_half_an_export_is_not_taken_for_one(
     arrived: bytes,
     monkeypatch: pytest.MonkeyPatch,
@@ -48,22 +48,27 @@ def test_half_an_export_is_not_taken_for_one(
 
     def receive(_: Helpers, __: Job, take: Callable[[bytes], object]) -> dict[str, object]:
         take(arrived)
+        if not arrived:
+            raise KeyboardInterrupt
         return {"bytes": len(b"whole"), "warnings": ["./notes: file changed as we read it"]}
 
     monkeypatch.setattr(Engine, "image", lambda _: "hub")
     monkeypatch.setattr(People, "homes", lambda *_: ["zhub-site-home-bob"])
-    monkeypatch.setattr(People, "hub", lambda *_: {"users": []})
+    listed = {"users": [{"name": "bob", "known": True}]}
+    monkeypatch.setattr(People, "hub", lambda *_: listed)
     monkeypatch.setattr(Helpers, "receive", receive)
     site, folder = People("site", Engine(("docker",), "zhub-site")), tmp_path / "left"
     wish = Wish("bob", "", "", str(folder))
     if arrived == b"whole":
         users.export(site, wish)
-        assert [path.name for path in folder.iterdir()] == ["home.tar.gz"]
+        assert {path.name for path in folder.iterdir()} == {"home.tar.gz", "hub.json"}
         assert "WARNING: ./notes: file changed as we read it" in capsys.readouterr().err
         return
-    with pytest.raises(Problem, match=r"not all has arrived: .*home\.tar\.gz\.part"):
-        users.export(site, wish)
-    assert [path.name for path in folder.iterdir()] == ["home.tar.gz.part"]
+    for _ in range(2):
+        # The same command can be typed again.
+        with pytest.raises((Problem, KeyboardInterrupt), match=r"not all has arrived|^$"):
+            users.export(site, wish)
+        assert list(folder.iterdir()) == []
 
 
 def test_a_time_is_of_this_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +199,37 @@ def test_half_an_answer_is_said(tmp_path: Path) -> None:
     site = People("site", Engine((str(client),), "zhub-site"))
     with pytest.raises(Problem, match=r"not complete; .*docker exec abc zhub users list$"):
         site.hub("list")
+
+
+def test_a_hub_that_ends_meanwhile_is_said(tmp_path: Path) -> None:
+    """`docker exec` says nothing where the container ends, as while an `up` replaces the hub."""
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\n[ $1 = exec ] && exit 137; echo abc\n")
+    client.chmod(0o755)
+    site = People("site", Engine((str(client),), "zhub-site"))
+    with pytest.raises(Problem, match=r"has ended meanwhile \(code 137\).*make users STACK=site"):
+        site.hub("stop", "bob")
+
+
+@pytest.mark.parametrize("do", ["drain", "stop", "forget"])
+def test_whoever_interrupts_is_told_what_goes_on(
+    do: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What runs in the hub's container goes on; only a forget is done from here, step by step."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("toolchain.stack.docker_options", lambda _: ())
+    monkeypatch.setattr("toolchain.stack.prefix", lambda _: "zhub-site")
+    monkeypatch.setattr(People, "hub", interrupted)
+    monkeypatch.setattr(People, "homes", lambda *_: ["home-of-bob"])
+    wish = Wish("" if do == "drain" else "bob", "", "", "")
+    with pytest.raises(KeyboardInterrupt):
+        users.run("site", "docker", do, wish)
+    said = capsys.readouterr().err
+    assert ("it does all the same: make users STACK=site shows it" in said) is (do != "forget")
+    assert ("make users STACK=site DO=open" in said) is (do == "drain")
 
 
 def docker_that_notes(folder: Path) -> Path:

@@ -60,6 +60,26 @@ class Brake:
         return 0 < self._held < LOOKS
 
 
+def owner(directory: Directory, user: str, file: Path) -> Person:
+    """Return whom a user's server and home belong to, by the directory.
+
+    Args:
+        directory: to ask, as the service account.
+        user: the name in the hub.
+        file: the hub's database, which knows whose the name is.
+
+    Raises:
+        LoginRefusedError: nobody who may log in; or the name is another person's now.
+        DirectoryError: no server gives a usable answer.
+    """
+    person = directory.look_up(user)
+    if _given_away(file, user, person):
+        raise LoginRefusedError(f"{person.dn!r} is not the entry that {user} was before")
+    if not allowed(directory.ldap, person):
+        raise LoginRefusedError(f"{person.dn!r} is in no allowed group")
+    return person
+
+
 def by_directory(
     directory: Directory,
     folders: tuple[SharedFolder, ...] = (),
@@ -77,19 +97,15 @@ def by_directory(
 
     def refusal(user: str, grants: tuple[str, ...], profile: str | None) -> str | None:
         try:
-            person = directory.look_up(user)
+            person = owner(directory, user, file)
         except LoginRefusedError as refused:
             return str(refused)
         except DirectoryError as problem:
             log.warning("%s could not be looked up, so nothing changes: %s", user, problem)
             return None
-        if _given_away(file, user, person):
-            return f"{person.dn!r} is not the entry that {user} was before"
         return lost(person, grants, profile)
 
     def lost(person: Person, grants: tuple[str, ...], profile: str | None) -> str | None:
-        if not allowed(directory.ldap, person):
-            return f"{person.dn!r} is in no allowed group"
         if gone := revoked(folders, person.groups, profile, grants):
             return f"{person.dn!r} may not use the shared folder {', '.join(gone)} any more"
         # A server from before the stack had profiles, or had others, is left alone.

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
@@ -25,6 +26,7 @@ from zhub.api import UNANSWERED, Api
 from zhub.login.check_directory import hubs_arguments
 from zhub.login.directory import Directory
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
+from zhub.login.recheck import owner
 from zhub.people import service
 from zhub.people.servers import Server, home_sizes, running
 from zhub.settings import Settings, SettingsError
@@ -138,8 +140,13 @@ def forget(api: Api, name: str, pause: float = 1) -> bool:
             return True
 
 
-def unknown(directory: Directory, names: Iterable[str]) -> dict[str, str]:
-    """Return those of the names that the directory refuses, and why.
+def unknown(directory: Directory, names: Iterable[str], file: Path) -> dict[str, str]:
+    """Return those of the names whose owners the directory does not let in any more, and why.
+
+    Args:
+        directory: to ask.
+        names: of users in the hub.
+        file: the hub's database, which knows whose the names are.
 
     Raises:
         SettingsError: the directory does not answer, so that nothing is known.
@@ -147,7 +154,7 @@ def unknown(directory: Directory, names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            directory.look_up(name)
+            owner(directory, name, file)
         except LoginRefusedError as refused:
             found[name] = str(refused)
         except DirectoryError as problem:
@@ -289,7 +296,7 @@ def _accept(_: Settings, options: argparse.Namespace) -> Any:
 
 
 def _unknown(found: Settings, _: argparse.Namespace) -> Any:
-    return unknown(_directory(found), json.load(sys.stdin))
+    return unknown(_directory(found), json.load(sys.stdin), database.FILE)
 
 
 COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Any]] = {

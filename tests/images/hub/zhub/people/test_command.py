@@ -15,10 +15,12 @@ import pytest
 from zhub import engine, settings
 from zhub.api import Api
 from zhub.login.directory import Directory
+from zhub.login.directory.people import Person
 from zhub.login.directory.session import DirectoryError, LoginRefusedError
 from zhub.people import command, service
 from zhub.people.servers import Server
 from zhub.settings import SettingsError
+from zhub.settings.ldap import Ldap
 from zhub.state import database, messages, persons, plan
 from zhub.state.plan import Action, Plan
 
@@ -48,16 +50,29 @@ def test_each_user_has_a_row_with_the_server() -> None:
 
 
 class Told(Directory):
-    """A directory that knows alice, refuses bob, and does not answer about anybody else."""
+    """A directory that lets some people in, and does not answer about carol."""
 
     def __init__(self) -> None:
         """Ask no server."""
+        self.ldap = Ldap(servers=("ldap.example.com",), allowed_groups=("cn=jupyter",))
 
-    def look_up(self, name: str, *, typed: bool = False) -> Any:
+    def look_up(self, name: str, *, typed: bool = False) -> Person:
         if name == "bob":
             raise LoginRefusedError("no entry")
-        if name != "alice":
+        if name == "carol":
             raise DirectoryError("silence")
+        groups = frozenset() if name == "taken.out" else frozenset(self.ldap.allowed_groups)
+        identities = frozenset({f"entryuuid:of-{name}"})
+        return Person(name=name, dn=f"uid={name}", groups=groups, identities=identities)
+
+
+def known_as(folder: Path, **names: str) -> Path:
+    """A database that knows whose the names are."""
+    file = folder / "hub.sqlite"
+    database.prepare(file, token_max_age=86400)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.executemany("INSERT INTO zhub_persons VALUES (?, ?)", names.items())
+    return file
 
 
 class NoUser(Api):
@@ -74,10 +89,7 @@ def test_whose_name_it_is_is_known_until_the_home_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or a new person with the name would get what is left of it."""
-    file = tmp_path / "hub.sqlite"
-    database.prepare(file, token_max_age=86400)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("INSERT INTO zhub_persons VALUES ('bob', 'entryuuid:1')")
+    file = known_as(tmp_path, bob="entryuuid:1")
     monkeypatch.setattr(database, "FILE", file)
     monkeypatch.setattr(messages, "FILE", tmp_path / "messages.json")
     monkeypatch.setattr(service, "entrance", NoUser)
@@ -94,13 +106,22 @@ def test_whose_name_it_is_is_known_until_the_home_is_gone(
         done("accept")
 
 
-def test_homes_of_nobody() -> None:
-    assert command.unknown(Told(), ["alice", "bob"]) == {"bob": "no entry"}
+def test_homes_whose_owners_are_gone_or_out_of_all_groups_or_whose_name_is_another_persons(
+    tmp_path: Path,
+) -> None:
+    file = known_as(tmp_path, alice="entryuuid:of-alice", dora="entryuuid:of-a-dora-before")
+    assert command.unknown(
+        Told(), ["alice", "bob", "dora", "never.logged.in", "taken.out"], file
+    ) == {
+        "bob": "no entry",
+        "dora": "'uid=dora' is not the entry that dora was before",
+        "taken.out": "'uid=taken.out' is in no allowed group",
+    }
 
 
-def test_nobody_is_unknown_to_a_directory_that_does_not_answer() -> None:
+def test_nobody_is_unknown_to_a_directory_that_does_not_answer(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not answer: silence"):
-        command.unknown(Told(), ["bob", "carol"])
+        command.unknown(Told(), ["bob", "carol"], known_as(tmp_path))
 
 
 class Slow(Api):
