@@ -14,6 +14,7 @@ import pytest
 
 from components.settings import machine
 from tests.built import build, site_args
+from tests.images.notebook.serving import serving
 from toolchain import base
 from toolchain.places import ROOT
 
@@ -104,13 +105,13 @@ EXTENSION = r"""
     """
 
 R = r"""
-    mkdir -p /tmp/r/R /tmp/r/src ~/R && cd /tmp/r
+    mkdir -p /tmp/r/R /tmp/r/src && cd /tmp/r
     printf 'Package: own\nVersion: 1.0\nTitle: T\nDescription: D.\nLicense: GPL\n' >DESCRIPTION
     printf 'useDynLib(own)\nexport(one)\n' >NAMESPACE
     echo 'one <- function() .C("one", 0L)[[1]]' >R/one.R
     printf '#include <R.h>\nvoid one(int *x) { *x = 1; }\n' >src/one.c
-    Rscript -e 'install.packages("/tmp/r", lib = "~/R", repos = NULL, type = "source")'
-    Rscript -e 'library(own, lib.loc = "~/R"); cat("R says", one(), "\\n")'
+    Rscript -e 'install.packages("/tmp/r", repos = NULL, type = "source")'
+    Rscript -e 'library(own); cat("R says", one(), "\\n")'
     jupyter kernelspec list
     """
 
@@ -282,3 +283,17 @@ def test_a_set_of_the_page_works(
 ) -> None:
     script, expected = USES[package]
     assert expected in use(engine, documented, script)
+
+
+@pytest.mark.long
+def test_a_notebook_of_r_computes_plots_and_installs(
+    engine: docker.DockerClient, documented: str
+) -> None:
+    """In a kernel, R asks nobody whether it may make the folder of a user's packages."""
+    with serving(engine, documented, [], native(engine)) as server:
+        server.shell(textwrap.dedent(R).partition("Rscript")[0])
+        install = 'install.packages("/tmp/r", repos = NULL, type = "source")'
+        use_it = 'library(own); cat("R says", one())'
+        printed = server.run(install, use_it, "plot(1:3)", kernel="ir")
+        assert printed.endswith("R says 1['image/png', 'text/plain']\n"), printed
+        server.shell("ls ~/R/*/*/own")
