@@ -4,7 +4,8 @@ JupyterLab shows what a cell prints only in the page that has run it. What kerne
 page is open, Jupyter's server keeps for that same page, which may come back after a broken
 connection. If it was closed or reloaded, the server throws all of it away, and nobody is told.
 Until then it keeps all there is, in its own memory: a cell that prints for a night would end the
-server.
+server. Where another page of the notebook is open, nothing is kept: that page gets all of it, and
+shows none.
 """
 
 from __future__ import annotations
@@ -114,6 +115,39 @@ UNSEEN = Unseen()
 
 def install(unseen: Unseen = UNSEEN) -> None:
     """Make Jupyter's server keep less, and note what it throws away; after it is imported."""
+    _note_what_is_kept(unseen)
+    _note_what_others_get(unseen)
+
+
+def _busy(kernel: Any) -> bool:
+    return getattr(kernel, "execution_state", "") == "busy"
+
+
+def _note_what_others_get(unseen: Unseen) -> None:
+    """Note kernels that compute for a page that goes, while other pages of the notebook stay."""
+    channels: Any = import_module("jupyter_server.services.kernels.connection.channels")
+    connection = channels.ZMQChannelsWebsocketConnection
+    take, disconnect = connection.handle_incoming_message, connection.disconnect
+
+    def handle_incoming_message(self: Any, message: str | bytes) -> None:
+        asks = b"execute_request" if isinstance(message, bytes) else "execute_request"
+        if asks in message:  # type: ignore[operator] # both are text or both are not
+            self.kernel_manager.asked_last = self.session_key
+        take(self, message)
+
+    def disconnect_and_note(self: Any) -> None:
+        disconnect(self)
+        kernels, kernel = self.multi_kernel_manager, self.kernel_id
+        if kernel in kernels and kernels._kernel_connections.get(kernel):  # noqa: SLF001
+            manager = kernels.get_kernel(kernel)
+            if _busy(manager) and getattr(manager, "asked_last", "") == self.session_key:
+                unseen.note(kernel)
+
+    connection.handle_incoming_message = handle_incoming_message
+    connection.disconnect = disconnect_and_note
+
+
+def _note_what_is_kept(unseen: Unseen) -> None:
     manager: Any = import_module("jupyter_server.services.kernels.kernelmanager")
     mapping = manager.MappingKernelManager
     start, get = mapping.start_buffering, mapping.get_buffer
@@ -128,8 +162,8 @@ def install(unseen: Unseen = UNSEEN) -> None:
         kept = self._kernel_buffers[kernel]["buffer"] if there else None
         found = get(self, kernel, session)
         if isinstance(kept, Kept):
-            busy = getattr(self.get_kernel(kernel), "execution_state", "") == "busy"
-            if kept.dropped or (found is None and (kept.shown or busy)):
+            lost = found is None and (kept.shown or _busy(self.get_kernel(kernel)))
+            if kept.dropped or lost:
                 unseen.note(kernel)
         return found
 

@@ -13,7 +13,8 @@ from tests.images.notebook.test_packages import FEW, built, native
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
 #: Runs code in a notebook's kernel, leaves at once, comes back as the same page or another one when
-#: the kernel has done all of it, and prints what the server then says to the user.
+#: the kernel has done all of it, and prints what the server then says to the user. With "beside",
+#: another page is open all the time; with "visitor", it is that page that leaves.
 LEAVE = """
 import asyncio, json, sys
 from tornado import httpclient, websocket
@@ -35,6 +36,7 @@ async def run():
     kernel = (await get("api/sessions", method="POST", body=body))["kernel"]["id"]
     first = await page(kernel, "one")
     await until(kernel, "idle")
+    other = await page(kernel, "other") if again in ("beside", "visitor") else None
     header = {"msg_id": "m", "msg_type": "execute_request", "username": "", "session": "one",
               "version": "5.3", "date": ""}
     await first.write_message(json.dumps(
@@ -42,7 +44,7 @@ async def run():
          "content": {"code": "import time; time.sleep(2)\\n" + code, "silent": False},
          "buffers": []}))
     await until(kernel, "busy")
-    first.close()
+    (other if again == "visitor" else first).close()
     await until(kernel, "idle")
     second = await page(kernel, "one" if again == "same" else "two")
     await asyncio.sleep(1)
@@ -84,6 +86,8 @@ def test_who_comes_back_is_told_what_is_lost(engine: docker.DockerClient) -> Non
             "a.ipynb: a cell ran while the page was closed, and what it has printed since is lost."
         )
         assert told("print('seen by nobody')").startswith(lost)
+        assert told("pass", "beside").startswith(lost)
+        assert told("pass", "visitor") == "", "the page that has run it is there"
         before = memory(server)
         much = "for _ in range(150): print('x' * 1_000_000, flush=True); time.sleep(0.02)"
         assert told(much, "same").startswith(lost)
