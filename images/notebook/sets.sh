@@ -26,10 +26,11 @@ done
 [ -z "$(ls -A)" ] || mv ./* "$packages/"
 
 # Front ends of the classic notebook, and a second copy of plotly's.
+# Maps of scripts go as well; other files with this ending may be what a package needs.
 rm -rf /sets/usr/local/share/jupyter/nbextensions /sets/usr/local/etc/jupyter/nbconfig \
     /sets/usr/local/etc/jupyter/jupyter_notebook_config.d "$packages/widgetsnbextension/static" \
     "$packages/plotly/labextension"
-find /sets -type f -name '*.map' -delete
+find /sets -type f -name '*.js.map' -delete
 
 python3 /build/repair.py "$packages"
 # Files that do not compile are not for this Python version.

@@ -14,6 +14,7 @@ import docker
 import pytest
 
 from tests.built import build, site_args
+from tests.images.notebook.test_byte_order import Z
 from tests.images.notebook.test_notebook import wheel
 from tests.images.notebook.test_packages import FEW, built, native, use
 from tests.images.profile.test_profile import of_profile
@@ -54,6 +55,7 @@ STAGES = """
     sh /build/sets.sh $architecture
     cd /sets/usr/local/lib/python3.13/dist-packages
     PYTHONPATH=$PWD python3 -c 'import own, plain; print("answer", own.answer(), plain.text)'
+    find . -name '*.map'
     ls /sets/usr/local/bin
     """
 
@@ -85,7 +87,8 @@ def index(tmp_path: Path) -> Path:
     """The scripts, and what an index has: `plain` as a wheel."""
     for script in ("sets.py", "pip.sh", "compile.sh", "sets.sh", "repair.py"):
         shutil.copy(ROOT / "images" / "notebook" / script, tmp_path)
-    wheel(tmp_path, "plain", "text = 'and a wheel'\n")
+    maps = {"glyphs.map": "of a font", "page.js.map": "of no use but to who writes page.js"}
+    wheel(tmp_path, "plain", "text = 'and a wheel'\n", maps)
     (tmp_path / "requirements").mkdir()
     return tmp_path
 
@@ -114,7 +117,8 @@ def test_what_has_no_wheel_is_compiled(engine: docker.DockerClient, index: Path)
     assert "own: no wheel for this platform; it will be compiled\n" in printed
     assert "own==1.0" in printed.partition("compiling for ")[2].partition("\n")[0]
     assert "Building wheel for own" in printed
-    assert printed.endswith("answer 42 and a wheel\nown-tool\nended with 0\n"), printed
+    there = "answer 42 and a wheel\n./glyphs.map\nown-tool\n"
+    assert printed.endswith(f"{there}ended with 0\n"), printed
 
 
 def test_what_cannot_be_compiled_is_named_with_what_to_do(
@@ -156,31 +160,49 @@ python-ldap==3.4.8 \\
     --hash=sha256:18dc7460470c6ff64ed5c04ee21c56dbfee7ab433a53213ba91e407eea44c34c
 """
 
-USED = (
-    "python3 -c 'import crcmod, crcmod._crcfunext as e, ldap; print(ldap.__version__, e.__file__)'"
-)
+#: Sums of a string, as the parts in C have them: one of 16 bits, one of 64.
+USED = """
+    import crcmod.predefined, ldap, ldap.dn
+    from crcmod import _crcfunext
+    print(_crcfunext.__file__.split(".cpython")[0])
+    made = crcmod.predefined.mkCrcFun
+    print(hex(made("xmodem")(b"123456789")), hex(made("crc-64")(b"123456789")))
+    print(ldap.__version__, ldap.dn.explode_dn("cn=Grüße,dc=example"))
+    """
+MADE = """\
+/usr/local/lib/python3.13/dist-packages/crcmod/_crcfunext
+0x31c3 0x46a5a9388a5beffe
+3.4.8 ['cn=Grüße', 'dc=example']
+"""
+
+
+def used(engine: docker.DockerClient, image: str, platform: str) -> str:
+    """Use the packages in an image; return what is printed."""
+    return use(engine, image, f"python3 - <<'END'\n{textwrap.dedent(USED)}END", platform=platform)
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("machine", ["s390x", "pc"])
 def test_an_image_has_packages_that_pypi_has_as_source_only(
-    engine: docker.DockerClient, tmp_path: Path
+    engine: docker.DockerClient, tmp_path: Path, machine: str
 ) -> None:
     """Also the image of a profile. The headers for one are in a file beside the lock."""
     shutil.copytree(ROOT / "images", tmp_path / "images")
     folder = tmp_path / "images" / "notebook" / "requirements"
     (folder / "site.txt").write_text(SITE)
     (folder / "site.debian").write_text("# python-ldap\nlibldap-dev libsasl2-dev\n")
-    platform = native(engine)
-    base_args: Mapping[str, str | None] = {"BASE_IMAGE": base.BUILD, **site_args()}
+    platform = Z if machine == "s390x" else native(engine)
+    target = base.TARGET if platform == Z else base.BUILD
+    base_args: Mapping[str, str | None] = {"BASE_IMAGE": target, **site_args()}
     packages = {"NOTEBOOK_PACKAGES": "libldap2"}
-    notebook = "zhub-test-notebook-compiled:latest"
+    notebook = f"zhub-test-notebook-compiled-{machine}:latest"
     args = {**base_args, **packages, "NOTEBOOK_REQUIREMENTS": "site"}
     build("notebook", notebook, args, platform, root=tmp_path)
-    place = "/usr/local/lib/python3.13/dist-packages/crcmod"
-    assert f"3.4.8 {place}/_crcfunext.cpython-313" in use(engine, notebook, USED)
-    assert use(engine, notebook, "command -v gcc || echo none") == "none\n"
+    assert used(engine, notebook, platform) == MADE
+    nothing = use(engine, notebook, "command -v gcc || echo none", platform=platform)
+    assert nothing == "none\n"
 
-    plain = "zhub-test-notebook-plain:latest"
+    plain = f"zhub-test-notebook-plain-{machine}:latest"
     build("notebook", plain, {**base_args, **packages}, platform, root=tmp_path)
-    image = of_profile(plain, "compiled", platform, root=tmp_path, REQUIREMENTS="site")
-    assert f"3.4.8 {place}/_crcfunext.cpython-313" in use(engine, image, USED)
+    image = of_profile(plain, f"compiled-{machine}", platform, root=tmp_path, REQUIREMENTS="site")
+    assert used(engine, image, platform) == MADE
