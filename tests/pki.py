@@ -64,6 +64,7 @@ class Identity:
         key: Key | None = None,
         purposes: Sequence[x509.ObjectIdentifier] = (),
         without: Collection[type[x509.ExtensionType]] = (),
+        uncritical: Collection[type[x509.ExtensionType]] = (),
     ) -> Identity:
         """Make a key and a certificate for DNS names and addresses; self-signed without issuer.
 
@@ -77,6 +78,7 @@ class Identity:
             key: in place of a new RSA key.
             purposes: extendedKeyUsage; none for no such extension.
             without: extensions to leave out.
+            uncritical: extensions that are not marked as critical.
         """
         key = key or rsa.generate_private_key(public_exponent=65537, key_size=bits)
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
@@ -104,7 +106,8 @@ class Identity:
             extensions.append((x509.ExtendedKeyUsage(purposes), False))
         for extension, critical in extensions:
             if type(extension) not in without:
-                builder = builder.add_extension(extension, critical=critical)
+                marked = critical and type(extension) not in uncritical
+                builder = builder.add_extension(extension, critical=marked)
         return cls(key, builder.sign(signer, hashes.SHA256()))
 
     @classmethod

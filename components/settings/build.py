@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pulumi
 
-from components.settings import machine, parsing
+from components.settings import certificates, machine, parsing
 from components.settings.config import Config
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
@@ -188,6 +188,11 @@ class Build:
     """Empty for the public one."""
     lost: Mapping[str, int] = field(default_factory=dict)
     """How often the engine had lost an image that was on it, by its folder; no setting."""
+
+    def warnings(self) -> list[str]:
+        """What is allowed but not advised, a sentence each."""
+        pem = self.extra_ca_pem.encode()
+        return certificates.warnings_of_extra(parsing.certificates(pem)) if pem else []
 
 
 def read(config: Config) -> Build:

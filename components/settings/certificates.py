@@ -96,10 +96,43 @@ def is_ca(certificate: x509.Certificate) -> bool:
 
 def _extension(certificate: x509.Certificate, kind: type[E]) -> E | None:
     """An extension; None also for a malformed one, which OpenSSL may take or not."""
+    found = _with_its_flag(certificate, kind)
+    return found.value if found else None
+
+
+def _with_its_flag(certificate: x509.Certificate, kind: type[E]) -> x509.Extension[E] | None:
     try:
-        return certificate.extensions.get_extension_for_class(kind).value
+        return certificate.extensions.get_extension_for_class(kind)
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return None
+
+
+def _lacking(certificate: x509.Certificate) -> str:
+    """What a CA's certificate lacks for Python from 3.13 on; empty for nothing, and if it is no CA.
+
+    There, `ssl.create_default_context` has OpenSSL be strict, and libraries such as requests do the
+    same. The rules are those of check_extensions in OpenSSL's crypto/x509/x509_vfy.c.
+    """
+    if not is_ca(certificate):
+        return ""
+    constraints = _with_its_flag(certificate, x509.BasicConstraints)
+    lacking = [
+        "" if constraints and constraints.critical else "critical basicConstraints",
+        "" if _extension(certificate, x509.KeyUsage) else "keyUsage",
+        "" if _extension(certificate, x509.SubjectKeyIdentifier) else "subjectKeyIdentifier",
+    ]
+    return " and ".join(filter(None, lacking))
+
+
+def warnings_of_extra(trusted: Sequence[x509.Certificate]) -> list[str]:
+    """What is amiss with the certificates in extraCaFile, which curl, git and others take."""
+    return [
+        f"extraCaFile: the certificate of {_name(one)} lacks {lacking}, so Python in users' servers"
+        " refuses what this CA has issued, as do libraries such as requests (docs/packages.md):"
+        " have the CA's certificate issued anew with it"
+        for one in trusted
+        if (lacking := _lacking(one))
+    ]
 
 
 def _not_for_servers(certificate: x509.Certificate) -> str | None:

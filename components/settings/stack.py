@@ -141,6 +141,7 @@ class Settings:
             )
         if self.ldap:
             found += self.ldap.warnings(now)
+        found += self.build.warnings()
         found += surroundings.unreached(
             self.users.variables,
             self.users.allowed_networks,

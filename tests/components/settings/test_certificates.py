@@ -7,6 +7,7 @@ its own context, by the Python that runs previews and by the one in the image.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -128,6 +129,9 @@ OF_DIRECTORIES = {
     "chain": Case(lambda: shown(chain())),
     "chain in another order": Case(lambda: shown(chain(order=-1))),
     "no keyUsage": Case(lambda: below(authority(without=[x509.KeyUsage]))),
+    "uncritical basicConstraints": Case(
+        lambda: below(authority(uncritical=[x509.BasicConstraints]))
+    ),
     "no basicConstraints": Case(lambda: below(authority(without=[x509.BasicConstraints]))),
     "neither": Case(
         lambda: below(authority(without=[x509.BasicConstraints, x509.KeyUsage])),
@@ -319,6 +323,36 @@ def test_the_preview_says(name: str, folder: Path) -> None:
     warnings = [one for one in settings.warnings(now) if key in one]
     assert len(warnings) == bool(case.warning)
     assert case.warning in "".join(warnings)
+
+
+#: Certificates that the hub takes, and what Python from 3.13 on misses in them.
+LACKING = {
+    "good": "",
+    "chain": "",
+    "EC": "",
+    "the server's own, self-signed": "",
+    "no keyUsage": "keyUsage",
+    "uncritical basicConstraints": "critical basicConstraints",
+    "no basicConstraints": "critical basicConstraints",
+    "no subjectKeyIdentifier": "subjectKeyIdentifier",
+    "version 1": "critical basicConstraints and keyUsage and subjectKeyIdentifier",
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_the_preview_warns_of_a_ca_that_python_in_users_servers_refuses(
+    name: str, folder: Path
+) -> None:
+    case = folder / f"directory: {name}"
+    strict = ssl.create_default_context(cafile=case / "ca.crt")
+    # As the same call has it from Python 3.13 on.
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    refused = verdicts.of_client(case, strict)
+    now = datetime.now(UTC)
+    declared = stack.declared(SITE | {"zhub:extraCaFile": str(case / "ca.crt")}, ())
+    warnings = [one for one in stack.read(declared, "test", now).warnings(now) if "extraCa" in one]
+    assert len(warnings) == bool(refused) == bool(LACKING[name]), refused
+    assert f" lacks {LACKING[name]}" in "".join(warnings) or not refused
 
 
 @pytest.mark.parametrize("name", CASES)

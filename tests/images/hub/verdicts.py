@@ -20,14 +20,19 @@ NAME = "ldap.example.com"
 
 def of_directory(case: Path) -> str:
     """What the hub says in a TLS handshake with a directory; nothing when it is content."""
+    return of_client(case, verifying_context(case / "ca.crt"))
+
+
+def of_client(case: Path, context: ssl.SSLContext) -> str:
+    """What a client says in a TLS handshake; nothing when it is content."""
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # What the server may show is not the hub's to say.
     serving.set_ciphers("ALL:@SECLEVEL=0")
     serving.load_cert_chain(case / "server.crt", case / "server.key")
-    to_server, to_hub = ssl.MemoryBIO(), ssl.MemoryBIO()
-    hub = verifying_context(case / "ca.crt").wrap_bio(to_hub, to_server, server_hostname=NAME)
-    server = serving.wrap_bio(to_server, to_hub, server_side=True)
-    waiting = [hub, server]
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(to_client, to_server, server_hostname=NAME)
+    server = serving.wrap_bio(to_server, to_client, server_side=True)
+    waiting = [client, server]
     while waiting:
         for side in tuple(waiting):
             try:
