@@ -180,6 +180,9 @@ def read(config: Config, build: Build) -> dict[str, str]:
 
 def _mirrors(config: Config, build: Build) -> dict[str, str]:
     found = {}
+    if build.extra_ca_pem:
+        # Of the CAs, node knows only its own.
+        found["NODE_EXTRA_CA_CERTS"] = CERTIFICATES
     pip = _chosen(config.value(PIP_INDEX_URL), build.pip_index_url)
     if pip:
         found["PIP_INDEX_URL"] = pip
@@ -188,7 +191,7 @@ def _mirrors(config: Config, build: Build) -> dict[str, str]:
             found["PIP_TRUSTED_HOST"] = urlsplit(pip).netloc
     npm = _chosen(config.value(NPM_REGISTRY), build.npm_registry)
     if npm:
-        # npm's own name is in lower case. Of the CAs, node knows only its own.
+        # npm's own name is in lower case.
         found["npm_config_registry"] = npm
         found["COREPACK_NPM_REGISTRY"] = npm.removesuffix("/")
         found["NODE_EXTRA_CA_CERTS"] = CERTIFICATES

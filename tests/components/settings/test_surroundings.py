@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.components.recorder import run
 from tests.components.stack_config import NOW, SITE, fixed, read, refused
+from tests.pki import Identity, quick_key
 
 MIRRORS = {
     "zhub:pipIndexUrl": "https://packages.example.com/simple",
@@ -36,6 +38,12 @@ def test_the_mirrors_of_builds_are_the_default() -> None:
         "COREPACK_NPM_REGISTRY": "https://packages.example.com/npm",
         "NODE_EXTRA_CA_CERTS": "/etc/ssl/certs/ca-certificates.crt",
     }
+
+
+def test_node_trusts_the_sites_cas_also_without_a_registry_of_the_sites(tmp_path: Path) -> None:
+    Identity.create("Authority", authority=True, key=quick_key()).write(tmp_path, "ca")
+    found = environment(extraCaFile=str(tmp_path / "ca.crt"))
+    assert found == {"NODE_EXTRA_CA_CERTS": "/etc/ssl/certs/ca-certificates.crt"}
 
 
 def test_users_can_have_other_mirrors_than_builds_or_none() -> None:
