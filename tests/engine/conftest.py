@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 import docker
 import docker.errors
 import pytest
-from docker.types import IPAMConfig, IPAMPool
 
 from tests.engine import mirror as mirrors
-from tests.engine import subnets
 from tests.engine.stack import PULUMI, Stack, checkout
 from tests.ports import free_port, free_privileged_port
 from toolchain.places import ROOT
@@ -162,21 +160,14 @@ def resolved_localhost() -> Iterator[None]:
 def mirror(
     engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, int]]:
-    """Address and port of the site's mirror, on a separate address.
-
-    The address belongs to the engine's machine, which is closed unless a stack opens it.
-    """
-    subnet = subnets.free(28)
-    address = str(subnet[9])
-    network = engine.networks.create(
-        "zhub-test-mirror",
-        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=address)]),
-    )
+    """Address and port of the site's mirror, on a separate address."""
     folder = tmp_path_factory.mktemp("mirror")
     mirrors.fill(folder)
-    with mirrors.served(folder) as port:
+    with (
+        mirrors.address_of_its_own(engine, "zhub-test-mirror") as address,
+        mirrors.served(folder) as port,
+    ):
         yield address, port
-    network.remove()
 
 
 @pytest.fixture(scope="session")

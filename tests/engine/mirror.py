@@ -1,19 +1,29 @@
-"""A site's mirror: a package index and a git repository, served over HTTP."""
+"""A site's mirror, served over HTTP or HTTPS: a package index, a git repository, npm's and R's."""
 
 from __future__ import annotations
 
+import io
+import json
+import ssl
 import subprocess
+import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import docker
+from docker.types import IPAMConfig, IPAMPool
+
+from tests.engine import subnets
+
 #: Known to no public index.
 PACKAGE = "zhub-of-the-site"
 MODULE = "zhub_of_the_site"
+R_PACKAGE = "zhubofthesite"
 
 
 def fill(folder: Path) -> None:
@@ -43,6 +53,46 @@ def fill(folder: Path) -> None:
     _git(repository, "update-server-info")
 
 
+def fill_cran(folder: Path) -> None:
+    """Write a package for R at `cran/`."""
+    contrib = folder / "cran" / "src" / "contrib"
+    contrib.mkdir(parents=True)
+    description = f"Package: {R_PACKAGE}\nVersion: 1.0\nTitle: A\nDescription: A.\nLicense: GPL-3\n"
+    (contrib / "PACKAGES").write_text(description)
+    files = {
+        "DESCRIPTION": f"{description}Author: A\nMaintainer: A <a@example.com>\n",
+        "NAMESPACE": "export(origin)\n",
+        "R/origin.R": 'origin <- function() "the mirror"\n',
+    }
+    _tar(contrib / f"{R_PACKAGE}_1.0.tar.gz", R_PACKAGE, files)
+
+
+def fill_npm(folder: Path, url: str) -> None:
+    """Write a package for node at `npm/`.
+
+    Args:
+        folder: that is served.
+        url: of the folder; npm wants all of a package's address.
+    """
+    (folder / "npm" / "files").mkdir(parents=True)
+    about = {"name": PACKAGE, "version": "1.0.0", "main": "index.js"}
+    files = {"package.json": json.dumps(about), "index.js": 'module.exports = "the mirror";\n'}
+    _tar(folder / "npm" / "files" / "package.tgz", "package", files)
+    dist = {"tarball": f"{url}/npm/files/package.tgz"}
+    versions = {"1.0.0": about | {"dist": dist}}
+    known = {"name": PACKAGE, "dist-tags": {"latest": "1.0.0"}, "versions": versions}
+    (folder / "npm" / PACKAGE).write_text(json.dumps(known))
+
+
+def _tar(archive: Path, top: str, files: Mapping[str, str]) -> None:
+    with tarfile.open(archive, "w:gz") as made:
+        for name, text in files.items():
+            content = text.encode()
+            member = tarfile.TarInfo(f"{top}/{name}")
+            member.size = len(content)
+            made.addfile(member, io.BytesIO(content))
+
+
 def _git(repository: Path, *arguments: str) -> list[str]:
     done = subprocess.run(
         ["git", *arguments], cwd=repository, input="", capture_output=True, text=True, check=True
@@ -56,12 +106,30 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[int]:
+def served(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Serve a folder on all addresses of this machine; yields the port."""
     server = ThreadingHTTPServer(("0.0.0.0", 0), partial(_Quiet, directory=str(folder)))  # noqa: S104
+    if tls:
+        # Each connection's own thread does the handshake.
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def address_of_its_own(engine: docker.DockerClient, name: str) -> Iterator[str]:
+    """An address of the engine's machine, which is closed to servers unless a stack opens it."""
+    subnet = subnets.free(28)
+    address = str(subnet[9])
+    pool = IPAMPool(subnet=str(subnet), gateway=address)
+    network = engine.networks.create(name, ipam=IPAMConfig(pool_configs=[pool]))
+    try:
+        yield address
+    finally:
+        network.remove()
