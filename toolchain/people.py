@@ -102,12 +102,16 @@ class People:
 
     def _hub(self) -> str:
         own = (f"--filter=label=zhub.stack={self.engine.prefix}", "--filter=label=zhub.role=hub")
-        found = self.engine.ask("container", "ls", "--quiet", *own).split()
-        if not found:
-            raise Problem(
-                f"no hub of stack {self.name} runs on its engine: make up{stack.named(self.name)}"
-            )
-        return found[0]
+        if running := self.engine.ask("container", "ls", "--quiet", *own).split():
+            return running[0]
+        shown = ("--format", "{{.Names}} is {{.State}}")
+        if there := self.engine.ask("container", "ls", "--all", *shown, *own):
+            # An `up` would not notice.
+            start = shlex.join([*self.engine.docker, "start", there.partition(" ")[0]])
+            raise Problem(f"{there}. If it is not being restarted just now: {start}")
+        raise Problem(
+            f"no hub of stack {self.name} is on its engine: make up{stack.named(self.name)}"
+        )
 
     def homes(self, user: str) -> list[str]:
         """Return the names of a user's homes: one, or none."""

@@ -211,6 +211,20 @@ def test_a_hub_that_ends_meanwhile_is_said(tmp_path: Path) -> None:
         site.hub("stop", "bob")
 
 
+def test_a_hub_that_is_stopped_is_to_be_started(tmp_path: Path) -> None:
+    """`make up` leaves it as it is."""
+    client = tmp_path / "docker"
+    client.write_text('#!/bin/sh\n[ "$3" != --all ] || echo zhub-site-hub is exited\n')
+    client.chmod(0o755)
+    site = People("site", Engine((str(client),), "zhub-site"))
+    start = re.escape(f"{client} start zhub-site-hub")
+    with pytest.raises(Problem, match=rf"^zhub-site-hub is exited\. .*: {start}$"):
+        site.hub("list")
+    client.write_text("#!/bin/sh\n")
+    with pytest.raises(Problem, match="no hub of stack site is on its engine: make up STACK=site"):
+        site.hub("list")
+
+
 @pytest.mark.parametrize("do", ["drain", "stop", "forget"])
 def test_whoever_interrupts_is_told_what_goes_on(
     do: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
