@@ -202,6 +202,8 @@ def test_metrics_are_scraped(operator: Operator) -> None:
     curl = curl.replace(":11119", f":{Entrance.of(operator.stack).port}")
     shown = operator.types(token_and_certificate, curl, exchange, curl)
     assert shown.count('zhub_metrics_up{part="guard"} 1.0') == 2
+    [log] = runs("docs/logs.md", "The audit log", "docker exec")
+    assert '"command": "metrics-token"' in operator.types(log)
 
 
 def test_somebody_is_taken_out_of_the_group(

@@ -26,6 +26,7 @@ from tornado.web import HTTPError
 from zhub import room
 from zhub.logs import LONGEST, shortened
 from zhub.room import Rooms
+from zhub.settings import SettingsError
 
 BATCH = 20
 """Events in one report: of the longest, as many as the guard reads."""
@@ -296,7 +297,20 @@ def _report(event: str, **fields: str | int) -> None:
         log.info("%s", json.dumps(found))
 
 
-def report_now(connect: Callable[[], docker.APIClient], event: str, **fields: str | int) -> None:
-    """Report an event from a command, and wait until the guard has it."""
-    with closing(connect()) as client:
-        to_guard(client)([{"event": event, "at": time.time(), **fields}])
+def report_command(connect: Callable[[], docker.APIClient], command: str, user: str = "") -> None:
+    """Report what an operator's command has done, and wait until the guard has it.
+
+    Args:
+        connect: returns the guard's client.
+        command: its name.
+        user: whom it was about; empty for everybody.
+
+    Raises:
+        SettingsError: the guard does not take it.
+    """
+    event = {"event": "operator", "at": time.time(), "command": command, "user": user}
+    try:
+        with closing(connect()) as client:
+            to_guard(client)([event])
+    except (requests.exceptions.RequestException, SettingsError) as error:
+        raise SettingsError([f"done, but not in the audit log: {error}"]) from None

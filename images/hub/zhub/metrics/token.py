@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from zhub import files, settings
+from zhub import audit, engine, files, settings
 from zhub.settings import SettingsError
 
 FILE = settings.STATE / "metrics-token"
@@ -30,6 +33,10 @@ def renewed(file: Path = FILE) -> str:
     token = secrets.token_hex(32)
     files.write(file, token, 0o600)
     return token
+
+
+GUARD_SECONDS = 10
+"""How long the command waits for the guard."""
 
 
 class Follower:
@@ -56,10 +63,11 @@ class Follower:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Print the token; with `--new`, after replacing it.
+    """Print the token; with `--new`, after replacing it, which is in the audit log.
 
     Raises:
-        SettingsError: when there is another argument, or no hub has run with this volume.
+        SettingsError: when there is another argument, or no hub has run with this volume; or the
+            token is replaced, but the guard is away.
     """
     if arguments not in ([], ["--new"]):
         given = " ".join(arguments)
@@ -68,3 +76,6 @@ def run(arguments: Sequence[str]) -> None:
         print(renewed() if arguments else current())
     except OSError as error:
         raise SettingsError([f"{FILE} cannot be used: {error.strerror}"]) from None
+    if arguments and engine.guarded(os.environ):
+        sys.stdout.flush()
+        audit.report_command(partial(engine.connect, GUARD_SECONDS), "metrics-token")

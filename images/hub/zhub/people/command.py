@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-import requests.exceptions
-
 from zhub import audit, engine, settings
 from zhub.api import UNANSWERED, Api
 from zhub.login.check_directory import hubs_arguments
@@ -194,10 +192,7 @@ def run(arguments: Sequence[str]) -> None:
     except sqlite3.Error as error:
         raise SettingsError([f"{database.FILE} cannot be read: {error}"]) from None
     if options.do not in QUESTIONS and engine.guarded(os.environ):
-        try:
-            audit.report_now(_connect, "operator", command=options.do, user=options.user)
-        except (requests.exceptions.RequestException, SettingsError) as error:
-            raise SettingsError([f"done, but not in the audit log: {error}"]) from None
+        audit.report_command(_connect, options.do, options.user)
     print(json.dumps(answer))
 
 

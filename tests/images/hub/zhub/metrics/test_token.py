@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from zhub import audit
 from zhub.metrics import token
 from zhub.settings import SettingsError
 
@@ -36,3 +37,25 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(token.renewed, "__defaults__", (tmp_path / "none" / "metrics-token",))
     with pytest.raises(SettingsError, match="metrics-token cannot be used: No such file"):
         token.run([])
+
+
+def test_an_exchange_is_in_the_audit_log(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for made in (token.current, token.renewed):
+        monkeypatch.setattr(made, "__defaults__", (tmp_path / "metrics-token",))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    reported: list[str] = []
+    monkeypatch.setattr(audit, "report_command", lambda _, done: reported.append(done))
+    token.run([])
+    assert reported == [], "to look at it changes nothing"
+    token.run(["--new"])
+    assert reported == ["metrics-token"]
+    monkeypatch.undo()
+    # A guard that is away: whoever has typed it has the token all the same.
+    monkeypatch.setattr(token, "GUARD_SECONDS", 0)
+    monkeypatch.setattr(token.renewed, "__defaults__", (tmp_path / "metrics-token",))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    with pytest.raises(SettingsError, match=r"^done, but not in the audit log: the guard has"):
+        token.run(["--new"])
+    assert capsys.readouterr().out.split()[-1] == (tmp_path / "metrics-token").read_text()
