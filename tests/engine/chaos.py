@@ -183,8 +183,7 @@ class Worker:
             self.user.save(name, f"{self.user.name} {self.done}")
             self.saved[name] = f"{self.user.name} {self.done}"
         else:
-            # JupyterHub answers 500 to somebody who stops a server that is just starting.
-            if self.user.server().get("ready"):
+            if self.user.server():
                 self.user.stop_server(timeout=60)
             self.user.start_server(timeout=90)
 
@@ -196,14 +195,23 @@ class Worker:
             self.wrong.append(f"the kernel has counted to {printed} after {self.done}")
         self.done = int(printed)
 
-    def check(self) -> None:
-        """Log in once more, and see that nothing is lost."""
+    def get_in(self) -> None:
+        """Log in once more, and open JupyterLab.
+
+        Raises:
+            AssertionError: the server is lost, or its page is not there yet.
+            requests.RequestException: the hub, or the server, does not answer.
+        """
         self.user = self.browser()
         if not self.user.server():
             # Who keeps a server has lost it, and the kernel with it.
             assert not self.keeps, self.user.name
             self.user.ask_for_server(timeout=90)
         self.user.open_lab()
+
+    def check(self) -> None:
+        """See that nothing is lost."""
+        assert self.user
         if self.kernel:
             self.kernel = Kernel(self.user, self.kernel.url)
             self.count()

@@ -20,6 +20,9 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from docker.errors import APIError, DockerException
+from requests import RequestException
+
 from zhub import audit, engine, heartbeat, logs, privileges, settings, watchdog
 from zhub.front import certificates
 from zhub.front.proxy import Launcher
@@ -297,6 +300,16 @@ def main() -> None:
         for problem in error.problems:
             log.critical(problem)
         sys.exit(2)
+    except (DockerException, RequestException) as error:
+        if not heartbeat.unanswered(error) and not _failed(error):
+            raise
+        log.critical("the engine does not answer: %s; ended, to be started again", error)
+        sys.exit(1)
+
+
+def _failed(error: Exception) -> bool:
+    """Whether the engine itself has failed, or the guard says that it does not answer."""
+    return isinstance(error, APIError) and bool(error.is_server_error())
 
 
 if __name__ == "__main__":

@@ -57,6 +57,20 @@ class SeparateProxy(ProxyHandle):
         self._written = 0
         """How many of the changes are in the file."""
 
+    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
+        """Return the routes; waits for a proxy that restarts or hangs as long as it takes.
+
+        The parent class gives up after ten seconds, and a hub that is starting ends.
+        """
+        waiting = False
+        while True:
+            try:
+                return await super().get_all_routes()
+            except TimeoutError:
+                if not waiting:
+                    log.warning("waiting for the proxy, which does not answer")
+                waiting = True
+
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
         """Add a route, also to the file."""
         await super().add_route(routespec, target, data)

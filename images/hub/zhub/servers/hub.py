@@ -22,7 +22,7 @@ from zhub.servers.networks import UserNetworks
 from zhub.servers.profiles import OPTION
 from zhub.servers.running import Running
 from zhub.servers.spawner import UserSpawner
-from zhub.servers.unavailable import log_once
+from zhub.servers.unavailable import NoServerError, log_once
 from zhub.state import logins
 
 ROUTES_SECONDS = 1
@@ -85,7 +85,11 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
                 del spawner.user.spawners[spawner.name]
         self._go_on(self._route())
         self._go_on(self._sweep())
-        checked: int = await super().init_spawners()
+        try:
+            checked: int = await super().init_spawners()
+        except asyncio.CancelledError:
+            # The hub ends. JupyterHub would log that with a traceback.
+            return 0
         return checked
 
     def _mark(self) -> None:
@@ -164,6 +168,8 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
             elif time.monotonic() > self._new_until:
                 log.warning("removing %s: the database has no user %s", name, owner)
                 await self._remove(container, name)
+        except NoServerError as error:
+            log.warning("%s runs without a record, and is looked at again: %s", name, error)
         except Exception:
             log.exception("%s runs without a record", name)
 

@@ -81,3 +81,20 @@ def test_a_full_disk_does_not_keep_a_server_from_starting(
     (tmp_path / ".routes.json.part").rmdir()
     asyncio.run(proxy.add_route("/b/", "http://x", {}))
     assert set(json.loads((tmp_path / "routes.json").read_text())) == {"/a/", "/b/"}
+
+
+def test_a_hub_that_starts_waits_for_a_proxy_that_restarts(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """JupyterHub gives up after ten seconds, and ends."""
+    answers = [TimeoutError, TimeoutError, {"/": {"data": {}}}]
+
+    async def ask(_: Proxy) -> Any:
+        answer: Any = answers.pop(0)
+        if answer is TimeoutError:
+            raise answer
+        return answer
+
+    monkeypatch.setattr(ProxyHandle, "get_all_routes", ask)
+    assert asyncio.run(proxy.get_all_routes()) == {"/": {"data": {}}}
+    assert caplog.messages == ["waiting for the proxy, which does not answer"]

@@ -24,6 +24,7 @@ from traitlets.config import Config
 from zhub.servers import hub as hub_module
 from zhub.servers.hub import JupyterHub
 from zhub.servers.spawner import UserSpawner
+from zhub.servers.unavailable import NoServerError
 from zhub.settings.folders import SharedFolder
 from zhub.settings.profiles import Profile
 from zhub.state import logins, plan
@@ -443,3 +444,42 @@ def test_servers_of_before_a_database_was_lost_are_left_alone_for_a_while(
     asyncio.run(settle_unknown())
     assert not engine.server
     assert f"removing {SERVER}: the database has no user unknown" in caplog.text
+
+
+def test_a_server_that_cannot_be_looked_after_now_is_said_in_one_line(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its turn comes again with the next look."""
+    engine.runs()
+    site = Site(engine, (), ())
+
+    async def silent(*_: Any) -> None:
+        raise NoServerError("the guard does not answer")
+
+    monkeypatch.setattr(JupyterHub, "_settle_for", silent)
+    asyncio.run(site.hub._settle("abc", SERVER, "alice"))
+    assert f"{SERVER} runs without a record, and is looked at again" in caplog.text
+    assert not any(record.exc_info for record in caplog.records)
+    assert engine.server
+
+
+def test_a_hub_that_ends_while_servers_are_checked_says_nothing_of_that(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JupyterHub itself would log it with a traceback."""
+    site = Site(engine, (), ())
+
+    async def waits(_: JupyterHub) -> int:
+        await asyncio.Event().wait()
+        return 1
+
+    monkeypatch.setattr(app.JupyterHub, "init_spawners", waits)
+
+    async def start() -> None:
+        site.hub._start_future = asyncio.get_running_loop().create_future()
+        checks = asyncio.ensure_future(site.hub.init_spawners())
+        await asyncio.sleep(0.1)
+        checks.cancel()
+        assert await checks == 0
+
+    asyncio.run(start())
