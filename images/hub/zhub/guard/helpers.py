@@ -16,6 +16,9 @@ from zhub.contract import ROLE, STACK, labelled
 HELPER = "guard-helper"
 """Value of the helpers' label zhub.role."""
 
+GUARD = "zhub.guard"
+"""Label of helpers with the name of their guard: on a swarm's manager, there are two of a stack."""
+
 SECONDS = 60
 """How long a helper may run, where nothing else is said."""
 
@@ -36,6 +39,8 @@ class Helpers:
     client: docker.APIClient
     image: str
     prefix: str
+    guard: str = ""
+    """Whose they are; empty for the guard beside the hub."""
 
     def run(
         self,
@@ -63,10 +68,14 @@ class Helpers:
         return output
 
     def sweep(self) -> None:
-        """Remove helpers left by a guard that was killed while they ran."""
+        """Remove helpers that this guard left when it was killed while they ran.
+
+        Not another guard's: what its helper does would fail, such as the filter of a server.
+        """
         ours = labelled(self.prefix, HELPER)
         for container in self.client.containers(all=True, filters=ours):
-            self._remove(container["Id"])
+            if container["Labels"].get(GUARD, "") == self.guard:
+                self._remove(container["Id"])
 
     @contextmanager
     def _container(
@@ -77,7 +86,7 @@ class Helpers:
             list(command),
             entrypoint=[],
             user="0:0",
-            labels={STACK: self.prefix, ROLE: HELPER},
+            labels={STACK: self.prefix, ROLE: HELPER, GUARD: self.guard},
             host_config=self.client.create_host_config(
                 network_mode=network,
                 mounts=mounts,

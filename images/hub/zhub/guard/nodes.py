@@ -27,6 +27,7 @@ from zhub.guard.environment import HOME
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
 from zhub.guard.keeping import AT_A_TIME, EngineLostError, Keeper
 from zhub.guard.machine import Machine
+from zhub.guard.placement import GUARD
 from zhub.guard.rules import reach
 from zhub.guard.sight import outside
 from zhub.settings import GuardSettings, SettingsError
@@ -155,7 +156,8 @@ def run(environment: Mapping[str, str]) -> None:
         heartbeat.GUARD_FILE.chmod(0o666)
         privileges.drop(engine.SOCKET, privileges.GUARD_USER)
     client = engine.connect()
-    nodes = Nodes(client, Helpers(client, found.filter_image, found.prefix), found)
+    helpers = Helpers(client, found.filter_image, found.prefix, guard=GUARD)
+    nodes = Nodes(client, helpers, found)
     try:
         nodes.begin()
     except (RuntimeError, DockerException) as error:

@@ -728,14 +728,23 @@ def test_a_shared_folder_is_the_stacks_own_or_is_not_mounted(
     stop()
 
 
-def test_helpers_of_a_killed_guard_are_removed(site: Site, client: docker.APIClient) -> None:
-    helpers = Helpers(client, site.settings.filter_image, site.settings.prefix)
-    left = client.create_container(
-        site.settings.filter_image,
-        labels={"zhub.stack": site.settings.prefix, "zhub.role": "guard-helper"},
-    )
-    helpers.sweep()
-    assert not client.containers(all=True, filters={"id": left["Id"]})
+def test_helpers_of_a_killed_guard_are_removed_by_the_same_guard(
+    site: Site, client: docker.APIClient
+) -> None:
+    """On a swarm's manager there are two guards, and a helper of the other one may be at work."""
+    prefix, image = site.settings.prefix, site.settings.filter_image
+    labels = {"zhub.stack": prefix, "zhub.role": "guard-helper"}
+    by_release_before = client.create_container(image, labels=labels)["Id"]
+    of_node = client.create_container(image, labels=labels | {"zhub.guard": "nodeguard"})["Id"]
+
+    def there(container: str) -> bool:
+        return bool(client.containers(all=True, filters={"id": container}))
+
+    Helpers(client, image, prefix).sweep()
+    assert not there(by_release_before)
+    assert there(of_node)
+    Helpers(client, image, prefix, guard="nodeguard").sweep()
+    assert not there(of_node)
 
 
 def test_a_server_has_no_network_until_it_runs(site: Site) -> None:
