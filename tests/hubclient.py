@@ -103,7 +103,9 @@ class User:
         """Start the user's server and wait until its API answers; raises as `start_server` does."""
         end = time.monotonic() + timeout
         answer = self.request("POST", f"hub/api/users/{self.name}/server")
-        answer.raise_for_status()
+        if not answer.ok:
+            said = f"{answer.status_code} {answer.text[:500]}"
+            raise requests.HTTPError(f"the start of {self.name}'s server: {said}", response=answer)
         # On a busy machine, the hub has also answered 201 for a server that was not ready.
         while not (found := self.server()).get("ready"):
             if not found:
