@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from docker.errors import APIError
+from docker.errors import APIError, NotFound
 from docker.models.nodes import Node
 from docker.types import Resources
 
@@ -80,6 +81,16 @@ class NodeEngine(SecondEngine):
         own = (self.name, str(self.folder / "socket"), str(self.common))
         return [sys.executable, "-I", "-c", OWN_MACHINE, *own, *super().command]
 
+    def lose(self) -> None:
+        """End the machine for good, as where its power fails: engine and containers at once."""
+        inside = [int(one.attrs["State"]["Pid"]) for one in self.client.containers.list()]
+        shims = {int(_stat(process)[1]) for process in inside}
+        subprocess.run(["ip", "-n", self.apart.name, "link", "set", "eth0", "down"], check=True)
+        for process in (self.process.pid, self.containerd, *shims, *inside):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.process.wait(timeout=60)
+
     @contextmanager
     def cut_off(self) -> Iterator[None]:
         """Take the machine off the network, engine and containers."""
@@ -109,14 +120,15 @@ class SwarmEngines:
         return self.nodes[0]
 
     @contextmanager
-    def only(self, node: NodeEngine) -> Iterator[None]:
-        """Have new services start on one of the engines only; what runs is left alone.
+    def only(self, *nodes: NodeEngine) -> Iterator[None]:
+        """Have new services start on some of the engines only; what runs is left alone.
 
         The manager's is not paused but full: on a paused one, no container is connected to networks
         of the swarm any more, and so the hub would not be.
         """
-        others = [one for one in self._nodes() if _name(one) not in {node.name, self.manager.name}]
-        with nullcontext() if node is self.manager else self._manager_is_full():
+        kept = {self.manager.name, *(node.name for node in nodes)}
+        others = [one for one in self.listed() if _name(one) not in kept]
+        with nullcontext() if self.manager in nodes else self._manager_is_full():
             for other in others:
                 other.update(other.attrs["Spec"] | {"Availability": "pause"})
             try:
@@ -128,7 +140,7 @@ class SwarmEngines:
 
     @contextmanager
     def _manager_is_full(self) -> Iterator[None]:
-        [manager] = [one for one in self._nodes() if _name(one) == self.manager.name]
+        [manager] = [one for one in self.listed() if _name(one) == self.manager.name]
         memory = manager.attrs["Description"]["Resources"]["MemoryBytes"]
         there = {"node": manager.id, "desired-state": "running"}
         for task in self.manager.client.api.tasks(filters=there):  # type: ignore[no-untyped-call]
@@ -156,7 +168,7 @@ class SwarmEngines:
         """Give a machine labels or another availability, as an operator does."""
 
         def changed() -> bool:
-            [found] = [one for one in self._nodes() if _name(one) == node.name]
+            [found] = [one for one in self.listed() if _name(one) == node.name]
             try:
                 found.update(found.attrs["Spec"] | spec)
             except APIError as error:
@@ -170,11 +182,17 @@ class SwarmEngines:
 
     def state(self, node: NodeEngine) -> str:
         """What the managers say of a machine: ready, or down."""
-        [found] = [one for one in self._nodes() if _name(one) == node.name]
+        [found] = [one for one in self.listed() if _name(one) == node.name]
         return str(found.attrs["Status"]["State"])
 
-    def _nodes(self) -> list[Node]:
+    def listed(self) -> list[Node]:
+        """The machines, as the manager knows them."""
         return self.manager.client.nodes.list()
+
+
+def _stat(process: int) -> list[str]:
+    """What the kernel says of a process after its name: its state, its parent, and so on."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 
 
 def _name(node: Node) -> str:
@@ -193,8 +211,14 @@ def fit() -> str:
 
 
 @contextmanager
-def swarm_engines(folder: Path, *options: str) -> Iterator[SwarmEngines]:
-    """Run a swarm whose engines' data is in the folder, whose path must be short; needs root."""
+def swarm_engines(folder: Path, *options: str, managers: int = 1) -> Iterator[SwarmEngines]:
+    """Run a swarm; needs root.
+
+    Args:
+        folder: for the engines' data; its path must be short.
+        options: of each engine.
+        managers: how many of them are managers; the others are workers.
+    """
     common = folder / "on"
     homes = folder / "homes"
     for made in (common, homes):
@@ -213,8 +237,9 @@ def swarm_engines(folder: Path, *options: str) -> Iterator[SwarmEngines]:
             nodes.append(all_of_it.enter_context(running(node)))
         first, *others = nodes
         first.client.swarm.init(advertise_addr=first.apart.inner)
-        token = first.client.swarm.attrs["JoinTokens"]["Worker"]
-        for other in others:
+        tokens = first.client.swarm.attrs["JoinTokens"]
+        for number, other in enumerate(others, 2):
+            token = tokens["Manager" if number <= managers else "Worker"]
             other.client.swarm.join(
                 [f"{first.apart.inner}:2377"], token, advertise_addr=other.apart.inner
             )
@@ -224,9 +249,13 @@ def swarm_engines(folder: Path, *options: str) -> Iterator[SwarmEngines]:
         yield found
         # Containers would hold the data of their engines.
         for other in reversed(nodes):
+            if other.process.poll() is not None:
+                continue  # it was lost
             other.client.swarm.leave(force=True)
             for container in other.client.containers.list(all=True):
-                container.remove(force=True, v=True)
+                # The engine removes those of tasks itself, when it gets to it.
+                with suppress(NotFound):
+                    container.remove(force=True, v=True)
 
 
 @contextmanager

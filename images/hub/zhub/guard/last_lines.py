@@ -30,7 +30,7 @@ def keep(client: docker.APIClient, server: Mapping[str, Any]) -> None:
     """Log the last lines of a server that is about to be removed.
 
     A log that cannot be read keeps no server from being removed: some log drivers only write. On a
-    swarm, the server's container is on another machine, and its lines are not kept.
+    swarm, the managers fetch the lines from the server's machine, if that answers.
 
     Args:
         client: the engine's.

@@ -47,6 +47,24 @@ class Managers:
         shown = _shown(service, tasks, self.nodes())
         return shown | {"Image": self._image(shown["Image"])}
 
+    def lines(self, service: dict[str, Any], tail: int) -> bytes:
+        """Return the last lines of a server's log, which the managers fetch from its machine.
+
+        Raises:
+            docker.errors.NotFound: it never had a container, or its machine does not answer: there
+                is nothing to fetch, and the managers, or the machine, would wait for it.
+            docker.errors.APIError: its log driver only writes.
+        """
+        task = services.newest(self._client.tasks(filters={"service": service["ID"]}))
+        if not (task and services.contained(task) and self._ready(node_of(task))):
+            raise NotFound("no log")
+        both = {"stdout": True, "stderr": True, "is_tty": False}
+        return b"".join(self._client.service_logs(service["ID"], tail=tail, **both))
+
+    def _ready(self, node: str) -> bool:
+        found = self.nodes().get(node)
+        return bool(found and found["Status"]["State"] == "ready")
+
     def _image(self, name: str) -> str:
         """Return an image's ID; its name if it is one of before, which this engine has no more."""
         try:

@@ -227,8 +227,12 @@ def cut_short(task: Mapping[str, Any]) -> bool:
     dispatcher). A machine itself rejects a task only before it has a container.
     """
     status = task["Status"]
-    contained = (status.get("ContainerStatus") or {}).get("ContainerID")
-    return status["State"] == "rejected" and bool(contained or UNFIT in status.get("Err", ""))
+    return status["State"] == "rejected" and (contained(task) or UNFIT in status.get("Err", ""))
+
+
+def contained(task: Mapping[str, Any]) -> bool:
+    """Return whether a task has, or had, a container."""
+    return bool((task["Status"].get("ContainerStatus") or {}).get("ContainerID"))
 
 
 def encrypted(network: Mapping[str, Any]) -> bool:

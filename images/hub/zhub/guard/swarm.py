@@ -136,6 +136,12 @@ class Services:
         if not self._removed(container):
             self._client.remove_container(container, **options)
 
+    def logs(self, container: str, **options: Any) -> Any:
+        """Return the last lines of a server, or what any other container said; raises as both."""
+        if service := self._managers.service(container):
+            return self._managers.lines(service, options["tail"])
+        return self._client.logs(container, **options)
+
     # What it asks of networks.
 
     def create_network(self, name: str, **options: Any) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def test_they_forge_no_lines_and_are_not_endless(caplog: pytest.LogCaptureFixtur
     ]
 
 
-def test_a_server_on_another_machine_has_none_here(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_on_a_machine_that_does_not_answer_has_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     assert kept(Engine(error=NotFound("no such container")), caplog) == []
 
 

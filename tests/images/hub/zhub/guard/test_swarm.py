@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
 from types import SimpleNamespace
@@ -116,6 +117,13 @@ class Manager:
             {"ID": one, "Status": {"State": s}, "Description": about, "Spec": {"Labels": None}}
             for one, s in self.machines.items()
         ]
+
+    def service_logs(self, service: str, **options: Any) -> Iterator[bytes]:
+        assert options == {"tail": 2, "stdout": True, "stderr": True, "is_tty": False}
+        yield from (f"{service}\n".encode(), b"ends\n")
+
+    def logs(self, container: str, **options: Any) -> bytes:
+        return f"{options} of {container[:4]}".encode()
 
     def inspect_image(self, name: str) -> dict[str, str]:
         if name not in self.images:
@@ -266,6 +274,22 @@ class TestServer:
         assert engine.inspect_container(NAME)["Id"] == second != first
         with pytest.raises(NotFound):
             engine.inspect_container(first)
+
+    def test_its_last_lines_are_on_its_own_machine(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        made = started(engine)
+        status = manager.running[0]["Status"]
+        with pytest.raises(NotFound):  # it never had a container
+            engine.logs(made, tail=2)
+        status["ContainerStatus"] = {"ContainerID": "c" * 64}
+        assert engine.logs(made, tail=2) == f"s-{NAME}\nends\n".encode()
+        # As helpers are asked for theirs.
+        said = engine.logs(HUB["Id"], stdout=True, stderr=False)
+        assert said == b"{'stdout': True, 'stderr': False} of ffff"
+        manager.machines["b"] = "down"
+        with pytest.raises(NotFound):
+            engine.logs(made, tail=2)
 
     def test_lists(self, engine: Services, manager: Manager) -> None:
         assert engine.containers(all=True, filters=SERVERS) == []

@@ -46,7 +46,11 @@ def manager() -> Iterator[SecondEngine]:
 
 @pytest.fixture(scope="module")
 def image(manager: SecondEngine) -> str:
-    """One with a single program, by its ID: a task's image is then not pulled."""
+    return tiny(manager)
+
+
+def tiny(manager: SecondEngine) -> str:
+    """Make an image with a single program; return its ID: a task's image is then not pulled."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.add(debian_tool("busybox-static", "bin/busybox"), "busybox")
