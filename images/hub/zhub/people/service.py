@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,51 @@ def entrance(file: Path = ENTRANCE) -> Api:
         ) from None
 
 
+class Owed:
+    """Users whose server was stopped to be started again, and was not yet.
+
+    In a file, since the hub may be restarted in between. Safe for threads.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Take over those whom a hub before this one has left so."""
+        self._file = file
+        self._lock = threading.Lock()
+        try:
+            self._users = {str(user) for user in json.loads(file.read_text())}
+        except FileNotFoundError:
+            self._users = set()
+        except (OSError, ValueError, TypeError) as error:
+            log.warning("%s cannot be read: %s", file, error)
+            self._users = set()
+
+    def add(self, user: str) -> None:
+        with self._lock:
+            self._keep(self._users | {user})
+
+    def discard(self, user: str) -> None:
+        with self._lock:
+            self._keep(self._users - {user})
+
+    def clear(self) -> None:
+        with self._lock:
+            self._keep(set())
+
+    def users(self) -> list[str]:
+        """Return their names."""
+        return sorted(self._users)
+
+    def _keep(self, users: set[str]) -> None:
+        if users == self._users:
+            return
+        self._users = users
+        try:
+            files.write(self._file, json.dumps(sorted(users)), 0o600)
+        except OSError as error:
+            # Such as a full disk. This hub knows them all the same.
+            log.warning("%s cannot be written: %s", self._file, error)
+
+
 @dataclass
 class Planned:
     """Carries out what is planned, look by look."""
@@ -77,15 +123,19 @@ class Planned:
     file: Path = plan.FILE
     pause: float = 1
     """Seconds between two looks whether a server has stopped."""
-    stopped: set[str] = field(default_factory=set)
-    """Users whose server was stopped to be started again, and was not yet."""
+    owed: Owed = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find whom a hub before this one has stopped for a restart."""
+        # With a dot in front: backups leave it out.
+        self.owed = Owed(self.file.with_name(".restarting.json"))
 
     def carry_out(self) -> None:
         """Do what is planned, if it is time, until the plan is taken back or replaced."""
         planned = plan.read(self.file)
         if planned and planned.action is Action.STOP:
-            self.stopped.clear()
-        for user in sorted(self.stopped):
+            self.owed.clear()
+        for user in self.owed.users():
             _trying(user, partial(self._start, user))
         if planned is None or planned.done or time.time() < planned.at:
             return
@@ -112,7 +162,7 @@ class Planned:
 
         if not self._each(planned, self._outdated(), restart):
             return
-        if plan.read(self.file) == planned and not self.stopped and not self._outdated():
+        if plan.read(self.file) == planned and not self.owed.users() and not self._outdated():
             plan.write(None, self.file)
 
     def _each(self, planned: Plan, things: Iterable[T], step: Callable[[T], None]) -> bool:
@@ -137,7 +187,7 @@ class Planned:
         return sorted(name for name, one in self.servers().items() if one.old and name in known)
 
     def _restart(self, user: str) -> None:
-        self.stopped.add(user)
+        self.owed.add(user)
         self.api.stop(user)
         self._start(user)
 
@@ -161,7 +211,7 @@ class Planned:
                 if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     raise
                 log.warning("the server of %s cannot be started: %s", user, error)
-        self.stopped.discard(user)
+        self.owed.discard(user)
 
 
 def _trying(user: str, step: Callable[[], None]) -> None:

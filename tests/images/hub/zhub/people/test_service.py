@@ -125,6 +125,39 @@ def test_who_was_stopped_for_a_restart_is_started_however_long_it_takes(
     assert plan.read(file) is None
 
 
+def test_who_was_stopped_for_a_restart_is_started_by_the_next_hub(file: Path) -> None:
+    """As where an `up` replaces the hub in between."""
+
+    class Ends(Api):
+        def stop(self, user: str, server: str = "") -> None:
+            super().stop(user, server)
+            raise KeyboardInterrupt
+
+    hub = Ends("a")
+    servers = old("a")
+    plan.write(Plan(Action.RENEW, 1), file)
+    with pytest.raises(KeyboardInterrupt):
+        Planned(hub, lambda: servers, file).carry_out()
+    assert hub.done == ["stop a"]
+    servers.clear()
+    following = Planned(hub, lambda: servers, file)
+    following.carry_out()
+    assert hub.done == ["stop a", "start a"]
+    assert plan.read(file) is None
+    assert Planned(hub, dict, file).owed.users() == []
+
+
+def test_a_list_that_cannot_be_read_or_written_stops_nothing(file: Path) -> None:
+    kept = file.with_name(".restarting.json")
+    kept.write_text("{")
+    assert Planned(Api(), dict, file).owed.users() == []
+    kept.unlink()
+    kept.mkdir()
+    planned = Planned(Api(), dict, file)
+    planned.owed.add("a")
+    assert planned.owed.users() == ["a"]
+
+
 def test_who_may_not_start_a_server_is_not_tried_again(file: Path) -> None:
     hub = Api("a")
     hub.refusals = [HTTPStatus.BAD_REQUEST]
@@ -139,15 +172,18 @@ def test_who_may_not_start_a_server_is_not_tried_again(file: Path) -> None:
 
 def test_who_has_started_a_server_meanwhile_keeps_it(file: Path) -> None:
     hub = Api("a")
-    planned = Planned(hub, dict, file, stopped={"a"})
+    planned = Planned(hub, dict, file)
+    planned.owed.add("a")
     planned.carry_out()
     assert hub.done == []
-    assert planned.stopped == set()
+    assert planned.owed.users() == []
 
 
 def test_all_servers_are_stopped_and_none_is_started_again(file: Path) -> None:
     hub = Api("b")
     plan.write(Plan(Action.STOP, 1), file)
-    Planned(hub, dict, file, stopped={"a"}).carry_out()
+    planned = Planned(hub, dict, file)
+    planned.owed.add("a")
+    planned.carry_out()
     assert hub.done == ["stop b"]
     assert plan.closed(file)
