@@ -178,21 +178,21 @@ def size(volume: Path, seconds: float) -> dict[str, Any]:
     end = time.monotonic() + seconds
     taken = files = 0
     whole = True
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     left = [os.fsencode(volume)]
-    device = os.lstat(volume).st_dev
     while left and time.monotonic() < end:
         try:
             with os.scandir(left.pop()) as entries:
                 for entry in entries:
                     found = _stat(entry)
-                    if found is None or found.st_ino in seen:
+                    # A subvolume of btrfs has numbers of its own.
+                    if found is None or (number := (found.st_dev, found.st_ino)) in seen:
                         continue
                     if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
-                        seen.add(found.st_ino)
+                        seen.add(number)
                     files += 1
                     taken += found.st_blocks * 512
-                    if stat.S_ISDIR(found.st_mode) and found.st_dev == device:
+                    if stat.S_ISDIR(found.st_mode):
                         left.append(entry.path)
                     if time.monotonic() > end:
                         return {"bytes": taken, "files": files, "whole": False}

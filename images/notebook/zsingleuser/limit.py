@@ -34,7 +34,7 @@ SHARE = 20
 LONGEST = 300
 """Seconds that a count may take; then nothing is known."""
 
-COUNT = ("timeout", str(LONGEST), "nice", "-n", "19", "ionice", "-c", "3", "du", "-sx")
+COUNT = ("timeout", str(LONGEST), "nice", "-n", "19", "ionice", "-c", "3", "du", "-s")
 """As the guard's: holes in files do not count, and a file with several names counts once."""
 
 log = logging.getLogger(__name__)

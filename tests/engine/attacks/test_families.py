@@ -1,4 +1,7 @@
-"""Sockets that neither network namespace nor packet filter controls, tried in a user's server."""
+"""System calls that the list for users' servers leaves out, tried in one.
+
+Such as sockets that neither network namespace nor packet filter controls.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,21 @@ FAMILIES = textwrap.dedent(
             return False
         return True
     result = [name for name, numbers in families.items() if opens(*numbers)]
+    """
+)
+
+#: Changes nothing of the home, by a request that could also take it out of its project, and so out
+#: of a quota (FS_IOC_SETFLAGS of linux/fs.h, which QEMU knows as well).
+FLAGS = textwrap.dedent(
+    """
+    import fcntl, json, os
+    home, flags = os.open("/home/jovyan", os.O_RDONLY), bytearray(8)
+    fcntl.ioctl(home, 0x80086601, flags)
+    try:
+        fcntl.ioctl(home, 0x40086602, flags)
+        result = "done"
+    except OSError as error:
+        result = os.strerror(error.errno)
     """
 )
 
@@ -83,19 +101,32 @@ WORK = textwrap.dedent(
 )
 
 
-def test_no_socket_leaves_the_network_namespace(
-    mallory: Tenant, stack: Stack, engine: docker.DockerClient, entrance: Entrance
-) -> None:
-    """The kernel decides which families exist; without the profile, some can be used."""
+def unconfined(code: str, stack: Stack, engine: docker.DockerClient, entrance: Entrance) -> object:
+    """The result of code in a container of the users' image that may make all system calls."""
     output = engine.containers.run(
         entrance.outputs["notebookDigest"],
-        ["/opt/jupyter/bin/python3", "-c", f"{FAMILIES}\nprint(json.dumps(result))"],
+        ["/opt/jupyter/bin/python3", "-c", f"{code}\nprint(json.dumps(result))"],
         labels={"zhub.stack": stack.prefix, "zhub.role": "opener"},
         remove=True,
         security_opt=["seccomp=unconfined"],
     )
-    assert json.loads(output), "nothing would have been shown"
+    found: object = json.loads(output)
+    return found
+
+
+def test_no_socket_leaves_the_network_namespace(
+    mallory: Tenant, stack: Stack, engine: docker.DockerClient, entrance: Entrance
+) -> None:
+    """The kernel decides which families exist; without the profile, some can be used."""
+    assert unconfined(FAMILIES, stack, engine, entrance), "nothing would have been shown"
     assert mallory.run(FAMILIES) == []
+
+
+def test_nobody_takes_files_out_of_the_quota_of_a_home(
+    mallory: Tenant, stack: Stack, engine: docker.DockerClient, entrance: Entrance
+) -> None:
+    assert unconfined(FLAGS, stack, engine, entrance) == "done"
+    assert mallory.run(FLAGS) == "Operation not permitted"
 
 
 def test_the_seccomp_profile_allows_what_users_do(mallory: Tenant) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.btrfs import LARGE, home_with_a_subvolume
 from tests.built import wait_until
 from toolchain.backup import inside
 from toolchain.backup.inside import DATABASE, Failed
@@ -39,6 +40,17 @@ def digest(content: bytes) -> str:
 
 def put_home(folder: Path, content: bytes, into: str = "") -> None:
     inside.put_home(folder, io.BytesIO(content), digest(content), into)
+
+
+@pytest.mark.long
+def test_what_is_in_a_subvolume_counts(tmp_path: Path) -> None:
+    """A quota of the home does not count it."""
+    with home_with_a_subvolume(tmp_path) as home:
+        # In a process of its own, as it lowers its priority.
+        code = "import sys; from pathlib import Path; from toolchain.backup import inside\n"
+        code += "print(inside.size(Path(sys.argv[1]), 60)['bytes'])"
+        taken = subprocess.check_output([sys.executable, "-c", code, home], cwd=ROOT, text=True)
+    assert int(taken) >= LARGE
 
 
 def test_a_size_is_what_a_folder_takes_on_the_disk(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ machine's own.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator
 from typing import Any
 
 CALLS = """
@@ -27,7 +28,7 @@ futex_waitv futex_wake futimesat get_robust_list get_thread_area getcpu getcwd g
 getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp getpid getppid getpriority
 getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday
 getuid getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch io_cancel
-io_destroy io_getevents io_pgetevents io_setup io_submit ioctl ioprio_get ioprio_set ipc kill
+io_destroy io_getevents io_pgetevents io_setup io_submit ioprio_get ioprio_set ipc kill
 landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown lgetxattr link linkat listen
 listxattr listxattrat llistxattr lremovexattr lseek lsetxattr lstat madvise map_shadow_stack
 membarrier memfd_create mincore mkdir mkdirat mknod mknodat mlock mlock2 mlockall mmap mprotect
@@ -53,6 +54,12 @@ umask uname unlink unlinkat utime utimensat utimes vfork vmsplice wait4 waitid w
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, NETLINK_ROUTE = 1, 2, 10, 16, 0
 
+OUT_OF_QUOTAS = (0x5820, 0x6602, 0x9401, 0x940E, 0x9417, 0x9418)
+"""Type and number of each request to a file system (ioctl) by which the owner of a home takes files
+out of its quota. FS_IOC_FSSETXATTR and FS_IOC_SETFLAGS (linux/fs.h) change the project of files, in
+XFS and ext4, and whether new ones get it; what makes a subvolume or a snapshot (linux/btrfs.h)
+makes files of another quota group of btrfs."""
+
 NEW_NAMESPACES = 0x7E02_0000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET of sched.h."""
 
@@ -70,8 +77,21 @@ def _is(index: int, value: int) -> dict[str, Any]:
     return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
 
 
-def _without(index: int, bits: int) -> dict[str, Any]:
-    return {"index": index, "value": bits, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}
+def _masked(index: int, bits: int, value: int = 0) -> dict[str, Any]:
+    return {"index": index, "value": bits, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+
+
+def all_but(taken: Collection[int], bits: int) -> Iterator[tuple[int, int]]:
+    """Yield masks and values that match all numbers of so many bits but these.
+
+    A rule can only say what is allowed: for one call, several rules are alternatives. So each is
+    for the numbers that begin as one of these does, and then differ.
+    """
+    for length in range(1, bits + 1):
+        rest = bits - length
+        beginnings = {one >> rest for one in taken}
+        for other in sorted({one ^ 1 for one in beginnings} - beginnings):
+            yield ((1 << length) - 1) << rest, other << rest
 
 
 def profile() -> dict[str, Any]:
@@ -91,10 +111,11 @@ def profile() -> dict[str, Any]:
             # Debian's C library on Z opens sockets with this call. Its arguments are in memory,
             # which no seccomp filter can read. docs/security.md says what this leaves open there.
             _rule("socketcall", includes=on_z),
+            *(_rule("ioctl", _masked(1, *one)) for one in all_but(OUT_OF_QUOTAS, 16)),
             *(_rule("personality", _is(0, value)) for value in PERSONALITIES),
-            _rule("clone", _without(0, NEW_NAMESPACES), excludes=on_z),
+            _rule("clone", _masked(0, NEW_NAMESPACES), excludes=on_z),
             # There, the flags are the second argument.
-            _rule("clone", _without(1, NEW_NAMESPACES), includes=on_z),
+            _rule("clone", _masked(1, NEW_NAMESPACES), includes=on_z),
             # Its flags are in memory. On ENOSYS, the C library falls back to clone.
             {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
         ],

@@ -42,11 +42,13 @@ SEEN = "/homes"
 """Where the container has them, by numbers."""
 
 #: Prints for each home the bytes that it takes on the disk, and its number: holes in files do not
-#: count, and a file with several names counts once. du complains of files that are removed
-#: meanwhile, and still prints the sum. It remembers each file with several names: with more than a
-#: million of them, the helper's memory ends, and du with it (SIGKILL). Then each name counts.
+#: count, and a file with several names counts once. Nothing is mounted below a home here, so du may
+#: leave its file system, into subvolumes of btrfs: the home's quota does not count what is there.
+#: du complains of files that are removed meanwhile, and still prints the sum. It remembers each
+#: file with several names: with more than a million of them, the helper's memory ends, and du with
+#: it (SIGKILL). Then each name counts.
 COUNT = f"""
-count() {{ timeout {LONGEST} nice -n 19 ionice -c 3 du -sx --block-size=1 "$@" 2>/dev/null; }}
+count() {{ timeout {LONGEST} nice -n 19 ionice -c 3 du -s --block-size=1 "$@" 2>/dev/null; }}
 for number; do
     count {SEEN}/"$number" || [ $? != 137 ] || count --count-links {SEEN}/"$number"
 done

@@ -12,6 +12,8 @@ import pytest
 from zsingleuser import limit
 from zsingleuser.limit import AGAIN, SOON, Taken
 
+from tests.btrfs import LARGE, home_with_a_subvolume
+
 
 class Clock:
     """A clock that the test moves."""
@@ -40,6 +42,13 @@ def test_a_home_is_counted_as_it_takes_the_disk(tmp_path: Path) -> None:
     with (tmp_path / "hole").open("wb") as file:
         file.truncate(1 << 30)
     assert 300_000 <= counted(Taken(tmp_path, 1 << 30)) < 400_000
+
+
+@pytest.mark.long
+def test_what_is_in_a_subvolume_counts(tmp_path: Path) -> None:
+    """A quota of the home does not count it."""
+    with home_with_a_subvolume(tmp_path) as home:
+        assert counted(Taken(home, 1 << 30)) >= LARGE
 
 
 def test_it_is_counted_again_after_a_while_and_sooner_when_it_is_nearly_full(

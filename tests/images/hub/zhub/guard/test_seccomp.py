@@ -60,3 +60,13 @@ def test_the_mask_has_all_namespaces() -> None:
         (0, None, on_z),
         (1, on_z, None),
     ]
+
+
+def test_only_requests_that_take_files_out_of_a_quota_are_refused() -> None:
+    rules = [rule["args"][0] for rule in RULES if rule["names"] == ["ioctl"]]
+    assert {(rule["index"], rule["op"]) for rule in rules} == {(1, "SCMP_CMP_MASKED_EQ")}
+    masks = [(rule["value"], rule["valueTwo"]) for rule in rules]
+    refused = {n for n in range(1 << 16) if not any(n & mask == value for mask, value in masks)}
+    assert refused == set(seccomp.OUT_OF_QUOTAS)
+    # What else a request has in it makes no difference: the kernel takes 32 bits, a filter 64.
+    assert max(mask for mask, _ in masks) < 1 << 16

@@ -15,6 +15,8 @@ from zhub.guard import sizes
 from zhub.guard.helpers import Helpers
 from zhub.guard.sizes import AT_A_TIME, Sizes
 
+from tests.btrfs import LARGE, home_with_a_subvolume
+
 ROOT = "/var/lib/docker/volumes"
 
 
@@ -181,6 +183,15 @@ def test_in_a_home_with_too_many_files_of_several_names_each_name_counts(
         check=True,
     )
     assert counted.stdout == printed
+
+
+@pytest.mark.long
+def test_what_is_in_a_subvolume_counts(tmp_path: Path) -> None:
+    """A quota of the home does not count it."""
+    with home_with_a_subvolume(tmp_path) as home:
+        script = sizes.COUNT.replace(sizes.SEEN, str(home.parent))
+        printed = subprocess.check_output(["sh", "-c", script, "sh", home.name], text=True)
+    assert int(printed.split()[0]) >= LARGE
 
 
 def test_a_volume_that_leads_elsewhere_is_not_read(
