@@ -24,8 +24,8 @@ def home_with_a_subvolume(folder: Path) -> Iterator[Path]:
     with file.open("wb") as made:
         made.truncate(200 << 20)
     disk.mkdir()
-    for command in (["mkfs.btrfs", "-q", file], ["mount", "-o", "loop", file, disk]):
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    for command in (f"mkfs.btrfs -q {file}", f"mount -o loop {file} {disk}"):
+        subprocess.run(command.split(), check=True, stderr=subprocess.DEVNULL)
     try:
         inner = disk / "home" / "inner"
         inner.parent.mkdir()
