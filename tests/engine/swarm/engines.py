@@ -251,7 +251,8 @@ def swarm_engines(folder: Path, *options: str, managers: int = 1) -> Iterator[Sw
         for other in reversed(nodes):
             if other.process.poll() is not None:
                 continue  # it was lost
-            other.client.swarm.leave(force=True)
+            # Without asking for the swarm's state first: of its managers, too few may be left.
+            other.client.api.leave_swarm(force=True)
             for container in other.client.containers.list(all=True):
                 # The engine removes those of tasks itself, when it gets to it.
                 with suppress(NotFound):
