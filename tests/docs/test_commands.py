@@ -25,30 +25,14 @@ SHOWN = shown()
 #: Commands that no test runs as printed, and why.
 EXCUSED = {
     Claim("README.md", "Tests", ()): "it is what runs this test",
-    Claim("docs/backup.md", "Back up", ()): "test_backup.py runs the code behind it, on stacks",
-    Claim("docs/backup.md", "Restore", ("make",)): (
-        "test_backup.py runs the code behind it, on stacks"
-    ),
-    Claim("docs/backup.md", "Encrypt it", ()): (
-        "makes a key in the keyring of whoever works here; test_encryption.py has one of its own"
-    ),
     Claim("docs/backup.md", "On a schedule", ()): (
         "needs systemd; tests/toolchain/backup/test_systemd.py has it check the units"
     ),
     Claim(
         "docs/backup.md", "Why plain archives", ()
     ): "needs restic, and a place for its repository",
-    Claim("docs/networks.md", "Choose a pool", ("pulumi up",)): (
-        "brings a stack up, which the stacks of tests/engine do"
-    ),
-    Claim("docs/shared-folders.md", "A folder for a team", ("pulumi up",)): (
-        "brings a stack up; the stacks of tests/engine have such folders"
-    ),
     Claim("docs/shared-folders.md", "A folder of the engine's machine", ("sudo",)): (
         "makes a folder of root's on the machine; tests/engine/conftest.py makes one elsewhere"
-    ),
-    Claim("docs/shared-folders.md", "Backups", ("docker volume rm",)): (
-        "removes a folder for good; the stacks of tests/engine remove theirs at their end"
     ),
     Claim(
         "docs/swarm.md", "Set it up", ("docker swarm init", "docker swarm join", "docker node")
@@ -58,9 +42,6 @@ EXCUSED = {
     ),
     Claim("docs/swarm.md", "When a machine is lost", ()): (
         "needs several machines; tests/engine/swarm cuts one off and drains one, and removes none"
-    ),
-    Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
-        "would clean up an engine that others use; test_prune.py does it on one of its own"
     ),
     Claim("docs/benchmarks.md", "", ()): (
         "takes from half an hour to hours, and writes docs/benchmarks.json;"
@@ -73,6 +54,9 @@ EXCUSED = {
     Claim("docs/how-it-works.md", "Why these images build as they do", ()): (
         "needs a registry with Debian's image, and an image name that belongs to whoever works on"
         " the machine; tests/built.py builds the same Dockerfiles for every test of images"
+    ),
+    Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
+        "would clean up an engine that others use; test_prune.py does it on one of its own"
     ),
     Claim(
         "docs/operations.md",

@@ -460,6 +460,46 @@ def test_a_backup_is_restored(operator: Operator) -> None:
     assert alice.read("kept.txt") == "changed since"
 
 
+def test_another_pool_while_somebody_works(operator: Operator, engine: docker.DockerClient) -> None:
+    bob = with_server(operator, "bob")
+    kernel = bob.start_kernel()
+    kernel.run("kept = 41")
+
+    def subnet() -> str:
+        network = engine.networks.get(f"zhub-{NAME}-user-bob")
+        return str(network.attrs["IPAM"]["Config"][0]["Subnet"])
+
+    assert not subnet().startswith("10.214.")
+    assert "2 replaced" in operator.types(*runs("docs/networks.md", "Choose a pool"))
+    assert kernel.run("print(kept + 1)") == "42\n"
+    assert not subnet().startswith("10.214."), "until the next start"
+    bob.stop_server()
+    bob.start_server()
+    assert subnet().startswith("10.214.")
+    bob.stop_server()
+
+
+def test_a_folder_for_a_team_comes_and_goes(
+    operator: Operator, engine: docker.DockerClient
+) -> None:
+    [share] = runs("docs/shared-folders.md", "A folder for a team")
+    assert "2 replaced" in operator.types(share)
+    alice = with_server(operator, "alice")
+    kernel = alice.start_kernel()
+    kernel.run("open('/shared/research/notes', 'w').write('of the team')")
+    bob = with_server(operator, "bob")
+    in_none = "import os; print(os.path.exists('/shared/research'))"
+    assert bob.start_kernel().run(in_none) == "False\n"
+    alice.stop_server()
+    operator.types("pulumi config rm sharedFolders", "pulumi up")
+    bob.stop_server()
+    volume = f"zhub-{NAME}-shared_research"
+    assert engine.volumes.get(volume)
+    operator.types(*runs("docs/shared-folders.md", "Backups", "docker volume rm"))
+    with pytest.raises(docker.errors.NotFound):
+        engine.volumes.get(volume)
+
+
 def test_pruning_and_older_homes(operator: Operator) -> None:
     """Pruning itself would be of the whole engine; test_prune.py does it on one of its own.
 
@@ -632,6 +672,44 @@ def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> 
     operator.types(f"{forget} YES=1")
     assert "not recorded whose name bob is" in operator.types(f"{accept} 2>&1 || true")
     assert "there is no home of bob" in operator.types(f"{forget} YES=1 2>&1 || true")
+
+
+def came_back(operator: Operator, name: str, text: str) -> None:
+    """Somebody finds a file, and can work again."""
+    user = with_server(operator, name)
+    assert user.read("kept.txt") == text
+    user.stop_server()
+
+
+@pytest.mark.long
+def test_all_is_lost_but_an_encrypted_backup(operator: Operator) -> None:
+    """The stack goes with all homes, and comes back; then its database alone."""
+    keyring = operator.clone.parent / ".gnupg"
+    keyring.mkdir(mode=0o700)
+    (keyring / "none").touch()
+    # Nobody is there to type the key's passphrase.
+    without = f"batch\npinentry-mode loopback\npassphrase-file {keyring}/none\n"
+    (keyring / "gpg.conf").write_text(without)
+    alice = with_server(operator, "alice")
+    alice.save("kept.txt", "of alice")
+    alice.stop_server()
+    try:
+        operator.types(*runs("docs/backup.md", "Encrypt it"), *runs("docs/backup.md", "Back up"))
+        [kept] = (operator.clone / "backups").glob(f"{NAME}-*Z/passphrase.gpg")
+        # The page has the last command twice; the home already has the files of that backup then.
+        up, whole, database, one, _ = (
+            command.replace("backups/<stack>-20261129T030000Z", str(kept.parent))
+            for command in runs("docs/backup.md", "Restore", "make")
+        )
+        remove, _, homes, _ = runs("docs/operations.md", "Remove a stack")
+        operator.types(remove, homes, up)
+        assert f"homes are in stack {NAME}" in operator.types(whole)
+        came_back(operator, "alice", "of alice")
+        operator.types("pulumi destroy", up, database)
+        assert "alice finds the files of " in operator.types(one)
+        came_back(operator, "alice", "of alice")
+    finally:
+        operator.types("gpgconf --kill all")  # the agent, which GnuPG has started
 
 
 def test_the_end(operator: Operator, engine: docker.DockerClient) -> None:
