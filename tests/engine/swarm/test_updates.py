@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+import requests
 import websocket
 
 from tests.built import wait_until
@@ -21,7 +22,7 @@ from toolchain.engine import client
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 BACK_SECONDS = 120
-"""How long guards may take after their engine's start, on a loaded machine."""
+"""How long hub and guards may take after their engine's start, on a loaded machine."""
 
 CUT_SECONDS = 60
 
@@ -86,3 +87,38 @@ def test_an_engine_is_killed_and_comes_back(
     assert alice.user.run("print(6 * 7)").strip() == "42"
     tenant.user.stop_server()
     wait_until(lambda: guarded(node, stack), seconds=BACK_SECONDS)
+
+
+def test_the_hubs_engine_restarts_and_kernels_elsewhere_live_on(
+    engines: SwarmEngines, stack: Stack, entrance: Entrance, alice: SwarmTenant
+) -> None:
+    kernel = alice.user.start_kernel()
+    kernel.run("kept = 42")
+    began = time.monotonic()
+    engines.manager.restart()
+
+    def works() -> bool:
+        try:
+            return bool(
+                entrance.browser().request("GET", "hub/health").ok
+                and alice.user.request("GET", "user/alice/api").ok
+            )
+        except requests.RequestException:
+            return False
+
+    def logs_in() -> bool:
+        try:
+            entrance.logged_in("grace")
+        except requests.RequestException:
+            return False
+        return True
+
+    wait_until(works, seconds=BACK_SECONDS)
+    print(f"the hub and a server elsewhere answer after {time.monotonic() - began:.0f} s")
+    assert kernel.run("print(kept)").strip() == "42"
+    kernel.end()
+    # The directory takes longer.
+    wait_until(logs_in, seconds=BACK_SECONDS)
+    tenant = started_on(engines.nodes[2], engines, stack, entrance, "grace")
+    assert tenant.user.run("print(6 * 7)").strip() == "42"
+    tenant.user.stop_server()
