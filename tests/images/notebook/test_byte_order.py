@@ -9,11 +9,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.images.notebook.test_packages import USES, built, native, use
+from tests.images.notebook.test_packages import USES, Z, built, native, use
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
-
-Z = "linux/s390x"
 
 #: The sets of docs/packages.md with packages whose files and numbers have a byte order.
 SETS = (

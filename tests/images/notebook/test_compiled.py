@@ -14,9 +14,8 @@ import docker
 import pytest
 
 from tests.built import build, site_args
-from tests.images.notebook.test_byte_order import Z
 from tests.images.notebook.test_notebook import wheel
-from tests.images.notebook.test_packages import FEW, built, native, use
+from tests.images.notebook.test_packages import FEW, Z, built, native, use
 from tests.images.profile.test_profile import of_profile
 from toolchain import base
 from toolchain.places import ROOT

@@ -11,8 +11,7 @@ import docker
 import pytest
 
 from tests.built import wait_until
-from tests.images.notebook.test_byte_order import Z
-from tests.images.notebook.test_packages import built, native
+from tests.images.notebook.test_packages import Z, built, native
 from toolchain import base
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
