@@ -1,4 +1,4 @@
-"""`make users` while things change: names in the directory, and files.
+"""`make users` while things change: names in the directory, the hub, what a command waits for.
 
 One native stack with people at work, in the order of the tests; each leaves nobody behind.
 """
@@ -6,9 +6,12 @@ One native stack with people at work, in the order of the tests; each leaves nob
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -144,3 +147,66 @@ def test_an_export_while_files_change(stack: Stack, entrance: Entrance, tmp_path
         assert {"./kept.txt", "./grows"} <= set(archive.getnames())
     assert json.loads((tmp_path / "left" / "hub.json").read_text())["user"]["name"] == "carol"
     carol.stop_server()
+
+
+def test_a_drain_that_is_interrupted(stack: Stack, entrance: Entrance) -> None:
+    carol = at_work(entrance, "carol")
+    command = stack.operator("users", DO="drain", AT="2099-12-01 18:00")
+    for _ in range(20):
+        with subprocess.Popen(
+            command,
+            cwd=stack.project,
+            env=stack.variables(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as drain:
+            asked = ["docker", "top", f"{stack.prefix}-hub", "-eo", "pid,args"]
+            end = time.monotonic() + 30
+            while "zhub users drain" not in subprocess.check_output(asked, text=True):
+                assert time.monotonic() < end
+                if drain.poll() is not None:
+                    break
+            else:
+                os.killpg(drain.pid, signal.SIGINT)
+            said = drain.communicate(timeout=60)[0]
+        if drain.returncode == 130:
+            break
+    assert "does all the same: make users STACK=e2e-people shows it" in said
+    assert "make users STACK=e2e-people DO=open" in said
+    wait_until(lambda: "none can be started until DO=open" in made(stack), seconds=30)
+    assert runs(stack, "carol")
+    made(stack, "open")
+    assert "Planned" not in made(stack)
+    carol.stop_server()
+
+
+def test_somebody_is_forgotten_while_the_hub_is_restarted(
+    stack: Stack, entrance: Entrance, engine: docker.DockerClient
+) -> None:
+    at_work(entrance, "carol")
+    hub = engine.containers.get(f"{stack.prefix}-hub")
+    said: list[str] = []
+    with ThreadPoolExecutor() as threads:
+        restart = threads.submit(hub.restart, timeout=20)
+        end = time.monotonic() + 180
+        while True:
+            done = stack.make("users", DO="forget", USER="carol")
+            said.append(done.stdout)
+            if done.returncode == 0:
+                break
+            print(done.stdout)
+            assert re.search(r"error: \S", done.stdout)
+            assert time.monotonic() < end
+            time.sleep(1)
+        restart.result()
+    assert "carol is forgotten" in said[-1]
+    assert not engine.volumes.list(filters=stack.labelled("home", "carol"))
+    assert not engine.containers.list(all=True, filters=stack.labelled("notebook", "carol"))
+    wait_until(lambda: "carol" not in made(stack), seconds=60)
+    again = entrance.logged_in("carol")
+    again.start_server()
+    with pytest.raises(Exception, match="404"):
+        again.read("kept.txt")
+    again.stop_server()
