@@ -78,7 +78,7 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
             )
         for container in containers:
             spawner = self._marked(container["Labels"][USER])
-            if spawner and (spawner.orm_spawner.state or {}).get("object_id") != container["Id"]:
+            if spawner and not _records(spawner, container["Id"]):
                 spawner.server = None
                 self.db.commit()
                 # The next one knows nothing of the earlier server's address.
@@ -218,6 +218,16 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
     async def _ended(self, user: User) -> None:
         await self.proxy.delete_user(user)
         await user.stop()
+
+
+def _records(spawner: UserSpawner, container: str) -> bool:
+    """Return whether the database has this container of the server, and where it listens.
+
+    A start that the hub's end has interrupted leaves a record without an address. JupyterHub would
+    look for the server at the hub's own, for as long as a start may take.
+    """
+    record = spawner.orm_spawner
+    return (record.state or {}).get("object_id") == container and bool(record.server.ip)
 
 
 def _that_run(stack: str) -> set[str]:
