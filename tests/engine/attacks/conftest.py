@@ -106,7 +106,8 @@ class Tenant:
     def run(self, code: str, **names: Any) -> Any:
         """Run code in the user's kernel with some variables; return its variable `result`."""
         given = f"import json\nglobals().update(json.loads({json.dumps(names)!r}))\n"
-        printed = self._kernel.run(f"{given}{code}\nprint('\\n' + json.dumps(result))")
+        # What users do all day takes a minute under emulation, and longer on a busy machine.
+        printed = self._kernel.run(f"{given}{code}\nprint('\\n' + json.dumps(result))", timeout=300)
         # Messages of QEMU may come before that.
         return json.loads(printed.splitlines()[-1])
 
