@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientResponse
 from tornado.ioloop import PeriodicCallback
 
 from zhub.front import shared_folder
@@ -57,19 +57,22 @@ class SeparateProxy(ProxyHandle):
         self._written = 0
         """How many of the changes are in the file."""
 
-    async def get_all_routes(self) -> dict[str, dict[str, Any]]:
-        """Return the routes; waits for a proxy that restarts or hangs as long as it takes.
+    async def api_request(self, path: str, *arguments: Any, **options: Any) -> ClientResponse:
+        """Make a request to the proxy; wait as long as it takes for one that restarts or hangs.
 
-        The parent class gives up after ten seconds, and a hub that is starting ends.
+        The parent class gives up after ten seconds: a hub that is starting ends, and a server that
+        has just started is stopped.
         """
         waiting = False
         while True:
             try:
-                return await super().get_all_routes()
+                answer: ClientResponse = await super().api_request(path, *arguments, **options)
             except TimeoutError:
                 if not waiting:
                     log.warning("waiting for the proxy, which does not answer")
                 waiting = True
+            else:
+                return answer
 
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
         """Add a route, also to the file."""

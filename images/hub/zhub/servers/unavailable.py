@@ -46,9 +46,11 @@ def log_once(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Handle what asyncio has found in a task that nobody waits for any more.
 
     JupyterHub has logged in one line why a server did not start. Where the page of the start had
-    come first, asyncio would log it again, with a traceback.
+    come first, asyncio would log it again, with a traceback. And the heartbeat reports an engine
+    that does not answer, which asyncio would for each question whose answer comes too late.
     """
-    if not isinstance(context.get("exception"), NoServerError):
+    found = context.get("exception")
+    if not isinstance(found, NoServerError) and not unanswered(found):
         loop.default_exception_handler(context)
 
 

@@ -83,18 +83,22 @@ def test_a_full_disk_does_not_keep_a_server_from_starting(
     assert set(json.loads((tmp_path / "routes.json").read_text())) == {"/a/", "/b/"}
 
 
-def test_a_hub_that_starts_waits_for_a_proxy_that_restarts(
+def test_a_request_waits_for_a_proxy_that_restarts(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """JupyterHub gives up after ten seconds, and ends."""
-    answers = [TimeoutError, TimeoutError, {"/": {"data": {}}}]
+    """JupyterHub gives up after ten seconds: it ends, or stops a server that has just started."""
+    answers = [TimeoutError(), TimeoutError(), "done"]
+    asked = []
 
-    async def ask(_: Proxy) -> Any:
-        answer: Any = answers.pop(0)
-        if answer is TimeoutError:
+    async def request(_: Proxy, *arguments: Any, **options: Any) -> Any:
+        asked.append((arguments, options))
+        answer = answers.pop(0)
+        if isinstance(answer, TimeoutError):
             raise answer
         return answer
 
-    monkeypatch.setattr(ProxyHandle, "get_all_routes", ask)
-    assert asyncio.run(proxy.get_all_routes()) == {"/": {"data": {}}}
+    monkeypatch.setattr(ProxyHandle, "api_request", request)
+    answer: Any = asyncio.run(proxy.api_request("/user/a", method="POST", body={}))
+    assert answer == "done"
+    assert asked == [(("/user/a",), {"method": "POST", "body": {}})] * 3
     assert caplog.messages == ["waiting for the proxy, which does not answer"]

@@ -110,13 +110,14 @@ def test_other_errors_are_passed_on() -> None:
     assert outcome(error) is error
 
 
-def test_a_start_that_could_not_be_is_not_logged_again_with_a_traceback(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("known", [NoServerError("no guard"), requests.ConnectionError("reset")])
+def test_what_is_reported_elsewhere_is_not_logged_again_with_a_traceback(
+    caplog: pytest.LogCaptureFixture, known: Exception
 ) -> None:
     loop = asyncio.new_event_loop()
     with contextlib.closing(loop):
         loop.set_exception_handler(log_once)
-        loop.call_exception_handler({"message": "m", "exception": NoServerError("no guard")})
+        loop.call_exception_handler({"message": "m", "exception": known})
         assert not caplog.records
         loop.call_exception_handler({"message": "m", "exception": ValueError("a fault")})
         assert "a fault" in caplog.text
