@@ -248,19 +248,24 @@ def test_who_asks_for_a_server_while_an_up_replaces_the_guard_gets_it(site: Site
         while not up.done():
             try:
                 bob.start_server()
+                bob.stop_server()
             except requests.HTTPError:
                 failed += 1
                 # As the page says: who tries again at once is refused at once.
                 time.sleep(10)
             else:
-                bob.stop_server()
                 starts += 1
         up.result()
     assert site.container("guard").id != guard
     assert starts
-    # On a busy machine, the new guard may take longer than one start waits; two are enough.
-    assert failed <= 1
+    # On a busy machine, the new guard takes longer than a start waits, and then the hub is new.
+    assert failed <= 3
     assert "Traceback" not in site.container("hub").logs(since=begin).decode()
+    # What such a try has left is no hindrance.
+    if bob.server():
+        bob.stop_server()
+    bob.start_server()
+    bob.stop_server()
 
 
 def test_a_hub_that_an_up_has_not_come_to_yet_is_no_wrong_one(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +59,9 @@ def test_a_plain_preview_of_the_dev_stack(bare: Pulumi) -> None:
     bare("stack", "init", "--stack", DEV, "--no-select")
     shown = bare("preview", "--stack", DEV)
     assert "to create" in shown
-    assert "warning" not in shown.lower()
+    # It trusts the machine's own CAs, and one of them may be of a kind that Python refuses.
+    of_machine = r" 1 warning *$|warning: extracafile: .*"
+    assert "warning" not in re.sub(of_machine, "", shown.lower(), flags=re.MULTILINE)
     assert "passphrase" not in shown.lower()
     assert (ROOT / "Pulumi.dev.yaml").read_bytes() == before
 
