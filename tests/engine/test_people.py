@@ -69,7 +69,7 @@ def as_member(name: str, how: str) -> str:
     return f"dn: {GROUP}\nchangetype: modify\n{how}: member\nmember: uid={name},{PEOPLE}\n\n"
 
 
-def runs(stack: Stack, user: str) -> bool:
+def server_runs(stack: Stack, user: str) -> bool:
     return bool(re.search(rf"^{re.escape(user)} +runs", made(stack), re.MULTILINE))
 
 
@@ -90,7 +90,7 @@ def test_somebody_is_renamed_while_at_work(stack: Stack, entrance: Entrance) -> 
         + f"dn: uid=alice,{PEOPLE}\nchangetype: modrdn\nnewrdn: uid=a.smith\ndeleteoldrdn: 1\n\n"
         + as_member("a.smith", "add"),
     )
-    wait_until(lambda: not runs(stack, "alice"), seconds=SECONDS)
+    wait_until(lambda: not server_runs(stack, "alice"), seconds=SECONDS)
     assert re.search(r"^alice +\S+-home-alice +.*no entry", made(stack, "orphans"), re.MULTILINE)
     renamed = entrance.browser()
     renamed.log_in("a.smith", entrance.password("alice"))
@@ -109,7 +109,7 @@ def test_a_name_is_given_away_while_its_owner_works(stack: Stack, entrance: Entr
         f"dn: uid=bob,{PEOPLE}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: bob\ncn: bob\n"
         "sn: bob\nuserPassword: of-the-new-one\n\n",
     )
-    wait_until(lambda: not runs(stack, "bob"), seconds=SECONDS)
+    wait_until(lambda: not server_runs(stack, "bob"), seconds=SECONDS)
     assert "is not the entry that bob was before" in made(stack, "orphans")
     new = entrance.browser()
     with pytest.raises(LoginRefused, match="belonged to another person before"):
@@ -176,7 +176,7 @@ def test_a_drain_that_is_interrupted(stack: Stack, entrance: Entrance) -> None:
     assert "does all the same: make users STACK=e2e-people shows it" in said
     assert "make users STACK=e2e-people DO=open" in said
     wait_until(lambda: "none can be started until DO=open" in made(stack), seconds=30)
-    assert runs(stack, "carol")
+    assert server_runs(stack, "carol")
     made(stack, "open")
     assert "Planned" not in made(stack)
     carol.stop_server()
