@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.disks import mount_new
 from tests.engine.conftest import CONFIG, native, remove_leftovers
 from tests.engine.faults import FAULTS, GIB, PROMISED, Scene, certificate, get_the_token
 from tests.engine.namespaces import entered, own_mounts
@@ -56,13 +56,9 @@ def scene(
         pytest.skip("no prometheus: apt-get install prometheus")
     if shutil.disk_usage(short_folder).free < WRITTEN * 1.2:
         pytest.skip(f"images and their build take {WRITTEN // GIB} GiB in {short_folder}")
-    disk, data = short_folder / "disk", short_folder / "data"
-    with disk.open("wb") as file:
-        file.truncate(SIZE)
-    subprocess.run(["mkfs.ext4", "-q", disk], check=True)
-    data.mkdir()
+    data = short_folder / "data"
     # Before the namespace is made, which does not see later ones where mounts are private.
-    subprocess.run(["mount", "-o", "loop", disk, data], check=True)
+    mount_new(short_folder / "disk", data, SIZE, "mkfs.ext4", "-q")
     try:
         with (
             own_meminfo(short_folder) as (mounts, meminfo),

@@ -17,6 +17,7 @@ import pytest
 import requests
 from docker.models.containers import Container
 
+from tests.disks import mount_new
 from tests.engine.conftest import CONFIG, native, remove_leftovers
 from tests.engine.namespaces import entered
 from tests.engine.people import Entrance
@@ -42,12 +43,7 @@ def small(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEng
         pytest.skip("an engine with a small disk needs root, ip, iptables, dockerd and mkfs.ext4")
     if shutil.disk_usage(short_folder).free < SIZE * 1.2:
         pytest.skip(f"a disk of {SIZE >> 30} GiB needs as much in {short_folder}")
-    disk, data = short_folder / "disk", short_folder / "data"
-    with disk.open("wb") as file:
-        file.truncate(SIZE)
-    subprocess.run(["mkfs.ext4", "-q", disk], check=True)
-    data.mkdir()
-    subprocess.run(["mount", "-o", "loop", disk, data], check=True)
+    mount_new(short_folder / "disk", short_folder / "data", SIZE, "mkfs.ext4", "-q")
     # Its end unmounts the disk as well.
     with second_engine(short_folder) as found:
         found.client.images.load(b"".join(engine.images.get(CONFIG["buildImage"]).save(named=True)))

@@ -12,6 +12,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from tests.disks import mount_new
 from tests.images.notebook.serving import serving
 from tests.images.notebook.test_packages import FEW, built, native
 
@@ -26,12 +27,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own for homes and /tmp, as the engine's, in which nothing is left."""
     if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
         pytest.skip("a small disk needs root and mkfs.ext4")
-    file, folder = tmp_path / "file", tmp_path / "disk"
-    with file.open("wb") as made:
-        made.truncate(8 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", file], check=True)
-    folder.mkdir()
-    subprocess.run(["mount", "-o", "loop", file, folder], check=True)
+    folder = tmp_path / "disk"
+    mount_new(tmp_path / "file", folder, 8 << 20, "mkfs.ext4", "-q", "-m", "0")
     try:
         for name in ("home", "tmp", "others"):
             (folder / name).mkdir(mode=0o777)
@@ -57,13 +54,9 @@ def limited(tmp_path: Path) -> Iterator[Path]:
     """
     if os.geteuid() != 0 or not shutil.which("mkfs.btrfs"):
         pytest.skip("a quota needs root and mkfs.btrfs: apt-get install btrfs-progs")
-    file, disk = tmp_path / "file", tmp_path / "disk"
+    disk = tmp_path / "disk"
     home = disk / "home"
-    with file.open("wb") as made:
-        made.truncate(600 << 20)
-    subprocess.run(["mkfs.btrfs", "-q", file], check=True, stderr=subprocess.DEVNULL)
-    disk.mkdir()
-    subprocess.run(["mount", "-o", "loop", file, disk], check=True)
+    mount_new(tmp_path / "file", disk, 600 << 20, "mkfs.btrfs", "-q")
     try:
         subprocess.run(["btrfs", "quota", "enable", disk], check=True)
         subprocess.run(["btrfs", "-q", "subvolume", "create", home], check=True)

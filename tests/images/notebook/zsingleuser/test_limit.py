@@ -12,7 +12,7 @@ import pytest
 from zsingleuser import limit
 from zsingleuser.limit import AGAIN, SOON, Taken
 
-from tests.btrfs import LARGE, home_with_a_subvolume
+from tests.disks import LARGE, home_with_a_subvolume
 
 
 class Clock:
