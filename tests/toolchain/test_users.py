@@ -192,21 +192,23 @@ def test_whose_name_it_is_is_forgotten_last_and_a_second_run_finishes(
         site.run()
 
 
-def test_half_an_answer_is_said(tmp_path: Path) -> None:
-    client = tmp_path / "docker"
-    client.write_text("#!/bin/sh\n[ $1 = exec ] || echo abc\n")
+def on_engine(folder: Path, command: str) -> People:
+    """A site's people, with a shell command in the place of Docker's client."""
+    client = folder / "docker"
+    client.write_text(f"#!/bin/sh\n{command}\n")
     client.chmod(0o755)
-    site = People("site", Engine((str(client),), "zhub-site"))
+    return People("site", Engine((str(client),), "zhub-site"))
+
+
+def test_half_an_answer_is_said(tmp_path: Path) -> None:
+    site = on_engine(tmp_path, "[ $1 = exec ] || echo abc")
     with pytest.raises(Problem, match=r"not complete; .*docker exec abc zhub users list$"):
         site.hub("list")
 
 
 def test_a_hub_that_ends_meanwhile_is_said(tmp_path: Path) -> None:
     """`docker exec` says nothing where the container ends, as while an `up` replaces the hub."""
-    client = tmp_path / "docker"
-    client.write_text("#!/bin/sh\n[ $1 = exec ] && exit 137; echo abc\n")
-    client.chmod(0o755)
-    site = People("site", Engine((str(client),), "zhub-site"))
+    site = on_engine(tmp_path, "[ $1 = exec ] && exit 137; echo abc")
     with pytest.raises(Problem, match=r"has ended meanwhile \(code 137\).*make users STACK=site"):
         site.hub("stop", "bob")
 
