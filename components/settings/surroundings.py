@@ -180,9 +180,6 @@ def read(config: Config, build: Build) -> dict[str, str]:
 
 def _mirrors(config: Config, build: Build) -> dict[str, str]:
     found = {}
-    if build.extra_ca_pem:
-        # Of the CAs, node knows only its own.
-        found["NODE_EXTRA_CA_CERTS"] = CERTIFICATES
     pip = _chosen(config.value(PIP_INDEX_URL), build.pip_index_url)
     if pip:
         found["PIP_INDEX_URL"] = pip
@@ -194,6 +191,8 @@ def _mirrors(config: Config, build: Build) -> dict[str, str]:
         # npm's own name is in lower case.
         found["npm_config_registry"] = npm
         found["COREPACK_NPM_REGISTRY"] = npm.removesuffix("/")
+    if build.extra_ca_pem or npm:
+        # Of the CAs, node knows only its own.
         found["NODE_EXTRA_CA_CERTS"] = CERTIFICATES
     if cran := config.value(CRAN_MIRROR):
         found["CRAN_MIRROR"] = cran
