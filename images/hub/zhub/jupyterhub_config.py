@@ -16,7 +16,7 @@ from zhub.login import administrators, services, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.metrics.token import SERVICE as METRICS
 from zhub.people import messages
-from zhub.servers import culling, last_words, requests
+from zhub.servers import culling, last_words, pending
 from zhub.servers.measures import Stage
 from zhub.servers.spawner import UserSpawner, as_written
 from zhub.state import database, logins, plan
@@ -85,7 +85,7 @@ c.JupyterHub.token_expires_in_max_seconds = hub.longest_token
 
 # Servers: one container, one network and one volume a user.
 c.JupyterHub.spawner_class = UserSpawner
-requests.install()
+pending.install()
 c.JupyterHub.extra_handlers = [*last_words.HANDLERS, *messages.HANDLERS]
 c.UserSpawner.network_options = {
     "prefix": hub.prefix,

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 #: Servers that outlive the hub, until the file is removed, and that the hub finds slowly.
 MORE = """
-    from zhub.servers import requests
-    requests.install()
+    from zhub.servers import pending
+    pending.install()
 
     RUNS = FOLDER / "runs"
 
@@ -92,8 +92,8 @@ def test_one_that_has_ended_meanwhile_is_none_that_cannot_be_stopped(
 
 #: A server that starts slowly, ends, and leaves what cannot be removed at once.
 SLOW = """
-    from zhub.servers import requests
-    requests.install()
+    from zhub.servers import pending
+    pending.install()
 
 
     class Slow(StandIn):

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.btrfs import LARGE, home_with_a_subvolume
 from tests.built import wait_until
+from tests.disks import LARGE, home_with_a_subvolume
 from toolchain.backup import inside
 from toolchain.backup.inside import DATABASE, Failed
 from toolchain.places import ROOT

@@ -60,8 +60,8 @@ class SeparateProxy(ProxyHandle):
     async def api_request(self, path: str, *arguments: Any, **options: Any) -> ClientResponse:
         """Make a request to the proxy; wait as long as it takes for one that restarts or hangs.
 
-        The parent class gives up after ten seconds: a hub that is starting ends, and a server that
-        has just started is stopped.
+        The parent class gives up after half a minute: a hub that is starting ends, and a server
+        that has just started is stopped.
         """
         waiting = False
         while True:

@@ -86,7 +86,7 @@ def test_a_full_disk_does_not_keep_a_server_from_starting(
 def test_a_request_waits_for_a_proxy_that_restarts(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """JupyterHub gives up after ten seconds: it ends, or stops a server that has just started."""
+    """JupyterHub gives up after half a minute: it ends, or stops a server that has just started."""
     answers = [TimeoutError(), TimeoutError(), "done"]
     asked = []
 

@@ -15,7 +15,7 @@ from zhub.guard import sizes
 from zhub.guard.helpers import Helpers
 from zhub.guard.sizes import AT_A_TIME, Sizes
 
-from tests.btrfs import LARGE, home_with_a_subvolume
+from tests.disks import LARGE, home_with_a_subvolume
 
 ROOT = "/var/lib/docker/volumes"
 
