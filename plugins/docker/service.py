@@ -143,6 +143,7 @@ class Service(EngineResource):
             ("updating", "was not updated") if updated else ("waiting for", "did not run")
         )
         deadline = _deadline(inputs)
+        seen: dict[int, str] = {}
         while True:
             status = self._update_status(id) if updated else {}
             state = status.get("State", "")
@@ -152,14 +153,16 @@ class Service(EngineResource):
                     f" {status.get('Message', '')}{self._errors(id)}"
                 )
             running, wanted = self._replicas(id)
-            if state == "completed" or (not state and running == wanted):
+            # One that ends at once can be seen running too, but not twice.
+            steady, seen = running == seen, running
+            if state == "completed" or (not state and steady and len(running) == wanted):
                 return
-            call.status(f"{doing} {name}: {running} of {wanted} tasks run")
+            call.status(f"{doing} {name}: {len(running)} of {wanted} tasks run")
             if monotonic() > deadline:
                 limit = inputs["convergeConfig"]["timeout"]
                 raise ResourceError(
                     f"service {name} {failed} within {limit} (convergeConfig.timeout):"
-                    f" {running} of {wanted} tasks run{self._errors(id)}."
+                    f" {len(running)} of {wanted} tasks run{self._errors(id)}."
                     f" See: docker service ps --no-trunc {name}"
                 )
             call.sleep(PAUSE)
@@ -168,18 +171,23 @@ class Service(EngineResource):
         """Return what the engine says of the last update; empty if there was none."""
         return self.engine.client.inspect_service(id).get("UpdateStatus") or {}
 
-    def _replicas(self, id: str) -> tuple[int, int]:
-        """Return how many tasks run on nodes that are there, and how many should."""
+    def _replicas(self, id: str) -> tuple[dict[int, str], int]:
+        """Return the tasks of the present spec that run on nodes that are up, and how many should.
+
+        Right after an update its state is still empty and the tasks of before still run.
+        """
         client = self.engine.client
-        mode = client.inspect_service(id)["Spec"]["Mode"]
+        spec = client.inspect_service(id)["Spec"]
         there = {node["ID"] for node in client.nodes() if node["Status"]["State"] != "down"}
         tasks = client.tasks(filters={"service": id, "desired-state": "running"})
-        running = [
-            task
+        running = {
+            task["Slot"]: task["ID"]
             for task in tasks
-            if task["Status"]["State"] == "running" and task.get("NodeID") in there
-        ]
-        return len({task.get("Slot") for task in running}), mode["Replicated"]["Replicas"]
+            if task["Status"]["State"] == "running"
+            and task.get("NodeID") in there
+            and _unplaced(task["Spec"]) == _unplaced(spec["TaskTemplate"])
+        }
+        return running, spec["Mode"]["Replicated"]["Replicas"]
 
     def _errors(self, id: str) -> str:
         """Return why tasks have ended or do not start, each reason once."""
@@ -212,6 +220,14 @@ class Service(EngineResource):
             with suppress(ReadTimeout, Lost):
                 client.wait(container, timeout=seconds, condition="removed")
             client.remove_container(container, v=True, force=True)
+
+
+def _unplaced(task: dict[str, Any]) -> dict[str, Any]:
+    """Return what a task is made anew for: not for its place, if the node is one of the new ones.
+
+    See: swarmkit's `IsTaskDirty`. The engine shows the kind of task only with the service.
+    """
+    return {name: value for name, value in task.items() if name not in {"Placement", "Runtime"}}
 
 
 def _deadline(inputs: Properties) -> float:

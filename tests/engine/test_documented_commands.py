@@ -363,20 +363,22 @@ def test_the_certificate_is_renewed_and_brought(operator: Operator) -> None:
     operator.types(*runs("docs/operations.md", "The certificate"))
     renewed = operator.stack.outputs()["certificateFingerprint"]
     assert renewed != before
+    [log] = runs("docs/logs.md", "The audit log", "docker exec")
+
+    def last_exchange() -> tuple[str, str] | None:
+        lines = map(json.loads, operator.types(log).splitlines())
+        found = [(one["before"], one["now"]) for one in lines if one.get("name") == "certificate"]
+        return found[-1] if found else None
+
+    # The guard looks every ten seconds: two in less would be one line.
+    wait_until(lambda: last_exchange() == (before, renewed), seconds=60)
     own_one = Identity.create("hub.localhost", "*.hub.localhost", "localhost")
     own_one.write(operator.clone, "hub.localhost")
     _, _, own = runs("README.md", "Your own hub")
     operator.types(own)
     brought = operator.stack.outputs()["certificateFingerprint"]
     assert brought not in {before, renewed}
-    [log] = runs("docs/logs.md", "The audit log", "docker exec")
-
-    def exchanged() -> list[tuple[str, str]]:
-        lines = map(json.loads, operator.types(log).splitlines())
-        return [(one["before"], one["now"]) for one in lines if one.get("name") == "certificate"]
-
-    # The guard looks every ten seconds.
-    wait_until(lambda: exchanged() == [(before, renewed), (renewed, brought)], seconds=60)
+    wait_until(lambda: last_exchange() == (renewed, brought), seconds=60)
 
 
 @pytest.mark.long

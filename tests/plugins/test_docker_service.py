@@ -513,19 +513,24 @@ class TestAccount:
 
 
 class Converging:
-    """An engine whose service is just started or updated, and a call that waits for it."""
+    """An engine whose service is just started or updated, and a call that waits for it.
 
-    def __init__(self, state: str, running: int) -> None:
+    Each look finds the next state of the update and the next tasks: the image and id of each. The
+    last stays.
+    """
+
+    def __init__(self, *looks: tuple[str, tuple[str, ...]]) -> None:
         self.client, self.engine = self, self
-        self._state = state
-        self._running = running
+        self._looks = list(looks)
         self.said: list[str] = []
         self.status = self.said.append
 
     def inspect_service(self, _: str) -> dict[str, Any]:
-        found = {"Spec": {"Mode": {"Replicated": {"Replicas": 2}}}}
-        update = {"State": self._state, "Message": "task 7 failed"}
-        return found | ({"UpdateStatus": update} if self._state else {})
+        task = {"Image": "new", "Placement": {"Constraints": []}, "Runtime": "container"}
+        found = {"Spec": {"Mode": {"Replicated": {"Replicas": 2}}, "TaskTemplate": task}}
+        state, _tasks = self._looks[0]
+        update = {"State": state, "Message": "task 7 failed"}
+        return found | ({"UpdateStatus": update} if state else {})
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"ID": "node", "Status": {"State": "ready"}}]
@@ -534,36 +539,64 @@ class Converging:
         if "desired-state" not in filters:
             return [{"Status": {"State": "failed", "Err": "no suitable node"}}]
         one = {"Status": {"State": "running"}, "NodeID": "node"}
-        return [one | {"Slot": slot} for slot in range(self._running)]
+        tasks = enumerate(self._looks[0][1], start=1)
+        return [
+            one | {"Slot": slot, "ID": task, "Spec": {"Image": task.split()[0], "Placement": {}}}
+            for slot, task in tasks
+        ]
 
     def sleep(self, _: float) -> None:
-        self._state, self._running = self._state and "completed", 2
+        if len(self._looks) > 1:
+            self._looks.pop(0)
 
 
-@pytest.mark.parametrize(("state", "updated"), [("", False), ("", True), ("updating", True)])
-def test_it_is_waited_for_until_its_tasks_run(state: str, updated: bool) -> None:  # noqa: FBT001
-    engine: Any = Converging(state, running=2 if state else 1)
-    program = MINIMAL | {"convergeConfig": {"timeout": "1m"}}
-    Service(engine)._await_tasks("id", program, engine, updated=updated)
-    [said] = engine.said
-    words = "updating" if updated else "waiting for"
-    assert said == f"{words} it: {2 if state else 1} of 2 tasks run"
+ONE, BOTH = ("", ("new 1",)), ("", ("new 1", "new 2"))
+RESTARTED, BEFORE = ("", ("new 1", "new 3")), ("", ("old 1", "old 2"))
+UPDATING, COMPLETED = ("updating", ("new 1", "old 2")), ("completed", ("new 1", "new 2"))
 
 
 @pytest.mark.parametrize(
-    ("state", "updated", "problem"),
+    ("looks", "updated", "counts"),
     [
-        ("", False, "service it did not run within 0s .*: 1 of 2 tasks run .no suitable node"),
-        ("updating", True, "service it was not updated within 0s .*docker service ps"),
-        ("rollback_completed", True, "ended as rollback_completed: task 7 failed .no suitable"),
+        ([ONE, BOTH], False, [1, 2]),
+        # What ends at once is seen running too, but not twice.
+        ([BOTH, RESTARTED, RESTARTED], False, [2, 2]),
+        # The engine has not begun the update yet.
+        ([BEFORE, UPDATING, COMPLETED], True, [0, 1]),
+        # An update that needs no new tasks.
+        ([BOTH, BOTH], True, [2]),
+    ],
+)
+def test_it_is_waited_for_until_its_tasks_run(
+    looks: list[tuple[str, tuple[str, ...]]],
+    updated: bool,  # noqa: FBT001
+    counts: list[int],
+) -> None:
+    engine: Any = Converging(*looks)
+    program = MINIMAL | {"convergeConfig": {"timeout": "1m"}}
+    Service(engine)._await_tasks("id", program, engine, updated=updated)
+    words = "updating" if updated else "waiting for"
+    assert engine.said == [f"{words} it: {count} of 2 tasks run" for count in counts]
+
+
+@pytest.mark.parametrize(
+    ("look", "updated", "problem"),
+    [
+        (ONE, False, "service it did not run within 0s .*: 1 of 2 tasks run .no suitable node"),
+        (UPDATING, True, "service it was not updated within 0s .*docker service ps"),
+        (
+            ("rollback_completed", ()),
+            True,
+            "ended as rollback_completed: task 7 failed .no suitable",
+        ),
     ],
 )
 def test_what_keeps_it_from_running_is_said(
-    state: str,
+    look: tuple[str, tuple[str, ...]],
     updated: bool,  # noqa: FBT001
     problem: str,
 ) -> None:
-    engine: Any = Converging(state, running=1)
+    engine: Any = Converging(look)
     program = MINIMAL | {"convergeConfig": {"timeout": "0s"}}
     with pytest.raises(ResourceError, match=problem):
         Service(engine)._await_tasks("id", program, engine, updated=updated)
