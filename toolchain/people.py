@@ -92,7 +92,7 @@ class People:
                 f"the hub has ended meanwhile (code {done.returncode}), as where it is restarted:"
                 f" make users{stack.named(self.name)} shows what was done, once it is back"
             )
-            raise Problem(said or ended)
+            raise Problem("\n".join(filter(None, [said or ended, self._without_guard()])))
         try:
             return json.loads(done.stdout)
         except ValueError:
@@ -101,17 +101,40 @@ class People:
             raise Problem(f"the hub's answer is not complete; this shows it: {command}") from None
 
     def _hub(self) -> str:
-        own = (f"--filter=label=zhub.stack={self.engine.prefix}", "--filter=label=zhub.role=hub")
+        own = self._labelled("hub")
         if running := self.engine.ask("container", "ls", "--quiet", *own).split():
             return running[0]
-        shown = ("--format", "{{.Names}} is {{.State}}")
-        if there := self.engine.ask("container", "ls", "--all", *shown, *own):
-            # An `up` would not notice.
-            start = shlex.join([*self.engine.docker, "start", there.partition(" ")[0]])
-            raise Problem(f"{there}. If it is not being restarted just now: {start}")
+        if there := self._not_running("hub"):
+            raise Problem(there)
         raise Problem(
             f"no hub of stack {self.name} is on its engine: make up{stack.named(self.name)}"
         )
+
+    def _without_guard(self) -> str:
+        """What to do about a guard that is away, without which the hub does little."""
+        if there := self._not_running("guard"):
+            return there
+        listed = self.engine.find("container", "ls", "--all", "--quiet", *self._labelled("guard"))
+        name = f"{self.engine.prefix}-guard"
+        return "" if listed != "" else f"the engine has no container {name}: pulumi up --refresh"
+
+    def _labelled(self, role: str) -> tuple[str, ...]:
+        return tuple(
+            f"--filter=label={label}"
+            for label in (f"zhub.stack={self.engine.prefix}", f"zhub.role={role}")
+        )
+
+    def _not_running(self, role: str) -> str:
+        """What to do about one of the stack's own containers; empty if it runs, or is not there."""
+        shown = ("--format", "{{.Names}} is {{.State}}")
+        there = self.engine.find("container", "ls", "--all", *shown, *self._labelled(role)) or ""
+        name, _, state = there.partition(" is ")
+        if state in {"", "running"}:
+            return ""
+        # An `up` would not notice.
+        back = "unpause" if state == "paused" else "start"
+        start = shlex.join([*self.engine.docker, back, name])
+        return f"{there}. If it is not being restarted just now: {start}"
 
     def homes(self, user: str) -> list[str]:
         """Return the names of a user's homes: one, or none."""

@@ -227,6 +227,32 @@ def test_a_hub_that_is_stopped_is_to_be_started(tmp_path: Path) -> None:
         site.hub("list")
 
 
+@pytest.mark.parametrize(
+    ("guard", "what_to_do"),
+    [
+        ("zhub-site-guard is exited", r"start zhub-site-guard"),
+        ("zhub-site-guard is paused", r"unpause zhub-site-guard"),
+        ("", "the engine has no container zhub-site-guard: pulumi up --refresh"),
+        ("zhub-site-guard is running", "docker logs"),
+    ],
+)
+@pytest.mark.parametrize("do", ["export", "forget"])
+def test_while_the_guard_is_away_nothing_is_done_and_it_is_said_how_to_get_it_back(
+    do: str, guard: str, what_to_do: str, tmp_path: Path
+) -> None:
+    said = "[zhub] CRITICAL: the guard has not answered in 10 s: its log (docker logs) says why"
+    client = tmp_path / "docker"
+    client.write_text(
+        f"#!/bin/sh\ncase \"$*\" in exec*) echo '{said}' >&2; exit 2;; volume*) ;;"
+        f" *role=guard*) echo -n '{guard}';; *) echo zhub-site-hub;; esac\n"
+    )
+    client.chmod(0o755)
+    site, to = People("site", Engine((str(client),), "zhub-site")), tmp_path / "left"
+    with pytest.raises(Problem, match=rf"^the guard has not answered in 10 s.*\s.*{what_to_do}"):
+        users.DO[do](site, Wish("bob", "", "", str(to)))
+    assert not to.exists()
+
+
 @pytest.mark.parametrize("do", ["drain", "stop", "forget"])
 def test_whoever_interrupts_is_told_what_goes_on(
     do: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

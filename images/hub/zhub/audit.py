@@ -297,13 +297,19 @@ def _report(event: str, **fields: str | int) -> None:
         log.info("%s", json.dumps(found))
 
 
-def report_command(connect: Callable[[], docker.APIClient], command: str, user: str = "") -> None:
+def report_command(
+    connect: Callable[[], docker.APIClient],
+    command: str,
+    user: str = "",
+    otherwise: str = "done, but not in the audit log",
+) -> None:
     """Report what an operator's command has done, and wait until the guard has it.
 
     Args:
         connect: returns the guard's client.
         command: its name.
         user: whom it was about; empty for everybody.
+        otherwise: what it means that the guard does not take it.
 
     Raises:
         SettingsError: the guard does not take it.
@@ -313,4 +319,4 @@ def report_command(connect: Callable[[], docker.APIClient], command: str, user: 
         with closing(connect()) as client:
             to_guard(client)([event])
     except (requests.exceptions.RequestException, SettingsError) as error:
-        raise SettingsError([f"done, but not in the audit log: {error}"]) from None
+        raise SettingsError([f"{otherwise}: {error}"]) from None

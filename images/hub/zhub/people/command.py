@@ -192,7 +192,9 @@ def run(arguments: Sequence[str]) -> None:
     except sqlite3.Error as error:
         raise SettingsError([f"{database.FILE} cannot be read: {error}"]) from None
     if options.do not in QUESTIONS and engine.guarded(os.environ):
-        audit.report_command(_connect, options.do, options.user)
+        # What was done is done. What the hub knows of somebody is not told without a line of it.
+        means = {"otherwise": UNTOLD} if options.do == "record" else {}
+        audit.report_command(_connect, options.do, options.user, **means)
     print(json.dumps(answer))
 
 
@@ -309,5 +311,7 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Any]] = {
 
 QUESTIONS = {"list", "unknown"}
 """These change nothing, and tell nothing about one user."""
+
+UNTOLD = "nothing is told that the audit log does not have"
 
 ONE_USER = {"accept", "stop", "record", "forget"}

@@ -197,3 +197,15 @@ def test_what_is_done_while_the_guard_is_away_is_said_to_be_done(
     with pytest.raises(SettingsError, match=r"^done, but not in the audit log: the guard has"):
         command.run(["open"])
     assert written == [None]
+
+
+def test_a_users_record_is_not_told_while_the_audit_log_does_not_have_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(command.COMMANDS, "record", lambda *_: {"user": "bob"})
+    monkeypatch.setattr(command, "_connect", partial(engine.connect, 0))
+    monkeypatch.setenv("ZHUB_LDAP_SERVERS", "127.0.0.1")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    with pytest.raises(SettingsError, match=r"^nothing is told .* audit log .*: the guard has not"):
+        command.run(["record", "bob"])
+    assert capsys.readouterr().out == ""
