@@ -139,8 +139,13 @@ def addressing(subnet: IPv4Network) -> IPAMConfig:
 
     It names the machine's address even where the machine has none (`NO_HOST`): Docker 28 would give
     that address to the user's server, which the hub would then take for the machine and not reach.
+
+    Other containers get addresses in the upper half. Otherwise a server that is attached while the
+    hub's container is stopped would get the hub's address, and the hub could not start any more.
     """
-    return IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=gateway_address(subnet))])
+    _, upper = subnet.subnets()
+    pool = IPAMPool(subnet=str(subnet), gateway=gateway_address(subnet), iprange=str(upper))
+    return IPAMConfig(pool_configs=[pool])
 
 
 _WHO = ("actor", "address")

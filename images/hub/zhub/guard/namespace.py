@@ -77,27 +77,32 @@ class Namespace:
     def _start_front(self, front: dict[str, Any]) -> None:
         """Start the front container, which the engine could not.
 
-        If a user's network was removed while it was stopped, it still has that network, and the
-        engine does not start it without.
+        If a user's network was removed while it was stopped, or something else has its address
+        there, it still has that network, and the engine does not start it without.
         """
         name = front["Name"].removeprefix("/")
         log.warning("starting %s, which the engine could not: %s", name, front["State"]["Error"])
         users = f"{self._prefix}-user-"
         try:
             for network, there in front["NetworkSettings"]["Networks"].items():
-                if network.startswith(users) and self._is_gone(there["NetworkID"]):
-                    log.warning("%s leaves %s, which is gone", name, network)
+                if network.startswith(users) and (why := self._unusable(there)):
+                    log.warning("%s leaves %s, %s", name, network, why)
                     self._client.disconnect_container_from_network(name, network, force=True)
             self._client.start(front["Id"])
         except APIError as error:
             log.warning("%s cannot be started now: %s", name, error)
 
-    def _is_gone(self, network: str) -> bool:
+    def _unusable(self, there: dict[str, Any]) -> str:
+        """Return why a stopped container cannot start in a network; empty if it can."""
         try:
-            self._client.inspect_network(network)
+            network = self._client.inspect_network(there["NetworkID"])
         except NotFound:
-            return True
-        return False
+            return "which is gone"
+        address = (there["IPAMConfig"] or {}).get("IPv4Address")
+        for other in (network["Containers"] or {}).values():
+            if other["IPv4Address"].partition("/")[0] == address:
+                return f"where {other['Name']} has its address"
+        return ""
 
     def _rejoin(self, role: Role, front: dict[str, Any]) -> None:
         found = self._inspect(role)

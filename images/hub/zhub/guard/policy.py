@@ -22,7 +22,7 @@ from zhub.contract import (
     USER,
     USER_NAME,
     Role,
-    gateway_address,
+    addressing,
     in_users_networks,
     network_options,
 )
@@ -247,7 +247,8 @@ class Policy:
             raise Refused("IPAM.Config does not have exactly one subnet")
         pool = mapping(pools[0], "IPAM.Config")
         subnet = self._subnet(pool.pop("Subnet", None))
-        agree(pool, {"Gateway": gateway_address(subnet)}, "IPAM.Config.")
+        [wanted] = addressing(subnet)["Config"]
+        agree(pool, wanted, "IPAM.Config.")
         internal = self.settings.internal
         if bool(given.pop("Internal", False)) != internal:
             raise Refused(f"Internal is not {internal}")

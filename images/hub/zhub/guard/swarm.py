@@ -158,7 +158,10 @@ class Services:
                 raise APIError("overlap", explanation=f"Pool overlaps with another one: {taken}")
         # The driver's options are of a bridge. Others may attach to it: the hub does.
         own = {services.ENCRYPTED: ""} if self._swarm.encrypted else None
-        options |= {"driver": "overlay", "attachable": True, "options": own}
+        # When the hub restarts, the managers do not attach it again outside of such a range.
+        pools = [pool | {"IPRange": None} for pool in options["ipam"]["Config"]]
+        ipam = options["ipam"] | {"Config": pools}
+        options |= {"driver": "overlay", "attachable": True, "options": own, "ipam": ipam}
         made: dict[str, Any] = self._client.create_network(name, **options)
         return made
 

@@ -38,6 +38,9 @@ TRIES = 3
 GONE = "ep-"
 """How the engine's keys of a network's members begin where the container is gone."""
 
+TAKEN = "Address already in use"
+"""What the engine says where something else in a network has the hub's address there."""
+
 log = logging.getLogger(__name__)
 
 
@@ -129,7 +132,17 @@ class UserNetworks:
             if name in used or _others(self._inspect(name), hub):
                 if name not in hub["NetworkSettings"]["Networks"]:
                     log.info("attaching the hub to network %s", name)
-                    self._connect(name, subnet_of(network))
+                    try:
+                        self._connect(name, subnet_of(network))
+                    except APIError as error:
+                        if TAKEN not in str(error.explanation):
+                            raise
+                        log.error(  # noqa: TRY400
+                            "the hub cannot be attached to network %s, where something else has its"
+                            " address: stop the server there: %s",
+                            name,
+                            error.explanation,
+                        )
             else:
                 log.info("removing network %s, which nothing uses", name)
                 self.close(name)

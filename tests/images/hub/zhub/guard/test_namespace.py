@@ -23,7 +23,8 @@ class Engine:
             "site-proxy": self.container("proxy", AFTER + "Z"),
             "site-hub": self.container("hub", AFTER + "Z"),
         }
-        self.networks: set[str] = set()
+        self.networks: dict[str, dict[str, str]] = {}
+        """IDs of networks, and what has which address in each."""
         self.asked: list[tuple[str, str]] = []
         self.checks: list[int | None] = []
         """Exit codes of health checks that the guard has made; None for one that has not ended."""
@@ -44,9 +45,16 @@ class Engine:
             raise NotFound("no such container")
         return self.found[name]
 
-    def inspect_network(self, name: str) -> None:
-        if name not in self.networks:
+    def inspect_network(self, network: str) -> dict[str, Any]:
+        if network not in self.networks:
             raise NotFound("no such network")
+        inside = self.networks[network].items()
+        return {
+            "Containers": {
+                f"id-{name}": {"Name": name, "IPv4Address": f"{address}/28"}
+                for name, address in inside
+            }
+        }
 
     def disconnect_container_from_network(
         self, container: str, network: str, *, force: bool
@@ -146,21 +154,31 @@ def test_one_that_somebody_has_stopped_stays_so(engine: Engine, namespace: Names
     assert engine.asked == []
 
 
-def test_the_network_itself_is_started_without_users_networks_that_are_gone(
+def test_the_network_itself_is_started_without_users_networks_that_it_cannot_be_in(
     engine: Engine, namespace: Namespace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As the engine leaves it when it was stopped while a user's server was."""
+    """As the engine leaves it when a user's server stopped or started while it was stopped."""
     front = engine.found["site-front"]
     front["State"] |= {"Running": False, "Error": "network 17 not found"}
-    names = ("site-hub", "site-user-alice", "site-user-bob")
-    front["NetworkSettings"] = {"Networks": {name: {"NetworkID": f"id-{name}"} for name in names}}
-    engine.networks = {"id-site-user-bob"}
+    address = {"IPAMConfig": {"IPv4Address": "10.213.0.2"}}
+    names = ("site-hub", *(f"site-user-{name}" for name in ("alice", "bob", "carol")))
+    there: dict[str, dict[str, Any]] = {
+        name: address | {"NetworkID": f"id-{name}"} for name in names
+    }
+    there["site-hub"]["IPAMConfig"] = None
+    front["NetworkSettings"] = {"Networks": there}
+    engine.networks = {
+        "id-site-user-bob": {"site-user-bob": "10.213.0.22"},
+        "id-site-user-carol": {"site-user-carol": "10.213.0.2"},
+    }
     with caplog.at_level(logging.WARNING):
         namespace.look()
-    assert engine.asked == [("leave site-user-alice", "site-front"), ("start", "id-front")]
+    left = [(f"leave site-user-{name}", "site-front") for name in ("alice", "carol")]
+    assert engine.asked == [*left, ("start", "id-front")]
     assert caplog.messages == [
         "starting site-front, which the engine could not: network 17 not found",
         "site-front leaves site-user-alice, which is gone",
+        "site-front leaves site-user-carol, where site-user-carol has its address",
     ]
 
 

@@ -490,7 +490,10 @@ def network(subnet: Any = "10.214.3.16/28", **more: Any) -> dict[str, Any]:
 def test_a_network_is_a_small_bridge_of_the_pool() -> None:
     name, subnet, labels = POLICY.network(network())
     assert (name, subnet) == (NAME, IPv4Network("10.214.3.16/28"))
-    assert POLICY.network(network(pool={"Gateway": "10.214.3.17"}))[0] == NAME
+    assert (
+        POLICY.network(network(pool={"Gateway": "10.214.3.17", "IPRange": "10.214.3.24/29"}))[0]
+        == NAME
+    )
     assert labels["zhub.role"] == "user-network"
 
 
@@ -503,6 +506,7 @@ def test_a_network_is_a_small_bridge_of_the_pool() -> None:
         network(None),
         network(7),
         network(pool={"Gateway": "10.214.3.30"}),
+        network(pool={"IPRange": "10.214.3.16/29"}),
         network(Driver="macvlan"),
         network(Driver="host"),
         network(Internal=True),

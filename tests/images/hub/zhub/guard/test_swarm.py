@@ -542,6 +542,8 @@ class TestNetwork:
         assert (options["driver"], options["attachable"]) == ("overlay", True)
         assert options["internal"]
         assert not options["options"]
+        [pool] = options["ipam"]["Config"]
+        assert pool == {**addressing(SUBNET)["Config"][0], "IPRange": None}
 
     def test_what_is_sent_in_it_is_encrypted_if_the_stack_says_so(self, manager: Manager) -> None:
         client: Any = manager

@@ -232,6 +232,47 @@ def test_a_new_hub_takes_the_place_of_the_old_one(
     assert not client.networks(names=[f"{prefix}-user-gone"])
 
 
+@pytest.mark.engine
+def test_no_server_gets_the_address_of_a_hub_that_is_stopped(
+    client: docker.APIClient, prefix: str, networks: Callable[..., UserNetworks], run: Run
+) -> None:
+    """As when the engine restarts the hub's container while a server starts."""
+    name = f"{prefix}-user-alice"
+    networks("old").open(name, labels(prefix))
+    before = addresses(client, name)
+    client.stop(f"{prefix}-old", timeout=0)
+    run("user-alice", name)
+    client.start(f"{prefix}-old")
+    assert addresses(client, name)[f"{prefix}-old"] == before[f"{prefix}-old"]
+
+
+@pytest.mark.engine
+def test_a_network_that_the_hub_cannot_be_in_is_left_out(
+    client: docker.APIClient,
+    prefix: str,
+    networks: Callable[..., UserNetworks],
+    run: Run,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As one that a release before has made, where a server has the hub's address."""
+    users = [f"{prefix}-user-{name}" for name in ("alice", "bob")]
+    old = networks("old")
+    for name in users:
+        old.open(name, labels(prefix))
+    taken = addresses(client, users[0])[f"{prefix}-old"]
+    client.remove_container(f"{prefix}-old", force=True)
+    for name, user in zip(users, ("alice", "bob"), strict=True):
+        run(f"user-{user}", name, "notebook")
+    client.disconnect_container_from_network(users[0], users[0])
+    client.connect_container_to_network(users[0], users[0], ipv4_address=taken.partition("/")[0])
+
+    networks("new").restore()
+
+    assert f"{prefix}-new" in addresses(client, users[1])
+    assert f"{prefix}-new" not in addresses(client, users[0])
+    assert f"the hub cannot be attached to network {users[0]}" in caplog.text
+
+
 class Counting(docker.APIClient):
     """Counts the calls it makes."""
 
@@ -320,8 +361,8 @@ def test_without_internet_a_network_is_recreated_and_reaches_only_the_hub(
 
     assert client.inspect_network(user)["Internal"]
     alice = run("user-alice", user)
-    # Not the network's first address, which is reserved for the machine even if it has none.
-    assert addresses(client, user)[f"{prefix}-user-alice"] == "10.214.7.3"
+    # Of the upper half: the others are the machine's, even if it has none, and the hub's.
+    assert addresses(client, user)[f"{prefix}-user-alice"] == "10.214.7.8"
     assert succeeds(client, alice, "getent hosts hub")
     # Nothing listens, so packets that get through are answered with a refusal: at the hub's
     # address, which shows that the probe works, but at no address of the engine's machine.
