@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zsingleuser import (
     activity,
+    busy,
     filtered,
     first,
     home,
@@ -28,6 +29,7 @@ with last_words.reported(port, os.environ):
     home.prepare()
     start = singleuser()
     activity.install()
+    busy.install()
     memory.install()
     output.install()
     unseen.install()
