@@ -38,6 +38,8 @@ MOST_ASKED = 1000
 LONGEST = 300
 """Seconds that one home may take; then it is left as it was known before."""
 
+GIB = 1 << 30
+
 SEEN = "/homes"
 """Where the container has them, by numbers."""
 
@@ -159,7 +161,7 @@ class Sizes(Collector):
 
     def _count(self, found: Sequence[Mapping[str, Any]]) -> None:
         try:
-            sizes = self._sizes([homes.device(one) for one in found])
+            sizes = self._sizes(found)
         except Failure as error:
             if len(found) > 1:
                 # One of them may be in a folder that is not mounted now.
@@ -170,25 +172,27 @@ class Sizes(Collector):
             return
         for number, one in enumerate(found):
             if number in sizes:
-                self._known[one["Name"]] = one["Labels"][USER], sizes[number]
+                self._note(one["Name"], one["Labels"][USER], sizes[number])
             else:
                 log.warning("%s is not counted: du did not end in %d s", one["Name"], LONGEST)
 
-    def _sizes(self, folders: Sequence[str]) -> dict[int, int]:
-        """Return the bytes in each of the engine's folders, by its place in the list."""
-        mounts = []
-        for number, folder in enumerate(folders):
-            # By the path: as a volume it would be in use meanwhile, and could not be removed. The
-            # engine wants such mounts of its own folder to follow its own (rslave).
-            mount = Mount(f"{SEEN}/{number}", folder, type="bind", read_only=True)
-            mount["BindOptions"] = {"NonRecursive": True, "Propagation": "rslave"}
-            mounts.append(mount)
+    def _note(self, name: str, user: str, size: int) -> None:
+        """Keep what a home takes; that it is full is logged once, not at each count."""
+        limit = self._settings.home_limit
+        _, before = self._known.get(name, ("", 0))
+        if before < limit <= size:
+            log.warning("the home of %s is full: %.1f of %.1f GiB", user, size / GIB, limit / GIB)
+        self._known[name] = user, size
+
+    def _sizes(self, found: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+        """Return the bytes in each of these homes, by its place in the list."""
+        mounts = [_mount(number, one) for number, one in enumerate(found)]
         printed = self._helpers.run(
-            ["sh", "-c", COUNT, "sh", *map(str, range(len(folders)))],
+            ["sh", "-c", COUNT, "sh", *map(str, range(len(found)))],
             network=NO_NETWORK,
             capabilities=["DAC_READ_SEARCH"],
             mounts=mounts,
-            seconds=LONGEST * len(folders) + 60,
+            seconds=LONGEST * len(found) + 60,
         )
         lines = (line.split("\t") for line in printed.splitlines())
         return {int(path.removeprefix(f"{SEEN}/")): int(size) for size, path in lines}
@@ -211,3 +215,14 @@ class Sizes(Collector):
             for found in self._client.containers(filters=filters)
             for name in found["Names"]
         }
+
+
+def _mount(number: int, found: Mapping[str, Any]) -> Mount:
+    """Return the mount of a home for what counts it."""
+    # By the path: as a volume it would be in use meanwhile, and could not be removed.
+    mount = Mount(f"{SEEN}/{number}", homes.device(found), type="bind", read_only=True)
+    # The engine wants mounts of its own folder to follow that folder's own. Elsewhere it refuses
+    # those that are to follow a file system whose mounts are private, as without systemd.
+    own = homes.plain(found)
+    mount["BindOptions"] = {"NonRecursive": True, "Propagation": "rslave" if own else "rprivate"}
+    return mount

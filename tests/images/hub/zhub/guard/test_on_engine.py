@@ -981,6 +981,21 @@ def test_homes_are_counted_by_what_they_take_on_the_disk(
     client.remove_volume(volume)
 
 
+def test_homes_in_the_sites_folder_are_counted_whether_its_mounts_are_shared_or_private(
+    site: Site, client: docker.APIClient, tmp_path: Path
+) -> None:
+    path, name = tmp_path / "homes", f"{site.settings.prefix}-home-placed"
+    path.mkdir(mode=0o700)
+    own = replace(site.settings, homes_path=str(path), home_limit=1 << 20)
+    made = Homes(client, own)
+    made.make(name, site.labels("home", "placed"))
+    (path / name / "file").write_bytes(os.urandom(3_000_000))
+    sizes = Sizes(client, own, enforced=made.limited, rest=lambda _: None)
+    sizes.count([name])
+    client.remove_volume(name)
+    assert 3_000_000 <= sizes.of_users()["placed"] < 3_100_000
+
+
 def test_what_a_server_writes_outside_its_home_is_counted(
     site: Site, client: docker.APIClient
 ) -> None:

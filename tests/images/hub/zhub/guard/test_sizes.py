@@ -11,7 +11,7 @@ import pytest
 import requests.exceptions
 from prometheus_client import CollectorRegistry, generate_latest
 from zhub import settings
-from zhub.guard import sizes
+from zhub.guard import homes, sizes
 from zhub.guard.helpers import Helpers
 from zhub.guard.sizes import AT_A_TIME, Sizes
 
@@ -39,7 +39,7 @@ class Engine:
                     "Driver": "local",
                     "Mountpoint": f"{ROOT}/site-home-{user}/_data",
                     "Labels": {"zhub.user": user},
-                    "Options": self.options.get(user) and {"device": self.options[user]},
+                    "Options": user in self.options and homes.options(self.options[user]),
                 }
                 for user in self.bytes
             ]
@@ -132,6 +132,16 @@ def test_what_is_known_is_shown_with_the_limit(found: Sizes, engine: Engine) -> 
     assert found.of_users() == {"alice": 1 << 20}
 
 
+def test_a_home_that_has_become_full_is_logged_once(
+    found: Sizes, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.running = {"alice"}
+    for size in (9 << 20, 10 << 20, 11 << 20, 1 << 20, 10 << 20):
+        engine.bytes["alice"] = size
+        found.count()
+    assert caplog.messages == ["the home of alice is full: 0.0 of 0.0 GiB"] * 2
+
+
 def test_a_few_are_counted_at_a_time_and_the_guard_rests_in_between(
     found: Sizes, engine: Engine, counted: Counted
 ) -> None:
@@ -200,6 +210,25 @@ def test_a_volume_that_leads_elsewhere_is_not_read(
     engine.options["alice"] = "/etc"
     found.count()
     assert counted.users() == [["bob"]]
+
+
+def test_only_what_is_in_the_engines_own_folder_follows_the_mounts_there(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file system whose mounts are private, the engine would refuse it."""
+    mounted = {}
+
+    def run(_: Helpers, __: list[str], *, mounts: list[Any], **___: Any) -> str:
+        mounted.update({one["Source"]: one["BindOptions"]["Propagation"] for one in mounts})
+        return ""
+
+    monkeypatch.setattr(Helpers, "run", run)
+    there = "/srv/homes/site-home-alice"
+    engine.options["alice"] = there
+    path = {"ZHUB_HOMES_PATH": "/srv/homes"}
+    own = settings.read_guard({"ZHUB_PREFIX": "site", "ZHUB_HOME_LIMIT": "10M"} | path)
+    Sizes(engine, own, enforced=False, rest=lambda _: None).count()
+    assert mounted == {there: "rprivate", f"{ROOT}/site-home-bob/_data": "rslave"}
 
 
 def test_a_silent_engine_ends_nothing(
