@@ -127,10 +127,17 @@ def _given_away(file: Path, user: str, person: Person) -> bool:
     return match is persons.Match.ANOTHER
 
 
-def by_login(file: Path) -> Refusal:
-    """Return a Refusal that reads the last login from the hub's database."""
+def by_login(file: Path, folders: tuple[SharedFolder, ...] = ()) -> Refusal:
+    """Return a Refusal that reads the last login from the hub's database.
 
-    def refusal(user: str, _: tuple[str, ...], __: str | None) -> str | None:
+    Args:
+        file: the database.
+        folders: all that the stack has, none of which is for groups.
+    """
+
+    def refusal(user: str, grants: tuple[str, ...], profile: str | None) -> str | None:
+        if gone := revoked(folders, (), profile, grants):
+            return f"nobody may use the shared folder {', '.join(gone)} like this any more"
         try:
             return logins.reason_to_stop(file, user)
         except sqlite3.Error as error:
@@ -193,4 +200,4 @@ def run() -> None:
         forever(Api(os.environ), refusal, ldap.recheck, Brake())
     else:
         # No brake: after a weekend, everybody's last login is a day ago.
-        forever(Api(os.environ), by_login(database.FILE), logins.LOOKS)
+        forever(Api(os.environ), by_login(database.FILE, found.shared_folders), logins.LOOKS)

@@ -357,6 +357,33 @@ def test_without_a_service_account_the_last_login_decides(
     assert "stopping the server of bob: the last login was a day ago" in caplog.text
 
 
+def test_without_a_service_account_a_folder_that_is_taken_away_ends_servers_as_well(
+    hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the preview says. No folder is for a group then."""
+    file = tmp_path / "hub.sqlite"
+    database.prepare(file, token_max_age=86400)
+    with sqlite3.connect(file) as connection:
+        connection.execute("INSERT INTO zhub_logins VALUES ('alice', ?)", [time.time()])
+    connection.close()
+    folders = (
+        SharedFolder(name="all", read_only=True),
+        SharedFolder(name="models", read_only=True, profiles=("large",)),
+    )
+    hub.servers, hub.profiles = {"alice": [""]}, {"alice": "large"}
+    for grant, keeps in {
+        "all:ro": True,
+        "models:ro": True,
+        "all:rw": False,
+        "removed:ro": False,
+    }.items():
+        hub.stopped.clear()
+        hub.folders = {"alice": ["all:ro", grant]}
+        recheck.check(Api(hub.environment()), recheck.by_login(file, folders))
+        assert hub.stopped == ([] if keeps else ["alice/server"]), grant
+    assert "nobody may use the shared folder removed like this any more" in caplog.text
+
+
 def test_a_database_that_cannot_be_read_stops_nothing(hub: Hub, tmp_path: Path) -> None:
     hub.servers = {"bob": [""]}
     recheck.check(Api(hub.environment()), recheck.by_login(tmp_path / "none.sqlite"))
