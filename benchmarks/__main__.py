@@ -25,6 +25,7 @@ from benchmarks import (
     plot,
     program,
     running,
+    scrapes,
     table,
 )
 from benchmarks.measured import (
@@ -44,7 +45,7 @@ PLOT = PAGE.with_suffix(".svg")
 KEPT = PAGE.with_suffix(".json")
 
 #: Parts that are measured on the machine's own platform only.
-NATIVE = {grid.part for grid in GRIDS}
+NATIVE = {"scrape", *(grid.part for grid in GRIDS)}
 
 
 @dataclass
@@ -247,6 +248,7 @@ class Bench:
             "logins": self.logins,
             "stack": self.stack,
             "backup": self.backup,
+            "scrape": partial(scrapes.measure, self),
             "rush": partial(crowds.come, self),
             "growth": partial(crowds.grow, self),
         }

@@ -168,6 +168,9 @@ METRICS = (
     Metric("backup-size", "what it writes", "MB", "backup", PROGRAM),
     Metric("backup-slowest", "slowest request to a server meanwhile", "s", "backup", PROGRAM),
     Metric("restore", "`make restore` of it into an empty stack", "s", "backup", PROGRAM),
+    Metric("scrape", "a scrape of the metrics, 20 servers of users", "s", "scrape", PROGRAM),
+    Metric("scrape-size", "what it has", "kB", "scrape", PROGRAM),
+    Metric("scrape-seconds", "processor seconds of it", "s", "scrape", PROGRAM),
     *RUSH.metrics(),
     *GROWTH.metrics(),
 )

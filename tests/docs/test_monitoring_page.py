@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from statistics import median
 
 import pytest
 
@@ -43,3 +44,8 @@ def test_the_cost_of_scrapes_is_the_measured_one() -> None:
     for said, servers in zip(percents, ("50", "200", "800"), strict=True):
         share = measured[f"growth-scrape-seconds-{servers}"] * 100 / 30
         assert int(said) == pytest.approx(share, abs=1)
+    [real] = [row for row in rows if "20 servers of the real image" in row]
+    said = re.findall(r"([\d.]+) (?:s|kB|seconds)\b", real)
+    for metric, number in zip(("scrape", "scrape-size", "scrape-seconds"), said, strict=True):
+        found = next(one["values"] for one in series if one["metric"] == metric)
+        assert float(number) == pytest.approx(median(found), rel=0.2), metric
