@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,28 @@ def test_lines_are_numbered_on_across_restarts_and_files(
     assert [line["number"] for line in lines()] == [4]
     assert json.loads((tmp_path / "audit.log.1").read_text())["number"] == 3
     assert len((tmp_path / "audit.log.2").read_text().splitlines()) == 2
+
+
+def test_many_write_while_files_are_renamed_and_no_line_is_lost(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "SIZE", 2000)
+    monkeypatch.setattr(audit, "KEPT", 1000)
+    log, each = Audit(tmp_path, clock), 40
+
+    def write(writer: int) -> None:
+        for number in range(each):
+            log.seen("container.make", user=f"{writer}-{number}")
+            log.reported([event("logout", user=f"{writer}-{number}")])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))
+    files = sorted(tmp_path.iterdir(), key=lambda file: int(file.suffix[1:].replace("log", "0")))
+    assert len(files) > 10
+    texts = [file.read_text() for file in reversed(files)]
+    found = [json.loads(line) for text in texts for line in text.splitlines()]
+    assert [line["number"] for line in found] == list(range(1, 2 * 8 * each + 1))
+    assert len({(line["event"], line["user"]) for line in found}) == len(found)
 
 
 def test_lines_are_numbered_on_after_a_file_that_was_only_begun(

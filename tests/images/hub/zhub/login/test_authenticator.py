@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import StaticPool, create_engine
 from sqlalchemy.orm import Session
 from tornado import httputil, web
@@ -24,6 +25,7 @@ from zhub.login import directory
 from zhub.login.attempts import PER_ADDRESS, PER_NAME
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.login.directory import session
+from zhub.login.measures import Outcome
 from zhub.settings.ldap import Ldap, LdapTls
 from zhub.state import logins, persons
 
@@ -177,19 +179,25 @@ def test_who_shows_no_identifier_any_more_may_not_log_in_but_stays_logged_in(
         assert log_in(changed, "alice")["name"] == "alice"
 
 
-def test_every_outcome_of_a_login_is_reported_for_the_audit_log(
+def test_every_outcome_of_a_login_is_counted_and_reported_for_the_audit_log(
     make: Make, server: Slapd, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without a guard, reports are lines of the log."""
     caplog.set_level(logging.INFO, "zhub.audit")
 
+    def counted() -> dict[str, float]:
+        name = "zhub_logins_total"
+        return {o: REGISTRY.get_sample_value(name, {"outcome": o}) or 0 for o in Outcome}
+
     def outcome(authenticator: DirectoryAuthenticator, name: str, password: str) -> str:
         caplog.clear()
+        before = counted()
         with contextlib.suppress(web.HTTPError):
             asyncio.run(authenticated(authenticator, name, password))
         [said] = [json.loads(r.getMessage()) for r in caplog.records if r.name == "zhub.audit"]
         assert said.pop("at") <= time.time()
         found = str(said.pop("outcome"))
+        assert counted() == before | {found: before[found] + 1}
         user = name if found != "invalid" else ""
         assert said == {"event": "login", "user": user, "address": "192.0.2.1"}
         return found
