@@ -25,6 +25,7 @@ import docker
 import pytest
 
 from tests.built import Images
+from tests.docs.commands import runs
 from toolchain import audit, snapshot
 from toolchain.engine import client as docker_command
 from toolchain.lock import HUB, NOTEBOOK
@@ -184,6 +185,40 @@ def test_without_findings_every_pin_was_checked(
     named = {"pulumi": Path(), "jupyterlab": NOTEBOOK, "dockerspawner": HUB}
     assert services.asked > {(name, pinned(folder, name)) for name, folder in named.items()}
     assert services.asked > {(name, package["version"]) for name, package in PROXY.items()}
+
+
+def test_it_asks_the_services_that_the_page_has_a_site_set(
+    services: Services, tmp_path: Path
+) -> None:
+    commands = runs(
+        "docs/operations.md",
+        "Packages in the images, and known vulnerabilities",
+        "make audit",
+        "export PIP_AUDIT_",
+        "npm config set registry",
+    )
+    script = "\n".join(commands[1:]).replace("<stack>", "dev")
+    assert commands[0].split()[:2] == commands[-1].split()[:2]
+    for host in ("https://osv.example.com", "https://npm.example.com"):
+        assert host in script
+        script = script.replace(host, services.url)
+    # Here, all is installed already, and npm's settings are those of the page alone.
+    make = 'make() { command make --no-print-directory TOOLCHAIN=: "$@"; }'
+    kept = {name: text for name, text in os.environ.items() if "npm_config" not in name.lower()}
+    own = {"HOME": str(tmp_path), "MAKEFLAGS": "", "npm_config_fetch_retries": "0"}
+    done = subprocess.run(
+        ["bash", "-euc", f"{make}\n{script}"],
+        cwd=ROOT,
+        env={**kept, **own, **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert Result(done.returncode, done.stdout).all_clear >= LOCKS, done.stdout
+    assert ("jupyterlab", pinned(NOTEBOOK, "jupyterlab")) in services.asked
+    assert set(PROXY) & {name for name, _ in services.asked}
 
 
 def test_an_advisory_on_a_python_package_is_shown_with_its_ids_and_the_fixed_version(
