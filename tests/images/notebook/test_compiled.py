@@ -159,6 +159,9 @@ python-ldap==3.4.8 \\
     --hash=sha256:18dc7460470c6ff64ed5c04ee21c56dbfee7ab433a53213ba91e407eea44c34c
 """
 
+#: What compiling them needs, as in a file beside the lock.
+DEBIAN = "# python-ldap\nlibldap-dev libsasl2-dev\n"
+
 #: Sums of a string, as the parts in C have them: one of 16 bits, one of 64.
 USED = """
     import crcmod.predefined, ldap, ldap.dn
@@ -189,7 +192,7 @@ def test_an_image_has_packages_that_pypi_has_as_source_only(
     shutil.copytree(ROOT / "images", tmp_path / "images")
     folder = tmp_path / "images" / "notebook" / "requirements"
     (folder / "site.txt").write_text(SITE)
-    (folder / "site.debian").write_text("# python-ldap\nlibldap-dev libsasl2-dev\n")
+    (folder / "site.debian").write_text(DEBIAN)
     platform = Z if machine == "s390x" else native(engine)
     target = base.TARGET if platform == Z else base.BUILD
     base_args: Mapping[str, str | None] = {"BASE_IMAGE": target, **site_args()}
