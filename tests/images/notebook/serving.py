@@ -45,7 +45,7 @@ try:
 except urllib.error.HTTPError as error:
     answer = error
 print(answer.status)
-print(answer.read().decode())
+print(answer.read().decode(errors="replace"))
 """
 
 #: Runs code, one cell for each further argument, in a new kernel of the server.

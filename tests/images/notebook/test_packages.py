@@ -123,7 +123,8 @@ PDF = r"""
     {"cells": [{"cell_type": "markdown", "metadata": {}, "source": ["# Grüße: $x^2$"]}],
      "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
     END
-    jupyter nbconvert --to pdf a.ipynb && head -c 5 a.pdf
+    jupyter nbconvert --to pdf a.ipynb
+    head -c 5 a.pdf; echo
     """
 
 #: How each of the sets in docs/packages.md is used, and what that prints.
@@ -287,14 +288,16 @@ def test_a_set_of_the_page_works(
     assert expected in use(engine, documented, script)
 
 
-#: Those with Python packages are used on s390x in test_byte_order.py. TeX makes files for each of
-#: its programs while it is installed; emulated, and beside other tests, half an hour was too short.
+#: Those with Python packages are used on s390x in test_byte_order.py, TeX below.
 NOT_HERE = {"python3-h5py", "python3-xgboost", "python3-sqlalchemy", "pandoc"}
+
+#: How the names of the packages for export as PDF begin.
+TEX = ("texlive-", "lmodern", "pandoc")
 
 
 @pytest.fixture(scope="module")
 def documented_for_z(engine: docker.DockerClient) -> str:
-    others = ("python3-", "odbc-", "tdsodbc", "texlive-", "lmodern", "pandoc")
+    others = ("python3-", "odbc-", "tdsodbc", *TEX)
     names = {name for name in named() if not name.startswith(others)}
     return built(engine, "documented-z", *sorted(names | {"python3-dev"}), platform=Z)
 
@@ -306,6 +309,25 @@ def test_a_set_of_the_page_works_on_s390x(
 ) -> None:
     script, expected = USES[package]
     assert expected in use(engine, documented_for_z, script, platform=Z)
+
+
+#: What JupyterLab offers to export a notebook as, only where there are TeX and pandoc.
+EXPORTS = {"asciidoc", "latex", "pdf", "rst"}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2 * 3600)
+def test_a_notebook_is_exported_as_pdf_on_s390x(engine: docker.DockerClient) -> None:
+    """While it is installed, TeX loads what each of its programs begins with: long, emulated."""
+    tex = sorted(name for name in named() if name.startswith(TEX))
+    image = built(engine, "tex-z", *tex, platform=Z)
+    script, expected = USES["pandoc"]
+    assert expected in use(engine, image, script, platform=Z)
+    with serving(engine, image, [], Z) as server:
+        assert server.get("api/nbconvert").keys() >= EXPORTS
+        server.shell(textwrap.dedent(script).partition("jupyter")[0].replace("cd /tmp", "cd ~"))
+        status, body = server.request("GET", "nbconvert/pdf/a.ipynb?download=true")
+        assert (status, body[:5]) == (200, expected), body
 
 
 @pytest.mark.long
