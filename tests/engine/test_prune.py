@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +11,13 @@ import docker
 import pytest
 from zhub.guard import homes
 
+from tests.docs.commands import runs
 from tests.engine.second_engine import SecondEngine, able, second_engine
 from toolchain import base
 from toolchain.backup.engine import Engine
 from toolchain.engine import client
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
-
-#: The widest commands that clean an engine up.
-CLEANING = ("system prune --all --volumes --force", "volume prune --force")
 
 #: From this version of the engine's API on, named volumes go only if a filter asks for it.
 ALL_VOLUMES = (1, 42)
@@ -67,8 +66,12 @@ def test_homes_stay(engine: docker.DockerClient, own: SecondEngine) -> None:
     for name in ("plain", "guard", "restored"):
         in_home(own, f"zhub-x-home-{name}", f"echo {name} > /home/jovyan/file")
 
-    for command in CLEANING:
-        subprocess.run([*there.docker, *command.split()], capture_output=True, check=True)
+    environment = {**os.environ, "DOCKER_HOST": own.address}
+    environment["PATH"] = f"{Path(client()).parent}:{os.environ['PATH']}"
+    for command in runs("docs/operations.md", "Clean the engine up", "docker"):
+        subprocess.run(
+            ["bash", "-c", command], env=environment, input=b"y\n", capture_output=True, check=True
+        )
     if tuple(map(int, own.client.version()["ApiVersion"].split("."))) >= ALL_VOLUMES:
         own.client.volumes.prune(filters={"all": ["true"]})
 
