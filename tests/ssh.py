@@ -32,7 +32,8 @@ class Ssh:
         """The client's, with its key."""
         known = f"UserKnownHostsFile={self.folder}/known"
         key = ["-i", f"{self.folder}/client", "-o", "IdentitiesOnly=yes"]
-        return [*key, "-o", known, "-o", "StrictHostKeyChecking=accept-new"]
+        port = ["-o", f"Port={self.port}"]
+        return [*key, *port, "-o", known, "-o", "StrictHostKeyChecking=accept-new"]
 
     def client(self, folder: Path) -> Path:
         """Make an `ssh` that has these options, as an operator's ~/.ssh has; return its folder.
@@ -68,6 +69,7 @@ def running(folder: Path) -> Iterator[Ssh]:
         f"Port {found.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+        "Subsystem sftp internal-sftp\n"
     )
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)

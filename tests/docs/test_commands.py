@@ -29,12 +29,6 @@ EXCUSED = {
         "needs systemd; tests/toolchain/backup/test_systemd.py has it check the units"
     ),
     Claim(
-        "docs/backup.md", "Why plain archives", ()
-    ): "needs restic, and a place for its repository",
-    Claim("docs/shared-folders.md", "A folder of the engine's machine", ("sudo",)): (
-        "makes a folder of root's on the machine; tests/engine/conftest.py makes one elsewhere"
-    ),
-    Claim(
         "docs/swarm.md", "Set it up", ("docker swarm init", "docker swarm join", "docker node")
     ): ("needs several machines; tests/engine/swarm/engines.py makes such a swarm"),
     Claim("docs/swarm.md", "Set it up", ("pulumi",)): (
@@ -54,9 +48,6 @@ EXCUSED = {
     Claim("docs/how-it-works.md", "Why these images build as they do", ()): (
         "needs a registry with Debian's image, and an image name that belongs to whoever works on"
         " the machine; tests/built.py builds the same Dockerfiles for every test of images"
-    ),
-    Claim("docs/operations.md", "Clean the engine up", ("docker",)): (
-        "would clean up an engine that others use; test_prune.py does it on one of its own"
     ),
 }
 KEYS = {setting.key for setting in SETTINGS}

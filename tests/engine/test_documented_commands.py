@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import docker.errors
 import pytest
 import requests
 
-from tests import terminal
+from tests import ssh, terminal
 from tests.built import wait_until
 from tests.docs.commands import BLOCKS, runs, sections
 from tests.engine.conftest import native, remove_leftovers
@@ -462,6 +463,30 @@ def test_a_backup_is_restored(operator: Operator) -> None:
     assert alice.read("kept.txt") == "changed since"
 
 
+def test_a_backup_goes_to_restic(operator: Operator, tmp_path: Path) -> None:
+    """To a store behind SSH; what comes back is the backup."""
+    if not shutil.which("restic"):
+        pytest.skip("no restic: apt-get install restic")
+    [both] = runs("docs/backup.md", "Why plain archives")
+    (tmp_path / "sshd").mkdir()
+    with ssh.running(tmp_path / "sshd") as store:
+        # Programs that a shell finds first, and the password that restic would ask for.
+        first = f"export PATH={store.client(tmp_path / 'bin')}:$PATH RESTIC_PASSWORD=of-the-store"
+        here = f"sftp:127.0.0.1:{tmp_path}/store"
+        both = both.replace("sftp:store.example.com:/zhub", here)
+        shown = operator.types(first, f"restic -r {here} init", both)
+        operator.types(first, f"restic -r {here} restore latest --target {tmp_path}/back")
+    assert "snapshot" in shown
+
+    def content(folder: Path) -> dict[Path, bytes]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder): path.read_bytes() for path in files}
+
+    made = content(operator.clone / "backups")
+    assert len({path.parts[0] for path in made}) == 1, "one backup is kept"
+    assert content(tmp_path / "back" / "backups") == made
+
+
 def test_another_pool_while_somebody_works(operator: Operator, engine: docker.DockerClient) -> None:
     bob = with_server(operator, "bob")
     kernel = bob.start_kernel()
@@ -500,6 +525,19 @@ def test_a_folder_for_a_team_comes_and_goes(
     operator.types(*runs("docs/shared-folders.md", "Backups", "docker volume rm"))
     with pytest.raises(docker.errors.NotFound):
         engine.volumes.get(volume)
+
+
+def test_a_folder_of_the_engines_machine(operator: Operator) -> None:
+    [make] = runs("docs/shared-folders.md", "A folder of the engine's machine")
+    root = operator.clone.parent / "shared"
+    course = root / "course"
+    # Here, root types it.
+    operator.types(make.replace("sudo ", "").replace("/srv/shared", str(root)))
+    assert (course.stat().st_uid, course.stat().st_gid) == (1000, 1000)
+    folder = "pulumi config set --path 'sharedFolders[0]."
+    shown = operator.types(f"{folder}name' course", f"{folder}path' course", "pulumi preview")
+    assert "to replace" in shown
+    operator.types("pulumi config rm sharedFolders", "pulumi config rm sharedRoot")
 
 
 def test_pruning_and_older_homes(operator: Operator) -> None:
