@@ -13,11 +13,16 @@ from contextlib import contextmanager
 from typing import TextIO
 from urllib.request import Request, urlopen
 
+from zsingleuser import wait_for
+
 KEPT = 15
 """Lines that are reported."""
 
 LENGTH = 300
 """Characters of a line that are reported."""
+
+ATTACHED = 30
+"""Seconds until the hub is in a server's network, which is there after the server has begun."""
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +58,16 @@ def reported(own: socket.socket, environment: Mapping[str, str]) -> Iterator[Non
     try:
         yield
     except BaseException as error:
+        code: object = error.code if isinstance(error, SystemExit) else 1
         if not isinstance(error, SystemExit):
             traceback.print_exc()
+        elif isinstance(code, str):
+            # As Python would print it after this.
+            print(code, file=sys.stderr)
+            code = 1
         if not own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             _tell(list(heard.lines), environment)
-        if isinstance(error, SystemExit):
-            raise
-        sys.exit(1)
+        raise SystemExit(code) from error
 
 
 def _tell(lines: list[str], environment: Mapping[str, str]) -> None:
@@ -69,6 +77,7 @@ def _tell(lines: list[str], environment: Mapping[str, str]) -> None:
         "Content-Type": "application/json",
     }
     request = Request(url, json.dumps({"lines": lines}).encode(), headers)
+    wait_for(url, ATTACHED)
     try:
         # Whatever proxy a site's image sets, the hub is in the server's own network.
         urlopen(request, timeout=10).close()

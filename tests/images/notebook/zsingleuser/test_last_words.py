@@ -89,6 +89,36 @@ def test_an_exit_keeps_its_status(
     assert told[0][2] == ["x" * last_words.LENGTH]
 
 
+def test_what_an_exit_says_is_told_too(
+    hub: tuple[dict[str, str], list[Any]], own: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment, told = hub
+    with pytest.raises(SystemExit) as ended:
+        told_of(lambda: sys.exit("no packet filter was set"), own, environment)
+    assert ended.value.code == 1
+    assert told[0][2] == ["no packet filter was set"]
+    assert capsys.readouterr().err == "no packet filter was set\n", "once"
+
+
+def test_a_server_that_ends_before_it_has_a_network_tells_it_then(
+    hub: tuple[dict[str, str], list[Any]],
+    own: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment, told = hub
+    connect, tries = socket.create_connection, iter(range(10))
+
+    def attached_later(*given: Any, **named: Any) -> socket.socket:
+        if next(tries) < 3:
+            raise OSError(101, "Network is unreachable")
+        return connect(*given, **named)
+
+    monkeypatch.setattr(socket, "create_connection", attached_later)
+    with pytest.raises(SystemExit):
+        told_of(lambda: sys.exit("too early"), own, environment)
+    assert told[0][2] == ["too early"]
+
+
 def test_nothing_is_told_once_the_server_listens(
     hub: tuple[dict[str, str], list[Any]], own: socket.socket
 ) -> None:
@@ -99,7 +129,10 @@ def test_nothing_is_told_once_the_server_listens(
     assert told == []
 
 
-def test_a_hub_that_does_not_answer_changes_nothing(own: socket.socket) -> None:
+def test_a_hub_that_does_not_answer_changes_nothing(
+    own: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(last_words, "ATTACHED", 0.1)
     nowhere = f"http://127.0.0.1:{own.getsockname()[1]}/hub/api/users/alice/activity"
     environment = {"JUPYTERHUB_ACTIVITY_URL": nowhere, "JUPYTERHUB_API_TOKEN": "t"}
     with pytest.raises(SystemExit) as ended:
