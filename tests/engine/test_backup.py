@@ -542,6 +542,18 @@ def test_restored_under_another_name_all_is_the_same(
     assert alice.read("shared/team/odd/hard").startswith("a name that")
     alice.stop_server()
     other.up("--expect-no-changes")
+    # It has an audit log of its own, which goes on through the restore.
+    [log] = runs("docs/logs.md", "The audit log", "docker exec")
+    lines = other.shell(log.replace("zhub-<stack>", other.prefix)).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [line["number"] for line in found] == list(range(1, len(found) + 1))
+    restored = [line["user"] for line in found if line.get("command") == "restored"]
+    assert restored == ["", "deep"]
+    events = [line["event"] for line in found]
+    assert events.index("guard.start") < events.index("hub.start") < events.index("login")
+    assert events.count("hub.start") > 1
+    of_alice = {line["event"] for line in found if line.get("user") == "alice"}
+    assert {"login", "token.use", "server.start", "container.make"} <= of_alice
 
 
 @pytest.mark.long

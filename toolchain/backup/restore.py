@@ -93,6 +93,7 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, wish: Wi
         # Reading the files may have taken long, and people could log in meanwhile.
         check_unused(name, helpers, wish, wanted, shared)
         left = _put_all(folder, manifest, helpers, mounted=mounted, homes=homes)
+    _report(engine)
     if shared:
         say(STEP, f"shared folders: {', '.join(shared)}. Who gets them, the stack's settings say")
     count = len(wanted) - sum(what.startswith("home") for what in left)
@@ -106,6 +107,14 @@ def _all(name: str, folder: Path, manifest: Manifest, helpers: Helpers, wish: Wi
             f"make restore{stack.named(name)} FROM={folder} USER=NAME. A shared folder is unpacked "
             "by hand (docs/backup.md, Restore)"
         )
+
+
+def _report(engine: Engine, *user: str) -> None:
+    """Have the audit log say it: users and tokens that were removed since the backup are back."""
+    try:
+        engine.ask("exec", f"{engine.prefix}-hub", "zhub", "users", "restored", *user)
+    except Problem as error:
+        say(STEP, f"WARNING: done, but perhaps not in the audit log: {error}")
 
 
 def _put_all(
@@ -270,5 +279,6 @@ def _one_home(folder: Path, manifest: Manifest, helpers: Helpers, user: str) -> 
     into = report["into"]
     place = f"the folder {into} of the home" if into else "a new home"
     say(STEP, f"{user} finds the files of {manifest.made} in {place}")
+    _report(engine, user)
     if not report["whole"]:
         raise Problem(f"some of it has paths too long to be unpacked:\n{report['said']}")

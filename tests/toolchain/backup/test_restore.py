@@ -60,6 +60,10 @@ def test_a_home_that_cannot_be_unpacked_keeps_nobody_else_from_theirs(
     with pytest.raises(Problem, match=r"paths too long to be unpacked:\n(?s:.*)File name too long"):
         run(backup, user="alice")
     assert (other.home("alice") / "file").read_text() == "alice"
+    # The audit log has both, by the hub.
+    told = [words for words in other.asked if words.startswith("exec ")]
+    assert told == ["exec zhub-site-hub zhub users restored" + of for of in ("", " alice")]
+    assert other.asked.index("restart zhub-site-hub") < other.asked.index(told[0])
 
 
 def test_people_who_come_while_files_are_checked_are_not_restored_over(

@@ -176,7 +176,7 @@ def run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="users", description="List users, and what to do.")
     parser.add_argument("do", choices=sorted(COMMANDS), nargs="?", default="list")
     parser.add_argument(
-        "user", nargs="?", default="", help="for stop, record, forget, accept, message"
+        "user", nargs="?", default="", help="for stop, record, forget, accept, message, restored"
     )
     parser.add_argument("--at", type=float, default=0, help="seconds since 1970; default: now")
     parser.add_argument("--notice", default="", help="shown on the hub's pages until then")
@@ -292,6 +292,10 @@ def _accept(_: Settings, options: argparse.Namespace) -> Any:
         raise SettingsError([f"it is not recorded whose name {options.user} is"])
 
 
+def _restored(_: Settings, __: argparse.Namespace) -> None:
+    """Do nothing: `make restore` has done it, and only the audit log has to have it."""
+
+
 def _unknown(found: Settings, _: argparse.Namespace) -> Any:
     return unknown(_directory(found), json.load(sys.stdin), database.FILE)
 
@@ -306,6 +310,7 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], Any]] = {
     "forget": _forget,
     "message": _message,
     "accept": _accept,
+    "restored": _restored,
     "unknown": _unknown,
 }
 
