@@ -86,6 +86,7 @@ class Site:
             if found[role] in {"starting", "unhealthy"} and not state["Paused"]:
                 _, *check = container.attrs["Config"]["Healthcheck"]["Test"]
                 code, said = container.exec_run(check)
+                assert isinstance(said, bytes)
                 found[role] = f"{found[role]}: {said.decode()}" if code else "healthy"
         return found
 
