@@ -8,6 +8,7 @@ from pathlib import Path
 from zsingleuser import (
     activity,
     busy,
+    cookies,
     filtered,
     first,
     home,
@@ -30,6 +31,7 @@ with last_words.reported(port, os.environ):
     start = singleuser()
     activity.install()
     busy.install()
+    cookies.install()
     memory.install()
     output.install()
     unseen.install()
