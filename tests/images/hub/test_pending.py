@@ -90,6 +90,56 @@ def test_one_that_has_ended_meanwhile_is_none_that_cannot_be_stopped(
         assert stopped.status_code == 204, hub.log
 
 
+#: A hub that begins to check the servers of its database some seconds after it has started.
+LATE = """
+    from zhub.servers import pending
+    pending.install()
+    from jupyterhub.app import JupyterHub
+
+    look = JupyterHub.init_spawners
+
+
+    async def init_spawners(self):
+        pending.FOUND.clear()
+        await asyncio.sleep(4)
+        pending.FOUND.set()
+        return await look(self)
+
+
+    JupyterHub.init_spawners = init_spawners
+
+
+    class Slow(StandIn):
+        async def start(self):
+            await asyncio.sleep(6)
+            return await super().start()
+
+
+    c.JupyterHub.spawner_class = Slow
+    c.JupyterHub.init_spawners_timeout = 1
+"""
+
+
+@pytest.fixture
+def late(tmp_path: Path, ldap: dict[str, Any]) -> Iterator[tuple[RealHub, str]]:
+    """A hub that has just started and does not look yet which servers run, and alice's token."""
+    with real_hub.running(tmp_path / "hub", ldap) as hub:
+        hub.browser("alice", PASSWORDS["alice"])
+        token = hub.token("alice", PASSWORDS["alice"]).json()["token"]
+    with real_hub.running(tmp_path / "hub", ldap, more=LATE) as hub:
+        yield hub, token
+
+
+def test_a_start_just_before_the_hub_looks_is_not_ended_by_it(late: tuple[RealHub, str]) -> None:
+    hub, token = late
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(hub.api, "POST", "users/alice/server", token) for _ in range(2)]
+        codes = sorted(one.result().status_code for one in asked)
+    assert codes == [201, 202], hub.log
+    assert hub.api("GET", "users/alice", token).json()["server"]
+    assert "Traceback" not in hub.log
+
+
 #: A server that starts slowly, ends, and leaves what cannot be removed at once.
 SLOW = """
     from zhub.servers import pending

@@ -16,7 +16,7 @@ from sqlalchemy.orm import selectinload
 
 from zhub import logs, watchdog
 from zhub.contract import PROFILE, USER, Role, labelled
-from zhub.servers import leftovers
+from zhub.servers import leftovers, pending
 from zhub.servers.calls import CALLING, answered
 from zhub.servers.networks import UserNetworks
 from zhub.servers.profiles import OPTION
@@ -64,6 +64,7 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
         asyncio.get_running_loop().set_exception_handler(log_once)
         self._tasks: set[asyncio.Task[None]] = set()
         UserSpawner.running = Running(partial(_that_run, self.config.UserSpawner.stack))
+        pending.FOUND.clear()
         self._mark()
         self._go_on(watchdog.beat(self.lives))
         containers = await self._containers()
@@ -85,6 +86,8 @@ class JupyterHub(app.JupyterHub):  # type: ignore[misc] # untyped
                 del spawner.user.spawners[spawner.name]
         self._go_on(self._route())
         self._go_on(self._sweep())
+        # JupyterHub asks its database before it waits for anything.
+        pending.FOUND.set()
         try:
             checked: int = await super().init_spawners()
         except asyncio.CancelledError:

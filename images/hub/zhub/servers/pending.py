@@ -12,20 +12,34 @@ from zhub.servers.unavailable import NoServerError
 SECONDS = 0.2
 """Seconds between two looks whether something else is done with a server."""
 
+FOUND = asyncio.Event()
+"""Whether a hub that has just started has begun to check the servers of its database. It checks all
+that the database has at that moment: it would end one that somebody has begun to start before."""
+FOUND.set()
+
+FOUND_SECONDS = 30
+"""How long a start waits for that, as where the engine does not answer."""
+
 
 def install() -> None:
     """Replace what answers 500, with a traceback, at moments that JupyterHub does not expect."""
     spawn, stop = BaseHandler.spawn_single_user, BaseHandler.stop_single_user
 
-    async def spawn_single_user(self: Any, *arguments: Any, **options: Any) -> None:
+    async def spawn_single_user(
+        self: Any, user: Any, server_name: str = "", *arguments: Any, **options: Any
+    ) -> None:
         """Start a server.
 
         Raises:
-            NoServerError: it has ended, and what it leaves cannot be removed at once; or somebody
-                has stopped it.
+            NoServerError: it has ended, and what it leaves cannot be removed at once; somebody has
+                stopped it; or the hub has just started, and cannot look which servers run.
         """
+        if not FOUND.is_set():
+            await _found()
+            if server_name in user.spawners and user.spawners[server_name].active:
+                return  # somebody else waited as well, and was first
         try:
-            await spawn(self, *arguments, **options)
+            await spawn(self, user, server_name, *arguments, **options)
         except asyncio.InvalidStateError:
             raise NoServerError(
                 "Your server did not start, and what it has left is still being removed. Please"
@@ -57,3 +71,13 @@ def install() -> None:
         spawn_single_user,
         stop_single_user,
     )
+
+
+async def _found() -> None:
+    try:
+        await asyncio.wait_for(FOUND.wait(), FOUND_SECONDS)
+    except TimeoutError:
+        raise NoServerError(
+            "The hub has just started, and cannot find out yet which servers run. Please try again"
+            " in a minute."
+        ) from None
