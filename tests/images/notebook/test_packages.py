@@ -11,6 +11,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import yaml
 
 from components.settings import machine
 from tests.built import build, site_args
@@ -208,7 +209,9 @@ def missing() -> set[str]:
 
 @pytest.fixture(scope="module")
 def documented(engine: docker.DockerClient) -> str:
-    return built(engine, "documented", *sorted(named()))
+    settings = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    default: list[str] = settings["notebookPackages"]["default"]
+    return built(engine, "documented", *sorted(named().union(default)))
 
 
 def test_the_sets_of_the_page_are_used_here() -> None:
