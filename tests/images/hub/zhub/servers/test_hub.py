@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from traitlets.config import Config
 from zhub.servers import hub as hub_module
 from zhub.servers.hub import JupyterHub
+from zhub.servers.pending import FOUND
 from zhub.servers.spawner import UserSpawner
 from zhub.servers.unavailable import NoServerError
 from zhub.settings.folders import SharedFolder
@@ -326,10 +327,12 @@ def test_no_route_is_removed_before_the_engine_has_said_who_runs(
     seen = []
 
     async def containers(_: JupyterHub) -> list[Any]:
+        assert not FOUND.is_set(), "a start would be ended by the check"
         seen.append(site.user.spawner.pending)
         return [engine.server]
 
     async def jupyterhubs_own(_: JupyterHub) -> int:
+        assert FOUND.is_set()
         seen.append(site.user.spawner.pending)
         return 1
 
