@@ -22,6 +22,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from traitlets.config import Config
 from zhub.servers import hub as hub_module
+from zhub.servers import pending as pending_module
 from zhub.servers.hub import JupyterHub
 from zhub.servers.pending import FOUND
 from zhub.servers.spawner import UserSpawner
@@ -346,6 +347,13 @@ def test_no_route_is_removed_before_the_engine_has_said_who_runs(
     asyncio.run(start())
     assert seen == ["check", pending]
     assert bool(site.user.spawner.server) is bool(pending)
+
+
+def test_a_start_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_module, "FOUND", asyncio.Event())
+    monkeypatch.setattr(pending_module, "FOUND_SECONDS", 0.01)
+    with pytest.raises(NoServerError, match="The hub has just started"):
+        asyncio.run(pending_module._found())
 
 
 def test_a_server_that_is_started_while_the_engine_is_asked_keeps_its_record(
