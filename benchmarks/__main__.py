@@ -18,6 +18,7 @@ import docker
 from benchmarks import (
     backup,
     crowds,
+    groups,
     images,
     logins,
     machine,
@@ -229,6 +230,13 @@ class Bench:
         self.keep("up", subject, platform, ups)
         self.keep("preview", subject, platform, previews)
 
+    def groups(self, subject: str, platform: str) -> None:
+        """Log in to a stack whose groups decide, beside one of defaults and a bare container."""
+        found = groups.measure(self.engine, platform, self.repeats)
+        self.keep("groups-bare", subject, platform, found.bare)
+        self.keep("groups-none", subject, platform, found.defaults)
+        self.keep("groups-all", subject, platform, found.deciding)
+
     def backup(self, subject: str, platform: str) -> None:
         """Back up a stack with large homes while somebody works, and restore it."""
         made = [backup.measure(self.engine, platform) for _ in range(self.repeats)]
@@ -247,6 +255,7 @@ class Bench:
             "login": self.login,
             "logins": self.logins,
             "stack": self.stack,
+            "groups": self.groups,
             "backup": self.backup,
             "scrape": partial(scrapes.measure, self),
             "rush": partial(crowds.come, self),

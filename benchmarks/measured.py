@@ -164,6 +164,13 @@ METRICS = (
     Metric("health", "slowest `/hub/health`, 50 logins, silent directory", "ms", "logins", RUNNING),
     Metric("up", "`pulumi up` without changes", "s", "stack", PROGRAM),
     Metric("preview", "`pulumi preview` without changes", "s", "stack", PROGRAM),
+    Metric(
+        "groups-bare", "a stack's image: `docker run` to JupyterLab's API", "s", "groups", PROGRAM
+    ),
+    Metric("groups-none", "a stack: login to the API of the user's server", "s", "groups", PROGRAM),
+    Metric(
+        "groups-all", "the same with profiles, shared folders and limits", "s", "groups", PROGRAM
+    ),
     Metric("backup", "`make backup`: 20 homes of 100 MB, one of 2 GB", "s", "backup", PROGRAM),
     Metric("backup-size", "what it writes", "MB", "backup", PROGRAM),
     Metric("backup-slowest", "slowest request to a server meanwhile", "s", "backup", PROGRAM),
@@ -176,7 +183,12 @@ METRICS = (
 )
 
 #: What this project adds: a metric, and the metric without the rest of this project.
-OVERHEADS = (("login-api", "start-notebook"), ("start-hub", "start-jupyterhub"))
+OVERHEADS = (
+    ("login-api", "start-notebook"),
+    ("groups-none", "groups-bare"),
+    ("groups-all", "groups-bare"),
+    ("start-hub", "start-jupyterhub"),
+)
 
 PARTS = tuple(dict.fromkeys(metric.part for metric in METRICS))
 

@@ -96,8 +96,6 @@ def stack(
 ) -> Iterator[Stack]:
     config = native(engine) | {
         "port": free_port(),
-        "notebookPackages": [],
-        "notebookRequirements": [],
         "engineSocket": str(small.socket),
         "homesPath": str(small.folder / "site" / "homes"),
         "homeLimit": f"{LIMIT >> 20}M",
