@@ -16,6 +16,7 @@ from tests.engine.conftest import CONFIG, native, running_stack
 from tests.engine.fluentd import Fluentd
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
+from tests.hubclient import Kernel, LoginRefused, User
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
@@ -79,6 +80,7 @@ def stack(
         "logDriver": "fluentd",
         "logOptions": [f"fluentd-address={server.address}", "fluentd-request-ack=true"],
         "logFormat": "json",
+        "logLevel": "debug",
     }
     yield from running_stack(engine, "e2e-fluentd", tmp_path_factory.mktemp("fluentd"), config)
 
@@ -90,6 +92,7 @@ def test_a_stack_whose_log_server_goes_and_comes_back(stack: Stack, server: Flue
     alice.start_server()
     kernel = alice.start_kernel()
     kernel.run("answer = 6 * 7")
+    secrets = secrets_of(stack, alice, kernel)
 
     def of(role: str) -> list[str]:
         return server.of(stack=stack.prefix, role=role)
@@ -129,3 +132,32 @@ def test_a_stack_whose_log_server_goes_and_comes_back(stack: Stack, server: Flue
     wait_until(lambda: bool(server.of(stack=stack.prefix, user="carol")), seconds=SECONDS)
     carol.stop_server()
     assert stack.on_stack("preview", "--expect-no-changes")
+    for role in ("hub", "guard", "directory", "notebook"):
+        written = "\n".join(of(role))
+        # The demo directory says nothing unless something is wrong.
+        assert written or role == "directory", role
+        assert "\x1b" not in written, role
+        assert [name for name, text in secrets.items() if text in written] == [], role
+        if role in {"hub", "guard"}:
+            assert all(isinstance(json.loads(line), dict) for line in of(role)), role
+
+
+def secrets_of(stack: Stack, alice: User, kernel: Kernel) -> dict[str, str]:
+    """What nobody may find in a log; each was used, also in wrong ways."""
+    made = alice.request("POST", "hub/api/users/alice/tokens", json={})
+    token = str(made.json()["token"])
+    for headers in ({"Authorization": f"token {token}"}, {"Authorization": f"Bearer {token}x"}):
+        alice.request("GET", "hub/api/user", headers=headers)
+    alice.request("GET", f"hub/api/users/alice?token={token}")
+    own = kernel.run("import os; print(os.environ['JUPYTERHUB_API_TOKEN'])").strip()
+    wrong = "a password that is mistyped"
+    with pytest.raises(LoginRefused):
+        Entrance.of(stack).browser().log_in("carol", wrong)
+    passwords = stack.outputs()["demoUsers"]
+    # Short ones are names of cookies, or numbers.
+    cookies = {one.name: one.value or "" for one in alice.cookies() if len(one.value or "") > 20}
+    assert len(own) > 20
+    assert cookies
+    # What a page has in it against forged requests is in addresses of websockets, and no login.
+    cookies.pop("_xsrf", None)
+    return {"token": token, "server's token": own, "wrong": wrong, **passwords, **cookies}
