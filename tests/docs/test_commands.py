@@ -25,9 +25,6 @@ SHOWN = shown()
 #: Commands that no test runs as printed, and why.
 EXCUSED = {
     Claim("README.md", "Tests", ()): "it is what runs this test",
-    Claim("docs/backup.md", "On a schedule", ()): (
-        "needs systemd; tests/toolchain/backup/test_systemd.py has it check the units"
-    ),
     Claim(
         "docs/swarm.md", "Set it up", ("docker swarm init", "docker swarm join", "docker node")
     ): ("needs several machines; tests/engine/swarm/engines.py makes such a swarm"),

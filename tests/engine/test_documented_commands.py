@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -25,6 +26,7 @@ import requests
 from tests import ssh, terminal
 from tests.built import wait_until
 from tests.docs.commands import BLOCKS, runs, sections
+from tests.engine import systemd
 from tests.engine.conftest import native, remove_leftovers
 from tests.engine.people import Entrance, logged_in
 from tests.engine.stack import Stack
@@ -57,6 +59,14 @@ PLACEHOLDERS = {
 ADDRESSES = ("ldapServer", "ldapTls", "ldapBindDn", "ldapSearchBase", "ldapAllowedGroups")
 
 
+def with_own_names(*commands: str) -> str:
+    """Return lines of a page with the names of this stack."""
+    text = "\n".join(commands)
+    for pattern, here in PLACEHOLDERS.items():
+        text = re.sub(pattern, here, text)
+    return text
+
+
 @dataclass(frozen=True)
 class Operator:
     """Somebody with a clone, who types what a page prints, and says yes to Pulumi."""
@@ -79,10 +89,7 @@ class Operator:
 
     def script(self, *commands: str) -> str:
         """Return the commands with this stack's names, in a shell that is set to the stack."""
-        text = "\n".join(commands)
-        for pattern, here in PLACEHOLDERS.items():
-            text = re.sub(pattern, here, text)
-        return f'eval "$(make -s env STACK={NAME})"\n{text}'
+        return f'eval "$(make -s env STACK={NAME})"\n{with_own_names(*commands)}'
 
     def types(self, *commands: str, answer: str = "", seconds: float = 300) -> str:
         """Run commands in one shell, which ends at the first that fails; returns what they print.
@@ -487,6 +494,50 @@ def test_a_backup_goes_to_restic(operator: Operator, tmp_path: Path) -> None:
     assert content(tmp_path / "back" / "backups") == made
 
 
+@pytest.mark.long
+def test_a_schedule_with_systemd(operator: Operator, short_folder: Path) -> None:
+    """On a machine with systemd, whose files are this one's; there, root types it."""
+    if os.geteuid() != 0 or not systemd.able():
+        pytest.skip("a machine with systemd needs root, systemd, unshare and cgroup2")
+    [schedule] = runs("docs/backup.md", "On a schedule")
+    copy, edit, enable = schedule.replace("sudo ", "").splitlines()
+    to, said = short_folder / "to", short_folder / "said"
+    to.mkdir()
+    said.touch()
+    settings = block("ini", "docs/backup.md", "On a schedule")
+    for shown, here in {
+        "User=ops": "User=root",
+        "/srv/zhub": str(operator.clone),
+        "/mnt/backups": str(to),
+        "RECIPIENT=/etc/zhub/backup-key.asc ": "",
+    }.items():
+        assert shown in settings
+        settings = settings.replace(shown, here)
+    # What the operator types in the editor, which is given the file last. The clone is in /tmp, and
+    # there is no journal.
+    settings += f"PrivateTmp=no\nStandardOutput=append:{said}\nStandardError=inherit\n"
+    (short_folder / "settings").write_text(settings)
+    editor = short_folder / "editor"
+    editor.write_text(f'#!/bin/sh\nfor file; do :; done\ncat {short_folder}/settings >"$file"\n')
+    editor.chmod(0o755)
+    with systemd.machine(short_folder, [to, said, Path(SOCKET).resolve()]) as machine:
+        machine.shell(f"cd {operator.clone}\n{with_own_names(copy)}")
+        script = f"export EDITOR={editor}\n{with_own_names(edit)}"
+        inside = shlex.join([*machine.inside, "bash", "-euc", script])
+        code, shown = terminal.run(inside, operator.clone, operator.environment, "?", "")
+        assert code == 0, shown
+        machine.shell(with_own_names(enable))
+        assert f"zhub-backup@{NAME}.timer" in machine.shell("systemctl list-timers --no-pager")
+        unit = f"zhub-backup@{NAME}.service"
+        machine.shell(f"systemctl start {unit} || true")
+        assert unit not in machine.shell("systemctl --failed --no-pager"), said.read_text()
+        [made] = to.iterdir()
+        assert (made / "manifest.json").exists()
+        # One whose backup fails.
+        machine.shell("systemctl start zhub-backup@none.service || true")
+        assert "zhub-backup@none.service" in machine.shell("systemctl --failed --no-pager")
+
+
 def test_another_pool_while_somebody_works(operator: Operator, engine: docker.DockerClient) -> None:
     bob = with_server(operator, "bob")
     kernel = bob.start_kernel()
@@ -528,6 +579,8 @@ def test_a_folder_for_a_team_comes_and_goes(
 
 
 def test_a_folder_of_the_engines_machine(operator: Operator) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the folder has to be root's")
     [make] = runs("docs/shared-folders.md", "A folder of the engine's machine")
     root = operator.clone.parent / "shared"
     course = root / "course"
