@@ -16,13 +16,18 @@ rush a start takes many seconds, and attempts every 50 ms took about a tenth of 
 POLL_SECONDS = 2
 """Seconds after which the engine is asked whether a server that does not listen has ended."""
 
+ATTEMPT_SECONDS = 8
+"""Seconds that one attempt may take, as in the proxy. Where a server has just ended, nothing
+answers, and the system would go on trying for two minutes."""
+
 
 async def ended(host: str, port: int, poll: Callable[[], Awaitable[T | None]]) -> T | None:
     """Return None when the server listens, or the first other answer of `poll`."""
     begin = asked = time.monotonic()
     while True:
         try:
-            _, connection = await asyncio.open_connection(host, port)
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                _, connection = await asyncio.open_connection(host, port)
         except OSError:
             pass
         else:
