@@ -72,7 +72,7 @@ async def run():
     print(json.dumps(found))
     page.close()
     await httpclient.AsyncHTTPClient().fetch(f"http://{KERNELS}/{id}", method="DELETE", **ASK)
-asyncio.run(asyncio.wait_for(run(), 60))
+asyncio.run(asyncio.wait_for(run(), 240))
 """
 
 
