@@ -38,6 +38,9 @@ TRIES = 3
 GONE = "ep-"
 """How the engine's keys of a network's members begin where the container is gone."""
 
+JOINED = "has active endpoints"
+"""What the engine says of a network that it does not remove because something is in it."""
+
 TAKEN = "Address already in use"
 """What the engine says where something else in a network has the hub's address there."""
 
@@ -105,18 +108,36 @@ class UserNetworks:
         self._client.connect_container_to_network(container, name)
 
     def close(self, name: str) -> None:
-        """Remove the network, detaching all containers; do nothing when it does not exist."""
-        network = self._inspect(name)
-        if not network:
-            return
+        """Remove the network, detaching all containers; do nothing when it does not exist.
+
+        If the hub's container joins it again and again, as one that is being restarted, it is left
+        to the user's next start, or to the next hub.
+        """
+        for _ in range(TRIES):
+            network = self._inspect(name)
+            if not network:
+                return
+            if self._removed(network):
+                with _CREATING:
+                    if known := self._known:
+                        known.give(subnet_of(network))
+                return
+        log.warning("network %s is not removed now: something joins it", name)
+
+    def _removed(self, network: dict[str, Any]) -> bool:
+        """Remove a network and return True; False if something has joined it meanwhile."""
+        name = network["Name"]
         for container in _attached(network):
             # One whose container is gone may be gone as well by now.
             with suppress(NotFound):
                 self._client.disconnect_container_from_network(container, name, force=True)
-        self._client.remove_network(name)
-        with _CREATING:
-            if known := self._known:
-                known.give(subnet_of(network))
+        try:
+            self._client.remove_network(name)
+        except APIError as error:
+            if JOINED not in str(error.explanation):
+                raise
+            return False
+        return True
 
     def restore(self) -> None:
         """Attach the hub to the networks of running servers, and remove the others.

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from ipaddress import IPv4Network
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 import docker
 import pytest
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.utils import kwargs_from_env
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +60,14 @@ def test_the_last_free_subnet_is_found_as_quickly_as_the_first() -> None:
     assert time.process_time() - begin < 1
 
 
+def network_of_alice(names: dict[str, str]) -> dict[str, Any]:
+    return {
+        "Name": "site-user-alice",
+        "Containers": {key: {"Name": name} for key, name in names.items()},
+        "IPAM": {"Config": [{"Subnet": "10.214.7.0/28"}]},
+    }
+
+
 def test_what_the_engine_has_of_a_container_that_is_gone_is_detached_by_its_name() -> None:
     """Seen on 20.10 in a stop after dockerd was killed: such a member has no container's ID."""
     done: list[tuple[str, ...]] = []
@@ -69,11 +78,7 @@ def test_what_the_engine_has_of_a_container_that_is_gone_is_detached_by_its_name
 
         def inspect_network(self, *_: Any, **__: Any) -> Any:
             names = {"1" * 64: "site-hub", "ep-" + "2" * 64: "site-user-alice"}
-            config = [{"Subnet": "10.214.7.0/28"}]
-            return {
-                "Containers": {key: {"Name": name} for key, name in names.items()},
-                "IPAM": {"Config": config},
-            }
+            return network_of_alice(names)
 
         def disconnect_container_from_network(  # type: ignore[override]
             self, *names: str, **_: Any
@@ -92,6 +97,39 @@ def test_what_the_engine_has_of_a_container_that_is_gone_is_detached_by_its_name
         ("site-user-alice", "site-user-alice"),
         ("site-user-alice",),
     ]
+
+
+@pytest.mark.parametrize(("joins", "left"), [(1, False), (9, True)])
+def test_a_network_that_the_hub_joins_meanwhile_is_tried_again(
+    joins: int,
+    left: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As when the hub's container is restarted: while it is stopped, no network shows it."""
+    done: list[str] = []
+
+    class Client(docker.APIClient):
+        def __init__(self) -> None:
+            """Connect to nothing."""
+
+        def inspect_network(self, *_: Any, **__: Any) -> Any:
+            return network_of_alice({"1" * 64: "site-hub"} if done else {})
+
+        def disconnect_container_from_network(  # type: ignore[override]
+            self, *_: str, **__: Any
+        ) -> None:
+            done.append("detached")
+
+        def remove_network(self, name: str) -> None:  # type: ignore[override]
+            done.append("tried")
+            if done.count("tried") <= joins:
+                response: Any = SimpleNamespace(status_code=403, reason="Forbidden", url="/")
+                raise APIError("x", response, f"network {name} id 1 has active endpoints")
+
+    UserNetworks(Client(), prefix="site", hub="site-hub", pool=POOL, internal=False).close("x")
+    tries = 3 if left else joins + 1
+    assert done == ["tried", *["detached", "tried"] * (tries - 1)]
+    assert ("is not removed now" in caplog.text) is left
 
 
 @pytest.fixture(scope="module")
