@@ -42,7 +42,8 @@ JOINED = "has active endpoints"
 """What the engine says of a network that it does not remove because something is in it."""
 
 TAKEN = "Address already in use"
-"""What the engine says where something else in a network has the hub's address there."""
+"""What the engine says where something else in a network has the hub's address there; and of a
+subnet that another network has all of, whose addresses are not divided like a user's network's."""
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +228,7 @@ class UserNetworks:
                     raise _ExistsError from None
                 # Another hub on the same engine has just taken it, or the guard has just seen that
                 # it is the site's.
-                if "overlap" not in str(error.explanation):
+                if not any(text in str(error.explanation) for text in ("overlap", TAKEN)):
                     raise
                 continue
             known.take(subnet)

@@ -14,6 +14,7 @@ from typing import Any
 import docker
 import pytest
 from docker.errors import APIError, NotFound
+from docker.types import IPAMConfig, IPAMPool
 from docker.utils import kwargs_from_env
 from hypothesis import given
 from hypothesis import strategies as st
@@ -384,6 +385,26 @@ def test_a_subnet_that_something_else_takes_or_gives_back_is_noticed(
         theirs.close(f"{prefix}-user-2")
     of_hub.open(f"{prefix}-user-4", labels(prefix))
     assert addresses(client, f"{prefix}-user-4") == {f"{prefix}-hub": "10.214.7.34"}
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("gateway", ["10.214.7.17", "10.214.7.30"])
+def test_a_subnet_that_has_become_somebody_elses_is_left_to_them(
+    client: docker.APIClient, prefix: str, run: Run, gateway: str
+) -> None:
+    """As of a network of the release before, whose addresses are not in two halves."""
+    run("hub")
+    pool = IPAMPool(subnet="10.214.7.16/28", gateway=gateway)
+    # One that has seen nothing yet.
+    with closing(docker.APIClient(version=client.api_version, **kwargs_from_env())) as own:
+        hub = UserNetworks(own, prefix=prefix, hub=f"{prefix}-hub", pool=POOL, internal=False)
+        hub.open(f"{prefix}-user-0", labels(prefix))
+        client.create_network(f"{prefix}-other", ipam=IPAMConfig(pool_configs=[pool]))
+        try:
+            hub.open(f"{prefix}-user-1", labels(prefix))
+        finally:
+            client.remove_network(f"{prefix}-other")
+    assert addresses(client, f"{prefix}-user-1") == {f"{prefix}-hub": "10.214.7.34"}
 
 
 @pytest.mark.engine
