@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 
 #: Below those that Linux gives to connections (ip_local_port_range): such a one could be taken by
 #: another test between two starts of what is to listen.
 FIRST, COUNT = 20000, 12000
+
+#: What this process has given: who asks for two gets two, though neither listens yet.
+_GIVEN: set[int] = set()
 
 
 def free_privileged_port() -> int:
@@ -20,12 +24,18 @@ def free_privileged_port() -> int:
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that is free now."""
+    """Return a TCP port on loopback that is free now, and that no other test is given."""
+    # Those of pytest-xdist's two workers are even in the one, and odd in the other.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
+    if len(_GIVEN) > COUNT // 4:
+        _GIVEN.clear()
     while True:
-        port = FIRST + secrets.randbelow(COUNT)
+        port = FIRST + 2 * secrets.randbelow(COUNT // 2) + worker
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        if port not in _GIVEN:
+            _GIVEN.add(port)
             return port

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.toolchain.conftest import go_install
 
 SERVER = "versitygw"
@@ -23,13 +24,6 @@ def folder(root: Path) -> dict[str, str]:
     """The variables for state in a folder, as on a file share."""
     (root / "share").mkdir()
     return {"PULUMI_BACKEND_URL": (root / "share").as_uri()}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
@@ -49,7 +43,7 @@ def s3(root: Path) -> Iterator[dict[str, str]]:
     if not (server := shutil.which(SERVER)):
         pytest.skip(f"no S3 server here: {go_install(SERVER)}")
     (root / "s3" / BUCKET).mkdir(parents=True)
-    port = _free_port()
+    port = free_port()
     keys = {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET}
     command = [server, "--quiet", "--port", f"127.0.0.1:{port}", "posix", str(root / "s3")]
     with subprocess.Popen(command, env=keys, stdout=subprocess.DEVNULL) as process:
