@@ -115,11 +115,12 @@ class Stack:
 
     def shell(self, script: str, folder: Path = ROOT) -> str:
         """Run lines of bash in a folder, with `pulumi` and `docker`; returns what they print."""
-        tools = [str(PULUMI.parent), str(Path(client()).parent), os.environ["PATH"]]
+        variables = self.variables()
+        tools = [str(PULUMI.parent), str(Path(client()).parent), variables["PATH"]]
         ended = subprocess.run(
             ["bash", "-c", script],
             cwd=folder,
-            env=self.variables() | {"PATH": os.pathsep.join(tools)},
+            env=variables | {"PATH": os.pathsep.join(tools)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

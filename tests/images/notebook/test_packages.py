@@ -16,6 +16,7 @@ import yaml
 from components.settings import machine
 from tests.built import build, site_args
 from tests.images.notebook.serving import serving
+from tests.images.notebook.test_notebook import home  # noqa: F401 - a fixture
 from toolchain import base
 from toolchain.places import ROOT
 
@@ -345,3 +346,20 @@ def test_a_notebook_of_r_computes_plots_and_installs(
         printed = server.run(install, use_it, "plot(1:3)", kernel="ir")
         assert printed.endswith("R says 1['image/png', 'text/plain']\n"), printed
         server.shell("ls ~/R/*/*/own")
+
+
+@pytest.mark.long
+def test_a_kernel_of_r_in_the_home_is_offered_after_a_restart(
+    engine: docker.DockerClient,
+    documented: str,
+    home: str,  # noqa: F811 - the fixture
+) -> None:
+    volumes = [f"{home}:/home/jovyan"]
+    with serving(engine, documented, volumes, native(engine)) as server:
+        own = 'IRkernel::installspec(name = "mine", displayname = "Mine")'
+        server.shell(f"Rscript -e '{own}'")
+    with serving(engine, documented, volumes, native(engine)) as server:
+        kernels = server.get("api/kernelspecs")["kernelspecs"]
+        assert kernels["mine"]["spec"]["display_name"] == "Mine"
+        printed = server.run('cat(Sys.getenv("JUPYTERHUB_API_TOKEN"), 6 * 7)', kernel="mine")
+        assert printed.strip() == "42"
