@@ -129,8 +129,7 @@ def own_engine_site(engine: docker.DockerClient, folder: Path, name: str) -> Ite
             "notebookPackages": ["python3-six"],
             "engineSocket": str(own.socket),
         }
-        base = engine.images.get(config["buildImage"])
-        own.client.images.load(b"".join(base.save(named=True)))
+        own.take(engine.images.get(config["buildImage"]))
         stack = Stack(name, folder, project=project)
         stack.init(config)
         stack.on_stack("config set", "docker:host", own.address)

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import docker
 import docker.errors
+from docker.models.images import Image
 
 from tests.engine import subnets
 from tests.engine.namespaces import entered
@@ -113,6 +114,10 @@ class SecondEngine:
         with (self.folder / "dockerd.log").open("a") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
         self.client = _answering(self.socket, self.process)
+
+    def take(self, image: Image) -> None:
+        """Load an image of another engine, with its names."""
+        self.client.images.load(b"".join(image.save(named=True)))
 
     @property
     def containerd(self) -> int:

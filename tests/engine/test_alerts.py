@@ -64,8 +64,7 @@ def scene(
             own_meminfo(short_folder) as (mounts, meminfo),
             second_engine(short_folder, mounts=mounts) as own,
         ):
-            base = engine.images.get(CONFIG["buildImage"])
-            own.client.images.load(b"".join(base.save(named=True)))
+            own.take(engine.images.get(CONFIG["buildImage"]))
             used = shutil.disk_usage(data).used
             assert used > GIB // 20, "the engine's data is on this disk"
             project = checkout(tmp_path_factory.mktemp("alerts") / "project")

@@ -35,7 +35,7 @@ def second(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEn
     if not able():
         pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
     with second_engine(short_folder, "--live-restore") as found:
-        found.client.images.load(b"".join(engine.images.get(IMAGE).save(named=True)))
+        found.take(engine.images.get(IMAGE))
         yield found
         # They would run on without their engine.
         for container in found.client.containers.list(all=True):
@@ -97,7 +97,7 @@ def test_what_outlived_an_engine_that_was_killed_is_started_again(
     if not able():
         pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
     with second_engine(short_folder) as second:
-        second.client.images.load(b"".join(engine.images.get(IMAGE).save(named=True)))
+        second.take(engine.images.get(IMAGE))
         policies = (RESTART, "unless-stopped")
         for policy in policies:
             restart: Any = {"Name": policy}

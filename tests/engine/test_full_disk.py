@@ -46,7 +46,7 @@ def small(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEng
     mount_new(short_folder / "disk", short_folder / "data", SIZE, "mkfs.ext4", "-q")
     # Its end unmounts the disk as well.
     with second_engine(short_folder) as found:
-        found.client.images.load(b"".join(engine.images.get(CONFIG["buildImage"]).save(named=True)))
+        found.take(engine.images.get(CONFIG["buildImage"]))
         yield found
 
 

@@ -50,7 +50,7 @@ def new(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEngin
     if not able():
         pytest.skip("a second engine needs root, ip, iptables, nsenter and dockerd")
     with second_engine(short_folder) as found:
-        found.client.images.load(b"".join(engine.images.get(CONFIG["buildImage"]).save(named=True)))
+        found.take(engine.images.get(CONFIG["buildImage"]))
         yield found
 
 

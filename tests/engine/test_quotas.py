@@ -82,7 +82,7 @@ def small(engine: docker.DockerClient, short_folder: Path) -> Iterator[SecondEng
     (short_folder / "site" / "homes").mkdir(mode=0o700)
     # Its end unmounts the disk as well.
     with second_engine(short_folder) as found:
-        found.client.images.load(b"".join(engine.images.get(CONFIG["buildImage"]).save(named=True)))
+        found.take(engine.images.get(CONFIG["buildImage"]))
         yield found
 
 

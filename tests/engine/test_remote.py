@@ -108,8 +108,7 @@ def by_tls(engine: docker.DockerClient, project: Path) -> Iterator[Remote]:
         host = f"tcp://{network.inner}:2376"
         options = (*tls, f"--tlskey={keys}/server.key", f"--host={host}")
         with running(SecondEngine(network, folder, options)) as own, own.machine():
-            base = engine.images.get(CONFIG["buildImage"])
-            own.client.images.load(b"".join(base.save(named=True)))
+            own.take(engine.images.get(CONFIG["buildImage"]))
             stack = Stack("e2e-tls", project, environment(folder), project)
             config = native(engine) | {"engineSocket": own.listens}
             yield from up(Remote(stack, host, own.client, config))

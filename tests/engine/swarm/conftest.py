@@ -65,7 +65,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwarmEngines]:
     base = docker.from_env().images.get(CONFIG["buildImage"])
     folder = tmp_path_factory.mktemp("s")
     with swarm_engines(folder) as found:
-        found.manager.client.images.load(b"".join(base.save(named=True)))
+        found.manager.take(base)
         yield found
     shutil.rmtree(folder, ignore_errors=True)
 

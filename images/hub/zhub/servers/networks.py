@@ -153,21 +153,25 @@ class UserNetworks:
             name = network["Name"]
             if name in used or _others(self._inspect(name), hub):
                 if name not in hub["NetworkSettings"]["Networks"]:
-                    log.info("attaching the hub to network %s", name)
-                    try:
-                        self._connect(name, subnet_of(network))
-                    except APIError as error:
-                        if TAKEN not in str(error.explanation):
-                            raise
-                        log.error(  # noqa: TRY400
-                            "the hub cannot be attached to network %s, where something else has its"
-                            " address: stop the server there: %s",
-                            name,
-                            error.explanation,
-                        )
+                    self._reattach(name, subnet_of(network))
             else:
                 log.info("removing network %s, which nothing uses", name)
                 self.close(name)
+
+    def _reattach(self, name: str, subnet: IPv4Network) -> None:
+        """Attach a new hub to a network; leave out one that it cannot be in, and say so."""
+        log.info("attaching the hub to network %s", name)
+        try:
+            self._connect(name, subnet)
+        except APIError as error:
+            if TAKEN not in str(error.explanation):
+                raise
+            log.error(  # noqa: TRY400
+                "the hub cannot be attached to network %s, where something else has its address:"
+                " stop the server there: %s",
+                name,
+                error.explanation,
+            )
 
     @property
     def _known(self) -> Pool | None:

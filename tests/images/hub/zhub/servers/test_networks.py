@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from ipaddress import IPv4Network
 from itertools import islice
 from types import SimpleNamespace
@@ -369,15 +369,20 @@ def test_one_more_network_takes_two_calls_however_many_there_are(
     assert addresses(client, f"{prefix}-user-2") == {f"{prefix}-hub": "10.214.7.2"}
 
 
+@contextmanager
+def of_another_client(client: docker.APIClient, prefix: str) -> Iterator[UserNetworks]:
+    """The networks as another hub's client knows them, which has seen nothing yet."""
+    with closing(docker.APIClient(version=client.api_version, **kwargs_from_env())) as other:
+        yield UserNetworks(other, prefix=prefix, hub=f"{prefix}-hub", pool=POOL, internal=False)
+
+
 @pytest.mark.engine
 def test_a_subnet_that_something_else_takes_or_gives_back_is_noticed(
     client: docker.APIClient, prefix: str, networks: Callable[..., UserNetworks]
 ) -> None:
     of_hub = networks()
     of_hub.open(f"{prefix}-user-0", labels(prefix))
-    # Another hub's client.
-    with closing(docker.APIClient(version=client.api_version, **kwargs_from_env())) as other:
-        theirs = UserNetworks(other, prefix=prefix, hub=f"{prefix}-hub", pool=POOL, internal=False)
+    with of_another_client(client, prefix) as theirs:
         for number in (1, 2, 3):
             theirs.open(f"{prefix}-user-{number}", labels(prefix))
         with pytest.raises(RuntimeError, match="no free subnet is left"):
@@ -395,9 +400,7 @@ def test_a_subnet_that_has_become_somebody_elses_is_left_to_them(
     """As of a network of the release before, whose addresses are not in two halves."""
     run("hub")
     pool = IPAMPool(subnet="10.214.7.16/28", gateway=gateway)
-    # One that has seen nothing yet.
-    with closing(docker.APIClient(version=client.api_version, **kwargs_from_env())) as own:
-        hub = UserNetworks(own, prefix=prefix, hub=f"{prefix}-hub", pool=POOL, internal=False)
+    with of_another_client(client, prefix) as hub:
         hub.open(f"{prefix}-user-0", labels(prefix))
         client.create_network(f"{prefix}-other", ipam=IPAMConfig(pool_configs=[pool]))
         try:
