@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Interface
 from typing import Any
 
 from zhub.contract import (
@@ -19,6 +20,7 @@ from zhub.contract import (
     NO_NETWORK,
     ROLE,
     STACK,
+    SUBNET_PREFIX,
     USER,
 )
 from zhub.guard.environment import HOME
@@ -233,6 +235,17 @@ def cut_short(task: Mapping[str, Any]) -> bool:
 def contained(task: Mapping[str, Any]) -> bool:
     """Return whether a task has, or had, a container."""
     return bool((task["Status"].get("ContainerStatus") or {}).get("ContainerID"))
+
+
+def hub_address(asked: str) -> str:
+    """Return the hub's address in a user's network, given the one that it has on a single engine.
+
+    It is the last one there. Managers give the lowest free address above the one that they gave
+    last (`setIPAMSerialAlloc` of moby's cnmallocator), to servers and to each machine of a server.
+    The second one, which the hub has on a single engine, would be the first that they give while
+    the hub's container is stopped, and that container could not start again.
+    """
+    return str(IPv4Interface(f"{asked}/{SUBNET_PREFIX}").network[-2])
 
 
 def encrypted(network: Mapping[str, Any]) -> bool:

@@ -189,13 +189,16 @@ class Services:
         with self._lock:
             self._asked.pop(made, None)
 
-    def _attach(self, container: str, network: str, **options: Any) -> None:
-        """Connect the hub to a user's network.
+    def _attach(self, hub: str, network: str, aliases: list[str], ipv4_address: str) -> None:
+        """Connect the hub to a user's network, at the address that no server gets.
 
         The managers have to allow it, and they do not where the node takes no tasks.
         """
+        own = services.hub_address(ipv4_address)
         try:
-            self._client.connect_container_to_network(container, network, **options)
+            self._client.connect_container_to_network(
+                hub, network, aliases=aliases, ipv4_address=own
+            )
         except APIError as error:
             if NO_SUCH_NETWORK.search(str(error.explanation)):
                 raise UnusableError(

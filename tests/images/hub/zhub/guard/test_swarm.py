@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from docker.errors import APIError, NotFound
-from zhub.contract import HUB_ALIAS, addressing, labelled
+from zhub.contract import HUB_ALIAS, addressing, hub_address, labelled
 from zhub.guard import placement, services, swarm
 from zhub.guard.bodies import Request
 from zhub.guard.calls import Guard
@@ -171,7 +171,8 @@ class Manager:
         return HOME
 
     def connect_container_to_network(self, container: str, network: str, **more: Any) -> None:
-        self.calls.append(f"connect {container[:4]} {network} {more['aliases']}")
+        hub = f"{more['aliases']} {more['ipv4_address']}"
+        self.calls.append(f"connect {container[:4]} {network} {hub}")
 
     def disconnect_container_from_network(self, container: str, network: str, **_: Any) -> None:
         self.calls.append(f"disconnect {container[:4]} {network}")
@@ -626,15 +627,16 @@ def test_networks_that_the_managers_let_nobody_join(
         raise APIError("", explanation=said)
 
     monkeypatch.setattr(manager, "connect_container_to_network", fails)
+    at: dict[str, Any] = {"aliases": [HUB_ALIAS], "ipv4_address": hub_address(SUBNET)}
     said = "attaching to network failed, make sure your network options are correct and check"
     with pytest.raises(UnusableError, match="neither paused nor drained"):
-        engine.connect_container_to_network(HUB["Id"], NAME)
+        engine.connect_container_to_network(HUB["Id"], NAME, **at)
     said = "Could not attach to network x1: rpc error: code = NotFound desc = network x1 not found"
     with pytest.raises(UnusableError, match="network of your last server is not gone yet"):
-        engine.connect_container_to_network(HUB["Id"], NAME)
+        engine.connect_container_to_network(HUB["Id"], NAME, **at)
     said = "no such network"
     with pytest.raises(APIError, match="no such network"):
-        engine.connect_container_to_network(HUB["Id"], NAME)
+        engine.connect_container_to_network(HUB["Id"], NAME, **at)
 
 
 def test_no_server_starts_where_an_engine_would_leave_out_its_walls(
@@ -696,7 +698,7 @@ def test_the_guard_makes_the_calls_that_it_always_makes(engine: Services, manage
     guard.remove_network(Request(NAME, {}, {}))
     assert (manager.made, manager.networked) == ({}, {})
     assert manager.calls == [
-        f"connect ffff n-{NAME} ['{HUB_ALIAS}']",
+        f"connect ffff n-{NAME} ['{HUB_ALIAS}'] 10.214.0.14",
         f"remove s-{NAME}",
         f"disconnect ffff n-{NAME}",
     ]

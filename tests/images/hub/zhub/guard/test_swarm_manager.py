@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from docker.errors import APIError
-from zhub.contract import addressing
+from zhub.contract import HUB_ALIAS, addressing, hub_address
 from zhub.guard import placement, services
 from zhub.guard.helpers import UnusableError
 from zhub.guard.services import Swarm
@@ -145,7 +145,52 @@ def test_a_network_can_be_made_anew_as_soon_as_it_is_removed(
         made = engine.create_network(
             "site-user-bob", labels=labels, internal=True, ipam=subnet, check_duplicate=True
         )["Id"]
-        engine.connect_container_to_network(hub.id, made, ipv4_address="10.213.0.18")
+        engine.connect_container_to_network(
+            hub.id, made, aliases=[HUB_ALIAS], ipv4_address="10.213.0.18"
+        )
         engine.disconnect_container_from_network(hub.id, made, force=True)
         engine.remove_network(made)
     hub.remove(force=True)
+
+
+def test_no_server_gets_the_address_of_a_hub_that_is_stopped(
+    manager: SecondEngine, image: str
+) -> None:
+    """As when the hub's container restarts while a server starts, and again while it runs."""
+    api: Any = manager.client.api
+    engine = Services(api, "site", Swarm(processor="amd64", grace=10, api=(1, 41)))
+    name, subnet = "site-user-carol", IPv4Network("10.213.0.32/28")
+    hub: Any = manager.client.containers.create(image, WAITS)
+    made = engine.create_network(
+        name,
+        labels=LABELS | {"zhub.role": "user-network"},
+        internal=True,
+        ipam=addressing(subnet),
+        check_duplicate=True,
+    )["Id"]
+    engine.connect_container_to_network(
+        hub.id, made, aliases=[HUB_ALIAS], ipv4_address=hub_address(subnet)
+    )
+    task = {
+        "ContainerSpec": {"Image": image, "Args": WAITS, "StopGracePeriod": 0},
+        "RestartPolicy": {"Condition": "none"},
+        "Networks": [{"Target": made}],
+    }
+    service = api.create_service(
+        task, name=name, labels={"zhub.user": "carol"}, endpoint_spec={"Mode": "dnsrr"}
+    )["ID"]
+
+    def states() -> list[str]:
+        return [one["Status"]["State"] for one in api.tasks(filters={"label": "zhub.user=carol"})]
+
+    wait_until(lambda: states() == ["running"], seconds=60)
+    for _ in range(2):
+        hub.start()
+        hub.reload()
+        assert hub.attrs["NetworkSettings"]["Networks"][name]["IPAddress"] == "10.213.0.46"
+        assert hub.exec_run(["/busybox", "ping", "-c", "1", name]).exit_code == 0
+        hub.stop(timeout=0)
+    hub.remove()
+    api.remove_service(service)
+    wait_until(lambda: not states(), seconds=60)
+    engine.remove_network(made)
