@@ -85,7 +85,7 @@ def show(people: People, _: Wish) -> None:
     rows += [[name, "-", "-", "-", "-", home(name), "-"] for name in owners if name not in known]
     print(_table(rows))
     if plan := found["plan"]:
-        print(f"\n{_described(plan)}")
+        print(f"\nPlanned: {_described(plan)}.")
     # A hub that the release before has brought up knows no messages.
     for message in found.get("messages", []):
         end = f" until {_shown(message['until'])}" if message["until"] else ""
@@ -106,9 +106,9 @@ def _shown(at: float) -> str:
 def _described(plan: dict[str, Any]) -> str:
     at = _shown(plan["at"])
     if plan["action"] == "renew":
-        return f"Planned: servers of an old image are restarted at {at}."
+        return f"servers of an old image are restarted at {at}"
     done = "all servers were stopped" if plan["done"] else f"all servers are stopped at {at}"
-    return f"Planned: {done}; none can be started until DO=open."
+    return f"{done}; none can be started until DO=open"
 
 
 def stop(people: People, wish: Wish) -> None:
@@ -123,15 +123,20 @@ def plan(people: People, wish: Wish, *, do: str) -> None:
     at = seconds(wish.at, "AT")
     if at < time.time() - LATE:
         raise Problem(f"AT={wish.at}: has passed; without AT it happens now")
-    people.hub(do, f"--at={at}", f"--notice={wish.notice}")
-    print(_described(people.hub("list")["plan"] or {"action": do, "at": at, "done": True}))
+    # A hub of the release before does not say.
+    before = people.hub(do, f"--at={at}", f"--notice={wish.notice}")
+    now = people.hub("list")["plan"] or {"action": do, "at": at, "done": True}
+    print(f"Planned: {_described(now)}.")
     own = stack.named(people.name)
+    if before:
+        say(STEP, f"it takes the place of what was planned before: {_described(before)}")
     say(STEP, f"the hub's pages say so. To take it back: make users{own} DO=open")
 
 
 def open_(people: People, _: Wish) -> None:
     """Remove the plan."""
-    people.hub("open")
+    if before := people.hub("open"):
+        say(STEP, f"taken back: {_described(before)}")
     say(STEP, "nothing is planned any more, and servers can be started")
 
 

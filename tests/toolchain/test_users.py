@@ -354,6 +354,28 @@ def test_a_plan_for_a_time_that_has_passed_is_refused(do: str) -> None:
         users.run("site", "docker", do, Wish("", "2025-12-01 18:00", "", "", ""))
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_another_operator_has_planned_is_not_replaced_in_silence(
+    known: bool,  # noqa: FBT001 - of a parameter
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A hub of the release before does not say what it was."""
+    before = {"action": "renew", "at": 1796144400.0, "done": False} if known else None
+    site = People("site", Engine(("docker",), "zhub-site"))
+    answers = {"drain": before, "open": before, "list": {"plan": None}}
+    monkeypatch.setattr(People, "hub", lambda _, do, *__: answers[do])
+    users.plan(site, NOBODY, do="drain")
+    said = capsys.readouterr().err
+    was = r"servers of an old image are restarted at 2026-12-01 \d\d:00$"
+    found = re.search(rf"takes the place of what was planned before: {was}", said, re.MULTILINE)
+    assert bool(found) is known, said
+    users.open_(site, NOBODY)
+    said = capsys.readouterr().err
+    assert bool(re.search(f"taken back: {was}", said, re.MULTILINE)) is known, said
+    assert "servers can be started" in said
+
+
 def test_messages_are_in_the_list(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,11 @@
-"""Files that another process may read at any moment."""
+"""Files that other processes may read, or change, at any moment."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -21,3 +24,19 @@ def write(file: Path, text: str, mode: int) -> None:
     with os.fdopen(descriptor, "w") as written:
         written.write(text)
     part.rename(file)
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """Keep others who do the same from a file, between a look at it and its change.
+
+    Args:
+        file: which need not exist, but its folder has to. Files of one folder wait for each other.
+    """
+    # Of the folder itself, which whoever may change the file can open, whoever has made it.
+    lock = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)

@@ -48,6 +48,14 @@ c.JupyterHub.services = [{{"name": "people", "api_token": "{TOKEN}"}}]
 c.JupyterHub.load_roles = [
     {{"name": "people", "services": ["people"], "scopes": {list(people.SCOPES)}}}
 ]
+class Slow(StandIn):
+    async def start(self):
+        while (FOLDER / "slow").exists():
+            await asyncio.sleep(0.1)
+        return await super().start()
+c.JupyterHub.spawner_class = Slow
+c.Spawner.start_timeout = 300
+c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 0}}
 """
 
 
@@ -293,6 +301,19 @@ def test_a_forgotten_user_has_no_token_any_more(api: Api, hub: RealHub) -> None:
     assert command.forget(api, "alice")
     assert hub.api("GET", "user", token).status_code == HTTPStatus.FORBIDDEN
     assert not command.forget(api, "alice")
+
+
+def test_somebody_is_forgotten_while_the_server_starts(api: Api, hub: RealHub) -> None:
+    hub.browser("dave", PASSWORDS["dave"])
+    (hub.folder / "slow").touch()
+    try:
+        api.start("dave")
+        assert api.user("dave")["servers"][""]["pending"] == "spawn"
+        assert command.forget(api, "dave", pause=0.1)
+    finally:
+        (hub.folder / "slow").unlink()
+    assert "dave" not in {user["name"] for user in api.users()}
+    assert "is active and cannot be deleted" not in hub.log
 
 
 def test_the_service_cannot_get_into_servers_or_make_tokens(api: Api, hub: RealHub) -> None:

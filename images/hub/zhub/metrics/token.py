@@ -25,11 +25,18 @@ def current(file: Path = FILE) -> str:
     try:
         return file.read_text()
     except FileNotFoundError:
-        return renewed(file)
+        # The first scrape may come while the first operator asks for the token.
+        with files.alone(file):
+            return file.read_text() if file.exists() else _made(file)
 
 
 def renewed(file: Path = FILE) -> str:
     """Replace the token; the hub takes the new one with the next scrape, and only that one."""
+    with files.alone(file):
+        return _made(file)
+
+
+def _made(file: Path) -> str:
     token = secrets.token_hex(32)
     files.write(file, token, 0o600)
     return token

@@ -126,6 +126,9 @@ def forget(api: Api, name: str, pause: float = 1) -> bool:
     end = time.monotonic() + service.PATIENCE
     while True:
         try:
+            if api.user(name)["servers"]:
+                # Also a start: JupyterHub fails to delete somebody whose server starts (500).
+                api.stop(name)
             api.delete(name)
         except HTTPError as error:
             if error.code == HTTPStatus.NOT_FOUND:
@@ -187,7 +190,13 @@ def run(arguments: Sequence[str]) -> None:
     settings.add_arguments(environment, hubs_arguments())
     try:
         answer = COMMANDS[options.do](settings.read(environment), options)
+    except HTTPError as error:
+        said = f"the hub refuses it, as for some seconds after its start: {error}"
+        raise SettingsError([said]) from None
     except UNANSWERED as error:
+        if isinstance(error, OSError) and error.filename:
+            # Such as with a full disk.
+            raise SettingsError([f"{error.filename}: {error.strerror}"]) from None
         raise SettingsError([f"hub or engine does not answer: {error}"]) from None
     except sqlite3.Error as error:
         raise SettingsError([f"{database.FILE} cannot be read: {error}"]) from None
@@ -208,7 +217,7 @@ def _list(found: Settings, _: argparse.Namespace) -> Any:
         "users": listed(service.entrance().users(), servers),
         "home_limit": found.home_limit,
         "homes": homes,
-        "plan": planned and {"action": planned.action, "at": planned.at, "done": planned.done},
+        "plan": _told(planned),
         "messages": [
             {"user": user, "text": message.text, "until": message.until}
             for user, message in messages.read().items()
@@ -217,28 +226,38 @@ def _list(found: Settings, _: argparse.Namespace) -> Any:
     }
 
 
+def _told(planned: Plan | None) -> dict[str, Any] | None:
+    if planned is None:
+        return None
+    return {"action": planned.action, "at": planned.at, "done": planned.done}
+
+
 def _stop(_: Settings, options: argparse.Namespace) -> Any:
     stop(service.entrance(), options.user)
 
 
 def _planned(action: Action) -> Callable[[Settings, argparse.Namespace], Any]:
-    def make(_: Settings, options: argparse.Namespace) -> None:
-        present = plan.read()
-        if action is Action.RENEW and present and present.action is Action.STOP:
-            # It would let all servers start again, in the middle of the site's maintenance.
-            problem = (
-                f"all servers are stopped at {present.when()}, as planned, and none starts until"
-                " that is taken back: make users DO=open. A server that starts then has the"
-                " present image"
-            )
-            raise SettingsError([problem])
-        plan.write(Plan(action, options.at or time.time(), options.notice))
+    def make(_: Settings, options: argparse.Namespace) -> Any:
+        wanted = Plan(action, options.at or time.time(), options.notice)
+
+        def decide(present: Plan | None) -> Plan:
+            if action is Action.RENEW and present and present.action is Action.STOP:
+                # It would let all servers start again, in the middle of the site's maintenance.
+                problem = (
+                    f"all servers are stopped at {present.when()}, as planned, and none starts"
+                    " until that is taken back: make users DO=open. A server that starts then has"
+                    " the present image"
+                )
+                raise SettingsError([problem])
+            return wanted
+
+        return _told(plan.change(decide))
 
     return make
 
 
-def _open(_: Settings, __: argparse.Namespace) -> None:
-    plan.write(None)
+def _open(_: Settings, __: argparse.Namespace) -> Any:
+    return _told(plan.change(lambda _: None))
 
 
 def message(api: Api, user: str, text: str, until: float | None) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 
 from zhub import engine, files, settings
@@ -152,8 +152,8 @@ class Planned:
         if not self._each(planned, list(self.api.servers()), stop):
             return
         # Servers that did not stop are tried again.
-        if plan.read(self.file) == planned and not any(self.api.servers()):
-            plan.write(replace(planned, done=True), self.file)
+        if not any(self.api.servers()):
+            self._note(planned, replace(planned, done=True))
 
     def _renew(self, planned: Plan) -> None:
         def restart(user: str) -> None:
@@ -162,8 +162,12 @@ class Planned:
 
         if not self._each(planned, self._outdated(), restart):
             return
-        if plan.read(self.file) == planned and not self.owed.users() and not self._outdated():
-            plan.write(None, self.file)
+        if not self.owed.users() and not self._outdated():
+            self._note(planned, None)
+
+    def _note(self, planned: Plan, now: Plan | None) -> None:
+        """Replace what was carried out, unless an operator has planned something else by then."""
+        plan.change(lambda present: now if present == planned else present, self.file)
 
     def _each(self, planned: Plan, things: Iterable[T], step: Callable[[T], None]) -> bool:
         """Do a step for each, some at a time, until the plan is taken back or replaced.
@@ -198,7 +202,7 @@ class Planned:
             UNANSWERED: it has not stopped, or the hub does not answer; both may be over later.
         """
         end = time.monotonic() + PATIENCE
-        while servers := self.api.user(user)["servers"]:
+        while servers := self._servers(user):
             if not any(server["pending"] == "stop" for server in servers.values()):
                 break  # it runs on, or its user was quicker
             if time.monotonic() > end:
@@ -212,6 +216,16 @@ class Planned:
                     raise
                 log.warning("the server of %s cannot be started: %s", user, error)
         self.owed.discard(user)
+
+    def _servers(self, user: str) -> dict[str, Any]:
+        """Return a user's servers; none of somebody who was forgotten meanwhile."""
+        try:
+            found: dict[str, Any] = self.api.user(user)["servers"]
+        except HTTPError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
+            return {}
+        return found
 
 
 def _trying(user: str, step: Callable[[], None]) -> None:

@@ -7,14 +7,12 @@ read a message asks the hub (`zhub.people.messages`).
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import secrets
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from zhub import files
@@ -100,13 +98,14 @@ def set_to(user: str, text: str, until: float | None) -> None:
         ValueError: the text cannot be a message.
     """
     message = Message(checked(text), until, secrets.token_hex(8))
-    with _alone():
+    # Another operator who writes meanwhile would lose a message.
+    with files.alone(FILE):
         _write(read() | {user: message})
 
 
 def remove(user: str) -> bool:
     """Remove what is said to one user, or to everybody; return whether there was anything."""
-    with _alone():
+    with files.alone(FILE):
         messages = read()
         known = messages.pop(user, None) is not None
         if known:
@@ -117,12 +116,3 @@ def remove(user: str) -> bool:
 def _write(messages: Mapping[str, Message]) -> None:
     kept = {name: asdict(message) for name, message in sorted(messages.items())}
     files.write(FILE, json.dumps(kept), 0o644)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Keep another operator from writing meanwhile, whose message would be lost."""
-    # With a dot in front: backups leave it out.
-    with FILE.with_name(f".{FILE.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -62,10 +63,28 @@ def read(file: Path = FILE) -> Plan | None:
 
 def write(plan: Plan | None, file: Path = FILE) -> None:
     """Replace the plan; None for none."""
-    if plan is None:
-        file.unlink(missing_ok=True)
-        return
-    files.write(file, json.dumps(asdict(plan)), 0o644)
+    change(lambda _: plan, file)
+
+
+def change(decide: Callable[[Plan | None], Plan | None], file: Path = FILE) -> Plan | None:
+    """Replace the plan by what is decided about it, and return the one before.
+
+    Nobody changes it in between: operators make and remove plans while the service `people` notes
+    that one is carried out.
+
+    Args:
+        decide: gets the plan, and returns the one that there is from now on; None for none, both.
+            Where it raises an error, the plan stays.
+        file: with the plan.
+    """
+    with files.alone(file):
+        before = read(file)
+        now = decide(before)
+        if now is None:
+            file.unlink(missing_ok=True)
+        elif now != before:
+            files.write(file, json.dumps(asdict(now)), 0o644)
+    return before
 
 
 def closed(file: Path = FILE) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from argparse import Namespace
 from contextlib import closing
 from email.message import Message
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 import pytest
 from zhub import engine, settings
@@ -81,7 +83,7 @@ class NoUser(Api):
     def __init__(self) -> None:
         """Reach no hub."""
 
-    def delete(self, name: str) -> None:
+    def user(self, name: str) -> dict[str, Any]:
         raise HTTPError(name, 404, "Not Found", Message(), None)
 
 
@@ -169,34 +171,73 @@ def test_who_is_forgotten_may_have_a_server_that_takes_long_to_stop(
         command.forget(Slow(ends=False), "bob", pause=0)
 
 
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file with the plan."""
+    file = tmp_path / "plan.json"
+    monkeypatch.setattr(plan.change, "__defaults__", (file,))
+    return file
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_a_renewal_does_not_take_back_that_all_servers_are_stopped(
-    monkeypatch: pytest.MonkeyPatch, *, done: bool
+    planned: Path, *, done: bool
 ) -> None:
     """They would start again in the middle of the site's maintenance."""
-    written: list[Plan | None] = []
-    monkeypatch.setattr(plan, "read", lambda: Plan(Action.STOP, 1, done=done))
-    monkeypatch.setattr(plan, "write", written.append)
+    plan.write(Plan(Action.STOP, 1, done=done), planned)
     found = settings.read({"ZHUB_LDAP_SERVERS": "127.0.0.1"})
     wish = Namespace(at=2.0, notice="")
     with pytest.raises(SettingsError, match=r"at 1970-01-01 00:00 UTC, .*: make users DO=open"):
         command.COMMANDS["renew"](found, wish)
-    command.COMMANDS["drain"](found, wish)
-    assert written == [Plan(Action.STOP, 2)]
+    assert command.COMMANDS["drain"](found, wish) == {"action": "stop", "at": 1, "done": done}
+    assert plan.read(planned) == Plan(Action.STOP, 2)
+
+
+def test_what_is_taken_back_is_told(planned: Path) -> None:
+    plan.write(Plan(Action.RENEW, 1, "A new Python."), planned)
+    found, wish = settings.read({"ZHUB_LDAP_SERVERS": "127.0.0.1"}), Namespace()
+    assert command.COMMANDS["open"](found, wish) == {"action": "renew", "at": 1, "done": False}
+    assert command.COMMANDS["open"](found, wish) is None
 
 
 def test_what_is_done_while_the_guard_is_away_is_said_to_be_done(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, planned: Path
 ) -> None:
     """As for maintenance: the plan is made, and only the audit log does not have it."""
-    written: list[Plan | None] = []
-    monkeypatch.setattr(plan, "write", written.append)
+    plan.write(Plan(Action.RENEW, 1), planned)
     monkeypatch.setattr(command, "_connect", partial(engine.connect, 0))
     monkeypatch.setenv("ZHUB_LDAP_SERVERS", "127.0.0.1")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
     with pytest.raises(SettingsError, match=r"^done, but not in the audit log: the guard has"):
         command.run(["open"])
-    assert written == [None]
+    assert plan.read(planned) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/srv/jupyterhub/.plan.json.part"),
+            r"^/srv/jupyterhub/\.plan\.json\.part: No space left on device$",
+        ),
+        (
+            HTTPError("http://hub", HTTPStatus.FORBIDDEN, "Forbidden", Message(), None),
+            "^the hub refuses it, as for some seconds after its start: HTTP Error 403: Forbidden$",
+        ),
+        (URLError(ConnectionRefusedError("refused")), "^hub or engine does not answer: .*refused"),
+        (TimeoutError("timed out"), "^hub or engine does not answer: timed out$"),
+    ],
+)
+def test_what_is_wrong_is_said_for_what_it_is(
+    error: OSError, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(command.COMMANDS, "open", fails)
+    monkeypatch.setenv("ZHUB_LDAP_SERVERS", "127.0.0.1")
+    with pytest.raises(SettingsError, match=said):
+        command.run(["open"])
 
 
 def test_a_users_record_is_not_told_while_the_audit_log_does_not_have_it(

@@ -187,3 +187,56 @@ def test_all_servers_are_stopped_and_none_is_started_again(file: Path) -> None:
     planned.carry_out()
     assert hub.done == ["stop b"]
     assert plan.closed(file)
+
+
+def test_who_is_forgotten_in_a_restart_does_not_keep_it_from_its_end(file: Path) -> None:
+    class Forgotten(Api):
+        def user(self, name: str) -> dict[str, Any]:
+            if "stop a" in self.done:
+                raise HTTPError(name, HTTPStatus.NOT_FOUND, "no", Message(), None)
+            return super().user(name)
+
+    hub = Forgotten("a")
+    hub.refusals = [HTTPStatus.NOT_FOUND]
+    found = iter([old("a"), {}])
+    plan.write(Plan(Action.RENEW, 1), file)
+    planned = Planned(hub, lambda: next(found), file)
+    planned.carry_out()
+    assert planned.owed.users() == []
+    assert plan.read(file) is None
+
+
+def test_what_is_planned_while_a_restart_ends_stays(file: Path) -> None:
+    """To ask for the servers of an old image takes seconds where there are many."""
+    maintenance = Plan(Action.STOP, 1 << 32, "New disks.")
+    looks = 0
+
+    def servers() -> dict[str, Server]:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            # The one that finds that all is done.
+            plan.write(maintenance, file)
+        return {}
+
+    plan.write(Plan(Action.RENEW, 1), file)
+    Planned(Api("a"), servers, file).carry_out()
+    assert plan.read(file) == maintenance
+
+
+def test_a_plan_that_is_taken_back_while_the_last_server_ends_does_not_come_back(
+    file: Path,
+) -> None:
+    """No server would start, and nobody would know why."""
+
+    class TakenBack(Api):
+        def servers(self) -> Iterator[Any]:
+            if not self.running:
+                plan.write(None, file)
+            return super().servers()
+
+    hub = TakenBack("a")
+    plan.write(Plan(Action.STOP, 1), file)
+    Planned(hub, dict, file).carry_out()
+    assert hub.done == ["stop a"]
+    assert plan.read(file) is None

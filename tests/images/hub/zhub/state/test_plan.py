@@ -56,3 +56,20 @@ def test_a_broken_file_is_no_plan_and_is_logged(
     file.write_text(text)
     assert plan.closed(file) == ""
     assert "is not carried out" in caplog.text
+
+
+def test_what_is_decided_about_a_plan_takes_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    first, second = Plan(Action.RENEW, AT), Plan(Action.STOP, AT)
+    assert plan.change(lambda present: present or first, file) is None
+    assert plan.change(lambda present: present and second, file) == first
+    assert plan.change(lambda present: present, file) == second
+
+    def no(_: Plan | None) -> Plan:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        plan.change(no, file)
+    assert plan.read(file) == second
+    assert plan.change(lambda _: None, file) == second
+    assert plan.read(file) is None
