@@ -30,8 +30,10 @@ _IMAGE = re.compile(
     rf"([A-Za-z0-9.-]+(:[0-9]+)?/)?{_PATH}(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?"
 )
 _REGISTRY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{{1,5}})?(/{_PATH})?")
-# Attribute, "=", value without an unescaped comma; that again after each comma (RFC 4514).
-_RDN = r"[A-Za-z][A-Za-z0-9.-]*=([^,\\]|\\.)+"
+# Attribute, "=", value without unescaped signs that have a meaning; that again after each plus and
+# each comma (RFC 4514). Older directories take quotes around a whole value, too (RFC 1779).
+_PART = r"""[A-Za-z][A-Za-z0-9.-]*=("[^"]*"|([^,+";\\]|\\.)+)"""
+_RDN = rf"{_PART}(\+\s*{_PART})*"
 _DN = re.compile(rf"\s*{_RDN}(,\s*{_RDN})*")
 _ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}|[0-9]+(\.[0-9]+)+")
 # What the hub lets through; it lowers the letters.
@@ -193,7 +195,11 @@ def is_dn(text: str) -> bool:
 
 def dn(text: str) -> str:
     if not is_dn(text):
-        raise RefusedError("not a DN such as cn=jupyter,ou=groups,dc=example,dc=org")
+        hint = "; in names, a comma, plus, semicolon or quote has a \\ in front"
+        raise RefusedError(
+            "not a DN such as cn=jupyter,ou=groups,dc=example,dc=org"
+            + (hint if re.search('[+;"]', text) else "")
+        )
     return text
 
 

@@ -173,6 +173,8 @@ def test_without_a_service_account_no_token_may_outlive_a_day() -> None:
         ("ldapDnTemplates", ["uid={username},people"], 0, "not a DN such as uid={username},"),
         ("ldapNameAttributes", ["uid", "uid)(x"], 1, "not the name of an attribute"),
         ("ldapAdminGroups", ["admins"], 0, "not a DN"),
+        ("ldapAdminGroups", ["cn=R+D,o=x"], 0, "plus, semicolon or quote has a \\ in front"),
+        ("ldapAdminGroups", ['cn=the "old",o=x'], 0, "or quote has a \\ in front"),
         ("adminUsers", ["alice", "bob\n"], 1, "not a user's name"),
         ("userAllowedNetworks", ["10.2.0.0/16", "10.1.0.1/16"], 1, "not an IPv4 network"),
         ("userBlockedNetworks", ["192.0.2.1", "2001:db8::/32"], 1, "not an IPv4 network"),
@@ -200,6 +202,21 @@ def test_a_wrong_item_is_named_and_fixed_in_its_place(
     assert reason in said
     verb = "rm" if "given twice" in reason else "set"
     assert f"pulumi config {verb} --path '{key}[{number}]'" in said
+
+
+@pytest.mark.parametrize(
+    "dn",
+    [
+        r"cn=R\+D,ou=groups,dc=example",
+        r"cn=Desk\, 7 \"old\" \3b,ou=groups,dc=example",
+        "CN=Übung (2026) <x>, OU=Groups, DC=example",
+        "cn=Desk 8+ou=desks,dc=example",
+        'CN="Desk, 9",DC=example',
+        r"cn=\#1,dc=example",
+    ],
+)
+def test_groups_with_odd_names_are_taken(dn: str) -> None:
+    assert read(SITE | {"zhub:ldapAdminGroups": json.dumps([dn])})[1].problems == []
 
 
 def test_a_wrong_group_is_named() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from ldap3.core.exceptions import LDAPException
 from ldap3.utils.dn import parse_dn
@@ -57,12 +58,15 @@ def same_dn(one: str, other: str) -> bool:
     return _comparable(one) == _comparable(other)
 
 
-def _comparable(dn: str) -> list[tuple[str, str]]:
+# Each group of a person is compared with each that the settings name. To take DNs apart each time
+# would be a second of each look-up where there are hundreds of the one and a hundred of the other.
+@lru_cache(maxsize=8192)
+def _comparable(dn: str) -> tuple[tuple[str, str], ...]:
     try:
         parts = parse_dn(dn, strip=True)
     except LDAPException:
-        return [("", dn)]
-    return [(attribute.lower(), _unescaped(value)) for attribute, value, _ in parts]
+        return (("", dn),)
+    return tuple((attribute.lower(), _unescaped(value)) for attribute, value, _ in parts)
 
 
 def _unescaped(value: str) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import ldap3
+from ldap3.core import results
 from ldap3.utils.conv import escape_bytes, escape_filter_chars
 
 from zhub.login.directory.entries import Entry, same_dn
-from zhub.login.directory.session import Session, UnknownRuleError
+from zhub.login.directory.session import NOTHING, Session, UnknownRuleError
 from zhub.settings.ldap import Ldap
 
 #: Attributes of a user's own entry that name the user's groups: most directories, 389, RACF (SDBM).
@@ -24,6 +25,10 @@ PRIMARY_GROUP_AD, SID = "primarygroupid", "objectsid"
 
 #: [MS-ADTS] 3.1.1.3.4.4.3: the matching rule for members of nested groups.
 IN_CHAIN = "1.2.840.113556.1.4.1941"
+
+#: Results when there is no such group. One DN that is none, as with a plus in a name that is not
+#: escaped, must not keep everybody out.
+NO_GROUP = NOTHING | {results.RESULT_INVALID_DN_SYNTAX}
 
 
 def memberships(session: Session, ldap: Ldap, entry: Entry, name: str) -> tuple[str, ...]:
@@ -94,7 +99,8 @@ def is_member(
     """
     if any(same_dn(group, listed) for listed in listed_groups(entry)):
         return True
-    if _search(session, filters, group, ldap3.BASE, ["1.1"], step="search for groups"):
+    step = "search for groups"
+    if _search(session, filters, group, ldap3.BASE, ["1.1"], step=step, nothing=NO_GROUP):
         return True
     in_chain = f"(memberOf:{IN_CHAIN}:={escape_filter_chars(group)})"
     nested = [in_chain] if ldap.nested_groups else []
@@ -131,14 +137,14 @@ def _search(
 
 def exists(session: Session, group: str) -> bool:
     """Return whether the bound account finds a group."""
-    return bool(session.search(group, "(objectClass=*)", ldap3.BASE, ["1.1"]))
+    return bool(session.search(group, "(objectClass=*)", ldap3.BASE, ["1.1"], nothing=NO_GROUP))
 
 
 def refuses_nested(session: Session, group: str) -> bool:
     """Return whether the server says that it does not know the rule for nested groups."""
     in_chain = f"(member:{IN_CHAIN}:={escape_filter_chars(group)})"
     try:
-        session.search(group, in_chain, ldap3.BASE, ["1.1"])
+        session.search(group, in_chain, ldap3.BASE, ["1.1"], nothing=NO_GROUP)
     except UnknownRuleError:
         return True
     return False

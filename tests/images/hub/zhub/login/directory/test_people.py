@@ -703,3 +703,43 @@ def test_an_entrys_identifiers_are_all_that_it_shows() -> None:
     shown = {"uid": ["heir"], "entryuuid": ["AB-1"], "nsuniqueid": ["7290bc1d-EC2c"]}
     assert identities(Entry("cn=a", shown)) == {"entryuuid:ab-1", "nsuniqueid:7290bc1d-ec2c"}
     assert identities(Entry("cn=a", {"uid": ["heir"], "entryuuid": []})) == frozenset()
+
+
+#: Names of groups, as they are in a DN.
+ODD = {
+    "comma": r"Desk\, 7",
+    "plus": r"R\+D",
+    "umlaut": "Übung",
+    "quotes": r"the \"old\" ones",
+    "more": r"a\;b \<c\> d\=e (f) *",
+    "hash": r"\#1",
+    "two": "Desk 8+ou=desks",
+}
+
+#: DNs that are none: an unescaped plus, quotes, the end of a value.
+NONE = tuple(f"cn={name},ou=groups,{SUFFIX}" for name in ("R+D", 'the "old" ones', "C++", "a;b"))
+
+
+def test_groups_with_odd_names_and_such_as_are_no_dns(tmp_path: Path, by_search: Make) -> None:
+    """The one are found however they are written; the other have no members, and end no login."""
+    dns = {name: f"cn={rdn},ou=groups,{SUFFIX}" for name, rdn in ODD.items()}
+    ldif = "".join(
+        slapd.group(rdn, "alice") + ("ou: desks\n\n" if name == "two" else "")
+        for name, rdn in ODD.items()
+    ).replace("\n\n\nou: desks", "\nou: desks")
+    with slapd.running(tmp_path / "odd", ldif=ldif) as server:
+        asked = {
+            **dns,
+            "other case": dns["comma"].replace("cn=Desk", "CN=DESK").replace(",ou=", " , OU = "),
+            "other escapes": dns["umlaut"].replace("Ü", r"\C3\9C"),
+        }
+        directory = by_search(
+            port=server.port,
+            ca_file=server.ca_file,
+            further_groups=(*asked.values(), *NONE),
+        )
+        alice = directory.log_in("alice", PASSWORDS["alice"])
+        assert alice.groups == {group_dn("jupyter"), *asked.values()}
+        assert directory.look_up("alice") == alice
+        assert not directory.look_up("bob").groups
+        assert directory.missing_groups() == set(NONE)
