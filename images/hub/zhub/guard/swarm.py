@@ -20,7 +20,7 @@ import docker
 from docker.errors import APIError, NotFound
 
 from zhub.contract import ROLE, STACK, USER, Role, labelled
-from zhub.guard import placement, services
+from zhub.guard import placement, room, services
 from zhub.guard.helpers import UnusableError
 from zhub.guard.leases import Leases, in_words
 from zhub.guard.managers import Managers
@@ -31,9 +31,6 @@ from zhub.subnets import subnets_of
 GONE_SECONDS = 30
 """How long to wait until the machine of a server says that it is gone. It has its grace period, and
 the engine waits two seconds before it ends a service's container."""
-
-ADDRESS_SECONDS = 20
-"""How long to wait until the swarm's managers have given a server an address."""
 
 PAUSE = 0.2
 
@@ -268,22 +265,7 @@ class Services:
             mode=body["Mode"],
             endpoint_spec=body["EndpointSpec"],
         )
-        self._await_address(service["ID"])
-
-    def _await_address(self, service: str) -> None:
-        """Wait until the swarm has given a server its address, by which the hub reaches it.
-
-        It has one before it is known where it runs.
-        """
-        end = time.monotonic() + ADDRESS_SECONDS
-        while True:
-            task = services.newest(self._client.tasks(filters={"service": service}))
-            if services.addresses(task):
-                return
-            if time.monotonic() > end:
-                self._client.remove_service(service)
-                raise UnusableError("The swarm gives your server no address. Please try again.")
-            time.sleep(PAUSE)
+        room.wait(self._client, service["ID"])
 
     def _await_gone(self, labels: Mapping[str, str]) -> None:
         """Wait until no other server of this user can run.

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import pytest
 from docker.errors import APIError, NotFound
 from zhub.contract import HUB_ALIAS, addressing, hub_address, labelled
-from zhub.guard import placement, services, swarm
+from zhub.guard import placement, room, services, swarm
 from zhub.guard.bodies import Request
 from zhub.guard.calls import Guard
+from zhub.guard.counts import Full
 from zhub.guard.folders import Folders
 from zhub.guard.helpers import Helpers, UnusableError
 from zhub.guard.services import Swarm
@@ -25,6 +26,7 @@ from tests.images.hub.zhub.guard.test_policy import LABELS, NAME, POLICY, asked
 from tests.images.hub.zhub.guard.test_services import HOME
 
 SUBNET = IPv4Network("10.213.0.0/28")
+NO_ROOM = "no suitable node (insufficient resources on 3 nodes)"
 SERVERS = labelled("site", "notebook")
 SWARM = Swarm(label="", processor="s390x", grace=10, api=(1, 54))
 NETWORK_LABELS = LABELS | {"zhub.role": "user-network"}
@@ -61,6 +63,8 @@ class Manager:
         self.calls: list[str] = []
         self.busy = 0
         self.addresses = ["10.213.0.4/28"]
+        self.node = "b"
+        self.said = ""
         self.guarded = {"a", "b"}
         self.keeping = {"a": BODY["Image"], "b": BODY["Image"]}
 
@@ -84,9 +88,9 @@ class Manager:
                 "ID": f"t-{len(self.running)}",
                 "CreatedAt": f"2026-11-29T10:00:{len(self.running):02}Z",
                 "ServiceID": f"s-{name}",
-                "NodeID": "b",
+                "NodeID": self.node,
                 "Labels": labels,
-                "Status": {"State": "running"},
+                "Status": {"State": "running", "Err": self.said},
                 "NetworksAttachments": [
                     {"Network": {"Spec": {"Name": name}}, "Addresses": self.addresses}
                 ],
@@ -239,14 +243,39 @@ class TestServer:
         networks = engine.inspect_container(made)["NetworkSettings"]["Networks"]
         assert networks == {NAME: {"IPAddress": "10.213.0.5"}}
 
-    def test_without_an_address_it_is_removed(
+    def test_without_an_address_or_a_machine_it_is_removed(
         self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(swarm, "ADDRESS_SECONDS", -1)
-        manager.addresses = []
-        with pytest.raises(UnusableError, match="gives your server no address"):
+        monkeypatch.setattr(room, "SECONDS", -1)
+        manager.node = ""
+        manager.said = "no suitable node (scheduling constraints not satisfied on 3 nodes)"
+        with pytest.raises(UnusableError, match=r"no machine.*constraints not satisfied"):
+            started(engine)
+        manager.addresses, manager.said = [], ""
+        with pytest.raises(UnusableError, match=r"no address.*do not say why"):
             started(engine)
         assert manager.made == {}
+
+    def test_where_no_machine_has_room_the_hub_is_full(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(room, "SECONDS", -1)
+        manager.node, manager.said = "", NO_ROOM
+        with pytest.raises(Full, match="no machine of the swarm has room for your server"):
+            started(engine)
+        assert manager.made == {}
+
+    def test_room_that_a_server_leaves_is_waited_for(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        manager.node, manager.said = "", NO_ROOM
+
+        def leaves(_: float) -> None:
+            manager.running[0]["NodeID"] = "b"
+
+        monkeypatch.setattr("time.sleep", leaves)
+        started(engine)
+        assert NAME in manager.made
 
     def test_another_users_is_not_found_by_the_beginning_of_a_name(self, engine: Services) -> None:
         started(engine)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from docker.errors import APIError
 from zhub.contract import HUB_ALIAS, addressing, hub_address
-from zhub.guard import placement, services
+from zhub.guard import placement, room, services
+from zhub.guard.counts import Full
 from zhub.guard.helpers import UnusableError
 from zhub.guard.services import Swarm
 from zhub.guard.swarm import Services
@@ -83,9 +84,11 @@ def own_service(manager: SecondEngine, role: str, image: str) -> None:
     wait_until(lambda: [one["Status"]["State"] for one in made.tasks()] == ["running"], seconds=60)
 
 
-def start(engine: Services, image: str) -> None:
-    """Start alice's server, as the guard does for the hub."""
+def start(engine: Services, image: str, memory: int = 0) -> None:
+    """Start alice's server, as the guard does for the hub; perhaps with other bytes of memory."""
     body = POLICY.container(NAME, asked()) | {"Image": image, "Cmd": WAITS}
+    if memory:
+        body["HostConfig"] |= {"Memory": memory}
     made = engine.create_container_from_config(body, NAME)["Id"]
     engine.connect_container_to_network(made, NAME)
 
@@ -111,6 +114,11 @@ def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
         start(engine, image)
     own_service(manager, "nodeguard", image)
     assert {task["Spec"]["ContainerSpec"]["Image"] for task in engine._managers.kept()} == {image}
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "SECONDS", 2)
+        with pytest.raises(Full, match="no machine of the swarm has room"):
+            start(engine, image, memory=1 << 50)
+    assert not api.services(filters={"label": "zhub.role=notebook"})
     start(engine, image)
     filters = {"label": "zhub.role=notebook"}
     wait_until(lambda: bool(api.containers(filters=filters)), seconds=60)

@@ -1,0 +1,60 @@
+"""Waits until the managers of a swarm have found a place for a server."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from zhub.guard import services
+from zhub.guard.counts import Full
+from zhub.guard.helpers import UnusableError
+from zhub.guard.placement import node_of
+
+SECONDS = 30
+"""How long managers may take. They know at once where a server fits, but a server that has just
+been stopped counts until its container is gone, which takes up to twelve seconds."""
+
+PAUSE = 0.2
+
+FULL = "insufficient resources"
+"""What managers say of machines that have less left than a server reserves (`ResourceFilter` of
+swarmkit's manager/scheduler)."""
+
+log = logging.getLogger(__name__)
+
+
+def wait(client: Any, service: str) -> None:
+    """Return when a server has an address, by which the hub reaches it, and a machine.
+
+    One that gets none is removed: it would wait for room without an end, and nobody would know.
+
+    Args:
+        client: of a manager.
+        service: the server's ID.
+
+    Raises:
+        Full: no machine has room for it.
+        UnusableError: it has no address or no machine, for another reason.
+        docker.errors.DockerException: the managers do not answer.
+    """
+    end = time.monotonic() + SECONDS
+    while True:
+        task = services.newest(client.tasks(filters={"service": service}))
+        if task and services.addresses(task) and node_of(task):
+            return
+        if time.monotonic() > end:
+            break
+        time.sleep(PAUSE)
+    client.remove_service(service)
+    said = task["Status"].get("Err", "") if task else ""
+    if FULL in said:
+        log.warning("no machine has room for another server: %s", said)
+        raise Full(
+            "The hub is full: no machine of the swarm has room for your server. Try again later."
+        )
+    lacks = "machine" if services.addresses(task) else "address"
+    raise UnusableError(
+        f"The swarm gives your server no {lacks}. Please try again. If it lasts, tell your"
+        f" administrator: {said or 'the managers do not say why'}"
+    )
