@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +38,12 @@ PERIOD = 100_000
 #: Seconds that a call may take: a container in hundreds of networks is restarted in minutes.
 PATIENCE = 900
 
-#: What the engine's log has of each call but those that ask whether it lives.
-_CALL = re.compile(r"Calling (?:GET|POST|DELETE|PUT) (?!/_ping)/")
+#: What the engine's log has of each call but those that ask whether it lives; Docker 20.10 says
+#: "Calling GET /v1.41/info", Docker 28 "handling GET request", with the address after it.
+_CALL = re.compile(
+    r"Calling (?:GET|POST|DELETE|PUT) (?!/_ping)/"
+    r"|handling (?:GET|POST|DELETE|PUT) request(?!.* request-url=\"?/_ping)"
+)
 
 
 def unable() -> str:
@@ -61,6 +65,11 @@ def _used(group: Path) -> float:
     return int(found[1]) / 1e6 if found else 0.0
 
 
+def calls(log: Iterable[str]) -> int:
+    """How many calls lines of an engine's log have."""
+    return sum(1 for line in log if _CALL.search(line))
+
+
 @dataclass(frozen=True)
 class OwnEngine:
     """The engine, and what it has used."""
@@ -72,7 +81,7 @@ class OwnEngine:
     def calls(self) -> int:
         """How many calls it got so far."""
         with (self.engine.folder / "dockerd.log").open(errors="replace") as log:
-            return sum(1 for line in log if _CALL.search(line))
+            return calls(log)
 
     def memory(self) -> float:
         """Resident memory in MiB of engine and shims; shared pages count for each process."""

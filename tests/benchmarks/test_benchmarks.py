@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import images, machine, measured, plot, table
+from benchmarks import images, machine, measured, own_engine, plot, table
 from benchmarks.measured import METRICS, Results, Series
 from toolchain import base
 
@@ -173,3 +173,27 @@ def test_subjects_differ_in_nothing_but_how_they_are_built(monkeypatch: pytest.M
     assert not {"NOTEBOOK_PACKAGES", "NOTEBOOK_REQUIREMENTS"} & made["bare"][0].arguments.keys()
     native = images.recipes("project", "linux/amd64")[0]
     assert native.arguments["BASE_IMAGE"] == base.BUILD
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [
+            'level=debug msg="Calling GET /_ping"',
+            'level=debug msg="Calling HEAD /_ping"',
+            'level=debug msg="Calling POST /v1.41/containers/create?name=one"',
+            'level=debug msg="form data: {}"',
+            'level=debug msg="Calling GET /v1.41/networks/one"',
+        ],
+        [
+            'msg="handling GET request" method=GET request-url=/_ping',
+            'msg="handling HEAD request" method=HEAD request-url=/_ping',
+            'msg="handling POST request" request-url="/v1.51/containers/create?name=one"',
+            'msg="Registering route" method=GET path=/networks',
+            'msg="handling GET request" method=GET request-url=/v1.51/networks/one',
+        ],
+    ],
+    ids=["Docker 20.10", "Docker 28"],
+)
+def test_calls_are_counted_in_the_log_of_old_and_new_engines(lines: list[str]) -> None:
+    assert own_engine.calls(lines) == 2
