@@ -13,7 +13,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from toolchain.backup import jobs
 from toolchain.backup.engine import Engine
 from toolchain.backup.helper import Helpers
 from toolchain.backup.save import MB
-from toolchain.backup.sizes import GIB
 from toolchain.console import Problem, printable, say, timed
-from toolchain.people import People, Wish, refuse_others, seconds, when
+from toolchain.people import People, Wish, refuse_others, seconds
+from toolchain.user_list import described, show, table
 
 STEP = "users"
 
@@ -47,70 +46,6 @@ def _of(user: str) -> str:
     return f"USER={shlex.quote(user)}"
 
 
-def _table(rows: list[list[str]]) -> str:
-    rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines)
-
-
-def show(people: People, _: Wish) -> None:
-    """Print all users, also those of whom there is only a home."""
-    found = people.hub("list")
-    users = found["users"]
-    memory = people.memory([user["container"] for user in users if user["container"]])
-    rows = [["USER", "SERVER", "IMAGE", "MEMORY", "LAST ACTIVE", "HOME", "GROUPS"]]
-    owners = people.owners()
-    limit, sizes = found["home_limit"], found["homes"]
-
-    def home(name: str) -> str:
-        if name not in owners:
-            return "-"
-        return _share(sizes[name], limit) if name in sizes else "yes"
-
-    for user in users:
-        server = "runs" if user["server"] else "not in the hub" if user["container"] else "-"
-        rows.append(
-            [
-                f"{user['name']}{' (admin)' if user['admin'] else ''}",
-                server,
-                {None: "-", True: "old", False: "new"}[user["old"]],
-                memory.get(user["container"] or "", "-"),
-                when(user["active"]),
-                home(user["name"]),
-                ", ".join(user["groups"]) or "-",
-            ]
-        )
-    known = {user["name"] for user in users}
-    rows += [[name, "-", "-", "-", "-", home(name), "-"] for name in owners if name not in known]
-    print(_table(rows))
-    if plan := found["plan"]:
-        print(f"\nPlanned: {_described(plan)}.")
-    # A hub that the release before has brought up knows no messages.
-    for message in found.get("messages", []):
-        end = f" until {_shown(message['until'])}" if message["until"] else ""
-        whom = message["user"] or "everybody"
-        print("\n" + printable(f"Message to {whom}{end}: {message['text']}"))
-
-
-def _share(size: int, limit: int) -> str:
-    """What a home takes of its limit, as counted last; marked where that is all of it."""
-    return f"{size / GIB:.1f} of {limit / GIB:.1f} GiB" + (" FULL" if size >= limit else "")
-
-
-def _shown(at: float) -> str:
-    """Seconds since 1970, as the operator's clock shows them."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def _described(plan: dict[str, Any]) -> str:
-    at = _shown(plan["at"])
-    if plan["action"] == "renew":
-        return f"servers of an old image are restarted at {at}"
-    done = "all servers were stopped" if plan["done"] else f"all servers are stopped at {at}"
-    return f"{done}; none can be started until DO=open"
-
-
 def stop(people: People, wish: Wish) -> None:
     """Stop one user's server."""
     user = _whom(wish, "stop", people.name)
@@ -126,17 +61,17 @@ def plan(people: People, wish: Wish, *, do: str) -> None:
     # A hub of the release before does not say.
     before = people.hub(do, f"--at={at}", f"--notice={wish.notice}")
     now = people.hub("list")["plan"] or {"action": do, "at": at, "done": True}
-    print(f"Planned: {_described(now)}.")
+    print(f"Planned: {described(now)}.")
     own = stack.named(people.name)
     if before:
-        say(STEP, f"it takes the place of what was planned before: {_described(before)}")
+        say(STEP, f"it takes the place of what was planned before: {described(before)}")
     say(STEP, f"the hub's pages say so. To take it back: make users{own} DO=open")
 
 
 def open_(people: People, _: Wish) -> None:
     """Remove the plan."""
     if before := people.hub("open"):
-        say(STEP, f"taken back: {_described(before)}")
+        say(STEP, f"taken back: {described(before)}")
     say(STEP, "nothing is planned any more, and servers can be started")
 
 
@@ -323,7 +258,7 @@ def orphans(people: People, _: Wish) -> None:
     rows = [["USER", "HOME", "WHY"]]
     for user, why in refused.items():
         rows += [[user, volume, why] for volume in people.homes(user)]
-    print(_table(rows))
+    print(table(rows))
     own = stack.named(people.name)
     if 2 * len(refused) > len(owners):
         print(

@@ -718,7 +718,9 @@ def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> 
         *runs("docs/people.md", "List users", "make users"),
         *runs("docs/people.md", "Stop a server"),
     )
-    assert re.search(r"^bob +runs +new +[0-9.]+MiB / .* yes ", operator.types(show), re.MULTILINE)
+    shown = operator.types(show)
+    assert re.search(r"^bob +runs +new +[0-9.]+MiB / .* yes ", shown, re.MULTILINE)
+    assert re.search(r"^[1-9] of 500 servers, which may take \d+\.\d GiB", shown, re.MULTILINE)
     operator.types(stop)
     assert re.search(r"^bob +- ", operator.types(show), re.MULTILINE)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from zhub.guard.policy import escaped
 
-from toolchain import people, users
+from toolchain import people, user_list, users
 from toolchain.backup.engine import Engine
 from toolchain.backup.helper import Helpers
 from toolchain.backup.jobs import Job, remove_folder
@@ -380,6 +380,7 @@ def test_messages_are_in_the_list(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(People, "owners", lambda _: [])
+    monkeypatch.setattr(Engine, "users_memory", lambda _: 0)
     found = {"users": [], "home_limit": 0, "homes": {}, "plan": None}
     said = [
         {"user": "", "text": "New disks.", "until": None},
@@ -387,14 +388,29 @@ def test_messages_are_in_the_list(
     ]
     site = People("site", Engine(("docker",), "zhub-site"))
     monkeypatch.setattr(People, "hub", lambda *_: found | {"messages": said})
-    users.show(site, NOBODY)
+    user_list.show(site, NOBODY)
     shown = capsys.readouterr().out
     assert "Message to everybody: New disks.\n" in shown
     assert re.search(r"Message to bob until 2026-12-01 \d\d:00: Call us\.\n", shown)
     # A hub of the release before has none.
     monkeypatch.setattr(People, "hub", lambda *_: found)
-    users.show(site, NOBODY)
+    user_list.show(site, NOBODY)
     assert "Message" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("most", "limit", "shown"),
+    [
+        ({"most_servers": 500}, 96, "2 of 500 servers, which may take 2.5 of 96.0 GiB of memory"),
+        ({"most_servers": 500}, 0, "2 of 500 servers, which may take 2.5 GiB of memory"),
+        ({}, 0, "2 servers, which may take 2.5 GiB of memory"),
+    ],
+)
+def test_how_full_the_hub_is(most: dict[str, int], limit: int, shown: str) -> None:
+    """A hub of the release before does not say how many servers there may be."""
+    servers = [{"container": "a", "memory": 2 << 30}, {"container": "b", "memory": 512 << 20}]
+    found = {"users": [*servers, {"container": None, "memory": None}], **most}
+    assert user_list._totals(found, limit << 30) == f"{shown} together."
 
 
 def test_who_would_forget_most_users_is_asked_to_look_at_the_settings(

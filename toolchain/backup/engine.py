@@ -128,8 +128,15 @@ class Engine:
 
     def home_limit(self) -> int:
         """The bytes that a home should not have more than, by the guard; 0 for no limit."""
-        mebibytes = self._of_guard("ZHUB_HOME_LIMIT").removesuffix("M")
-        return int(mebibytes or 0) << 20
+        return self._bytes_of_guard("ZHUB_HOME_LIMIT")
+
+    def users_memory(self) -> int:
+        """The bytes that all servers may take together, by the guard; 0 for no limit."""
+        return self._bytes_of_guard("ZHUB_USERS_MEMORY")
+
+    def _bytes_of_guard(self, name: str) -> int:
+        """A size that the program has given to the guard, which it writes in MiB; 0 for none."""
+        return int(self._of_guard(name).removesuffix("M") or 0) << 20
 
     def _of_guard(self, name: str) -> str:
         """A variable of the stack's guard; empty where it has none of the name."""

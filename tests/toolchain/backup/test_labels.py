@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolchain import stack, users
+from toolchain import stack, user_list
 from toolchain.backup import homes, labels, sizes
 from toolchain.backup.engine import Engine
 from toolchain.backup.save import _Folder
@@ -118,7 +118,7 @@ def test_nothing_reaches_a_terminal_but_text(capsys: pytest.CaptureFixture[str])
 def test_what_the_hub_says_of_users_is_only_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    row = {"server": True, "old": None, "active": None, "admin": False, "known": True}
+    row = {"server": True, "old": None, "active": None, "admin": False, "known": True, "memory": 1}
     answer = {
         "users": [
             row | {"name": "a\x1b[2J\nb", "groups": ["g\x1b"], "container": "--format=x"},
@@ -132,8 +132,9 @@ def test_what_the_hub_says_of_users_is_only_text(
     site = People("site", engine_with(tmp_path))
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(People, "hub", lambda *_: answer)
+    monkeypatch.setattr(Engine, "users_memory", lambda _: 0)
     monkeypatch.setattr(Engine, "find", lambda _, *arguments: asked.append(arguments))
-    users.show(site, Wish("", "", "", ""))
+    user_list.show(site, Wish("", "", "", ""))
     shown = capsys.readouterr().out
     assert "a?[2J?b  runs" in shown
     assert "Message to a?: one?two?\n" in shown

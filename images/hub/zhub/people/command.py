@@ -215,6 +215,7 @@ def _list(found: Settings, _: argparse.Namespace) -> Any:
     planned = plan.read()
     return {
         "users": listed(service.entrance().users(), servers),
+        "most_servers": found.most_servers,
         "home_limit": found.home_limit,
         "homes": homes,
         "plan": _told(planned),
