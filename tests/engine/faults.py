@@ -96,6 +96,24 @@ def from_the_first_day(scene: Scene) -> Iterator[None]:
     scene.stack.up()
     wait_until(lambda: served_pem(scene.stack) == new, seconds=60)
     get_the_token(scene)
+    the_token_is_exchanged(scene)
+
+
+def the_token_is_exchanged(scene: Scene) -> None:
+    """Prometheus scrapes meanwhile, and reads the new token: at most one scrape is refused."""
+    scraped = f"timestamp(up) > {time.time()} and up == 1"
+    wait_until(lambda: bool(scene.prometheus.query(scraped)), seconds=60)
+    began = time.time()
+    token = scene.stack.folder / f"{scene.stack.prefix}.token"
+    before = token.read_text()
+    _, exchange = runs("docs/monitoring.md", "Get the token")
+    scene.stack.shell(exchange.replace("<stack>", scene.stack.name), scene.stack.folder)
+    assert token.read_text() != before
+    after = f"timestamp(up) > {time.time()} and up == 1"
+    wait_until(lambda: bool(scene.prometheus.query(after)), seconds=60)
+    span = f"up[{round(time.time() - began)}s]"
+    [missed] = scene.prometheus.query(f"count_over_time({span}) - sum_over_time({span})")
+    assert float(missed["value"][1]) <= 1
 
 
 def get_the_token(scene: Scene) -> None:
