@@ -59,6 +59,7 @@ def unready(
     tasks: Collection[Mapping[str, Any]],
     label: str,
     image: str,
+    refused: Collection[str] = (),
 ) -> list[str]:
     """Return the IDs of machines with the label that are not ready for a server.
 
@@ -72,6 +73,8 @@ def unready(
         label: NAME=VALUE of the machines that get servers; empty for all.
         image: of the server. A machine that does not keep it yet is left out while another one
             does.
+        refused: IDs of machines that have not started a server lately. They are left out while
+            there is another one.
 
     Raises:
         UnusableError: none is ready.
@@ -80,7 +83,9 @@ def unready(
     guarded = {task["NodeID"] for task in running if _role(task) == GUARD}
     keeping = {task["NodeID"] for task in running if _image(task) == _digest(image)}
     there = {str(node["ID"]) for node in _labelled(nodes, label)}
-    ready = there & guarded & keeping or there & guarded
+    guarded &= there
+    willing = guarded.difference(refused)
+    ready = willing & keeping or willing or guarded & keeping or guarded
     if not ready:
         raise UnusableError(
             "No machine is ready for servers yet. Please try again in a few minutes. If it lasts,"

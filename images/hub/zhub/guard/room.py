@@ -24,14 +24,17 @@ swarmkit's manager/scheduler)."""
 log = logging.getLogger(__name__)
 
 
-def wait(client: Any, service: str) -> None:
-    """Return when a server has an address, by which the hub reaches it, and a machine.
+def wait(client: Any, service: str) -> dict[str, Any]:
+    """Wait until a server has an address, by which the hub reaches it, and a machine.
 
     One that gets none is removed: it would wait for room without an end, and nobody would know.
 
     Args:
         client: of a manager.
         service: the server's ID.
+
+    Returns:
+        Its task, which runs or has ended; or which its machine still prepares, after a while.
 
     Raises:
         Full: no machine has room for it.
@@ -41,9 +44,11 @@ def wait(client: Any, service: str) -> None:
     end = time.monotonic() + SECONDS
     while True:
         task = services.newest(client.tasks(filters={"service": service}))
+        over = time.monotonic() > end
         if task and services.addresses(task) and node_of(task):
-            return
-        if time.monotonic() > end:
+            if over or services.begun(task):
+                return task
+        elif over:
             break
         time.sleep(PAUSE)
     client.remove_service(service)

@@ -220,6 +220,11 @@ def may_run(task: Mapping[str, Any]) -> bool:
     return task["Status"]["State"] not in ENDED
 
 
+def begun(task: Mapping[str, Any]) -> bool:
+    """Return whether a task's container runs, or has come to its end."""
+    return task["Status"]["State"] == "running" or not may_run(task)
+
+
 def cut_short(task: Mapping[str, Any]) -> bool:
     """Return whether a task has "ended" by the managers' word alone, and may still run.
 

@@ -25,6 +25,7 @@ from zhub.guard.helpers import UnusableError
 from zhub.guard.leases import Leases, in_words
 from zhub.guard.managers import Managers
 from zhub.guard.placement import answers, node_of
+from zhub.guard.refusals import Refusals
 from zhub.guard.services import ID, Swarm
 from zhub.subnets import subnets_of
 
@@ -64,6 +65,7 @@ class Services:
         self._asked: dict[str, Asked] = {}
         self._lock = threading.Lock()
         self._leases = Leases()
+        self._refusals = Refusals()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -247,15 +249,17 @@ class Services:
     def _make(self, made: str, server: Asked, network: Mapping[str, Any]) -> None:
         volume = server.body["HostConfig"]["Binds"][0].partition(":")[0]
         home = self._client.inspect_volume(volume)
-        nodes, label = self._managers.nodes().values(), self._swarm.label
-        placement.check(home, nodes, label)
+        nodes, label = self._managers.nodes(), self._swarm.label
+        placement.check(home, nodes.values(), label)
         if services.encrypted(network) != self._swarm.encrypted:
             # It is removed with the server, and the next one is made by the present setting.
             raise UnusableError(
                 "Your server's network was left from before the setting swarmEncryption changed."
                 " Please try again."
             )
-        unready = placement.unready(nodes, self._managers.kept(), label, server.body["Image"])
+        image, refused = server.body["Image"], self._refusals.lately()
+        kept = self._managers.kept()
+        unready = placement.unready(nodes.values(), kept, label, image, refused)
         swarm = replace(self._swarm, unready=tuple(unready))
         body = services.body(server.name, server.body, home, network["Id"], swarm)
         service = self._client.create_service(
@@ -265,7 +269,14 @@ class Services:
             mode=body["Mode"],
             endpoint_spec=body["EndpointSpec"],
         )
-        room.wait(self._client, service["ID"])
+        task = room.wait(self._client, service["ID"])
+        if self._refusals.note(task, nodes):
+            self._client.remove_service(service["ID"])
+            raise UnusableError(
+                "The machine that your server was to run on does not start it. Please try again:"
+                " you get another machine, if there is one. If it lasts, tell your administrator:"
+                f" {task['Status'].get('Err')}"
+            )
 
     def _await_gone(self, labels: Mapping[str, str]) -> None:
         """Wait until no other server of this user can run.
@@ -309,6 +320,7 @@ class Services:
             self._client.remove_service(service["ID"])
             for task in tasks:
                 self._leases.end(task["ID"])
+                self._refusals.note(task, self._managers.nodes())
                 if services.cut_short(task):
                     self._leases.hold(service["Spec"]["Labels"][USER])
         return bool(asked or service)

@@ -64,7 +64,7 @@ class Manager:
         self.busy = 0
         self.addresses = ["10.213.0.4/28"]
         self.node = "b"
-        self.said = ""
+        self.state, self.said = "running", ""
         self.guarded = {"a", "b"}
         self.keeping = {"a": BODY["Image"], "b": BODY["Image"]}
 
@@ -90,7 +90,7 @@ class Manager:
                 "ServiceID": f"s-{name}",
                 "NodeID": self.node,
                 "Labels": labels,
-                "Status": {"State": "running", "Err": self.said},
+                "Status": {"State": self.state, "Err": self.said},
                 "NetworksAttachments": [
                     {"Network": {"Spec": {"Name": name}}, "Addresses": self.addresses}
                 ],
@@ -519,6 +519,71 @@ class TestMachine:
         with pytest.raises(UnusableError, match=r"No machine is ready .* nodeguard runs on none"):
             started(engine)
         assert manager.made == {}
+
+    UNMOUNTED = "starting container failed: failed to mount local volume: no such file or directory"
+
+    @pytest.mark.parametrize("state", ["failed", "rejected"])
+    def test_none_that_has_not_started_a_server_lately(
+        self,
+        engine: Services,
+        manager: Manager,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        state: str,
+    ) -> None:
+        began = time.monotonic()
+        monkeypatch.setattr("time.monotonic", lambda: began)
+
+        def refuses(node: str) -> None:
+            manager.node = node
+            started(engine)
+            manager.running[0]["Status"] = {"State": state, "Err": self.UNMOUNTED}
+            engine.remove_container(NAME, force=True)
+
+        refuses("b")
+        assert "host has not started a server, and gets none for 5 minutes" in caplog.text
+        assert self.UNMOUNTED in caplog.text
+        started(engine)
+        assert self.constraints(manager) == ["node.id!=b"]
+        engine.remove_container(NAME, force=True)
+        # Where all of them do so, each is tried again.
+        refuses("a")
+        started(engine)
+        assert self.constraints(manager) == []
+        engine.remove_container(NAME, force=True)
+        refuses("b")
+        monkeypatch.setattr("time.monotonic", lambda: began + 301)
+        started(engine)
+        assert self.constraints(manager) == []
+
+    def test_who_has_got_one_that_does_not_start_it_reads_so(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        manager.state, manager.said = "failed", self.UNMOUNTED
+        with pytest.raises(
+            UnusableError, match=r"Please try again: you get another.* no such file"
+        ):
+            started(engine)
+        assert manager.made == {}
+        manager.state, manager.said = "running", ""
+        started(engine)
+        assert self.constraints(manager) == ["node.id!=b"]
+
+    def test_one_that_prepares_a_server_for_long_is_left_to_do_so(
+        self, engine: Services, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Such as one that gets the image."""
+        monkeypatch.setattr(room, "SECONDS", -1)
+        manager.state = "preparing"
+        started(engine)
+        assert NAME in manager.made
+
+    def test_any_on_which_one_has_ended_by_itself(self, engine: Services, manager: Manager) -> None:
+        started(engine)
+        manager.running[0]["Status"] = {"State": "failed", "Err": "task: non-zero exit (1)"}
+        engine.remove_container(NAME, force=True)
+        started(engine)
+        assert self.constraints(manager) == []
 
     def test_one_without_the_label_is_left_out_by_it(self) -> None:
         nodes = [

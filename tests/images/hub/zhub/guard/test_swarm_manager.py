@@ -100,7 +100,8 @@ def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
     api: Any = manager.client.api
     swarm = Swarm(label="zhub=servers", processor="amd64", grace=10, api=(1, 41))
     engine = Services(api, "site", swarm)
-    home = {"type": "none", "o": "bind", "device": str(tmp_path)}
+    folder = tmp_path / "home"
+    home = {"type": "none", "o": "bind", "device": str(folder)}
     # POLICY's home of alice.
     volume = POLICY.container(NAME, asked())["HostConfig"]["Binds"][0].partition(":")[0]
     api.create_volume(volume, "local", home, LABELS | {"zhub.role": "home"})
@@ -119,6 +120,11 @@ def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
         with pytest.raises(Full, match="no machine of the swarm has room"):
             start(engine, image, memory=1 << 50)
     assert not api.services(filters={"label": "zhub.role=notebook"})
+    # As where the file system with the homes is not mounted.
+    with pytest.raises(UnusableError, match=r"does not start it.* no such file or directory"):
+        start(engine, image)
+    assert engine._refusals.lately() == {node["ID"] for node in api.nodes()}
+    folder.mkdir()
     start(engine, image)
     filters = {"label": "zhub.role=notebook"}
     wait_until(lambda: bool(api.containers(filters=filters)), seconds=60)
