@@ -87,6 +87,14 @@ def placed(found: Mapping[str, Any], paths: Iterable[str]) -> bool:
     return found["Driver"] == "local" and (found.get("Options") or {}) in own
 
 
+def led(found: Mapping[str, Any]) -> str:
+    """Return the folder of the machine that a volume is only a name for; empty if it has files."""
+    given = dict(found.get("Options") or {})
+    to = str(given.get("device", ""))
+    own = found.get("Mountpoint")
+    return to if found["Driver"] == "local" and given == options(to) and to != own else ""
+
+
 def device(found: Mapping[str, Any]) -> str:
     """Return where the files of a home, `plain` or `placed`, are on the engine's machine."""
     return str((found.get("Options") or {}).get("device") or found["Mountpoint"])

@@ -22,7 +22,7 @@ from docker.errors import DockerException, NotFound
 
 from zhub import engine, heartbeat, privileges, settings
 from zhub.contract import Role
-from zhub.guard import filters
+from zhub.guard import filters, homes
 from zhub.guard.environment import HOME
 from zhub.guard.helpers import IN_NAMESPACE, Helpers
 from zhub.guard.keeping import AT_A_TIME, EngineLostError, Keeper
@@ -55,6 +55,8 @@ class Nodes(Keeper):
         self._ways_out: tuple[IPv4Network, ...] = ()
         self._outside: list[IPv4Network] = []
         self._threads = ThreadPoolExecutor(AT_A_TIME)
+        self._elsewhere: dict[str, str] = {}
+        """Volumes that lead where the homes were before, by the containers that have them."""
 
     @property
     def machine(self) -> Machine:
@@ -110,11 +112,26 @@ class Nodes(Keeper):
                 there = self._client.inspect_volume(name)
                 has = there["Options"], there["Labels"]
                 if has != (wanted["DriverConfig"]["Options"], wanted["Labels"]):
+                    if there["Labels"] == wanted["Labels"] and (folder := homes.led(there)):
+                        self._elsewhere[found["Id"]] = name
+                        raise RuntimeError(
+                            f"volume {name} leads to {folder}, where the homes were before. It is"
+                            " removed with the server, and the next one gets the right one"
+                        )
                     raise RuntimeError(
                         f"volume {name} was on this machine before, and is another one. See whether"
                         " its files are needed; without it, the next server gets the right one:"
                         f" docker volume rm {name}"
                     )
+
+    def _end(self, found: dict[str, Any], reason: Exception) -> None:
+        """Remove a server, and a volume that is only the name of a folder which it should not have.
+
+        Of that folder, nothing is removed.
+        """
+        super()._end(found, reason)
+        if name := self._elsewhere.pop(found["Id"], ""):
+            self._client.remove_volume(name)
 
     def _rules(self, found: dict[str, Any], networks: set[str]) -> str:
         self._check_home(found)

@@ -19,9 +19,12 @@ from zhub.guard.nodes import Nodes
 NAME = "site-user-alice"
 HOME: dict[str, Any] = {
     "Name": "site-home-alice",
+    "Driver": "local",
+    "Mountpoint": "/var/lib/docker/volumes/site-home-alice/_data",
     "Labels": {"zhub.stack": "site", "zhub.role": "home", "zhub.user": "alice"},
     "Options": {"type": "none", "o": "bind", "device": "/srv/homes/site-home-alice"},
 }
+BEFORE = HOME["Options"] | {"device": "/srv/before/site-home-alice"}
 MACHINE = Machine(frozenset({IPv4Network("192.0.2.9")}), frozenset({IPv4Address("9.9.9.9")}))
 
 
@@ -73,6 +76,10 @@ class Engine:
 
     def remove_container(self, container: str, **_: object) -> None:
         self.removed.append(container)
+
+    def remove_volume(self, name: str) -> None:
+        assert self.removed == ["abc"], "its server may still write there"
+        self.removed.append(name)
 
 
 def network(subnet: str, *, internal: bool) -> dict[str, Any]:
@@ -181,7 +188,10 @@ def test_a_server_in_other_networks_does_not_run_on(
     [
         # Of a hub that this machine had, whose alice may be somebody else.
         {"Options": None},
-        {"Options": HOME["Options"] | {"device": "/srv/before/site-home-alice"}},
+        {"Options": HOME["Options"] | {"device": HOME["Mountpoint"]}},
+        {"Options": HOME["Options"] | {"size": "1G"}},
+        {"Options": BEFORE, "Driver": "nfs"},
+        {"Options": BEFORE, "Labels": HOME["Labels"] | {"zhub.user": "bob"}},
         {"Labels": HOME["Labels"] | {"zhub.user": "bob"}},
         {"Labels": None},
     ],
@@ -194,6 +204,17 @@ def test_a_server_does_not_run_on_with_another_home_of_that_name(
     node(engine, helpers).again("abc")
     assert (helpers.set, engine.removed) == ([], ["abc"])
     assert "volume site-home-alice was on this machine before" in caplog.text
+
+
+def test_a_name_for_the_folder_where_homes_were_before_goes_with_the_server(
+    node: Callable[..., Nodes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after another homesPath: the machine would keep the name for good."""
+    engine, helpers = Engine(), Filters()
+    engine.volume |= {"Options": BEFORE}
+    node(engine, helpers).again("abc")
+    assert (helpers.set, engine.removed) == ([], ["abc", HOME["Name"]])
+    assert "leads to /srv/before/site-home-alice, where the homes were before" in caplog.text
 
 
 def test_a_server_whose_filter_cannot_be_set_does_not_run_on(node: Callable[..., Nodes]) -> None:
