@@ -11,9 +11,11 @@ from zhub.guard.counts import Full
 from zhub.guard.helpers import UnusableError
 from zhub.guard.placement import node_of
 
-SECONDS = 30
+SECONDS = 20
 """How long managers may take. They know at once where a server fits, but a server that has just
-been stopped counts until its container is gone, which takes up to twelve seconds."""
+been stopped counts until its container is gone, which takes up to twelve seconds. Less than the
+time that a start may keep its turn (`LONGEST` of servers/turns.py): few start at a time, and where
+many come to a full swarm, each waits for those before."""
 
 PAUSE = 0.2
 
