@@ -232,6 +232,20 @@ def _networks(name: str) -> Iterator[Finding]:
         yield _warning(text, fix)
 
 
+def _devices(name: str) -> Iterator[Finding]:
+    """Devices of profiles that servers cannot use; only a guard that has some is asked."""
+    guard = f"{stack.prefix(name)}-guard"
+    found = _docker(name, "inspect", "--format", "{{json .Config.Env}}", guard)
+    variables = dict(line.partition("=")[::2] for line in json.loads(found or "[]"))
+    profiles = json.loads(variables.get("ZHUB_PROFILES", "[]"))
+    if not any(profile.get("devices") for profile in profiles):
+        return
+    found = _docker(name, "exec", guard, "zhub", "check-devices", seconds=3 * ENGINE_SECONDS)
+    for line in (found or "").splitlines():
+        text, _, fix = line.partition("\t")
+        yield _warning(text, fix)
+
+
 def _logs(name: str) -> Iterator[Finding]:
     """Log options that the engine has added to those of the stack, from its daemon.json.
 
@@ -275,7 +289,7 @@ def check(name: str, *, with_engine: bool) -> None:
         *own_configuration(outputs),
     ]
     if answers and "container" in outputs:
-        findings += [*_groups(name), *_networks(name), *_logs(name)]
+        findings += [*_groups(name), *_devices(name), *_networks(name), *_logs(name)]
     for finding in findings:
         text = printable(finding.text)
         if finding.good:

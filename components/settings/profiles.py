@@ -23,7 +23,7 @@ _MACHINES = re.compile(
     r"(mem|kmem|port|kmsg|console|tty|pts|ptmx|fd|full|fuse|kvm|vfio|uhid|uinput|hpet|nvram|watchdog"
     r"|mapper|disk|block|bsg|sg|sd|vd|xvd|hd|nvme|dasd|dm-|loop|md|ram|zram|nbd|rbd|net|vhost|btrfs"
     r"|userfaultfd|vmcp|vmur|monreader|vmlogrdr|hmcdrv|chsc|cuse|autofs|snapshot|rtc|mqueue|shm|raw"
-    r"|cpu|sclp|hvc|input|mei)"
+    r"|cpu|sclp|hvc|input|mei|scm|dcssblk|pmem|mmcblk|drbd|bcache|mtd|ublk|vcs|ipmi|uio)"
 )
 
 

@@ -87,6 +87,26 @@ def test_networks_that_overlap_are_a_warning_with_what_to_do(
     assert (warning.text, warning.fix) == ("one is in two", "pulumi config set three")
 
 
+@pytest.mark.parametrize("devices", [[], ["z90crypt"]])
+def test_a_device_that_servers_cannot_use_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, devices: list[str]
+) -> None:
+    profiles = json.dumps([{"name": "large", "devices": devices}])
+    (tmp_path / "said").write_text(json.dumps(["A=b", f"ZHUB_PROFILES={profiles}"]))
+    client = tmp_path / "docker"
+    client.write_text(
+        f"""#!/bin/sh
+        [ "$1 $4" = "inspect zhub-nowhere-guard" ] && exec cat {tmp_path}/said
+        [ "$*" = "exec zhub-nowhere-guard zhub check-devices" ] || exit 3
+        printf '%s\\t%s\\n' 'profiles, large: no device' 'chmod it'
+        """
+    )
+    client.chmod(0o755)
+    monkeypatch.setattr(engine, "clients", lambda: iter([str(client)]))
+    found = [(one.text, one.fix, one.serious) for one in doctor._devices("nowhere")]
+    assert found == [("profiles, large: no device", "chmod it", False)][: len(devices)]
+
+
 @pytest.mark.parametrize(
     ("made", "options", "added"),
     [

@@ -1,8 +1,8 @@
 """Entry point of the hub image and its roles: the hub, its guard, and helpers of the hub.
 
 `zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub nodeguard`, `zhub recheck`,
-`zhub people`, `zhub check-directory [USER]`, `zhub check-networks`, `zhub users [COMMAND]`, or
-`zhub metrics-token [--new]`.
+`zhub people`, `zhub check-directory [USER]`, `zhub check-networks`, `zhub check-devices`,
+`zhub users [COMMAND]`, or `zhub metrics-token [--new]`.
 """
 
 from __future__ import annotations
@@ -249,6 +249,13 @@ def run_check_networks(arguments: Sequence[str]) -> None:
     check_networks.run(arguments)
 
 
+def run_check_devices(arguments: Sequence[str]) -> None:
+    """Print which devices of profiles servers cannot use; in the guard's container."""
+    from zhub.guard import devices
+
+    devices.run(arguments)
+
+
 def run_node_guard(_: Sequence[str]) -> None:
     """Confine users' servers on one node of a swarm."""
     from zhub.guard import nodes
@@ -271,7 +278,7 @@ def run_users(arguments: Sequence[str]) -> None:
     command.run(arguments)
 
 
-COMMANDS = (run_check_directory, run_check_networks, run_users, token.run)
+COMMANDS = (run_check_directory, run_check_networks, run_check_devices, run_users, token.run)
 
 
 def main() -> None:
@@ -285,6 +292,7 @@ def main() -> None:
         "recheck": run_recheck,
         "check-directory": run_check_directory,
         "check-networks": run_check_networks,
+        "check-devices": run_check_devices,
         "people": run_people,
         "users": run_users,
         "metrics-token": token.run,

@@ -135,6 +135,8 @@ WRONG: list[tuple[Any, str, str]] = [
     ),
     ({"name": "a", "devices": ["mem"]}, "the engine's machine", "profiles[0].devices[0]'"),
     ({"name": "a", "devices": ["dasda1"]}, "the engine's machine", "profiles[0].devices[0]'"),
+    ({"name": "a", "devices": ["/dev/scma"]}, "the engine's machine", "profiles[0].devices[0]'"),
+    ({"name": "a", "devices": ["ipmi0"]}, "the engine's machine", "profiles[0].devices[0]'"),
     (
         {"name": "a", "environment": ["TZ=UTC", "PATH=/x"]},
         "the server itself needs this variable",

@@ -20,7 +20,7 @@ from zhub.contract import (
     hub_address,
     labelled,
 )
-from zhub.guard import folders, last_lines, updates
+from zhub.guard import devices, folders, last_lines, updates
 from zhub.guard.audit import Audit
 from zhub.guard.bodies import Refused, Request, agree, parse_body
 from zhub.guard.confinement import Confinement
@@ -156,7 +156,7 @@ class Guard:
                 raise Refused("the container has a network already")
             self.audit.start(found["Config"]["Labels"][USER])
             volume = self._policy.settings.home_of(found["Name"].removeprefix("/"))
-            with self._homes.mounting(volume):
+            with self._homes.mounting(volume), devices.given(found):
                 self._client.start(found["Id"])
         self.audit.seen("container.start", user=found["Config"]["Labels"][USER])
 

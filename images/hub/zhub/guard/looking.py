@@ -60,7 +60,7 @@ def look(helpers: Helpers, root: PurePosixPath, *parts: str) -> list[Place]:
         docker.errors.DockerException: the engine does not answer, or there is no such root.
     """
     names = _way(parts)
-    lines = _printed(helpers, root, names)
+    lines = printed(helpers, root, names)
     return [_place(root.joinpath(*name), next(lines, "")) for name in names]
 
 
@@ -74,13 +74,13 @@ def look_at_all(
         docker.errors.DockerException: the engine does not answer, or there is no such root.
     """
     ways = {parts: _way(parts) for parts in paths}
-    lines = _printed(helpers, root, [name for way in ways.values() for name in way])
+    lines = printed(helpers, root, [name for way in ways.values() for name in way])
     found = {}
     for parts, way in ways.items():
-        printed = [next(lines, "") for _ in way]
+        own = [next(lines, "") for _ in way]
         with suppress(RuntimeError):
             found[parts] = [
-                _place(root.joinpath(*name), line) for name, line in zip(way, printed, strict=True)
+                _place(root.joinpath(*name), line) for name, line in zip(way, own, strict=True)
             ]
     return found
 
@@ -90,17 +90,18 @@ def _way(parts: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [parts[:number] for number in range(len(parts) + 1)]
 
 
-def _printed(
+def printed(
     helpers: Helpers, root: PurePosixPath, names: Iterable[tuple[str, ...]]
 ) -> Iterator[str]:
-    printed = helpers.run(
+    """Yield what LOOK prints of each of these below a folder; raises as `look` does."""
+    text = helpers.run(
         ["sh", "-c", LOOK, "sh", *(str(PurePosixPath(SEEN, *name)) for name in names)],
         network=NO_NETWORK,
         # Of other owners' folders, to see them; the mount is read-only.
         capabilities=["DAC_READ_SEARCH"],
         mounts=[Mount(SEEN, str(root), type="bind", read_only=True)],
     )
-    return iter(printed.splitlines())
+    return iter(text.splitlines())
 
 
 def _place(path: PurePosixPath, line: str) -> Place:

@@ -18,6 +18,7 @@ from docker.errors import DockerException
 from docker.utils import parse_bytes
 
 from zhub import audit, engine, heartbeat, privileges, settings, watchdog
+from zhub.guard import devices
 from zhub.guard.audit import FOLDER, Audit
 from zhub.guard.calls import Guard
 from zhub.guard.confinement import Confinement
@@ -89,6 +90,8 @@ def run(environment: Mapping[str, str]) -> None:
         separate_proxy=found.separate_proxy,
     )
     more = {"declared": declared.keep, **({"rejoin": namespace.keep} if namespace else {})}
+    if any(profile.devices for profile in found.profiles):
+        more["devices"] = partial(devices.report, devices.helpers(found), found.profiles)
     if not asyncio.run(_serve(guard, confinement, shared, more, lives)):
         sys.exit(1)
 
