@@ -10,7 +10,7 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_core.paths import jupyter_path
 
-from zsingleuser import home, own_kernels
+from zsingleuser import home, launcher, own_kernels
 
 CLASH = "-home"
 """Added to the name of a kernel in the home that the image has as well, such as python3."""
@@ -48,6 +48,7 @@ class Kernels(KernelSpecManager):  # type: ignore[misc] # untyped
                 raise
             return self._read(kernel_name, folder)
         spec.env = {"PATH": own_kernels.PROGRAMS, **home.ipython(Path.home()), **spec.env}
+        spec.argv = launcher.command(spec.argv)
         return spec
 
     def _of_home(self, taken: set[str]) -> dict[str, Path]:
@@ -62,4 +63,5 @@ class Kernels(KernelSpecManager):  # type: ignore[misc] # untyped
             self.log.warning("%s: %s", file, error)
             raise NoSuchKernel(name) from None
         kernel["env"] = {**home.ipython(Path.home()), **kernel["env"]}
+        kernel["argv"] = launcher.command(kernel["argv"])
         return KernelSpec(**kernel)
