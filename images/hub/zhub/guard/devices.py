@@ -61,7 +61,7 @@ def look(helpers: Helpers, profiles: Iterable[Profile]) -> Iterator[tuple[str, s
 def _wrong(path: PurePosixPath, line: str) -> tuple[str, str] | None:
     """Return what is wrong with a device of which LOOK prints this line; None if nothing is."""
     try:
-        owner, digits = line.split()
+        owner, _, digits = line.split()
         user, mode = int(owner), int(digits, base=16)
     except ValueError:
         why = line.rpartition(": ")[2]

@@ -24,12 +24,14 @@ from requests.exceptions import RequestException
 from zhub.contract import FOLDER, NO_NETWORK, ROLE, STACK, Role
 from zhub.guard import homes
 from zhub.guard.helpers import Helpers, UnusableError
-from zhub.guard.looking import SEEN, look, look_at_all
+from zhub.guard.looking import SEEN, Place, look, look_at_all
 from zhub.settings import GuardSettings
 from zhub.settings.folders import SharedFolder
 
-OWNER = "1000:1000"
-"""User and group of all servers."""
+SERVERS = 1000
+"""User ID and group ID of all servers."""
+
+OWNER = f"{SERVERS}:{SERVERS}"
 
 FRESH = 300
 """Seconds during which a folder at a path is not looked at again: a start would take a second more.
@@ -101,6 +103,7 @@ class Folders:
         self._lock = threading.Lock()
         self._seen: set[str] = set()
         self._looked: dict[str, float] = {}
+        self._ends: dict[str, Place] = {}
 
     def look(self) -> None:
         """Make what is missing, and log what cannot be mounted: servers without it start."""
@@ -110,6 +113,14 @@ class Folders:
                 self._ready(name)
             except (UnusableError, RequestException) as error:
                 log.error("%s", error)  # noqa: TRY400 - the text says it all
+        for folder in self._folders.values():
+            end = self._ends.get(folder.path)
+            if end and not end.lets(SERVERS, write=not folder.read_only):
+                log.warning(
+                    "shared folder %s: users may not %s in %s, as far as owner and mode tell; as"
+                    " root: chown %s %s",
+                    *(folder.name, "look" if folder.read_only else "write", end, OWNER, end.path),
+                )
 
     def mounts(self, names: Iterable[str]) -> list[Mount]:
         """Return the mounts for a server that gets these folders.
@@ -132,9 +143,10 @@ class Folders:
             due = {self._parts(path): path for path in sorted(paths) if self._is_due(path, now)}
             if len(due) < 2:
                 return
-            for parts, (*way, _) in look_at_all(self._looking, self._root, due).items():
+            for parts, (*way, end) in look_at_all(self._looking, self._root, due).items():
                 if not any(place.replaceable for place in way):
                     self._looked[due[parts]] = now
+                    self._ends[due[parts]] = end
 
     def _parts(self, path: str) -> tuple[str, ...]:
         return PurePosixPath(path).relative_to(self._root).parts
@@ -176,7 +188,7 @@ class Folders:
             now = self._clock()
             if not self._is_due(path, now):
                 return
-            *way, _ = look(self._looking, self._root, *self._parts(path))
+            *way, self._ends[path] = look(self._looking, self._root, *self._parts(path))
             if wrong := [place for place in way if place.replaceable]:
                 names = " ".join(str(place.path) for place in wrong)
                 raise RuntimeError(

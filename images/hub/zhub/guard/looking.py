@@ -16,9 +16,9 @@ from zhub.guard.helpers import Helpers
 SEEN = "/seen"
 """Where a helper has what it looks at."""
 
-#: Prints the owner and the mode (`st_mode`, in hexadecimal digits) of each path, and of one that it
+#: Prints owner, group and mode (`st_mode`, in hexadecimal digits) of each path, and of one that it
 #: cannot look at the reason instead.
-LOOK = """for at; do stat -c '%u %f' "$at" 2>&1; done; exit 0"""
+LOOK = """for at; do stat -c '%u %g %f' "$at" 2>&1; done; exit 0"""
 
 WRITABLE = 0o022
 """What a folder's mode lets others than its owner write. Those whom an access list (ACL) lets write
@@ -32,6 +32,8 @@ class Place:
     path: PurePosixPath
     owner: int
     """User ID."""
+    group: int
+    """Group ID."""
     mode: int
     """With the type of the file, as `st_mode`."""
 
@@ -42,6 +44,17 @@ class Place:
         Also with the sticky bit: what is theirs there, they may replace.
         """
         return self.owner != 0 or bool(self.mode & WRITABLE)
+
+    def lets(self, user: int, *, write: bool) -> bool:
+        """Return whether a user may read there, and perhaps write, as far as the mode tells.
+
+        Args:
+            user: the user ID, and that of the user's only group.
+            write: whether to write as well.
+        """
+        wanted = 0o7 if write else 0o5
+        shift = 6 if self.owner == user else 3 if self.group == user else 0
+        return self.mode >> shift & wanted == wanted
 
     def __str__(self) -> str:
         return f"{self.path} (owner {self.owner}, mode {stat.S_IMODE(self.mode):o})"
@@ -106,8 +119,8 @@ def printed(
 
 def _place(path: PurePosixPath, line: str) -> Place:
     try:
-        owner, digits = line.split()
-        found = Place(path, int(owner), int(digits, base=16))
+        owner, group, digits = line.split()
+        found = Place(path, int(owner), int(group), int(digits, base=16))
     except ValueError:
         raise RuntimeError(f"{path} cannot be seen: {line.rpartition(': ')[2]}") from None
     if stat.S_ISLNK(found.mode):

@@ -35,7 +35,7 @@ def said(monkeypatch: pytest.MonkeyPatch, **there: str) -> list[tuple[str, str]]
 
 
 def test_devices_that_servers_can_open_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = {"z90crypt": "0 21b6", "own": "1000 2180", "folder": "0 41ed", "link": "0 a1ff"}
+    good = {"z90crypt": "0 0 21b6", "own": "1000 0 2180", "folder": "0 0 41ed", "link": "0 0 a1ff"}
     assert said(monkeypatch, **good) == []
 
 
@@ -44,15 +44,15 @@ def test_devices_that_servers_can_open_are_not_named(monkeypatch: pytest.MonkeyP
     [
         (LOST, "the engine's machine has no /dev/z90crypt (No such file or directory)", "driver"),
         ("", "the engine's machine has no /dev/z90crypt", "driver"),
-        ("0 21b0", "may not open it (owner 0, mode 660)", "chmod 666 /dev/z90crypt"),
-        ("0 2124", "may not open it (owner 0, mode 444)", "chmod 666 /dev/z90crypt"),
-        ("0 61b6", "/dev/z90crypt is a disk or the like", "remove it"),
+        ("0 0 21b0", "may not open it (owner 0, mode 660)", "chmod 666 /dev/z90crypt"),
+        ("0 0 2124", "may not open it (owner 0, mode 444)", "chmod 666 /dev/z90crypt"),
+        ("0 6 61b6", "/dev/z90crypt is a disk or the like", "remove it"),
     ],
 )
 def test_others_are_named_with_their_profiles_and_what_to_do(
     monkeypatch: pytest.MonkeyPatch, line: str, what: str, fix: str
 ) -> None:
-    [(text, advice)] = said(monkeypatch, z90crypt=line, random="0 21b6")
+    [(text, advice)] = said(monkeypatch, z90crypt=line, random="0 0 21b6")
     assert text.startswith("profiles, a and b: ")
     assert what in text
     assert fix in advice

@@ -114,14 +114,18 @@ class Machine:
         assert mount["ReadOnly"]
         self.looks += 1
         found = [self.there[path] for path in command[4:]]
-        return "".join(f"{owner} {mode:x}\n" for owner, mode in found)
+        return "".join(f"{owner} 0 {mode:x}\n" for owner, mode in found)
 
 
 def mounting(
-    monkeypatch: pytest.MonkeyPatch, machine: Machine, clock: Callable[[], float] = lambda: 0
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine,
+    clock: Callable[[], float] = lambda: 0,
+    *,
+    read_only: bool = True,
 ) -> Folders:
     monkeypatch.setattr(Helpers, "run", lambda _, *given, **more: machine.run(*given, **more))
-    deep = replace(DATA, path="/srv/shared/teamA/data")
+    deep = replace(DATA, path="/srv/shared/teamA/data", read_only=read_only)
     found = replace(POLICY.settings, shared_folders=(deep,), shared_root="/srv/shared")
     engine: Any = None
     return Folders(engine, Helpers(engine, "filter", "site"), found, clock)
@@ -163,6 +167,39 @@ def test_it_is_not_mounted_where_others_could_replace_it_by_a_link(
     assert text.startswith("Shared folder data cannot be mounted now, so servers with it do not")
     assert wanted in text
     assert text.endswith(f"as root: chown root {path} && chmod go-w {path}")
+
+
+@pytest.mark.parametrize(
+    ("end", "read_only", "says"),
+    [
+        ((0, 0o40755), False, "users may not write in /srv/shared/teamA/data (owner 0, mode 755)"),
+        ((0, 0o40755), True, ""),
+        ((1000, 0o40700), False, ""),
+        (
+            (1000, 0o40077),
+            True,
+            "users may not look in /srv/shared/teamA/data (owner 1000, mode 77)",
+        ),
+        ((0, 0o40750), True, "users may not look in"),
+    ],
+)
+def test_a_folder_that_is_closed_to_servers_is_named_in_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    end: tuple[int, int],
+    *,
+    read_only: bool,
+    says: str,
+) -> None:
+    folders = mounting(monkeypatch, Machine(_seen_teamA_data=end), read_only=read_only)
+    folders.look()
+    said = [line for line in caplog.messages if "as far as owner and mode tell" in line]
+    assert len(said) == bool(says)
+    assert says in "".join(said)
+    if said:
+        assert said[0].startswith("shared folder data: ")
+        assert said[0].endswith("as root: chown 1000:1000 /srv/shared/teamA/data")
+    assert folders.mounts(["data"])
 
 
 def test_the_page_shows_what_is_said_then(monkeypatch: pytest.MonkeyPatch) -> None:

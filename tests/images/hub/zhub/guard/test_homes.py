@@ -137,10 +137,10 @@ CLOSE = "as root: install -d -o root -g root -m 700 /srv/old"
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("0 41ff\n1000 41c0", f"may write in /srv/old .owner 0, mode 777.*{CLOSE}"),
-        ("0 43ff\n1000 41c0", f"owner 0, mode 1777.*{CLOSE}"),
-        ("0 41f8\n1000 41c0", f"owner 0, mode 770.*{CLOSE}"),
-        ("1000 41c0\n1000 41c0", f"owner 1000, mode 700.*{CLOSE}"),
+        ("0 0 41ff\n1000 0 41c0", f"may write in /srv/old .owner 0, mode 777.*{CLOSE}"),
+        ("0 0 43ff\n1000 0 41c0", f"owner 0, mode 1777.*{CLOSE}"),
+        ("0 0 41f8\n1000 0 41c0", f"owner 0, mode 770.*{CLOSE}"),
+        ("1000 0 41c0\n1000 0 41c0", f"owner 1000, mode 700.*{CLOSE}"),
         (RuntimeError("site-home-alice is a link"), "site-home-alice is a link"),
         (APIError("bind source path does not exist"), "path does not exist"),
     ],
@@ -166,14 +166,14 @@ def test_no_home_is_mounted_where_others_could_have_replaced_it_by_a_link(
 def test_a_home_in_a_folder_from_before_is_mounted_where_only_root_writes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = OldHomes(monkeypatch, "0 41ed\n1000 41c0")
+    engine = OldHomes(monkeypatch, "0 0 41ed\n1000 0 41c0")
     found = engine.homes
     found.check()
     assert not caplog.text
     with found.mounting("site-home-alice"):
         pass
     # Each time: somebody may have opened the folder since.
-    engine.answer = "0 41ff\n1000 41c0"
+    engine.answer = "0 0 41ff\n1000 0 41c0"
     with pytest.raises(UnusableError), found.mounting("site-home-alice"):
         pass
     # Of homes that are elsewhere, nothing is asked.
