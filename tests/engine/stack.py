@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from toolchain.__main__ import MORE
 from toolchain.engine import client
 from toolchain.places import ROOT
@@ -186,13 +188,27 @@ class Stack:
         self.configure(config)
 
     def configure(self, config: dict[str, Any]) -> None:
-        """Set config values of the program; each element of a list separately."""
+        """Set config values of the program, as an operator does, in place of those before."""
         for key, value in config.items():
-            for path, element in _leaves(f"zhub:{key}", value) if isinstance(value, list) else ():
-                self.on_stack("config set", "--path", "--", path, element)
-            if not isinstance(value, list):
+            if isinstance(value, list):
+                self._configure_list(f"zhub:{key}", value)
+            else:
                 text = value if isinstance(value, str) else json.dumps(value)
                 self.on_stack("config set", "--", f"zhub:{key}", text)
+
+    def _configure_list(self, key: str, value: list[Any]) -> None:
+        """Set a list, each element separately.
+
+        For an empty one, what there is goes, and the list stays: `config rm` of the last element
+        does so. Where there is none, it stays so.
+        """
+        there = yaml.safe_load(self.config_file.read_text()).get("config", {})
+        if key in there:
+            self.on_stack("config rm", "--", key)
+        for path, element in _leaves(key, value or ["last"] * (key in there)):
+            self.on_stack("config set", "--path", "--", path, element)
+        if key in there and not value:
+            self.on_stack("config rm", "--path", "--", f"{key}[0]")
 
     def up(self, *arguments: str) -> str:
         """Bring the stack up without asking."""

@@ -6,10 +6,13 @@ must go on does, what must end has ended by the recheck, and the next start has 
 
 from __future__ import annotations
 
+import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import docker
 import pytest
@@ -21,7 +24,7 @@ from tests.built import healthy, wait_until
 from tests.engine.conftest import RESEARCH, native, running_stack
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
-from tests.engine.test_workplace import ready
+from tests.engine.test_workplace import ready, server_of
 from tests.hubclient import Kernel, User
 from tests.ports import free_port
 
@@ -62,9 +65,7 @@ def up(stack: Stack, **settings: list[dict[str, Any]]) -> str:
     """Put lists of profiles or folders in place of those before, and bring the stack up."""
     text = yaml.safe_load(stack.config_file.read_text())
     for key, value in settings.items():
-        text["config"].pop(f"zhub:{key}", None)
-        if value:
-            text["config"][f"zhub:{key}"] = value
+        text["config"][f"zhub:{key}"] = value
     stack.config_file.write_text(yaml.safe_dump(text))
     return stack.up()
 
@@ -188,3 +189,101 @@ def a_folder_becomes_read_only_and_gets_another_name(
     started(alice)
     assert shell(alice, "cat /shared/team/plan") == "of carolmore"
     assert of_bob.run("print(answer)") == "42\n"
+
+
+#: A device of this machine that stands for a crypto adapter; whoever opens it gets the null device.
+DEVICE = Path("/dev/zhub-test-adapter")
+
+
+@pytest.fixture
+def device() -> Iterator[str]:
+    """Make the device."""
+    if os.geteuid() or os.environ.get("DOCKER_HOST", "unix://")[:5] != "unix:":
+        pytest.skip("a device needs root, on the engine's machine")
+    DEVICE.unlink(missing_ok=True)
+    _plug_in()
+    yield DEVICE.name
+    DEVICE.unlink(missing_ok=True)
+
+
+def _plug_in() -> None:
+    os.mknod(DEVICE, stat.S_IFCHR, os.makedev(1, 3))
+    DEVICE.chmod(0o666)
+
+
+def test_a_stack_goes_back_to_none_of_it_and_on_again(
+    stack: Stack, engine: docker.DockerClient, device: str
+) -> None:
+    """Servers with a folder end, all others go on; who had a choice gets the only server."""
+    entrance = Entrance.of(stack)
+    alice, bob, carol = map(entrance.logged_in, ("alice", "bob", "carol"))
+    of_bob, *_ = started(bob), started(carol), started(alice, profile="large")
+    carol.run("open('/shared/team/plan', 'w').write('of carol')")
+    # As `pulumi config rm` leaves them, of element after element.
+    stack.configure({"profiles": [], "sharedFolders": []})
+    stack.up()
+    ended(alice, carol)
+    goes_on(of_bob)
+    alice.request("GET", "hub/spawn").raise_for_status()
+    ready(alice)
+    alice.open_lab()
+    assert profile(alice) == "None"
+    assert "No such file" in shell(alice, "ls /shared")
+    assert "shared" not in shell(alice, "ls").split()
+    started(carol)
+
+    # What runs is left alone, and keeps the sizes that it was started with.
+    small = STANDARD | {"memory": "640M"}
+    stack.configure({"profiles": [small, LARGE | {"devices": [device]}], "sharedFolders": [TEAM]})
+    stack.up()
+    goes_on(of_bob)
+    assert server_of(stack, engine, "bob")["HostConfig"]["Memory"] == 512 << 20
+    for user in (alice, carol):
+        assert user.server()["ready"]
+        user.stop_server()
+    bob.stop_server()
+    started(bob)
+    assert server_of(stack, engine, "bob")["HostConfig"]["Memory"] == 640 << 20
+    a_device_is_lost(stack, alice, bob)
+    what_one_member_deletes_is_gone(alice, carol)
+    for user in (alice, bob, carol):
+        user.stop_server()
+
+
+def a_device_is_lost(stack: Stack, alice: User, bob: User) -> None:
+    """Only the profile has it; without it, or where servers may not open it, that is said."""
+    write = f"echo x >{DEVICE} && echo written"
+    started(alice, profile="large")
+    assert shell(alice, write) == "written"
+    assert "Permission denied" in shell(bob, write)
+    assert not shell(bob, f"find /dev -name {DEVICE.name}")
+    assert DEVICE.name not in stack.make("doctor").stdout
+    DEVICE.chmod(0o600)
+    alice.stop_server()
+    started(alice)
+    assert "Permission denied" in shell(alice, write)
+    said = stack.make("doctor").stdout
+    assert f"servers have {DEVICE}, and may not open it (owner 0, mode 600)" in said, said
+    alice.stop_server()
+    DEVICE.unlink()
+    said = stack.make("doctor").stdout
+    assert f"profiles, large: the engine's machine has no {DEVICE} (No such file or" in said, said
+    asked = alice.request("POST", "hub/api/users/alice/server", json={"profile": "large"})
+    assert asked.status_code == requests.codes.unavailable
+    assert "A device of the profile large is missing" in asked.json()["message"], asked.text
+    assert str(DEVICE) in asked.json()["message"]
+    started(alice, profile="standard")
+    alice.stop_server()
+    _plug_in()
+    started(alice, profile="large")
+    assert shell(alice, write) == "written"
+
+
+def what_one_member_deletes_is_gone(alice: User, carol: User) -> None:
+    """In JupyterLab: at once, and into no trash, neither the folder's nor a home's."""
+    started(carol)
+    carol.save("shared/team/old", "of carol")
+    old = urljoin(alice.home, "api/contents/shared/team/old")
+    alice.request("DELETE", old).raise_for_status()
+    left = "find /shared/team ~/.local -name 'old*' 2>/dev/null; ls /shared/team"
+    assert shell(alice, left) == "plan"
