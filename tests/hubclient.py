@@ -153,10 +153,10 @@ class User:
         finally:
             kernel.end()
 
-    def start_kernel(self) -> Kernel:
-        """Start a Python kernel in the user's server."""
+    def start_kernel(self, name: str = "python3") -> Kernel:
+        """Start a kernel in the user's server; by default the image's own of Python."""
         kernels = urljoin(self.home, "api/kernels")
-        answer = self.request("POST", kernels, json={"name": "python3"})
+        answer = self.request("POST", kernels, json={"name": name})
         answer.raise_for_status()
         return Kernel(self, f"{kernels}/{answer.json()['id']}")
 

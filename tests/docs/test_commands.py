@@ -38,10 +38,6 @@ EXCUSED = {
         "takes from half an hour to hours, and writes docs/benchmarks.json;"
         " tests/benchmarks has its options"
     ),
-    Claim("docs/users.md", "Environments and kernels of your own", ()): (
-        "needs a package index, which no test of images has;"
-        " tests/images/notebook/test_workplace.py makes such an environment and its kernel"
-    ),
     Claim("docs/how-it-works.md", "Why these images build as they do", ()): (
         "needs a registry with Debian's image, and an image name that belongs to whoever works on"
         " the machine; tests/built.py builds the same Dockerfiles for every test of images"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import ssl
 import subprocess
 import tarfile
@@ -51,6 +52,16 @@ def fill(folder: Path) -> None:
     _git(repository, "update-ref", "HEAD", commit)
     # What a client needs that finds no more than files.
     _git(repository, "update-server-info")
+
+
+def fill_wheels(folder: Path, wheels: Path) -> None:
+    """Add wheels to the package index."""
+    for wheel in wheels.glob("*.whl"):
+        name = wheel.name.partition("-")[0].replace("_", "-").lower()
+        index = folder / "simple" / name
+        index.mkdir(exist_ok=True)
+        shutil.copy(wheel, index)
+        (index / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
 
 
 def fill_cran(folder: Path) -> None:

@@ -361,6 +361,33 @@ def test_configuration_of_the_sites_own(operator: Operator, engine: docker.Docke
     assert "hubConfigFile" not in operator.types("make doctor || true")
 
 
+@pytest.mark.long
+def test_configuration_of_the_sites_own_that_fails(
+    operator: Operator, engine: docker.DockerClient
+) -> None:
+    """Only when it runs: the preview takes it. The `up` fails, and the way back ends no kernel."""
+    look, *_ = runs("docs/own-configuration.md", "When the hub does not start with it")
+    alice = with_server(operator, "alice")
+    kernel = alice.start_kernel()
+    kernel.run("kept = 41")
+    own = operator.clone / "hub_config.py"
+    set_it = runs("docs/own-configuration.md", "Use it")[0].splitlines()[0]
+    own.write_text("c.JupyterHub.tornado_settings = (\n")
+    shown = operator.types(set_it, "pulumi preview 2>&1 || true")
+    assert "hubConfigFile is \"hub_config.py\": line 1: '(' was never closed" in shown
+    assert "pulumi config rm hubConfigFile" in shown
+    own.write_text("c.JupyterHub.x = 1\nd.JupyterHub.x = 2\n")
+    assert "hubConfigFile is hub_config.py" in operator.types("pulumi preview")
+    operator.types("pulumi up 2>&1 && exit 1 || true", seconds=900)
+    logs, *back = look.splitlines()
+    said = operator.types(logs)
+    assert "hubConfigFile: line 2: NameError: name 'd' is not defined. Correct the file" in said
+    operator.types(*back)
+    assert healthy(engine)
+    assert kernel.run("print(kept + 1)") == "42\n"
+    alice.stop_server()
+
+
 def test_what_a_server_reaches(operator: Operator) -> None:
     [reach] = runs("docs/operations.md", "Somebody's server does not reach something")
     assert "2 replaced" in operator.types(reach)

@@ -6,16 +6,20 @@ One of the CAs is as `openssl req -x509` made it for years, without keyUsage.
 from __future__ import annotations
 
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin
 
 import docker
 import pytest
 from cryptography import x509
 
 from components.settings import machine
+from tests.docs.commands import runs
 from tests.engine.conftest import native, running_stack
 from tests.engine.mirror import (
     MODULE,
@@ -25,15 +29,19 @@ from tests.engine.mirror import (
     fill,
     fill_cran,
     fill_npm,
+    fill_wheels,
     served,
 )
 from tests.engine.people import Entrance
 from tests.engine.stack import Stack
-from tests.hubclient import Kernel
+from tests.hubclient import Kernel, User
 from tests.pki import Identity, quick_key
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.xdist_group("native")]
+
+#: The newer names of platforms, as wheels on PyPI have them; pip takes each for itself alone.
+NEWER = [f"manylinux_2_{minor}" for minor in range(17, 42)]
 
 #: What a kernel asks of a mirror: Python's own library, and one that users have.
 PYTHON = """
@@ -58,6 +66,8 @@ class Mirror:
     """The URL of the one whose CA's certificate lacks keyUsage."""
     address: str
     authorities: Path
+    content: Path
+    """The folder that they serve."""
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +95,7 @@ def site(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) 
             port = stack.enter_context(served(content, tls))
             urls.append(f"https://{address}:{port}")
         fill_npm(content, urls[0])
-        yield Mirror(urls[0], urls[1], address, folder / "ca.pem")
+        yield Mirror(urls[0], urls[1], address, folder / "ca.pem", content)
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +118,16 @@ def stack(
 
 
 @pytest.fixture(scope="module")
-def kernel(stack: Stack) -> Iterator[Kernel]:
+def carol(stack: Stack) -> Iterator[User]:
     user = Entrance.of(stack).logged_in("carol")
     user.start_server()
-    yield user.start_kernel()
+    yield user
     user.stop_server()
+
+
+@pytest.fixture(scope="module")
+def kernel(carol: User) -> Kernel:
+    return carol.start_kernel()
 
 
 def printed(kernel: Kernel, command: str) -> str:
@@ -130,6 +145,28 @@ def test_users_install_from_the_mirrors_as_elsewhere(kernel: Kernel) -> None:
     assert printed(kernel, f'Rscript -e "{library}"') == "the mirror"
     clone = "git clone --quiet https://github.com/team/data.git"
     assert printed(kernel, f"{clone} && git -C data log --format=%s") == "first"
+
+
+def test_an_environment_and_a_kernel_of_ones_own(
+    carol: User, kernel: Kernel, site: Mirror, tmp_path: Path
+) -> None:
+    """As the page for users has it, with the packages that PyPI has now."""
+    python = kernel.run("import sys; print('%d.%d' % sys.version_info[:2])").strip()
+    processor = kernel.run("import platform; print(platform.machine())").strip()
+    platforms = [f"--platform={tag}_{processor}" for tag in ("manylinux2014", *NEWER)]
+    chosen = ["--only-binary=:all:", f"--python-version={python}", *platforms, "ipykernel"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", f"--dest={tmp_path}", *chosen]
+    subprocess.run(pip, check=True)
+    fill_wheels(site.content, tmp_path)
+    [make] = runs("docs/users.md", "Environments and kernels of your own")
+    assert "Installed kernelspec mine in /home/jovyan/" in printed(kernel, f"set -e\n{make}")
+    offered = carol.request("GET", urljoin(carol.home, "api/kernelspecs")).json()["kernelspecs"]
+    assert offered["mine"]["spec"]["display_name"] == "Mine"
+    own = carol.start_kernel("mine")
+    assert own.run("import sys, ipykernel; print(sys.prefix, ipykernel.__file__)").startswith(
+        "/home/jovyan/env /home/jovyan/env/lib/"
+    )
+    own.end()
 
 
 @pytest.mark.parametrize("older", [False, True])

@@ -82,6 +82,47 @@ def at_work(entrance: Entrance, name: str) -> User:
     return user
 
 
+def test_logs_go_elsewhere_and_back_while_people_work(
+    stack: Stack, entrance: Entrance, engine: docker.DockerClient
+) -> None:
+    """A server keeps the driver that it has; commands for people do not answer in JSON."""
+
+    def driver(name: str) -> str:
+        container = engine.containers.get(f"{stack.prefix}-user-{name}")
+        return str(container.attrs["HostConfig"]["LogConfig"]["Type"])
+
+    kernel = at_work(entrance, "alice").start_kernel()
+    kernel.run("kept = 41")
+    made(stack, "renew", AT="2099-12-01 18:00")
+    elsewhere = {"logDriver": "local", "logFormat": "json", "logLevel": "debug"}
+    stack.configure(elsewhere)
+    stack.up()
+    assert kernel.run("print(kept + 1)") == "42\n"
+    kernel = at_work(entrance, "carol").start_kernel()
+    kernel.run("kept = 42")
+    assert (driver("alice"), driver("carol")) == ("json-file", "local")
+    listed = made(stack)
+    assert re.search(r"^alice +runs +new ", listed, re.MULTILINE), listed
+    assert "Planned: servers of an old image are restarted at 2099-12-01 18:00." in listed
+    refused = stack.make("users", DO="stop", USER="nobody").stdout
+    assert "error: the hub does not know a user nobody" in refused
+    assert "{" not in refused
+    made(stack, "stop", USER="alice")
+
+    for key in elsewhere:
+        stack.on_stack("config rm", f"zhub:{key}")
+    stack.up()
+    stack.on_stack("preview", "--expect-no-changes")
+    assert kernel.run("print(kept + 1)") == "43\n"
+    at_work(entrance, "alice")
+    assert (driver("alice"), driver("carol")) == ("json-file", "local")
+    for name in ("alice", "carol"):
+        made(stack, "stop", USER=name)
+        lines = engine.containers.get(f"{stack.prefix}-guard").logs()
+        assert f"server of {name}: ".encode() in lines
+    assert "taken back: servers of an old image are restarted" in made(stack, "open")
+
+
 def test_somebody_is_renamed_while_at_work(stack: Stack, entrance: Entrance) -> None:
     at_work(entrance, "alice")
     change(
