@@ -16,7 +16,7 @@ from zhub.login import administrators, services, tokens
 from zhub.login.authenticator import DirectoryAuthenticator
 from zhub.metrics.token import SERVICE as METRICS
 from zhub.people import messages
-from zhub.servers import culling, last_words, pending
+from zhub.servers import culling, last_words, pending, totals
 from zhub.servers.measures import Stage
 from zhub.servers.spawner import UserSpawner, as_written
 from zhub.state import database, logins, plan
@@ -51,6 +51,7 @@ c.JupyterHub.template_vars = {
     "plan": plan.notice,
     "messages": messages.of,
     "links": services.links(hub.services),
+    "totals": totals.shown(hub.most_servers),
 }
 HTTPServer.configure(LimitedServer)
 

@@ -39,11 +39,14 @@ TOKEN = "of-the-service-people"
 CONFIG = f"""
 from zhub.front import site
 from zhub.people import messages
+from zhub.servers import totals
 from zhub.state import messages as said
 said.FILE = FOLDER / "messages.json"
 c.JupyterHub.extra_handlers = messages.HANDLERS
 c.JupyterHub.template_paths = [str(site.TEMPLATES)]
-c.JupyterHub.template_vars = {{"messages": messages.of, "site": site.Site()}}
+c.JupyterHub.template_vars = {{
+    "messages": messages.of, "site": site.Site(), "totals": totals.shown(500)
+}}
 c.JupyterHub.services = [{{"name": "people", "api_token": "{TOKEN}"}}]
 c.JupyterHub.load_roles = [
     {{"name": "people", "services": ["people"], "scopes": {list(people.SCOPES)}}}
@@ -91,9 +94,9 @@ def _said(hub: RealHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     messages.FILE.unlink(missing_ok=True)
 
 
-def page(hub: RealHub, name: str) -> str:
-    """Return what the hub's page shows to somebody who is logged in."""
-    answer = hub.browser(name, PASSWORDS[name]).get(f"{hub.url}hub/home", timeout=30)
+def page(hub: RealHub, name: str, path: str = "home") -> str:
+    """Return what one of the hub's pages shows to somebody who is logged in."""
+    answer = hub.browser(name, PASSWORDS[name]).get(f"{hub.url}hub/{path}", timeout=30)
     answer.raise_for_status()
     return answer.text
 
@@ -148,6 +151,16 @@ def test_one_server_is_stopped(api: Api) -> None:
     assert servers(api) == []
     with pytest.raises(SettingsError, match="does not know a user nobody"):
         command.stop(api, "nobody")
+
+
+def test_administrators_see_how_many_servers_there_are(api: Api, hub: RealHub) -> None:
+    assert "0 of 500 servers run or start." in page(hub, "carol", "admin")
+    api.start("alice")
+    eventually(api, ["alice"])
+    assert "1 of 500 servers run or start." in page(hub, "carol", "admin")
+    assert "of 500" not in page(hub, "alice")
+    api.stop("alice")
+    eventually(api, [])
 
 
 def test_only_servers_of_an_old_image_are_restarted(api: Api, tmp_path: Path) -> None:
