@@ -748,6 +748,8 @@ def test_people_come_and_go(operator: Operator, engine: docker.DockerClient) -> 
     shown = operator.types(show)
     assert re.search(r"^bob +runs +new +[0-9.]+MiB / .* yes ", shown, re.MULTILINE)
     assert re.search(r"^[1-9] of 500 servers, which may take \d+\.\d GiB", shown, re.MULTILINE)
+    grace = logged_in(operator.stack, "grace")
+    assert " of 500 servers run or start." in grace.request("GET", "hub/admin").text
     operator.types(stop)
     assert re.search(r"^bob +- ", operator.types(show), re.MULTILINE)
 
