@@ -159,7 +159,12 @@ def test_an_environment_and_a_kernel_of_ones_own(
     subprocess.run(pip, check=True)
     fill_wheels(site.content, tmp_path)
     [make] = runs("docs/users.md", "Environments and kernels of your own")
-    assert "Installed kernelspec mine in /home/jovyan/" in printed(kernel, f"set -e\n{make}")
+    with served(site.content) as port:
+        index = f"PIP_INDEX_URL=http://{site.address}:{port}/simple"
+        script = f"export {index} PIP_TRUSTED_HOST={site.address}\nset -e\n{make}"
+        code = f"import subprocess; print(subprocess.getoutput({script!r}))"
+        said = kernel.run(code, timeout=300)
+    assert "Installed kernelspec mine in /home/jovyan/" in said, said
     offered = carol.request("GET", urljoin(carol.home, "api/kernelspecs")).json()["kernelspecs"]
     assert offered["mine"]["spec"]["display_name"] == "Mine"
     own = carol.start_kernel("mine")
@@ -167,6 +172,11 @@ def test_an_environment_and_a_kernel_of_ones_own(
         "/home/jovyan/env /home/jovyan/env/lib/"
     )
     own.end()
+    # Over TLS, the pip of such an environment takes no index at a mere address. If it does, correct
+    # docs/packages.md.
+    download = f"~/env/bin/pip download --dest /tmp {PACKAGE}"
+    said = kernel.run(f"import subprocess; print(subprocess.getoutput({download!r}))")
+    assert "check_hostname requires server_hostname" in said
 
 
 @pytest.mark.parametrize("older", [False, True])
