@@ -153,10 +153,14 @@ class User:
         finally:
             kernel.end()
 
-    def start_kernel(self, name: str = "python3") -> Kernel:
-        """Start a kernel in the user's server; by default the image's own of Python."""
+    def start_kernel(self, name: str = "python3", path: str = "") -> Kernel:
+        """Start a kernel in the user's server, in the home or a folder below it.
+
+        By default, it is the image's own of Python.
+        """
         kernels = urljoin(self.home, "api/kernels")
-        answer = self.request("POST", kernels, json={"name": name})
+        wanted = {"name": name} | ({"path": path} if path else {})
+        answer = self.request("POST", kernels, json=wanted)
         answer.raise_for_status()
         return Kernel(self, f"{kernels}/{answer.json()['id']}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,7 +213,7 @@ def _plug_in() -> None:
 
 
 def test_a_stack_goes_back_to_none_of_it_and_on_again(
-    stack: Stack, engine: docker.DockerClient, device: str
+    stack: Stack, engine: docker.DockerClient, device: str, tmp_path: Path
 ) -> None:
     """Servers with a folder end, all others go on; who had a choice gets the only server."""
     entrance = Entrance.of(stack)
@@ -246,6 +247,8 @@ def test_a_stack_goes_back_to_none_of_it_and_on_again(
     assert server_of(stack, engine, "bob")["HostConfig"]["Memory"] == 640 << 20
     a_device_is_lost(stack, alice, bob)
     what_one_member_deletes_is_gone(alice, carol)
+    a_notebook_is_opened_beside_planted_code(alice, carol)
+    a_folder_moves(stack, engine, tmp_path / "srv", alice, carol)
     for user in (alice, bob, carol):
         user.stop_server()
 
@@ -287,3 +290,54 @@ def what_one_member_deletes_is_gone(alice: User, carol: User) -> None:
     alice.request("DELETE", old).raise_for_status()
     left = "find /shared/team ~/.local -name 'old*' 2>/dev/null; ls /shared/team"
     assert shell(alice, left) == "plan"
+
+
+def a_notebook_is_opened_beside_planted_code(alice: User, carol: User) -> None:
+    """Nothing of it runs before a cell imports it; modules beside a notebook can be imported."""
+    planted = "import os; os.system('touch /home/jovyan/ran')"
+    code = f"""
+import os
+for name in ("ipykernel_launcher.py", "ipykernel.py", "sitecustomize.py", "ipython_config.py",
+             "profile_default/startup/00.py", "beside.py"):
+    os.makedirs(os.path.dirname(f"/shared/team/{{name}}"), exist_ok=True)
+    with open(f"/shared/team/{{name}}", "w") as file:
+        file.write({planted!r})
+"""
+    carol.run(code)
+    kernel = alice.start_kernel(path="shared/team")
+    ran = "import os; print(os.getcwd(), os.path.exists('/home/jovyan/ran'))"
+    assert kernel.run(ran) == "/shared/team False\n"
+    kernel.run("import beside")
+    assert kernel.run(ran) == "/shared/team True\n"
+    kernel.end()
+    shell(alice, "cd /shared/team; rm -r *.py __pycache__ profile_default")
+
+
+def a_folder_moves(
+    stack: Stack, engine: docker.DockerClient, root: Path, alice: User, carol: User
+) -> None:
+    """From a volume to a path, and back, as docs/shared-folders.md says."""
+    (root / "team").mkdir(parents=True)
+    os.chown(root / "team", 1000, 1000)
+    stack.configure({"sharedRoot": str(root), "sharedFolders": [TEAM | {"path": "team"}]})
+    said = stack.up()
+    volume = f"{stack.prefix}-shared_team"
+    assert f"changes from the volume {volume} to {root}/team: no files are moved" in said, said
+    # Who works has the old place until the next start.
+    shell(carol, "echo late >/shared/team/late")
+    assert shell(alice, "cat /shared/team/late") == "late"
+    for user in (alice, carol):
+        user.stop_server()
+    files = engine.volumes.get(volume).attrs["Mountpoint"]
+    subprocess.run(["cp", "-a", f"{files}/.", root / "team"], check=True)
+    started(alice)
+    started(carol)
+    assert shell(carol, "cat /shared/team/plan /shared/team/late") == "of carollate"
+    shell(carol, "echo new >/shared/team/new")
+    assert shell(alice, "cat /shared/team/new") == (root / "team" / "new").read_text().strip()
+    stack.on_stack("config rm", "sharedRoot")
+    up(stack, sharedFolders=[TEAM])
+    for user in (alice, carol):
+        user.stop_server()
+        started(user)
+    assert shell(alice, "ls /shared/team") == "late\nplan"
