@@ -235,12 +235,12 @@ class UserSpawner(ContainerSpawner):
         Attaching takes the engine a third of a second, and longer with the guard. The server loads
         meanwhile, and then waits for the hub.
         """
-        await super().start_object()
+        own = self.object_name, self.labels(Role.NETWORK), self.object_id
+        opening = await self._calls.make(self.networks.start, *own)
         self._reached(Stage.NETWORK)
         await self.steps.reached(50, "Connecting it to its network")
-        labels = self.labels(Role.NETWORK)
         try:
-            await self._calls.make(self.networks.join, self.object_name, labels, self.object_id)
+            await self._calls.make(self.networks.join, *own, opening)
         except BaseException:
             # Removed, not stopped: a server that has hardly begun ignores SIGTERM for ten seconds.
             await self.remove_object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import docker
 import pytest
+import requests.exceptions
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 from docker.utils import kwargs_from_env
@@ -98,6 +100,63 @@ def test_what_the_engine_has_of_a_container_that_is_gone_is_detached_by_its_name
         ("site-user-alice", "site-user-alice"),
         ("site-user-alice",),
     ]
+
+
+class Starting(docker.APIClient):
+    """An engine that starts a server only while it makes a network, and the other way round."""
+
+    def __init__(self, *, fails: int = 0) -> None:
+        """Connect to nothing; the first networks fail."""
+        self.done: list[str] = []
+        self.fails = fails
+        self._both = threading.Barrier(2, timeout=5)
+
+    def networks(self, **_: Any) -> Any:  # type: ignore[override]
+        return []
+
+    def start(self, container: str) -> None:  # type: ignore[override]
+        self._both.wait()
+        self.done.append(f"start {container}")
+
+    def create_network(self, name: str, **_: Any) -> Any:  # type: ignore[override]
+        if not self.done:
+            self._both.wait()
+        if self.fails:
+            self.fails -= 1
+            raise requests.exceptions.ReadTimeout
+        return {"Id": "1" * 64, "Warning": name}
+
+    def connect_container_to_network(  # type: ignore[override]
+        self, container: str, *_: str, **__: Any
+    ) -> None:
+        self.done.append(f"connect {container}")
+
+    def disconnect_container_from_network(  # type: ignore[override]
+        self, container: str, network: str
+    ) -> None:
+        self.done.append(f"disconnect {container} from {network}")
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_network_is_made_while_the_server_starts_and_the_hub_is_in_it_first(fails: int) -> None:
+    """A server that was first would ask name servers of the site for the hub's name."""
+    engine = Starting(fails=fails)
+    of_hub = UserNetworks(engine, prefix="site", hub="hub", pool=POOL, internal=False)
+    own = "site-user-alice", labels("site"), "server"
+    of_hub.join(*own, of_hub.start(*own))
+    assert sorted(engine.done[:2]) == ["connect hub", "start server"]
+    assert engine.done[2:] == ["disconnect server from none", "connect server"]
+
+
+def test_what_keeps_a_network_from_being_made_is_said_once_the_server_runs() -> None:
+    engine = Starting(fails=2)
+    of_hub = UserNetworks(engine, prefix="site", hub="hub", pool=POOL, internal=False)
+    own = "site-user-alice", labels("site"), "server"
+    opening = of_hub.start(*own)
+    assert engine.done == ["start server"]
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        of_hub.join(*own, opening)
+    assert engine.done == ["start server"]
 
 
 @pytest.mark.parametrize(("joins", "left"), [(1, False), (9, True)])
