@@ -16,7 +16,7 @@ from tests.built import wait_until
 from tests.engine.attacks.conftest import Tenant, directory, entrance, hub, machine, outsider
 from tests.engine.conftest import CONFIG
 from tests.engine.people import Entrance
-from tests.engine.stack import PULUMI, Stack
+from tests.engine.stack import PULUMI, Stack, checkout
 from tests.engine.swarm.engines import NodeEngine, SwarmEngines, fit, swarm_engines
 from tests.ports import free_port
 from toolchain.places import ROOT
@@ -101,8 +101,10 @@ def config(engines: SwarmEngines) -> dict[str, Any]:
 
 @pytest.fixture(scope="package")
 def stack(engines: SwarmEngines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack on the swarm."""
-    found = Stack("e2e-swarm", tmp_path_factory.mktemp("state"), project=ROOT)
+    """The stack on the swarm, in a checkout of its own."""
+    project = checkout(tmp_path_factory.mktemp("state") / "project")
+    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    found = Stack("e2e-swarm", project, project=project)
     found.init(config(engines))
     found.on_stack("config set", "docker:host", engines.manager.address)
     try:

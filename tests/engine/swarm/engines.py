@@ -104,6 +104,16 @@ class NodeEngine(SecondEngine):
             # Routes are gone with the interface.
             subprocess.run([*own, "route", "add", "default", "via", self.apart.outer], check=True)
 
+    @contextmanager
+    def without(self, folder: Path) -> Iterator[None]:
+        """Have nothing in a folder of this machine, as where its file system is not mounted."""
+        inside = ["nsenter", f"--target={self.process.pid}", "--mount"]
+        subprocess.run([*inside, "mount", "-t", "tmpfs", "none", folder], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*inside, "umount", folder], check=True)
+
 
 @dataclass(frozen=True)
 class SwarmEngines:

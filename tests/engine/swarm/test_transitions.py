@@ -102,3 +102,24 @@ def test_no_second_server_where_a_machine_loses_its_label_as_it_is_lost(
     of = stack.labelled("nodeguard")
     wait_until(lambda: bool(node.client.containers.list(filters=of)), seconds=90)
     user.stop_server()
+
+
+def test_a_machine_without_the_homes_does_not_take_all_starts(
+    engines: SwarmEngines, stack: Stack, entrance: Entrance, alice: SwarmTenant
+) -> None:
+    """The managers would choose it each time: no server stays there."""
+    _, other, node = engines.nodes
+    assert alice.node is other
+    user = entrance.logged_in("grace")
+    guard = engines.manager.client.containers.get(f"{stack.prefix}-guard")
+    with node.without(engines.homes), engines.only(other, node):
+        refused = user.request("POST", "hub/api/users/grace/server")
+        assert "does not start it. Please try again" in refused.text, refused.text
+        wait_until(lambda: not user.server(), seconds=POLL_SECONDS)
+        assert f"{node.name} has not started a server" in guard.logs().decode()
+        user.start_server()
+        assert SwarmTenant(user, engines.manager.client, stack, engines).node is other
+    user.stop_server()
+    # It forgets which machine it was.
+    guard.restart()
+    wait_until(lambda: b"the guard listens" in guard.logs(tail=5), seconds=60)
