@@ -1,4 +1,8 @@
-"""Keeps hub and proxy in the network that they share, that of a third container, and alive.
+"""Keeps alive the container that is in the users' networks, and those that join it there.
+
+The engine does not start a container again that it could not start once, as when one of its
+networks is gone, or where a swarm's managers were slow to let it into dozens of networks. That
+container is the hub's, or a third one whose network hub and proxy share.
 
 A container joins the network of another when it starts. When the other one is restarted, it gets
 a new network, and those that had joined stay in the old one, which nothing reaches. An engine that
@@ -20,7 +24,7 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException, NotFound
 
-from zhub.contract import Role
+from zhub.contract import Role, in_users_networks
 from zhub.guard.checks import SAID_NO, Checks
 from zhub.guard.helpers import IN_NAMESPACE
 
@@ -41,13 +45,23 @@ log = logging.getLogger(__name__)
 
 
 class Namespace:
-    """Starts hub and proxy again when they are not in the network of the front container."""
+    """Starts the container in the users' networks again, and those that are not in its network."""
 
-    def __init__(self, client: docker.APIClient, prefix: str, checks: Checks | None = None) -> None:
+    def __init__(
+        self,
+        client: docker.APIClient,
+        prefix: str,
+        *,
+        separate_proxy: bool,
+        checks: Checks | None = None,
+    ) -> None:
         self._client = client
         self._prefix = prefix
+        self._front = in_users_networks(separate_proxy=separate_proxy)
+        self._joined = (Role.PROXY, Role.HUB) if separate_proxy else ()
         self._checks = checks or Checks(client)
         self._rejoined: dict[str, str] = {}
+        self._said = ""
 
     def keep(self) -> None:
         """Look periodically."""
@@ -60,9 +74,10 @@ class Namespace:
 
     def look(self) -> None:
         """Look at the containers once; do nothing while somebody has stopped the front one."""
-        front = self._inspect(Role.FRONT)
+        front = self._inspect(self._front)
         if front and front["State"]["Running"]:
-            for role in (Role.PROXY, Role.HUB):
+            self._said = ""
+            for role in self._joined:
                 self._rejoin(role, front)
         elif front and front["State"]["Error"]:
             self._start_front(front)
@@ -75,27 +90,30 @@ class Namespace:
         return found
 
     def _start_front(self, front: dict[str, Any]) -> None:
-        """Start the front container, which the engine could not.
+        """Start the container in the users' networks, which the engine could not.
 
         If a user's network was removed while it was stopped, or something else has its address
         there, it still has that network, and the engine does not start it without.
         """
         name = front["Name"].removeprefix("/")
-        log.warning("starting %s, which the engine could not: %s", name, front["State"]["Error"])
+        if self._said != front["State"]["Error"]:
+            self._said = front["State"]["Error"]
+            log.warning("starting %s, which the engine could not: %s", name, self._said)
         users = f"{self._prefix}-user-"
         try:
             for network, there in front["NetworkSettings"]["Networks"].items():
-                if network.startswith(users) and (why := self._unusable(there)):
+                if network.startswith(users) and (why := self._unusable(network, there)):
                     log.warning("%s leaves %s, %s", name, network, why)
                     self._client.disconnect_container_from_network(name, network, force=True)
             self._client.start(front["Id"])
         except APIError as error:
-            log.warning("%s cannot be started now: %s", name, error)
+            log.debug("%s cannot be started now: %s", name, error)
 
-    def _unusable(self, there: dict[str, Any]) -> str:
+    def _unusable(self, name: str, there: dict[str, Any]) -> str:
         """Return why a stopped container cannot start in a network; empty if it can."""
         try:
-            network = self._client.inspect_network(there["NetworkID"])
+            # A network of the name may be another one. One that it never was in has no ID there.
+            network = self._client.inspect_network(there["NetworkID"] or name)
         except NotFound:
             return "which is gone"
         address = (there["IPAMConfig"] or {}).get("IPv4Address")

@@ -76,7 +76,7 @@ def run(environment: Mapping[str, str]) -> None:
         raise SettingsError([str(error)]) from None
     if promised := beyond(client, found):
         log.info("%s", promised)
-    namespace = Namespace(client, found.prefix) if found.separate_proxy else None
+    namespace = Namespace(client, found.prefix, separate_proxy=found.separate_proxy)
     written = Audit()
     written.seen("guard.start")
     for name, before, now in audit.changes(environment, FOLDER / "settings.json"):
@@ -89,7 +89,7 @@ def run(environment: Mapping[str, str]) -> None:
         FOLDER,
         separate_proxy=found.separate_proxy,
     )
-    more = {"declared": declared.keep, **({"rejoin": namespace.keep} if namespace else {})}
+    more = {"declared": declared.keep, "namespace": namespace.keep}
     if any(profile.devices for profile in found.profiles):
         more["devices"] = partial(devices.report, devices.helpers(found), found.profiles)
     if not asyncio.run(_serve(guard, confinement, shared, more, lives)):

@@ -1,15 +1,21 @@
-"""Whom the guard starts again because of the network; the engine here only records calls."""
+"""Whom the guard starts again because of the network; most engines here only record calls."""
 
 from __future__ import annotations
 
 import logging
+import uuid
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
+import docker
 import pytest
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
+from docker.types import IPAMConfig, IPAMPool
 from zhub.guard.checks import Checks
 from zhub.guard.namespace import SILENT_LOOKS, Namespace
+
+from toolchain import base
 
 BEFORE, SINCE, AFTER = (f"2026-11-29T01:00:0{second}" for second in (1, 2, 3))
 
@@ -106,7 +112,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 def namespace(engine: Any, clock: Clock) -> Namespace:
-    return Namespace(engine, "site", Checks(engine, clock))
+    return Namespace(engine, "site", separate_proxy=True, checks=Checks(engine, clock))
+
+
+@pytest.fixture
+def of_one(engine: Any) -> Namespace:
+    """Of a stack in which the hub's container has the proxy, and no front container."""
+    engine.found = {"site-hub": engine.container("hub", SINCE + "Z", "bridge")}
+    return Namespace(engine, "site", separate_proxy=False)
 
 
 def test_those_in_the_right_network_are_left_alone(engine: Engine, namespace: Namespace) -> None:
@@ -179,6 +192,45 @@ def test_the_network_itself_is_started_without_users_networks_that_it_cannot_be_
         "starting site-front, which the engine could not: network 17 not found",
         "site-front leaves site-user-alice, which is gone",
         "site-front leaves site-user-carol, where site-user-carol has its address",
+    ]
+
+
+def test_a_hub_with_its_proxy_is_started_without_a_network_that_is_gone(
+    engine: Engine, of_one: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after `docker network prune` while it was stopped: it was down for good."""
+    hub = engine.found["site-hub"]
+    of_one.look()
+    assert engine.asked == []
+    hub["State"] |= {"Running": False, "Error": ""}
+    of_one.look()
+    assert engine.asked == [], "somebody has stopped it"
+    hub["State"]["Error"] = "network 17 not found"
+    hub["NetworkSettings"] = {
+        "Networks": {"site-user-alice": {"NetworkID": "17", "IPAMConfig": None}}
+    }
+    with caplog.at_level(logging.WARNING):
+        of_one.look()
+    assert engine.asked == [("leave site-user-alice", "site-hub"), ("start", "id-hub")]
+    assert caplog.messages == [
+        "starting site-hub, which the engine could not: network 17 not found",
+        "site-hub leaves site-user-alice, which is gone",
+    ]
+
+
+def test_a_hub_that_cannot_be_started_is_tried_again_and_said_once(
+    engine: Engine, of_one: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where another program has its port."""
+    hub = engine.found["site-hub"]
+    hub["State"] |= {"Running": False, "Error": "port is already allocated"}
+    hub["NetworkSettings"] = {"Networks": {}}
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            of_one.look()
+    assert engine.asked == [("start", "id-hub")] * 3
+    assert caplog.messages == [
+        "starting site-hub, which the engine could not: port is already allocated"
     ]
 
 
@@ -283,3 +335,27 @@ def test_one_of_another_network_is_left_to_pulumi(engine: Engine, namespace: Nam
     del engine.found["site-proxy"]
     namespace.look()
     assert engine.asked == []
+
+
+@pytest.mark.engine
+def test_an_engine_starts_the_hub_again_whose_network_was_pruned() -> None:
+    """The engine itself does not try again: nobody could log in until the next `up`."""
+    prefix = f"zhub-test-{uuid.uuid4().hex[:8]}"
+    hub, network = f"{prefix}-hub", f"{prefix}-user-alice"
+    with closing(docker.from_env()) as engine:
+        api = engine.api
+        pool = IPAMPool(subnet="10.214.9.0/28")
+        api.create_network(network, ipam=IPAMConfig(pool_configs=[pool]))
+        engine.containers.run(base.BUILD, ["sleep", "300"], name=hub, detach=True, init=True)
+        try:
+            api.connect_container_to_network(hub, network, ipv4_address="10.214.9.2")
+            api.stop(hub, timeout=0)
+            api.remove_network(network)
+            with pytest.raises(APIError):
+                api.start(hub)
+            Namespace(api, prefix, separate_proxy=False).look()
+            found = api.inspect_container(hub)
+        finally:
+            api.remove_container(hub, force=True)
+    assert found["State"]["Running"]
+    assert set(found["NetworkSettings"]["Networks"]) == {"bridge"}
