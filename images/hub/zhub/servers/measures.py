@@ -28,7 +28,9 @@ class Stage(StrEnum):
     FILES = "files"
     """What is left of the last server goes, and the home is found."""
     CONTAINER = "container"
+    """Makes and starts the container, and the network meanwhile."""
     NETWORK = "network"
+    """The container gets its filter, and its network."""
     SERVER = "server"
     """Waits until JupyterLab listens."""
 
