@@ -224,12 +224,7 @@ def _groups(name: str) -> Iterator[Finding]:
 
 def _networks(name: str) -> Iterator[Finding]:
     """Networks that overlap on the stack's engine; a guard of an older release says nothing."""
-    guard = f"{stack.prefix(name)}-guard"
-    # It starts containers, and under emulation Python alone takes long.
-    found = _docker(name, "exec", guard, "zhub", "check-networks", seconds=3 * ENGINE_SECONDS)
-    for line in (found or "").splitlines():
-        text, _, fix = line.partition("\t")
-        yield _warning(text, fix)
+    return _of_guard(name, "check-networks")
 
 
 def _devices(name: str) -> Iterator[Finding]:
@@ -240,7 +235,14 @@ def _devices(name: str) -> Iterator[Finding]:
     profiles = json.loads(variables.get("ZHUB_PROFILES", "[]"))
     if not any(profile.get("devices") for profile in profiles):
         return
-    found = _docker(name, "exec", guard, "zhub", "check-devices", seconds=3 * ENGINE_SECONDS)
+    yield from _of_guard(name, "check-devices")
+
+
+def _of_guard(name: str, command: str) -> Iterator[Finding]:
+    """What a command of the hub image prints in the guard's container, a warning a line."""
+    guard = f"{stack.prefix(name)}-guard"
+    # It starts containers, and under emulation Python alone takes long.
+    found = _docker(name, "exec", guard, "zhub", command, seconds=3 * ENGINE_SECONDS)
     for line in (found or "").splitlines():
         text, _, fix = line.partition("\t")
         yield _warning(text, fix)

@@ -27,6 +27,9 @@ FOLDER = "zhub.folder"
 UNUSABLE = HTTPStatus.FAILED_DEPENDENCY
 """The guard's status when a shared folder cannot be mounted; the engine never answers with it."""
 
+SERVER_USER = 1000
+"""User ID and group ID of all users' servers."""
+
 OOM_SCORE = 500
 """What a user's server adds to its OOM score (oom_score_adj, of 1000). Where the machine itself has
 no memory left, the kernel ends a process of the largest score: one of a server, and not the hub,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,17 +15,15 @@ from typing import Any
 from docker.errors import APIError, DockerException
 from requests.exceptions import RequestException
 
-from zhub import engine, privileges, settings
-from zhub.contract import PROFILE
+from zhub import engine
+from zhub.contract import PROFILE, SERVER_USER
+from zhub.guard import look_command
 from zhub.guard.helpers import Helpers, UnusableError
 from zhub.guard.looking import printed
-from zhub.settings import GuardSettings, SettingsError
+from zhub.settings import GuardSettings
 from zhub.settings.profiles import Profile
 
 FOLDER = PurePosixPath("/dev")
-
-SERVERS = 1000
-"""User ID of all servers."""
 
 LOST = "gathering device information"
 """In what the engine says of a device that its machine does not have."""
@@ -75,7 +72,7 @@ def _wrong(path: PurePosixPath, line: str) -> tuple[str, str] | None:
             "remove it from the profile's devices",
         )
     # The engine follows links, and takes all devices of a folder.
-    if not stat.S_ISCHR(mode) or mode & 0o006 == 0o006 or (user == SERVERS and mode & 0o600):
+    if not stat.S_ISCHR(mode) or mode & 0o006 == 0o006 or (user == SERVER_USER and mode & 0o600):
         return None
     return (
         f"servers have {path}, and may not open it (owner {user}, mode {stat.S_IMODE(mode):o})",
@@ -117,21 +114,8 @@ def given(found: Mapping[str, Any]) -> Iterator[None]:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Print a line for each device that is wrong: what it is, a tab, and what to do.
-
-    Raises:
-        SettingsError: when this is not a guard's container, or its engine does not answer.
-    """
-    if arguments:
-        raise SettingsError([f"check-devices takes no arguments, but got {' '.join(arguments)}"])
-    found = settings.read_guard(os.environ)
-    if os.geteuid() == 0:
-        privileges.drop(engine.SOCKET, privileges.GUARD_USER)
-    try:
-        for what, fix in look(helpers(found), found.profiles):
-            print(f"{what}\t{fix}")
-    except (RuntimeError, DockerException) as error:
-        raise SettingsError([str(error)]) from None
+    """Print a line for each device that is wrong; raises as `look_command.run`."""
+    look_command.run("check-devices", arguments, lambda found: look(helpers(found), found.profiles))
 
 
 def helpers(found: GuardSettings) -> Helpers:

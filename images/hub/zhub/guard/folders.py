@@ -21,17 +21,14 @@ from docker.errors import DockerException, NotFound
 from docker.types import Mount
 from requests.exceptions import RequestException
 
-from zhub.contract import FOLDER, NO_NETWORK, ROLE, STACK, Role
+from zhub.contract import FOLDER, NO_NETWORK, ROLE, SERVER_USER, STACK, Role
 from zhub.guard import homes
 from zhub.guard.helpers import Helpers, UnusableError
 from zhub.guard.looking import SEEN, Place, look, look_at_all
 from zhub.settings import GuardSettings
 from zhub.settings.folders import SharedFolder
 
-SERVERS = 1000
-"""User ID and group ID of all servers."""
-
-OWNER = f"{SERVERS}:{SERVERS}"
+OWNER = f"{SERVER_USER}:{SERVER_USER}"
 
 FRESH = 300
 """Seconds during which a folder at a path is not looked at again: a start would take a second more.
@@ -115,7 +112,7 @@ class Folders:
                 log.error("%s", error)  # noqa: TRY400 - the text says it all
         for folder in self._folders.values():
             end = self._ends.get(folder.path)
-            if end and not end.lets(SERVERS, write=not folder.read_only):
+            if end and not end.lets(SERVER_USER, write=not folder.read_only):
                 log.warning(
                     "shared folder %s: users may not %s in %s, as far as owner and mode tell; as"
                     " root: chown %s %s",
