@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 
 import docker
 import pytest
@@ -12,6 +11,7 @@ from playwright.sync_api import expect
 
 from tests.engine.browser.chromium import Visitor
 from tests.engine.browser.lab import Lab
+from tests.engine.people import Entrance
 from tests.engine.stack import Stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
@@ -31,13 +31,12 @@ def say(engine: docker.DockerClient, stack: Stack, text: str) -> None:
 
 
 def test_messages_come_and_go_and_can_be_dismissed(
-    engine: docker.DockerClient, stack: Stack, visit: Callable[..., Visitor]
+    engine: docker.DockerClient, stack: Stack, entrance: Entrance, stranger: Visitor
 ) -> None:
-    visitor = visit()
-    page = visitor.page
-    visitor.open()
-    visitor.log_in("grace")
-    lab = Lab(visitor)
+    page = stranger.page
+    stranger.open()
+    stranger.log_in("grace")
+    lab = Lab(stranger)
     lab.wait()
 
     say(engine, stack, "<b>Call</b> us.")
@@ -56,7 +55,7 @@ def test_messages_come_and_go_and_can_be_dismissed(
     lab.wait()
     # Of the same browser: what was dismissed in JupyterLab is dismissed on the hub's pages.
     expect(page.get_by_role("button", name="Read all")).not_to_be_visible()
-    visitor.open("hub/home")
+    stranger.open("hub/home")
     expect(page.locator(".message")).to_be_hidden()
 
     say(engine, stack, "Your home is full.")
@@ -68,3 +67,6 @@ def test_messages_come_and_go_and_can_be_dismissed(
     page.reload()
     expect(shown).to_be_hidden()
     say(engine, stack, "")
+    # An open page reports to the tests that follow that the server is gone.
+    stranger.context.close()
+    entrance.logged_in("grace").stop_server()
