@@ -144,19 +144,37 @@ class People:
         """Return whose homes there are."""
         return sorted(set(self.engine.homes().values()))
 
-    def memory(self, containers: list[str]) -> dict[str, str]:
-        """Return how much memory containers use of how much, by their ids.
+    def memory(self, servers: Mapping[str, str]) -> dict[str, str]:
+        """Return how much memory servers use of how much, by their users.
 
-        The ids are the hub's words: others than ids would be options of the command.
+        Args:
+            servers: the ids of containers, by users. They are the hub's words: others than ids
+                would be options of the command.
         """
-        containers = [container for container in containers if _ID.fullmatch(container)]
-        if not containers:
+        users = {one: user for user, one in servers.items() if _ID.fullmatch(one)}
+        if not users:
             return {}
+        if self.engine.on_swarm():
+            used = {
+                one.user: f"{_size(one.memory)} / {_size(one.limit)}" for one in self.engine.used()
+            }
+            return {user: used[user] for user in users.values() if user in used}
         shown = self.engine.find(
             *("stats", "--no-stream", "--no-trunc", "--format", "{{.ID}}\t{{.MemUsage}}"),
-            *containers,
+            *users,
         )
-        return dict(line.split("\t") for line in (shown or "").splitlines())
+        found = dict(line.split("\t") for line in (shown or "").splitlines())
+        return {users[one]: text for one, text in found.items() if one in users}
+
+
+def _size(size: float) -> str:
+    """Bytes, as `docker stats` writes them."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    for unit in units:
+        if size < 1024 or unit == units[-1]:
+            break
+        size /= 1024
+    return f"{size:.4g}{unit}"
 
 
 def when(text: str | None) -> str:

@@ -22,7 +22,7 @@ def show(people: People, _: Wish) -> None:
     """Print all users, also those of whom there is only a home."""
     found = people.hub("list")
     users = found["users"]
-    memory = people.memory([user["container"] for user in users if user["container"]])
+    memory = people.memory({user["name"]: user["container"] for user in users if user["container"]})
     rows = [["USER", "SERVER", "IMAGE", "MEMORY", "LAST ACTIVE", "HOME", "GROUPS"]]
     owners = people.owners()
     limit, sizes = found["home_limit"], found["homes"]
@@ -39,7 +39,7 @@ def show(people: People, _: Wish) -> None:
                 f"{user['name']}{' (admin)' if user['admin'] else ''}",
                 server,
                 {None: "-", True: "old", False: "new"}[user["old"]],
-                memory.get(user["container"] or "", "-"),
+                memory.get(user["name"], "-"),
                 when(user["active"]),
                 home(user["name"]),
                 ", ".join(user["groups"]) or "-",

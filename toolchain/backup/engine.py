@@ -17,6 +17,18 @@ PAUSE = 1.0
 
 
 @dataclass(frozen=True)
+class Use:
+    """What a user's server uses, in bytes."""
+
+    user: str
+    memory: int
+    limit: int
+    """Memory that it may use."""
+    written: int | None
+    """Outside its volumes; None if that is not known."""
+
+
+@dataclass(frozen=True)
 class Engine:
     """A stack's engine, as the `docker` command reaches it."""
 
@@ -88,17 +100,25 @@ class Engine:
         return labels.rows(listed)
 
     def written(self) -> dict[str, int]:
-        """The bytes that users' servers have written outside their volumes, by users.
-
-        Of none on a swarm: only the engines of the servers' machines know.
-        """
-        servers = [] if self.on_swarm() else self.servers()
+        """The bytes that users' servers have written outside their volumes, by users."""
+        if self.on_swarm():
+            return {one.user: one.written for one in self.used() if one.written is not None}
+        servers = self.servers()
         if not servers:
             return {}
         # One that ends meanwhile is left out, and the command then says that it failed.
         shown = labels.row('(index .Config.Labels "zhub.user")', ".SizeRw")
         listed = self.find("container", "inspect", "--size", "--format", shown, *servers) or ""
         return {user: int(size) for user, size in labels.rows(listed)}
+
+    def used(self) -> list[Use]:
+        """What users' servers on a swarm use; of none that its guard, or a machine, does not tell.
+
+        Only the engines of the servers' machines know it (images/hub/zhub/guard/reports.py).
+        """
+        guard = f"{self.prefix}-guard"
+        listed = self.find("exec", guard, "zhub", "use") or ""
+        return [Use(*found) for found in labels.rows(listed)]
 
     def home_of(self, user: str) -> str:
         """The name of a user's volume, also when there is none."""

@@ -2,7 +2,7 @@
 
 `zhub [hub] --port=NUMBER --ldap=HOST[,HOST...]`, `zhub guard`, `zhub nodeguard`, `zhub recheck`,
 `zhub people`, `zhub check-directory [USER]`, `zhub check-networks`, `zhub check-devices`,
-`zhub users [COMMAND]`, or `zhub metrics-token [--new]`.
+`zhub use`, `zhub users [COMMAND]`, or `zhub metrics-token [--new]`.
 """
 
 from __future__ import annotations
@@ -256,6 +256,13 @@ def run_check_devices(arguments: Sequence[str]) -> None:
     devices.run(arguments)
 
 
+def run_use(arguments: Sequence[str]) -> None:
+    """Print what users' servers use; in the guard's container."""
+    from zhub.guard import use
+
+    use.run(arguments)
+
+
 def run_node_guard(_: Sequence[str]) -> None:
     """Confine users' servers on one node of a swarm."""
     from zhub.guard import nodes
@@ -278,7 +285,10 @@ def run_users(arguments: Sequence[str]) -> None:
     command.run(arguments)
 
 
-COMMANDS = (run_check_directory, run_check_networks, run_check_devices, run_users, token.run)
+COMMANDS = (
+    *(run_check_directory, run_check_networks, run_check_devices, run_use, run_users),
+    token.run,
+)
 
 
 def main() -> None:
@@ -293,6 +303,7 @@ def main() -> None:
         "check-directory": run_check_directory,
         "check-networks": run_check_networks,
         "check-devices": run_check_devices,
+        "use": run_use,
         "people": run_people,
         "users": run_users,
         "metrics-token": token.run,

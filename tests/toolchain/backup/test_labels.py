@@ -98,6 +98,20 @@ def test_what_servers_have_written_is_read_whatever_they_are_called(
     assert "server of x?pgdata?pgdata: 1.00 GiB" in capsys.readouterr().err
 
 
+def test_on_a_swarm_the_guard_says_what_servers_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "on_swarm", lambda _: True)
+    said = [["alice", 432_013_312, 2 << 30, 7], [TWO, 800, 3 << 40, None]]
+    found = engine_with(tmp_path, *said)
+    assert found.written() == {"alice": 7}
+    containers = {"alice": "a" * 64, TWO: "b" * 64, "bob": "c" * 64, "carol": "--format=x"}
+    assert People("site", found).memory(containers) == {
+        "alice": "412MiB / 2GiB",
+        TWO: "800B / 3TiB",
+    }
+
+
 @pytest.mark.parametrize(
     "name", ["homes/../../.ssh/x.tar.gz", "homes/a/b.tar.gz", "homes/a\n.tar.gz", "other", "/etc/x"]
 )
@@ -132,6 +146,7 @@ def test_what_the_hub_says_of_users_is_only_text(
     site = People("site", engine_with(tmp_path))
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(People, "hub", lambda *_: answer)
+    monkeypatch.setattr(Engine, "on_swarm", lambda _: False)
     monkeypatch.setattr(Engine, "users_memory", lambda _: 0)
     monkeypatch.setattr(Engine, "find", lambda _, *arguments: asked.append(arguments))
     user_list.show(site, Wish("", "", "", ""))

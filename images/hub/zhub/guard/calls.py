@@ -66,7 +66,8 @@ class Guard:
         self._hub: tuple[str, str] | None = None
         self._turns = Turns()
         together = int(parse_bytes(policy.settings.users_memory or "0"))
-        self.measures = Measures(Usage(client, policy.settings.prefix, together))
+        usage = Usage(client, policy.settings.prefix, together, swarm=policy.settings.swarm)
+        self.measures = Measures(usage)
         self.measures.expect(*(call.__name__ for _, _, call in CALLS))
         if policy.settings.home_limit:
             self.sizes = Sizes(client, policy.settings, enforced=self._homes.limited)

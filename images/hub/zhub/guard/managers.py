@@ -9,7 +9,7 @@ import docker
 from docker.errors import NotFound
 
 from zhub.contract import ROLE, STACK, Role, labelled
-from zhub.guard import services
+from zhub.guard import placement, services
 from zhub.guard.placement import node_of
 from zhub.guard.services import ID
 
@@ -30,15 +30,33 @@ class Managers:
         return next((one for one in found if by or one["Spec"]["Name"] == container), None)
 
     def all_shown(self) -> list[dict[str, Any]]:
-        """Return all servers, by three calls."""
+        """Return all servers, by three calls, each with its Task, and with its Node (IDs)."""
         own = labelled(self._prefix, Role.SERVER)
         tasks: dict[str, list[dict[str, Any]]] = {}
         for task in self._client.tasks(filters=own):
             tasks.setdefault(task["ServiceID"], []).append(task)
         nodes = self.nodes()
+        shown = []
+        for service in self._client.services(filters=own):
+            its = tasks.get(service["ID"], [])
+            task = services.newest(its) or {}
+            place = {"Task": task.get("ID", ""), "Node": node_of(task)}
+            shown.append(_shown(service, its, nodes) | place)
+        return shown
+
+    def listed(self, *, all_: bool) -> list[dict[str, Any]]:
+        """Return servers as containers are listed, those that run or all, with their machines."""
+        names = placement.names(self.nodes().values())
         return [
-            _shown(service, tasks.get(service["ID"], []), nodes)
-            for service in self._client.services(filters=own)
+            {
+                "Id": one["Id"],
+                "Names": [one["Name"]],
+                "Labels": one["Config"]["Labels"],
+                "NetworkSettings": one["NetworkSettings"],
+                "Node": names.get(one["Node"], ""),
+            }
+            for one in self.all_shown()
+            if all_ or one["State"]["Running"]
         ]
 
     def shown(self, service: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +99,21 @@ class Managers:
         wanted = {"service": found, "desired-state": ["running"]}
         tasks: list[dict[str, Any]] = self._client.tasks(filters=wanted)
         return tasks
+
+    def guards(self) -> dict[str, str]:
+        """Return the tasks of the guards that run on machines that answer, by the machines' IDs."""
+        nodes = self.nodes()
+        return {
+            node_of(task): task["ID"]
+            for task in placement.guards(self.kept())
+            if node_of(task) in nodes and placement.answers(task, nodes)
+        }
+
+    def memory(self, label: str) -> dict[str, int]:
+        """Return the bytes of the machines with the label that answer, by their names."""
+        nodes = self.nodes().values()
+        names = placement.names(nodes)
+        return {names[one]: size for one, size in placement.memory(nodes, label).items()}
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         """Return the swarm's machines, by their IDs."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,17 @@ def memory_in_use(stats: Mapping[str, Any]) -> int:
     return used - int(unused) if unused < used else used
 
 
+def of_server(client: docker.APIClient, container: str) -> tuple[int, int, float] | None:
+    """Return a server's bytes in use, those allowed, and its seconds; None when it has ended."""
+    try:
+        # Not two measurements, for a percentage, with a second between them.
+        stats = client.stats(container, stream=False, one_shot=True)
+        spent = stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+        return memory_in_use(stats), int(stats["memory_stats"]["limit"]), spent
+    except (*Failure, KeyError):
+        return None
+
+
 class Usage(Collector):
     """Memory and processor of users' servers, and the engine's machine.
 
@@ -77,6 +89,8 @@ class Usage(Collector):
         stack: str,
         limit: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        swarm: bool = False,
     ) -> None:
         """Prepare to ask.
 
@@ -85,15 +99,18 @@ class Usage(Collector):
             stack: the prefix of its names.
             limit: bytes that all servers may take together (usersMemory); 0 for any number.
             clock: returns seconds.
+            swarm: whether servers run on several machines, and the client is one of their managers.
         """
         self._client = client
         self._stack = stack
         self._limit = limit
+        self._swarm = swarm
+        self._labels = ["user", "node"] if swarm else ["user"]
         self._clock = clock
         self._renewal = Renewal(self._renew, FRESH, "usage", clock)
         self._known: list[Metric] = []
         self._layers_asked: float | None = None
-        self._layers: dict[str, tuple[str, int]] = {}
+        self._layers: dict[str, tuple[list[str], int]] = {}
         self._running: set[str] = set()
 
     def collect(self) -> Iterator[Metric]:
@@ -102,12 +119,11 @@ class Usage(Collector):
         layer = GaugeMetricFamily(
             "guard_server_layer_bytes",
             "What a user's server has written outside home and shared folders, such as in /tmp",
-            labels=["user"],
+            labels=self._labels,
         )
         # That of a server that has ended is gone from the disk.
         for one in self._layers.keys() & self._running:
-            user, size = self._layers[one]
-            layer.add_metric([user], size)
+            layer.add_metric(*self._layers[one])
         yield layer
         if self._limit:
             yield GaugeMetricFamily(
@@ -129,7 +145,8 @@ class Usage(Collector):
         try:
             self.renew()
             now, asked = self._clock(), self._layers_asked
-            if asked is None or now - asked >= LAYERS_FRESH:
+            # On a swarm, each machine's guard adds up by itself.
+            if asked is None or self._swarm or now - asked >= LAYERS_FRESH:
                 self._layers_asked = now
                 self.renew_layers()
         except Exception:
@@ -143,7 +160,7 @@ class Usage(Collector):
         began = time.monotonic()
         up = GaugeMetricFamily("guard_engine_up", "Whether the engine answers the guard")
         try:
-            machine = self._client.info()
+            machines = self._machines()
             servers = self._client.containers(filters=labelled(self._stack, Role.SERVER))
         except Failure as error:
             log.warning("no metrics of the engine: %s", error)
@@ -151,10 +168,13 @@ class Usage(Collector):
             self._known, self._running = [up], set()
             return
         up.add_metric([], 1)
-        total = GaugeMetricFamily("guard_engine_memory_bytes", "Memory of the engine's machine")
-        # The engine says 0 if it cannot find out (memInfo of moby's daemon/info.go).
-        if memory := machine.get("MemTotal"):
-            total.add_metric([], memory)
+        total = GaugeMetricFamily(
+            "guard_engine_memory_bytes",
+            "Memory of the engine's machine; on a swarm, of each one that servers may run on",
+            labels=self._labels[1:],
+        )
+        for labels, memory in machines:
+            total.add_metric(labels, memory)
         count = GaugeMetricFamily(
             "guard_servers", "Containers of users' servers that run", value=len(servers)
         )
@@ -167,6 +187,19 @@ class Usage(Collector):
         self._known = [up, total, count, *used, took]
         self._running = {server["Id"] for server in servers}
 
+    def _machines(self) -> list[tuple[list[str], int]]:
+        """Return the memory of machines, with their labels."""
+        if self._swarm:
+            # Of a manager's client (swarm.py); docker's own has no such method.
+            machines: Mapping[str, int] = self._client.machines()  # type: ignore[attr-defined]
+            return [([name], memory) for name, memory in machines.items()]
+        # The engine says 0 if it cannot find out (memInfo of moby's daemon/info.go).
+        memory = self._client.info().get("MemTotal")
+        return [([], memory)] if memory else []
+
+    def _labelled(self, server: Mapping[str, Any]) -> list[str]:
+        return [server["Labels"][USER], *([server["Node"]] if self._swarm else [])]
+
     def renew_layers(self) -> None:
         """Ask the engine what servers have written outside their homes, such as in /tmp."""
         try:
@@ -175,45 +208,32 @@ class Usage(Collector):
             log.warning("no sizes of servers: %s", error)
             servers = []
         self._layers = {
-            server["Id"]: (server["Labels"][USER], server.get("SizeRw", 0)) for server in servers
+            server["Id"]: (self._labelled(server), server.get("SizeRw", 0)) for server in servers
         }
 
-    def _servers(self, servers: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    def _servers(self, servers: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
         memory = GaugeMetricFamily(
             "guard_server_memory_bytes",
             "Memory in use by a user's server, without the page cache",
-            labels=["user"],
+            labels=self._labels,
         )
         limit = GaugeMetricFamily(
             "guard_server_memory_limit_bytes",
             "Memory that a user's server may take",
-            labels=["user"],
+            labels=self._labels,
         )
         processor = CounterMetricFamily(
-            "guard_server_cpu_seconds", "Processor time of a user's server", labels=["user"]
+            "guard_server_cpu_seconds", "Processor time of a user's server", labels=self._labels
         )
         with ThreadPoolExecutor(READERS, thread_name_prefix="usage") as threads:
-            for user, numbers in threads.map(self._of_server, servers):
+            asked = threads.map(partial(of_server, self._client), [one["Id"] for one in servers])
+            for labels, numbers in zip(map(self._labelled, servers), asked, strict=True):
                 if numbers:
                     used, allowed, spent = numbers
-                    memory.add_metric([user], used)
-                    limit.add_metric([user], allowed)
-                    processor.add_metric([user], spent)
+                    memory.add_metric(labels, used)
+                    limit.add_metric(labels, allowed)
+                    processor.add_metric(labels, spent)
         yield from (memory, limit, processor)
-
-    def _of_server(self, server: Mapping[str, Any]) -> tuple[str, tuple[int, int, float] | None]:
-        """Return whose server it is, and its bytes in use, those allowed, and its seconds.
-
-        None in place of these when it has ended.
-        """
-        user: str = server["Labels"][USER]
-        try:
-            # Not two measurements, for a percentage, with a second between them.
-            stats = self._client.stats(server["Id"], stream=False, one_shot=True)
-            spent = stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
-            return user, (memory_in_use(stats), int(stats["memory_stats"]["limit"]), spent)
-        except (*Failure, KeyError):
-            return user, None
 
 
 class Measures:

@@ -28,6 +28,7 @@ from zhub.guard.helpers import IN_NAMESPACE, Helpers
 from zhub.guard.keeping import AT_A_TIME, EngineLostError, Keeper
 from zhub.guard.machine import Machine
 from zhub.guard.placement import GUARD
+from zhub.guard.reports import Reporter
 from zhub.guard.rules import reach
 from zhub.guard.sight import outside
 from zhub.settings import GuardSettings, SettingsError
@@ -181,7 +182,9 @@ def run(environment: Mapping[str, str]) -> None:
         raise SettingsError([str(error)]) from None
     heartbeat.of_engine(engine.SOCKET).start()
     log.info("the guard watches this node")
-    if not until_ended({"watch": nodes.watch, "keep": partial(nodes.keep, PERIOD)}):
+    report = Reporter(client, found.prefix).keep
+    keep = partial(nodes.keep, PERIOD)
+    if not until_ended({"watch": nodes.watch, "keep": keep, "report": report}):
         sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -79,9 +80,8 @@ def unready(
     Raises:
         UnusableError: none is ready.
     """
-    running = [task for task in tasks if task["Status"]["State"] == "running"]
-    guarded = {task["NodeID"] for task in running if _role(task) == GUARD}
-    keeping = {task["NodeID"] for task in running if _image(task) == _digest(image)}
+    guarded = {node_of(task) for task in guards(tasks)}
+    keeping = {node_of(task) for task in tasks if _runs(task) and _image(task) == _digest(image)}
     there = {str(node["ID"]) for node in _labelled(nodes, label)}
     guarded &= there
     willing = guarded.difference(refused)
@@ -93,6 +93,27 @@ def unready(
             " ps)."
         )
     return sorted(there - ready)
+
+
+def guards(tasks: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the tasks of guards that run."""
+    return [task for task in tasks if _runs(task) and _role(task) == GUARD]
+
+
+def names(nodes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what to call machines, by their IDs: by host names, where these are not the same."""
+    hosts = {str(node["ID"]): str(node["Description"]["Hostname"]) for node in nodes}
+    often = Counter(hosts.values())
+    return {one: host if often[host] == 1 else f"{host} {one}" for one, host in hosts.items()}
+
+
+def memory(nodes: Iterable[Mapping[str, Any]], label: str) -> dict[str, int]:
+    """Return the bytes of the machines with the label that answer, by their IDs."""
+    return {
+        str(node["ID"]): int(node["Description"]["Resources"]["MemoryBytes"])
+        for node in _labelled(nodes, label)
+        if node["Status"]["State"] == "ready"
+    }
 
 
 def node_of(task: Mapping[str, Any]) -> str:
@@ -118,6 +139,10 @@ def _labelled(nodes: Iterable[Mapping[str, Any]], label: str) -> list[Mapping[st
 def _major(version: str) -> int:
     number = version.partition(".")[0]
     return int(number) if number.isdecimal() else 0
+
+
+def _runs(task: Mapping[str, Any]) -> bool:
+    return bool(task["Status"]["State"] == "running")
 
 
 def _role(task: Mapping[str, Any]) -> str:

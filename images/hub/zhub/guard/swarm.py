@@ -26,6 +26,7 @@ from zhub.guard.leases import Leases, in_words
 from zhub.guard.managers import Managers
 from zhub.guard.placement import answers, node_of
 from zhub.guard.refusals import Refusals
+from zhub.guard.reports import Reports
 from zhub.guard.services import ID, Swarm
 from zhub.subnets import subnets_of
 
@@ -66,6 +67,7 @@ class Services:
         self._lock = threading.Lock()
         self._leases = Leases()
         self._refusals = Refusals()
+        self._reports = Reports(client, self._managers)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -106,20 +108,16 @@ class Services:
         if options.get("filters") != labelled(self._prefix, Role.SERVER):
             found: list[dict[str, Any]] = self._client.containers(**options)
             return found
-        if options.get("size"):
-            # Only the engines of the servers' machines know what servers write outside their homes.
-            return []
-        shown = self._managers.all_shown()
-        return [
-            {
-                "Id": one["Id"],
-                "Names": [one["Name"]],
-                "Labels": one["Config"]["Labels"],
-                "NetworkSettings": one["NetworkSettings"],
-            }
-            for one in shown
-            if options.get("all") or one["State"]["Running"]
-        ]
+        listed = self._managers.listed(all_=bool(options.get("all")))
+        return self._reports.sized(listed) if options.get("size") else listed
+
+    def stats(self, container: str, **_: Any) -> dict[str, Any]:
+        """Return what a server uses; raises NotFound if its machine has not said it."""
+        return self._reports.stats(container)
+
+    def machines(self) -> dict[str, int]:
+        """Return the bytes of memory of the machines that servers may run on, by their names."""
+        return self._managers.memory(self._swarm.label)
 
     def stop(self, container: str, timeout: int) -> None:
         """Remove a server's service; its grace period is part of it.

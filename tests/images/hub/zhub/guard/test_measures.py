@@ -120,6 +120,35 @@ def test_what_servers_have_written_outside_their_homes_is_asked_seldom(engine: E
     settled()
 
 
+class Manager(Engine):
+    """A manager of two machines, with alice's server on one and bob's on the other."""
+
+    def machines(self) -> dict[str, int]:
+        if self.silent:
+            raise requests.exceptions.ConnectionError
+        return {"node1": 1 << 30, "node2": 1 << 31}
+
+    def containers(self, *, size: bool = False, **_: Any) -> list[dict[str, Any]]:
+        nodes = {"alice": "node1", "bob": "node2", "gone": ""}
+        return [one | {"Node": nodes[one["Id"]]} for one in super().containers(size=size)]
+
+
+def test_on_a_swarm_numbers_are_of_a_machine(engine: Engine) -> None:
+    manager, now = Manager(), 0.0
+    found = Measures(usage(manager, clock=lambda: now, swarm=True))
+    for now in (0, FRESH):  # noqa: B007 - the clock reads it
+        text = found.text()
+        settled()
+    assert 'guard_server_memory_bytes{node="node1",user="alice"} 1.047576e+06\n' in text
+    assert 'guard_server_cpu_seconds_total{node="node2",user="bob"} 2.5\n' in text
+    assert 'guard_server_layer_bytes{node="node1",user="alice"} 5.24288e+06\n' in text
+    assert 'guard_engine_memory_bytes{node="node1"} 1.073741824e+09\n' in text
+    assert 'guard_engine_memory_bytes{node="node2"} 2.147483648e+09\n' in text
+    assert "guard_engine_up 1.0" in text
+    assert manager.added_up == 2, "the machines add up by themselves, and seldom"
+    assert manager.asked == 0, "the manager's own memory is not all there is"
+
+
 def test_what_a_server_has_written_goes_with_it(engine: Engine) -> None:
     found = usage(engine)
     found.renew()

@@ -1004,7 +1004,7 @@ def test_what_a_server_writes_outside_its_home_is_counted(
     assert site.run(server, "head -c 3000000 /dev/urandom >/tmp/random") == (0, "")
     usage = Usage(client, site.settings.prefix)
     usage.renew_layers()
-    written = dict(usage._layers.values())
+    written = {user: size for (user,), size in usage._layers.values()}
     assert 3_000_000 <= written["writing"] < 3_100_000
     client.remove_container(server, force=True)
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import requests.exceptions
 from docker.errors import APIError, NotFound
 from zhub.contract import HUB_ALIAS, addressing, hub_address, labelled
 from zhub.guard import placement, room, services, swarm
@@ -45,13 +46,13 @@ BODY = POLICY.container(NAME, asked())
 def own_task(role: str, node: str, image: str, state: str = "running") -> dict[str, Any]:
     """A task of one of the stack's own services."""
     spec = {"ContainerSpec": {"Image": image, "Labels": {"zhub.role": role}}}
-    return {"NodeID": node, "Status": {"State": state}, "Spec": spec}
+    return {"ID": f"{role}-{node}", "NodeID": node, "Status": {"State": state}, "Spec": spec}
 
 
 class Manager:
     """A manager's engine: what was made there, and what becomes of it if the test says so."""
 
-    api_version = "1.54"
+    base_url, api_version = "http+docker://localhost", "1.54"
 
     def __init__(self) -> None:
         self.made: dict[str, dict[str, Any]] = {}
@@ -125,6 +126,10 @@ class Manager:
     def service_logs(self, service: str, **options: Any) -> Iterator[bytes]:
         assert options == {"tail": 2, "stdout": True, "stderr": True, "is_tty": False}
         yield from (f"{service}\n".encode(), b"ends\n")
+
+    def get(self, *_: Any, **__: Any) -> Any:
+        """No machine says what servers use."""
+        raise requests.exceptions.ReadTimeout
 
     def logs(self, container: str, **options: Any) -> bytes:
         return f"{options} of {container[:4]}".encode()
@@ -332,6 +337,46 @@ class TestServer:
         other = labelled("site", "hub")
         assert engine.containers(filters=other) == []
         assert manager.calls == [f"containers {{'filters': {other}}}"]
+
+
+class TestMachines:
+    def test_the_memory_of_those_that_answer_and_may_have_servers(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        def nodes() -> list[dict[str, Any]]:
+            return [
+                machine("a", "host", 1),
+                machine("b", "host", 2),
+                machine("c", "away", 3) | {"Status": {"State": "down"}},
+                machine("d", "other", 4) | {"Spec": {"Labels": {}}},
+                machine("e", "name", 5),
+            ]
+
+        manager.nodes = nodes  # type: ignore[method-assign]
+        assert engine.machines() == {"host a": 1, "host b": 2, "other": 4, "name": 5}
+        client: Any = manager
+        some = Services(client, "site", replace(SWARM, label="zhub=servers"))
+        assert some.machines() == {"host a": 1, "host b": 2, "name": 5}
+
+    def test_a_server_is_listed_with_the_name_of_its_own(
+        self, engine: Services, manager: Manager
+    ) -> None:
+        started(engine)
+        [server] = engine.containers(filters=SERVERS)
+        # Both machines have the same host name here.
+        assert server["Node"] == "host b"
+        assert engine.containers(filters=SERVERS, size=True) == []
+        with pytest.raises(NotFound):
+            engine.stats(server["Id"], stream=False, one_shot=True)
+
+
+def machine(node: str, host: str, memory: int) -> dict[str, Any]:
+    return {
+        "ID": node,
+        "Status": {"State": "ready"},
+        "Spec": {"Labels": {"zhub": "servers"}},
+        "Description": {"Hostname": host, "Resources": {"MemoryBytes": memory}},
+    }
 
 
 class TestOneHomeOneServer:

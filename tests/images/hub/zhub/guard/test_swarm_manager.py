@@ -6,6 +6,7 @@ Services of engines before 25 have no walls, but their managers place, reject an
 from __future__ import annotations
 
 import io
+import socket
 import tarfile
 from collections.abc import Iterator
 from ipaddress import IPv4Network
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 from docker.errors import APIError
 from zhub.contract import HUB_ALIAS, addressing, hub_address
-from zhub.guard import placement, room, services
+from zhub.guard import measures, placement, room, services
 from zhub.guard.counts import Full
 from zhub.guard.helpers import UnusableError
+from zhub.guard.measures import Usage
+from zhub.guard.reports import Reporter
 from zhub.guard.services import Swarm
 from zhub.guard.swarm import Services
 
@@ -93,10 +96,39 @@ def start(engine: Services, image: str, memory: int = 0) -> None:
     engine.connect_container_to_network(made, NAME)
 
 
+def says_what_servers_use(manager: SecondEngine) -> None:
+    """Print in the place of the node's guard, which is no such program here."""
+    said: list[str] = []
+    Reporter(manager.client.api, "site", said.append).report()
+    [guard] = manager.client.containers.list(filters={"label": "zhub.role=nodeguard"})
+    done = guard.exec_run(["/busybox", "sh", "-c", 'echo "$0" >/proc/1/fd/1', *said])
+    assert done.exit_code == 0, done.output
+
+
+def use_of_alice(engine: Services) -> set[str]:
+    """Return which numbers of her server there are."""
+    client: Any = engine
+    engine._reports._asked = None
+    usage = Usage(client, "site", swarm=True)
+    usage.renew()
+    usage.renew_layers()
+    machine = socket.gethostname()
+    samples = [one for metric in usage.collect() for one in metric.samples]
+    [memory] = [one for one in samples if one.name == "guard_engine_memory_bytes"]
+    assert memory.labels == {"node": machine}
+    assert memory.value > 1 << 30
+    return {
+        one.name.removeprefix("guard_server_")
+        for one in samples
+        if one.labels == {"user": "alice", "node": machine}
+    }
+
+
 def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
     manager: SecondEngine, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "LEAST_ENGINE", 20)
+    monkeypatch.setattr(measures, "FOLDER", tmp_path)
     api: Any = manager.client.api
     swarm = Swarm(label="zhub=servers", processor="amd64", grace=10, api=(1, 41))
     engine = Services(api, "site", swarm)
@@ -129,6 +161,10 @@ def test_a_server_starts_where_a_guard_runs_and_never_beside_one_that_may_run(
     filters = {"label": "zhub.role=notebook"}
     wait_until(lambda: bool(api.containers(filters=filters)), seconds=60)
     [container] = api.containers(filters=filters)
+    assert use_of_alice(engine) == set()
+    says_what_servers_use(manager)
+    names = {"memory_bytes", "memory_limit_bytes", "cpu_seconds_total", "layer_bytes"}
+    wait_until(lambda: use_of_alice(engine) == names, seconds=30)
 
     label(manager, {})
     wait_until(
