@@ -195,3 +195,37 @@ def test_who_interrupts_a_start_has_an_answer_and_so_has_who_asked_for_it(
     assert (started.status_code, stopped.status_code) == (503, 204), hub.log
     assert started.json()["message"] == "Your server was stopped while it started."
     assert "Traceback" not in hub.log
+
+
+#: A directory that is asked before each start, and takes its time.
+ASKED = """
+    from zhub.servers import pending
+    pending.install()
+
+
+    class Asks(DirectoryAuthenticator):
+        async def refresh_user(self, user, handler=None):
+            await asyncio.sleep(2)
+            return await super().refresh_user(user, handler)
+
+
+    class Slow(StandIn):
+        async def start(self):
+            await asyncio.sleep(4)
+            return await super().start()
+
+
+    c.JupyterHub.authenticator_class = Asks
+    c.JupyterHub.spawner_class = Slow
+    c.DirectoryAuthenticator.auth_refresh_age = 300
+"""
+
+
+def test_a_start_whose_directory_is_slow_is_shown_as_one(
+    tmp_path: Path, ldap: dict[str, Any]
+) -> None:
+    with real_hub.running(tmp_path / "hub", ldap, more=ASKED) as hub:
+        browser = hub.browser("alice", PASSWORDS["alice"])
+        page = browser.get(f"{hub.url}hub/spawn", timeout=30)
+    assert page.url.endswith("/hub/spawn-pending/alice"), hub.log
+    assert "server/progress" in page.text, page.text

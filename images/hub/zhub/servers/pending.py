@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from jupyterhub.handlers import BaseHandler
+from jupyterhub.handlers.pages import SpawnPendingHandler
 
 from zhub.servers.unavailable import NoServerError
 
@@ -20,9 +23,17 @@ FOUND.set()
 FOUND_SECONDS = 30
 """How long a start waits for that, as where the engine does not answer."""
 
+ASKED: Counter[tuple[str, str]] = Counter()
+"""Starts that were asked for, by the names of user and server. They are under way only when the
+directory has said what the user may have."""
+
 
 def install() -> None:
-    """Replace what answers 500, with a traceback, at moments that JupyterHub does not expect."""
+    """Replace what answers wrongly at moments that JupyterHub does not expect.
+
+    It answers 500, with a traceback. Its page on a start says that the server is not running, and
+    has a button to start it, when the directory takes longer than a second.
+    """
     spawn, stop = BaseHandler.spawn_single_user, BaseHandler.stop_single_user
 
     async def spawn_single_user(
@@ -38,6 +49,7 @@ def install() -> None:
             await _found()
             if server_name in user.spawners and user.spawners[server_name].active:
                 return  # somebody else waited as well, and was first
+        ASKED[user.name, server_name] += 1
         try:
             await spawn(self, user, server_name, *arguments, **options)
         except asyncio.InvalidStateError:
@@ -47,6 +59,8 @@ def install() -> None:
             ) from None
         except asyncio.CancelledError:
             raise NoServerError("Your server was stopped while it started.") from None
+        finally:
+            ASKED[user.name, server_name] -= 1
 
     async def stop_single_user(
         self: Any, user: Any, server_name: str = ""
@@ -67,10 +81,25 @@ def install() -> None:
         stopped: asyncio.Future[None] = await stop(self, user, server_name)
         return stopped
 
+    SpawnPendingHandler.get = _once_under_way(SpawnPendingHandler.get)
     BaseHandler.spawn_single_user, BaseHandler.stop_single_user = (
         spawn_single_user,
         stop_single_user,
     )
+
+
+def _once_under_way(page: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Have the page on a start wait until the start that its user asked for is under way."""
+
+    async def get(self: Any, user_name: str, server_name: str = "") -> None:
+        user = self.current_user
+        if user and user.name == user_name:
+            asked = user_name, server_name
+            while ASKED[asked] and not user.spawners[server_name].active:  # noqa: ASYNC110
+                await asyncio.sleep(SECONDS)
+        await page(self, user_name, server_name)
+
+    return get
 
 
 async def _found() -> None:
