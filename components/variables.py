@@ -120,7 +120,9 @@ def homes_paths(homes: Homes) -> dict[str, str]:
     """Where homes may be; nothing where they are in the engine's own folder."""
     path = {"ZHUB_HOMES_PATH": homes.path} if homes.path else {}
     former = {"ZHUB_FORMER_HOMES_PATHS": json.dumps(homes.former)} if homes.former else {}
-    return {**path, **former}
+    driver = {"ZHUB_HOMES_DRIVER": homes.driver} if homes.driver else {}
+    options = {"ZHUB_HOMES_OPTIONS": json.dumps(homes.options)} if homes.options else {}
+    return {**path, **former, **driver, **options}
 
 
 def swarm(found: Swarm | None) -> dict[str, str]:

@@ -186,6 +186,7 @@ def forget(people: People, wish: Wish) -> None:
             people.engine.ask("volume", "rm", volume)
         for folder in folders:
             _remove_folders(people.engine, paths, folder)
+            _remove_by_driver(people.engine, folder)
         if _recorded(people.hub("list"), user):
             people.hub("accept", user)
     except Problem as error:
@@ -226,6 +227,17 @@ def _remove_folders(engine: Engine, paths: list[str], volume: str) -> None:
                 f"{path}/{volume} may still be there ({error}). Remove it on the engine's machine:"
                 f" rm -r {path}/{volume}"
             ) from None
+
+
+def _remove_by_driver(engine: Engine, volume: str) -> None:
+    """Remove a home's folder of the driver `local`; others remove files with the volume.
+
+    Raises:
+        Problem: it is still there, and the next person with the name would get it.
+    """
+    with engine.homes_around() as around:
+        if around:
+            Helpers(engine, engine.image()).ask(jobs.remove_folder("", volume, around))
 
 
 def _confirm(question: str, answer: str, otherwise: str) -> None:

@@ -43,7 +43,7 @@ from components.settings.config import Config
 from components.settings.deployed import Deployed
 from components.settings.engine import Engine
 from components.settings.entries import SETTINGS
-from components.settings.homes import HOMES_PATH, refuse_unusable
+from components.settings.homes import HOMES_PATH, refuse_change, refuse_unusable
 from components.settings.keypair import KeyPair
 from components.settings.ldap import Ldap
 from components.settings.local_engine import LocalEngine
@@ -181,7 +181,8 @@ def load() -> Settings:
     prefix.refuse_another(config, settings.prefix, before)
     services.refuse_in_clear(config, _stack_file(stack))
     if swarm.SWARM not in config.refused:
-        swarm.refuse_change(config, settings.swarm, settings.users.homes.path, before)
+        swarm.refuse_change(config, settings.swarm, settings.users.homes, before)
+        refuse_change(config, settings.users.homes, before.guard)
     homes = settings.users.homes.after(before.outputs, before.guard)
     folders.refuse_in_homes(config, settings.users.folders, homes.paths)
     settings = replace(

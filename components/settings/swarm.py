@@ -9,6 +9,7 @@ from components.settings import build, folders, homes, parsing, profiles
 from components.settings.build import Build
 from components.settings.config import Config
 from components.settings.deployed import Deployed
+from components.settings.homes import Homes
 from components.settings.parsing import RefusedError
 from components.settings.setting import Setting
 from components.settings.users import UserServers
@@ -78,7 +79,7 @@ def read(config: Config, images: Build, servers: UserServers) -> Swarm | None:
     return Swarm(label=label, encrypted=encrypted)
 
 
-def refuse_change(config: Config, swarm: Swarm | None, path: str | None, before: Deployed) -> None:
+def refuse_change(config: Config, swarm: Swarm | None, found: Homes, before: Deployed) -> None:
     """Note what cannot change while the stack is up.
 
     Servers of the other kind would run on, unknown to the guard, with homes that users' next
@@ -88,7 +89,7 @@ def refuse_change(config: Config, swarm: Swarm | None, path: str | None, before:
     Args:
         config: of the stack.
         swarm: where users' servers are to run.
-        path: where homes are to be.
+        found: where homes are to be.
         before: the stack's state.
     """
     guard = before.guard
@@ -104,7 +105,9 @@ def refuse_change(config: Config, swarm: Swarm | None, path: str | None, before:
             f" the stack down first: {down}. To leave it as it is",
             SWARM.set_command("true") if was else SWARM.remove_command(),
         )
-    elif swarm and path and (former := guard.get("ZHUB_HOMES_PATH", "")) != path:
+        return
+    path, former = found.path or found.driver, guard.get("ZHUB_HOMES_PATH", "")
+    if swarm and path and former not in {path, ""}:
         config.clash(
             homes.HOMES_PATH,
             f"changes from {former} to {path}, but each node of the swarm still has the volumes of"
@@ -123,11 +126,13 @@ def _refuse_of_one_machine(config: Config, images: Build, servers: UserServers) 
             f"is not set, but with {SWARM} every node gets the images from a registry",
             build.REGISTRY.set_command(),
         )
-    if servers.homes.path is None and homes.HOMES_PATH not in config.refused:
+    nowhere = servers.homes.path is None and servers.homes.driver is None
+    if nowhere and not config.refused & {homes.HOMES_PATH, homes.HOMES_DRIVER}:
         config.clash(
             homes.HOMES_PATH,
             f"is not set, but with {SWARM} a user's server runs on any node, and a volume is on one"
-            " engine only. Name a folder on a file system that all nodes have mounted at that path",
+            " engine only. Name a folder on a file system that all nodes have mounted at that path,"
+            f" or a volume driver that has the same files on all nodes ({homes.HOMES_DRIVER})",
             homes.HOMES_PATH.set_command(),
         )
     for number, folder in enumerate(servers.folders.folders):

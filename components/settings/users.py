@@ -222,7 +222,7 @@ def read(config: Config, environment: Mapping[str, str], folders: SharedFolders)
         server_max_age=config.value(SERVER_MAX_AGE),
         activity_interval=config.value(ACTIVITY_INTERVAL),
         start_timeout=config.value(START_TIMEOUT),
-        homes=Homes(path=config.value(homes.HOMES_PATH), limit=config.value(homes.HOME_LIMIT)),
+        homes=homes.read(config),
         environment=environment,
         folders=folders,
     )

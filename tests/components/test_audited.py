@@ -100,6 +100,8 @@ SHOWN: Mapping[str, Line] = {
     "serverMaxAge": Line("ZHUB_SERVER_MAX_AGE", 86400),
     "startTimeout": Line("ZHUB_START_TIMEOUT", 600),
     "homesPath": Line("ZHUB_HOMES_PATH", "/srv/homes/zhub"),
+    "homesDriver": Line("ZHUB_HOMES_DRIVER", "vendor/plugin:1"),
+    "homesOptions": Line("ZHUB_HOMES_OPTIONS", ["a=b"], {"homesDriver": "vendor/plugin:1"}),
     "homeLimit": Line("ZHUB_HOME_LIMIT", "20G"),
     "userEnvironment": Line("ZHUB_USER_ENVIRONMENT", ["TZ=Asia/Tokyo"]),
     "userPipIndexUrl": Line("ZHUB_USER_ENVIRONMENT", "https://pip.example.com/simple"),

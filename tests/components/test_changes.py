@@ -70,6 +70,7 @@ def changed(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[
         ("announcement", "Closed on Sunday", {"files"}),
         ("usersMemory", "64G", {"guard"}),
         ("homesPath", "/srv/homes/zhub", {"guard"}),
+        ("homesDriver", "vendor/plugin:1", {"guard"}),
         ("homeLimit", "20G", BOTH),
         ("userNetworkPool", "10.214.0.0/16", BOTH),
         ("userAllowedNetworks", ["10.20.30.40"], BOTH),

@@ -12,7 +12,7 @@ READ = re.compile(r"""value\(\s*"([A-Z_]+)",""")
 GUARDS = {
     *("FILTER_IMAGE", "DIRECTORY_NETWORK", "USER_BLOCKED_NETWORKS", "SHARED_ROOT"),
     *("HOMES_PATH", "FORMER_HOMES_PATHS", "USERS_MEMORY", "SWARM", "SWARM_NODES"),
-    "SWARM_ENCRYPTION",
+    *("SWARM_ENCRYPTION", "HOMES_DRIVER", "HOMES_OPTIONS"),
 }
 
 #: Passed as arguments.

@@ -107,6 +107,7 @@ def test_a_home_whose_volume_is_gone_leaves_no_folder_behind(
     """The next person with the name would get it; the engine here has nothing but the folder."""
     monkeypatch.setenv("ZHUB_YES", "1")
     monkeypatch.setattr(Engine, "homes_paths", lambda _: ["/srv/homes"])
+    monkeypatch.setattr(Engine, "homes_driver", lambda _: "")
     monkeypatch.setattr(Engine, "image", lambda _: "hub")
     monkeypatch.setattr(Engine, "servers", lambda *_: [])
     monkeypatch.setattr(Engine, "homes", lambda _: {})
@@ -129,6 +130,7 @@ class Forgetting:
         monkeypatch.setenv("ZHUB_YES", "1")
         for name, answer in (
             ("homes_paths", lambda _: ["/srv/homes"]),
+            ("homes_driver", lambda _: ""),
             ("image", lambda _: "hub"),
             ("servers", lambda *_: []),
             ("ask", lambda _, *asked: self.remove_home(asked)),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from toolchain.backup import labels
@@ -14,6 +16,10 @@ from toolchain.console import Problem, output
 #: Seconds that an `up` may take to replace a container, and between two looks.
 REPLACED_SECONDS = 60
 PAUSE = 1.0
+
+#: The engine's own volume driver, and what stands for a home's name in options of a driver.
+LOCAL = "local"
+HOME = "{home}"
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,37 @@ class Engine:
         former = json.loads(self._of_guard("ZHUB_FORMER_HOMES_PATHS") or "[]")
         return [*filter(None, [self.homes_path()]), *former]
 
+    def homes_driver(self) -> str:
+        """The site's volume driver for homes, as the stack's guard has it; empty for folders."""
+        return self._of_guard("ZHUB_HOMES_DRIVER")
+
+    def _homes_options(self, volume: str) -> dict[str, str]:
+        """The options of that driver for a home, or for what has all of them if it has no name.
+
+        As in images/hub/zhub/guard/driven.py.
+        """
+        listed = json.loads(self._of_guard("ZHUB_HOMES_OPTIONS") or "[]")
+        pairs = [text.partition("=")[::2] for text in listed]
+        options = {name: text.replace(HOME, volume) for name, text in pairs if volume}
+        return options or {
+            name: text.removesuffix(f"/{HOME}") or "/" if name == "device" else text
+            for name, text in pairs
+        }
+
+    @contextmanager
+    def homes_around(self) -> Iterator[str]:
+        """A volume that has the folders of all homes, with the driver `local`; empty otherwise."""
+        if self.homes_driver() != LOCAL:
+            yield ""
+            return
+        volume = f"{self.prefix}-homes-{secrets.token_hex(4)}"
+        labels_ = {"zhub.stack": self.prefix, "zhub.role": "backup"}
+        self._create(volume, LOCAL, self._homes_options(""), labels_)
+        try:
+            yield volume
+        finally:
+            self.find("volume", "rm", volume)
+
     def home_limit(self) -> int:
         """The bytes that a home should not have more than, by the guard; 0 for no limit."""
         return self._bytes_of_guard("ZHUB_HOME_LIMIT")
@@ -179,7 +216,9 @@ class Engine:
         root = self.ask("info", "--format", "{{.DockerRootDir}}")
         return f"{root}/volumes/{volume}/_data"
 
-    def make_home(self, volume: str, user: str, *, mounted: bool, path: str = "") -> None:
+    def make_home(
+        self, volume: str, user: str, *, mounted: bool, path: str = "", driver: str = ""
+    ) -> None:
         """Make a home as the guard does, which refuses others.
 
         Args:
@@ -187,8 +226,15 @@ class Engine:
             user: whose it is.
             mounted: have it mounted, so that pruning leaves it (images/hub/zhub/guard/homes.py).
             path: the site's folder, in which the home's is there; empty for the engine's own.
+            driver: the site's, with the guard's options for it; empty for folders.
         """
-        self._make(volume, {"zhub.role": "home", "zhub.user": user}, mounted=mounted, path=path)
+        own = {"zhub.role": "home", "zhub.user": user}
+        if driver:
+            self._refuse_other(volume)
+            options = self._homes_options(volume)
+            self._create(volume, driver, options, {"zhub.stack": self.prefix, **own})
+        else:
+            self._make(volume, own, mounted=mounted, path=path)
 
     def make_shared(self, folder: str) -> str:
         """Make the volume of a shared folder as the guard does; returns its name."""
@@ -197,18 +243,29 @@ class Engine:
         return volume
 
     def _make(self, volume: str, own: dict[str, str], *, mounted: bool, path: str = "") -> None:
-        # The engine makes none anew, and says nothing: whoever then fails would remove that one.
+        self._refuse_other(volume)
+        own = {"zhub.stack": self.prefix, **own}
+        options: dict[str, str] = {}
+        if mounted:
+            options = {"type": "none", "o": "bind", "device": self.device(volume, path)}
+        self._create(volume, LOCAL, options, own)
+
+    def _refuse_other(self, volume: str) -> None:
+        """Refuse to make a volume that is there.
+
+        The engine makes none anew, and says nothing: whoever then fails would remove that one.
+        """
         if self.find("volume", "inspect", "--format", "{{.Name}}", volume):
             raise Problem(
                 f"there is a volume {volume} already, with other labels: see what is in it, and"
                 f" whose it is (docker volume inspect {volume}), copy what is needed, and remove it"
             )
-        own = {"zhub.stack": self.prefix, **own}
-        options: dict[str, str] = {}
-        if mounted:
-            options = {"type": "none", "o": "bind", "device": self.device(volume, path)}
+
+    def _create(
+        self, volume: str, driver: str, options: Mapping[str, str], own: Mapping[str, str]
+    ) -> None:
         self.ask(
-            *("volume", "create", "--driver=local"),
+            *("volume", "create", f"--driver={driver}"),
             *(f"--opt={key}={text}" for key, text in options.items()),
             *(f"--label={key}={text}" for key, text in own.items()),
             volume,

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -95,16 +95,20 @@ class Helpers:
             Problem: it failed, such as when there are files of an earlier home.
         """
         path = self.engine.homes_path() if mounted else ""
-        if path:
-            self.ask(jobs.make_folder(path, volume))
-        self.engine.make_home(volume, user, mounted=mounted, path=path)
+        driver = self.engine.homes_driver() if mounted else ""
+        with self.engine.homes_around() if driver else nullcontext("") as around:
+            if path or around:
+                self.ask(jobs.make_folder(path, volume, around))
+        self.engine.make_home(volume, user, mounted=mounted, path=path, driver=driver)
 
     def remove_home(self, volume: str) -> None:
         """Remove a home that was just made, as far as it was."""
         removed = self.engine.find("volume", "rm", volume) is not None
-        if removed and (path := self.engine.homes_path()):
-            with suppress(Problem):
-                self.ask(jobs.remove_folder(path, volume))
+        if not removed:
+            return
+        with suppress(Problem), self.engine.homes_around() as around:
+            if (path := self.engine.homes_path()) or around:
+                self.ask(jobs.remove_folder(path, volume, around))
 
     def ask(self, job: Job) -> Report:
         """Do a job that streams nothing; returns its report."""

@@ -37,6 +37,11 @@ def take_over(name: str, docker: str) -> None:
     own = stack.named(name)
     if not helpers.ask(jobs.release())["mounted"]:
         raise Problem(f"the hub that runs is of a release before: make up{own}")
+    if driver := engine.homes_driver():
+        raise Problem(
+            f"homesDriver is {driver}, and homes that are elsewhere are not moved there by this"
+            " command. They go on working. docs/homes.md says how to move them"
+        )
     path = engine.homes_path()
     under_way = saving.PLACE / f".homes-{name}"
     if under_way.exists():

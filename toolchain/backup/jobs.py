@@ -53,15 +53,21 @@ def put_home(volume: str, sha256: str, into: str = "", *, partly: bool = False) 
     return Job("put-home", volume, arguments, capabilities=WRITE, writes=True)
 
 
-def make_folder(path: str, name: str) -> Job:
-    """Make an empty folder in one of the engine's machine; one that is there must be empty."""
-    return Job("make-folder", "", (name,), capabilities=READ, writes=True, folder=path)
+def make_folder(path: str, name: str, volume: str = "") -> Job:
+    """Make an empty folder in one of the engine's machine; one that is there must be empty.
+
+    Args:
+        path: the machine's folder.
+        name: of the one to make.
+        volume: in which it is made, if path is empty.
+    """
+    return Job("make-folder", volume, (name,), capabilities=READ, writes=True, folder=path)
 
 
-def remove_folder(path: str, name: str) -> Job:
-    """Remove a folder with all that is in it."""
+def remove_folder(path: str, name: str, volume: str = "") -> Job:
+    """Remove a folder with all that is in it; takes what `make_folder` takes."""
     rights = ("DAC_OVERRIDE", "FOWNER")
-    return Job("remove-folder", "", (name,), capabilities=rights, writes=True, folder=path)
+    return Job("remove-folder", volume, (name,), capabilities=rights, writes=True, folder=path)
 
 
 def save_state(volume: str) -> Job:

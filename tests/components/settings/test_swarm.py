@@ -151,6 +151,16 @@ class TestSettings:
                 ON_SWARM,
                 "homesPath: changes from /srv/old to /srv/homes/zhub, but each node of the swarm",
             ),
+            (
+                ["ZHUB_SWARM=true", "ZHUB_HOMES_PATH=/srv/old"],
+                ON_SWARM | {"zhub:homesPath": "", "zhub:homesDriver": "vendor/plugin"},
+                "homesPath: changes from /srv/old to vendor/plugin, but each node of the swarm",
+            ),
+            (
+                ["ZHUB_SWARM=true", "ZHUB_HOMES_DRIVER=vendor/plugin"],
+                ON_SWARM | {"zhub:homesPath": "", "zhub:homesDriver": "vendor/plugin"},
+                "",
+            ),
         ],
     )
     def test_what_cannot_change_while_the_stack_is_up(
@@ -159,7 +169,7 @@ class TestSettings:
         found, declared = read(DEMO | config)
         urn = "urn:pulumi:prod::zhub::zhub:hub:Hub$docker:index/container:Container::guard"
         state = Deployed({} if before is None else {urn: (CONTAINER, {"envs": before})})
-        refuse_change(declared, found.swarm, found.users.homes.path, state)
+        refuse_change(declared, found.swarm, found.users.homes, state)
         text = "\n".join(map(str, declared.problems))
         assert text.startswith(said)
         assert bool(text) == bool(said)

@@ -82,6 +82,9 @@ class LocalEngine(Engine):
     def homes_path(self) -> str:
         return ""
 
+    def homes_driver(self) -> str:
+        return ""
+
     def home(self, user: str) -> Path:
         """A user's home, made if there is none."""
         volume = f"{self.prefix}-home-{user}"

@@ -28,17 +28,9 @@ from docker.types import Mount
 
 from zhub.contract import NO_NETWORK, ROLE, STACK
 from zhub.guard import looking
+from zhub.guard.driven import MAKE, SEEN, UNMADE, Maker, driven
 from zhub.guard.helpers import HELPER, Helpers, UnusableError
 from zhub.settings import GuardSettings
-
-SEEN = "/homes"
-"""Where a helper has the site's folder."""
-
-#: Makes the folder $1 there, unless there is one: a site may have prepared it.
-MAKE = f"""
-if [ -L {SEEN}/"$1" ]; then echo "$1 is a link"; exit 1; fi
-mkdir -p -m 700 {SEEN}/"$1"
-"""
 
 #: Prints the size of a block, and how many there are and are free on the folder's file system.
 ROOM = f"stat -f -c '%S %b %a' {SEEN}"
@@ -46,8 +38,8 @@ ROOM = f"stat -f -c '%S %b %a' {SEEN}"
 OTHERS = 0o007
 """What a folder's mode lets all of the machine's users do."""
 
-UNMOUNTED = "failed to mount local volume"
-"""What the engine says of a volume whose folder is not there."""
+UNMOUNTED = ("failed to mount local volume", "VolumeDriver.Mount")
+"""What the engine says of a volume whose folder is not there, or that its plugin does not mount."""
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +79,16 @@ def placed(found: Mapping[str, Any], paths: Iterable[str]) -> bool:
     return found["Driver"] == "local" and (found.get("Options") or {}) in own
 
 
+def known(found: Mapping[str, Any], settings: GuardSettings) -> bool:
+    """Return whether a volume is where a stack's homes are, or were."""
+    by_driver = driven(settings)
+    return (
+        plain(found)
+        or placed(found, settings.homes_paths)
+        or bool(by_driver and by_driver.made(found))
+    )
+
+
 def led(found: Mapping[str, Any]) -> str:
     """Return the folder of the machine that a volume is only a name for; empty if it has files."""
     given = dict(found.get("Options") or {})
@@ -116,6 +118,8 @@ class Homes:
         self._prefix = settings.prefix
         # Not the packet filter's image, which has hardly a program.
         self._helpers = Helpers(client, settings.notebook_image, settings.prefix)
+        found = driven(settings)
+        self._by_driver = Maker(client, self._helpers, settings.prefix, found) if found else None
 
     def check(self) -> None:
         """Check the site's folder, if there is one, and log what is wrong with those before it.
@@ -131,24 +135,27 @@ class Homes:
                 self._look_former(former)
             except (RuntimeError, DockerException) as error:
                 log.warning("no server starts with a home in %s: %s", former, error)
-        if not self._path:
+        if self._by_driver:
+            self._by_driver.check()
+        if not (folder := self._path or (self._by_driver.bound if self._by_driver else "")):
             return
-        path, root = PurePosixPath(self._path), PurePosixPath(self._root)
+        where = "homesPath" if self._path else "the place of homes (homesOptions)"
+        path, root = PurePosixPath(folder), PurePosixPath(self._root)
         if path.is_relative_to(root) or root.is_relative_to(path):
             raise RuntimeError(
-                f"homesPath is {path}, but the engine's own folder is {root}, and homes have to be"
+                f"{where} is {path}, but the engine's own folder is {root}, and homes have to be"
                 " elsewhere: pulumi config set homesPath /srv/homes/zhub"
             )
         try:
             [found] = looking.look(self._helpers, path)
         except (RuntimeError, DockerException) as error:
             raise RuntimeError(
-                f"homesPath is {path}, and the engine's machine has no such folder, or not yet:"
+                f"{where} is {path}, and the engine's machine has no such folder, or not yet:"
                 f" mount its file system, then, as root: install -d -m 700 {path} ({error})"
             ) from None
         if found.replaceable:
             raise RuntimeError(
-                f"homesPath is {found}, where others than root may write, and so replace homes by"
+                f"{where} is {found}, where others than root may write, and so replace homes by"
                 f" links; as root: {fix(path)}"
             )
         if found.mode & OTHERS:
@@ -174,7 +181,7 @@ class Homes:
                 self._check_former(self._client.inspect_volume(name))
             yield
         except APIError as error:
-            if UNMOUNTED not in str(error.explanation):
+            if not any(text in str(error.explanation) for text in UNMOUNTED):
                 raise
             raise UnusableError(
                 "Your home, or a folder that you share, cannot be mounted now, so your server does"
@@ -231,6 +238,8 @@ class Homes:
         Raises:
             UnusableError: it cannot be made in the site's folder.
         """
+        if self._by_driver:
+            return self._by_driver.make(name, labels)
         device = f"{self._path}/{name}" if self._path else folder(self._root, name)
         size = {"size": str(self._limit)} if self.limited else {}
         if self._path:
@@ -247,10 +256,7 @@ class Homes:
         try:
             self._in_folder(["sh", "-c", MAKE, "sh", name], writes=True)
         except (RuntimeError, DockerException) as error:
-            raise UnusableError(
-                "Your home cannot be made now, so your server does not start. Please tell your"
-                f" administrator: {error}"
-            ) from None
+            raise UnusableError(UNMADE.format(error)) from None
 
     def _in_folder(self, command: list[str], *, writes: bool) -> str:
         return self._helpers.run(
@@ -268,7 +274,7 @@ class Homes:
         Raises:
             docker.errors.DockerException: the engine does not answer.
         """
-        if not self._limit or self._path:
+        if not self._limit or self._path or self._by_driver:
             return False
         name = f"{self._prefix}-quota"
         opts = options(folder(self._root, name)) | {"size": str(self._limit)}

@@ -111,8 +111,9 @@ class Nodes(Keeper):
             if mount["Target"] == HOME:
                 name, wanted = mount["Source"], mount["VolumeOptions"]
                 there = self._client.inspect_volume(name)
-                has = there["Options"], there["Labels"]
-                if has != (wanted["DriverConfig"]["Options"], wanted["Labels"]):
+                has = there["Driver"], there["Options"], there["Labels"]
+                asked = wanted["DriverConfig"]
+                if has != (asked["Name"], asked["Options"], wanted["Labels"]):
                     if there["Labels"] == wanted["Labels"] and (folder := homes.led(there)):
                         self._elsewhere[found["Id"]] = name
                         raise RuntimeError(

@@ -200,10 +200,11 @@ class Policy:
             Refused: when it is not a local volume of this stack and user, or leads elsewhere.
         """
         name = found["Name"]
-        if not (homes.plain(found) or homes.placed(found, self.settings.homes_paths)):
+        if not homes.known(found, self.settings):
             device = (found.get("Options") or {}).get("device")
+            driver = self.settings.homes_driver and ", not as homesDriver makes it"
             raise Refused(
-                f"volume {name} is not a plain local volume, and not in homesPath: {device}"
+                f"volume {name} is not a plain local volume{driver}, and not in homesPath: {device}"
             )
         wanted = {STACK: self.settings.prefix, ROLE: Role.HOME, USER: user}
         labels = found.get("Labels") or {}

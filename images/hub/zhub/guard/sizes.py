@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from zhub.contract import NO_NETWORK, USER, Role, labelled
 from zhub.guard import homes
+from zhub.guard.driven import driven
 from zhub.guard.helpers import Helpers
 from zhub.settings import GuardSettings
 
@@ -186,7 +187,7 @@ class Sizes(Collector):
 
     def _sizes(self, found: Sequence[Mapping[str, Any]]) -> dict[int, int]:
         """Return the bytes in each of these homes, by its place in the list."""
-        mounts = [_mount(number, one) for number, one in enumerate(found)]
+        mounts = [self._mount(number, one) for number, one in enumerate(found)]
         printed = self._helpers.run(
             ["sh", "-c", COUNT, "sh", *map(str, range(len(found)))],
             network=NO_NETWORK,
@@ -200,12 +201,19 @@ class Sizes(Collector):
     def _there(self) -> dict[str, Mapping[str, Any]]:
         """The stack's homes that are where homes may be, by their names."""
         found = self._client.volumes(filters=labelled(self._settings.prefix, Role.HOME))
-        paths = self._settings.homes_paths
         return {
             one["Name"]: one
             for one in found["Volumes"] or ()
-            if USER in one["Labels"] and (homes.plain(one) or homes.placed(one, paths))
+            if USER in one["Labels"] and homes.known(one, self._settings)
         }
+
+    def _mount(self, number: int, found: Mapping[str, Any]) -> Mount:
+        by_driver = driven(self._settings)
+        if by_driver and by_driver.made(found):
+            # Where its files are, only the driver knows.
+            place = f"{SEEN}/{number}"
+            return Mount(place, found["Name"], type="volume", read_only=True, no_copy=True)
+        return _mount(number, found)
 
     def _running(self) -> set[str]:
         """The names of the homes whose servers run."""

@@ -79,6 +79,10 @@ class GuardSettings(ServerSettings):
     engine's own."""
     former_homes_paths: tuple[str, ...]
     """ZHUB_FORMER_HOMES_PATHS: JSON list; folders that were that before, so homes may be there."""
+    homes_driver: str
+    """ZHUB_HOMES_DRIVER: volume driver that homes are made with; empty for folders."""
+    homes_options: tuple[str, ...]
+    """ZHUB_HOMES_OPTIONS: JSON list; its options, NAME=VALUE, where {home} is a home's name."""
     swarm: bool
     """ZHUB_SWARM: whether users' servers run on the nodes of a swarm; the engine is a manager."""
     swarm_nodes: str
@@ -234,6 +238,10 @@ def read_guard(environment: Mapping[str, str]) -> GuardSettings:
             "[]",
             parsing.folders,
             'a JSON list of paths, such as ["/srv/homes"]',
+        ),
+        homes_driver=reader.value("HOMES_DRIVER", "", str, "a volume driver"),
+        homes_options=reader.value(
+            "HOMES_OPTIONS", "[]", parsing.texts, 'a JSON list of texts, such as ["type=nfs"]'
         ),
         swarm=reader.value("SWARM", "false", parsing.boolean, "true or false"),
         swarm_nodes=reader.value(

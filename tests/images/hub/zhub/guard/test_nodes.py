@@ -191,6 +191,7 @@ def test_a_server_in_other_networks_does_not_run_on(
         {"Options": HOME["Options"] | {"device": HOME["Mountpoint"]}},
         {"Options": HOME["Options"] | {"size": "1G"}},
         {"Options": BEFORE, "Driver": "nfs"},
+        {"Driver": "nfs"},
         {"Options": BEFORE, "Labels": HOME["Labels"] | {"zhub.user": "bob"}},
         {"Labels": HOME["Labels"] | {"zhub.user": "bob"}},
         {"Labels": None},

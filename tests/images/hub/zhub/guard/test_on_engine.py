@@ -996,6 +996,29 @@ def test_homes_in_the_sites_folder_are_counted_whether_its_mounts_are_shared_or_
     assert 3_000_000 <= sizes.of_users()["placed"] < 3_100_000
 
 
+def test_a_home_of_the_engines_own_driver_is_in_the_sites_folder(
+    site: Site, client: docker.APIClient, tmp_path: Path
+) -> None:
+    """As with NFS, of which no machine of these tests can mount any."""
+    path, name = tmp_path / "homes", f"{site.settings.prefix}-home-driven"
+    path.mkdir(mode=0o700)
+    options = ("type=none", "o=bind", f"device={path}/{{home}}")
+    own = replace(site.settings, homes_driver="local", homes_options=options, home_limit=1 << 20)
+    made = Homes(client, own)
+    made.check()
+    made.make(name, site.labels("home", "driven"))
+    found = client.inspect_volume(name)
+    assert homes.known(found, own)
+    assert not homes.known(found, site.settings)
+    (path / name / "file").write_bytes(os.urandom(3_000_000))
+    sizes = Sizes(client, own, enforced=made.limited, rest=lambda _: None)
+    sizes.count([name])
+    client.remove_volume(name)
+    assert 3_000_000 <= sizes.of_users()["driven"] < 3_100_000
+    # Nothing is left of what was mounted to make the folder.
+    assert not client.volumes(filters={"name": f"{site.settings.prefix}-homes"})["Volumes"]
+
+
 def test_what_a_server_writes_outside_its_home_is_counted(
     site: Site, client: docker.APIClient
 ) -> None:
