@@ -103,7 +103,7 @@ pictures: ## use the dev stack with a real browser and write docs/pictures
 
 bench: ## measure the images and write docs/benchmarks.md (PARTS=size,start: only these)
 	@$(TOOLCHAIN) test-environment
-	$(RUN) benchmarks $(if $(PARTS),--parts=$(PARTS)) $(BENCH)
+	PYTHONPATH=.:images/hub $(RUN) benchmarks $(if $(PARTS),--parts=$(PARTS)) $(BENCH)
 
 lock: ## move every pin and hash to the newest version, and show what changed
 	@$(TOOLCHAIN) development-environment

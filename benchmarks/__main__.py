@@ -27,6 +27,8 @@ from benchmarks import (
     program,
     running,
     scrapes,
+    swarm_crowd,
+    swarm_networks,
     table,
 )
 from benchmarks.measured import (
@@ -260,6 +262,8 @@ class Bench:
             "scrape": partial(scrapes.measure, self),
             "rush": partial(crowds.come, self),
             "growth": partial(crowds.grow, self),
+            "swarm": partial(swarm_crowd.measure, self),
+            "overlays": partial(swarm_networks.measure, self),
         }
         well = True
         for subject in self.subjects_of(part):
@@ -322,7 +326,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--repeats", type=count, default=5)
     parser.add_argument("--limit", type=count, default=60, help="minutes that one build may take")
     parser.add_argument(
-        "--minutes", type=count, default=20, help="for each part with many users: rush, growth"
+        "--minutes",
+        type=count,
+        default=20,
+        help="for each part with many users: rush, growth, overlays",
     )
     parser.add_argument("--note", default="", help="conditions to show on the page")
     options = parser.parse_args(arguments)

@@ -140,7 +140,44 @@ GROWTH = Grid(
     PROGRAM,
 )
 
-GRIDS = (RUSH, GROWTH)
+SWARM = Grid(
+    "swarm",
+    "Machines of a swarm that get servers (60 users come at once)",
+    (1, 2, 3),
+    (
+        ("ready", "login form to the API of the user's server", "s"),
+        ("pace", "servers a second, until the last one is ready", ""),
+        ("seconds", "processor seconds of the three engines a user", "s"),
+        ("hub", "servers on the hub's machine", ""),
+        ("first", "servers on the second machine", ""),
+        ("second", "servers on the third machine", ""),
+        ("failed", "users who got no server", ""),
+        ("gone", "stopped, 8 at a time: until nothing is left on any machine", "s"),
+    ),
+    PROGRAM,
+)
+
+OVERLAYS = Grid(
+    "overlays",
+    "Users on a swarm of three machines (tiny servers; each in its overlay network)",
+    (50, 100, 200, 400),
+    (
+        ("pace", "users a second on the way there, 4 at a time", ""),
+        ("made", "one more user: network made", "s"),
+        ("joined", "the hub put into it", "s"),
+        ("runs", "service made until it runs", "s"),
+        ("gone", "service removed until nothing of it is left", "s"),
+        ("removed", "hub taken out, network removed", "s"),
+        ("seconds", "processor seconds of the three engines for one who comes and goes", "s"),
+        ("restart", "restart of the hub's container, in all networks", "s"),
+        ("starts", "starts by engine and guard that it took", ""),
+        ("memory-manager", "memory of the manager's engine", "MiB"),
+        ("memory-worker", "memory of a worker's engine", "MiB"),
+    ),
+    PROGRAM,
+)
+
+GRIDS = (RUSH, GROWTH, SWARM, OVERLAYS)
 
 #: In the order they are measured: cold builds leave the images that the others need.
 METRICS = (
@@ -178,8 +215,11 @@ METRICS = (
     Metric("scrape", "a scrape of the metrics, 20 servers of users", "s", "scrape", PROGRAM),
     Metric("scrape-size", "what it has", "kB", "scrape", PROGRAM),
     Metric("scrape-seconds", "processor seconds of it", "s", "scrape", PROGRAM),
-    *RUSH.metrics(),
-    *GROWTH.metrics(),
+    Metric(
+        "swarm-bare", "a swarm: `docker service create` to JupyterLab's API", "s", "swarm", PROGRAM
+    ),
+    Metric("swarm-start", "a swarm: server asked for, to its API", "s", "swarm", PROGRAM),
+    *(metric for grid in GRIDS for metric in grid.metrics()),
 )
 
 #: What this project adds: a metric, and the metric without the rest of this project.
@@ -187,6 +227,7 @@ OVERHEADS = (
     ("login-api", "start-notebook"),
     ("groups-none", "groups-bare"),
     ("groups-all", "groups-bare"),
+    ("swarm-start", "swarm-bare"),
     ("start-hub", "start-jupyterhub"),
 )
 

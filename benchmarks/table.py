@@ -88,11 +88,12 @@ def table(results: Results) -> str:
     dates = sorted({series.date for series in results.series.values()})
     span = " to ".join(dict.fromkeys([dates[0], dates[-1]])) if dates else "never"
     parts = [f"Measured: {span}. Machine: {results.machine}.\n"]
+    in_grids = {metric for one in GRIDS for metric in one.metrics()}
     for platform in results.platforms():
         heading = " | ".join(SUBJECTS.values())
         rows = [f"| | {heading} | usual way : project |", f"|---|{'---|' * (len(SUBJECTS) + 1)}"]
         for metric in METRICS:
-            if metric.part in {grid.part for grid in GRIDS}:
+            if metric in in_grids:
                 continue
             cells = [
                 cell(metric, results.find(metric.key, subject, platform), subject)

@@ -87,6 +87,15 @@ def test_the_table_says_how_much_longer_a_login_takes_than_a_bare_container() ->
     assert " = " not in table.table(results(login))
 
 
+def test_a_part_may_have_rows_in_the_table_and_a_table_of_its_own() -> None:
+    alone = series("swarm-start", "project", 2.0, platform="linux/amd64")
+    crowd = series("swarm-ready-1", "project", 90.0, platform="linux/amd64")
+    text = table.table(results(alone, crowd))
+    assert "| a swarm: server asked for, to its API | 2.00 s (once) |" in text
+    assert "| login form to the API of the user's server, s | 90.0 |  |  |" in text
+    assert text.count("swarm that get servers") == 1
+
+
 def test_only_what_is_between_the_marks_is_replaced() -> None:
     page = f"before\n{table.BEGIN}old\n{table.END}after\n"
     assert table.put_into(page, "new") == f"before\n{table.BEGIN}\nnew\n{table.END}after\n"

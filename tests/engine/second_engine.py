@@ -6,17 +6,19 @@ version, with its `docker-proxy` beside it.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import docker
 import docker.errors
@@ -24,6 +26,7 @@ from docker.models.images import Image
 
 from tests.engine import subnets
 from tests.engine.namespaces import entered
+from tests.plugins.docker_tools import debian_tool
 
 DOCKERD = os.environ.get("ZHUB_SECOND_DOCKERD", "dockerd")
 
@@ -118,6 +121,15 @@ class SecondEngine:
     def take(self, image: Image) -> None:
         """Load an image of another engine, with its names."""
         self.client.images.load(b"".join(image.save(named=True)))
+
+    def tiny_image(self) -> str:
+        """Make an image with a single program; return its ID: a task's image is then not pulled."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(debian_tool("busybox-static", "bin/busybox"), "busybox")
+        api: Any = self.client.api
+        api.import_image_from_data(packed.getvalue(), repository="zhub-tiny", tag="1")
+        return str(self.client.images.get("zhub-tiny:1").id)
 
     @property
     def containerd(self) -> int:

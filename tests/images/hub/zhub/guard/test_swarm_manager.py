@@ -5,9 +5,7 @@ Services of engines before 25 have no walls, but their managers place, reject an
 
 from __future__ import annotations
 
-import io
 import socket
-import tarfile
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -28,7 +26,6 @@ from zhub.guard.swarm import Services
 from tests.built import wait_until
 from tests.engine.second_engine import SecondEngine, able, second_engine
 from tests.images.hub.zhub.guard.test_policy import LABELS, NAME, POLICY, asked
-from tests.plugins.docker_tools import debian_tool
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
@@ -50,17 +47,7 @@ def manager() -> Iterator[SecondEngine]:
 
 @pytest.fixture(scope="module")
 def image(manager: SecondEngine) -> str:
-    return tiny(manager)
-
-
-def tiny(manager: SecondEngine) -> str:
-    """Make an image with a single program; return its ID: a task's image is then not pulled."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        archive.add(debian_tool("busybox-static", "bin/busybox"), "busybox")
-    api: Any = manager.client.api
-    api.import_image_from_data(packed.getvalue(), repository="zhub-tiny", tag="1")
-    return str(manager.client.images.get("zhub-tiny:1").id)
+    return manager.tiny_image()
 
 
 def label(manager: SecondEngine, labels: dict[str, str]) -> None:
