@@ -6,7 +6,7 @@ import json
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,9 @@ from toolchain.console import Problem, output
 #: Seconds that an `up` may take to replace a container, and between two looks.
 REPLACED_SECONDS = 60
 PAUSE = 1.0
+
+#: States of a task that does not run any more (swarmkit's design/task_model.md).
+ENDED = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
 
 #: The engine's own volume driver, and what stands for a home's name in options of a driver.
 LOCAL = "local"
@@ -280,11 +283,38 @@ class Engine:
         wanted = {"zhub.stack": self.prefix, "zhub.role": "notebook"}
         if user:
             wanted["zhub.user"] = user
-        listed = ["container", "ls", "--all", "--format", "{{.Names}}"]
-        if self.on_swarm():
-            listed = ["service", "ls", "--format", "{{.Name}}"]
-        filters = (f"--filter=label={key}={text}" for key, text in wanted.items())
-        return self.ask(*listed, *filters).split()
+        filters = [f"--filter=label={key}={text}" for key, text in wanted.items()]
+        if not self.on_swarm():
+            return self.ask("container", "ls", "--all", "--format", "{{.Names}}", *filters).split()
+        row = labels.row(".ID", ".Name")
+        services = dict(labels.rows(self.ask("service", "ls", "--format", row, *filters)))
+        return [*services.values(), *self._ending(filters, services)]
+
+    def _ending(self, filters: Sequence[str], services: Collection[str]) -> list[str]:
+        """The servers whose services are gone, and which have not ended yet.
+
+        They have some seconds to do so, in which their processes write into homes. Those on
+        machines that do not answer are left out: nobody knows how long they run.
+
+        Args:
+            filters: of the servers.
+            services: the IDs of those that are there, perhaps abbreviated.
+        """
+        nodes = labels.rows(self.ask("node", "ls", "--format", labels.row(".ID", ".Status")))
+        ready = [node for node, status in nodes if status == "Ready"]
+        shown = ("--no-resolve", "--no-trunc", "--format", labels.row(".ID", ".Name"))
+        listed = labels.rows(self.ask("node", "ps", *shown, *filters, *ready))
+        left = [task for task, of in listed if not of.startswith(tuple(services))]
+        user = labels.row('(index .Spec.ContainerSpec.Labels "zhub.user")', ".Status.State")
+        # One that is gone meanwhile has ended.
+        found = [self.find("inspect", "--type=task", "--format", user, task) for task in left]
+        own = [one for text in filter(None, found) for one in labels.rows(text)]
+        start = f"{self.prefix}-home-"
+        return [
+            f"{self.prefix}-user-{self.home_of(name).removeprefix(start)}"
+            for name, state in own
+            if state not in ENDED
+        ]
 
     def remove_servers(self, names: Sequence[str]) -> None:
         """Remove users' servers that the hub does not stop."""

@@ -26,6 +26,8 @@ from zhub.guard.swarm import Services
 from tests.built import wait_until
 from tests.engine.second_engine import SecondEngine, able, second_engine
 from tests.images.hub.zhub.guard.test_policy import LABELS, NAME, POLICY, asked
+from toolchain.backup.engine import Engine
+from toolchain.engine import client
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
@@ -231,3 +233,28 @@ def test_no_server_gets_the_address_of_a_hub_that_is_stopped(
     api.remove_service(service)
     wait_until(lambda: not states(), seconds=60)
     engine.remove_network(made)
+
+
+@pytest.mark.long
+def test_commands_wait_for_a_server_whose_service_is_gone(
+    manager: SecondEngine, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "on_swarm", lambda _: True)
+    labels = LABELS | {"zhub.user": "o.brien"}
+    made: Any = manager.client.services.create(  # type: ignore[no-untyped-call]
+        image,
+        WAITS,
+        name="site-user-o-2ebrien",
+        labels=labels,
+        container_labels=labels,
+        stop_grace_period=10 * services.NANO,
+    )
+    wait_until(lambda: [one["Status"]["State"] for one in made.tasks()] == ["running"], seconds=60)
+    site = Engine((client(), "--host", manager.address), "site")
+    assert site.servers() == ["site-user-o-2ebrien"]
+    made.remove()
+    # It has seconds to end, in which it may write into the home.
+    assert site.servers("o.brien") == ["site-user-o-2ebrien"]
+    assert site.servers("alice") == []
+    wait_until(lambda: not site.servers("o.brien"), seconds=60)
+    assert not manager.client.containers.list(filters={"label": "zhub.user=o.brien"})
