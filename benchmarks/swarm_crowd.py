@@ -28,13 +28,12 @@ from benchmarks.swarm_networks import processor
 from tests.built import wait_until
 from tests.engine.conftest import CONFIG
 from tests.engine.people import Entrance
-from tests.engine.stack import Stack, checkout
-from tests.engine.swarm.conftest import await_ready, config
+from tests.engine.stack import Stack, equipped
+from tests.engine.swarm.conftest import await_ready, config, stack_on
 from tests.engine.swarm.engines import NodeEngine, SwarmEngines, fit, swarm_engines
 from tests.hubclient import User
 from tests.ports import free_port
 from toolchain.console import say
-from toolchain.places import ROOT
 
 if TYPE_CHECKING:
     from benchmarks.__main__ import Bench
@@ -61,19 +60,12 @@ BARE = "bare"
 @contextmanager
 def stack_with_a_crowd(folder: Path, engines: SwarmEngines) -> Iterator[Stack]:
     """Bring the stack up, with the crowd in its directory; take it down."""
-    project = checkout(folder / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(folder / "project")
     with (project / "components" / "directory.py").open("a") as code:
         code.write(f"\nUSERS |= dict.fromkeys({CROWD!r}, MAY)\n")
-    stack = Stack("bench-swarm", folder, project=project)
-    stack.init(config(engines) | {"userMemory": USER_MEMORY})
-    stack.on_stack("config set", "docker:host", engines.manager.address)
-    try:
-        stack.up()
-        await_ready(engines, stack)
+    settings = config(engines) | {"userMemory": USER_MEMORY}
+    with stack_on(engines, "bench-swarm", project, settings) as stack:
         yield stack
-    finally:
-        stack.on_stack("destroy", "--yes")
 
 
 @dataclass

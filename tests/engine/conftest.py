@@ -16,7 +16,7 @@ import docker.errors
 import pytest
 
 from tests.engine import mirror as mirrors
-from tests.engine.stack import PULUMI, Stack, checkout
+from tests.engine.stack import PULUMI, Stack, equipped
 from tests.ports import free_port, free_privileged_port
 from toolchain.places import ROOT
 
@@ -104,8 +104,7 @@ def stack_in_checkout(
     engine: docker.DockerClient, name: str, folder: Path, config: dict[str, Any]
 ) -> Iterator[Stack]:
     """A stack in a checkout of its own, where its stack file and its state are."""
-    project = checkout(folder / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(folder / "project")
     yield from running_stack(engine, name, project, config, project)
 
 

@@ -41,6 +41,13 @@ def checkout(folder: Path, umask: int = 0o022) -> Path:
     return folder
 
 
+def equipped(folder: Path) -> Path:
+    """A checkout that has this clone's toolchain as well, so that a stack can come up from it."""
+    project = checkout(folder)
+    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    return project
+
+
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
     """Yield the texts in lists and objects, with their paths as `pulumi config set` has them."""
     if isinstance(value, list):

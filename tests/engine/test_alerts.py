@@ -23,10 +23,9 @@ from tests.engine.namespaces import entered, own_mounts
 from tests.engine.people import Entrance
 from tests.engine.prometheus import PROGRAM, Prometheus, configure, prometheus
 from tests.engine.second_engine import SecondEngine, able, second_engine, unmount_below
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import Stack, equipped
 from tests.monitoring.names import FOLDER
 from tests.ports import free_port
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -67,8 +66,7 @@ def scene(
             own.take(engine.images.get(CONFIG["buildImage"]))
             used = shutil.disk_usage(data).used
             assert used > GIB // 20, "the engine's data is on this disk"
-            project = checkout(tmp_path_factory.mktemp("alerts") / "project")
-            (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+            project = equipped(tmp_path_factory.mktemp("alerts") / "project")
             yield from on(own, Stack("e2e-alerts", project, project=project), meminfo, engine)
     finally:
         unmount_below(short_folder)

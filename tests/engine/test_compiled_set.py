@@ -10,10 +10,9 @@ import pytest
 
 from tests.engine.conftest import CONFIG, running_stack
 from tests.engine.people import Entrance
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import Stack, equipped
 from tests.images.notebook.test_compiled import DEBIAN, MADE, SITE, USED
 from tests.ports import free_port
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -24,8 +23,7 @@ def compiled(
 ) -> Iterator[Stack]:
     """As a site makes it: a lock and what compiling needs, in its own checkout."""
     folder = tmp_path_factory.mktemp("compiled")
-    project = checkout(folder / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(folder / "project")
     requirements = project / "images" / "notebook" / "requirements"
     (requirements / "site.txt").write_text(SITE)
     (requirements / "site.debian").write_text(DEBIAN)

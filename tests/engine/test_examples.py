@@ -21,7 +21,7 @@ from components.directory import BASE
 from tests.built import wait_until
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import Stack, equipped
 from tests.engine.test_workplace import ready, server_of
 from tests.hubclient import User
 from tests.ports import free_port
@@ -79,8 +79,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stack(engine: docker.DockerClient, tmp_path: Path) -> Iterator[Stack]:
-    project = checkout(tmp_path / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(tmp_path / "project")
     with (project / "components" / "directory.py").open("a") as code:
         code.write(f"\nTEAMS |= {TEAMS!r}\n")
     small: dict[str, Any] = {"notebookPackages": [], "notebookRequirements": []}

@@ -10,9 +10,8 @@ import pytest
 from tests.built import wait_until
 from tests.engine.conftest import native, running_stack
 from tests.engine.people import Entrance
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import Stack, equipped
 from tests.ports import free_port
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.long, pytest.mark.xdist_group("native")]
 
@@ -41,8 +40,7 @@ def broken(
 ) -> Iterator[Stack]:
     """Of an image that somebody has broken."""
     folder = tmp_path_factory.mktemp("broken")
-    project = checkout(folder / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(folder / "project")
     package = project / "images" / "notebook" / "zsingleuser"
     main = (package / "__main__.py").read_text()
     main = main.replace(

@@ -26,10 +26,9 @@ from tests.engine.namespaces import entered
 from tests.engine.operator import typed
 from tests.engine.people import Entrance
 from tests.engine.second_engine import SecondEngine, able, second_engine
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import Stack, equipped
 from tests.plugins.docker_tools import debian_tool
 from tests.ports import free_port
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("native")]
 
@@ -131,8 +130,7 @@ def test_a_stack_whose_logs_go_to_the_journal(
     own = machine.engine
     base = engine.images.get(CONFIG["buildImage"])
     own.client.images.load(b"".join(base.save(named=True)))
-    project = checkout(tmp_path_factory.mktemp("journald") / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(tmp_path_factory.mktemp("journald") / "project")
     stack = Stack("e2e-journald", project, {"DOCKER_HOST": own.address}, project)
     stack.init(
         native(engine)

@@ -25,10 +25,9 @@ from tests.engine.own_engine import seconds_until
 from tests.engine.people import Entrance
 from tests.engine.scrapes import metrics_token, samples, scrape
 from tests.engine.second_engine import SecondEngine, able, second_engine
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import Stack, equipped
 from tests.hubclient import Kernel, User
 from tests.ports import free_port
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -100,8 +99,7 @@ def stack(
         "homesPath": str(small.folder / "site" / "homes"),
         "homeLimit": f"{LIMIT >> 20}M",
     }
-    project = checkout(tmp_path_factory.mktemp("quotas") / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(tmp_path_factory.mktemp("quotas") / "project")
     made = Stack("e2e-quotas", project, project=project)
     made.init(config)
     made.on_stack("config set", "docker:host", small.address)

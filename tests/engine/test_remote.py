@@ -22,12 +22,11 @@ from tests.built import healthy, wait_until
 from tests.engine.conftest import CONFIG, native, remove_leftovers
 from tests.engine.people import Entrance, logged_in, served_certificate
 from tests.engine.second_engine import SecondEngine, able, apart, running
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import Stack, equipped
 from tests.hubclient import User
 from tests.pki import Identity
 from tests.ports import free_port
 from tests.ssh import Ssh
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -72,9 +71,7 @@ def up(remote: Remote) -> Iterator[Remote]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = checkout(tmp_path_factory.mktemp("remote") / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
-    return project
+    return equipped(tmp_path_factory.mktemp("remote") / "project")
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -14,10 +14,9 @@ from tests.docs.commands import runs
 from tests.engine.conftest import CONFIG
 from tests.engine.operator import typed
 from tests.engine.people import Entrance
-from tests.engine.stack import PULUMI, Stack, checkout
+from tests.engine.stack import PULUMI, Stack, equipped
 from tests.engine.swarm.conftest import await_ready, config, started_on
 from tests.engine.swarm.engines import fit, swarm_engines
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -34,8 +33,7 @@ def test_another_manager_gets_the_hub(tmp_path_factory: pytest.TempPathFactory) 
     if not PULUMI.exists():
         pytest.skip("no toolchain: run `make toolchain`")
     packed = b"".join(docker.from_env().images.get(CONFIG["buildImage"]).save(named=True))
-    project = checkout(tmp_path_factory.mktemp("state") / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(tmp_path_factory.mktemp("state") / "project")
     stack = Stack("e2e-lost", project, project=project)
     with swarm_engines(tmp_path_factory.mktemp("s"), managers=3) as engines:
         lost, other, third = engines.nodes

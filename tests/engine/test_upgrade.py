@@ -16,7 +16,7 @@ from tests.docs.commands import runs
 from tests.engine.conftest import native, running_stack
 from tests.engine.operator import typed
 from tests.engine.people import logged_in, served_pem
-from tests.engine.stack import Stack, checkout
+from tests.engine.stack import Stack, equipped
 from tests.pki import Identity
 from tests.ports import free_port
 from toolchain.places import ROOT
@@ -131,8 +131,7 @@ def test_a_protected_key_of_earlier_gives_way_to_a_brought_pair_in_one_up(
 
 def operators(stack: Stack, folder: Path) -> Stack:
     """The stack as who works in a clone of today's has it, where `make` finds its stack file."""
-    project = checkout(folder / "today")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
+    project = equipped(folder / "today")
     shutil.copy(stack.config_file, project)
     return replace(stack, project=project)
 

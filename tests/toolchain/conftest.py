@@ -16,11 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.docs.commands import as_typed
+from tests.engine.stack import Stack
 from toolchain import passphrase, runs, shell, snapshot, stack
 from toolchain.places import BIN, CACHE, CLI, ROOT, VENV
 
 PASSPHRASE = "of tests"
+
+
+def config_as_typed(folder: Path, commands: list[str]) -> dict[str, Any]:
+    """What is in the stack file of a new stack when somebody has typed these commands."""
+    require_toolchain()
+    typed = Stack("e2e-typed", folder)
+    typed.init({})
+    typed.shell(as_typed(commands, typed.name, typed.config_file))
+    found: dict[str, Any] = yaml.safe_load(typed.config_file.read_text())["config"]
+    return found
 
 
 @dataclass(frozen=True)

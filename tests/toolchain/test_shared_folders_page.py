@@ -6,24 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.components.stack_config import DEMO, read
-from tests.docs.commands import as_typed, runs
-from tests.engine.stack import Stack
-from tests.toolchain.conftest import require_toolchain
+from tests.docs.commands import runs
+from tests.toolchain.conftest import config_as_typed
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_folder_is_set_as_the_page_prints_it(tmp_path: Path) -> None:
-    require_toolchain()
-    stack = Stack("e2e-folders", tmp_path)
-    stack.init({})
     team = runs("docs/shared-folders.md", "A folder for a team", "pulumi config")
     root = runs("docs/shared-folders.md", "A folder of the engine's machine", "pulumi config")
-    stack.shell(as_typed([*team, *root], stack.name, stack.config_file))
-    found = yaml.safe_load(stack.config_file.read_text())["config"]
+    found = config_as_typed(tmp_path, [*team, *root])
     assert found.pop("zhub:sharedRoot") == "/srv/shared"
     folders = found["zhub:sharedFolders"]
     settings, config = read(DEMO | {"zhub:sharedFolders": json.dumps(folders)})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -16,10 +18,9 @@ from tests.built import wait_until
 from tests.engine.attacks.conftest import Tenant, directory, entrance, hub, machine, outsider
 from tests.engine.conftest import CONFIG
 from tests.engine.people import Entrance
-from tests.engine.stack import PULUMI, Stack, checkout
+from tests.engine.stack import PULUMI, Stack, equipped
 from tests.engine.swarm.engines import NodeEngine, SwarmEngines, fit, swarm_engines
 from tests.ports import free_port
-from toolchain.places import ROOT
 
 __all__ = ["directory", "entrance", "hub", "machine", "outsider"]
 
@@ -99,13 +100,13 @@ def config(engines: SwarmEngines) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="package")
-def stack(engines: SwarmEngines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack on the swarm, in a checkout of its own."""
-    project = checkout(tmp_path_factory.mktemp("state") / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
-    found = Stack("e2e-swarm", project, project=project)
-    found.init(config(engines))
+@contextmanager
+def stack_on(
+    engines: SwarmEngines, name: str, project: Path, settings: dict[str, Any]
+) -> Iterator[Stack]:
+    """Bring up a stack on the swarm, from a checkout of its own; take it down."""
+    found = Stack(name, project, project=project)
+    found.init(settings)
     found.on_stack("config set", "docker:host", engines.manager.address)
     try:
         found.up()
@@ -114,6 +115,14 @@ def stack(engines: SwarmEngines, tmp_path_factory: pytest.TempPathFactory) -> It
     finally:
         found.on_stack("destroy", "--yes")
         shutil.rmtree(found.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="package")
+def stack(engines: SwarmEngines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack on the swarm."""
+    project = equipped(tmp_path_factory.mktemp("state") / "project")
+    with stack_on(engines, "e2e-swarm", project, config(engines)) as found:
+        yield found
 
 
 def await_ready(engines: SwarmEngines, stack: Stack) -> None:

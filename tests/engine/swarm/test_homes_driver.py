@@ -6,7 +6,6 @@ which no kernel of these tests can mount.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +13,10 @@ import pytest
 import requests
 
 from tests.engine.people import Entrance
-from tests.engine.stack import PULUMI, Stack, checkout
-from tests.engine.swarm.conftest import await_ready, config, started_on
+from tests.engine.stack import PULUMI, Stack, equipped
+from tests.engine.swarm.conftest import config, stack_on, started_on
 from tests.engine.swarm.engines import SwarmEngines
 from tests.hubclient import StartFailed
-from toolchain.places import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
 
@@ -36,22 +34,14 @@ def driven(
     engines: SwarmEngines, export: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     assert PULUMI.exists()
-    project = checkout(tmp_path_factory.mktemp("state") / "project")
-    (project / ".toolchain").symlink_to(ROOT / ".toolchain")
-    found = Stack("e2e-driven", project, project=project)
+    project = equipped(tmp_path_factory.mktemp("state") / "project")
     settings = config(engines)
     del settings["homesPath"]
     options = ["type=none", "o=bind", f"device={export}/{{home}}"]
-    found.init(settings | {"homesDriver": "local", "homesOptions": options})
-    found.on_stack("config set", "docker:host", engines.manager.address)
-    found.environment["ZHUB_YES"] = "1"
-    try:
-        found.up()
-        await_ready(engines, found)
+    settings |= {"homesDriver": "local", "homesOptions": options}
+    with stack_on(engines, "e2e-driven", project, settings) as found:
+        found.environment["ZHUB_YES"] = "1"
         yield found
-    finally:
-        found.on_stack("destroy", "--yes")
-        shutil.rmtree(found.folder, ignore_errors=True)
 
 
 def test_homes_of_a_driver(engines: SwarmEngines, export: Path, driven: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Commands in the guard's container that print what is wrong, for `make doctor`."""
+"""Commands in the guard's container that print lines for programs: `make doctor`, `make users`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,21 @@ def run(
     arguments: Sequence[str],
     look: Callable[[GuardSettings], Iterable[tuple[str, str]]],
 ) -> None:
-    """Print a line for each finding: what it is, a tab, and what to do.
+    """Print a line for each finding: what it is, a tab, and what to do; else as `printed`."""
+    printed(name, arguments, lambda found: map("\t".join, look(found)))
+
+
+def printed(
+    name: str,
+    arguments: Sequence[str],
+    lines: Callable[[GuardSettings], Iterable[str]],
+) -> None:
+    """Print lines.
 
     Args:
         name: of the command.
         arguments: none are allowed.
-        look: finds them. It may raise RuntimeError and docker.errors.DockerException.
+        lines: finds them. It may raise RuntimeError and docker.errors.DockerException.
 
     Raises:
         SettingsError: when this is not a guard's container, or its engine does not answer.
@@ -32,7 +41,7 @@ def run(
     if os.geteuid() == 0:
         privileges.drop(engine.SOCKET, privileges.GUARD_USER)
     try:
-        for what, fix in look(found):
-            print(f"{what}\t{fix}")
+        for line in lines(found):
+            print(line)
     except (RuntimeError, DockerException) as error:
         raise SettingsError([str(error)]) from None

@@ -31,11 +31,13 @@ class Managers:
 
     def all_shown(self) -> list[dict[str, Any]]:
         """Return all servers, by three calls, each with its Task, and with its Node (IDs)."""
+        return self._all_shown(self.nodes())
+
+    def _all_shown(self, nodes: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
         own = labelled(self._prefix, Role.SERVER)
         tasks: dict[str, list[dict[str, Any]]] = {}
         for task in self._client.tasks(filters=own):
             tasks.setdefault(task["ServiceID"], []).append(task)
-        nodes = self.nodes()
         shown = []
         for service in self._client.services(filters=own):
             its = tasks.get(service["ID"], [])
@@ -46,7 +48,8 @@ class Managers:
 
     def listed(self, *, all_: bool) -> list[dict[str, Any]]:
         """Return servers as containers are listed, those that run or all, with their machines."""
-        names = placement.names(self.nodes().values())
+        nodes = self.nodes()
+        names = placement.names(nodes.values())
         return [
             {
                 "Id": one["Id"],
@@ -55,7 +58,7 @@ class Managers:
                 "NetworkSettings": one["NetworkSettings"],
                 "Node": names.get(one["Node"], ""),
             }
-            for one in self.all_shown()
+            for one in self._all_shown(nodes)
             if all_ or one["State"]["Running"]
         ]
 

@@ -6,39 +6,29 @@ For `make users` and `make sizes` on a swarm, where the engine that they reach d
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 
 import docker
-from docker.errors import DockerException
 
-from zhub import engine, privileges, settings
+from zhub import engine
 from zhub.contract import USER, Role, labelled
+from zhub.guard import look_command
 from zhub.guard.measures import of_server
 from zhub.guard.service import made_by
-from zhub.settings import SettingsError
+from zhub.settings import GuardSettings
 
 
 def run(arguments: Sequence[str]) -> None:
     """Print a list in JSON for each server: whose it is, and its bytes.
 
     These are memory in use, memory that it may use, and what it has written outside its home; null
-    if that is not known.
-
-    Raises:
-        SettingsError: when there are arguments, this is no guard's container, or its engine does
-            not answer.
+    if that is not known. Raises as `look_command.printed`.
     """
-    if arguments:
-        raise SettingsError([f"use takes no arguments, but got {' '.join(arguments)}"])
-    found = settings.read_guard(os.environ)
-    if os.geteuid() == 0:
-        privileges.drop(engine.SOCKET, privileges.GUARD_USER)
-    try:
-        for row in rows(made_by(engine.connect(), found), found.prefix):
-            print(json.dumps(row))
-    except DockerException as error:
-        raise SettingsError([str(error)]) from None
+    look_command.printed("use", arguments, _lines)
+
+
+def _lines(found: GuardSettings) -> Iterator[str]:
+    return map(json.dumps, rows(made_by(engine.connect(), found), found.prefix))
 
 
 def rows(client: docker.APIClient, stack: str) -> Iterator[tuple[str, int, int, int | None]]:
